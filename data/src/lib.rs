@@ -1,1 +1,26 @@
-//! See the crate's description.
+//! Data sets, augmentations, picture sheets and the feature store.
+//!
+//! | module | subject |
+//! | --- | --- |
+//! | [`datasets`] | the published data sets by name, their file formats, unpacking archives |
+//! | [`split`] | one split (training or test) of a data set, read picture by picture |
+//! | [`resize`] | resampling pictures the way PIL and torchvision do |
+//! | [`augment`] | flips and padded crops |
+//! | [`edm_augment`] | the EDM paper's non-leaking augmentation with its label |
+//! | [`loader`] | batches in order, prefetched by worker threads |
+//! | [`random`] | random streams keyed by what they are for |
+//! | [`sheet`] | grids of pictures as PNG |
+//! | [`features`] | feature files (HDF5) |
+
+pub mod augment;
+pub mod datasets;
+pub mod edm_augment;
+pub mod features;
+pub mod loader;
+pub mod random;
+pub mod resize;
+pub mod sheet;
+pub mod split;
+
+pub use datasets::{DataError, DataSet};
+pub use split::Split;

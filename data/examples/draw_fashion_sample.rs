@@ -1,0 +1,74 @@
+//! Draws the built-in data set from Fashion-MNIST: `cargo run -p ddae-data --example draw_fashion_sample -- FROM TO`
+//!
+//! FROM is a folder with the four idx files of Fashion-MNIST, TO the folder to write the sample's four files to
+//! (`data/assets`). From each class 600 training and 100 test pictures are taken, which ones being decided by the
+//! streams (seed 0, `Thinning`, class, 0 for training and 1 for test); they keep their published order. The result is
+//! the same on every machine.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use ddae_data::random::{Purpose, stream};
+use ddae_data::{Split, datasets};
+use flate2::{Compression, GzBuilder};
+
+fn main() -> Result<()> {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let [from, to] = arguments.as_slice() else {
+        bail!("usage: draw_fashion_sample FROM TO");
+    };
+    let (from, to) = (Path::new(from), Path::new(to));
+    let fashion = datasets::open("fashion-mnist", Some(from))?;
+    write(&draw(&fashion.train, 600, 0)?, to, "train")?;
+    write(&draw(&fashion.test, 100, 1)?, to, "t10k")
+}
+
+/// `per_class` pictures of each class.
+fn draw(split: &Split, per_class: usize, variant: u64) -> Result<Split> {
+    let mut of_class = vec![Vec::new(); split.classes().len()];
+    for position in 0..split.len() {
+        of_class[split.label(position)].push(position);
+    }
+    let mut drawn = Vec::new();
+    for (label, mut positions) in of_class.into_iter().enumerate() {
+        if positions.len() < per_class {
+            bail!("{} has only {} pictures of class {label}", split.name(), positions.len());
+        }
+        stream(0, Purpose::Thinning, label as u64, variant).shuffle(&mut positions);
+        drawn.extend(&positions[..per_class]);
+    }
+    drawn.sort_unstable();
+    Ok(split.subset(&drawn)?)
+}
+
+/// Writes both idx files of a split, compressed.
+fn write(split: &Split, folder: &Path, prefix: &str) -> Result<()> {
+    let [_, height, width] = split.shape();
+    let mut pictures = header(2051, &[split.len(), height, width])?;
+    let mut labels = header(2049, &[split.len()])?;
+    let mut picture = vec![0; split.picture_len()];
+    for index in 0..split.len() {
+        split.read(index, &mut picture)?;
+        pictures.extend(&picture);
+        labels.push(u8::try_from(split.label(index))?);
+    }
+    for (kind, bytes) in [("images-idx3", pictures), ("labels-idx1", labels)] {
+        let path = folder.join(format!("{prefix}-{kind}-ubyte.gz"));
+        let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        // No file name and time in the header: the same pictures give the same bytes.
+        let mut gzip = GzBuilder::new().write(file, Compression::best());
+        gzip.write_all(&bytes)?;
+        gzip.finish()?;
+    }
+    Ok(())
+}
+
+fn header(magic: u32, dimensions: &[usize]) -> Result<Vec<u8>> {
+    let mut bytes = magic.to_be_bytes().to_vec();
+    for &dimension in dimensions {
+        bytes.extend(u32::try_from(dimension)?.to_be_bytes());
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,127 @@
+//! A folder of pictures per class.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::encoded::{Encoded, native_shape};
+use super::{DataError, DataSet, Kind};
+use crate::split::Split;
+
+const EXPECTED: &str = "train/CLASS/*.png (or .jpg, .jpeg) and, if there is a test set, test/ or val/ likewise";
+
+/// Opens `root/train` and `root/test` (or `root/val`).
+///
+/// Pictures take the shape of the first training picture: larger and smaller ones are scaled to cover it and cropped
+/// to its centre. They have three channels if the first picture of any class has colour.
+pub(crate) fn open(root: &Path) -> Result<DataSet, DataError> {
+    let name = Kind::Folder.name();
+    let train = root.join("train");
+    if !train.is_dir() {
+        return Err(DataError::Missing {
+            name: "a data set of folders".into(),
+            root: root.to_path_buf(),
+            expected: EXPECTED.into(),
+        });
+    }
+    let folders = subfolders(&train)?;
+    if folders.is_empty() {
+        return Err(DataError::format(&train, "it has no folders", EXPECTED));
+    }
+    let classes: Vec<String> = folders.iter().map(|folder| file_name(folder)).collect();
+    let mut files = Vec::new();
+    let mut labels = Vec::new();
+    let mut shape = None;
+    for (label, folder) in folders.iter().enumerate() {
+        let of_class = pictures(folder)?;
+        let [channels, height, width] = native_shape(&of_class[0])?;
+        let [most_channels, ..] = *shape.get_or_insert([channels, height, width]);
+        shape = shape.map(|[_, h, w]| [most_channels.max(channels), h, w]);
+        labels.resize(labels.len() + of_class.len(), label as u32);
+        files.extend(of_class);
+    }
+    let shape = shape.unwrap_or_default();
+    let split = |part: &str, files: Vec<PathBuf>, labels| {
+        let files = files.into();
+        let source = Encoded { files, shape };
+        Split::new(format!("{name}/{part}"), classes.clone(), labels, source)
+    };
+    let test_folder = ["test", "val"]
+        .iter()
+        .map(|part| root.join(part))
+        .find(|folder| folder.is_dir());
+    let (test_files, test_labels) = match test_folder {
+        Some(folder) => test_pictures(&folder, &classes)?,
+        None => (Vec::new(), Vec::new()),
+    };
+    Ok(DataSet {
+        name,
+        train: split("train", files, labels),
+        test: split("test", test_files, test_labels),
+        normalisation: None,
+        origin: format!("pictures in {}", root.display()),
+    })
+}
+
+fn test_pictures(folder: &Path, classes: &[String]) -> Result<(Vec<PathBuf>, Vec<u32>), DataError> {
+    let numbers: HashMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
+    let (mut files, mut labels) = (Vec::new(), Vec::new());
+    let of_classes = subfolders(folder)?;
+    if of_classes.is_empty() {
+        return Err(DataError::format(folder, "it has no folders", EXPECTED));
+    }
+    for of_class in of_classes {
+        let Some(&label) = numbers.get(file_name(&of_class).as_str()) else {
+            return Err(DataError::format(
+                &of_class,
+                "there is no such class in train/",
+                format!("one of its {} classes", classes.len()),
+            ));
+        };
+        let found = pictures(&of_class)?;
+        labels.resize(labels.len() + found.len(), label);
+        files.extend(found);
+    }
+    Ok((files, labels))
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// What is directly in a folder, in the order of names, without hidden entries.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let mut paths = fs::read_dir(folder)
+        .and_then(|entries| entries.map(|entry| entry.map(|e| e.path())).collect::<Result<Vec<_>, _>>())
+        .map_err(DataError::io("list", folder))?;
+    paths.retain(|path| !file_name(path).starts_with('.'));
+    paths.sort();
+    Ok(paths)
+}
+
+/// The folders in a folder, in the order of their names.
+pub(crate) fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let mut paths = entries(folder)?;
+    paths.retain(|path| path.is_dir());
+    Ok(paths)
+}
+
+/// The PNG and JPEG files in a folder, in the order of their names; at least one.
+pub(crate) fn pictures(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let mut paths = entries(folder)?;
+    paths.retain(|path| {
+        let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+        ["png", "jpg", "jpeg"].iter().any(|known| ending == *known)
+    });
+    if paths.is_empty() {
+        return Err(DataError::format(
+            folder,
+            "it has no pictures",
+            "at least one .png, .jpg or .jpeg file",
+        ));
+    }
+    Ok(paths)
+}

@@ -1,0 +1,221 @@
+//! The idx format of MNIST and Fashion-MNIST: a big-endian header (a magic number, then one length per dimension) and
+//! unsigned bytes. Files may be gzip-compressed, whatever they are called.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+
+use flate2::read::GzDecoder;
+
+use super::DataError;
+use super::source::{Planes, RecordFile, Records, Source};
+
+/// Magic number of a file of pictures: unsigned bytes, three dimensions.
+const PICTURES: u32 = 2051;
+/// Magic number of a file of labels: unsigned bytes, one dimension.
+const LABELS: u32 = 2049;
+/// A larger side is a damaged header, not a picture.
+const MOST_PIXELS_A_SIDE: u32 = 4096;
+
+/// What a header says.
+#[derive(Debug, PartialEq, Eq)]
+struct Header {
+    count: usize,
+    height: usize,
+    width: usize,
+}
+
+impl Header {
+    fn payload(&self) -> u64 {
+        self.count as u64 * self.height as u64 * self.width as u64
+    }
+}
+
+/// Opens a file of pictures. Uncompressed files are read where they lie; compressed ones are held in memory.
+pub(crate) fn open_pictures(path: &Path) -> Result<(Arc<dyn Source>, usize), DataError> {
+    const EXPECTED: &str = "an idx file of pictures (magic number 2051), gzip-compressed or not";
+    let wrong = |found| DataError::format(path, found, EXPECTED);
+    let mut file = File::open(path).map_err(DataError::io("open", path))?;
+    if is_gzip(&mut file).map_err(DataError::io("read", path))? {
+        let (header, levels) = parse(GzDecoder::new(BufReader::new(file)), PICTURES).map_err(wrong)?;
+        let shape = [1, header.height, header.width];
+        let levels = Cow::Owned(levels);
+        return Ok((Arc::new(Planes { shape, levels }), header.count));
+    }
+    let header = read_header(&mut file, PICTURES).map_err(wrong)?;
+    let length = file.metadata().map_err(DataError::io("read", path))?.len();
+    let promised = 16 + header.payload();
+    if length != promised {
+        return Err(wrong(format!(
+            "its header promises {promised} bytes, but it has {length}"
+        )));
+    }
+    let stride = (header.height * header.width) as u64;
+    let records = Records {
+        shape: [1, header.height, header.width],
+        files: vec![RecordFile::open(path, 16, stride, header.count)?],
+    };
+    Ok((Arc::new(records), header.count))
+}
+
+/// Reads a file of labels.
+pub(crate) fn read_labels(path: &Path) -> Result<Vec<u8>, DataError> {
+    let file = File::open(path).map_err(DataError::io("open", path))?;
+    labels_of(file).map_err(|found| {
+        DataError::format(
+            path,
+            found,
+            "an idx file of labels (magic number 2049), gzip-compressed or not",
+        )
+    })
+}
+
+/// Pictures of a compressed or plain idx file in memory.
+pub(crate) fn pictures_in_memory(bytes: &[u8]) -> Result<(Planes, usize), String> {
+    let mut bytes = Cursor::new(bytes);
+    let compressed = is_gzip(&mut bytes).map_err(|e| e.to_string())?;
+    let (header, levels) = if compressed {
+        parse(GzDecoder::new(bytes), PICTURES)?
+    } else {
+        parse(bytes, PICTURES)?
+    };
+    let shape = [1, header.height, header.width];
+    let levels = Cow::Owned(levels);
+    Ok((Planes { shape, levels }, header.count))
+}
+
+/// Labels of a compressed or plain idx file, from the beginning of `file`.
+pub(crate) fn labels_of(mut file: impl Read + Seek) -> Result<Vec<u8>, String> {
+    if is_gzip(&mut file).map_err(|e| e.to_string())? {
+        Ok(parse(GzDecoder::new(BufReader::new(file)), LABELS)?.1)
+    } else {
+        Ok(parse(file, LABELS)?.1)
+    }
+}
+
+fn is_gzip(file: &mut (impl Read + Seek)) -> std::io::Result<bool> {
+    let mut magic = Vec::with_capacity(2);
+    file.by_ref().take(2).read_to_end(&mut magic)?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(magic == [0x1f, 0x8b])
+}
+
+fn read_header(file: &mut impl Read, magic: u32) -> Result<Header, String> {
+    let mut word = || -> Result<u32, String> {
+        let mut bytes = [0; 4];
+        file.read_exact(&mut bytes).map_err(describe)?;
+        Ok(u32::from_be_bytes(bytes))
+    };
+    let found = word()?;
+    if found != magic {
+        return Err(format!("its magic number is {found}"));
+    }
+    let count = word()? as usize;
+    if count == 0 {
+        return Err("its header promises no entries".into());
+    }
+    let (mut height, mut width) = (1, 1);
+    if magic == PICTURES {
+        (height, width) = (word()?, word()?);
+        let sides = 1..=MOST_PIXELS_A_SIDE;
+        if !sides.contains(&height) || !sides.contains(&width) {
+            return Err(format!("its header promises pictures of {height}x{width}"));
+        }
+    }
+    Ok(Header {
+        count,
+        height: height as usize,
+        width: width as usize,
+    })
+}
+
+/// Reads header and payload. Memory grows with what is really there, not with what the header promises.
+fn parse(mut file: impl Read, magic: u32) -> Result<(Header, Vec<u8>), String> {
+    let header = read_header(&mut file, magic)?;
+    let mut payload = Vec::new();
+    file.take(header.payload() + 1)
+        .read_to_end(&mut payload)
+        .map_err(describe)?;
+    let (promised, found) = (header.payload(), payload.len() as u64);
+    if found < promised {
+        return Err(format!(
+            "its header promises {promised} bytes of data, but there are {found}"
+        ));
+    }
+    if found > promised {
+        return Err(format!(
+            "there is more after the {promised} bytes of data that its header promises"
+        ));
+    }
+    Ok((header, payload))
+}
+
+fn describe(error: std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => "it ends too early".into(),
+        _ => format!("it cannot be read ({error})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn file(magic: u32, dimensions: &[u32], payload: &[u8]) -> Vec<u8> {
+        let mut bytes = magic.to_be_bytes().to_vec();
+        dimensions.iter().for_each(|d| bytes.extend(d.to_be_bytes()));
+        bytes.extend(payload);
+        bytes
+    }
+
+    #[test]
+    fn reads_what_the_header_promises() {
+        let (planes, count) =
+            pictures_in_memory(&file(PICTURES, &[2, 2, 3], &[7; 12])).expect("well-formed");
+        assert_eq!((planes.shape, count, planes.levels.len()), ([1, 2, 3], 2, 12));
+        let labels = labels_of(Cursor::new(file(LABELS, &[3], &[4, 5, 6])));
+        assert_eq!(labels, Ok(vec![4, 5, 6]));
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        let error = |bytes: &[u8]| labels_of(Cursor::new(bytes.to_vec())).unwrap_err();
+        assert_eq!(error(&[]), "it ends too early");
+        assert_eq!(
+            error(&file(PICTURES, &[1, 1, 1], &[0])),
+            "its magic number is 2051"
+        );
+        assert_eq!(
+            error(&file(LABELS, &[3], &[0])),
+            "its header promises 3 bytes of data, but there are 1"
+        );
+        assert_eq!(
+            error(&file(LABELS, &[1], &[0, 0])),
+            "there is more after the 1 bytes of data that its header promises"
+        );
+        assert_eq!(error(&[0x1f, 0x8b, 8, 0]), "it ends too early");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_or_allocate_what_is_not_there(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = pictures_in_memory(&bytes);
+            let _ = labels_of(Cursor::new(bytes));
+        }
+
+        #[test]
+        fn damaged_headers_never_promise_memory(
+            dimensions in prop::array::uniform3(any::<u32>()),
+            payload in prop::collection::vec(any::<u8>(), 0..64),
+        ) {
+            if let Ok((planes, count)) = pictures_in_memory(&file(PICTURES, &dimensions, &payload)) {
+                prop_assert_eq!(planes.levels.len(), payload.len());
+                prop_assert_eq!(count * planes.shape[1] * planes.shape[2], payload.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Fashion-MNIST and MNIST: two idx files per split.
+
+use std::path::{Path, PathBuf};
+
+use super::{DataError, DataSet, Kind, default_root, idx};
+use crate::split::Split;
+
+/// One of the two data sets.
+pub(crate) struct Mnist {
+    kind: Kind,
+    classes: &'static [&'static str],
+    /// Folders below the root in which other tools keep the files.
+    folders: &'static [&'static str],
+    /// Where a system package puts the files.
+    system: Option<&'static str>,
+    page: &'static str,
+}
+
+pub(crate) const FASHION_CLASSES: [&str; 10] = [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+];
+
+pub(crate) const FASHION_MNIST: Mnist = Mnist {
+    kind: Kind::FashionMnist,
+    classes: &FASHION_CLASSES,
+    folders: &["", "fashion-mnist", "FashionMNIST/raw"],
+    system: Some("/usr/share/datasets/fashion-mnist"),
+    page: "https://github.com/zalandoresearch/fashion-mnist (or the Debian package dataset-fashion-mnist)",
+};
+
+pub(crate) const MNIST: Mnist = Mnist {
+    kind: Kind::Mnist,
+    classes: &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
+    folders: &["", "mnist", "MNIST/raw"],
+    system: None,
+    page: "https://ossci-datasets.s3.amazonaws.com/mnist/",
+};
+
+pub(crate) fn open(mnist: &Mnist, given: Option<&Path>) -> Result<DataSet, DataError> {
+    let root = given.map_or_else(default_root, Path::to_path_buf);
+    let mut folders: Vec<_> = mnist.folders.iter().map(|folder| root.join(folder)).collect();
+    if given.is_none() {
+        folders.extend(mnist.system.map(PathBuf::from));
+    }
+    let name = mnist.kind.name();
+    let Some(folder) = folders
+        .into_iter()
+        .find(|folder| file(folder, "train-images", "idx3").is_some())
+    else {
+        return Err(DataError::Missing {
+            name: name.into(),
+            root,
+            expected: format!(
+                "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and \
+                 t10k-labels-idx1-ubyte, each with .gz or without; download them from {} or say with --root where \
+                 they are",
+                mnist.page
+            ),
+        });
+    };
+    let classes: Vec<String> = mnist.classes.iter().map(|&class| class.into()).collect();
+    Ok(DataSet {
+        name,
+        train: split(name, "train", "train", &folder, classes.clone())?,
+        test: split(name, "test", "t10k", &folder, classes)?,
+        normalisation: None,
+        origin: format!("idx files in {}", folder.display()),
+    })
+}
+
+/// A file under its published name or the one it gets when unpacked by some tools, compressed or not.
+fn file(folder: &Path, stem: &str, kind: &str) -> Option<PathBuf> {
+    [
+        format!("{stem}-{kind}-ubyte"),
+        format!("{stem}.{kind}-ubyte"),
+        format!("{stem}-{kind}-ubyte.gz"),
+    ]
+    .iter()
+    .map(|name| folder.join(name))
+    .find(|path| path.is_file())
+}
+
+fn split(
+    name: &str,
+    part: &str,
+    prefix: &str,
+    folder: &Path,
+    classes: Vec<String>,
+) -> Result<Split, DataError> {
+    let find = |stem: String, kind: &str| {
+        file(folder, &stem, kind).ok_or_else(|| DataError::Missing {
+            name: name.into(),
+            root: folder.to_path_buf(),
+            expected: format!("{stem}-{kind}-ubyte, with .gz or without"),
+        })
+    };
+    let pictures = find(format!("{prefix}-images"), "idx3")?;
+    let labels_path = find(format!("{prefix}-labels"), "idx1")?;
+    let (source, count) = idx::open_pictures(&pictures)?;
+    let labels = idx::read_labels(&labels_path)?;
+    if labels.len() != count {
+        return Err(DataError::format(
+            &labels_path,
+            format!("it has {} labels", labels.len()),
+            format!("{count}, one for each picture of {}", pictures.display()),
+        ));
+    }
+    if let Some(index) = labels.iter().position(|&l| usize::from(l) >= classes.len()) {
+        return Err(DataError::format(
+            &labels_path,
+            format!("picture {index} has the label {}", labels[index]),
+            format!("labels 0 to {}", classes.len() - 1),
+        ));
+    }
+    let labels = labels.into_iter().map(u32::from).collect();
+    Ok(Split::from_source(format!("{name}/{part}"), classes, labels, source))
+}

@@ -1,0 +1,97 @@
+use std::path::{Path, PathBuf};
+
+use super::archive::{self, Progress, Unpacked};
+use super::{DataError, DataSet, Kind, default_root, open_kind};
+
+/// What [`prepare`] found and did.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The data set, ready to use.
+    pub data_set: DataSet,
+    /// The root to give from now on; none for what is built in.
+    pub root: Option<PathBuf>,
+    /// One line: unpacked now, unpacked before, or nothing to unpack.
+    pub action: String,
+}
+
+/// Makes a data set ready: checks the md5 of its archive (unless `verify` is off), unpacks it beside itself and opens
+/// the result. `target` is the name of a data set, looked for in `root`, or the path of an archive.
+///
+/// # Errors
+/// As [`open`](super::open), and when an archive is not the published one ([`DataError::Checksum`] names both sums),
+/// is damaged, or cannot be written. A failed run leaves nothing behind; an interrupted one is cleared by the next.
+pub fn prepare(
+    target: &str,
+    root: Option<&Path>,
+    verify: bool,
+    progress: Progress,
+) -> Result<Prepared, DataError> {
+    let path = Path::new(target);
+    match Kind::from_name(target) {
+        Ok(kind) => prepare_kind(kind, root, verify, progress),
+        Err(_) if path.is_file() => {
+            let archive = archive::recognise(path, progress)?;
+            let action = unpack(path, archive, verify, progress)?;
+            let folder = path.parent().filter(|p| *p != Path::new(""));
+            let root = folder.unwrap_or(Path::new(".")).to_path_buf();
+            ready(archive.kind, Some(&root.join(archive.folder)), action)
+                .map(|prepared| Prepared { root: Some(root), ..prepared })
+        }
+        // Something that looks like a path was meant as one.
+        Err(_) if path.components().count() > 1 || path.extension().is_some() => {
+            Err(DataError::io("open", path)(std::io::ErrorKind::NotFound.into()))
+        }
+        Err(unknown) => Err(unknown),
+    }
+}
+
+fn prepare_kind(
+    kind: Kind,
+    root: Option<&Path>,
+    verify: bool,
+    progress: Progress,
+) -> Result<Prepared, DataError> {
+    let folder = root.map_or_else(default_root, Path::to_path_buf);
+    let action = match kind {
+        Kind::FashionSample => {
+            return ready(kind, None, "built in, nothing to prepare".into());
+        }
+        Kind::FashionMnist | Kind::Mnist | Kind::Folder => {
+            return ready(kind, root, "read as it is, nothing to unpack".into());
+        }
+        Kind::Cifar10 | Kind::Cifar100 | Kind::TinyImageNet => {
+            if let Some((folder, archive)) = archive::unpacked(kind, &folder) {
+                format!("{} was unpacked before, in {}", archive.title, folder.display())
+            } else if let Some((path, archive)) = archive::packed(kind, &folder) {
+                unpack(&path, archive, verify, progress)?
+            } else {
+                return Err(archive::missing(kind, &folder));
+            }
+        }
+    };
+    ready(kind, Some(&folder), action)
+}
+
+fn unpack(
+    path: &Path,
+    archive: &archive::Archive,
+    verify: bool,
+    progress: Progress,
+) -> Result<String, DataError> {
+    let (folder, when) = archive::unpack(path, archive, verify, progress)?;
+    Ok(match when {
+        Unpacked::Before => format!("{} was unpacked before, in {}", archive.title, folder.display()),
+        Unpacked::Now if verify => {
+            format!("{}: md5 is right, unpacked to {}", archive.title, folder.display())
+        }
+        Unpacked::Now => format!("{}: md5 not checked, unpacked to {}", archive.title, folder.display()),
+    })
+}
+
+fn ready(kind: Kind, root: Option<&Path>, action: String) -> Result<Prepared, DataError> {
+    Ok(Prepared {
+        data_set: open_kind(kind, root)?,
+        root: root.map(Path::to_path_buf),
+        action,
+    })
+}

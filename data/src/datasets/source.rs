@@ -1,0 +1,128 @@
+//! Where a split's pictures come from.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::DataError;
+
+/// Pictures that can be read by number, from any thread.
+pub(crate) trait Source: Send + Sync {
+    /// Shape of every picture, [C, H, W].
+    fn shape(&self) -> [usize; 3];
+
+    /// Reads picture `index` into `out` as C planes of H x W levels. The caller has checked `index` and `out.len()`.
+    fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError>;
+
+    /// The same pictures decoded straight to another shape, where the source can do that.
+    fn decoded_to(&self, _shape: [usize; 3]) -> Option<Arc<dyn Source>> {
+        None
+    }
+}
+
+/// Pictures in memory, one after the other.
+pub(crate) struct Planes {
+    pub shape: [usize; 3],
+    pub levels: Cow<'static, [u8]>,
+}
+
+impl Source for Planes {
+    fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {
+        let start = index * out.len();
+        out.copy_from_slice(&self.levels[start..start + out.len()]);
+        Ok(())
+    }
+}
+
+/// One file of equally long records, each holding one picture's planes.
+pub(crate) struct RecordFile {
+    path: PathBuf,
+    file: File,
+    /// Where the first picture begins.
+    offset: u64,
+    /// From one picture to the next.
+    stride: u64,
+    count: usize,
+}
+
+impl RecordFile {
+    pub fn open(path: &Path, offset: u64, stride: u64, count: usize) -> Result<Self, DataError> {
+        let file = File::open(path).map_err(DataError::io("open", path))?;
+        Ok(RecordFile {
+            path: path.to_path_buf(),
+            file,
+            offset,
+            stride,
+            count,
+        })
+    }
+}
+
+/// Pictures in uncompressed files, read where they lie.
+///
+/// Positioned reads rather than a memory map: they leave caching to the system just as well, and a file that is
+/// truncated or taken away while in use gives an error that names it instead of killing the process.
+pub(crate) struct Records {
+    pub shape: [usize; 3],
+    pub files: Vec<RecordFile>,
+}
+
+impl Source for Records {
+    fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {
+        let mut within = index;
+        for part in &self.files {
+            if within < part.count {
+                let at = part.offset + within as u64 * part.stride;
+                return part
+                    .file
+                    .read_exact_at(out, at)
+                    .map_err(DataError::io("read", &part.path));
+            }
+            within -= part.count;
+        }
+        Err(DataError::Argument(format!(
+            "picture {index} is beyond the last record"
+        )))
+    }
+}
+
+/// Grey pictures replicated to three channels, or padded with zeros around a centred picture, or both.
+pub(crate) struct Adapted {
+    pub inner: Arc<dyn Source>,
+    pub shape: [usize; 3],
+}
+
+impl Source for Adapted {
+    fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {
+        let [inner_channels, inner_height, inner_width] = self.inner.shape();
+        let [_, height, width] = self.shape;
+        let mut levels = vec![0; inner_channels * inner_height * inner_width];
+        self.inner.read(index, &mut levels)?;
+        let (top, left) = ((height - inner_height) / 2, (width - inner_width) / 2);
+        out.fill(0);
+        for (channel, plane) in out.chunks_exact_mut(height * width).enumerate() {
+            // A single inner channel serves every outer one.
+            let inner = &levels[(channel % inner_channels) * inner_height * inner_width..]
+                [..inner_height * inner_width];
+            for (row, levels) in inner.chunks_exact(inner_width).enumerate() {
+                let start = (top + row) * width + left;
+                plane[start..start + inner_width].copy_from_slice(levels);
+            }
+        }
+        Ok(())
+    }
+}

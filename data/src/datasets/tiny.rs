@@ -1,0 +1,94 @@
+//! Tiny-ImageNet: JPEG files of 64x64, training pictures in a folder per class, validation pictures in one folder with
+//! a table of their classes. The published test pictures have no labels, so the validation set serves as test set.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::encoded::Encoded;
+use super::folder::{pictures, subfolders};
+use super::{DataError, DataSet, Kind, Normalisation, archive, check_counts};
+use crate::split::Split;
+
+/// Some pictures are grey; they are read as RGB like the others.
+const SHAPE: [usize; 3] = [3, 64, 64];
+const PUBLISHED_PER_CLASS: usize = 500;
+const PUBLISHED_VALIDATION: usize = 10_000;
+
+pub(crate) fn open(root: &Path) -> Result<DataSet, DataError> {
+    let (folder, archive) = archive::locate(Kind::TinyImageNet, root)?;
+    let (classes, train_files, train_labels, mut counts) = training(&folder.join("train"))?;
+    let annotations = folder.join("val/val_annotations.txt");
+    let (test_files, test_labels) = validation(&annotations, &classes)?;
+    counts.push((annotations, test_files.len(), PUBLISHED_VALIDATION));
+    check_counts(&counts)?;
+    let name = Kind::TinyImageNet.name();
+    let split = |part: &str, files: Vec<PathBuf>, labels| {
+        let source = Encoded {
+            files: files.into(),
+            shape: SHAPE,
+        };
+        Split::new(format!("{name}/{part}"), classes.clone(), labels, source)
+    };
+    Ok(DataSet {
+        name,
+        train: split("train", train_files, train_labels),
+        test: split("test", test_files, test_labels),
+        normalisation: Some(Normalisation::TINY_IMAGENET),
+        origin: format!("{} in {}", archive.title, folder.display()),
+    })
+}
+
+/// Classes (sorted WordNet ids), files, labels, and how many pictures each class has.
+#[allow(clippy::type_complexity)]
+fn training(
+    folder: &Path,
+) -> Result<(Vec<String>, Vec<PathBuf>, Vec<u32>, Vec<(PathBuf, usize, usize)>), DataError> {
+    let folders = subfolders(folder)?;
+    if folders.is_empty() {
+        return Err(DataError::format(
+            folder,
+            "it has no folders",
+            "train/WNID/images/*.JPEG",
+        ));
+    }
+    let (mut classes, mut files, mut labels, mut counts) = (vec![], vec![], vec![], vec![]);
+    for (label, of_class) in folders.into_iter().enumerate() {
+        let found = pictures(&of_class.join("images"))?;
+        let wnid = of_class.file_name().unwrap_or_default();
+        classes.push(wnid.to_string_lossy().into_owned());
+        labels.resize(labels.len() + found.len(), label as u32);
+        counts.push((of_class, found.len(), PUBLISHED_PER_CLASS));
+        files.extend(found);
+    }
+    Ok((classes, files, labels, counts))
+}
+
+/// Validation files and labels: a line per picture, its name and its class first, separated by tabs.
+fn validation(annotations: &Path, classes: &[String]) -> Result<(Vec<PathBuf>, Vec<u32>), DataError> {
+    const EXPECTED: &str = "lines of a picture's name, a tab and its class (tiny-imagenet-200/val/val_annotations.txt)";
+    let wrong = |found: String| DataError::format(annotations, found, EXPECTED);
+    let text = fs::read(annotations).map_err(DataError::io("read", annotations))?;
+    let text = String::from_utf8(text).map_err(|_| wrong("it is not text".into()))?;
+    let numbers: HashMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
+    let images = annotations.with_file_name("images");
+    let (mut files, mut labels) = (Vec::new(), Vec::new());
+    for (number, line) in text.lines().enumerate() {
+        let mut fields = line.split('\t');
+        let (Some(name), Some(class)) = (fields.next(), fields.next()) else {
+            return Err(wrong(format!("line {} has no tab", number + 1)));
+        };
+        let Some(&label) = numbers.get(class) else {
+            return Err(wrong(format!("line {} has the class '{class}', which train/ has not", number + 1)));
+        };
+        if name.is_empty() || name.contains(['/', '\\']) {
+            return Err(wrong(format!("line {} names the picture '{name}'", number + 1)));
+        }
+        files.push(images.join(name));
+        labels.push(label);
+    }
+    if files.is_empty() {
+        return Err(wrong("it is empty".into()));
+    }
+    Ok((files, labels))
+}

@@ -1,0 +1,286 @@
+//! One split of a data set.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::datasets::source::{Adapted, Planes, Source};
+use crate::datasets::{DataError, Shape};
+use crate::random::{Purpose, stream};
+
+/// The training or test pictures of a data set with their labels, read one by one from any thread.
+///
+/// A split is a cheap handle: clones, subsets and fitted versions share labels and files. What is in memory is the
+/// labels (4 bytes a picture), the paths of picture files, and the pictures themselves only where they come from a
+/// compressed idx file or are built in.
+#[derive(Clone)]
+pub struct Split {
+    name: String,
+    classes: Arc<[String]>,
+    /// Of the whole split, by id.
+    labels: Arc<[u32]>,
+    source: Arc<dyn Source>,
+    /// The ids of a subset's pictures; none for the whole.
+    ids: Option<Arc<[u32]>>,
+}
+
+impl Split {
+    pub(crate) fn new(
+        name: String,
+        classes: Vec<String>,
+        labels: Vec<u32>,
+        source: impl Source + 'static,
+    ) -> Split {
+        Self::from_source(name, classes, labels, Arc::new(source))
+    }
+
+    pub(crate) fn from_source(
+        name: String,
+        classes: Vec<String>,
+        labels: Vec<u32>,
+        source: Arc<dyn Source>,
+    ) -> Split {
+        Split {
+            name,
+            classes: classes.into(),
+            labels: labels.into(),
+            source,
+            ids: None,
+        }
+    }
+
+    /// A split of pictures in memory: `levels` holds one picture of [C, H, W] = `shape` per label, one after the
+    /// other.
+    ///
+    /// # Errors
+    /// When the lengths do not agree or a label has no class.
+    pub fn in_memory(
+        name: &str,
+        classes: Vec<String>,
+        labels: Vec<u32>,
+        shape: [usize; 3],
+        levels: Vec<u8>,
+    ) -> Result<Split, DataError> {
+        let wanted = labels.len() * shape.iter().product::<usize>();
+        if levels.len() != wanted {
+            return Err(DataError::Argument(format!(
+                "{} labels and pictures of {} need {wanted} levels, but there are {}",
+                labels.len(),
+                Shape(shape),
+                levels.len()
+            )));
+        }
+        if let Some(label) = labels.iter().find(|&&label| label as usize >= classes.len()) {
+            return Err(DataError::Argument(format!(
+                "label {label} has no name: there are {} classes",
+                classes.len()
+            )));
+        }
+        let levels = Cow::Owned(levels);
+        Ok(Self::new(name.into(), classes, labels, Planes { shape, levels }))
+    }
+
+    /// Number of pictures.
+    pub fn len(&self) -> usize {
+        self.ids.as_ref().map_or(self.labels.len(), |ids| ids.len())
+    }
+
+    /// Whether there are no pictures.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Shape of every picture, [C, H, W].
+    pub fn shape(&self) -> [usize; 3] {
+        self.source.shape()
+    }
+
+    /// Levels of one picture, C x H x W.
+    pub fn picture_len(&self) -> usize {
+        self.shape().iter().product()
+    }
+
+    /// What it is, for people: `cifar10/train`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Names of the classes, by label.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// Label of the picture at position `index`.
+    ///
+    /// # Panics
+    /// When `index` is not below [`Split::len`].
+    pub fn label(&self, index: usize) -> usize {
+        self.labels[self.id(index) as usize] as usize
+    }
+
+    /// Number of the picture at position `index` in the whole split: the same picture has the same id in every
+    /// subset, so random streams are keyed by it.
+    ///
+    /// # Panics
+    /// When `index` is not below [`Split::len`].
+    pub fn id(&self, index: usize) -> u64 {
+        assert!(
+            index < self.len(),
+            "picture {index} of {}, which has {}",
+            self.name,
+            self.len()
+        );
+        self.ids.as_ref().map_or(index as u64, |ids| ids[index].into())
+    }
+
+    /// Number of pictures of each class.
+    pub fn class_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.classes.len()];
+        for index in 0..self.len() {
+            counts[self.label(index)] += 1;
+        }
+        counts
+    }
+
+    /// Reads the picture at position `index` into `out` as C planes of H x W levels in 0..=255.
+    ///
+    /// # Errors
+    /// When its file cannot be read or decoded (the message names it), or `index` or the length of `out` is wrong.
+    pub fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {
+        if index >= self.len() || out.len() != self.picture_len() {
+            return Err(DataError::Argument(format!(
+                "picture {index} into {} bytes: {} has {} pictures of {}",
+                out.len(),
+                self.name,
+                self.len(),
+                Shape(self.shape())
+            )));
+        }
+        self.source.read(self.id(index) as usize, out)
+    }
+
+    /// The same pictures in the shape that a network takes, [C, H, W].
+    ///
+    /// Nothing changes where the shapes agree. Grey pictures become RGB by replication, grey 28x28 becomes 32x32 by a
+    /// border of zeros, and pictures in PNG and JPEG files are scaled to cover the new size (antialiased bilinear) and
+    /// cropped to the centre.
+    ///
+    /// # Errors
+    /// Anything else is refused: above all RGB pictures are not made grey.
+    pub fn fit(&self, shape: [usize; 3]) -> Result<Split, DataError> {
+        let from = self.shape();
+        if from == shape {
+            return Ok(self.clone());
+        }
+        let refuse = |reason| {
+            Err(DataError::Fit {
+                split: self.name.clone(),
+                from,
+                to: shape,
+                reason,
+            })
+        };
+        match (from[0], shape[0]) {
+            (3, 1) => {
+                return refuse("colour is not thrown away; use a network with 3 image channels");
+            }
+            (1, 1 | 3) | (3, 3) => {}
+            _ => return refuse("a network's pictures have 1 or 3 channels"),
+        }
+        if shape[1] == 0 || shape[2] == 0 {
+            return refuse("height and width must be at least 1");
+        }
+        let source = if let Some(decoded) = self.source.decoded_to(shape) {
+            decoded
+        } else if from[1..] == shape[1..] || (from == [1, 28, 28] && shape[1..] == [32, 32]) {
+            let inner = Arc::clone(&self.source);
+            Arc::new(Adapted { inner, shape })
+        } else {
+            return refuse(
+                "only grey 28x28 is padded, to 32x32, and only PNG and JPEG files are resized; set the network's \
+                 image_shape to the data's",
+            );
+        };
+        Ok(Split {
+            source,
+            ..self.clone()
+        })
+    }
+
+    /// The pictures at the given positions, in that order.
+    ///
+    /// # Errors
+    /// When a position is not below [`Split::len`].
+    pub fn subset(&self, positions: &[usize]) -> Result<Split, DataError> {
+        if let Some(position) = positions.iter().find(|&&p| p >= self.len()) {
+            return Err(DataError::Argument(format!(
+                "there is no picture {position} in {}: it has {}",
+                self.name,
+                self.len()
+            )));
+        }
+        Ok(self.take(positions))
+    }
+
+    fn take(&self, positions: &[usize]) -> Split {
+        Split {
+            ids: Some(positions.iter().map(|&p| self.id(p) as u32).collect()),
+            ..self.clone()
+        }
+    }
+
+    /// Divides the pictures into a part to fit on and a part of `fraction` (in 0..1) to choose a layer, timestep or
+    /// epoch on, so that the test set is not needed for that. Returns (fit, held out).
+    ///
+    /// Every class gives the same share, rounded; which pictures depends on `seed` alone. Both parts keep the order
+    /// of ids.
+    ///
+    /// # Errors
+    /// When `fraction` is not between 0 and 1, or one of the parts would be empty.
+    pub fn hold_out(&self, fraction: f64, seed: u64) -> Result<(Split, Split), DataError> {
+        if !(fraction > 0.0 && fraction < 1.0) {
+            return Err(DataError::Argument(format!(
+                "cannot hold out a fraction of {fraction}: it must lie between 0 and 1"
+            )));
+        }
+        let mut of_class = vec![Vec::new(); self.classes.len()];
+        for position in 0..self.len() {
+            of_class[self.label(position)].push(position);
+        }
+        let (mut fit, mut held) = (Vec::new(), Vec::new());
+        for (label, mut positions) in of_class.into_iter().enumerate() {
+            stream(seed, Purpose::HoldOut, label as u64, 0).shuffle(&mut positions);
+            let count = (positions.len() as f64 * fraction).round() as usize;
+            fit.extend(positions.split_off(count));
+            held.extend(positions);
+        }
+        if fit.is_empty() || held.is_empty() {
+            return Err(DataError::Argument(format!(
+                "cannot hold out a fraction of {fraction} of {}: with {} pictures in {} classes one part would be empty",
+                self.name,
+                self.len(),
+                self.classes.len()
+            )));
+        }
+        fit.sort_unstable();
+        held.sort_unstable();
+        let named = |part: Split, what: &str| Split {
+            name: format!("{} ({what})", self.name),
+            ..part
+        };
+        Ok((
+            named(self.take(&fit), "without held-out part"),
+            named(self.take(&held), "held-out part"),
+        ))
+    }
+}
+
+impl fmt::Debug for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Split")
+            .field("name", &self.name)
+            .field("shape", &self.shape())
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
