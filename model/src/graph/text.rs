@@ -1,0 +1,41 @@
+//! A graph as text, a node a line: for reading, and for golden files.
+
+use std::fmt;
+
+use super::{Graph, Op};
+
+impl fmt::Display for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for node in &self.nodes {
+            write!(f, "{}: {} {} = {}", node.name, node.dtype, node.shape, node.op.name())?;
+            match &node.op {
+                Op::Conv2d { stride, padding: [t, l, b, r] } => {
+                    write!(f, "(stride {stride}, padding {t} {l} {b} {r})")?
+                }
+                Op::GroupNorm { groups, eps } => write!(f, "({groups} groups, eps {eps:e})")?,
+                Op::Attention { heads, layout } => write!(f, "({heads} heads, {layout:?})")?,
+                Op::Transpose { axes } => write!(f, "({axes:?})")?,
+                Op::Concat { axis } => write!(f, "(axis {axis})")?,
+                Op::Slice { axis, start, length } => write!(f, "(axis {axis}, {start}..{})", start + length)?,
+                Op::Affine { factor, shift } => write!(f, "({factor} x + {shift})")?,
+                Op::Clamp { min, max } => write!(f, "({min}..{max})")?,
+                Op::UpsampleNearest { factor } => write!(f, "(x{factor})")?,
+                Op::AvgPool { kernel } => write!(f, "({kernel}x{kernel})")?,
+                Op::Mean { axes } => write!(f, "(axes {axes:?})")?,
+                Op::Dropout { p } => write!(f, "(p {p})")?,
+                _ => {}
+            }
+            for (i, input) in node.inputs.iter().enumerate() {
+                write!(f, "{}{}", if i == 0 { " " } else { ", " }, self.node(*input).name)?;
+            }
+            writeln!(f)?;
+        }
+        for (name, value) in &self.taps {
+            writeln!(f, "tap {name} = {}", self.node(*value).name)?;
+        }
+        for (name, value) in &self.outputs {
+            writeln!(f, "output {name} = {}", self.node(*value).name)?;
+        }
+        Ok(())
+    }
+}
