@@ -1,2 +1,115 @@
-//! Commands.
-fn main() {}
+//! `cargo xtask`: the commands of this checkout.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use xtask::{check, dist, interrupt, setup};
+
+/// The commands of this checkout. Each sets up the native libraries first if that was not done yet.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Fetch the native libraries (libtorch, ONNX Runtime, cmake) and tell cargo where they are
+    ///
+    /// Pinned versions are downloaded with pip, checked against their SHA-256 and unpacked into the cache folder of
+    /// the user, which all checkouts share; then `.cargo/native.toml` is written, so that plain `cargo build` and
+    /// `cargo test` work. What is already there is not fetched again.
+    ///
+    /// LIBTORCH, ORT_DYLIB_PATH and CMAKE, where you set them, win: nothing is fetched for them.
+    ///
+    /// Without a network, put the wheels into a folder and set PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER.
+    Setup {
+        /// Fetch the CUDA 13 libraries too (2.2 GB to download, 3.5 GB on disk); they stay in use from then on
+        #[arg(long)]
+        cuda: bool,
+        /// Cache folder, remembered for this checkout [default: $DDAE_CACHE, $XDG_CACHE_HOME/ddae, ~/.cache/ddae]
+        #[arg(long, value_name = "DIR")]
+        cache: Option<PathBuf>,
+    },
+    /// Run all tests (release profile); further arguments go to `cargo test`
+    Test {
+        /// For example: -p ddae-model graph -- --nocapture
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+        arguments: Vec<OsString>,
+    },
+    /// Run everything that must hold before a commit: format, clippy, docs, tests
+    Check {
+        /// Leave the tests out
+        #[arg(long)]
+        no_tests: bool,
+    },
+    /// Make a folder with bin/ and lib/ that runs on other machines (CPU libraries)
+    Dist {
+        /// A new folder, or one made by an earlier `dist`, which is replaced
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(if interrupt::requested() { interrupt::EXIT_CODE } else { 1 })
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Setup { cuda, cache } => {
+            print!("{}", setup::setup(&setup::Options { cuda, cache })?.report());
+            Ok(())
+        }
+        Command::Test { arguments } => check::test(&after_test(arguments, std::env::args_os())),
+        Command::Check { no_tests } => check::check(!no_tests),
+        Command::Dist { folder } => dist::dist(&folder),
+    }
+}
+
+/// The argument parser swallows a `--` that stands first, as in `cargo xtask test -- --nocapture`, where it is meant
+/// for `cargo test`.
+fn after_test(mut arguments: Vec<OsString>, mut typed: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    if typed.nth(2).is_some_and(|word| word == "--") {
+        arguments.insert(0, "--".into());
+    }
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn test_arguments(words: &[&str]) -> Vec<OsString> {
+        let typed: Vec<OsString> = ["xtask", "test"].iter().chain(words).map(OsString::from).collect();
+        match Cli::try_parse_from(&typed) {
+            Ok(Cli { command: Command::Test { arguments } }) => after_test(arguments, typed.into_iter()),
+            other => panic!("parsed as {other:?}"),
+        }
+    }
+
+    #[test]
+    fn arguments_of_test_reach_cargo_as_typed() {
+        let cases: [&[&str]; 5] = [
+            &[],
+            &["--", "--nocapture"],
+            &["name", "--", "--exact"],
+            &["-p", "xtask", "--lib"],
+            &["--no-run"],
+        ];
+        for words in cases {
+            assert_eq!(test_arguments(words), words);
+        }
+    }
+}
