@@ -16,6 +16,6 @@ pub mod config;
 pub mod diffusion;
 pub mod graph;
 pub mod networks;
-// pub mod reference;
+pub mod reference;
 pub mod tensor;
 pub mod weights;

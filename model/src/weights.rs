@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::graph::{Graph, Init, Op};
+use crate::graph::{Graph, Init, Node, Op};
 use crate::tensor::Tensor;
 
 /// Tensors under their published names.
@@ -13,7 +13,7 @@ use crate::tensor::Tensor;
 pub struct Weights(BTreeMap<String, Tensor>);
 
 /// Stored tensors that are not those of a network.
-#[derive(Debug, thiserror::Error, PartialEq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq)]
 pub enum WeightsError {
     /// A parameter is not there.
     #[error(
@@ -81,24 +81,32 @@ impl Weights {
     /// The first parameter, in the network's order, that is missing or of another shape or type.
     pub fn check(&self, graph: &Graph) -> Result<(), WeightsError> {
         for (_, node) in graph.parameters() {
-            let expected = node.shape.resolve(1);
-            let Some(tensor) = self.get(&node.name) else {
-                let mut others: Vec<&str> = self.0.keys().map(String::as_str).take(3).collect();
-                if self.len() > others.len() {
-                    others.push("…");
-                }
-                let others = format!("{} tensors ({})", self.len(), others.join(", "));
-                return Err(WeightsError::Missing { name: node.name.clone(), shape: expected, others });
-            };
-            if tensor.shape() != expected {
-                let found = tensor.shape().to_vec();
-                return Err(WeightsError::Shape { name: node.name.clone(), found, expected });
-            }
-            if tensor.as_f32().is_none() {
+            if self.parameter(node)?.as_f32().is_none() {
                 return Err(WeightsError::Type(node.name.clone()));
             }
         }
         Ok(())
+    }
+
+    /// The tensor of a graph's parameter, of any type.
+    ///
+    /// # Errors
+    /// When it is missing or of another shape.
+    pub fn parameter(&self, node: &Node) -> Result<&Tensor, WeightsError> {
+        let expected = node.shape.resolve(1);
+        let Some(tensor) = self.get(&node.name) else {
+            let mut others: Vec<&str> = self.0.keys().map(String::as_str).take(3).collect();
+            if self.len() > others.len() {
+                others.push("…");
+            }
+            let others = format!("{} tensors ({})", self.len(), others.join(", "));
+            return Err(WeightsError::Missing { name: node.name.clone(), shape: expected, others });
+        };
+        if tensor.shape() != expected {
+            let found = tensor.shape().to_vec();
+            return Err(WeightsError::Shape { name: node.name.clone(), found, expected });
+        }
+        Ok(tensor)
     }
 
     /// Initial values of a graph's parameters. Each depends only on the seed and the parameter's name, so two

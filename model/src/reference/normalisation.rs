@@ -1,0 +1,43 @@
+//! Means, and normalisation by them. Sums are taken in f64, so that large pictures lose nothing.
+
+use ndarray::{Array4, ArrayD, ArrayView1, ArrayView4, Axis, s};
+
+use super::Real;
+
+/// Normalises each of `groups` groups of channels of each picture to mean 0 and variance 1 (the biased one, plus
+/// `eps`), then scales and shifts each channel.
+pub fn group_norm<F: Real>(
+    x: ArrayView4<F>,
+    weight: ArrayView1<F>,
+    bias: ArrayView1<F>,
+    groups: usize,
+    eps: f64,
+) -> Array4<F> {
+    let (batch, channels, height, width) = x.dim();
+    let per_group = channels / groups;
+    let count = (per_group * height * width) as f64;
+    let mut result = x.to_owned();
+    for picture in 0..batch {
+        for group in 0..groups {
+            let range = group * per_group..(group + 1) * per_group;
+            let members = x.slice(s![picture, range.clone(), .., ..]);
+            let mean = members.iter().map(|x| x.to_f64()).sum::<f64>() / count;
+            let variance = members.iter().map(|x| (x.to_f64() - mean).powi(2)).sum::<f64>() / count;
+            let scale = 1.0 / (variance + eps).sqrt();
+            for channel in range {
+                let (weight, bias) = (weight[channel].to_f64(), bias[channel].to_f64());
+                let normalise = |x: F| F::from_f64((x.to_f64() - mean) * scale * weight + bias);
+                result.slice_mut(s![picture, channel, .., ..]).mapv_inplace(normalise);
+            }
+        }
+    }
+    result
+}
+
+/// Mean over `axes` (ascending), which are removed.
+pub fn mean<F: Real>(x: &ArrayD<F>, axes: &[usize]) -> ArrayD<F> {
+    let count: usize = axes.iter().map(|&axis| x.shape()[axis]).product();
+    // From the last axis on, so that removing one does not move those still to come.
+    let sum = axes.iter().rev().fold(x.mapv(F::to_f64), |sum, &axis| sum.sum_axis(Axis(axis)));
+    sum.mapv(|sum| F::from_f64(sum / count as f64))
+}

@@ -1,0 +1,120 @@
+//! Checkpoint files: what is written is read back, and what is no checkpoint is refused by name.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use ddae_model::checkpoint::{self, Checkpoint, TrainingState, WeightSet, write_tensors};
+use ddae_model::config::Config;
+use ddae_model::graph::Graph;
+use ddae_model::networks::unet_graph;
+use ddae_model::tensor::Tensor;
+use ddae_model::weights::Weights;
+
+fn config() -> Config {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/demo.yaml");
+    Config::read(&path).unwrap()
+}
+
+fn network() -> (Config, Graph, Weights) {
+    let config = config();
+    let graph = unet_graph(&config.network, false).unwrap();
+    let weights = Weights::initial(&graph, 1);
+    (config, graph, weights)
+}
+
+fn named(prefix: &str, weights: &Weights) -> Vec<(String, Tensor)> {
+    weights.iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor.clone())).collect()
+}
+
+#[test]
+fn a_training_checkpoint_is_read_back() {
+    let (config, graph, weights) = network();
+    let other = Weights::initial(&graph, 2);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("epoch_0003.safetensors");
+    let mut tensors = named("model.", &weights);
+    tensors.extend(named("ema.", &other));
+    tensors.push(("record.x".to_string(), Tensor::f32(&[1, 2], vec![1.0, -1.0])));
+    tensors.push(("record.y".to_string(), Tensor::f32(&[1, 2], vec![0.5, 0.25])));
+    let state = TrainingState { epoch: 3, step: 282, seed: 7, loss_scale: 65536.0, ..Default::default() };
+    checkpoint::write(&path, &config, &state, &tensors).unwrap();
+
+    let read = Checkpoint::open(&path).unwrap();
+    assert_eq!(read.config(), Some(&config));
+    assert_eq!(read.state(), Some(&state));
+    assert_eq!(read.weights(WeightSet::Model, &graph).unwrap(), weights);
+    assert_eq!(read.weights(WeightSet::Ema, &graph).unwrap(), other);
+    let record = read.record().unwrap().unwrap();
+    assert_eq!(record.inputs, [("x".to_string(), Tensor::f32(&[1, 2], vec![1.0, -1.0]))]);
+    assert_eq!(record.y.as_f32(), Some(&[0.5, 0.25][..]));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+}
+
+#[test]
+fn a_plain_file_of_published_names_is_read() {
+    let (_, graph, weights) = network();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plain.safetensors");
+    write_tensors(&path, HashMap::new(), weights.iter()).unwrap();
+    let read = Checkpoint::open(&path).unwrap();
+    assert!(read.config().is_none() && read.state().is_none() && read.record().unwrap().is_none());
+    assert_eq!(read.weights(WeightSet::Ema, &graph).unwrap(), weights);
+}
+
+#[test]
+fn another_architecture_is_told_by_the_first_difference() {
+    let (mut config, _, weights) = network();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plain.safetensors");
+    write_tensors(&path, HashMap::new(), weights.iter()).unwrap();
+    let read = Checkpoint::open(&path).unwrap();
+
+    config.network.n_channels = 64;
+    let wider = unet_graph(&config.network, false).unwrap();
+    let message = read.weights(WeightSet::Ema, &wider).unwrap_err().to_string();
+    assert!(message.contains("parameter 'time_emb.lin1.weight' is [128, 32] in the file and [256, 64]"), "{message}");
+
+    config.network.n_channels = 32;
+    config.network.n_blocks = 2;
+    let deeper = unet_graph(&config.network, false).unwrap();
+    let message = read.weights(WeightSet::Ema, &deeper).unwrap_err().to_string();
+    assert!(message.contains("parameter 'down.1.") && message.contains("plain.safetensors"), "{message}");
+}
+
+#[test]
+fn foreign_files_are_refused_in_one_line() {
+    let (config, _, weights) = network();
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole.safetensors");
+    checkpoint::write(&whole, &config, &TrainingState::default(), &named("ema.", &weights)).unwrap();
+    let bytes = std::fs::read(&whole).unwrap();
+    let cases: [(&str, Vec<u8>, &str); 4] = [
+        ("empty.safetensors", vec![], "is empty"),
+        ("short.safetensors", bytes[..bytes.len() / 2].to_vec(), "is not a complete safetensors file"),
+        ("header.safetensors", bytes[..5].to_vec(), "is not a complete safetensors file"),
+        ("foreign.safetensors", b"PK\x03\x04 this is a zip file, say".to_vec(), "is not a complete safetensors file"),
+    ];
+    for (name, content, part) in cases {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        let message = Checkpoint::open(&path).err().unwrap().to_string();
+        assert!(message.contains(name) && message.contains(part) && !message.contains('\n'), "{message}");
+    }
+    let message = Checkpoint::open(folder.path()).err().unwrap().to_string();
+    assert!(message.contains("is a folder"), "{message}");
+    let newer = folder.path().join("newer.safetensors");
+    let format = HashMap::from([("ddae.format".to_string(), "ddae-checkpoint-9".to_string())]);
+    write_tensors(&newer, format, weights.iter()).unwrap();
+    let message = Checkpoint::open(&newer).err().unwrap().to_string();
+    assert!(message.contains("ddae-checkpoint-9") && message.contains("use a newer ddae"), "{message}");
+}
+
+#[test]
+fn a_full_disk_leaves_no_file() {
+    let (config, _, weights) = network();
+    // A folder that does not exist refuses like a full disk does: at the first write.
+    let path = Path::new("/nowhere/epoch_0001.safetensors");
+    let message = checkpoint::write(path, &config, &TrainingState::default(), &named("ema.", &weights)).unwrap_err();
+    assert!(message.to_string().contains("/nowhere/epoch_0001.safetensors: No such file"), "{message}");
+    assert!(!path.exists());
+}
