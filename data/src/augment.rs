@@ -33,9 +33,8 @@ pub fn shift<T: Copy + Default>(picture: &mut [T], shape: [usize; 3], down: isiz
     let original = picture.to_vec();
     picture.fill(T::default());
     let columns = overlap(width, right);
-    for (plane, original) in picture
-        .chunks_exact_mut(height * width)
-        .zip(original.chunks_exact(height * width))
+    for (plane, original) in
+        picture.chunks_exact_mut(height * width).zip(original.chunks_exact(height * width))
     {
         for (to, from) in overlap(height, down) {
             for (to_column, from_column) in columns.clone() {
@@ -70,11 +69,7 @@ pub fn random_crop<T: Copy + Default>(
 }
 
 fn check_len<T>(picture: &[T], shape: [usize; 3]) {
-    assert_eq!(
-        picture.len(),
-        shape.iter().product::<usize>(),
-        "the picture does not fill its shape"
-    );
+    assert_eq!(picture.len(), shape.iter().product::<usize>(), "the picture does not fill its shape");
 }
 
 #[cfg(test)]

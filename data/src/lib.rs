@@ -5,6 +5,7 @@
 //! | [`datasets`] | the published data sets by name, their file formats, unpacking archives |
 //! | [`split`] | one split (training or test) of a data set, read picture by picture |
 //! | [`resize`] | resampling pictures the way PIL and torchvision do |
+//! | [`statistics`] | mean and deviation of a split's channels |
 //! | [`augment`] | flips and padded crops |
 //! | [`edm_augment`] | the EDM paper's non-leaking augmentation with its label |
 //! | [`loader`] | batches in order, prefetched by worker threads |
@@ -21,6 +22,7 @@ pub mod random;
 pub mod resize;
 pub mod sheet;
 pub mod split;
+pub mod statistics;
 
 pub use datasets::{DataError, DataSet};
 pub use split::Split;

@@ -155,10 +155,7 @@ impl Loader {
             let positions = (first..last).map(|i| order.as_ref().map_or(i, |order| order[i] as usize));
             make_batch(&split, positions, &options)
         };
-        Ok(Loader {
-            pool: Pool::new(start..batches, workers, make),
-            batches,
-        })
+        Ok(Loader { pool: Pool::new(start..batches, workers, make), batches })
     }
 
     /// Number of batches in the whole epoch, those before `start_batch` included.

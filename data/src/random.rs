@@ -52,10 +52,7 @@ pub enum Purpose {
 /// ```
 pub fn stream(seed: u64, purpose: Purpose, index: u64, variant: u64) -> Stream {
     let mut key = [0u8; 32];
-    for (bytes, word) in key
-        .chunks_exact_mut(8)
-        .zip([seed, purpose as u64, index, variant])
-    {
+    for (bytes, word) in key.chunks_exact_mut(8).zip([seed, purpose as u64, index, variant]) {
         bytes.copy_from_slice(&word.to_le_bytes());
     }
     Stream(ChaCha8Rng::from_seed(key))
@@ -164,9 +161,7 @@ mod tests {
     fn normals_have_the_moments_of_a_normal() {
         let mut values = vec![0f32; 200_001];
         stream(3, Purpose::Noise, 0, 0).fill_normal(&mut values);
-        let moment = |k: i32| {
-            values.iter().map(|&v| f64::from(v).powi(k)).sum::<f64>() / values.len() as f64
-        };
+        let moment = |k: i32| values.iter().map(|&v| f64::from(v).powi(k)).sum::<f64>() / values.len() as f64;
         assert!(moment(1).abs() < 0.01, "mean {}", moment(1));
         assert!((moment(2) - 1.0).abs() < 0.015, "variance {}", moment(2));
         assert!(moment(3).abs() < 0.03, "skew {}", moment(3));
@@ -180,9 +175,6 @@ mod tests {
         for _ in 0..70_000 {
             counts[rng.below(7) as usize] += 1;
         }
-        assert!(
-            counts.iter().all(|&c| (9_600..10_400).contains(&c)),
-            "{counts:?}"
-        );
+        assert!(counts.iter().all(|&c| (9_600..10_400).contains(&c)), "{counts:?}");
     }
 }

@@ -25,13 +25,7 @@ fn taps(from: usize, to: usize) -> Vec<Taps> {
                 .collect();
             let total: f64 = weights.iter().sum();
             let unit = f64::from(1u32 << WEIGHT_BITS);
-            Taps {
-                first,
-                weights: weights
-                    .iter()
-                    .map(|w| (w / total * unit).round() as i32)
-                    .collect(),
-            }
+            Taps { first, weights: weights.iter().map(|w| (w / total * unit).round() as i32).collect() }
         })
         .collect()
 }
@@ -51,19 +45,14 @@ fn weighted(levels: &[u8], start: usize, step: usize, taps: &Taps) -> u8 {
 /// When `levels` does not have the length of `shape`, or a side is 0.
 pub fn resize(levels: &[u8], shape: [usize; 3], height: usize, width: usize) -> Vec<u8> {
     let [channels, from_height, from_width] = shape;
-    assert_eq!(
-        levels.len(),
-        channels * from_height * from_width,
-        "levels do not fill the shape"
-    );
+    assert_eq!(levels.len(), channels * from_height * from_width, "levels do not fill the shape");
     assert!(height > 0 && width > 0 && from_height > 0 && from_width > 0);
     let wide = if width == from_width {
         levels.to_vec()
     } else {
         let taps = taps(from_width, width);
         let rows = levels.chunks_exact(from_width);
-        rows.flat_map(|row| taps.iter().map(|taps| weighted(row, 0, 1, taps)))
-            .collect()
+        rows.flat_map(|row| taps.iter().map(|taps| weighted(row, 0, 1, taps))).collect()
     };
     if height == from_height {
         return wide;
@@ -82,16 +71,9 @@ pub fn resize(levels: &[u8], shape: [usize; 3], height: usize, width: usize) -> 
 ///
 /// # Panics
 /// When the rectangle is not inside the picture.
-pub fn crop(
-    levels: &[u8],
-    shape: [usize; 3],
-    [top, left, height, width]: [usize; 4],
-) -> Vec<u8> {
+pub fn crop(levels: &[u8], shape: [usize; 3], [top, left, height, width]: [usize; 4]) -> Vec<u8> {
     let [channels, from_height, from_width] = shape;
-    assert!(
-        top + height <= from_height && left + width <= from_width,
-        "the rectangle leaves the picture"
-    );
+    assert!(top + height <= from_height && left + width <= from_width, "the rectangle leaves the picture");
     let mut out = Vec::with_capacity(channels * height * width);
     for plane in levels.chunks_exact(from_height * from_width) {
         for row in plane.chunks_exact(from_width).skip(top).take(height) {
@@ -119,12 +101,7 @@ pub fn cover(levels: &[u8], shape: [usize; 3], height: usize, width: usize) -> V
     crop(
         &scaled,
         [channels, scaled_height, scaled_width],
-        [
-            centred(scaled_height, height),
-            centred(scaled_width, width),
-            height,
-            width,
-        ],
+        [centred(scaled_height, height), centred(scaled_width, width), height, width],
     )
 }
 

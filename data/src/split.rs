@@ -40,13 +40,7 @@ impl Split {
         labels: Vec<u32>,
         source: Arc<dyn Source>,
     ) -> Split {
-        Split {
-            name,
-            classes: classes.into(),
-            labels: labels.into(),
-            source,
-            ids: None,
-        }
+        Split { name, classes: classes.into(), labels: labels.into(), source, ids: None }
     }
 
     /// A split of pictures in memory: `levels` holds one picture of [C, H, W] = `shape` per label, one after the
@@ -124,12 +118,7 @@ impl Split {
     /// # Panics
     /// When `index` is not below [`Split::len`].
     pub fn id(&self, index: usize) -> u64 {
-        assert!(
-            index < self.len(),
-            "picture {index} of {}, which has {}",
-            self.name,
-            self.len()
-        );
+        assert!(index < self.len(), "picture {index} of {}, which has {}", self.name, self.len());
         self.ids.as_ref().map_or(index as u64, |ids| ids[index].into())
     }
 
@@ -172,14 +161,7 @@ impl Split {
         if from == shape {
             return Ok(self.clone());
         }
-        let refuse = |reason| {
-            Err(DataError::Fit {
-                split: self.name.clone(),
-                from,
-                to: shape,
-                reason,
-            })
-        };
+        let refuse = |reason| Err(DataError::Fit { split: self.name.clone(), from, to: shape, reason });
         match (from[0], shape[0]) {
             (3, 1) => {
                 return refuse("colour is not thrown away; use a network with 3 image channels");
@@ -201,10 +183,7 @@ impl Split {
                  image_shape to the data's",
             );
         };
-        Ok(Split {
-            source,
-            ..self.clone()
-        })
+        Ok(Split { source, ..self.clone() })
     }
 
     /// The pictures at the given positions, in that order.
@@ -223,10 +202,7 @@ impl Split {
     }
 
     fn take(&self, positions: &[usize]) -> Split {
-        Split {
-            ids: Some(positions.iter().map(|&p| self.id(p) as u32).collect()),
-            ..self.clone()
-        }
+        Split { ids: Some(positions.iter().map(|&p| self.id(p) as u32).collect()), ..self.clone() }
     }
 
     /// Divides the pictures into a part to fit on and a part of `fraction` (in 0..1) to choose a layer, timestep or
@@ -264,14 +240,8 @@ impl Split {
         }
         fit.sort_unstable();
         held.sort_unstable();
-        let named = |part: Split, what: &str| Split {
-            name: format!("{} ({what})", self.name),
-            ..part
-        };
-        Ok((
-            named(self.take(&fit), "without held-out part"),
-            named(self.take(&held), "held-out part"),
-        ))
+        let named = |part: Split, what: &str| Split { name: format!("{} ({what})", self.name), ..part };
+        Ok((named(self.take(&fit), "without held-out part"), named(self.take(&held), "held-out part")))
     }
 }
 

@@ -125,9 +125,7 @@ pub(crate) fn unpacked(kind: Kind, root: &Path) -> Option<(PathBuf, &'static Arc
 
 /// An archive that lies in `root`.
 pub(crate) fn packed(kind: Kind, root: &Path) -> Option<(PathBuf, &'static Archive)> {
-    of_kind(kind)
-        .map(|archive| (root.join(archive.file), archive))
-        .find(|(path, _)| path.is_file())
+    of_kind(kind).map(|archive| (root.join(archive.file), archive)).find(|(path, _)| path.is_file())
 }
 
 /// The archive that a file is, by its name or by its md5.
@@ -139,16 +137,14 @@ pub(crate) fn recognise(path: &Path, progress: Progress) -> Result<&'static Arch
     }
     let file = File::open(path).map_err(DataError::io("open", path))?;
     let sum = md5_of(path, &file, progress)?;
-    ALL.iter()
-        .find(|archive| archive.md5 == sum)
-        .ok_or_else(|| {
-            let known: Vec<_> = ALL.iter().map(|archive| archive.file).collect();
-            DataError::format(
-                path,
-                format!("neither its name nor its md5 ({sum}) is known"),
-                format!("one of {}", known.join(", ")),
-            )
-        })
+    ALL.iter().find(|archive| archive.md5 == sum).ok_or_else(|| {
+        let known: Vec<_> = ALL.iter().map(|archive| archive.file).collect();
+        DataError::format(
+            path,
+            format!("neither its name nor its md5 ({sum}) is known"),
+            format!("one of {}", known.join(", ")),
+        )
+    })
 }
 
 /// That a data set is not in `root`, and what to do about it.
@@ -195,11 +191,7 @@ pub(crate) fn unpack(
     if verify {
         let found = md5_of(path, &file, progress)?;
         if found != archive.md5 {
-            return Err(DataError::Checksum {
-                path: path.to_path_buf(),
-                found,
-                expected: archive.md5,
-            });
+            return Err(DataError::Checksum { path: path.to_path_buf(), found, expected: archive.md5 });
         }
     }
     let partial = parent.join(format!("{}.partial", archive.folder));
@@ -219,9 +211,7 @@ pub(crate) fn unpack(
 
 fn remove(folder: &Path) -> Result<(), DataError> {
     match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(DataError::io("remove", folder)(error))
-        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(DataError::io("remove", folder)(error)),
         _ => Ok(()),
     }
 }
@@ -232,9 +222,7 @@ fn md5_of(path: &Path, mut file: &File, progress: Progress) -> Result<String, Da
     let mut buffer = vec![0; 1 << 20];
     let mut done = 0;
     loop {
-        let count = file
-            .read(&mut buffer)
-            .map_err(DataError::io("read", path))?;
+        let count = file.read(&mut buffer).map_err(DataError::io("read", path))?;
         if count == 0 {
             break;
         }
@@ -274,10 +262,7 @@ fn unpack_tar(path: &Path, archive: &Archive, into: &Path, progress: Progress) -
     let file = File::open(path).map_err(DataError::io("open", path))?;
     let length = file.metadata().map_err(DataError::io("read", path))?.len();
     let count = Arc::new(AtomicU64::new(0));
-    let counted = Counted {
-        inner: BufReader::new(file),
-        count: Arc::clone(&count),
-    };
+    let counted = Counted { inner: BufReader::new(file), count: Arc::clone(&count) };
     let mut tar = tar::Archive::new(GzDecoder::new(counted));
     let mut files = 0;
     for entry in tar.entries().map_err(wrong)? {
@@ -336,9 +321,7 @@ fn some_files(path: &Path, archive: &Archive, files: usize) -> Result<(), DataEr
 
 /// The path of an entry below the archive's top folder; none if it would be written anywhere else.
 fn below(name: &Path, folder: &str) -> Option<PathBuf> {
-    let mut parts = name
-        .components()
-        .filter(|part| !matches!(part, Component::CurDir));
+    let mut parts = name.components().filter(|part| !matches!(part, Component::CurDir));
     if parts.next()? != Component::Normal(folder.as_ref()) {
         return None;
     }
@@ -377,7 +360,6 @@ fn write(
         if count == 0 {
             return Ok(());
         }
-        file.write_all(&buffer[..count])
-            .map_err(DataError::io("write", target))?;
+        file.write_all(&buffer[..count]).map_err(DataError::io("write", target))?;
     }
 }

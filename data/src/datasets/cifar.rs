@@ -30,13 +30,7 @@ pub(crate) const CIFAR10: Cifar = Cifar {
     kind: Kind::Cifar10,
     classes: &cifar_classes::CIFAR10,
     normalisation: Normalisation::CIFAR10,
-    train: &[
-        "data_batch_1",
-        "data_batch_2",
-        "data_batch_3",
-        "data_batch_4",
-        "data_batch_5",
-    ],
+    train: &["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"],
     train_count: 10_000,
     test: "test_batch",
     label_bytes: 1,
@@ -61,21 +55,15 @@ pub(crate) fn open(cifar: &Cifar, root: &Path) -> Result<DataSet, DataError> {
     let binary = archive.file.contains("binary");
     let read = |name: &str| {
         let path = folder.join(if binary { format!("{name}.bin") } else { name.into() });
-        let batch = if binary {
-            read_binary(&path, cifar)
-        } else {
-            read_python(&path, cifar)
-        };
+        let batch = if binary { read_binary(&path, cifar) } else { read_python(&path, cifar) };
         batch.map(|(file, labels)| (path, file, labels))
     };
-    let train = cifar
-        .train
-        .iter()
-        .map(|name| read(name))
-        .collect::<Result<Vec<_>, _>>()?;
+    let train = cifar.train.iter().map(|name| read(name)).collect::<Result<Vec<_>, _>>()?;
     let test = vec![read(cifar.test)?];
     let counts = |batches: &[(PathBuf, RecordFile, Vec<u32>)], published| {
-        let count = move |(path, _, labels): &(PathBuf, RecordFile, Vec<u32>)| (path.clone(), labels.len(), published);
+        let count = move |(path, _, labels): &(PathBuf, RecordFile, Vec<u32>)| {
+            (path.clone(), labels.len(), published)
+        };
         batches.iter().map(count).collect::<Vec<_>>()
     };
     check_counts(&[counts(&train, cifar.train_count), counts(&test, TEST_COUNT)].concat())?;
@@ -88,10 +76,7 @@ pub(crate) fn open(cifar: &Cifar, root: &Path) -> Result<DataSet, DataError> {
             files.push(file);
             labels.extend(of_file);
         }
-        let source = Records {
-            shape: SHAPE,
-            files,
-        };
+        let source = Records { shape: SHAPE, files };
         Split::new(format!("{name}/{part}"), classes.clone(), labels, source)
     };
     Ok(DataSet {
@@ -121,9 +106,7 @@ fn read_binary(path: &Path, cifar: &Cifar) -> Result<(RecordFile, Vec<u32>), Dat
     let mut labels = Vec::with_capacity(count);
     let mut bytes = vec![0; record];
     for index in 0..count {
-        reader
-            .read_exact(&mut bytes)
-            .map_err(DataError::io("read", path))?;
+        reader.read_exact(&mut bytes).map_err(DataError::io("read", path))?;
         let label = u32::from(bytes[cifar.label_bytes - 1]);
         labels.push(check_label(path, index, label.into(), cifar)?);
     }

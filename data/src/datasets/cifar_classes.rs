@@ -1,17 +1,7 @@
 //! Class names in the order of their labels (`batches.meta`, and `fine_label_names` of `meta`).
 
-pub(crate) const CIFAR10: [&str; 10] = [
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-];
+pub(crate) const CIFAR10: [&str; 10] =
+    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
 pub(crate) const CIFAR100: [&str; 100] = [
     "apple",

@@ -57,20 +57,14 @@ impl Source for Encoded {
 pub(crate) fn native_shape(path: &Path) -> Result<[usize; 3], DataError> {
     let picture = decode(path)?;
     let channels = if picture.color().has_color() { 3 } else { 1 };
-    Ok([
-        channels,
-        picture.height() as usize,
-        picture.width() as usize,
-    ])
+    Ok([channels, picture.height() as usize, picture.width() as usize])
 }
 
 fn decode(path: &Path) -> Result<DynamicImage, DataError> {
     let wrong = |found: String| DataError::format(path, found, EXPECTED);
     let file = File::open(path).map_err(DataError::io("open", path))?;
     let mut bytes = Vec::new();
-    file.take(MOST_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(DataError::io("read", path))?;
+    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(DataError::io("read", path))?;
     if bytes.is_empty() {
         return Err(wrong("the file is empty".into()));
     }
@@ -89,9 +83,7 @@ fn decode(path: &Path) -> Result<DynamicImage, DataError> {
     limits.max_image_height = Some(MOST_PIXELS_A_SIDE);
     let mut reader = ImageReader::with_format(Cursor::new(&bytes), format);
     reader.limits(limits);
-    reader
-        .decode()
-        .map_err(|error| wrong(format!("it cannot be decoded ({})", one_line(&error))))
+    reader.decode().map_err(|error| wrong(format!("it cannot be decoded ({})", one_line(&error))))
 }
 
 fn one_line(error: &dyn std::error::Error) -> String {
@@ -134,8 +126,6 @@ fn planes(picture: DynamicImage, channels: usize) -> Result<(Vec<u8>, [usize; 3]
         return Ok((picture.into_luma8().into_raw(), [1, height, width]));
     }
     let interleaved = picture.into_rgb8().into_raw();
-    let levels = (0..3)
-        .flat_map(|channel| interleaved.iter().skip(channel).step_by(3).copied())
-        .collect();
+    let levels = (0..3).flat_map(|channel| interleaved.iter().skip(channel).step_by(3).copied()).collect();
     Ok((levels, [3, height, width]))
 }

@@ -91,24 +91,12 @@ impl DataError {
     /// An [`DataError::Io`] builder for `map_err`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataError {
         let path = path.to_path_buf();
-        move |source| DataError::Io {
-            action,
-            path,
-            source,
-        }
+        move |source| DataError::Io { action, path, source }
     }
 
     /// A [`DataError::Format`].
-    pub(crate) fn format(
-        path: &Path,
-        found: impl Into<String>,
-        expected: impl Into<String>,
-    ) -> DataError {
-        DataError::Format {
-            path: path.to_path_buf(),
-            found: found.into(),
-            expected: expected.into(),
-        }
+    pub(crate) fn format(path: &Path, found: impl Into<String>, expected: impl Into<String>) -> DataError {
+        DataError::Format { path: path.to_path_buf(), found: found.into(), expected: expected.into() }
     }
 }
 

@@ -8,7 +8,8 @@ use super::encoded::{Encoded, native_shape};
 use super::{DataError, DataSet, Kind};
 use crate::split::Split;
 
-const EXPECTED: &str = "train/CLASS/*.png (or .jpg, .jpeg) and, if there is a test set, test/ or val/ likewise";
+const EXPECTED: &str =
+    "train/CLASS/*.png (or .jpg, .jpeg) and, if there is a test set, test/ or val/ likewise";
 
 /// Opens `root/train` and `root/test` (or `root/val`).
 ///
@@ -46,10 +47,7 @@ pub(crate) fn open(root: &Path) -> Result<DataSet, DataError> {
         let source = Encoded { files, shape };
         Split::new(format!("{name}/{part}"), classes.clone(), labels, source)
     };
-    let test_folder = ["test", "val"]
-        .iter()
-        .map(|part| root.join(part))
-        .find(|folder| folder.is_dir());
+    let test_folder = ["test", "val"].iter().map(|part| root.join(part)).find(|folder| folder.is_dir());
     let (test_files, test_labels) = match test_folder {
         Some(folder) => test_pictures(&folder, &classes)?,
         None => (Vec::new(), Vec::new()),
@@ -86,10 +84,7 @@ fn test_pictures(folder: &Path, classes: &[String]) -> Result<(Vec<PathBuf>, Vec
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// What is directly in a folder, in the order of names, without hidden entries.
@@ -117,11 +112,7 @@ pub(crate) fn pictures(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
         ["png", "jpg", "jpeg"].iter().any(|known| ending == *known)
     });
     if paths.is_empty() {
-        return Err(DataError::format(
-            folder,
-            "it has no pictures",
-            "at least one .png, .jpg or .jpeg file",
-        ));
+        return Err(DataError::format(folder, "it has no pictures", "at least one .png, .jpg or .jpeg file"));
     }
     Ok(paths)
 }

@@ -48,9 +48,7 @@ pub(crate) fn open_pictures(path: &Path) -> Result<(Arc<dyn Source>, usize), Dat
     let length = file.metadata().map_err(DataError::io("read", path))?.len();
     let promised = 16 + header.payload();
     if length != promised {
-        return Err(wrong(format!(
-            "its header promises {promised} bytes, but it has {length}"
-        )));
+        return Err(wrong(format!("its header promises {promised} bytes, but it has {length}")));
     }
     let stride = (header.height * header.width) as u64;
     let records = Records {
@@ -64,11 +62,7 @@ pub(crate) fn open_pictures(path: &Path) -> Result<(Arc<dyn Source>, usize), Dat
 pub(crate) fn read_labels(path: &Path) -> Result<Vec<u8>, DataError> {
     let file = File::open(path).map_err(DataError::io("open", path))?;
     labels_of(file).map_err(|found| {
-        DataError::format(
-            path,
-            found,
-            "an idx file of labels (magic number 2049), gzip-compressed or not",
-        )
+        DataError::format(path, found, "an idx file of labels (magic number 2049), gzip-compressed or not")
     })
 }
 
@@ -76,11 +70,8 @@ pub(crate) fn read_labels(path: &Path) -> Result<Vec<u8>, DataError> {
 pub(crate) fn pictures_in_memory(bytes: &[u8]) -> Result<(Planes, usize), String> {
     let mut bytes = Cursor::new(bytes);
     let compressed = is_gzip(&mut bytes).map_err(|e| e.to_string())?;
-    let (header, levels) = if compressed {
-        parse(GzDecoder::new(bytes), PICTURES)?
-    } else {
-        parse(bytes, PICTURES)?
-    };
+    let (header, levels) =
+        if compressed { parse(GzDecoder::new(bytes), PICTURES)? } else { parse(bytes, PICTURES)? };
     let shape = [1, header.height, header.width];
     let levels = Cow::Owned(levels);
     Ok((Planes { shape, levels }, header.count))
@@ -124,30 +115,20 @@ fn read_header(file: &mut impl Read, magic: u32) -> Result<Header, String> {
             return Err(format!("its header promises pictures of {height}x{width}"));
         }
     }
-    Ok(Header {
-        count,
-        height: height as usize,
-        width: width as usize,
-    })
+    Ok(Header { count, height: height as usize, width: width as usize })
 }
 
 /// Reads header and payload. Memory grows with what is really there, not with what the header promises.
 fn parse(mut file: impl Read, magic: u32) -> Result<(Header, Vec<u8>), String> {
     let header = read_header(&mut file, magic)?;
     let mut payload = Vec::new();
-    file.take(header.payload() + 1)
-        .read_to_end(&mut payload)
-        .map_err(describe)?;
+    file.take(header.payload() + 1).read_to_end(&mut payload).map_err(describe)?;
     let (promised, found) = (header.payload(), payload.len() as u64);
     if found < promised {
-        return Err(format!(
-            "its header promises {promised} bytes of data, but there are {found}"
-        ));
+        return Err(format!("its header promises {promised} bytes of data, but there are {found}"));
     }
     if found > promised {
-        return Err(format!(
-            "there is more after the {promised} bytes of data that its header promises"
-        ));
+        return Err(format!("there is more after the {promised} bytes of data that its header promises"));
     }
     Ok((header, payload))
 }
@@ -174,8 +155,7 @@ mod tests {
 
     #[test]
     fn reads_what_the_header_promises() {
-        let (planes, count) =
-            pictures_in_memory(&file(PICTURES, &[2, 2, 3], &[7; 12])).expect("well-formed");
+        let (planes, count) = pictures_in_memory(&file(PICTURES, &[2, 2, 3], &[7; 12])).expect("well-formed");
         assert_eq!((planes.shape, count, planes.levels.len()), ([1, 2, 3], 2, 12));
         let labels = labels_of(Cursor::new(file(LABELS, &[3], &[4, 5, 6])));
         assert_eq!(labels, Ok(vec![4, 5, 6]));
@@ -185,14 +165,8 @@ mod tests {
     fn says_what_is_wrong() {
         let error = |bytes: &[u8]| labels_of(Cursor::new(bytes.to_vec())).unwrap_err();
         assert_eq!(error(&[]), "it ends too early");
-        assert_eq!(
-            error(&file(PICTURES, &[1, 1, 1], &[0])),
-            "its magic number is 2051"
-        );
-        assert_eq!(
-            error(&file(LABELS, &[3], &[0])),
-            "its header promises 3 bytes of data, but there are 1"
-        );
+        assert_eq!(error(&file(PICTURES, &[1, 1, 1], &[0])), "its magic number is 2051");
+        assert_eq!(error(&file(LABELS, &[3], &[0])), "its header promises 3 bytes of data, but there are 1");
         assert_eq!(
             error(&file(LABELS, &[1], &[0, 0])),
             "there is more after the 1 bytes of data that its header promises"

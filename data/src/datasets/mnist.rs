@@ -52,9 +52,7 @@ pub(crate) fn open(mnist: &Mnist, given: Option<&Path>) -> Result<DataSet, DataE
         folders.extend(mnist.system.map(PathBuf::from));
     }
     let name = mnist.kind.name();
-    let Some(folder) = folders
-        .into_iter()
-        .find(|folder| file(folder, "train-images", "idx3").is_some())
+    let Some(folder) = folders.into_iter().find(|folder| file(folder, "train-images", "idx3").is_some())
     else {
         return Err(DataError::Missing {
             name: name.into(),
@@ -79,14 +77,10 @@ pub(crate) fn open(mnist: &Mnist, given: Option<&Path>) -> Result<DataSet, DataE
 
 /// A file under its published name or the one it gets when unpacked by some tools, compressed or not.
 fn file(folder: &Path, stem: &str, kind: &str) -> Option<PathBuf> {
-    [
-        format!("{stem}-{kind}-ubyte"),
-        format!("{stem}.{kind}-ubyte"),
-        format!("{stem}-{kind}-ubyte.gz"),
-    ]
-    .iter()
-    .map(|name| folder.join(name))
-    .find(|path| path.is_file())
+    [format!("{stem}-{kind}-ubyte"), format!("{stem}.{kind}-ubyte"), format!("{stem}-{kind}-ubyte.gz")]
+        .iter()
+        .map(|name| folder.join(name))
+        .find(|path| path.is_file())
 }
 
 fn split(

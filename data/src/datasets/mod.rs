@@ -68,15 +68,8 @@ pub(crate) enum Kind {
 pub const DEFAULT_NAME: &str = "fashion-sample";
 
 /// Canonical names of all data sets.
-pub const NAMES: [&str; 7] = [
-    DEFAULT_NAME,
-    "fashion-mnist",
-    "mnist",
-    "cifar10",
-    "cifar100",
-    "tiny",
-    "folder",
-];
+pub const NAMES: [&str; 7] =
+    [DEFAULT_NAME, "fashion-mnist", "mnist", "cifar10", "cifar100", "tiny", "folder"];
 
 impl Kind {
     fn from_name(name: &str) -> Result<Kind, DataError> {
@@ -89,10 +82,7 @@ impl Kind {
             "tiny" => Kind::TinyImageNet,
             "folder" => Kind::Folder,
             _ => {
-                return Err(DataError::UnknownName {
-                    name: name.into(),
-                    known: NAMES.join(", "),
-                });
+                return Err(DataError::UnknownName { name: name.into(), known: NAMES.join(", ") });
             }
         })
     }
@@ -134,7 +124,8 @@ fn open_kind(kind: Kind, root: Option<&Path>) -> Result<DataSet, DataError> {
         Kind::Folder => match given {
             Some(root) => folder::open(root),
             None => Err(DataError::Argument(
-                "the data set 'folder' needs its folder: give --root DIR with train/CLASS/*.png inside".into(),
+                "the data set 'folder' needs its folder: give --root DIR with train/CLASS/*.png inside"
+                    .into(),
             )),
         },
     }

@@ -46,17 +46,9 @@ pub(crate) fn read_batch(file: impl BufRead + Seek, labels_key: &str) -> Result<
         })
         .collect::<Result<Vec<_>, _>>()?;
     if labels.len() != rows {
-        return Err(format!(
-            "it has {rows} pictures, but {} labels under '{labels_key}'",
-            labels.len()
-        ));
+        return Err(format!("it has {rows} pictures, but {} labels under '{labels_key}'", labels.len()));
     }
-    Ok(Batch {
-        rows,
-        columns,
-        offset,
-        labels,
-    })
+    Ok(Batch { rows, columns, offset, labels })
 }
 
 /// Values are small and copyable; what has parts lives in an arena, so that no nesting can exhaust the stack.
@@ -66,7 +58,10 @@ enum Value {
     Bool(bool),
     Int(i64),
     /// A string or bytes: its place in the file.
-    Text { at: u64, length: u64 },
+    Text {
+        at: u64,
+        length: u64,
+    },
     Global(Global),
     Object(usize),
 }
@@ -277,7 +272,8 @@ impl<R: BufRead + Seek> Machine<R> {
         let Some(&Object::Array(Some(state))) = self.object(value) else {
             return Err("its 'data' is not a numpy array".into());
         };
-        let Some(&[_, shape, data_type, Value::Bool(column_major), Value::Text { at, length }]) = self.tuple(state)
+        let Some(&[_, shape, data_type, Value::Bool(column_major), Value::Text { at, length }]) =
+            self.tuple(state)
         else {
             return Err("its 'data' is not a numpy array of bytes".into());
         };
@@ -299,9 +295,7 @@ impl<R: BufRead + Seek> Machine<R> {
             _ => return Err(format!("its 'data' has the shape [{rows}, {columns}]")),
         };
         if (rows as u64).checked_mul(columns as u64) != Some(length) {
-            return Err(format!(
-                "its 'data' has the shape [{rows}, {columns}], but {length} bytes"
-            ));
+            return Err(format!("its 'data' has the shape [{rows}, {columns}], but {length} bytes"));
         }
         Ok((rows, columns, at))
     }
@@ -425,11 +419,7 @@ impl<R: BufRead + Seek> Machine<R> {
     /// A line of a GLOBAL opcode, without its end.
     fn line(&mut self) -> Result<String, String> {
         let mut line = Vec::new();
-        self.file
-            .by_ref()
-            .take(LONGEST_TEXT)
-            .read_until(b'\n', &mut line)
-            .map_err(describe)?;
+        self.file.by_ref().take(LONGEST_TEXT).read_until(b'\n', &mut line).map_err(describe)?;
         self.position += line.len() as u64;
         if line.pop() != Some(b'\n') {
             return Err("it has a name without an end".into());
@@ -440,7 +430,8 @@ impl<R: BufRead + Seek> Machine<R> {
     /// Pushes the string of `length` bytes that begins here, and passes over it.
     fn text(&mut self, length: u64) -> Result<(), String> {
         let at = self.position;
-        let passed = std::io::copy(&mut self.file.by_ref().take(length), &mut std::io::sink()).map_err(describe)?;
+        let passed =
+            std::io::copy(&mut self.file.by_ref().take(length), &mut std::io::sink()).map_err(describe)?;
         if passed != length {
             return Err("it ends too early".into());
         }
@@ -459,9 +450,7 @@ impl<R: BufRead + Seek> Machine<R> {
         let mut bytes = vec![0; length as usize];
         self.file.seek(SeekFrom::Start(at)).map_err(describe)?;
         self.file.read_exact(&mut bytes).map_err(describe)?;
-        self.file
-            .seek(SeekFrom::Start(self.position))
-            .map_err(describe)?;
+        self.file.seek(SeekFrom::Start(self.position)).map_err(describe)?;
         String::from_utf8(bytes).map_err(|_| "it has a name that is not text".into())
     }
 }

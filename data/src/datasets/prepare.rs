@@ -89,9 +89,5 @@ fn unpack(
 }
 
 fn ready(kind: Kind, root: Option<&Path>, action: String) -> Result<Prepared, DataError> {
-    Ok(Prepared {
-        data_set: open_kind(kind, root)?,
-        root: root.map(Path::to_path_buf),
-        action,
-    })
+    Ok(Prepared { data_set: open_kind(kind, root)?, root: root.map(Path::to_path_buf), action })
 }

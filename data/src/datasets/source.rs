@@ -54,13 +54,7 @@ pub(crate) struct RecordFile {
 impl RecordFile {
     pub fn open(path: &Path, offset: u64, stride: u64, count: usize) -> Result<Self, DataError> {
         let file = File::open(path).map_err(DataError::io("open", path))?;
-        Ok(RecordFile {
-            path: path.to_path_buf(),
-            file,
-            offset,
-            stride,
-            count,
-        })
+        Ok(RecordFile { path: path.to_path_buf(), file, offset, stride, count })
     }
 }
 
@@ -83,16 +77,11 @@ impl Source for Records {
         for part in &self.files {
             if within < part.count {
                 let at = part.offset + within as u64 * part.stride;
-                return part
-                    .file
-                    .read_exact_at(out, at)
-                    .map_err(DataError::io("read", &part.path));
+                return part.file.read_exact_at(out, at).map_err(DataError::io("read", &part.path));
             }
             within -= part.count;
         }
-        Err(DataError::Argument(format!(
-            "picture {index} is beyond the last record"
-        )))
+        Err(DataError::Argument(format!("picture {index} is beyond the last record")))
     }
 }
 

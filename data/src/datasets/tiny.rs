@@ -24,10 +24,7 @@ pub(crate) fn open(root: &Path) -> Result<DataSet, DataError> {
     check_counts(&counts)?;
     let name = Kind::TinyImageNet.name();
     let split = |part: &str, files: Vec<PathBuf>, labels| {
-        let source = Encoded {
-            files: files.into(),
-            shape: SHAPE,
-        };
+        let source = Encoded { files: files.into(), shape: SHAPE };
         Split::new(format!("{name}/{part}"), classes.clone(), labels, source)
     };
     Ok(DataSet {
@@ -46,11 +43,7 @@ fn training(
 ) -> Result<(Vec<String>, Vec<PathBuf>, Vec<u32>, Vec<(PathBuf, usize, usize)>), DataError> {
     let folders = subfolders(folder)?;
     if folders.is_empty() {
-        return Err(DataError::format(
-            folder,
-            "it has no folders",
-            "train/WNID/images/*.JPEG",
-        ));
+        return Err(DataError::format(folder, "it has no folders", "train/WNID/images/*.JPEG"));
     }
     let (mut classes, mut files, mut labels, mut counts) = (vec![], vec![], vec![], vec![]);
     for (label, of_class) in folders.into_iter().enumerate() {
@@ -66,7 +59,8 @@ fn training(
 
 /// Validation files and labels: a line per picture, its name and its class first, separated by tabs.
 fn validation(annotations: &Path, classes: &[String]) -> Result<(Vec<PathBuf>, Vec<u32>), DataError> {
-    const EXPECTED: &str = "lines of a picture's name, a tab and its class (tiny-imagenet-200/val/val_annotations.txt)";
+    const EXPECTED: &str =
+        "lines of a picture's name, a tab and its class (tiny-imagenet-200/val/val_annotations.txt)";
     let wrong = |found: String| DataError::format(annotations, found, EXPECTED);
     let text = fs::read(annotations).map_err(DataError::io("read", annotations))?;
     let text = String::from_utf8(text).map_err(|_| wrong("it is not text".into()))?;

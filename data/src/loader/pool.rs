@@ -78,12 +78,7 @@ impl Pool {
                     .ok()
             })
             .collect();
-        Pool {
-            make,
-            shared,
-            end,
-            workers,
-        }
+        Pool { make, shared, end, workers }
     }
 
     /// Number of batches still to be handed over.
@@ -108,11 +103,7 @@ impl Pool {
             if let Some(outcome) = state.ready.remove(&number) {
                 return Some(outcome);
             }
-            state = self
-                .shared
-                .finished
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.shared.finished.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
@@ -130,10 +121,7 @@ impl Drop for Pool {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool")
-            .field("left", &self.left())
-            .field("workers", &self.workers.len())
-            .finish()
+        f.debug_struct("Pool").field("left", &self.left()).field("workers", &self.workers.len()).finish()
     }
 }
 
@@ -144,10 +132,7 @@ fn work(shared: &Shared, end: usize, ahead: usize, make: &(dyn Fn(usize) -> Outc
             return;
         }
         if state.begin >= state.next + ahead {
-            state = shared
-                .taken
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = shared.taken.wait(state).unwrap_or_else(PoisonError::into_inner);
             continue;
         }
         let number = state.begin;
@@ -180,10 +165,7 @@ mod tests {
     use super::*;
 
     fn numbered(number: usize) -> Outcome {
-        Ok(Batch {
-            labels: vec![number as i64],
-            ..Batch::default()
-        })
+        Ok(Batch { labels: vec![number as i64], ..Batch::default() })
     }
 
     #[test]

@@ -1,0 +1,110 @@
+use std::io::Write;
+
+use anyhow::Result;
+use clap::Args;
+use ddae_data::DataSet;
+use ddae_data::datasets;
+use ddae_data::split::Split;
+use ddae_data::statistics::{ChannelStatistics, channel_statistics};
+use serde_json::{Value, json};
+
+use super::progress::{Unit, bar};
+use super::{Source, root_option};
+
+/// With more classes than this, equal counts are printed as one line.
+const MOST_LISTED_CLASSES: usize = 20;
+
+/// Prints counts, shapes, classes, and the mean and deviation of every channel
+///
+/// Every training picture is read, so this also finds files that cannot be decoded. Means and deviations are those of
+/// all training pixels, with levels in 0..1; where the publications normalise by other numbers, those are shown too.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ddae-data info fashion-sample
+  ddae-data info --root ~/Pictures/birds folder --json")]
+pub struct Arguments {
+    #[command(flatten)]
+    source: Source,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let root = arguments.source.root.root.as_deref();
+    let set = datasets::open(&arguments.source.name, root)?;
+    let bar = bar(&format!("reading {}", set.train.name()), set.train.len() as u64, Unit::Pictures);
+    let statistics = channel_statistics(&set.train, |count| bar.inc(count as u64));
+    bar.finish_and_clear();
+    let statistics = statistics?;
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        serde_json::to_writer_pretty(&mut out, &as_json(&set, &statistics)).map_err(std::io::Error::from)?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    print(&mut out, &set, &statistics)?;
+    writeln!(out, "\nnext: ddae-data preview {}{} -o {}.png", set.name, root_option(root), set.name)?;
+    Ok(())
+}
+
+fn as_json(set: &DataSet, statistics: &[ChannelStatistics]) -> Value {
+    let split = |split: &Split| {
+        let classes: serde_json::Map<String, Value> =
+            split.classes().iter().cloned().zip(split.class_counts().into_iter().map(Value::from)).collect();
+        json!({ "pictures": split.len(), "shape": split.shape(), "classes": classes })
+    };
+    json!({
+        "name": set.name,
+        "origin": set.origin,
+        "train": split(&set.train),
+        "test": split(&set.test),
+        "mean": statistics.iter().map(|channel| channel.mean).collect::<Vec<_>>(),
+        "std": statistics.iter().map(|channel| channel.std).collect::<Vec<_>>(),
+        "published_normalisation": set.normalisation.map(|normalisation| {
+            json!({ "mean": normalisation.mean, "std": normalisation.std })
+        }),
+    })
+}
+
+fn print(out: &mut impl Write, set: &DataSet, statistics: &[ChannelStatistics]) -> Result<()> {
+    let [channels, height, width] = set.train.shape();
+    let (train, test) = (set.train.class_counts(), set.test.class_counts());
+    let of_channels = |value: fn(&ChannelStatistics) -> f64| {
+        statistics.iter().map(|channel| format!("{:.4}", value(channel))).collect::<Vec<_>>().join(" ")
+    };
+    writeln!(out, "{}: {}", set.name, set.origin)?;
+    writeln!(out, "  shape    {channels}x{height}x{width}")?;
+    writeln!(out, "  train    {} pictures in {} classes", set.train.len(), train.len())?;
+    writeln!(out, "  test     {} pictures", set.test.len())?;
+    writeln!(out, "  mean     {}", of_channels(|channel| channel.mean))?;
+    writeln!(out, "  std      {}", of_channels(|channel| channel.std))?;
+    if let Some(published) = set.normalisation {
+        let numbers = |values: [f32; 3]| values.map(|v| format!("{v:.4}")).join(" ");
+        writeln!(
+            out,
+            "  publications normalise by mean {}, std {}",
+            numbers(published.mean),
+            numbers(published.std)
+        )?;
+    }
+    writeln!(out)?;
+    let equal = |counts: &[usize]| counts.windows(2).all(|pair| pair[0] == pair[1]);
+    if train.len() > MOST_LISTED_CLASSES && equal(&train) && equal(&test) {
+        writeln!(
+            out,
+            "every class has {} training and {} test pictures (--json lists them)",
+            train[0], test[0]
+        )?;
+        return Ok(());
+    }
+    let longest = set.train.classes().iter().map(|class| class.chars().count()).max();
+    let width = longest.unwrap_or(0).max("class".len());
+    writeln!(out, "{:width$}  {:>7}  {:>7}", "class", "train", "test")?;
+    for (class, (train, test)) in set.train.classes().iter().zip(train.iter().zip(&test)) {
+        writeln!(out, "{class:width$}  {train:>7}  {test:>7}")?;
+    }
+    Ok(())
+}

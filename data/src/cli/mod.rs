@@ -1,0 +1,86 @@
+//! The commands of `ddae-data`.
+
+mod info;
+mod prepare;
+mod preview;
+mod progress;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+const NAMES_HELP: &str = "\
+Data sets:
+  fashion-sample        6,000 + 1,000 pictures of Fashion-MNIST, built in
+  fashion-mnist, mnist  idx files, gzip-compressed or not
+  cifar10, cifar100     binary or python version, archive or unpacked
+  tiny                  Tiny-ImageNet (tiny-imagenet-200.zip or unpacked)
+  folder                train/CLASS/*.png (or .jpg, .jpeg), and test/ or val/ likewise";
+
+/// Prepares, describes and shows data sets.
+#[derive(Debug, Parser)]
+#[command(name = "ddae-data", version, max_term_width = 100, after_help = NAMES_HELP)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Prepare(prepare::Arguments),
+    Info(info::Arguments),
+    Preview(preview::Arguments),
+}
+
+/// Which data set, and where it is.
+#[derive(Args, Debug)]
+struct Source {
+    /// Name of the data set (`ddae-data --help` lists them)
+    name: String,
+
+    #[command(flatten)]
+    root: Root,
+}
+
+#[derive(Args, Debug)]
+struct Root {
+    /// Folder of the data set, or the one above it [default: $DDAE_DATA, or ./datasets]
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+}
+
+/// Runs a command.
+pub fn run(arguments: Arguments) -> Result<()> {
+    match arguments.command {
+        Command::Prepare(arguments) => prepare::run(&arguments),
+        Command::Info(arguments) => info::run(&arguments),
+        Command::Preview(arguments) => preview::run(&arguments),
+    }
+}
+
+/// ` --root DIR` as it is typed into a shell, for the commands that are suggested; empty where none is needed.
+fn root_option(root: Option<&Path>) -> String {
+    root.map_or_else(String::new, |root| format!(" --root {}", shell_word(&root.to_string_lossy())))
+}
+
+/// A word as it is typed into a shell.
+fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_string();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suggested_commands_can_be_pasted() {
+        assert_eq!(root_option(None), "");
+        assert_eq!(root_option(Some(Path::new("/data/sets"))), " --root /data/sets");
+        assert_eq!(shell_word("it's here"), r"'it'\''s here'");
+    }
+}

@@ -1,0 +1,100 @@
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use ddae_data::datasets::{self, Stage};
+use ddae_data::split::Split;
+use indicatif::ProgressBar;
+
+use super::progress::{Unit, bar};
+use super::{Root, root_option};
+
+/// Checks an archive's md5, unpacks it beside itself and says what it found
+///
+/// Downloads nothing. A data set that needs no unpacking is opened and described. The archive is checked against the
+/// published md5 and unpacked under a temporary name, so an interrupted run leaves nothing that looks complete and the
+/// next one starts afresh.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ddae-data prepare ~/Downloads/cifar-10-binary.tar.gz
+  ddae-data prepare --root /data/sets tiny")]
+pub struct Arguments {
+    /// Name of a data set, or path of its published archive
+    #[arg(value_name = "NAME|ARCHIVE")]
+    target: String,
+
+    #[command(flatten)]
+    root: Root,
+
+    /// Unpack an archive whose md5 is not the published one
+    #[arg(long)]
+    no_verify: bool,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let stop = stop_on_ctrl_c()?;
+    let mut current: Option<(Stage, ProgressBar)> = None;
+    let mut progress = |stage: Stage, done: u64, length: u64| {
+        if !matches!(&current, Some((shown, _)) if *shown == stage) {
+            let what = match stage {
+                Stage::Checking => "checking md5",
+                Stage::Unpacking => "unpacking",
+            };
+            current = Some((stage, bar(what, length, Unit::Bytes)));
+        }
+        if let Some((_, bar)) = &current {
+            bar.set_position(done);
+        }
+        match stop.load(Ordering::Relaxed) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    };
+    let root = arguments.root.root.as_deref();
+    let prepared = datasets::prepare(&arguments.target, root, !arguments.no_verify, &mut progress);
+    if let Some((_, bar)) = current {
+        bar.finish_and_clear();
+    }
+    let prepared = prepared?;
+    let set = &prepared.data_set;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}: {}", set.name, prepared.action)?;
+    writeln!(out, "  train  {}", describe(&set.train))?;
+    writeln!(out, "  test   {}", describe(&set.test))?;
+    writeln!(out)?;
+    let root = root_option(prepared.root.as_deref());
+    writeln!(out, "next: ddae-data preview {}{root} -o {}.png", set.name, set.name)?;
+    Ok(())
+}
+
+fn describe(split: &Split) -> String {
+    if split.is_empty() {
+        return "none".into();
+    }
+    let [channels, height, width] = split.shape();
+    let counts = split.class_counts();
+    let (least, most) = (counts.iter().min(), counts.iter().max());
+    let each = match (least, most) {
+        (Some(least), Some(most)) if least == most => format!("{least} each"),
+        (Some(least), Some(most)) => format!("{least} to {most} each"),
+        _ => "none".into(),
+    };
+    format!("{} pictures of {channels}x{height}x{width} in {} classes, {each}", split.len(), counts.len())
+}
+
+/// A flag that Ctrl-C sets, so that what was written is taken back; a second Ctrl-C ends the program at once.
+fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(1);
+        }
+    })
+    .context("cannot listen for Ctrl-C")?;
+    Ok(stop)
+}

@@ -1,0 +1,142 @@
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use ddae_data::datasets;
+use ddae_data::loader::{Loader, LoaderOptions};
+use ddae_data::random::{Purpose, stream};
+use ddae_data::sheet::Sheet;
+use ddae_data::{DataError, Split};
+
+use super::Source;
+
+/// Small pictures are enlarged to about that many pixels.
+const EASILY_SEEN: usize = 96;
+
+/// Writes a sheet of pictures as PNG, augmented as training would see them if asked
+///
+/// The pictures are drawn at random from the split, which ones depending on the seed alone, so the same seed shows the
+/// same pictures with and without augmentation.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ddae-data preview fashion-sample -o sheet.png --by-class
+  ddae-data preview cifar10 -o augmented.png --flip --crop-padding 4")]
+pub struct Arguments {
+    #[command(flatten)]
+    source: Source,
+
+    /// PNG file to write
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+
+    /// Which pictures to draw from
+    #[arg(long, value_enum, default_value_t = Part::Train)]
+    split: Part,
+
+    /// Rows of pictures
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    rows: u16,
+
+    /// Pictures in a row
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    columns: u16,
+
+    /// Seed of the choice and of the augmentation
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+
+    /// A row for each of the first classes, with its name
+    #[arg(long)]
+    by_class: bool,
+
+    /// Mirror each picture with probability 1/2
+    #[arg(long)]
+    flip: bool,
+
+    /// Pad with N zeros on every side and crop at random
+    #[arg(long, value_name = "N")]
+    crop_padding: Option<usize>,
+
+    /// EDM's augmentation, each transformation with probability P (published: 0.12)
+    #[arg(long, value_name = "P")]
+    edm_augment: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Part {
+    Train,
+    Test,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let set = datasets::open(&arguments.source.name, arguments.source.root.root.as_deref())?;
+    let split = match arguments.split {
+        Part::Train => &set.train,
+        Part::Test => &set.test,
+    };
+    if split.is_empty() {
+        return Err(DataError::Argument(format!("{} has no pictures to show", split.name())).into());
+    }
+    let (rows, columns) = (usize::from(arguments.rows), usize::from(arguments.columns));
+    let (positions, captions) = match arguments.by_class {
+        true => of_classes(split, rows, columns, arguments.seed),
+        false => (at_random(split, rows * columns, arguments.seed), Vec::new()),
+    };
+    if positions.is_empty() {
+        let message = format!("no class of {} has {columns} pictures: give fewer --columns", split.name());
+        return Err(DataError::Argument(message).into());
+    }
+    let scale = (EASILY_SEEN / split.shape()[1]).clamp(1, 4);
+    let mut sheet = Sheet::new(columns, split.shape())?.scale(scale).captions(captions);
+    let options = LoaderOptions {
+        batch: columns,
+        seed: arguments.seed,
+        flip: arguments.flip,
+        crop_padding: arguments.crop_padding,
+        edm_augment: arguments.edm_augment,
+        workers: 0,
+        ..LoaderOptions::default()
+    };
+    for batch in Loader::new(&split.subset(&positions)?, options)? {
+        for picture in batch?.images.chunks_exact(split.picture_len()) {
+            sheet.push_f32(picture)?;
+        }
+    }
+    sheet.write_png(&arguments.output)?;
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "{}: {} of {} pictures of {}",
+        arguments.output.display(),
+        positions.len(),
+        split.len(),
+        split.name()
+    )?;
+    writeln!(out, "\nnext: ddae-train diffusion --help")?;
+    Ok(())
+}
+
+/// Positions of `count` different pictures (or all there are).
+fn at_random(split: &Split, count: usize, seed: u64) -> Vec<usize> {
+    let mut positions: Vec<usize> = (0..split.len()).collect();
+    stream(seed, Purpose::Preview, 0, 0).shuffle(&mut positions);
+    positions.truncate(count);
+    positions
+}
+
+/// Positions of `columns` pictures of each of the first `rows` classes that have as many, and those classes' names.
+fn of_classes(split: &Split, rows: usize, columns: usize, seed: u64) -> (Vec<usize>, Vec<String>) {
+    let mut of_class = vec![Vec::new(); split.classes().len()];
+    for position in at_random(split, split.len(), seed) {
+        let row: &mut Vec<usize> = &mut of_class[split.label(position)];
+        if row.len() < columns {
+            row.push(position);
+        }
+    }
+    let full = of_class.into_iter().zip(split.classes()).filter(|(row, _)| row.len() == columns);
+    let (positions, captions): (Vec<_>, Vec<_>) =
+        full.map(|(row, class)| (row, class.clone())).take(rows).unzip();
+    (positions.concat(), captions)
+}

@@ -1,0 +1,77 @@
+//! Statistics of a split's pictures.
+
+use rayon::prelude::*;
+
+use crate::datasets::DataError;
+use crate::split::Split;
+
+/// Mean and standard deviation of one channel over all pixels of all pictures, with levels in [0, 1].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ChannelStatistics {
+    /// Mean.
+    pub mean: f64,
+    /// Standard deviation (of the population: divided by the number of pixels).
+    pub std: f64,
+}
+
+/// Pictures that one task reads.
+const CHUNK: usize = 256;
+
+/// The statistics of each channel, reading every picture once, in parallel. `progress` is told how many pictures
+/// each task has read. The sums are exact, so the result does not depend on the number of threads.
+///
+/// # Errors
+/// When the split is empty, or a picture cannot be read; the message names its file.
+pub fn channel_statistics(
+    split: &Split,
+    progress: impl Fn(usize) + Sync,
+) -> Result<Vec<ChannelStatistics>, DataError> {
+    let [channels, height, width] = split.shape();
+    let count = split.len();
+    if count == 0 {
+        return Err(DataError::Argument(format!("{} has no pictures", split.name())));
+    }
+    let nothing = || vec![(0u64, 0u64); channels];
+    let sums = (0..count.div_ceil(CHUNK))
+        .into_par_iter()
+        .map(|chunk| {
+            let mut sums = nothing();
+            let mut picture = vec![0; split.picture_len()];
+            let positions = chunk * CHUNK..((chunk + 1) * CHUNK).min(count);
+            let read = positions.len();
+            for position in positions {
+                split.read(position, &mut picture)?;
+                for (sum, plane) in sums.iter_mut().zip(picture.chunks_exact(height * width)) {
+                    for &level in plane {
+                        sum.0 += u64::from(level);
+                        sum.1 += u64::from(level) * u64::from(level);
+                    }
+                }
+            }
+            progress(read);
+            Ok(sums)
+        })
+        .try_reduce(nothing, |a, b| Ok(a.iter().zip(&b).map(|(a, b)| (a.0 + b.0, a.1 + b.1)).collect()))?;
+    let pixels = (count * height * width) as f64;
+    let statistics = |(sum, squares): (u64, u64)| {
+        let mean = sum as f64 / pixels;
+        let variance = (squares as f64 / pixels - mean * mean).max(0.0);
+        ChannelStatistics { mean: mean / 255.0, std: variance.sqrt() / 255.0 }
+    };
+    Ok(sums.into_iter().map(statistics).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_every_channel_on_its_own() {
+        let levels = [[0, 255, 51, 51], [255, 0, 51, 51]].concat();
+        let split =
+            Split::in_memory("two", vec!["a".into()], vec![0, 0], [2, 1, 2], levels).expect("consistent");
+        let statistics = channel_statistics(&split, |_| {}).expect("in memory");
+        assert_eq!(statistics[0], ChannelStatistics { mean: 0.5, std: 0.5 });
+        assert_eq!(statistics[1], ChannelStatistics { mean: 0.2, std: 0.0 });
+    }
+}
