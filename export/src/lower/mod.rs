@@ -1,0 +1,340 @@
+//! From a [`Graph`] to ONNX operators, the fastest way ONNX Runtime's CPU provider knows.
+//!
+//! Three passes: [`constants`] finds what depends on weights and constants only and computes it once; [`plan`] finds
+//! layers that are faster together (a convolution of an upsampled picture, attention over a picture's pixels); then
+//! every remaining node is written by the file of its family:
+//!
+//! | file | operations |
+//! | --- | --- |
+//! | [`arithmetic`] | elementwise operations, linear layers, gathering |
+//! | [`shaping`] | reshaping, joining, slicing |
+//! | [`picture`] | convolutions, resampling, group norm |
+//! | [`attention`] | attention, over tokens and over pixels |
+//!
+//! # Names
+//! A value keeps its graph name, or the name of the output it is; what lies between is `LAYER/part`. Parameters keep
+//! their published names; folded ones are `LAYER/part` too.
+
+mod arithmetic;
+mod attention;
+mod constants;
+mod picture;
+mod plan;
+mod shaping;
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
+use ddae_model::graph::{Graph, GraphError, Node, Op, Shape, Value};
+use ddae_model::reference::RunError;
+use ddae_model::tensor::{DType, Tensor};
+use ddae_model::weights::{Weights, WeightsError};
+
+use crate::onnx::messages::{AttributeProto, NodeProto, ValueInfoProto};
+use crate::onnx::write::{Initializer, Model};
+use plan::Plan;
+
+/// How to lower a graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Whether layers are joined and weights folded where that is faster. Without it every operation stands for
+    /// itself, which only tests want.
+    pub fuse: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { fuse: true }
+    }
+}
+
+/// Why a graph cannot be written as ONNX.
+#[derive(Debug, thiserror::Error)]
+pub enum LowerError {
+    /// The weights are not those of the graph.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The graph cannot be cut to its outputs.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// A constant part of the graph cannot be computed.
+    #[error("cannot fold the constant part of the graph: {0}")]
+    Constant(#[from] RunError),
+    /// The graph has no results.
+    #[error("the graph has no outputs; ask for a layer with --taps or keep the network's own")]
+    NoOutputs,
+    /// Two values of one name.
+    #[error("'{0}' names two values; ONNX wants one name for each input, output and layer")]
+    Name(String),
+    /// No ONNX operator does this.
+    #[error("{layer}: {message}")]
+    Unsupported {
+        /// The layer.
+        layer: String,
+        /// What cannot be written.
+        message: String,
+    },
+}
+
+type Lowered<T> = Result<T, LowerError>;
+
+/// Writes `graph` with `weights` as ONNX operators.
+///
+/// # Errors
+/// [`LowerError`]: weights of another network, or a graph that ONNX cannot express.
+pub fn lower<'w>(graph: &Graph, weights: &'w Weights, options: Options) -> Result<Model<'w>, LowerError> {
+    let names: Vec<&str> = graph.outputs().iter().map(|(name, _)| name.as_str()).collect();
+    if names.is_empty() {
+        return Err(LowerError::NoOutputs);
+    }
+    let graph = graph.keep(&names)?;
+    weights.check(&graph)?;
+    let constants = constants::fold(&graph, weights)?;
+    let plans = plan::plan(&graph, &constants, options);
+    let mut lowering = Lowering {
+        graph: &graph,
+        constants,
+        names: vec![None; graph.nodes().len()],
+        taken: HashSet::new(),
+        shared: HashMap::new(),
+        model: Model::default(),
+    };
+    lowering.inputs_and_outputs()?;
+    for (value, node) in graph.values() {
+        if lowering.constants[value.index()].is_some() {
+            continue;
+        }
+        match &plans[value.index()] {
+            Plan::Absorbed => {}
+            Plan::Alone => lowering.node(value, node)?,
+            Plan::Conv(plan) => lowering.convolution(value, plan)?,
+            Plan::PixelAttention(plan) => lowering.pixel_attention(value, plan)?,
+        }
+    }
+    lowering.name_outputs()?;
+    Ok(lowering.model)
+}
+
+/// The graph while it is written.
+struct Lowering<'g, 'w> {
+    graph: &'g Graph,
+    /// The values that are known now, by position.
+    constants: Vec<Option<Cow<'w, Tensor>>>,
+    /// The ONNX names of the values written so far, by position.
+    names: Vec<Option<String>>,
+    taken: HashSet<String>,
+    /// Small constants used in many places, by content.
+    shared: HashMap<String, String>,
+    model: Model<'w>,
+}
+
+impl<'w> Lowering<'_, 'w> {
+    fn inputs_and_outputs(&mut self) -> Lowered<()> {
+        let graph = self.graph;
+        for (value, node) in graph.inputs() {
+            self.claim(&node.name)?;
+            self.names[value.index()] = Some(node.name.clone());
+            self.model.inputs.push(ValueInfoProto::tensor(&node.name, node.dtype, &node.shape));
+        }
+        for (name, value) in graph.outputs() {
+            self.claim(name)?;
+            let node = graph.node(*value);
+            self.model.outputs.push(ValueInfoProto::tensor(name, node.dtype, &node.shape));
+        }
+        Ok(())
+    }
+
+    /// Outputs that are inputs, constants or results under another name already.
+    fn name_outputs(&mut self) -> Lowered<()> {
+        let graph = self.graph;
+        for (name, value) in graph.outputs() {
+            let from = self.operand(*value)?;
+            if from != *name {
+                self.push("Identity", name, &[&from], vec![], &[name]);
+            }
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, value: Value, node: &Node) -> Lowered<()> {
+        match &node.op {
+            Op::Input | Op::Parameter { .. } | Op::Constant(_) => Ok(()),
+            Op::Dropout { .. } => {
+                let name = self.operand(node.inputs[0])?;
+                self.names[value.index()] = Some(name);
+                Ok(())
+            }
+            Op::Linear
+            | Op::Gather
+            | Op::Silu
+            | Op::Add
+            | Op::Sub
+            | Op::Mul
+            | Op::Div
+            | Op::Affine { .. }
+            | Op::Clamp { .. }
+            | Op::Sin
+            | Op::Cos
+            | Op::Cast(_) => self.arithmetic(value, node),
+            Op::Reshape | Op::Transpose { .. } | Op::Concat { .. } | Op::Slice { .. } | Op::Mean { .. } => {
+                self.shaping(value, node)
+            }
+            Op::Conv2d { .. } | Op::GroupNorm { .. } | Op::UpsampleNearest { .. } | Op::AvgPool { .. } => {
+                self.picture(value, node)
+            }
+            Op::Attention { heads, layout } => self.token_attention(value, node, *heads, *layout),
+        }
+    }
+
+    fn claim(&mut self, name: &str) -> Lowered<()> {
+        if self.taken.insert(name.to_string()) { Ok(()) } else { Err(LowerError::Name(name.to_string())) }
+    }
+
+    /// A constant's data.
+    fn known(&self, value: Value) -> Lowered<&Tensor> {
+        self.constants[value.index()].as_deref().ok_or_else(|| LowerError::Unsupported {
+            layer: self.graph.node(value).name.clone(),
+            message: "the weights of a layer must not depend on the inputs".to_string(),
+        })
+    }
+
+    /// A constant's float32 elements.
+    fn known_f32(&self, value: Value) -> Lowered<&[f32]> {
+        self.known(value)?.as_f32().ok_or_else(|| LowerError::Unsupported {
+            layer: self.graph.node(value).name.clone(),
+            message: "the weights of a layer must be f32".to_string(),
+        })
+    }
+
+    /// The ONNX name of a value; a constant is added to the file on its first use.
+    fn operand(&mut self, value: Value) -> Lowered<String> {
+        if let Some(name) = &self.names[value.index()] {
+            return Ok(name.clone());
+        }
+        let node = self.graph.node(value);
+        let Some(tensor) = self.constants[value.index()].clone() else {
+            let message = "is used before it is computed".to_string();
+            return Err(LowerError::Unsupported { layer: node.name.clone(), message });
+        };
+        let name = self.initializer(&node.name, tensor)?;
+        self.names[value.index()] = Some(name.clone());
+        Ok(name)
+    }
+
+    /// Adds a constant under a name of its own.
+    fn initializer(&mut self, name: &str, tensor: Cow<'w, Tensor>) -> Lowered<String> {
+        // A constant that is itself an output leaves its name to the output.
+        let name = if self.taken.contains(name) { format!("{name}/constant") } else { name.to_string() };
+        self.claim(&name)?;
+        self.model.initializers.push(Initializer { name: name.clone(), tensor });
+        Ok(name)
+    }
+
+    /// Adds a small constant, or finds the one of the same content.
+    fn shared(&mut self, key: String, tensor: impl FnOnce() -> Tensor) -> Lowered<String> {
+        if let Some(name) = self.shared.get(&key) {
+            return Ok(name.clone());
+        }
+        let name = self.initializer(&key, Cow::Owned(tensor()))?;
+        self.shared.insert(key, name.clone());
+        Ok(name)
+    }
+
+    /// A list of integers: shapes, axes, positions.
+    fn integers(&mut self, list: &[i64]) -> Lowered<String> {
+        let text: Vec<String> = list.iter().map(i64::to_string).collect();
+        self.shared(format!("i64({})", text.join(",")), || Tensor::i64(&[list.len()], list.to_vec()))
+    }
+
+    /// A single number of the given type.
+    fn scalar(&mut self, dtype: DType, x: f64) -> Lowered<String> {
+        self.shared(format!("{dtype}({x:?})"), || scalar(dtype, x))
+    }
+
+    /// A shape for Reshape: the batch becomes -1.
+    fn shape(&mut self, shape: &Shape) -> Lowered<String> {
+        let list: Vec<i64> = (0..shape.rank()).map(|axis| shape.size(axis).map_or(-1, |n| n as i64)).collect();
+        self.integers(&list)
+    }
+
+    fn push(&mut self, op: &str, name: &str, inputs: &[&str], attributes: Vec<AttributeProto>, outputs: &[&str]) {
+        self.model.nodes.push(NodeProto {
+            input: inputs.iter().map(|s| s.to_string()).collect(),
+            output: outputs.iter().map(|s| s.to_string()).collect(),
+            name: name.to_string(),
+            op_type: op.to_string(),
+            attribute: attributes,
+            domain: String::new(),
+        });
+    }
+
+    /// Writes the part `part` of a layer, a value of `shape` and of the layer's type. Returns its name.
+    fn part(
+        &mut self,
+        value: Value,
+        part: &str,
+        op: &str,
+        inputs: &[&str],
+        attributes: Vec<AttributeProto>,
+        shape: &Shape,
+    ) -> Lowered<String> {
+        let names = self.parts(value, &[part], op, inputs, attributes, shape)?;
+        Ok(names.into_iter().next().unwrap_or_default())
+    }
+
+    /// Writes an operation with several results of one shape.
+    fn parts(
+        &mut self,
+        value: Value,
+        parts: &[&str],
+        op: &str,
+        inputs: &[&str],
+        attributes: Vec<AttributeProto>,
+        shape: &Shape,
+    ) -> Lowered<Vec<String>> {
+        let node = self.graph.node(value);
+        let mut names = Vec::new();
+        for part in parts {
+            let name = format!("{}/{part}", node.name);
+            self.claim(&name)?;
+            self.model.values.push(ValueInfoProto::tensor(&name, node.dtype, shape));
+            names.push(name);
+        }
+        let outputs: Vec<&str> = names.iter().map(String::as_str).collect();
+        self.push(op, &names[0], inputs, attributes, &outputs);
+        Ok(names)
+    }
+
+    /// Writes the operation that gives the layer's result.
+    fn result(
+        &mut self,
+        value: Value,
+        op: &str,
+        inputs: &[&str],
+        attributes: Vec<AttributeProto>,
+    ) -> Lowered<()> {
+        let graph = self.graph;
+        let node = graph.node(value);
+        let name = match graph.outputs().iter().find(|(_, output)| *output == value) {
+            Some((name, _)) => name.clone(),
+            None => {
+                self.claim(&node.name)?;
+                self.model.values.push(ValueInfoProto::tensor(&node.name, node.dtype, &node.shape));
+                node.name.clone()
+            }
+        };
+        self.push(op, &node.name, inputs, attributes, &[&name]);
+        self.names[value.index()] = Some(name);
+        Ok(())
+    }
+}
+
+/// A tensor without axes.
+fn scalar(dtype: DType, x: f64) -> Tensor {
+    match dtype {
+        DType::F32 => Tensor::f32(&[], vec![x as f32]),
+        DType::F64 => Tensor::f64(&[], vec![x]),
+        // Integers take no factors and limits; the builder gives them to floats only.
+        DType::I64 | DType::U8 => Tensor::i64(&[], vec![x as i64]),
+    }
+}

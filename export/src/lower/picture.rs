@@ -1,0 +1,147 @@
+//! Convolutions, resampling and group norm of pictures `[B,C,H,W]`.
+
+use std::borrow::Cow;
+
+use ddae_model::graph::{Node, Op, Shape, Value};
+use ddae_model::tensor::Tensor;
+
+use super::plan::Conv;
+use super::{Lowered, Lowering};
+use crate::onnx::messages::AttributeProto;
+
+impl Lowering<'_, '_> {
+    pub(super) fn picture(&mut self, value: Value, node: &Node) -> Lowered<()> {
+        let x = self.operand(node.inputs[0])?;
+        match &node.op {
+            Op::UpsampleNearest { factor } => self.upsample(value, &x, *factor),
+            Op::AvgPool { kernel } => {
+                let side = [*kernel; 2];
+                let attributes =
+                    vec![AttributeProto::ints("kernel_shape", side), AttributeProto::ints("strides", side)];
+                self.result(value, "AveragePool", &[&x], attributes)
+            }
+            _ => {
+                let normal = self.normalised(value, &x)?;
+                let weight = self.per_channel(value, "weight", node.inputs[1])?;
+                let bias = self.per_channel(value, "bias", node.inputs[2])?;
+                let scaled = self.part(value, "scaled", "Mul", &[&normal, &weight], vec![], &node.shape)?;
+                self.result(value, "Add", &[&scaled, &bias], vec![])
+            }
+        }
+    }
+
+    fn upsample(&mut self, value: Value, x: &str, factor: usize) -> Lowered<()> {
+        let scale = factor as f32;
+        let scales = || Tensor::f32(&[4], vec![1.0, 1.0, scale, scale]);
+        let scales = self.shared(format!("scales({factor})"), scales)?;
+        let attributes = vec![
+            AttributeProto::text("mode", "nearest"),
+            AttributeProto::text("nearest_mode", "floor"),
+            AttributeProto::text("coordinate_transformation_mode", "asymmetric"),
+        ];
+        self.result(value, "Resize", &[x, "", &scales], attributes)
+    }
+
+    /// The group norm `norm` of `x` without its scale and shift. InstanceNormalization over the groups' elements is
+    /// several times faster than the GroupNormalization operator, which the runtime has no kernel for.
+    pub(super) fn normalised(&mut self, norm: Value, x: &str) -> Lowered<String> {
+        let node = self.graph.node(norm);
+        let Op::GroupNorm { groups, eps } = node.op else { return Ok(x.to_string()) };
+        let elements = node.shape.with(0, 1).per_sample() / groups;
+        let grouped = Shape::of(vec![node.shape.dims()[0], groups.into(), elements.into()]);
+        let to_groups = self.integers(&[0, groups as i64, -1])?;
+        let ones = self.shared(format!("ones({groups})"), || Tensor::f32(&[groups], vec![1.0; groups]))?;
+        let zeros = self.shared(format!("zeros({groups})"), || Tensor::f32(&[groups], vec![0.0; groups]))?;
+        let x = self.part(norm, "grouped", "Reshape", &[x, &to_groups], vec![], &grouped)?;
+        let eps = vec![AttributeProto::float("epsilon", eps)];
+        let x = self.part(norm, "normalised", "InstanceNormalization", &[&x, &ones, &zeros], eps, &grouped)?;
+        let to_picture = self.shape(&node.shape)?;
+        self.part(norm, "ungrouped", "Reshape", &[&x, &to_picture], vec![], &node.shape)
+    }
+
+    /// A vector of the layer with axes appended, so that it multiplies pictures.
+    fn per_channel(&mut self, layer: Value, part: &str, vector: Value) -> Lowered<String> {
+        let values = self.known_f32(vector)?.to_vec();
+        let tensor = Tensor::f32(&[1, values.len(), 1, 1], values);
+        let name = format!("{}/{part}", self.graph.node(layer).name);
+        self.initializer(&name, Cow::Owned(tensor))
+    }
+
+    pub(super) fn convolution(&mut self, value: Value, plan: &Conv) -> Lowered<()> {
+        let node = self.graph.node(plan.conv);
+        let x = self.operand(plan.input)?;
+        let bias = self.conv_bias(node, plan.added)?;
+        if plan.doubled {
+            return self.doubled_convolution(value, plan, &x, bias.as_deref());
+        }
+        let Op::Conv2d { stride, padding } = node.op else { return Ok(()) };
+        let kernel = self.known(node.inputs[1])?.shape()[2];
+        let weight = self.operand(node.inputs[1])?;
+        let inputs: Vec<&str> = [x.as_str(), &weight].into_iter().chain(bias.as_deref()).collect();
+        self.result(value, "Conv", &inputs, conv_attributes(kernel, stride, padding))
+    }
+
+    /// The bias of a convolution, with the constant that is added to its result.
+    fn conv_bias(&mut self, conv: &Node, added: Option<Value>) -> Lowered<Option<String>> {
+        let own = conv.inputs.get(2).copied();
+        let Some(added) = added else { return own.map(|bias| self.operand(bias)).transpose() };
+        let mut sum = self.known_f32(added)?.to_vec();
+        if let Some(bias) = own {
+            for (sum, bias) in sum.iter_mut().zip(self.known_f32(bias)?) {
+                *sum += bias;
+            }
+        }
+        let tensor = Tensor::f32(&[sum.len()], sum);
+        self.initializer(&format!("{}/bias", conv.name), Cow::Owned(tensor)).map(Some)
+    }
+
+    /// A 3x3 convolution of a picture doubled in size: four 2x2 convolutions of the picture itself, one for each
+    /// pixel of the 2x2 squares that a pixel becomes. The same sums with 4/9 of the products.
+    fn doubled_convolution(&mut self, value: Value, plan: &Conv, x: &str, bias: Option<&str>) -> Lowered<()> {
+        let node = self.graph.node(plan.conv);
+        let small = self.graph.shape(plan.input).with(1, node.shape.dims()[1]);
+        let mut phases = Vec::new();
+        for (row, column) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let weight = self.known(node.inputs[1])?;
+            let weight = phase_weight(weight.shape(), self.known_f32(node.inputs[1])?, row, column);
+            let name = format!("{}/weight{row}{column}", node.name);
+            let weight = self.initializer(&name, Cow::Owned(weight))?;
+            let inputs: Vec<&str> = [x, &weight].into_iter().chain(bias).collect();
+            let attributes = conv_attributes(2, 1, [1 - row, 1 - column, row, column]);
+            let part = format!("phase{row}{column}");
+            phases.push(self.part(plan.conv, &part, "Conv", &inputs, attributes, &small)?);
+        }
+        let phases: Vec<&str> = phases.iter().map(String::as_str).collect();
+        let joined = small.with(1, 4 * small.size(1).unwrap_or(0));
+        let axis = vec![AttributeProto::int("axis", 1)];
+        let joined = self.part(plan.conv, "phases", "Concat", &phases, axis, &joined)?;
+        self.result(value, "DepthToSpace", &[&joined], vec![AttributeProto::int("blocksize", 2)])
+    }
+}
+
+fn conv_attributes(kernel: usize, stride: usize, padding: [usize; 4]) -> Vec<AttributeProto> {
+    vec![
+        AttributeProto::ints("kernel_shape", [kernel; 2]),
+        AttributeProto::ints("pads", padding),
+        AttributeProto::ints("strides", [stride; 2]),
+    ]
+}
+
+/// The 2x2 kernels `[O, I, 2, 2]` that give pixel (`row`, `column`) of each square of the doubled picture.
+///
+/// Along one axis the doubled pixels under a kernel `[a, b, c]` are `[x-1, x, x]` for the first pixel of a square,
+/// so `[a, b+c]` on `[x-1, x]`, and `[x, x, x+1]` for the second, so `[a+b, c]` on `[x, x+1]`.
+fn phase_weight(shape: &[usize], weight: &[f32], row: usize, column: usize) -> Tensor {
+    let merge = |[a, b, c]: [f32; 3], phase: usize| if phase == 0 { [a, b + c] } else { [a + b, c] };
+    let values = weight
+        .as_chunks::<9>()
+        .0
+        .iter()
+        .flat_map(|kernel| {
+            let rows = [0, 3, 6].map(|i| merge([kernel[i], kernel[i + 1], kernel[i + 2]], column));
+            let columns = [0, 1].map(|j| merge([rows[0][j], rows[1][j], rows[2][j]], row));
+            [columns[0][0], columns[1][0], columns[0][1], columns[1][1]]
+        })
+        .collect();
+    Tensor::f32(&[shape[0], shape[1], 2, 2], values)
+}

@@ -1,0 +1,313 @@
+//! Messages of `onnx.proto3`, with the field numbers of the ONNX specification (IR version 10).
+//!
+//! Fields that no graph of ours needs are left out; protobuf readers skip fields they do not know.
+//! [`TensorHeader`] leaves out the tensor's data on purpose: the writer appends it from where it lies, and the
+//! reader skips it, so neither holds the weights in a message.
+
+use ddae_model::graph::{Dim, Shape};
+use ddae_model::tensor::DType;
+use prost::{Message, Oneof};
+
+use super::BATCH;
+
+/// `TensorProto.DataType`
+pub mod data_type {
+    /// 32-bit float.
+    pub const FLOAT: i32 = 1;
+    /// 8-bit unsigned integer.
+    pub const UINT8: i32 = 2;
+    /// 64-bit integer.
+    pub const INT64: i32 = 7;
+    /// 64-bit float.
+    pub const DOUBLE: i32 = 11;
+
+    /// Name and bytes per element of any type of the specification; none for text and unknown types.
+    pub fn describe(data_type: i32) -> Option<(&'static str, u64)> {
+        Some(match data_type {
+            1 => ("f32", 4),
+            2 => ("u8", 1),
+            3 => ("i8", 1),
+            4 => ("u16", 2),
+            5 => ("i16", 2),
+            6 => ("i32", 4),
+            7 => ("i64", 8),
+            9 => ("bool", 1),
+            10 => ("f16", 2),
+            11 => ("f64", 8),
+            12 => ("u32", 4),
+            13 => ("u64", 8),
+            16 => ("bf16", 2),
+            _ => return None,
+        })
+    }
+}
+
+/// `AttributeProto.AttributeType`
+pub mod attribute_type {
+    /// One 32-bit float.
+    pub const FLOAT: i32 = 1;
+    /// One integer.
+    pub const INT: i32 = 2;
+    /// One text.
+    pub const STRING: i32 = 3;
+    /// A list of integers.
+    pub const INTS: i32 = 7;
+}
+
+/// `ModelProto`: the whole file.
+#[derive(Clone, PartialEq, Message)]
+pub struct ModelProto {
+    /// Version of the file format.
+    #[prost(int64, tag = "1")]
+    pub ir_version: i64,
+    /// The program that wrote the file.
+    #[prost(string, tag = "2")]
+    pub producer_name: String,
+    /// Its version.
+    #[prost(string, tag = "3")]
+    pub producer_version: String,
+    /// The computation.
+    #[prost(message, optional, tag = "7")]
+    pub graph: Option<GraphProto>,
+    /// Versions of the operator sets in use.
+    #[prost(message, repeated, tag = "8")]
+    pub opset_import: Vec<OperatorSetIdProto>,
+    /// Free text by key.
+    #[prost(message, repeated, tag = "14")]
+    pub metadata_props: Vec<StringStringEntryProto>,
+}
+
+/// `GraphProto`: nodes in order of computation, constants, inputs and outputs.
+#[derive(Clone, PartialEq, Message)]
+pub struct GraphProto {
+    /// Operations.
+    #[prost(message, repeated, tag = "1")]
+    pub node: Vec<NodeProto>,
+    /// Name of the graph.
+    #[prost(string, tag = "2")]
+    pub name: String,
+    /// Constants, without their data.
+    #[prost(message, repeated, tag = "5")]
+    pub initializer: Vec<TensorHeader>,
+    /// Values given when the graph runs.
+    #[prost(message, repeated, tag = "11")]
+    pub input: Vec<ValueInfoProto>,
+    /// Results.
+    #[prost(message, repeated, tag = "12")]
+    pub output: Vec<ValueInfoProto>,
+    /// Types and shapes of values in between.
+    #[prost(message, repeated, tag = "13")]
+    pub value_info: Vec<ValueInfoProto>,
+}
+
+/// `NodeProto`: one operation.
+#[derive(Clone, PartialEq, Message)]
+pub struct NodeProto {
+    /// Names of the operands; an empty one is left out.
+    #[prost(string, repeated, tag = "1")]
+    pub input: Vec<String>,
+    /// Names of the results.
+    #[prost(string, repeated, tag = "2")]
+    pub output: Vec<String>,
+    /// Name of the operation.
+    #[prost(string, tag = "3")]
+    pub name: String,
+    /// Which operator.
+    #[prost(string, tag = "4")]
+    pub op_type: String,
+    /// Its attributes.
+    #[prost(message, repeated, tag = "5")]
+    pub attribute: Vec<AttributeProto>,
+    /// The operator set it is from; empty for the standard one.
+    #[prost(string, tag = "7")]
+    pub domain: String,
+}
+
+/// `AttributeProto`: an attribute of a node.
+#[derive(Clone, PartialEq, Message)]
+pub struct AttributeProto {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Value of type [`attribute_type::FLOAT`].
+    #[prost(float, tag = "2")]
+    pub f: f32,
+    /// Value of type [`attribute_type::INT`].
+    #[prost(int64, tag = "3")]
+    pub i: i64,
+    /// Value of type [`attribute_type::STRING`].
+    #[prost(bytes = "vec", tag = "4")]
+    pub s: Vec<u8>,
+    /// Value of type [`attribute_type::INTS`].
+    #[prost(int64, repeated, packed = "false", tag = "8")]
+    pub ints: Vec<i64>,
+    /// Which of the values holds.
+    #[prost(int32, tag = "20")]
+    pub r#type: i32,
+}
+
+/// `TensorProto` without its data.
+#[derive(Clone, PartialEq, Message)]
+pub struct TensorHeader {
+    /// Shape.
+    #[prost(int64, repeated, packed = "false", tag = "1")]
+    pub dims: Vec<i64>,
+    /// Element type.
+    #[prost(int32, tag = "2")]
+    pub data_type: i32,
+    /// Name.
+    #[prost(string, tag = "8")]
+    pub name: String,
+    /// Where the data lies when it is in another file: keys `location`, `offset`, `length`.
+    #[prost(message, repeated, tag = "13")]
+    pub external_data: Vec<StringStringEntryProto>,
+    /// 1 when the data is in another file.
+    #[prost(int32, tag = "14")]
+    pub data_location: i32,
+}
+
+/// Field number of `TensorProto.raw_data`: little-endian elements in row-major order.
+pub const RAW_DATA: u32 = 9;
+
+/// `ValueInfoProto`: name and type of a value.
+#[derive(Clone, PartialEq, Message)]
+pub struct ValueInfoProto {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Its type.
+    #[prost(message, optional, tag = "2")]
+    pub r#type: Option<TypeProto>,
+}
+
+/// `TypeProto` of a tensor.
+#[derive(Clone, PartialEq, Message)]
+pub struct TypeProto {
+    /// Element type and shape; none when the value is no tensor.
+    #[prost(message, optional, tag = "1")]
+    pub tensor_type: Option<TensorTypeProto>,
+}
+
+/// `TypeProto.Tensor`
+#[derive(Clone, PartialEq, Message)]
+pub struct TensorTypeProto {
+    /// Element type.
+    #[prost(int32, tag = "1")]
+    pub elem_type: i32,
+    /// Shape, where known.
+    #[prost(message, optional, tag = "2")]
+    pub shape: Option<TensorShapeProto>,
+}
+
+/// `TensorShapeProto`
+#[derive(Clone, PartialEq, Message)]
+pub struct TensorShapeProto {
+    /// Sizes along the axes.
+    #[prost(message, repeated, tag = "1")]
+    pub dim: Vec<DimensionProto>,
+}
+
+/// `TensorShapeProto.Dimension`
+#[derive(Clone, PartialEq, Message)]
+pub struct DimensionProto {
+    /// A number or a name; nothing when unknown.
+    #[prost(oneof = "Dimension", tags = "1, 2")]
+    pub value: Option<Dimension>,
+}
+
+/// The value of a [`DimensionProto`].
+#[derive(Clone, PartialEq, Oneof)]
+pub enum Dimension {
+    /// A fixed size.
+    #[prost(int64, tag = "1")]
+    Size(i64),
+    /// A size known when the graph runs.
+    #[prost(string, tag = "2")]
+    Name(String),
+}
+
+/// `OperatorSetIdProto`
+#[derive(Clone, PartialEq, Message)]
+pub struct OperatorSetIdProto {
+    /// Empty for the standard operators.
+    #[prost(string, tag = "1")]
+    pub domain: String,
+    /// Version of the set.
+    #[prost(int64, tag = "2")]
+    pub version: i64,
+}
+
+/// `StringStringEntryProto`
+#[derive(Clone, PartialEq, Message)]
+pub struct StringStringEntryProto {
+    /// Key.
+    #[prost(string, tag = "1")]
+    pub key: String,
+    /// Value.
+    #[prost(string, tag = "2")]
+    pub value: String,
+}
+
+impl StringStringEntryProto {
+    /// An entry.
+    pub fn new(key: impl Into<String>, value: impl Into<String>) -> StringStringEntryProto {
+        StringStringEntryProto { key: key.into(), value: value.into() }
+    }
+}
+
+impl AttributeProto {
+    /// An integer.
+    pub fn int(name: &str, i: i64) -> AttributeProto {
+        AttributeProto { name: name.to_string(), i, r#type: attribute_type::INT, ..Default::default() }
+    }
+
+    /// A list of integers.
+    pub fn ints(name: &str, ints: impl IntoIterator<Item = usize>) -> AttributeProto {
+        let ints = ints.into_iter().map(|i| i as i64).collect();
+        AttributeProto { name: name.to_string(), ints, r#type: attribute_type::INTS, ..Default::default() }
+    }
+
+    /// A 32-bit float.
+    pub fn float(name: &str, f: f64) -> AttributeProto {
+        AttributeProto { name: name.to_string(), f: f as f32, r#type: attribute_type::FLOAT, ..Default::default() }
+    }
+
+    /// A text.
+    pub fn text(name: &str, s: &str) -> AttributeProto {
+        let s = s.as_bytes().to_vec();
+        AttributeProto { name: name.to_string(), s, r#type: attribute_type::STRING, ..Default::default() }
+    }
+}
+
+/// The number of an element type.
+pub fn element_type(dtype: DType) -> i32 {
+    match dtype {
+        DType::F32 => data_type::FLOAT,
+        DType::F64 => data_type::DOUBLE,
+        DType::I64 => data_type::INT64,
+        DType::U8 => data_type::UINT8,
+    }
+}
+
+impl ValueInfoProto {
+    /// A tensor whose batch dimension is called [`BATCH`].
+    pub fn tensor(name: &str, dtype: DType, shape: &Shape) -> ValueInfoProto {
+        let dim = shape.dims().iter().map(|dim| {
+            let value = match dim {
+                Dim::Size(n) => Dimension::Size(*n as i64),
+                Dim::Batch(1) => Dimension::Name(BATCH.to_string()),
+                Dim::Batch(n) => Dimension::Name(format!("{n}*{BATCH}")),
+            };
+            DimensionProto { value: Some(value) }
+        });
+        let shape = Some(TensorShapeProto { dim: dim.collect() });
+        let tensor_type = Some(TensorTypeProto { elem_type: element_type(dtype), shape });
+        ValueInfoProto { name: name.to_string(), r#type: Some(TypeProto { tensor_type }) }
+    }
+
+    /// The sizes along the axes, where the shape is known.
+    pub fn dims(&self) -> Option<&[DimensionProto]> {
+        let tensor = self.r#type.as_ref()?.tensor_type.as_ref()?;
+        tensor.shape.as_ref().map(|shape| shape.dim.as_slice())
+    }
+}

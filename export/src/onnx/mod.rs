@@ -1,0 +1,16 @@
+//! ONNX files: the messages they are made of, writing them and reading them.
+//!
+//! An ONNX file is one protobuf message. [`messages`] holds the part of the specification that this project uses,
+//! [`Writer`](write::Model) puts it on disk without holding the weights twice, and [`read`] takes a file apart
+//! without loading its weights.
+
+pub mod messages;
+pub mod read;
+pub mod write;
+
+/// Version of the operator set that graphs are written in.
+pub const OPSET: i64 = 21;
+/// Version of the file format, the one that came with [`OPSET`].
+pub const IR_VERSION: i64 = 10;
+/// Name of the symbolic first dimension.
+pub const BATCH: &str = "batch";

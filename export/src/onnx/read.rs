@@ -1,0 +1,68 @@
+//! Reading ONNX files without their weights.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use prost::Message;
+
+use super::messages::ModelProto;
+
+/// Why a file is no readable ONNX model.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file system refused.
+    #[error("cannot read {path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Nothing in it.
+    #[error("{0} is empty: the copy or download that made it was cut off; get it again")]
+    Empty(PathBuf),
+    /// Not the messages of the specification.
+    #[error("{path} is not an ONNX file, or it was cut off ({detail}); export it again")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        detail: String,
+    },
+}
+
+/// Reads graph and metadata of an ONNX file; the weights stay on disk.
+///
+/// # Errors
+/// [`ReadError`] names the file.
+pub fn model(path: &Path) -> Result<ModelProto, ReadError> {
+    let io = |source| ReadError::Io { path: path.to_path_buf(), source };
+    let foreign = |detail: String| ReadError::Foreign { path: path.to_path_buf(), detail };
+    let file = File::open(path).map_err(io)?;
+    let length = file.metadata().map_err(io)?.len();
+    if length == 0 {
+        return Err(ReadError::Empty(path.to_path_buf()));
+    }
+    // SAFETY: the map is read-only and private to this function. Should another program shorten the file meanwhile,
+    // the process ends; reading would fail as well.
+    let bytes = unsafe { Mmap::map(&file) }.map_err(io)?;
+    let model = parse(&bytes).map_err(foreign)?;
+    Ok(model)
+}
+
+/// Decodes a model's bytes.
+///
+/// # Errors
+/// A phrase that says what does not fit.
+pub fn parse(bytes: &[u8]) -> Result<ModelProto, String> {
+    let model = ModelProto::decode(bytes).map_err(|error| error.to_string())?;
+    let graph = model.graph.as_ref().ok_or("it holds no graph")?;
+    if graph.node.is_empty() && graph.output.is_empty() {
+        return Err("its graph has neither nodes nor outputs".to_string());
+    }
+    if model.opset_import.is_empty() {
+        return Err("it names no operator set".to_string());
+    }
+    Ok(model)
+}

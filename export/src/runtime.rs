@@ -1,0 +1,154 @@
+//! Running ONNX files in ONNX Runtime on the CPU.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use ddae_model::tensor::{Data, Tensor};
+use ort::environment::Environment;
+use ort::logging::LogLevel;
+use ort::session::builder::GraphOptimizationLevel;
+use ort::session::{Session, SessionInputValue};
+use ort::value::{DynValue, TensorRef};
+
+/// Why a file does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The library is not there or cannot be loaded.
+    #[error("cannot load ONNX Runtime from {path}: {message}; run `cargo xtask setup`, or set ORT_DYLIB_PATH to libonnxruntime.so")]
+    Library {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What the loader says.
+        message: String,
+    },
+    /// The runtime refuses the file.
+    #[error("ONNX Runtime cannot load {path}: {message}")]
+    Load {
+        /// The file.
+        path: PathBuf,
+        /// What the runtime says.
+        message: String,
+    },
+    /// The runtime fails while it computes.
+    #[error("ONNX Runtime cannot run {path}: {message}")]
+    Run {
+        /// The file.
+        path: PathBuf,
+        /// What the runtime says.
+        message: String,
+    },
+}
+
+/// Where the library is: `ORT_DYLIB_PATH`, else `lib` beside the program's folder, else the program's folder, else
+/// wherever the system's loader looks.
+pub fn library_path() -> PathBuf {
+    const NAME: &str = "libonnxruntime.so";
+    if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()) {
+        return PathBuf::from(path);
+    }
+    let folder = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_path_buf()));
+    let candidates = folder.iter().flat_map(|folder| [folder.join("../lib").join(NAME), folder.join(NAME)]);
+    candidates.into_iter().find(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(NAME))
+}
+
+/// The process's one environment of the runtime, made on first use.
+fn environment() -> Result<&'static Environment, RuntimeError> {
+    static ENVIRONMENT: OnceLock<Result<Environment, String>> = OnceLock::new();
+    let path = library_path();
+    ENVIRONMENT
+        .get_or_init(|| {
+            let builder = ort::init_from(&path).map_err(|error| error.to_string())?;
+            builder.with_name("ddae").with_telemetry(false).build().map_err(|error| error.to_string())
+        })
+        .as_ref()
+        .map_err(|message| RuntimeError::Library { path: library_path(), message: first_line(message) })
+}
+
+/// An ONNX file ready to run.
+pub struct OnnxNetwork {
+    path: PathBuf,
+    session: Session,
+}
+
+impl OnnxNetwork {
+    /// Loads a file with all optimisations.
+    ///
+    /// # Errors
+    /// When the library is missing or refuses the file.
+    pub fn open(path: &Path, threads: usize) -> Result<OnnxNetwork, RuntimeError> {
+        let environment = environment()?;
+        let load = || -> ort::Result<Session> {
+            Session::builder(environment)?
+                .with_log_level(LogLevel::Error)?
+                .with_optimization_level(GraphOptimizationLevel::All)?
+                .with_intra_threads(threads)?
+                .commit_from_file(path)
+        };
+        let session = load().map_err(|error| RuntimeError::Load {
+            path: path.to_path_buf(),
+            message: first_line(&error.to_string()),
+        })?;
+        Ok(OnnxNetwork { path: path.to_path_buf(), session })
+    }
+
+    /// Names of the inputs.
+    pub fn inputs(&self) -> Vec<&str> {
+        self.session.inputs().iter().map(|input| input.name()).collect()
+    }
+
+    /// Computes all outputs, in the file's order, from the inputs by name.
+    ///
+    /// # Errors
+    /// When an input is missing or does not fit, or the runtime fails.
+    pub fn run(&mut self, inputs: &[(&str, Tensor)]) -> Result<Vec<(String, Tensor)>, RuntimeError> {
+        let session = &mut self.session;
+        let mut compute = || -> ort::Result<Vec<(String, Tensor)>> {
+            let inputs: Vec<(&str, SessionInputValue)> = inputs
+                .iter()
+                .map(|(name, tensor)| Ok((*name, borrowed(tensor)?)))
+                .collect::<ort::Result<_>>()?;
+            let outputs = session.run(inputs)?;
+            outputs.iter().map(|(name, value)| Ok((name.to_string(), owned(&value)?))).collect()
+        };
+        compute().map_err(|error| RuntimeError::Run {
+            path: self.path.clone(),
+            message: first_line(&error.to_string()),
+        })
+    }
+}
+
+/// A tensor as a value of the runtime, over the same memory.
+fn borrowed(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
+    let shape = tensor.shape();
+    Ok(match tensor.data() {
+        Data::F32(values) => TensorRef::from_array_view((shape, values.as_slice()))?.into(),
+        Data::F64(values) => TensorRef::from_array_view((shape, values.as_slice()))?.into(),
+        Data::I64(values) => TensorRef::from_array_view((shape, values.as_slice()))?.into(),
+        Data::U8(values) => TensorRef::from_array_view((shape, values.as_slice()))?.into(),
+    })
+}
+
+fn owned(value: &DynValue) -> ort::Result<Tensor> {
+    fn sizes(shape: &ort::value::Shape) -> Vec<usize> {
+        shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect()
+    }
+    let fits = |shape: &ort::value::Shape, data: Data| {
+        Tensor::new(&sizes(shape), data).ok_or_else(|| ort::Error::new("an output does not fill its shape"))
+    };
+    if let Ok((shape, values)) = value.try_extract_tensor::<f32>() {
+        return fits(shape, Data::F32(values.to_vec()));
+    }
+    if let Ok((shape, values)) = value.try_extract_tensor::<f64>() {
+        return fits(shape, Data::F64(values.to_vec()));
+    }
+    if let Ok((shape, values)) = value.try_extract_tensor::<i64>() {
+        return fits(shape, Data::I64(values.to_vec()));
+    }
+    let (shape, values) = value.try_extract_tensor::<u8>()?;
+    fits(shape, Data::U8(values.to_vec()))
+}
+
+/// The runtime's messages are paragraphs; the first line says what happened.
+fn first_line(message: &str) -> String {
+    message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason given").to_string()
+}

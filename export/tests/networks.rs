@@ -1,0 +1,83 @@
+//! The published networks through their ONNX files in ONNX Runtime, against what the published code computed.
+
+mod onnx;
+
+use ddae_export::lower::Options;
+use ddae_model::graph::Graph;
+use ddae_model::networks::{UNetConfig, unet_graph};
+use ddae_model::tensor::Tensor;
+use ddae_model::weights::Weights;
+use onnx::through_onnx;
+use ddae_tests::{Fixture, fixture, relative_error, rule_weight, tolerance};
+
+fn rule_weights(graph: &Graph) -> Weights {
+    graph
+        .parameters()
+        .map(|(_, node)| {
+            let shape = node.shape.resolve(1);
+            (node.name.clone(), Tensor::f32(&shape, rule_weight(&node.name, &shape)))
+        })
+        .collect()
+}
+
+fn input(fixture: &Fixture, name: &str) -> Tensor {
+    let (shape, values) = fixture.f32(name);
+    Tensor::f32(&shape, values)
+}
+
+/// Exports the network with all its features and compares each with the case's tensors. Without the label only `y`
+/// was recorded, under `without_label`.
+fn check(case: &str, with_label: bool, y: &str) {
+    let fixture = fixture(case);
+    let config: UNetConfig = serde_json::from_value(fixture.config["network"].clone()).expect("a network");
+    let mut graph = unet_graph(&config, with_label).expect("a graph");
+    let mut expected = vec![("y".to_string(), format!("output.{y}"))];
+    if y == "y" {
+        for theirs in fixture.names("output.map.") {
+            expected.push((theirs.replace("output.map.", ""), theirs));
+        }
+        for (name, map) in graph.taps().to_vec() {
+            let pooled = graph.pool(map).expect("a mean");
+            graph.output(&format!("pooled_{name}"), pooled);
+            expected.push((format!("pooled_{name}"), format!("output.pooled.{name}")));
+        }
+    }
+    let names: Vec<&str> = expected.iter().map(|(ours, _)| ours.as_str()).collect();
+    let graph = graph.keep(&names).expect("the outputs");
+    let weights = rule_weights(&graph);
+    let mut inputs = vec![("x", input(&fixture, "input.x")), ("t", input(&fixture, "input.t"))];
+    if with_label {
+        inputs.push(("augment_label", input(&fixture, "input.augment_label")));
+    }
+    let outputs = through_onnx(&graph, &weights, &inputs, Options::default());
+    assert_eq!(outputs.len(), expected.len());
+    for ((name, tensor), (ours, theirs)) in outputs.iter().zip(&expected) {
+        let (shape, expected) = fixture.f32(theirs);
+        assert_eq!((name, tensor.shape()), (ours, shape.as_slice()), "{case}");
+        let error = relative_error(tensor.as_f32().expect("f32"), &expected);
+        println!("{case} {name}: {error:.1e}");
+        assert!(error <= tolerance::NETWORK, "{case} {name}: relative error {error:e}");
+    }
+}
+
+#[test]
+fn unet_tiny() {
+    check("unet_tiny", false, "y");
+}
+
+#[test]
+fn unet_tiny_pp() {
+    check("unet_tiny_pp", true, "y");
+    check("unet_tiny_pp", false, "without_label");
+}
+
+#[test]
+fn unet_ddpm() {
+    check("unet_ddpm", false, "y");
+}
+
+#[test]
+fn unet_ddpmpp_aug() {
+    check("unet_ddpmpp_aug", true, "y");
+    check("unet_ddpmpp_aug", false, "without_label");
+}
