@@ -16,6 +16,7 @@ pub mod config;
 pub mod diffusion;
 pub mod graph;
 pub mod networks;
+pub mod onnx_metadata;
 pub mod reference;
 pub mod tensor;
 pub mod weights;
