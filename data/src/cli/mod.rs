@@ -45,7 +45,8 @@ struct Source {
 
 #[derive(Args, Debug)]
 struct Root {
-    /// Folder of the data set, or the one above it [default: $DDAE_DATA, or ./datasets]
+    /// Folder of the data set, or the one above it; not needed for what is built in [default: $DDAE_DATA, or
+    /// ./datasets]
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
 }

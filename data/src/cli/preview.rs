@@ -35,9 +35,9 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t = Part::Train)]
     split: Part,
 
-    /// Rows of pictures
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
-    rows: u16,
+    /// Rows of pictures [default: 8, or 10 with --by-class]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    rows: Option<u16>,
 
     /// Pictures in a row
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -47,7 +47,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 
-    /// A row for each of the first classes, with its name
+    /// A row for each class, with its name
     #[arg(long)]
     by_class: bool,
 
@@ -79,7 +79,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if split.is_empty() {
         return Err(DataError::Argument(format!("{} has no pictures to show", split.name())).into());
     }
-    let (rows, columns) = (usize::from(arguments.rows), usize::from(arguments.columns));
+    let columns = usize::from(arguments.columns);
+    let rows = arguments.rows.map_or(if arguments.by_class { 10 } else { 8 }, usize::from);
     let (positions, captions) = match arguments.by_class {
         true => of_classes(split, rows, columns, arguments.seed),
         false => (at_random(split, rows * columns, arguments.seed), Vec::new()),
@@ -89,7 +90,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return Err(DataError::Argument(message).into());
     }
     let scale = (EASILY_SEEN / split.shape()[1]).clamp(1, 4);
-    let mut sheet = Sheet::new(columns, split.shape())?.scale(scale).captions(captions);
+    let mut sheet = Sheet::new(columns, split.shape())?.gap(1).scale(scale).captions(captions);
     let options = LoaderOptions {
         batch: columns,
         seed: arguments.seed,

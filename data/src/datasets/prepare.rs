@@ -26,23 +26,33 @@ pub fn prepare(
     verify: bool,
     progress: Progress,
 ) -> Result<Prepared, DataError> {
+    let unknown = match Kind::from_name(target) {
+        Ok(kind) => return prepare_kind(kind, root, verify, progress),
+        Err(unknown) => unknown,
+    };
     let path = Path::new(target);
-    match Kind::from_name(target) {
-        Ok(kind) => prepare_kind(kind, root, verify, progress),
-        Err(_) if path.is_file() => {
-            let archive = archive::recognise(path, progress)?;
-            let action = unpack(path, archive, verify, progress)?;
-            let folder = path.parent().filter(|p| *p != Path::new(""));
-            let root = folder.unwrap_or(Path::new(".")).to_path_buf();
-            ready(archive.kind, Some(&root.join(archive.folder)), action)
-                .map(|prepared| Prepared { root: Some(root), ..prepared })
-        }
-        // Something that looks like a path was meant as one.
-        Err(_) if path.components().count() > 1 || path.extension().is_some() => {
-            Err(DataError::io("open", path)(std::io::ErrorKind::NotFound.into()))
-        }
-        Err(unknown) => Err(unknown),
+    if path.is_dir() {
+        let expected = "the name of a data set (with --root for its folder) or an archive";
+        return Err(DataError::format(path, "it is a folder", expected));
     }
+    // What looks like a path was meant as one, whether it is there or not.
+    if !path.is_file() && path.components().count() == 1 && path.extension().is_none() {
+        return Err(unknown);
+    }
+    if root.is_some() {
+        let message = "an archive is unpacked beside itself: --root only goes with a name";
+        return Err(DataError::Argument(message.into()));
+    }
+    prepare_archive(path, verify, progress)
+}
+
+fn prepare_archive(path: &Path, verify: bool, progress: Progress) -> Result<Prepared, DataError> {
+    let archive = archive::recognise(path, progress)?;
+    let action = unpack(path, archive, verify, progress)?;
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let root = folder.unwrap_or(Path::new(".")).to_path_buf();
+    let prepared = ready(archive.kind, Some(&root.join(archive.folder)), action)?;
+    Ok(Prepared { root: Some(root), ..prepared })
 }
 
 fn prepare_kind(

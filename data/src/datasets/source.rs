@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -77,7 +78,14 @@ impl Source for Records {
         for part in &self.files {
             if within < part.count {
                 let at = part.offset + within as u64 * part.stride;
-                return part.file.read_exact_at(out, at).map_err(DataError::io("read", &part.path));
+                return part.file.read_exact_at(out, at).map_err(|error| match error.kind() {
+                    ErrorKind::UnexpectedEof => DataError::format(
+                        &part.path,
+                        format!("it ends within picture {within}"),
+                        "it not to change while it is in use",
+                    ),
+                    _ => DataError::io("read", &part.path)(error),
+                });
             }
             within -= part.count;
         }

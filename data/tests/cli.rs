@@ -1,0 +1,191 @@
+//! The binary: output, messages, exit codes.
+
+mod layouts;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use layouts::*;
+
+fn ddae_data(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ddae-data"))
+        .args(arguments)
+        .env_remove("DDAE_DATA")
+        .env_remove("COLUMNS")
+        .output()
+        .expect("the binary runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+/// Standard output of a run that must succeed.
+fn stdout(arguments: &[&str]) -> String {
+    let output = ddae_data(arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// The last line on standard error of a run that must fail with `code` and print nothing else.
+fn failure(code: i32, arguments: &[&str]) -> String {
+    let output = ddae_data(arguments);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "");
+    text(&output.stderr).trim_end().lines().last().unwrap_or_default().to_string()
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("a temporary folder has a plain name")
+}
+
+/// Set `UPDATE_GOLDEN=1` to write the files anew.
+#[test]
+fn help_texts() {
+    for (name, arguments) in [
+        ("ddae-data", vec!["--help"]),
+        ("prepare", vec!["prepare", "--help"]),
+        ("info", vec!["info", "--help"]),
+        ("preview", vec!["preview", "--help"]),
+        ("preview-short", vec!["preview", "-h"]),
+    ] {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/help/{name}.txt"));
+        let help = stdout(&arguments);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            write(&golden, &help);
+        }
+        assert_eq!(help, std::fs::read_to_string(&golden).unwrap_or_default(), "{}", golden.display());
+    }
+}
+
+#[test]
+fn info_of_the_built_in_sample() {
+    let out = stdout(&["info", "fashion-sample"]);
+    assert!(out.starts_with(
+        "fashion-sample: built in\n  shape    1x28x28\n  train    6000 pictures in 10 classes\n"
+    ));
+    assert!(out.contains("\n  mean     0.2858\n  std      0.3527\n"), "{out}");
+    assert!(out.contains("\nAnkle boot       600      100\n"), "{out}");
+    assert!(out.ends_with("\nnext: ddae-data preview fashion-sample -o fashion-sample.png\n"), "{out}");
+}
+
+#[test]
+fn info_as_json() {
+    let root = folder();
+    write_all(&root.path().join("cifar-10-batches-bin"), &cifar10_binary());
+    let out = stdout(&["info", "cifar", "--root", path(root.path()), "--json"]);
+    let info: serde_json::Value = serde_json::from_str(&out).expect("JSON and nothing else");
+    assert_eq!(info["name"], "cifar10");
+    assert_eq!(info["train"]["pictures"], 20);
+    assert_eq!(info["train"]["shape"], serde_json::json!([3, 32, 32]));
+    assert_eq!(info["test"]["classes"]["cat"], 1);
+    assert_eq!(info["mean"].as_array().map(Vec::len), Some(3));
+    let published = info["published_normalisation"]["std"][2].as_f64().expect("a number");
+    assert!((published - 0.2010).abs() < 1e-6);
+}
+
+#[test]
+fn info_names_the_picture_that_cannot_be_read() {
+    let root = folder();
+    write(root.path().join("train/a/1.png"), encoded("1.png", [1, 2, 3], false, 8, 8));
+    let broken = write(root.path().join("train/a/2.png"), b"hello");
+    assert_eq!(
+        failure(1, &["info", "folder", "--root", path(root.path())]),
+        format!(
+            "error: {}: it is neither PNG nor JPEG; expected a whole PNG or JPEG picture",
+            broken.display()
+        )
+    );
+}
+
+#[test]
+fn prepare_unpacks_and_says_what_it_found() {
+    let root = folder();
+    let archive =
+        write(root.path().join("cifar-10-binary.tar.gz"), tar_gz("cifar-10-batches-bin", &cifar10_binary()));
+    let message = failure(1, &["prepare", path(&archive)]);
+    assert!(message.contains("but the published archive's is c32a1d4ab5d03f1284b67883e8d87530"), "{message}");
+    assert_eq!(listing(root.path()), ["cifar-10-binary.tar.gz"]);
+    let out = stdout(&["prepare", "--no-verify", path(&archive)]);
+    let here = root.path().display();
+    assert_eq!(
+        out,
+        format!(
+            "cifar10: CIFAR-10, binary version: md5 not checked, unpacked to {here}/cifar-10-batches-bin\n\
+             \x20 train  20 pictures of 3x32x32 in 10 classes, 0 to 5 each\n\
+             \x20 test   4 pictures of 3x32x32 in 10 classes, 0 to 1 each\n\n\
+             next: ddae-data preview cifar10 --root {here} -o cifar10.png\n"
+        )
+    );
+    let out = stdout(&["prepare", "--root", path(root.path()), "cifar10"]);
+    assert!(out.contains("was unpacked before, in"), "{out}");
+    let out = stdout(&["prepare", "fashion-sample"]);
+    assert!(out.starts_with("fashion-sample: built in, nothing to prepare\n"), "{out}");
+}
+
+#[test]
+fn preview_writes_a_sheet() {
+    let root = folder();
+    let sheet = root.path().join("sheet.png");
+    let output = path(&sheet);
+    let size = || image::image_dimensions(output).expect("a PNG");
+    let out = stdout(&["preview", "fashion-sample", "-o", output, "--rows", "2", "--columns", "5"]);
+    assert!(out.starts_with(&format!("{output}: 10 of 6000 pictures of fashion-sample/train\n")), "{out}");
+    let plain = std::fs::read(output).expect("written");
+    let (width, height) = size();
+    assert!(width > 5 * 28 && height > 2 * 28 && width > height);
+    stdout(&["preview", "fashion-sample", "-o", output, "--rows", "2", "--columns", "5", "--seed", "0"]);
+    assert_eq!(std::fs::read(output).expect("written"), plain, "the same seed gives the same sheet");
+    let options = ["--flip", "--crop-padding", "4", "--edm-augment", "0.5"];
+    let small = ["preview", "fashion-sample", "-o", output, "--rows", "2", "--columns", "5"];
+    stdout(&[small.as_slice(), &options].concat());
+    assert_eq!(size(), (width, height));
+    assert_ne!(std::fs::read(output).expect("written"), plain);
+    let out = stdout(&["preview", "fashion-sample", "-o", output, "--split", "test", "--by-class"]);
+    assert!(out.starts_with(&format!("{output}: 80 of 1000 pictures of fashion-sample/test\n")), "{out}");
+    assert_eq!(listing(root.path()), ["sheet.png"]);
+}
+
+#[test]
+fn preview_failures_leave_nothing() {
+    let root = folder();
+    let sheet = root.path().join("sheet.png");
+    let output = path(&sheet);
+    let preview = |more: &[&'static str]| [&["preview", "fashion-sample", "-o", output], more].concat();
+    assert_eq!(
+        failure(2, &preview(&["--crop-padding", "29"])),
+        "error: a crop padding of 29 is more than the pictures' 28x28"
+    );
+    assert_eq!(
+        failure(2, &preview(&["--edm-augment", "2"])),
+        "error: an augmentation probability of 2: it must lie between 0 and 1"
+    );
+    assert_eq!(
+        failure(2, &preview(&["--by-class", "--columns", "200", "--split", "test"])),
+        "error: no class of fashion-sample/test has 200 pictures: give fewer --columns"
+    );
+    failure(2, &preview(&["--rows", "0"]));
+    failure(2, &preview(&["--split", "all"]));
+    let nowhere = root.path().join("no/such/folder.png");
+    let message = failure(1, &["preview", "fashion-sample", "-o", path(&nowhere)]);
+    assert!(message.contains("folder.png"), "{message}");
+    assert!(listing(root.path()).is_empty());
+}
+
+#[test]
+fn usage_errors_have_the_code_2() {
+    failure(2, &[]);
+    failure(2, &["unpack"]);
+    failure(2, &["info"]);
+    failure(2, &["preview", "fashion-sample"]);
+    assert!(
+        failure(2, &["info", "imagenet"]).starts_with("error: there is no data set named 'imagenet'; known")
+    );
+    assert_eq!(
+        failure(2, &["info", "folder"]),
+        "error: the data set 'folder' needs its folder: give --root DIR with train/CLASS/*.png inside"
+    );
+    let root = folder();
+    let message = failure(1, &["info", "cifar10", "--root", path(root.path())]);
+    assert!(message.starts_with("error: cifar10 is not in "), "{message}");
+}
