@@ -57,9 +57,9 @@ impl Binaries {
 /// Fails when the build does.
 pub fn build_binaries(native: &Native) -> Result<Binaries> {
     let output = command(native)
-        // All packages at once, so that dependencies get the features that `cargo test --workspace` gives them and
-        // the native parts are built once. Not this package: its program is running.
-        .args(["build", "--release", "--workspace", "--exclude", "xtask", "--bins"])
+        // All packages at once, this one too: dependencies then get the features that `cargo test --workspace` gives
+        // them, and are built once for both.
+        .args(["build", "--release", "--workspace", "--bins"])
         .arg("--message-format=json-render-diagnostics")
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())

@@ -54,7 +54,7 @@ pub fn dist(folder: &Path) -> Result<()> {
         "platform": "linux x86_64",
         "libraries": libraries.keys().collect::<Vec<_>>(),
     });
-    fs::write(staged.join(MARK), serde_json::to_vec_pretty(&mark)?)?;
+    fs::write(staged.join(MARK), format!("{mark:#}\n"))?;
     for program in binaries.paths() {
         if let Some(name) = program.file_name() {
             check_relocatable(&staged, &staged.join("bin").join(name))?;

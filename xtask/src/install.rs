@@ -43,7 +43,7 @@ impl<'a> Installer<'a> {
     /// Fetches one part; an older folder in its place is replaced.
     ///
     /// # Errors
-    /// As [`Pip::download`] and [`unpack`](crate::unpack::unpack); the final place is then untouched.
+    /// As [`Pip::download`] and [`unpack`]; the final place is then untouched.
     pub fn install(&mut self, part: &Part) -> Result<()> {
         let staged = self.staging.path().join(part.folder);
         if staged.exists() {

@@ -8,6 +8,9 @@ use anyhow::{Result, bail};
 /// Exit code of a command that a signal ended, as shells report it for Ctrl-C.
 pub const EXIT_CODE: u8 = 130;
 
+/// What the user reads then.
+pub const MESSAGE: &str = "interrupted: nothing half-written was left, run the command again to go on";
+
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 static INSTALLED: Once = Once::new();
 
@@ -34,7 +37,7 @@ pub fn requested() -> bool {
 /// Fails once a signal came.
 pub fn check() -> Result<()> {
     if requested() {
-        bail!("interrupted: nothing half-written was left, run the command again to go on");
+        bail!(MESSAGE);
     }
     Ok(())
 }

@@ -28,7 +28,7 @@ enum Command {
     ///
     /// Without a network, put the wheels into a folder and set PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER.
     Setup {
-        /// Fetch the CUDA 13 libraries too (2.2 GB to download, 3.5 GB on disk); they stay in use from then on
+        /// Fetch the CUDA 13 libraries too (2.8 GB to download, 3.3 GB on disk); they stay in use from then on
         #[arg(long)]
         cuda: bool,
         /// Cache folder, remembered for this checkout [default: $DDAE_CACHE, $XDG_CACHE_HOME/ddae, ~/.cache/ddae]
@@ -59,9 +59,14 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
+        // Where exactly it stopped is of no interest.
+        Err(_) if interrupt::requested() => {
+            eprintln!("{}", interrupt::MESSAGE);
+            ExitCode::from(interrupt::EXIT_CODE)
+        }
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::from(if interrupt::requested() { interrupt::EXIT_CODE } else { 1 })
+            ExitCode::FAILURE
         }
     }
 }

@@ -338,7 +338,7 @@ pub fn cmake() -> Part {
         texts: &[],
         links: &[],
         key_files: &[CMAKE_PROGRAM],
-        unpacked_bytes: 60_000_000,
+        unpacked_bytes: 80_000_000,
     }
 }
 
@@ -365,6 +365,9 @@ fn torch_cuda_files(entry: &str) -> Option<String> {
 fn shared_libraries(entry: &str) -> Option<String> {
     const UNUSED: [&str; 5] =
         ["libcusolverMg.so", "libnvblas.so", "libcufftw.so", "libnvrtc.alt.so", "libnvrtc-builtins.alt.so"];
+    if entry == "nvidia/cusparselt/LICENSE.txt" {
+        return Some("licenses/nvidia_cusparselt/LICENSE.txt".to_owned());
+    }
     let Some((_, name)) = entry.strip_prefix("nvidia/").and_then(|rest| rest.split_once("/lib/")) else {
         return license(entry);
     };

@@ -6,12 +6,14 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{IsTerminal, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use rustix::process::{Pid, Signal, kill_process_group};
 use sha2::{Digest, Sha256};
 
 use crate::interrupt;
@@ -115,6 +117,8 @@ impl Pip {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
+            // `python3` may be a script that starts the real one: as a group they can be ended together.
+            .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {}", self.python.to_string_lossy()))?;
         let status = wait(&mut child, &place, wheel)?;
@@ -149,9 +153,7 @@ fn wait(child: &mut Child, place: &Path, wheel: &Wheel) -> Result<ExitStatus> {
             break status;
         }
         if interrupt::requested() {
-            // It may have ended by the same Ctrl-C; either way it must be gone before its folder is removed.
-            let _ = child.kill();
-            child.wait()?;
+            stop(child)?;
             if terminal {
                 eprintln!();
             }
@@ -165,10 +167,25 @@ fn wait(child: &mut Child, place: &Path, wheel: &Wheel) -> Result<ExitStatus> {
         ticks = ticks.wrapping_add(1);
         sleep(Duration::from_millis(100));
     };
-    if terminal {
-        eprintln!("\r{label}: {0} of {0} ", megabytes(wheel.bytes));
+    match (terminal, status.success()) {
+        (true, true) => eprintln!("\r{label}: {0} of {0} ", megabytes(wheel.bytes)),
+        (true, false) => eprintln!(),
+        (false, _) => {}
     }
     Ok(status)
+}
+
+/// Ends pip and everything it started: it must be gone before its folder is removed.
+fn stop(child: &mut Child) -> Result<()> {
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        match kill_process_group(group, Signal::KILL) {
+            // It may have ended by itself a moment ago.
+            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+            Err(error) => return Err(error).context("cannot stop pip"),
+        }
+    }
+    child.wait()?;
+    Ok(())
 }
 
 fn megabytes(bytes: u64) -> String {
@@ -248,7 +265,7 @@ pub fn verify(wheel: &Wheel, file: &Path) -> Result<()> {
     fs::remove_file(file).with_context(|| format!("cannot remove {}", file.display()))?;
     bail!(
         "{} {}: the download has sha256 {found} instead of {}: it is damaged, or your package index serves another \
-         build; it was removed, nothing was installed: run the command again, or with PIP_INDEX_URL of another index",
+         build; it was removed and nothing of it is installed: run the command again, or set PIP_INDEX_URL to another index",
         wheel.name,
         wheel.version,
         wheel.sha256

@@ -79,19 +79,15 @@ pub fn setup(options: &Options) -> Result<Outcome> {
     let overrides = Overrides::read(variable, &file, &cache)?;
     let plan = Plan::new(&cache, &overrides, options.cuda);
 
-    let missing = plan.missing(&cache);
-    let fetched = !missing.is_empty();
-    if fetched {
-        fetch(&cache, &plan)?;
-    }
+    let fetched = if plan.missing(&cache).is_empty() { Vec::new() } else { fetch(&cache, &plan)? };
     let native = plan.native(&cache, &overrides);
     let written = file.replace(plan.entries(&cache, &native)?)?;
     Ok(Outcome {
-        lines: plan.lines(&overrides, &missing),
+        lines: plan.lines(&overrides, &fetched),
         written: written.then(|| file.path().to_path_buf()),
         native,
         cache,
-        fetched,
+        fetched: !fetched.is_empty(),
     })
 }
 
@@ -159,9 +155,9 @@ impl Plan {
         Ok(entries)
     }
 
-    fn lines(&self, overrides: &Overrides, missing: &[Part]) -> Vec<String> {
-        let fetched = |part: &Part| missing.iter().any(|other| other.label == part.label);
-        let state = |part: &Part| if fetched(part) { "fetched" } else { "was there" };
+    fn lines(&self, overrides: &Overrides, fetched: &[Part]) -> Vec<String> {
+        let is_new = |part: &Part| fetched.iter().any(|other| other.label == part.label);
+        let state = |part: &Part| if is_new(part) { "fetched" } else { "was there" };
         let own = [(LIBTORCH, &overrides.libtorch), (ORT, &overrides.onnxruntime), (CMAKE, &overrides.cmake)];
         self.parts
             .iter()
@@ -174,17 +170,18 @@ impl Plan {
     }
 }
 
-fn fetch(cache: &Cache, plan: &Plan) -> Result<()> {
+/// Installs what is missing and returns it.
+fn fetch(cache: &Cache, plan: &Plan) -> Result<Vec<Part>> {
     interrupt::listen();
     let lock = cache.lock()?;
     // Another set-up may have fetched them while this one waited.
     let missing = plan.missing(cache);
     if missing.is_empty() {
-        return Ok(());
+        return Ok(missing);
     }
+    let pip = Pip::find()?;
     let (download, needed) = sizes(&missing);
     preflight::disk_space(&cache.native(), preflight::free_bytes(&cache.native())?, needed)?;
-    let pip = Pip::find()?;
     eprintln!(
         "fetching native libraries into {} ({:.1} GB to download, once for all checkouts of this user)",
         cache.native().display(),
@@ -194,7 +191,7 @@ fn fetch(cache: &Cache, plan: &Plan) -> Result<()> {
     for part in &missing {
         installer.install(part)?;
     }
-    Ok(())
+    Ok(missing)
 }
 
 /// Bytes to download, and bytes of disk taken at the worst moment: all wheels, one of them twice (pip copies it out of

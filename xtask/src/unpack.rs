@@ -32,7 +32,7 @@ pub fn unpack(wheel: &Path, into: &Path, select: Select) -> Result<usize> {
         if !relative.components().all(|part| matches!(part, Component::Normal(_))) {
             bail!("{}: refusing the entry {}, which would leave the folder", wheel.display(), name);
         }
-        let mode = entry.unix_mode().unwrap_or(0o644) & 0o777 | 0o644;
+        let mode = entry.unix_mode().unwrap_or(0o644) & 0o755 | 0o644;
         let target = into.join(relative);
         write(&mut entry, &target, mode)
             .with_context(|| format!("cannot unpack {name} to {}", target.display()))?;
