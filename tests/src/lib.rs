@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use safetensors::{Dtype, SafeTensors};
 
+pub mod ops;
+
 /// Named tolerances on [`relative_error`].
 pub mod tolerance {
     /// One network call or one loss, in float32.
@@ -92,7 +94,8 @@ pub fn parameter_shapes(case: &str) -> Vec<(String, Vec<usize>)> {
     let map: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).expect("JSON");
     map.into_iter()
         .map(|(name, shape)| {
-            let shape = shape.as_array().expect("a shape").iter().map(|d| d.as_u64().expect("a size") as usize);
+            let shape =
+                shape.as_array().expect("a shape").iter().map(|d| d.as_u64().expect("a size") as usize);
             (name, shape.collect())
         })
         .collect()

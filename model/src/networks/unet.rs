@@ -46,7 +46,7 @@ impl UNetConfig {
         if channels == 0 || height == 0 || width == 0 {
             return Err(format!("image_shape {:?} has a zero", self.image_shape));
         }
-        if self.n_channels == 0 || self.n_channels % 32 != 0 {
+        if self.n_channels == 0 || !self.n_channels.is_multiple_of(32) {
             return Err(format!(
                 "n_channels is {}; it must be a multiple of 32 (GroupNorm has 32 groups)",
                 self.n_channels

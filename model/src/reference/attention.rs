@@ -9,7 +9,7 @@ use crate::graph::QkvLayout;
 pub fn attention<F: Real>(qkv: ArrayView3<F>, heads: usize, layout: QkvLayout) -> Array3<F> {
     let (batch, tokens, packed) = qkv.dim();
     let d = packed / 3 / heads;
-    let scale = F::from_f64(1.0 / (d as f64).sqrt());
+    let scale = F::rounded(1.0 / (d as f64).sqrt());
     let mut result = Array3::zeros((batch, tokens, heads * d));
     for sample in 0..batch {
         for head in 0..heads {

@@ -42,7 +42,8 @@ fn windows<F: Real>(
 ) -> Array2<F> {
     let (channels, height, width) = picture.dim();
     let mut result = Array2::zeros((channels * kernel * kernel, out_height * out_width));
-    let places = (0..channels).flat_map(|c| (0..kernel).flat_map(move |i| (0..kernel).map(move |j| (c, i, j))));
+    let places =
+        (0..channels).flat_map(|c| (0..kernel).flat_map(move |i| (0..kernel).map(move |j| (c, i, j))));
     for ((c, i, j), mut row) in places.zip(result.outer_iter_mut()) {
         for out_y in 0..out_height {
             let y = out_y * stride + i;
@@ -63,7 +64,7 @@ fn windows<F: Real>(
 /// Mean of non-overlapping `kernel` x `kernel` squares: `[B, C, H / kernel, W / kernel]`.
 pub fn avg_pool<F: Real>(x: ArrayView4<F>, kernel: usize) -> Array4<F> {
     let (batch, channels, height, width) = x.dim();
-    let count = F::from_f64((kernel * kernel) as f64);
+    let count = F::rounded((kernel * kernel) as f64);
     Array4::from_shape_fn((batch, channels, height / kernel, width / kernel), |(b, c, y, x0)| {
         let mut sum = F::zero();
         for i in 0..kernel {

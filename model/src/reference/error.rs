@@ -48,7 +48,9 @@ pub enum RunError {
         found: Vec<usize>,
     },
     /// Inputs of different batch sizes.
-    #[error("input '{name}' is {found:?} with a batch of {batch}, input '{other}' is {other_found:?} with {other_batch}")]
+    #[error(
+        "input '{name}' is {found:?} with a batch of {batch}, input '{other}' is {other_found:?} with {other_batch}"
+    )]
     Batch {
         /// The second input.
         name: String,
@@ -67,7 +69,7 @@ pub enum RunError {
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// A row that a table does not have.
-    #[error("'{name}' holds {index}, but the table '{table}' has the rows 0 to {}", rows - 1)]
+    #[error("'{name}' holds {index}, but the table '{table}' has {rows} rows, counted from 0")]
     Index {
         /// The value that holds the indices.
         name: String,

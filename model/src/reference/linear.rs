@@ -8,7 +8,8 @@ use super::Real;
 pub fn linear<F: Real>(x: &ArrayD<F>, weight: ArrayView2<F>, bias: Option<ArrayView1<F>>) -> ArrayD<F> {
     let (outputs, features) = weight.dim();
     let rows = x.shape().iter().rev().skip(1).product();
-    let flat: ndarray::CowArray<F, _> = x.to_shape((rows, features)).expect("the graph checked the last axis");
+    let flat: ndarray::CowArray<F, _> =
+        x.to_shape((rows, features)).expect("the graph checked the last axis");
     let mut result: Array2<F> = flat.dot(&weight.t());
     if let Some(bias) = bias {
         result += &bias;

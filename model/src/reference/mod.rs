@@ -74,7 +74,9 @@ pub fn run<F: Real>(
         }
     }
     let results = graph.outputs().iter();
-    Ok(results.filter_map(|(name, v)| Some((name.clone(), values[v.index()].as_ref()?.to_tensor()))).collect())
+    Ok(results
+        .filter_map(|(name, v)| Some((name.clone(), values[v.index()].as_ref()?.to_tensor())))
+        .collect())
 }
 
 /// For each node, the position of the last node that uses it; past the end for outputs, `None` where no output
@@ -102,7 +104,8 @@ fn compute<F: Real>(
     shape: &[usize],
 ) -> Result<AnyArray<F>, RunError> {
     let unsupported = || {
-        let types = node.inputs.iter().map(|v| graph.node(*v).dtype.to_string()).collect::<Vec<_>>().join(", ");
+        let types =
+            node.inputs.iter().map(|v| graph.node(*v).dtype.to_string()).collect::<Vec<_>>().join(", ");
         RunError::Type { node: node.name.clone(), op: node.op.name(), types }
     };
     let computed = match (&node.op, operands) {
@@ -121,18 +124,18 @@ fn compute<F: Real>(
                 AnyArray::U8(table) => AnyArray::U8(shaping::gather(table, &rows)),
             })
         }
-        (_, [AnyArray::Real(_), ..]) => {
-            same_type(operands, AnyArray::as_real).and_then(|x| on_floats(&node.op, &x, shape)).map(AnyArray::Real)
-        }
-        (_, [AnyArray::F64(_), ..]) => {
-            same_type(operands, AnyArray::as_f64).and_then(|x| on_floats(&node.op, &x, shape)).map(AnyArray::F64)
-        }
-        (_, [AnyArray::I64(_), ..]) => {
-            same_type(operands, AnyArray::as_i64).and_then(|x| shaping::apply(&node.op, &x, shape)).map(AnyArray::I64)
-        }
-        (_, [AnyArray::U8(_), ..]) => {
-            same_type(operands, AnyArray::as_u8).and_then(|x| shaping::apply(&node.op, &x, shape)).map(AnyArray::U8)
-        }
+        (_, [AnyArray::Real(_), ..]) => same_type(operands, AnyArray::as_real)
+            .and_then(|x| on_floats(&node.op, &x, shape))
+            .map(AnyArray::Real),
+        (_, [AnyArray::F64(_), ..]) => same_type(operands, AnyArray::as_f64)
+            .and_then(|x| on_floats(&node.op, &x, shape))
+            .map(AnyArray::F64),
+        (_, [AnyArray::I64(_), ..]) => same_type(operands, AnyArray::as_i64)
+            .and_then(|x| shaping::apply(&node.op, &x, shape))
+            .map(AnyArray::I64),
+        (_, [AnyArray::U8(_), ..]) => same_type(operands, AnyArray::as_u8)
+            .and_then(|x| shaping::apply(&node.op, &x, shape))
+            .map(AnyArray::U8),
         (_, []) => None,
     };
     computed.ok_or_else(unsupported)

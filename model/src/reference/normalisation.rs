@@ -21,12 +21,12 @@ pub fn group_norm<F: Real>(
         for group in 0..groups {
             let range = group * per_group..(group + 1) * per_group;
             let members = x.slice(s![picture, range.clone(), .., ..]);
-            let mean = members.iter().map(|x| x.to_f64()).sum::<f64>() / count;
-            let variance = members.iter().map(|x| (x.to_f64() - mean).powi(2)).sum::<f64>() / count;
+            let mean = members.iter().map(|x| x.widened()).sum::<f64>() / count;
+            let variance = members.iter().map(|x| (x.widened() - mean).powi(2)).sum::<f64>() / count;
             let scale = 1.0 / (variance + eps).sqrt();
             for channel in range {
-                let (weight, bias) = (weight[channel].to_f64(), bias[channel].to_f64());
-                let normalise = |x: F| F::from_f64((x.to_f64() - mean) * scale * weight + bias);
+                let (weight, bias) = (weight[channel].widened(), bias[channel].widened());
+                let normalise = |x: F| F::rounded((x.widened() - mean) * scale * weight + bias);
                 result.slice_mut(s![picture, channel, .., ..]).mapv_inplace(normalise);
             }
         }
@@ -38,6 +38,6 @@ pub fn group_norm<F: Real>(
 pub fn mean<F: Real>(x: &ArrayD<F>, axes: &[usize]) -> ArrayD<F> {
     let count: usize = axes.iter().map(|&axis| x.shape()[axis]).product();
     // From the last axis on, so that removing one does not move those still to come.
-    let sum = axes.iter().rev().fold(x.mapv(F::to_f64), |sum, &axis| sum.sum_axis(Axis(axis)));
-    sum.mapv(|sum| F::from_f64(sum / count as f64))
+    let sum = axes.iter().rev().fold(x.mapv(F::widened), |sum, &axis| sum.sum_axis(Axis(axis)));
+    sum.mapv(|sum| F::rounded(sum / count as f64))
 }

@@ -10,19 +10,19 @@ pub trait Real: NdFloat {
     /// Its element type.
     const DTYPE: DType;
     /// The nearest value.
-    fn from_f64(x: f64) -> Self;
+    fn rounded(x: f64) -> Self;
     /// The same value.
-    fn to_f64(self) -> f64;
+    fn widened(self) -> f64;
     /// As the elements of a tensor.
     fn data(values: Vec<Self>) -> Data;
 }
 
 impl Real for f32 {
     const DTYPE: DType = DType::F32;
-    fn from_f64(x: f64) -> f32 {
+    fn rounded(x: f64) -> f32 {
         x as f32
     }
-    fn to_f64(self) -> f64 {
+    fn widened(self) -> f64 {
         f64::from(self)
     }
     fn data(values: Vec<f32>) -> Data {
@@ -32,10 +32,10 @@ impl Real for f32 {
 
 impl Real for f64 {
     const DTYPE: DType = DType::F64;
-    fn from_f64(x: f64) -> f64 {
+    fn rounded(x: f64) -> f64 {
         x
     }
-    fn to_f64(self) -> f64 {
+    fn widened(self) -> f64 {
         self
     }
     fn data(values: Vec<f64>) -> Data {
@@ -61,10 +61,10 @@ impl<F: Real> AnyArray<F> {
             Data::I64(values) => AnyArray::I64(array(shape, values.clone())),
             Data::U8(values) => AnyArray::U8(array(shape, values.clone())),
             Data::F32(values) => {
-                AnyArray::Real(array(shape, values.iter().map(|&x| F::from_f64(x.into())).collect()))
+                AnyArray::Real(array(shape, values.iter().map(|&x| F::rounded(x.into())).collect()))
             }
             Data::F64(values) if dtype == DType::F32 => {
-                AnyArray::Real(array(shape, values.iter().map(|&x| F::from_f64(x)).collect()))
+                AnyArray::Real(array(shape, values.iter().map(|&x| F::rounded(x)).collect()))
             }
             Data::F64(values) => AnyArray::F64(array(shape, values.clone())),
         }
@@ -99,10 +99,10 @@ impl<F: Real> AnyArray<F> {
 /// Through f64, which holds every f32 and u8; the casts to integers saturate.
 fn from_float<T: Real, F: Real>(x: &ArrayD<T>, dtype: DType) -> AnyArray<F> {
     match dtype {
-        DType::F32 => AnyArray::Real(x.mapv(|x| F::from_f64(x.to_f64()))),
-        DType::F64 => AnyArray::F64(x.mapv(T::to_f64)),
-        DType::I64 => AnyArray::I64(x.mapv(|x| x.to_f64() as i64)),
-        DType::U8 => AnyArray::U8(x.mapv(|x| x.to_f64() as u8)),
+        DType::F32 => AnyArray::Real(x.mapv(|x| F::rounded(x.widened()))),
+        DType::F64 => AnyArray::F64(x.mapv(T::widened)),
+        DType::I64 => AnyArray::I64(x.mapv(|x| x.widened() as i64)),
+        DType::U8 => AnyArray::U8(x.mapv(|x| x.widened() as u8)),
     }
 }
 

@@ -1,0 +1,114 @@
+//! Whole blocks of the networks, which an interpreter may fuse.
+
+use ddae_model::graph::{Conv, Graph, Path, QkvLayout, Shape, Value};
+use ddae_model::tensor::{DType, Tensor};
+
+use super::suite::{Built, Suite};
+use super::windows::picture;
+
+/// Adds the cases of this family.
+pub fn add(suite: &mut Suite) {
+    for (channels, outputs) in [(8, 8), (8, 12), (32, 16)] {
+        suite.add(
+            format!("residual block {channels} to {outputs} channels with a time embedding"),
+            |g, _| {
+                let x = picture(g, channels, 5, 4)?;
+                let t = g.input("t", DType::F32, Shape::batch(&[]))?;
+                let emb = time_embedding(g, t)?;
+                residual(g, x, emb, outputs)
+            },
+        );
+    }
+    suite.add("residual block at a fixed timestep", |g, suite| {
+        let x = picture(g, 8, 4, 4)?;
+        let timestep = g.constant(Tensor::i64(&[1], vec![11]))?;
+        let table = suite.constant(g, &[20])?;
+        let t = g.gather(table, timestep)?;
+        let emb = time_embedding(g, t)?;
+        residual(g, x, emb, 8)
+    });
+    for (heads, channels, height, width) in [(1, 8, 4, 4), (2, 16, 3, 5), (4, 32, 2, 2)] {
+        suite.add(format!("attention block {heads} heads of {channels}x{height}x{width}"), |g, _| {
+            let x = picture(g, channels, height, width)?;
+            attention(g, x, heads, true)
+        });
+    }
+    suite.add("attention block without biases", |g, _| {
+        let x = picture(g, 8, 3, 3)?;
+        attention(g, x, 2, false)
+    });
+    suite.add("attention block pooled", |g, _| {
+        let x = picture(g, 8, 3, 3)?;
+        let x = attention(g, x, 2, true)?;
+        g.pool(x)
+    });
+    suite.add("skip connection joined and normalised", |g, _| {
+        let x = picture(g, 8, 4, 4)?;
+        let small = g.conv2d(&Path::root().at("down"), x, Conv::same(8, 3).stride(2))?;
+        let large = g.upsample_nearest(small, 2)?;
+        let large = g.conv2d(&Path::root().at("up"), large, Conv::same(8, 3))?;
+        let joined = g.concat(&[large, x], 1)?;
+        let h = g.group_norm(&Path::root().at("norm"), joined, 8, 1e-5)?;
+        let h = g.silu(h)?;
+        g.conv2d(&Path::root().at("conv"), h, Conv::same(4, 3))
+    });
+    suite.add("residual resampling", |g, _| {
+        let x = picture(g, 8, 4, 6)?;
+        let h = g.group_norm(&Path::root().at("norm"), x, 8, 1e-5)?;
+        let h = g.silu(h)?;
+        let h = g.avg_pool(h, 2)?;
+        let h = g.conv2d(&Path::root().at("conv"), h, Conv::same(8, 3))?;
+        let shortcut = g.avg_pool(x, 2)?;
+        let h = g.add(h, shortcut)?;
+        let large = g.upsample_nearest(h, 2)?;
+        g.add(large, x)
+    });
+}
+
+/// Sinusoids of `t [N]` through two linear layers: `[N, 16]`.
+fn time_embedding(g: &mut Graph, t: Value) -> Built {
+    let frequencies = g.constant(Tensor::f32(&[1, 4], vec![1.0, 0.3, 0.1, 0.03]))?;
+    let batch = g.shape(t).dims()[0];
+    let t = g.reshape(t, Shape::of(vec![batch, 1.into()]))?;
+    let angles = g.mul(t, frequencies)?;
+    let (sin, cos) = (g.sin(angles)?, g.cos(angles)?);
+    let emb = g.concat(&[sin, cos], 1)?;
+    let emb = g.linear(&Path::root().at("lin1"), emb, 16, true)?;
+    let emb = g.silu(emb)?;
+    let emb = g.linear(&Path::root().at("lin2"), emb, 16, true)?;
+    g.silu(emb)
+}
+
+fn residual(g: &mut Graph, x: Value, emb: Value, outputs: usize) -> Built {
+    let p = Path::root().at("res");
+    let h = g.group_norm(&p.at("norm1"), x, 8, 1e-5)?;
+    let h = g.silu(h)?;
+    let h = g.conv2d(&p.at("conv1"), h, Conv::same(outputs, 3))?;
+    let emb = g.linear(&p.at("time_emb"), emb, outputs, true)?;
+    let emb = g.per_picture(emb)?;
+    let h = g.add(h, emb)?;
+    let h = g.group_norm(&p.at("norm2"), h, 4, 1e-5)?;
+    let h = g.silu(h)?;
+    let h = g.dropout(h, 0.1)?;
+    let h = g.conv2d(&p.at("conv2"), h, Conv::same(outputs, 3))?;
+    let shortcut = match g.shape(x).size(1) {
+        Some(channels) if channels != outputs => g.conv2d(&p.at("shortcut"), x, Conv::same(outputs, 1))?,
+        _ => x,
+    };
+    g.add(h, shortcut)
+}
+
+fn attention(g: &mut Graph, x: Value, heads: usize, bias: bool) -> Built {
+    let p = Path::root().at("attn");
+    let shape = g.shape(x).clone();
+    let [channels, height, width] = [1, 2, 3].map(|axis| shape.size(axis).expect("a picture"));
+    let h = g.group_norm(&p.at("norm"), x, 4, 1e-5)?;
+    let h = g.reshape(h, Shape::batch(&[channels, height * width]))?;
+    let h = g.transpose(h, &[0, 2, 1])?;
+    let h = g.linear(&p.at("projection"), h, 3 * channels, bias)?;
+    let h = g.attention(&p, h, heads, QkvLayout::HeadMajor)?;
+    let h = g.linear(&p.at("output"), h, channels, bias)?;
+    let h = g.transpose(h, &[0, 2, 1])?;
+    let h = g.reshape(h, shape)?;
+    g.add(h, x)
+}
