@@ -72,7 +72,10 @@ fn another_architecture_is_told_by_the_first_difference() {
     config.network.n_channels = 64;
     let wider = unet_graph(&config.network, false).unwrap();
     let message = read.weights(WeightSet::Ema, &wider).unwrap_err().to_string();
-    assert!(message.contains("parameter 'time_emb.lin1.weight' is [128, 32] in the file and [256, 64]"), "{message}");
+    assert!(
+        message.contains("parameter 'time_emb.lin1.weight' is [128, 32] in the file and [256, 64]"),
+        "{message}"
+    );
 
     config.network.n_channels = 32;
     config.network.n_blocks = 2;
@@ -92,7 +95,11 @@ fn foreign_files_are_refused_in_one_line() {
         ("empty.safetensors", vec![], "is empty"),
         ("short.safetensors", bytes[..bytes.len() / 2].to_vec(), "is not a complete safetensors file"),
         ("header.safetensors", bytes[..5].to_vec(), "is not a complete safetensors file"),
-        ("foreign.safetensors", b"PK\x03\x04 this is a zip file, say".to_vec(), "is not a complete safetensors file"),
+        (
+            "foreign.safetensors",
+            b"PK\x03\x04 this is a zip file, say".to_vec(),
+            "is not a complete safetensors file",
+        ),
     ];
     for (name, content, part) in cases {
         let path = folder.path().join(name);
@@ -114,7 +121,8 @@ fn a_full_disk_leaves_no_file() {
     let (config, _, weights) = network();
     // A folder that does not exist refuses like a full disk does: at the first write.
     let path = Path::new("/nowhere/epoch_0001.safetensors");
-    let message = checkpoint::write(path, &config, &TrainingState::default(), &named("ema.", &weights)).unwrap_err();
+    let message =
+        checkpoint::write(path, &config, &TrainingState::default(), &named("ema.", &weights)).unwrap_err();
     assert!(message.to_string().contains("/nowhere/epoch_0001.safetensors: No such file"), "{message}");
     assert!(!path.exists());
 }

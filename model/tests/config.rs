@@ -66,7 +66,10 @@ fn single_keys_are_set_from_outside() {
         let change: Override = text.parse().unwrap();
         Config::parse(&demo(), "demo", &[change]).unwrap_err().to_string()
     };
-    assert_eq!(refused("network.droput=0.2").split(',').next(), Some("demo: network.droput: unknown field `droput`"));
+    assert_eq!(
+        refused("network.droput=0.2").split(',').next(),
+        Some("demo: network.droput: unknown field `droput`")
+    );
     assert_eq!(refused("lrate.x=1"), "demo: cannot set lrate.x: lrate is a single value");
     let malformed = "dropout".parse::<Override>().unwrap_err();
     assert_eq!(malformed, "'dropout' is not key=value, as in network.dropout=0.2");
@@ -82,8 +85,14 @@ fn a_wrong_configuration_is_named_with_its_key() {
         (demo.replace("n_channels: 32", "n_channels: 48"), "c.yaml: network: n_channels is 48"),
         (demo.replace("ch_mults: [1, 2, 2]", "ch_mults: [1, 2]"), "c.yaml: network: is_attn has 3 entries"),
         (demo.replace("ch_mults: [1, 2, 2]", "ch_mults: []"), "c.yaml: network: ch_mults is []"),
-        (demo.replace("[1, 28, 28]", "[1, 27, 28]"), "c.yaml: network: 27x28 pictures cannot be halved 2 times"),
-        (demo.replace("betas: [1.0e-4, 0.02]", "betas: [0.02, 1.0e-4]"), "c.yaml: diffusion: betas is [0.02, 0.0001]"),
+        (
+            demo.replace("[1, 28, 28]", "[1, 27, 28]"),
+            "c.yaml: network: 27x28 pictures cannot be halved 2 times",
+        ),
+        (
+            demo.replace("betas: [1.0e-4, 0.02]", "betas: [0.02, 1.0e-4]"),
+            "c.yaml: diffusion: betas is [0.02, 0.0001]",
+        ),
         (demo.replace("ema: 0.995", "ema: 1.0"), "c.yaml: ema is 1"),
         (format!("{demo}\nwarmup: 3\n"), "c.yaml: warmup: unknown field `warmup`"),
         ("[1, 2".to_string(), "c.yaml: not YAML"),

@@ -1,7 +1,9 @@
 //! The published tables, features and sampling runs, computed by the reference interpreter.
 
 use ddae_model::config::{Config, DdpmConfig, EdmConfig, ProcessConfig};
-use ddae_model::diffusion::{FeatureOptions, Plan, SamplerKind, ddpm::Tables, edm, features_graph, sampler_graph};
+use ddae_model::diffusion::{
+    FeatureOptions, Plan, SamplerKind, ddpm::Tables, edm, features_graph, sampler_graph,
+};
 use ddae_model::graph::Graph;
 use ddae_model::reference;
 use ddae_model::tensor::Tensor;
@@ -80,15 +82,20 @@ fn edm_grid_is_the_published_one() {
 fn features_agree(name: &str, noise: &str, timestep: i64) {
     let case = fixture(name);
     let config = config_of(&case);
-    let taps: Vec<String> =
-        case.names("output.feature.").iter().map(|n| n.trim_start_matches("output.feature.").to_string()).collect();
+    let taps: Vec<String> = case
+        .names("output.feature.")
+        .iter()
+        .map(|n| n.trim_start_matches("output.feature.").to_string())
+        .collect();
     let (shape, image) = case.f32("input.image");
     let (_, noise) = case.f32(noise);
     for fixed in [None, Some(timestep)] {
         let options = FeatureOptions { taps: taps.clone(), timestep: fixed, input_u8: false };
         let graph = features_graph(&config, &options).unwrap();
-        let mut inputs =
-            vec![("image", Tensor::f32(&shape, image.clone())), ("noise", Tensor::f32(&shape, noise.clone()))];
+        let mut inputs = vec![
+            ("image", Tensor::f32(&shape, image.clone())),
+            ("noise", Tensor::f32(&shape, noise.clone())),
+        ];
         if fixed.is_none() {
             inputs.push(("timestep", Tensor::i64(&[shape[0]], vec![timestep; shape[0]])));
         }
@@ -174,14 +181,21 @@ fn impossible_settings_are_refused() {
     let config = DdpmConfig { n_t: 1000, betas: [1e-4, 0.02] };
     let refused = |kind| Plan::ddpm(&config, kind).unwrap_err().to_string();
     assert_eq!(refused(SamplerKind::Ddim { steps: 0, eta: 0.0 }), "0 steps: this sampler takes 1 to 1000");
-    assert_eq!(refused(SamplerKind::Ddim { steps: 1001, eta: 0.0 }), "1001 steps: this sampler takes 1 to 1000");
+    assert_eq!(
+        refused(SamplerKind::Ddim { steps: 1001, eta: 0.0 }),
+        "1001 steps: this sampler takes 1 to 1000"
+    );
     assert_eq!(refused(SamplerKind::Ddim { steps: 10, eta: 1.5 }), "eta is 1.5; it must be in [0, 1]");
-    assert_eq!(refused(SamplerKind::Edm { steps: 18, eta: 0.0 }), "a DDPM is sampled with ddpm or ddim, not edm");
+    assert_eq!(
+        refused(SamplerKind::Edm { steps: 18, eta: 0.0 }),
+        "a DDPM is sampled with ddpm or ddim, not edm"
+    );
     let case = fixture("ddpm_loss_features");
     let options = FeatureOptions { taps: vec!["out_1".into()], timestep: Some(1001), input_u8: false };
     let message = features_graph(&config_of(&case), &options).unwrap_err().to_string();
     assert_eq!(message, "timestep: 1001 is outside 1..=1000 of this process");
     let options = FeatureOptions { taps: vec!["out_9".into()], ..options };
-    let message = features_graph(&config_of(&case), &FeatureOptions { timestep: None, ..options }).unwrap_err();
+    let message =
+        features_graph(&config_of(&case), &FeatureOptions { timestep: None, ..options }).unwrap_err();
     assert_eq!(message.to_string(), "no layer 'out_9' in this network; it has out_1, out_2, out_3, out_4");
 }
