@@ -60,9 +60,9 @@ impl Default for LoaderOptions {
 pub struct Batch {
     /// Pictures in [0, 1], [B, C, H, W]; EDM's augmentation, which resamples, may leave that range a little.
     pub images: Vec<f32>,
-    /// Labels, [B].
+    /// Labels, `[B]`.
     pub labels: Vec<i64>,
-    /// Ids of the pictures in their whole split ([`Split::id`]), [B].
+    /// Ids of the pictures in their whole split ([`Split::id`]), `[B]`.
     pub indices: Vec<u64>,
     /// Labels of EDM's augmentation, [B, 9], if it was asked for.
     pub augment_labels: Option<Vec<f32>>,

@@ -17,7 +17,7 @@ const PUBLISHED_VALIDATION: usize = 10_000;
 
 pub(crate) fn open(root: &Path) -> Result<DataSet, DataError> {
     let (folder, archive) = archive::locate(Kind::TinyImageNet, root)?;
-    let (classes, train_files, train_labels, mut counts) = training(&folder.join("train"))?;
+    let Training { classes, files, labels, mut counts } = training(&folder.join("train"))?;
     let annotations = folder.join("val/val_annotations.txt");
     let (test_files, test_labels) = validation(&annotations, &classes)?;
     counts.push((annotations, test_files.len(), PUBLISHED_VALIDATION));
@@ -29,18 +29,23 @@ pub(crate) fn open(root: &Path) -> Result<DataSet, DataError> {
     };
     Ok(DataSet {
         name,
-        train: split("train", train_files, train_labels),
+        train: split("train", files, labels),
         test: split("test", test_files, test_labels),
         normalisation: Some(Normalisation::TINY_IMAGENET),
         origin: format!("{} in {}", archive.title, folder.display()),
     })
 }
 
-/// Classes (sorted WordNet ids), files, labels, and how many pictures each class has.
-#[allow(clippy::type_complexity)]
-fn training(
-    folder: &Path,
-) -> Result<(Vec<String>, Vec<PathBuf>, Vec<u32>, Vec<(PathBuf, usize, usize)>), DataError> {
+struct Training {
+    /// Sorted WordNet ids.
+    classes: Vec<String>,
+    files: Vec<PathBuf>,
+    labels: Vec<u32>,
+    /// For each class: its folder, the pictures found, the pictures published.
+    counts: Vec<(PathBuf, usize, usize)>,
+}
+
+fn training(folder: &Path) -> Result<Training, DataError> {
     let folders = subfolders(folder)?;
     if folders.is_empty() {
         return Err(DataError::format(folder, "it has no folders", "train/WNID/images/*.JPEG"));
@@ -54,7 +59,7 @@ fn training(
         counts.push((of_class, found.len(), PUBLISHED_PER_CLASS));
         files.extend(found);
     }
-    Ok((classes, files, labels, counts))
+    Ok(Training { classes, files, labels, counts })
 }
 
 /// Validation files and labels: a line per picture, its name and its class first, separated by tabs.
