@@ -1,0 +1,198 @@
+//! Multinomial logistic regression on standardised features, in float64.
+//!
+//! The objective is scikit-learn's: the sum of the cross-entropies plus `||W||^2 / (2 C)`, the intercept free.
+//!
+//! Two solvers find its minimum:
+//!
+//! - [`Solver::Newton`], the default: limited-memory BFGS whose first inverse Hessian is the objective's curvature at
+//!   the start ([`precondition`]). Some dozens of passes over the data.
+//! - [`Solver::Linfa`]: `linfa-logistic`, an independent implementation. On features with few strong directions (raw
+//!   pixels) it can stop far from the minimum without an error, which is why it is not the default.
+//!
+//! Whatever a solver returns is checked with this module's own objective: finite values, a mean loss below
+//! `ln(classes)`, and the gradient left over.
+
+pub mod linfa;
+pub mod objective;
+
+mod lbfgs;
+mod precondition;
+
+use ndarray::{Array2, ArrayView2, s};
+
+use crate::error::{ProbeError, Result};
+use crate::labels::Classes;
+use crate::scaling::Standardise;
+use objective::Objective;
+
+/// What finds the minimum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Solver {
+    /// Preconditioned quasi-Newton steps.
+    Newton,
+    /// The crate `linfa-logistic`.
+    Linfa,
+}
+
+impl Solver {
+    /// The name on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Newton => "newton",
+            Self::Linfa => "linfa",
+        }
+    }
+}
+
+/// How to fit.
+#[derive(Clone, Copy, Debug)]
+pub struct LogisticOptions {
+    /// Inverse strength of the L2 penalty, above 0 (scikit-learn's `C`; its default is 1).
+    pub c: f64,
+    /// What finds the minimum.
+    pub solver: Solver,
+    /// Steps after which the solver stops, converged or not.
+    pub max_iterations: u64,
+    /// Converged when no entry of the mean loss's gradient is larger.
+    pub tolerance: f64,
+}
+
+impl Default for LogisticOptions {
+    fn default() -> Self {
+        Self { c: 1.0, solver: Solver::Newton, max_iterations: 1000, tolerance: 1e-6 }
+    }
+}
+
+/// How a fit ended.
+#[derive(Clone, Copy, Debug)]
+pub struct FitSummary {
+    /// Steps taken, where the solver tells.
+    pub iterations: Option<u64>,
+    /// Mean cross-entropy on the training set, in nats, without the penalty.
+    pub mean_loss: f64,
+    /// Largest entry of the objective's gradient, divided by the number of samples.
+    pub gradient: f64,
+    /// Whether `gradient` is at most ten times the tolerance. (A solver may stop a little short of its tolerance
+    /// where rounding hides any further decrease.)
+    pub converged: bool,
+}
+
+/// Standardised training features with their classes, ready to be fitted with any C.
+pub struct TrainingSet {
+    features: Array2<f64>,
+    scaler: Standardise,
+    classes: Classes,
+    class_indices: Vec<usize>,
+}
+
+impl TrainingSet {
+    /// Standardises `features` `[N, D]` (in place) with labels `[N]`.
+    ///
+    /// # Errors
+    /// When there are fewer than two classes.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    pub fn new(mut features: Array2<f64>, labels: &[i64]) -> Result<Self> {
+        assert_eq!(features.nrows(), labels.len(), "one label per row");
+        let classes = Classes::of(labels)?;
+        let class_indices = classes.indices(labels, "training set")?;
+        let scaler = Standardise::fit(features.view());
+        scaler.apply(features.view_mut());
+        Ok(Self { features, scaler, classes, class_indices })
+    }
+
+    /// Fits a model.
+    ///
+    /// # Errors
+    /// When the solver fails or returns a model that is not finite or not better than a guess.
+    pub fn fit(&self, options: &LogisticOptions) -> Result<LogisticModel> {
+        let class_count = self.classes.len();
+        let objective =
+            Objective::new(self.features.view(), &self.class_indices, class_count, 1.0 / options.c);
+        let start = objective::starting_point(&objective);
+        let (parameters, iterations) = match options.solver {
+            Solver::Newton => {
+                let minimum = lbfgs::minimise(&objective, start, options.tolerance, options.max_iterations);
+                (minimum.parameters, Some(minimum.iterations))
+            }
+            Solver::Linfa => (linfa::minimise(&objective, options.tolerance, options.max_iterations)?, None),
+        };
+        let summary = check(&objective, &parameters, iterations, options)?;
+        Ok(LogisticModel { scaler: self.scaler.clone(), classes: self.classes.clone(), parameters, summary })
+    }
+}
+
+/// Checks what a solver returned.
+fn check(
+    objective: &Objective,
+    parameters: &Array2<f64>,
+    iterations: Option<u64>,
+    options: &LogisticOptions,
+) -> Result<FitSummary> {
+    let samples = objective.samples() as f64;
+    let evaluation = objective.evaluate(parameters);
+    let gradient = objective::largest_magnitude(&evaluation.gradient) / samples;
+    let mean_loss = evaluation.cross_entropy / samples;
+    if !(evaluation.value.is_finite() && gradient.is_finite()) {
+        return Err(ProbeError::Solver {
+            solver: options.solver.name(),
+            reason: format!("it returned weights whose loss is {}", evaluation.value),
+        });
+    }
+    let classes = objective.parameter_shape().1;
+    let chance = (classes as f64).ln();
+    if mean_loss > chance - 1e-9 {
+        return Err(ProbeError::Chance { loss: mean_loss, classes, chance, c: options.c });
+    }
+    Ok(FitSummary { iterations, mean_loss, gradient, converged: gradient <= 10.0 * options.tolerance })
+}
+
+/// A fitted logistic regression.
+#[derive(Clone, Debug)]
+pub struct LogisticModel {
+    scaler: Standardise,
+    classes: Classes,
+    /// `[D + 1, K]`: weights on standardised features, then the intercept.
+    parameters: Array2<f64>,
+    summary: FitSummary,
+}
+
+impl LogisticModel {
+    /// How the fit ended.
+    pub fn summary(&self) -> FitSummary {
+        self.summary
+    }
+
+    /// The classes, in the order of the probabilities' columns.
+    pub fn classes(&self) -> &Classes {
+        &self.classes
+    }
+
+    /// Class probabilities `[N, K]` of features `[N, D]`, which are not yet standardised.
+    pub fn probabilities(&self, features: ArrayView2<f32>) -> Array2<f64> {
+        let mut features = features.mapv(f64::from);
+        self.scaler.apply(features.view_mut());
+        let dim = features.ncols();
+        let mut probabilities =
+            features.dot(&self.parameters.slice(s![..dim, ..])) + self.parameters.row(dim);
+        for mut row in probabilities.rows_mut() {
+            objective::softmax_in_place(row.as_slice_mut().unwrap_or(&mut []));
+        }
+        probabilities
+    }
+
+    /// The most probable class of each row, as an index into [`Self::classes`]; the smaller one where two are equal.
+    pub fn predict(&self, features: ArrayView2<f32>) -> Vec<usize> {
+        self.probabilities(features)
+            .rows()
+            .into_iter()
+            .map(|row| first_largest(row.iter().copied()))
+            .collect()
+    }
+}
+
+/// Position of the first of the largest values.
+fn first_largest(values: impl Iterator<Item = f64>) -> usize {
+    values.enumerate().fold((0, f64::NEG_INFINITY), |best, (i, v)| if v > best.1 { (i, v) } else { best }).0
+}
