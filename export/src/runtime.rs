@@ -14,7 +14,9 @@ use ort::value::{DynValue, TensorRef};
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
     /// The library is not there or cannot be loaded.
-    #[error("cannot load ONNX Runtime from {path}: {message}; run `cargo xtask setup`, or set ORT_DYLIB_PATH to libonnxruntime.so")]
+    #[error(
+        "cannot load ONNX Runtime from {path}: {message}; run `cargo xtask setup`, or set ORT_DYLIB_PATH to libonnxruntime.so"
+    )]
     Library {
         /// Where it was looked for.
         path: PathBuf,
@@ -52,7 +54,7 @@ pub fn library_path() -> PathBuf {
 }
 
 /// The process's one environment of the runtime, made on first use.
-fn environment() -> Result<&'static Environment, RuntimeError> {
+pub fn environment() -> Result<&'static Environment, RuntimeError> {
     static ENVIRONMENT: OnceLock<Result<Environment, String>> = OnceLock::new();
     let path = library_path();
     ENVIRONMENT

@@ -7,8 +7,8 @@ use ddae_model::graph::Graph;
 use ddae_model::networks::{UNetConfig, unet_graph};
 use ddae_model::tensor::Tensor;
 use ddae_model::weights::Weights;
-use onnx::through_onnx;
 use ddae_tests::{Fixture, fixture, relative_error, rule_weight, tolerance};
+use onnx::through_onnx;
 
 fn rule_weights(graph: &Graph) -> Weights {
     graph

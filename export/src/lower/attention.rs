@@ -33,16 +33,17 @@ impl Lowering<'_, '_> {
         let packed = Shape::of(vec![batch, tokens.into(), packed[0].into(), packed[1].into(), d.into()]);
         let target = self.shape(&packed)?;
         let x = self.part(value, "packed", "Reshape", &[&qkv, &target], vec![], &packed)?;
-        let attributes = vec![AttributeProto::int("axis", axis as i64), AttributeProto::int("num_outputs", 3)];
-        let split =
-            self.parts(value, &["q", "k", "v"], "Split", &[&x], attributes, &packed.with(axis, 1))?;
+        let attributes =
+            vec![AttributeProto::int("axis", axis as i64), AttributeProto::int("num_outputs", 3)];
+        let split = self.parts(value, &["q", "k", "v"], "Split", &[&x], attributes, &packed.with(axis, 1))?;
 
         let per_token = Shape::of(vec![batch, tokens.into(), heads.into(), d.into()]);
         let target = self.shape(&per_token)?;
         let mut operands = Vec::new();
         for (part, axes) in [("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])] {
             let x = &split[operands.len()];
-            let x = self.part(value, &format!("{part}/heads"), "Reshape", &[x, &target], vec![], &per_token)?;
+            let x =
+                self.part(value, &format!("{part}/heads"), "Reshape", &[x, &target], vec![], &per_token)?;
             let turned = Shape::of(axes.iter().map(|&axis: &usize| per_token.dims()[axis]).collect());
             let perm = vec![AttributeProto::ints("perm", axes)];
             operands.push(self.part(value, &format!("{part}/turned"), "Transpose", &[&x], perm, &turned)?);
@@ -52,7 +53,8 @@ impl Lowering<'_, '_> {
         let scale = self.scalar(node.dtype, 1.0 / (d as f64).sqrt())?;
         let q = self.part(value, "q/scaled", "Mul", &[&operands[0], &scale], vec![], &turned)?;
         let x = self.part(value, "scores", "MatMul", &[&q, &operands[1]], vec![], &scores)?;
-        let x = self.part(value, "softmax", "Softmax", &[&x], vec![AttributeProto::int("axis", -1)], &scores)?;
+        let x =
+            self.part(value, "softmax", "Softmax", &[&x], vec![AttributeProto::int("axis", -1)], &scores)?;
         let x = self.part(value, "mixed", "MatMul", &[&x, &operands[2]], vec![], &turned)?;
         let perm = vec![AttributeProto::ints("perm", [0, 2, 1, 3])];
         let x = self.part(value, "back", "Transpose", &[&x], perm, &per_token)?;
@@ -81,7 +83,8 @@ impl Lowering<'_, '_> {
 
         let per_head = |rows: usize| Shape::of(vec![batch, rows.into(), d.into(), pixels.into()]);
         let target = self.shape(&per_head(3 * plan.heads))?;
-        let heads = self.part(projection, "heads", "Reshape", &[&x, &target], vec![], &per_head(3 * plan.heads))?;
+        let heads =
+            self.part(projection, "heads", "Reshape", &[&x, &target], vec![], &per_head(3 * plan.heads))?;
         let attributes = vec![AttributeProto::int("axis", 1), AttributeProto::int("num_outputs", 3)];
         let qkv =
             self.parts(projection, &["q", "k", "v"], "Split", &[&heads], attributes, &per_head(plan.heads))?;
@@ -93,7 +96,8 @@ impl Lowering<'_, '_> {
         let axis = vec![AttributeProto::int("axis", -1)];
         let x = self.part(projection, "softmax", "Softmax", &[&x], axis, &scores)?;
         let x = self.part(projection, "softmax/turned", "Transpose", &[&x], swap(), &scores)?;
-        let mixed = self.part(projection, "mixed", "MatMul", &[&qkv[2], &x], vec![], &per_head(plan.heads))?;
+        let mixed =
+            self.part(projection, "mixed", "MatMul", &[&qkv[2], &x], vec![], &per_head(plan.heads))?;
         let shape = picture.with(1, plan.heads * d);
         let target = self.shape(&shape)?;
         let x = self.part(projection, "picture", "Reshape", &[&mixed, &target], vec![], &shape)?;
@@ -119,7 +123,8 @@ impl Lowering<'_, '_> {
     ) -> Lowered<String> {
         let name = &self.graph.node(layer).name;
         let weight = self.initializer(&format!("{name}/weight"), Cow::Owned(weight))?;
-        let bias = bias.map(|bias| self.initializer(&format!("{name}/bias"), Cow::Owned(bias))).transpose()?;
+        let bias =
+            bias.map(|bias| self.initializer(&format!("{name}/bias"), Cow::Owned(bias))).transpose()?;
         let inputs: Vec<&str> = [x, &weight].into_iter().chain(bias.as_deref()).collect();
         self.part(layer, part, "Conv", &inputs, vec![AttributeProto::ints("kernel_shape", [1, 1])], shape)
     }

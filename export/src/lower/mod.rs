@@ -253,11 +253,19 @@ impl<'w> Lowering<'_, 'w> {
 
     /// A shape for Reshape: the batch becomes -1.
     fn shape(&mut self, shape: &Shape) -> Lowered<String> {
-        let list: Vec<i64> = (0..shape.rank()).map(|axis| shape.size(axis).map_or(-1, |n| n as i64)).collect();
+        let list: Vec<i64> =
+            (0..shape.rank()).map(|axis| shape.size(axis).map_or(-1, |n| n as i64)).collect();
         self.integers(&list)
     }
 
-    fn push(&mut self, op: &str, name: &str, inputs: &[&str], attributes: Vec<AttributeProto>, outputs: &[&str]) {
+    fn push(
+        &mut self,
+        op: &str,
+        name: &str,
+        inputs: &[&str],
+        attributes: Vec<AttributeProto>,
+        outputs: &[&str],
+    ) {
         self.model.nodes.push(NodeProto {
             input: inputs.iter().map(|s| s.to_string()).collect(),
             output: outputs.iter().map(|s| s.to_string()).collect(),

@@ -54,7 +54,8 @@ impl Lowering<'_, '_> {
         let zeros = self.shared(format!("zeros({groups})"), || Tensor::f32(&[groups], vec![0.0; groups]))?;
         let x = self.part(norm, "grouped", "Reshape", &[x, &to_groups], vec![], &grouped)?;
         let eps = vec![AttributeProto::float("epsilon", eps)];
-        let x = self.part(norm, "normalised", "InstanceNormalization", &[&x, &ones, &zeros], eps, &grouped)?;
+        let x =
+            self.part(norm, "normalised", "InstanceNormalization", &[&x, &ones, &zeros], eps, &grouped)?;
         let to_picture = self.shape(&node.shape)?;
         self.part(norm, "ungrouped", "Reshape", &[&x, &to_picture], vec![], &node.shape)
     }

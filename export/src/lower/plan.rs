@@ -53,7 +53,8 @@ pub struct PixelAttention {
 /// The plan of every node, by position.
 pub fn plan(graph: &Graph, constants: &[Option<Cow<'_, Tensor>>], options: Options) -> Vec<Plan> {
     let mut uses = vec![0usize; graph.nodes().len()];
-    let used = graph.nodes().iter().flat_map(|node| &node.inputs).chain(graph.outputs().iter().map(|(_, v)| v));
+    let used =
+        graph.nodes().iter().flat_map(|node| &node.inputs).chain(graph.outputs().iter().map(|(_, v)| v));
     for value in used {
         uses[value.index()] += 1;
     }
@@ -88,7 +89,8 @@ impl Matcher<'_> {
     /// The only user of `value` is the node in hand, and `wanted` holds for its operation.
     fn only_here(&self, value: Value, wanted: impl Fn(&Op) -> bool) -> Option<Value> {
         let op = &self.graph.node(value).op;
-        (self.uses[value.index()] == 1 && self.constants[value.index()].is_none() && wanted(op)).then_some(value)
+        (self.uses[value.index()] == 1 && self.constants[value.index()].is_none() && wanted(op))
+            .then_some(value)
     }
 
     fn input(&self, value: Value, i: usize) -> Value {

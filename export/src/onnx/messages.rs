@@ -269,7 +269,12 @@ impl AttributeProto {
 
     /// A 32-bit float.
     pub fn float(name: &str, f: f64) -> AttributeProto {
-        AttributeProto { name: name.to_string(), f: f as f32, r#type: attribute_type::FLOAT, ..Default::default() }
+        AttributeProto {
+            name: name.to_string(),
+            f: f as f32,
+            r#type: attribute_type::FLOAT,
+            ..Default::default()
+        }
     }
 
     /// A text.

@@ -1,0 +1,256 @@
+//! `ddae-export CHECKPOINT`.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use ddae_export::ExportError;
+use ddae_export::export::{Exported, Plan, TOLERANCE};
+use ddae_export::inspect::short;
+use ddae_export::request::Request;
+use ddae_export::source::Source;
+use ddae_export::staging::remove_on_interrupt;
+use ddae_model::checkpoint::WeightSet;
+use ddae_model::config::{Config, Override};
+use ddae_model::graph::Graph;
+use ddae_model::networks::unet_graph;
+use ddae_model::onnx_metadata::{GraphDescription, GraphKind};
+use serde_json::json;
+
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// A checkpoint, a run folder (its furthest checkpoint), or a safetensors file of published names
+    #[arg(required_unless_present = "config")]
+    checkpoint: Option<PathBuf>,
+    /// Configuration (YAML) [default: that of the checkpoint or of its run folder]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set a key of the configuration, as in network.dropout=0.2; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<Override>,
+    /// What the file computes
+    #[arg(short, long, value_enum, default_value = "network")]
+    graph: Kind,
+    /// Layers, separated by commas, or all [default for features: that of the configuration's linear probe]
+    #[arg(short, long, value_name = "NAMES", value_delimiter = ',')]
+    taps: Vec<String>,
+    /// Fix the timestep of a features graph, which then runs faster
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    timestep: Option<i64>,
+    /// Take the augmentation label in a network graph
+    #[arg(long)]
+    label: bool,
+    /// Weights of a training checkpoint [default: ema]
+    #[arg(short, long, value_enum)]
+    weights: Option<Weights>,
+    /// Type of a features graph's pictures: f32 [B,C,H,W] in 0..1, or u8 [B,H,W,C]
+    #[arg(long, value_enum, default_value = "f32")]
+    input: Input,
+    /// The file to write [default: a name made of run, graph and layers, in this folder]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Replace the file if it exists
+    #[arg(long)]
+    force: bool,
+    /// Largest accepted relative difference of an output in ONNX Runtime
+    #[arg(long, value_name = "X", default_value_t = TOLERANCE, value_parser = tolerance)]
+    tolerance: f64,
+    /// List the layers that --taps takes, and do nothing
+    #[arg(long)]
+    list_taps: bool,
+    /// Show what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+    /// Write nothing but errors to stderr
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Kind {
+    /// The bare network
+    Network,
+    /// Pictures to pooled features of layers
+    Features,
+    /// One step of the sampler
+    Sampler,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Weights {
+    /// The moving average
+    Ema,
+    /// The weights in training
+    Model,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Input {
+    F32,
+    U8,
+}
+
+fn tolerance(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(x) if x > 0.0 && x.is_finite() => Ok(x),
+        _ => Err("a number above 0 is wanted, as in 1e-4".to_string()),
+    }
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if arguments.list_taps {
+        return list_taps(arguments, &mut out);
+    }
+    let plan = Plan::new(source(arguments)?, request(arguments), arguments.weights.map(weight_set))?;
+    let target = arguments.output.clone().unwrap_or_else(|| plan.file_name());
+    if target.is_dir() {
+        let message = format!("-o {}: this is a folder; give the name of a file", target.display());
+        return Err(ExportError::Argument(message).into());
+    }
+    if target.exists() && !arguments.force {
+        let message =
+            "it exists already; replace it with --force, or choose another name with -o".to_string();
+        return Err(ExportError::Source { path: target, message }.into());
+    }
+    if arguments.dry_run {
+        if arguments.json {
+            writeln!(out, "{}", as_json(&plan.description, &[target], None))?;
+            return Ok(());
+        }
+        print_graph(&mut out, plan.graph(), &plan.description)?;
+        writeln!(
+            out,
+            "would write {} (about {}B)",
+            target.display(),
+            short(4 * plan.description.parameters)
+        )?;
+        return Ok(());
+    }
+    remove_on_interrupt();
+    let is_shown = !arguments.quiet && std::io::stderr().is_terminal();
+    let progress = |what: &str| {
+        if is_shown {
+            eprintln!("{what} …");
+        }
+    };
+    let exported = plan.export(&target, arguments.tolerance, progress)?;
+    if arguments.json {
+        writeln!(out, "{}", as_json(&exported.description, &exported.files, Some(exported.bytes)))?;
+        return Ok(());
+    }
+    print_graph(&mut out, plan.graph(), &exported.description)?;
+    print_result(&mut out, &exported)?;
+    writeln!(out, "\nnext: {}", next_command(&exported.description, &target))?;
+    Ok(())
+}
+
+fn source(arguments: &Arguments) -> Result<Source, ExportError> {
+    let Some(checkpoint) = &arguments.checkpoint else {
+        return Err(ExportError::Argument(
+            "give the checkpoint, run folder or file of weights to export".to_string(),
+        ));
+    };
+    Source::open(checkpoint, arguments.config.as_deref(), &arguments.set)
+}
+
+fn request(arguments: &Arguments) -> Request {
+    Request {
+        kind: match arguments.graph {
+            Kind::Network => GraphKind::Network,
+            Kind::Features => GraphKind::Features,
+            Kind::Sampler => GraphKind::Sampler,
+        },
+        taps: arguments.taps.clone(),
+        timestep: arguments.timestep,
+        input_u8: arguments.input == Input::U8,
+        label: arguments.label,
+    }
+}
+
+fn weight_set(weights: Weights) -> WeightSet {
+    match weights {
+        Weights::Ema => WeightSet::Ema,
+        Weights::Model => WeightSet::Model,
+    }
+}
+
+fn list_taps(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<()> {
+    let config = match (&arguments.checkpoint, &arguments.config) {
+        (_, Some(path)) => Config::read_with(path, &arguments.set).map_err(ExportError::from)?,
+        _ => source(arguments)?.config,
+    };
+    let graph = unet_graph(&config.network, false).map_err(ExportError::from)?;
+    let taps: Vec<(&str, Vec<usize>)> = graph
+        .taps()
+        .iter()
+        .map(|(name, value)| {
+            let shape = graph.shape(*value);
+            (name.as_str(), (0..shape.rank()).filter_map(|axis| shape.size(axis)).collect())
+        })
+        .collect();
+    if arguments.json {
+        let list: Vec<_> = taps.iter().map(|(name, shape)| json!({ "name": name, "shape": shape })).collect();
+        writeln!(out, "{}", serde_json::to_string_pretty(&list)?)?;
+        return Ok(());
+    }
+    for (name, shape) in taps {
+        let sizes: Vec<String> = shape.iter().map(usize::to_string).collect();
+        writeln!(out, "{name:8} {}", sizes.join("x"))?;
+    }
+    Ok(())
+}
+
+fn print_graph(out: &mut impl Write, graph: &Graph, description: &GraphDescription) -> std::io::Result<()> {
+    let GraphDescription { kind, parameters, flops, .. } = description;
+    let (parameters, flops) = (short(*parameters), short(*flops));
+    writeln!(out, "{}: {parameters} parameters, {flops}FLOP per picture", kind.name())?;
+    let inputs = graph.inputs().map(|(_, node)| ("in ", &node.name, node));
+    let outputs = graph.outputs().iter().map(|(name, value)| ("out", name, graph.node(*value)));
+    for (direction, name, node) in inputs.chain(outputs) {
+        writeln!(out, "  {direction} {name} {} {}", node.dtype, node.shape)?;
+    }
+    Ok(())
+}
+
+fn print_result(out: &mut impl Write, exported: &Exported) -> std::io::Result<()> {
+    if let Some(verified) = exported.description.verification {
+        writeln!(out, "verified: ONNX Runtime is {:.1e} from the reference interpreter", verified.reference)?;
+        if let Some(record) = verified.record {
+            writeln!(out, "verified: the weights give what training recorded, to {record:.1e}")?;
+        }
+    }
+    let names: Vec<String> = exported.files.iter().map(|file| file.display().to_string()).collect();
+    writeln!(out, "wrote {} ({}B)", names.join(" and "), short(exported.bytes))
+}
+
+fn as_json(description: &GraphDescription, files: &[PathBuf], bytes: Option<u64>) -> serde_json::Value {
+    json!({
+        "files": files,
+        "bytes": bytes,
+        "kind": description.kind,
+        "weights": description.weights,
+        "epoch": description.epoch,
+        "step": description.step,
+        "taps": description.taps,
+        "pixels": description.pixels,
+        "timestep": description.timestep,
+        "parameters": description.parameters,
+        "flops": description.flops,
+        "digest": description.digest,
+        "verification": description.verification,
+    })
+}
+
+fn next_command(description: &GraphDescription, file: &Path) -> String {
+    let file = file.display();
+    match description.kind {
+        GraphKind::Network => format!("ddae-export inspect {file}"),
+        GraphKind::Features => format!("ddae-infer features {file} --help"),
+        GraphKind::Sampler => format!("ddae-infer sample {file} --help"),
+    }
+}

@@ -1,0 +1,118 @@
+//! `ddae-export inspect`.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use ddae_export::inspect::{CheckpointReport, OnnxReport, Report, ValueReport, inspect, short};
+
+/// Say what an ONNX or safetensors file holds
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// The file
+    file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let report = inspect(&arguments.file)?;
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+        return Ok(());
+    }
+    match &report {
+        Report::Onnx(report) => print_onnx(&mut out, report)?,
+        Report::Safetensors(report) => print_checkpoint(&mut out, report)?,
+    }
+    Ok(())
+}
+
+fn print_onnx(out: &mut impl Write, report: &OnnxReport) -> std::io::Result<()> {
+    let opsets: Vec<String> =
+        report.opsets.iter().map(|(domain, version)| format!("{domain} {version}")).collect();
+    let (ir, producer) = (report.ir_version, &report.producer);
+    writeln!(
+        out,
+        "ONNX, IR {ir}, operators of {}, written by {producer}, {}B",
+        opsets.join(", "),
+        short(report.bytes)
+    )?;
+    print_values(out, "inputs", &report.inputs)?;
+    print_values(out, "outputs", &report.outputs)?;
+    let flops = report
+        .flops
+        .map_or("unknown (shapes are missing)".to_string(), |flops| format!("{}FLOP", short(flops)));
+    writeln!(out, "work      {flops} per picture, as the file computes it")?;
+    writeln!(out, "constants {} in {} tensors", short(report.elements), report.constants)?;
+    if let Some(own) = &report.description {
+        writeln!(out, "kind      {}, pixels {}", own.kind.name(), own.pixels.name())?;
+        for tap in &own.taps {
+            writeln!(out, "layer     {} {:?}", tap.name, tap.shape)?;
+        }
+        if let Some(timestep) = own.timestep {
+            writeln!(out, "timestep  {timestep}, fixed")?;
+        }
+        writeln!(
+            out,
+            "network   {} parameters, {}FLOP per picture",
+            short(own.parameters),
+            short(own.flops)
+        )?;
+        let weights = own.weights.map(|set| format!(", {} weights", set.prefix().trim_end_matches('.')));
+        let epoch = own.epoch.map(|epoch| format!(", epoch {epoch}"));
+        let step = own.step.map(|step| format!(", step {step}"));
+        let details: String = [weights, epoch, step].into_iter().flatten().collect();
+        writeln!(out, "from      {}{details}", own.checkpoint)?;
+        writeln!(out, "sha256    {}", own.digest)?;
+        if let Some(verified) = own.verification {
+            write!(out, "verified  {:.1e} from the reference interpreter", verified.reference)?;
+            if let Some(record) = verified.record {
+                write!(out, ", {record:.1e} from training's own outputs")?;
+            }
+            writeln!(out)?;
+        }
+    }
+    let operators: Vec<String> =
+        report.operators.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    writeln!(out, "operators {}", operators.join(", "))?;
+    for (key, value) in &report.metadata {
+        let described = report.description.is_some() && key.starts_with("ddae.") && key != "ddae.config";
+        if !described {
+            writeln!(out, "{key}:\n  {}", value.trim_end().replace('\n', "\n  "))?;
+        }
+    }
+    Ok(())
+}
+
+fn print_values(out: &mut impl Write, title: &str, values: &[ValueReport]) -> std::io::Result<()> {
+    for (i, value) in values.iter().enumerate() {
+        let title = if i == 0 { title } else { "" };
+        writeln!(out, "{title:9} {} {} [{}]", value.name, value.dtype, value.shape.join(", "))?;
+    }
+    Ok(())
+}
+
+fn print_checkpoint(out: &mut impl Write, report: &CheckpointReport) -> std::io::Result<()> {
+    match &report.state {
+        Some(state) => {
+            writeln!(out, "training checkpoint, epoch {}, step {}", state.epoch, state.step)?;
+            for part in ["model.", "ema.", "optimizer."] {
+                let (name, count) = (part.trim_end_matches('.'), report.elements(part));
+                writeln!(out, "{name:9} {}", short(count))?;
+            }
+        }
+        None => writeln!(out, "safetensors, {} values", short(report.elements("")))?,
+    }
+    writeln!(out, "sha256    {}", report.digest)?;
+    let width = report.tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0);
+    for tensor in &report.tensors {
+        writeln!(out, "{:width$}  {:4} {:?}", tensor.name, tensor.dtype, tensor.shape)?;
+    }
+    if let Some(config) = &report.config {
+        writeln!(out, "configuration:\n  {}", config.trim_end().replace('\n', "\n  "))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! The command line of `ddae-export`.
+
+mod export;
+mod inspect;
+
+use clap::{Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  ddae-export runs/demo --list-taps
+  ddae-export runs/demo --graph features --taps out_2,out_3 --timestep 11
+  ddae-export runs/demo --graph sampler -o demo-sampler.onnx
+  ddae-export weights.safetensors --config configs/DDPM_ddpm.yaml --graph network --taps all
+  ddae-export inspect demo-sampler.onnx";
+
+const KINDS: &str = "\
+Graphs (B is the batch, free in every file):
+  network   x [B,C,H,W], t [B] (what the network embeds), with --label augment_label [B,9]
+            -> y [B,C,H,W] and the layers asked for [B,C,H,W]
+  features  image [B,C,H,W] in 0..1 (with --input u8: bytes [B,H,W,C]), noise [B,C,H,W] standard normal,
+            timestep i64 [B] unless fixed by --timestep
+            -> the layers asked for, averaged over the picture [B,D]
+  sampler   one step of the sampler: x, noise [B,C,H,W], t [1], preconditioning, coefficients; EDM also carry
+            -> next; EDM also next_carry
+
+The file is run in ONNX Runtime and compared with a reference before it appears under its name.";
+
+/// Writes a checkpoint's network as an ONNX file.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ddae-export",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = EXAMPLES,
+    after_long_help = format!("{KINDS}\n\n{EXAMPLES}")
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    export: export::Arguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Inspect(inspect::Arguments),
+}
+
+/// Runs what was asked for.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    match &arguments.command {
+        Some(Command::Inspect(arguments)) => inspect::run(arguments),
+        None => export::run(&arguments.export),
+    }
+}

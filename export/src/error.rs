@@ -1,0 +1,85 @@
+//! Why an export fails.
+
+use std::path::PathBuf;
+
+use ddae_model::checkpoint::CheckpointError;
+use ddae_model::config::ConfigError;
+use ddae_model::graph::GraphError;
+use ddae_model::reference::RunError;
+
+use crate::lower::LowerError;
+use crate::onnx::read::ReadError;
+use crate::runtime::RuntimeError;
+
+/// An export, or a look into a file, that cannot be done.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// Options that make no sense, alone or together.
+    #[error("{0}")]
+    Argument(String),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// No checkpoint, or no configuration, where one was looked for.
+    #[error("{}: {message}", path.display())]
+    Source {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is missing and what to do.
+        message: String,
+    },
+    /// The network or the layers asked for.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// Writing the graph as ONNX.
+    #[error(transparent)]
+    Lower(#[from] LowerError),
+    /// The reference interpreter.
+    #[error("cannot verify: {0}")]
+    Reference(#[from] RunError),
+    /// ONNX Runtime.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// Reading an ONNX file.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Writing a file.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file does not compute what the network computes.
+    #[error(
+        "verification failed: output '{output}' differs from {against} by {difference:.1e}, more than the tolerance \
+         {tolerance:.1e}; no file was written. If the difference is acceptable, raise --tolerance"
+    )]
+    Verification {
+        /// The output with the largest difference.
+        output: String,
+        /// What it was compared with.
+        against: &'static str,
+        /// The relative difference.
+        difference: f64,
+        /// The largest accepted one.
+        tolerance: f64,
+    },
+}
+
+impl ExportError {
+    /// Whether the command was asked for something that makes no sense, rather than failing at it.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            ExportError::Argument(_)
+                | ExportError::Graph(_)
+                | ExportError::Config(ConfigError::Invalid { .. })
+                | ExportError::Lower(LowerError::NoOutputs)
+        )
+    }
+}

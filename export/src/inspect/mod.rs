@@ -1,0 +1,61 @@
+//! What a file holds: graph, parameters, operations and metadata of an ONNX file; tensors and training state of a
+//! safetensors file.
+
+mod checkpoint;
+mod onnx;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use serde::Serialize;
+
+pub use checkpoint::{CheckpointReport, TensorReport};
+pub use onnx::{OnnxReport, ValueReport, report as onnx_report};
+
+use crate::ExportError;
+
+/// What a file holds.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Report {
+    /// An ONNX file.
+    Onnx(Box<OnnxReport>),
+    /// A safetensors file.
+    Safetensors(Box<CheckpointReport>),
+}
+
+/// Looks into a file; what it is is told by its content.
+///
+/// # Errors
+/// When it cannot be read or is neither ONNX nor safetensors.
+pub fn inspect(path: &Path) -> Result<Report, ExportError> {
+    if is_safetensors(path) {
+        return Ok(Report::Safetensors(Box::new(checkpoint::report(path)?)));
+    }
+    let model = crate::onnx::read::model(path)?;
+    let bytes = std::fs::metadata(path).map_or(0, |info| info.len());
+    Ok(Report::Onnx(Box::new(onnx::report(&model, bytes))))
+}
+
+/// A safetensors file starts with the length of its header and the header's brace; a name that promises one is
+/// believed too, so that a broken file is reported as what it should have been.
+fn is_safetensors(path: &Path) -> bool {
+    if path.extension().is_some_and(|extension| extension == "safetensors") {
+        return true;
+    }
+    let mut start = [0; 9];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    read.is_ok() && start[8] == b'{'
+}
+
+/// A number with the prefix that keeps it short: `35.7 M`.
+pub fn short(count: u64) -> String {
+    let scaled = |unit: f64, name: &str| format!("{:.1} {name}", count as f64 / unit);
+    match count {
+        0..1_000 => count.to_string(),
+        1_000..1_000_000 => scaled(1e3, "k"),
+        1_000_000..1_000_000_000 => scaled(1e6, "M"),
+        _ => scaled(1e9, "G"),
+    }
+}

@@ -1,0 +1,147 @@
+//! What an ONNX file holds.
+
+use std::collections::{BTreeMap, HashMap};
+
+use ddae_model::onnx_metadata::GraphDescription;
+use serde::Serialize;
+
+use crate::onnx::messages::{
+    AttributeProto, Dimension, DimensionProto, ModelProto, NodeProto, TensorHeader, ValueInfoProto, data_type,
+};
+
+/// What an ONNX file holds.
+#[derive(Clone, Debug, Serialize)]
+pub struct OnnxReport {
+    /// Size of the file, without one that holds its data.
+    pub bytes: u64,
+    /// The program that wrote it.
+    pub producer: String,
+    /// Version of the file format.
+    pub ir_version: i64,
+    /// Versions of the operator sets by domain; the standard one is `ai.onnx`.
+    pub opsets: BTreeMap<String, i64>,
+    /// What the graph takes.
+    pub inputs: Vec<ValueReport>,
+    /// What it gives.
+    pub outputs: Vec<ValueReport>,
+    /// Number of operations by operator.
+    pub operators: BTreeMap<String, usize>,
+    /// Stored constants, weights nearly all.
+    pub constants: u64,
+    /// Elements of the constants.
+    pub elements: u64,
+    /// Floating-point operations per picture of the convolutions and matrix products as they stand in the file, a
+    /// multiply-add counted as two; none where shapes are unknown.
+    pub flops: Option<u64>,
+    /// Metadata entries.
+    pub metadata: BTreeMap<String, String>,
+    /// What a file of this project says of itself.
+    #[serde(skip)]
+    pub description: Option<GraphDescription>,
+}
+
+/// An input or output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ValueReport {
+    /// Its name.
+    pub name: String,
+    /// Its element type.
+    pub dtype: String,
+    /// Its sizes, or the names of sizes known when the graph runs.
+    pub shape: Vec<String>,
+}
+
+/// Describes a model that was read from a file of `bytes` bytes.
+pub fn report(model: &ModelProto, bytes: u64) -> OnnxReport {
+    let graph = model.graph.clone().unwrap_or_default();
+    let mut operators = BTreeMap::new();
+    for node in &graph.node {
+        let name = match node.domain.as_str() {
+            "" => node.op_type.clone(),
+            domain => format!("{domain}.{}", node.op_type),
+        };
+        *operators.entry(name).or_insert(0) += 1;
+    }
+    let metadata: BTreeMap<String, String> =
+        model.metadata_props.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect();
+    let opsets = model.opset_import.iter().map(|set| {
+        let domain = if set.domain.is_empty() { "ai.onnx" } else { &set.domain };
+        (domain.to_string(), set.version)
+    });
+    let is_constant =
+        |value: &&ValueInfoProto| !graph.initializer.iter().any(|tensor| tensor.name == value.name);
+    let description = GraphDescription::from_lookup(|key| metadata.get(key).cloned()).ok();
+    OnnxReport {
+        bytes,
+        producer: format!("{} {}", model.producer_name, model.producer_version).trim().to_string(),
+        ir_version: model.ir_version,
+        opsets: opsets.collect(),
+        inputs: graph.input.iter().filter(is_constant).map(value).collect(),
+        outputs: graph.output.iter().map(value).collect(),
+        operators,
+        constants: graph.initializer.len() as u64,
+        elements: graph.initializer.iter().map(elements).fold(0, u64::saturating_add),
+        flops: flops(&graph.node, &shapes(&graph.initializer, &graph)),
+        metadata,
+        description,
+    }
+}
+
+fn value(info: &ValueInfoProto) -> ValueReport {
+    let tensor = info.r#type.as_ref().and_then(|kind| kind.tensor_type.as_ref());
+    let dtype = tensor.and_then(|tensor| data_type::describe(tensor.elem_type)).map_or("?", |(name, _)| name);
+    let size = |dim: &DimensionProto| match &dim.value {
+        Some(Dimension::Size(n)) => n.to_string(),
+        Some(Dimension::Name(name)) => name.clone(),
+        None => "?".to_string(),
+    };
+    let shape = info.dims().unwrap_or_default().iter().map(size).collect();
+    ValueReport { name: info.name.clone(), dtype: dtype.to_string(), shape }
+}
+
+fn elements(tensor: &TensorHeader) -> u64 {
+    tensor.dims.iter().map(|&n| u64::try_from(n).unwrap_or(0)).fold(1, u64::saturating_mul)
+}
+
+type Shapes<'a> = HashMap<&'a str, Vec<u64>>;
+
+/// Shapes by name, a size known only when the graph runs taken as 1.
+fn shapes<'a>(constants: &'a [TensorHeader], graph: &'a crate::onnx::messages::GraphProto) -> Shapes<'a> {
+    let values = graph.value_info.iter().chain(&graph.input).chain(&graph.output);
+    let of_values = values.filter_map(|info| {
+        let size = |dim: &DimensionProto| match &dim.value {
+            Some(Dimension::Size(n)) => u64::try_from(*n).ok(),
+            Some(Dimension::Name(_)) => Some(1),
+            None => None,
+        };
+        let sizes: Option<Vec<u64>> = info.dims()?.iter().map(size).collect();
+        Some((info.name.as_str(), sizes?))
+    });
+    let of_constants = constants.iter().map(|tensor| {
+        let sizes = tensor.dims.iter().map(|&n| u64::try_from(n).unwrap_or(0)).collect();
+        (tensor.name.as_str(), sizes)
+    });
+    of_values.chain(of_constants).collect()
+}
+
+/// The operations of all convolutions and products; none when the shape of one is unknown.
+fn flops(nodes: &[NodeProto], shapes: &Shapes) -> Option<u64> {
+    let product = |sizes: &[u64]| sizes.iter().copied().fold(1, u64::saturating_mul);
+    let mut total = 0u64;
+    for node in nodes {
+        let shape = |i: usize| shapes.get(node.input.get(i)?.as_str());
+        let depth = match node.op_type.as_str() {
+            "Conv" => product(shape(1)?.get(1..)?),
+            "MatMul" => *shape(0)?.last()?,
+            "Gemm" => {
+                let turned =
+                    node.attribute.iter().any(|AttributeProto { name, i, .. }| name == "transA" && *i != 0);
+                *shape(0)?.get(usize::from(!turned))?
+            }
+            _ => continue,
+        };
+        let results = product(shapes.get(node.output.first()?.as_str())?);
+        total = total.saturating_add(results.saturating_mul(depth).saturating_mul(2));
+    }
+    Some(total)
+}

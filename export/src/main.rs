@@ -1,0 +1,25 @@
+//! `ddae-export`: checkpoints to ONNX files.
+
+mod cli;
+
+use std::io::ErrorKind;
+use std::process::ExitCode;
+
+use clap::Parser;
+use ddae_export::ExportError;
+
+fn main() -> ExitCode {
+    let Err(error) = cli::run(&cli::Arguments::parse()) else {
+        return ExitCode::SUCCESS;
+    };
+    // A reader that has seen enough (`| head`) is no failure.
+    let closed = error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe);
+    if closed {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("error: {error:#}");
+    match error.downcast_ref::<ExportError>() {
+        Some(error) if error.is_usage() => ExitCode::from(2),
+        _ => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,165 @@
+//! Checking a written file: ONNX Runtime against the reference interpreter, and against outputs that training
+//! recorded.
+
+use std::ops::RangeInclusive;
+
+use ddae_model::checkpoint::Record;
+use ddae_model::graph::{Dim, Graph, Node};
+use ddae_model::reference;
+use ddae_model::tensor::{DType, Data, Tensor};
+use ddae_model::weights::Weights;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::ExportError;
+use crate::runtime::OnnxNetwork;
+
+/// The batch sizes that are tried.
+const BATCHES: [usize; 2] = [2, 1];
+
+/// Inputs for a graph, and the reference interpreter's outputs for them.
+pub struct Expected {
+    runs: Vec<Run>,
+}
+
+struct Run {
+    inputs: Vec<(String, Tensor)>,
+    outputs: Vec<(String, Tensor)>,
+}
+
+/// A relative difference, and the output that has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference {
+    /// The output.
+    pub output: String,
+    /// `||a - b|| / ||b||`, infinite where a value is not finite.
+    pub relative: f64,
+}
+
+impl Expected {
+    /// Runs the reference interpreter on random inputs of several batch sizes, the same at every export.
+    /// `timesteps` are those of the process.
+    ///
+    /// # Errors
+    /// When the graph cannot be run with these weights.
+    pub fn compute(
+        graph: &Graph,
+        weights: &Weights,
+        timesteps: RangeInclusive<i64>,
+    ) -> Result<Expected, ExportError> {
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let mut runs = Vec::new();
+        for batch in BATCHES {
+            let inputs: Vec<(String, Tensor)> = graph
+                .inputs()
+                .map(|(_, node)| (node.name.clone(), random_input(node, batch, &timesteps, &mut rng)))
+                .collect();
+            let outputs = reference::run::<f32>(graph, weights, &by_name(&inputs))?;
+            runs.push(Run { inputs, outputs });
+        }
+        Ok(Expected { runs })
+    }
+
+    /// The largest difference of the file's outputs.
+    ///
+    /// # Errors
+    /// When the runtime fails.
+    pub fn compare(&self, network: &mut OnnxNetwork) -> Result<Difference, ExportError> {
+        let mut largest = Difference { output: String::new(), relative: 0.0 };
+        for run in &self.runs {
+            let outputs = network.run(&by_name(&run.inputs))?;
+            for (name, expected) in &run.outputs {
+                let found = outputs.iter().find(|(output, _)| output == name).map(|(_, tensor)| tensor);
+                let relative = found.map_or(f64::INFINITY, |found| relative_difference(found, expected));
+                if relative > largest.relative || largest.output.is_empty() {
+                    largest = Difference { output: name.clone(), relative };
+                }
+            }
+        }
+        Ok(largest)
+    }
+}
+
+/// Whether a graph computes what a record holds: the network's `y` from the recorded inputs and nothing else.
+pub fn fits_record(graph: &Graph, record: &Record) -> bool {
+    let mut wanted: Vec<&str> = graph.inputs().map(|(_, node)| node.name.as_str()).collect();
+    let mut given: Vec<&str> = record.inputs.iter().map(|(name, _)| name.as_str()).collect();
+    wanted.sort_unstable();
+    given.sort_unstable();
+    wanted == given && graph.outputs().iter().any(|(name, _)| name == "y")
+}
+
+/// The difference of a file's `y` from the recorded one.
+///
+/// # Errors
+/// When the runtime fails.
+pub fn compare_record(network: &mut OnnxNetwork, record: &Record) -> Result<Difference, ExportError> {
+    let outputs = network.run(&by_name(&record.inputs))?;
+    Ok(against_record(&outputs, record))
+}
+
+/// The difference of the reference interpreter's `y` from the recorded one: for files that do not give `y` but are
+/// compared with the reference interpreter on the same weights.
+///
+/// # Errors
+/// When the network cannot be run with these weights.
+pub fn compare_record_by_reference(
+    network: &Graph,
+    weights: &Weights,
+    record: &Record,
+) -> Result<Difference, ExportError> {
+    let outputs = reference::run::<f32>(network, weights, &by_name(&record.inputs))?;
+    Ok(against_record(&outputs, record))
+}
+
+fn against_record(outputs: &[(String, Tensor)], record: &Record) -> Difference {
+    let y = outputs.iter().find(|(name, _)| name == "y").map(|(_, tensor)| tensor);
+    let relative = y.map_or(f64::INFINITY, |y| relative_difference(y, &record.y));
+    Difference { output: "y".to_string(), relative }
+}
+
+fn by_name(tensors: &[(String, Tensor)]) -> Vec<(&str, Tensor)> {
+    tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect()
+}
+
+fn relative_difference(found: &Tensor, expected: &Tensor) -> f64 {
+    if found.shape() != expected.shape() {
+        return f64::INFINITY;
+    }
+    let (mut difference, mut norm) = (0.0, 0.0);
+    for (a, b) in found.to_f64_vec().into_iter().zip(expected.to_f64_vec()) {
+        difference += (a - b) * (a - b);
+        norm += b * b;
+    }
+    let relative = if difference == 0.0 { 0.0 } else { (difference / norm).sqrt() };
+    if relative.is_nan() { f64::INFINITY } else { relative }
+}
+
+/// Values of the kind that an input has in use: timesteps of the process, pictures in [0, 1], scalars in (0, 1]
+/// (which no sampler step divides by too little), and normal noise for all others.
+fn random_input(node: &Node, batch: usize, timesteps: &RangeInclusive<i64>, rng: &mut ChaCha8Rng) -> Tensor {
+    let shape = node.shape.resolve(batch);
+    let count: usize = shape.iter().product();
+    let is_scale = node.name == "t" || node.shape.dims().iter().all(|dim| matches!(dim, Dim::Size(_)));
+    let mut real = || match node.name.as_str() {
+        "image" => rng.random::<f64>(),
+        _ if is_scale => 0.1 + 0.9 * rng.random::<f64>(),
+        _ => normal(rng),
+    };
+    let data = match node.dtype {
+        DType::F32 => Data::F32((0..count).map(|_| real() as f32).collect()),
+        DType::F64 => Data::F64((0..count).map(|_| real()).collect()),
+        DType::I64 => Data::I64((0..count).map(|_| rng.random_range(timesteps.clone())).collect()),
+        DType::U8 => Data::U8((0..count).map(|_| rng.random()).collect()),
+    };
+    match Tensor::new(&shape, data) {
+        Some(tensor) => tensor,
+        None => unreachable!("as many values as the shape holds"),
+    }
+}
+
+/// A standard normal value (Box and Muller).
+fn normal(rng: &mut ChaCha8Rng) -> f64 {
+    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
+    radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()
+}
