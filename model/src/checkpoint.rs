@@ -95,6 +95,9 @@ pub struct TrainingState {
     pub loss_scale: f64,
     /// Steps since the scale last changed.
     pub loss_scale_steps: u64,
+    /// Steps that the scaler left out because of an overflow: the optimiser took `step - skipped_steps`.
+    #[serde(default)]
+    pub skipped_steps: u64,
     /// Digest of the data that was trained on.
     #[serde(default)]
     pub data: String,

@@ -137,6 +137,15 @@ impl FromIterator<(String, Tensor)> for Weights {
     }
 }
 
+impl IntoIterator for Weights {
+    type Item = (String, Tensor);
+    type IntoIter = std::collections::btree_map::IntoIter<String, Tensor>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
 /// A random stream of its own for each name.
 fn named_stream(seed: u64, name: &str) -> ChaCha8Rng {
     use sha2::{Digest, Sha256};

@@ -1,0 +1,143 @@
+//! What a training run is asked for, beside its configuration.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use ddae_model::config::Config;
+use tch::Device;
+
+use crate::torch::{Layout, Precision, TorchError, device};
+
+/// `--device`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The first GPU, or the CPU where there is none.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The GPU of this number, or a failure.
+    Cuda(usize),
+}
+
+impl DeviceChoice {
+    /// The device; with it, for [`DeviceChoice::Auto`], why it is not a GPU.
+    ///
+    /// # Errors
+    /// When a GPU was asked for and there is none.
+    pub fn resolve(self) -> Result<(Device, Option<String>), TorchError> {
+        match self {
+            DeviceChoice::Cpu => Ok((Device::Cpu, None)),
+            DeviceChoice::Cuda(index) => Ok((device::cuda(index)?, None)),
+            DeviceChoice::Auto => Ok(match device::cuda(0) {
+                Ok(device) => (device, None),
+                Err(TorchError::Cuda(reason)) => (Device::Cpu, Some(reason)),
+                Err(other) => return Err(other),
+            }),
+        }
+    }
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<DeviceChoice, String> {
+        match (text, text.strip_prefix("cuda:").map(str::parse)) {
+            ("auto", _) => Ok(DeviceChoice::Auto),
+            ("cpu", _) => Ok(DeviceChoice::Cpu),
+            ("cuda", _) => Ok(DeviceChoice::Cuda(0)),
+            (_, Some(Ok(index))) => Ok(DeviceChoice::Cuda(index)),
+            _ => Err("devices are auto, cpu, cuda and cuda:N".to_string()),
+        }
+    }
+}
+
+/// `--amp`: the numbers that the network multiplies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Amp {
+    /// 32-bit floats
+    #[default]
+    Off,
+    /// 16-bit brain floats
+    Bf16,
+    /// 16-bit floats, with a gradient scaler
+    Fp16,
+}
+
+impl Amp {
+    /// The network's precision.
+    pub fn precision(self) -> Precision {
+        match self {
+            Amp::Off => Precision::Full,
+            Amp::Bf16 => Precision::Bf16,
+            Amp::Fp16 => Precision::Fp16,
+        }
+    }
+}
+
+impl fmt::Display for Amp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Amp::Off => "off",
+            Amp::Bf16 => "bf16",
+            Amp::Fp16 => "fp16",
+        })
+    }
+}
+
+/// Where a run begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At step 0.
+    Fresh {
+        /// Whether an earlier run in the folder is removed.
+        force: bool,
+        /// A file whose weights it starts with instead of random ones.
+        init: Option<PathBuf>,
+    },
+    /// At the furthest checkpoint in the run folder.
+    Latest,
+    /// At the checkpoint after this many epochs (`load_epoch` of the configuration).
+    Epoch(u64),
+}
+
+/// A run as it is asked for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration, with everything that the command line sets in it.
+    pub config: Config,
+    /// The run folder.
+    pub run: PathBuf,
+    /// Where it begins.
+    pub start: Start,
+    /// Seed of everything random; a resumed run keeps its own.
+    pub seed: Option<u64>,
+    /// Folder of the data set.
+    pub data_root: Option<PathBuf>,
+    /// Where tensors live.
+    pub device: DeviceChoice,
+    /// Precision; a resumed run keeps its own.
+    pub amp: Option<Amp>,
+    /// Order of pictures' axes in memory.
+    pub layout: Layout,
+    /// Threads of libtorch; its own choice when absent.
+    pub threads: Option<usize>,
+    /// Threads that read and augment pictures ahead.
+    pub workers: Option<usize>,
+    /// Epochs between the checkpoints that are kept; 0 for none but the first and the last.
+    pub save_every: u64,
+    /// Time between checkpoints that replace each other.
+    pub save_interval: Duration,
+    /// Epochs between sheets of samples; 0 for none but the last.
+    pub sample_every: u64,
+    /// Steps of the sampler; the process's own number when absent.
+    pub sample_steps: Option<usize>,
+    /// Steps between lines of `stats.jsonl`.
+    pub log_every: u64,
+    /// Whether nothing but errors is written to stderr.
+    pub quiet: bool,
+    /// The command line that resumes this run, for messages.
+    pub resume_command: String,
+}

@@ -1,0 +1,127 @@
+//! Going on from a checkpoint: only with the settings that the run was started with, since the result would otherwise
+//! be neither the old run nor a new one.
+
+use std::path::Path;
+
+use ddae_model::checkpoint::TrainingState;
+use ddae_model::config::{Config, LrSchedule};
+use serde_json::Value;
+
+use super::options::{Amp, Options};
+use crate::TrainError;
+
+/// Keys that change nothing about the weights of the steps to come. `n_epoch` is another one unless the learning rate
+/// depends on it.
+const FREE: [&str; 5] = ["save_dir", "save_model", "n_sample", "load_epoch", "linear"];
+
+const NEW_RUN: &str = "set it back, or start a new run (--run, with --init to begin with these weights)";
+
+/// Checks that `options` fit the run that the checkpoint at `path` is of.
+///
+/// # Errors
+/// [`TrainError::Mismatch`] names the first setting that differs.
+pub fn check(
+    path: &Path,
+    saved: &Config,
+    state: &TrainingState,
+    options: &Options,
+    data: &str,
+) -> Result<(), TrainError> {
+    let mismatch = |key: &str, saved: String, given: String| TrainError::Mismatch {
+        path: path.to_path_buf(),
+        key: key.to_string(),
+        saved,
+        given,
+        advice: NEW_RUN,
+    };
+    if let Some((key, saved, given)) = difference(saved, &options.config) {
+        return Err(mismatch(&key, saved, given));
+    }
+    if let Some(seed) = options.seed.filter(|&seed| seed != state.seed) {
+        return Err(mismatch("seed", state.seed.to_string(), seed.to_string()));
+    }
+    if let Some(amp) = options.amp.filter(|amp| amp.to_string() != state.amp) {
+        return Err(mismatch("amp", state.amp.clone(), amp.to_string()));
+    }
+    if state.data != data {
+        let named = |digest: &str| format!("{} (digest {digest})", options.config.dataset);
+        return Err(mismatch("dataset", named(&state.data), named(data)));
+    }
+    Ok(())
+}
+
+/// The precision of an earlier run.
+///
+/// # Errors
+/// When this version does not know it.
+pub fn amp(path: &Path, state: &TrainingState) -> Result<Amp, TrainError> {
+    [Amp::Off, Amp::Bf16, Amp::Fp16].into_iter().find(|amp| amp.to_string() == state.amp).ok_or_else(|| {
+        let message = format!("was trained with amp '{}', which this version does not know", state.amp);
+        TrainError::Folder { path: path.to_path_buf(), message }
+    })
+}
+
+/// The first key that differs, with both values.
+fn difference(saved: &Config, given: &Config) -> Option<(String, String, String)> {
+    let as_json = |config: &Config| serde_json::to_value(config).unwrap_or_default();
+    let epochs_are_free = saved.training.lr_schedule == LrSchedule::Constant;
+    let free = |key: &str| FREE.contains(&key) || (key == "n_epoch" && epochs_are_free);
+    first_difference("", &as_json(saved), &as_json(given), &free)
+}
+
+fn first_difference(
+    path: &str,
+    saved: &Value,
+    given: &Value,
+    free: &impl Fn(&str) -> bool,
+) -> Option<(String, String, String)> {
+    if let (Value::Object(saved), Value::Object(given)) = (saved, given) {
+        let mut keys: Vec<&String> = saved.keys().collect();
+        keys.extend(given.keys().filter(|key| !saved.contains_key(*key)));
+        return keys.into_iter().find_map(|key| {
+            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            let side = |map: &serde_json::Map<String, Value>| map.get(key).cloned().unwrap_or_default();
+            first_difference(&path, &side(saved), &side(given), free)
+        });
+    }
+    (saved != given && !free(path) && !path.starts_with("linear."))
+        .then(|| (path.to_string(), saved.to_string(), given.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use ddae_model::config::Override;
+
+    use super::*;
+
+    fn demo(set: &[&str]) -> Config {
+        let set: Vec<Override> = set.iter().map(|text| text.parse().expect("key=value")).collect();
+        Config::parse(include_str!("../../../configs/demo.yaml"), "demo.yaml", &set).expect("a configuration")
+    }
+
+    #[test]
+    fn a_difference_is_named_by_its_path() {
+        let found = difference(&demo(&[]), &demo(&["network.dropout=0.2"]));
+        let (key, saved, given) = found.expect("a difference");
+        assert_eq!((&*key, &*saved, &*given), ("network.dropout", "0.0", "0.2"));
+        let (key, ..) = difference(&demo(&[]), &demo(&["network.ch_mults=[1,2,4]"])).expect("a difference");
+        assert_eq!(key, "network.ch_mults");
+        let longer = ["network.attn_channels_per_head=16"];
+        let (key, saved, _) = difference(&demo(&[]), &demo(&longer)).expect("a difference");
+        assert_eq!((&*key, &*saved), ("network.attn_channels_per_head", "null"));
+    }
+
+    #[test]
+    fn what_does_not_touch_the_weights_may_change() {
+        let changed = ["save_dir=elsewhere", "n_sample=4", "linear.lrate=1", "load_epoch=3"];
+        assert_eq!(difference(&demo(&[]), &demo(&changed)), None);
+    }
+
+    #[test]
+    fn a_run_may_be_prolonged_unless_its_learning_rate_depends_on_the_end() {
+        let constant = "lr_schedule=constant";
+        assert_eq!(difference(&demo(&[constant]), &demo(&[constant, "n_epoch=99"])), None);
+        let (key, saved, given) = difference(&demo(&[]), &demo(&["n_epoch=99"])).expect("a difference");
+        assert_eq!((&*key, &*saved, &*given), ("n_epoch", "8", "99"));
+    }
+}

@@ -1,0 +1,368 @@
+//! The training loop.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use ddae_data::loader::Loader;
+use ddae_model::checkpoint::{self, Checkpoint, TrainingState, WeightSet};
+use ddae_model::weights::Weights;
+use serde::Serialize;
+use tch::{Cuda, Device};
+
+use super::meter::Meter;
+use super::options::{Amp, Options, Start};
+use super::plan::Plan;
+use super::resume;
+use super::sample::Sampler;
+use super::trainer::Trainer;
+use crate::TrainError;
+use crate::run::checkpoints::{self, LATEST, epoch_name};
+use crate::run::folder::RunFolder;
+use crate::run::interrupt;
+use crate::run::progress::Progress;
+use crate::run::stats::Stats;
+use crate::run::tensorboard::EventFile;
+use crate::torch::shim;
+
+/// Steps between readings of the loss on a GPU, each of which waits for it.
+const GPU_READ_EVERY: usize = 10;
+
+/// A finished run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// The run folder.
+    pub run: PathBuf,
+    /// Finished epochs.
+    pub epochs: u64,
+    /// Finished steps.
+    pub steps: u64,
+    /// The smoothed loss at the end; `None` where the run was finished already.
+    pub loss: Option<f64>,
+    /// Pictures per second of this process.
+    pub images_per_second: f64,
+    /// Seconds that this process spent on steps.
+    pub seconds: f64,
+    /// The last checkpoint, unless `save_model` is off.
+    pub checkpoint: Option<PathBuf>,
+}
+
+/// Trains until the last epoch, from wherever the run stands.
+///
+/// # Errors
+/// Those of starting; [`TrainError::Diverged`] when the loss is not finite any more; [`TrainError::Interrupted`] after a
+/// signal. A checkpoint under its final name is always whole and good.
+pub fn train(options: &Options, plan: &Plan) -> Result<Summary, TrainError> {
+    let mut session = Session::begin(options, plan)?;
+    let result = session.run();
+    session.progress.finish();
+    if let Err(error) = &result {
+        session.folder.log(&error.to_string())?;
+    }
+    result.map(|()| session.summary())
+}
+
+/// A process at work on a run.
+struct Session<'a> {
+    options: &'a Options,
+    plan: &'a Plan,
+    folder: RunFolder,
+    trainer: Trainer,
+    state: TrainingState,
+    sampler: Sampler,
+    amp: Amp,
+    device: Device,
+    meter: Meter,
+    stats: Stats,
+    events: EventFile,
+    progress: Progress,
+    last_save: Instant,
+}
+
+impl Session<'_> {
+    fn run(&mut self) -> Result<(), TrainError> {
+        let epochs = self.plan.epochs();
+        if self.state.step == 0 && self.state.epoch == 0 {
+            self.save(&epoch_name(0))?;
+        }
+        while self.state.epoch < epochs {
+            self.epoch()?;
+            self.state.epoch += 1;
+            self.state.step_in_epoch = 0;
+            let (epoch, last) = (self.state.epoch, self.state.epoch == epochs);
+            if last {
+                self.read()?;
+                self.log()?;
+            }
+            let due = |every: u64| last || (every > 0 && epoch % every == 0);
+            if due(self.options.save_every) {
+                self.save(&epoch_name(epoch))?;
+            }
+            if due(self.options.sample_every) {
+                self.sample()?;
+            }
+            let loss = self.progress.loss().unwrap_or(f64::NAN);
+            let rate = self.progress.images_per_second(self.state.step);
+            self.folder.log(&format!("epoch {epoch}/{epochs}: loss {loss:.4}, {rate:.1} images/s"))?;
+        }
+        Ok(())
+    }
+
+    /// The rest of the current epoch.
+    fn epoch(&mut self) -> Result<(), TrainError> {
+        let TrainingState { seed, epoch, step_in_epoch, .. } = self.state;
+        let workers = self.options.workers.unwrap_or(if self.device.is_cuda() { 4 } else { 1 });
+        let mut loader =
+            Loader::new(&self.plan.train, self.plan.loader(seed, epoch, step_in_epoch, workers))?;
+        let read_every = if self.device.is_cuda() { GPU_READ_EVERY } else { 1 };
+        loop {
+            let start = Instant::now();
+            let Some(batch) = loader.next().transpose()? else { return Ok(()) };
+            let waiting = start.elapsed();
+            let learning_rate = self.plan.learning_rate.at(self.state.step);
+            let result = self.trainer.step(&batch, self.state.step, learning_rate)?;
+            self.state.step += 1;
+            self.state.step_in_epoch += 1;
+            self.meter.add(self.state.step, learning_rate, result);
+            let log_due = self.state.step % self.options.log_every.max(1) == 0;
+            if log_due || self.meter.pending() >= read_every {
+                self.read()?;
+            }
+            self.meter.spend(start.elapsed(), waiting);
+
+            if log_due {
+                self.log()?;
+            }
+            if interrupt::asked() {
+                self.save(LATEST)?;
+                return Err(self.interrupted());
+            }
+            if self.last_save.elapsed() >= self.options.save_interval {
+                self.save(LATEST)?;
+            }
+        }
+    }
+
+    /// Reads the losses of the last steps and stops the run where they are not finite.
+    fn read(&mut self) -> Result<(), TrainError> {
+        let read = self.meter.read()?;
+        self.progress.update(self.state.step, self.state.epoch, &read.losses, self.meter.total());
+        let Some((step, learning_rate, what)) = read.broken else { return Ok(()) };
+        if self.amp == Amp::Fp16 {
+            // The scaler left the step out and halved the scale. Below 1 it is not the scale that is wrong.
+            let (scale, ..) = self.trainer.loss_scale(self.state.step)?;
+            if scale >= 1.0 {
+                return Ok(());
+            }
+        }
+        Err(self.diverged(step, learning_rate, what))
+    }
+
+    fn log(&mut self) -> Result<(), TrainError> {
+        let TrainingState { step, epoch, .. } = self.state;
+        let batch = self.plan.config.training.batch_size as u64;
+        // At the end of the last epoch there is no next one to speak of.
+        let epoch = epoch.min(self.plan.epochs().saturating_sub(1));
+        let Some(mut line) = self.meter.line(step, epoch, batch) else { return Ok(()) };
+        if self.amp == Amp::Fp16 {
+            let (scale, _, skipped) = self.trainer.loss_scale(step)?;
+            (line.loss_scale, line.skipped_steps) = (Some(scale), Some(skipped));
+        }
+        self.stats.append(&line)?;
+        let mut scalars = vec![
+            ("train/loss", line.loss),
+            ("train/learning_rate", line.lr),
+            ("speed/images_per_second", line.images_per_second),
+            ("speed/data_wait", line.data_wait),
+        ];
+        scalars.extend(line.grad_norm.map(|norm| ("train/grad_norm", norm)));
+        scalars.extend(line.loss_scale.map(|scale| ("train/loss_scale", scale)));
+        self.events.scalars(step, &scalars)
+    }
+
+    /// Writes a checkpoint under `name`, and makes it the latest.
+    fn save(&mut self, name: &str) -> Result<(), TrainError> {
+        self.last_save = Instant::now();
+        if !self.plan.config.training.save_model {
+            return Ok(());
+        }
+        self.read()?;
+        let tensors = self.trainer.to_tensors(&self.plan.config)?;
+        let finite = |values: &[f32]| values.iter().all(|v| v.is_finite());
+        let broken = tensors.iter().find(|(_, array)| !array.as_f32().is_none_or(finite));
+        if let Some((name, _)) = broken {
+            let step = self.state.step;
+            let learning_rate = self.plan.learning_rate.at(step.saturating_sub(1));
+            return Err(self.diverged(
+                step,
+                learning_rate,
+                format!("'{name}' holds values that are not finite"),
+            ));
+        }
+        let (scale, scale_steps, skipped) = self.trainer.loss_scale(self.state.step)?;
+        self.state.loss_scale = scale;
+        self.state.loss_scale_steps = scale_steps;
+        self.state.skipped_steps = skipped;
+        let path = self.folder.checkpoints().join(name);
+        checkpoint::write(&path, &self.plan.config, &self.state, &tensors)?;
+        if name != LATEST {
+            checkpoints::name_latest(&path)?;
+        }
+        self.folder.log(&format!("wrote {} at step {}", path.display(), self.state.step))
+    }
+
+    fn sample(&mut self) -> Result<(), TrainError> {
+        let training = &self.plan.config.training;
+        if training.n_sample == 0 {
+            return Ok(());
+        }
+        let path = self.folder.samples().join(format!("epoch_{:04}.png", self.state.epoch));
+        let (count, batch, seed) = (training.n_sample, training.batch_size, self.state.seed);
+        let average = self.trainer.average();
+        if !self.sampler.sheet(average, count, batch, seed, &self.plan.train, &path)? {
+            self.save(LATEST)?;
+            return Err(self.interrupted());
+        }
+        self.folder.log(&format!("wrote {}", path.display()))?;
+        self.progress.line(&format!("samples: {}", path.display()));
+        Ok(())
+    }
+
+    fn diverged(&self, step: u64, learning_rate: f64, what: String) -> TrainError {
+        let latest = self.folder.checkpoints().join(LATEST);
+        let rescue = match checkpoints::open(&latest) {
+            Ok((_, state)) => {
+                format!("The last good checkpoint is {} (step {})", latest.display(), state.step)
+            }
+            Err(_) => "There is no checkpoint of this run".to_string(),
+        };
+        TrainError::Diverged { step, what, learning_rate, rescue }
+    }
+
+    fn interrupted(&self) -> TrainError {
+        let resume = if self.plan.config.training.save_model {
+            format!("Go on with: {}", self.options.resume_command)
+        } else {
+            "Nothing was saved (save_model is off)".to_string()
+        };
+        TrainError::Interrupted { step: self.state.step, resume }
+    }
+
+    fn summary(&self) -> Summary {
+        let latest = self.folder.checkpoints().join(LATEST);
+        Summary {
+            run: self.folder.path().to_path_buf(),
+            epochs: self.state.epoch,
+            steps: self.state.step,
+            loss: self.progress.loss(),
+            images_per_second: self.progress.images_per_second(self.state.step),
+            seconds: self.meter.total().as_secs_f64(),
+            checkpoint: self.plan.config.training.save_model.then_some(latest),
+        }
+    }
+
+    fn begin<'a>(options: &'a Options, plan: &'a Plan) -> Result<Session<'a>, TrainError> {
+        let (device, no_gpu) = options.device.resolve()?;
+        if let Some(threads) = options.threads {
+            tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
+        }
+        // Adam's second moments of unused weights decay into numbers that processors are slow with.
+        shim::flush_denormals(true)?;
+        if device.is_cuda() {
+            Cuda::cudnn_set_benchmark(true);
+        }
+
+        let data = plan.data_digest()?;
+        let Beginning { mut folder, weights, mut state, checkpoint, amp, notes } =
+            Beginning::find(options, plan, &data)?;
+        (state.data, state.amp) = (data, amp.to_string());
+        let (layout, precision) = (options.layout, amp.precision());
+        let mut trainer = Trainer::new(&plan.config, &weights, state.seed, device, layout, precision)?;
+        if let Some(checkpoint) = &checkpoint {
+            trainer.load(checkpoint, &state)?;
+        }
+        folder.write_config(&plan.config)?;
+
+        let batch = plan.config.training.batch_size as u64;
+        let progress = Progress::new(state.step, plan.steps(), batch, plan.epochs(), options.quiet);
+        let threads = tch::get_num_threads();
+        let device_note = match (device, no_gpu) {
+            (Device::Cpu, None) => format!("CPU, {threads} threads"),
+            (Device::Cpu, Some(reason)) => format!("CPU, {threads} threads (no GPU: {reason})"),
+            (device, _) => format!("{device:?}"),
+        };
+        let description = plan.describe(amp).to_string();
+        let device_note = format!("device      {device_note}, seed {}", state.seed);
+        for line in description.lines().chain([&*device_note]).chain(notes.iter().map(String::as_str)) {
+            folder.log(line)?;
+            progress.line(line);
+        }
+        Ok(Session {
+            stats: Stats::open(&folder.stats(), state.step)?,
+            events: EventFile::create(&folder.tensorboard(), state.step)?,
+            sampler: Sampler::new(&plan.config, options.sample_steps, device, layout, precision)?,
+            options,
+            plan,
+            folder,
+            trainer,
+            state,
+            amp,
+            device,
+            meter: Meter::default(),
+            progress,
+            last_save: Instant::now(),
+        })
+    }
+}
+
+/// Where a session starts from.
+struct Beginning {
+    folder: RunFolder,
+    weights: Weights,
+    state: TrainingState,
+    checkpoint: Option<Checkpoint>,
+    amp: Amp,
+    /// What the user should know.
+    notes: Vec<String>,
+}
+
+impl Beginning {
+    fn find(options: &Options, plan: &Plan, data: &str) -> Result<Beginning, TrainError> {
+        let (force, init) = match &options.start {
+            Start::Fresh { force, init } => (*force, init),
+            Start::Latest | Start::Epoch(_) => return Beginning::resumed(options, plan, data),
+        };
+        let seed = options.seed.unwrap_or(0);
+        // Before an old run is removed, everything that the new one needs is there.
+        let (weights, notes) = match init {
+            None => (Weights::initial(&plan.graph, seed), vec![]),
+            Some(path) => {
+                let weights = Checkpoint::open(path)?.weights(WeightSet::Ema, &plan.graph)?;
+                (weights, vec![format!("start       with the weights of {}", path.display())])
+            }
+        };
+        let amp = options.amp.unwrap_or_default();
+        let folder = RunFolder::create(&options.run, force)?;
+        let state = TrainingState { seed, ..TrainingState::default() };
+        Ok(Beginning { folder, weights, state, checkpoint: None, amp, notes })
+    }
+
+    fn resumed(options: &Options, plan: &Plan, data: &str) -> Result<Beginning, TrainError> {
+        let folder = RunFolder::open(&options.run)?;
+        let (checkpoint, state, unreadable) = match options.start {
+            Start::Epoch(epoch) => {
+                let (checkpoint, state) = checkpoints::open(&folder.checkpoints().join(epoch_name(epoch)))?;
+                (checkpoint, state, vec![])
+            }
+            _ => checkpoints::furthest(&folder.checkpoints())?,
+        };
+        let path = checkpoint.path().to_path_buf();
+        let saved = checkpoint.config().unwrap_or(&plan.config);
+        resume::check(&path, saved, &state, options, data)?;
+        let amp = resume::amp(&path, &state)?;
+        let weights = checkpoint.weights(WeightSet::Model, &plan.graph)?;
+        let mut notes: Vec<String> =
+            unreadable.iter().map(|error| format!("warning     passed over: {error}")).collect();
+        notes.push(format!("resume      {} at step {} of {}", path.display(), state.step, plan.steps()));
+        Ok(Beginning { folder, weights, state, checkpoint: Some(checkpoint), amp, notes })
+    }
+}

@@ -1,0 +1,89 @@
+//! The learning rate of each step.
+
+use ddae_model::config::{LrSchedule, TrainingConfig};
+
+/// Warm-up and decay of a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LearningRate {
+    base: f64,
+    warm_epochs: u64,
+    steps_per_epoch: u64,
+    steps: u64,
+    schedule: LrSchedule,
+}
+
+impl LearningRate {
+    /// The schedule of a run of `config.n_epoch` epochs of `steps_per_epoch` steps.
+    pub fn new(config: &TrainingConfig, steps_per_epoch: u64) -> LearningRate {
+        LearningRate {
+            base: config.lrate,
+            warm_epochs: config.warm_epoch as u64,
+            steps_per_epoch,
+            steps: steps_per_epoch * config.n_epoch as u64,
+            schedule: config.lr_schedule,
+        }
+    }
+
+    /// At `step`, counted from 0 over all epochs.
+    ///
+    /// The warm-up rises once per epoch, `min((epoch + 1) / warm_epoch, 1)`, as published. `cosine` falls from the end of
+    /// the warm-up to the end of the run, step by step: `(1 + cos(pi s / S)) / 2`.
+    pub fn at(&self, step: u64) -> f64 {
+        let epoch = step / self.steps_per_epoch.max(1);
+        let warmth =
+            if epoch < self.warm_epochs { (epoch + 1) as f64 / self.warm_epochs as f64 } else { 1.0 };
+        let decay = match self.schedule {
+            LrSchedule::Constant => 1.0,
+            LrSchedule::Cosine => {
+                let start = self.warm_epochs * self.steps_per_epoch;
+                let span = self.steps.saturating_sub(start).max(1) as f64;
+                let progress = (step.saturating_sub(start) as f64 / span).min(1.0);
+                0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
+            }
+        };
+        self.base * warmth * decay
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ddae_model::config::Config;
+
+    use super::*;
+
+    fn rate(warm_epoch: usize, lr_schedule: LrSchedule) -> LearningRate {
+        let demo = include_str!("../../configs/demo.yaml");
+        let config = Config::parse(demo, "demo.yaml", &[]).expect("the demo's configuration");
+        let training =
+            TrainingConfig { n_epoch: 10, lrate: 2e-4, warm_epoch, lr_schedule, ..config.training };
+        LearningRate::new(&training, 5)
+    }
+
+    #[test]
+    fn the_warm_up_rises_once_per_epoch_and_then_stays() {
+        let rate = rate(4, LrSchedule::Constant);
+        let at: Vec<f64> = [0, 4, 5, 14, 15, 20, 49].map(|step| rate.at(step) / 2e-4).to_vec();
+        assert_eq!(at, [0.25, 0.25, 0.5, 0.75, 1.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn without_warm_up_the_first_step_has_the_full_rate() {
+        assert_eq!(rate(0, LrSchedule::Constant).at(0), 2e-4);
+    }
+
+    #[test]
+    fn the_cosine_falls_from_the_end_of_the_warm_up_to_the_end_of_the_run() {
+        let rate = rate(2, LrSchedule::Cosine);
+        assert_eq!(rate.at(9), 2e-4);
+        assert_eq!(rate.at(10), 2e-4);
+        assert!((rate.at(30) / 2e-4 - 0.5).abs() < 1e-12);
+        assert!(rate.at(49) / 2e-4 < 0.002);
+        assert_eq!(rate.at(50), 0.0);
+    }
+
+    #[test]
+    fn a_warm_up_longer_than_the_run_never_decays() {
+        let rate = rate(20, LrSchedule::Cosine);
+        assert_eq!(rate.at(49), 2e-4 * 0.5);
+    }
+}

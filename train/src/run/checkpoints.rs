@@ -1,0 +1,80 @@
+//! The checkpoints of a run folder: `epoch_0010.safetensors` after 10 epochs, and `latest.safetensors`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ddae_model::checkpoint::{Checkpoint, CheckpointError, TrainingState};
+
+use crate::TrainError;
+
+/// The newest checkpoint's name.
+pub const LATEST: &str = "latest.safetensors";
+
+/// The checkpoint after `epoch` epochs.
+pub fn epoch_name(epoch: u64) -> String {
+    format!("epoch_{epoch:04}.safetensors")
+}
+
+/// Gives the finished checkpoint `path` the second name [`LATEST`] beside it, without a copy where the file system can.
+///
+/// # Errors
+/// When the system refuses.
+pub fn name_latest(path: &Path) -> Result<(), TrainError> {
+    let latest = path.with_file_name(LATEST);
+    let partial = path.with_file_name(format!("{LATEST}.partial"));
+    // A leftover of a process that was killed would be in the way of the link.
+    let _ = fs::remove_file(&partial);
+    fs::hard_link(path, &partial)
+        .or_else(|_| fs::copy(path, &partial).and_then(|_| fs::File::open(&partial)?.sync_all()))
+        .and_then(|()| fs::rename(&partial, &latest))
+        .map_err(TrainError::io(&latest))
+}
+
+/// The training checkpoint in `folder` that is furthest, with what it says of itself. Files that cannot be read are
+/// passed over and given as the second result, one line each.
+///
+/// # Errors
+/// When there is none.
+pub fn furthest(folder: &Path) -> Result<(Checkpoint, TrainingState, Vec<String>), TrainError> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
+        .map_err(TrainError::io(folder))?;
+    paths.retain(|path| path.extension().is_some_and(|e| e == "safetensors"));
+    paths.sort();
+    let (mut best, mut unreadable) = (None::<(Checkpoint, TrainingState)>, Vec::new());
+    for path in paths {
+        match open(&path) {
+            Ok((checkpoint, state)) => {
+                if best.as_ref().is_none_or(|(_, known)| state.step > known.step) {
+                    best = Some((checkpoint, state));
+                }
+            }
+            Err(error) => unreadable.push(error.to_string()),
+        }
+    }
+    match best {
+        Some((checkpoint, state)) => Ok((checkpoint, state, unreadable)),
+        None => {
+            let message = match unreadable.first() {
+                Some(first) => format!("holds no checkpoint that can be read ({first})"),
+                None => "holds no checkpoint: start the run again with --force".to_string(),
+            };
+            Err(TrainError::Folder { path: folder.to_path_buf(), message })
+        }
+    }
+}
+
+/// Opens a training checkpoint.
+///
+/// # Errors
+/// When it cannot be read, or is a safetensors file without what training needs.
+pub fn open(path: &Path) -> Result<(Checkpoint, TrainingState), TrainError> {
+    let checkpoint = Checkpoint::open(path)?;
+    match checkpoint.state().cloned() {
+        Some(state) => Ok((checkpoint, state)),
+        None => {
+            let message = "is no training checkpoint: weights alone are used with --init".to_string();
+            Err(CheckpointError::Format { path: path.to_path_buf(), message }.into())
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The run folder and everything that is written into it while a run goes on.
+//!
+//! | in the folder | module | holds |
+//! | --- | --- | --- |
+//! | `config.yaml`, `log.txt` | [`folder`] | the resolved configuration; what happened, in words |
+//! | `checkpoints/` | [`checkpoints`] | `epoch_0010.safetensors` and `latest.safetensors` |
+//! | `stats.jsonl` | [`stats`] | a line per logging interval: the source of truth |
+//! | `tensorboard/` | [`tensorboard`] | the same numbers as TensorBoard scalars |
+//! | `samples/` | | sheets of generated pictures |
+//!
+//! [`progress`] shows a run on the terminal, [`interrupt`] ends one in good order.
+
+pub mod checkpoints;
+pub mod folder;
+pub mod interrupt;
+pub mod progress;
+pub mod stats;
+pub mod tensorboard;

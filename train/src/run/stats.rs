@@ -1,0 +1,119 @@
+//! `stats.jsonl`: the numbers of a run, a JSON object per logging interval.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::TrainError;
+
+/// One line: averages over the steps since the line before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatsLine {
+    /// Finished steps.
+    pub step: u64,
+    /// The epoch they are in, counted from 0.
+    pub epoch: u64,
+    /// Mean loss.
+    pub loss: f64,
+    /// Learning rate of the last step.
+    pub lr: f64,
+    /// Mean norm of the gradients before clipping; null if no step had a finite one.
+    pub grad_norm: Option<f64>,
+    /// Pictures per second, checkpoints and samples not counted.
+    pub images_per_second: f64,
+    /// Seconds since this process began to train.
+    pub seconds: f64,
+    /// Share of the time spent waiting for pictures.
+    pub data_wait: f64,
+    /// Scale of the loss (fp16 only).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub loss_scale: Option<f64>,
+    /// Steps left out because of an overflow (fp16 only).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub skipped_steps: Option<u64>,
+}
+
+/// The file, open for appending.
+#[derive(Debug)]
+pub struct Stats {
+    path: PathBuf,
+    file: File,
+}
+
+impl Stats {
+    /// Opens `path` for a run that stands after `step`: lines about later steps, of a process that was ended before its
+    /// next checkpoint, are dropped.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn open(path: &Path, step: u64) -> Result<Stats, TrainError> {
+        let io = |e| TrainError::io(path)(e);
+        let old = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(e) => return Err(io(e)),
+        };
+        let kept: String = old.split_inclusive('\n').filter(|line| is_before(line, step)).collect();
+        if kept.len() != old.len() {
+            let partial = path.with_extension("jsonl.partial");
+            fs::write(&partial, kept).and_then(|()| fs::rename(&partial, path)).map_err(io)?;
+        }
+        let file = File::options().append(true).create(true).open(path).map_err(io)?;
+        Ok(Stats { path: path.to_path_buf(), file })
+    }
+
+    /// Appends a line.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn append(&mut self, line: &StatsLine) -> Result<(), TrainError> {
+        let json = serde_json::to_string(line).map_err(std::io::Error::from);
+        json.and_then(|json| self.file.write_all(format!("{json}\n").as_bytes()))
+            .map_err(TrainError::io(&self.path))
+    }
+}
+
+/// Whether a whole line of the file is about finished steps.
+fn is_before(line: &str, step: u64) -> bool {
+    let parsed: Option<StatsLine> = line.strip_suffix('\n').and_then(|l| serde_json::from_str(l).ok());
+    parsed.is_some_and(|parsed| parsed.step <= step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(step: u64) -> StatsLine {
+        StatsLine {
+            step,
+            epoch: 0,
+            loss: 0.25,
+            lr: 1e-3,
+            grad_norm: Some(0.5),
+            images_per_second: 100.0,
+            seconds: 1.0,
+            data_wait: 0.01,
+            loss_scale: None,
+            skipped_steps: None,
+        }
+    }
+
+    #[test]
+    fn reopening_drops_what_was_not_saved_and_half_a_line() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("stats.jsonl");
+        let mut stats = Stats::open(&path, 0).expect("opened");
+        for step in [10, 20, 30] {
+            stats.append(&line(step)).expect("written");
+        }
+        stats.file.write_all(b"{\"step\": 40, \"ep").expect("written");
+        let mut stats = Stats::open(&path, 20).expect("reopened");
+        stats.append(&line(25)).expect("written");
+        let text = fs::read_to_string(&path).expect("read");
+        let steps: Vec<u64> =
+            text.lines().map(|l| serde_json::from_str::<StatsLine>(l).expect("a line").step).collect();
+        assert_eq!(steps, [10, 20, 25]);
+    }
+}
