@@ -8,6 +8,7 @@
 //! | [`native`], [`native_toml`] | which libraries are in use; `.cargo/native.toml` |
 //! | [`cargo`] | starts cargo, builds and runs the workspace's programs |
 //! | [`check`] | `test` and `check` |
+//! | [`demo`] | the whole way, end to end |
 //! | [`dist`] | a folder that runs elsewhere |
 //! | [`interrupt`] | Ctrl-C |
 
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 pub mod cache;
 pub mod cargo;
 pub mod check;
+pub mod demo;
 pub mod dist;
 pub mod install;
 pub mod interrupt;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{check, dist, interrupt, setup};
+use xtask::{check, demo, dist, interrupt, setup};
 
 /// The commands of this checkout. Each sets up the native libraries first if that was not done yet.
 #[derive(Debug, Parser)]
@@ -34,6 +34,17 @@ enum Command {
         /// Cache folder, remembered for this checkout [default: $DDAE_CACHE, $XDG_CACHE_HOME/ddae, ~/.cache/ddae]
         #[arg(long, value_name = "DIR")]
         cache: Option<PathBuf>,
+    },
+    /// Train, export, extract features, probe and sample on built-in pictures, and show the results on a page
+    ///
+    /// Takes about ten minutes on two cores after the build. An interrupted demo goes on where it was.
+    Demo {
+        /// The longer run of the documentation, about an hour on two cores
+        #[arg(long)]
+        long: bool,
+        /// Folder for everything it makes [default: runs/demo, or runs/demo_long]
+        #[arg(long, value_name = "DIR")]
+        folder: Option<PathBuf>,
     },
     /// Run all tests (release profile); further arguments go to `cargo test`
     Test {
@@ -76,6 +87,9 @@ fn run(command: Command) -> Result<()> {
         Command::Setup { cuda, cache } => {
             print!("{}", setup::setup(&setup::Options { cuda, cache })?.report());
             Ok(())
+        }
+        Command::Demo { long, folder } => {
+            demo::demo(&setup::ensure_setup()?, &demo::Options { long, folder })
         }
         Command::Test { arguments } => check::test(&after_test(arguments, std::env::args_os())),
         Command::Check { no_tests } => check::check(!no_tests),
