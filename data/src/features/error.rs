@@ -1,0 +1,146 @@
+//! What can go wrong with feature files.
+
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::FeatureKey;
+
+/// An error of the feature store: one line that names the file and says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum FeatureError {
+    /// A text that is no feature key.
+    #[error("{0:?} is not a feature key: write a timestep and a tap, such as t11/out_6")]
+    Key(String),
+    /// A layout that no file can have.
+    #[error("features cannot be stored like this: {0}")]
+    Layout(String),
+    /// A computed feature that is not a finite number, or too large for f16.
+    #[error("{key}: view {view} of row {row} holds {value}: {advice}")]
+    Value {
+        /// The dataset.
+        key: FeatureKey,
+        /// The view.
+        view: usize,
+        /// The row, counted over the whole job.
+        row: usize,
+        /// The number.
+        value: f32,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// Rows, a view or a width that the file does not have: a mistake of the caller.
+    #[error("{path}: {what}")]
+    Range {
+        /// The file.
+        path: PathBuf,
+        /// Asked for and available.
+        what: String,
+    },
+    /// A dataset that the file does not have.
+    #[error("{path}: has no features {key}; it has {known}")]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// The dataset asked for.
+        key: FeatureKey,
+        /// Those there are.
+        known: String,
+    },
+    /// A shard was to be finished before all of it was written.
+    #[error("{path}: {what}, rows {rows:?} of the shard, were not written; the shard is discarded")]
+    Incomplete {
+        /// The shard.
+        path: PathBuf,
+        /// The dataset.
+        what: String,
+        /// The first gap, counted from the shard's first row.
+        rows: Range<usize>,
+    },
+    /// The file is not a feature file.
+    #[error("{path}: not a feature file: {reason}")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// A feature file with something missing or altered.
+    #[error("{path}: the file is damaged: {reason}; delete it and compute its features again")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+    /// A shard of a job with another layout or other attributes.
+    #[error(
+        "{path}: belongs to another job: its {what} is {found}, not {expected}; choose another output or overwrite it"
+    )]
+    OtherJob {
+        /// The shard.
+        path: PathBuf,
+        /// What differs first.
+        what: String,
+        /// What the shard has.
+        found: String,
+        /// What this job has.
+        expected: String,
+    },
+    /// Shards that are to be joined do not exist.
+    #[error(
+        "{path}: shard{plural} {missing} of {of} missing (counted from 0): run the job again, it adds them"
+    )]
+    MissingShards {
+        /// The first one's file.
+        path: PathBuf,
+        /// Their numbers.
+        missing: String,
+        /// Plural or not: "s" or nothing.
+        plural: &'static str,
+        /// How many shards the job has.
+        of: usize,
+    },
+    /// The file cannot be written.
+    #[error("{path}: cannot write: {reason}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The operating system refused.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl FeatureError {
+    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { path: path.to_path_buf(), source }
+    }
+
+    pub(super) fn write(path: &Path) -> impl FnOnce(hdf5::Error) -> Self {
+        move |error| Self::Write { path: path.to_path_buf(), reason: reason(&error) }
+    }
+
+    pub(super) fn damaged(path: &Path) -> impl FnOnce(hdf5::Error) -> Self {
+        move |error| Self::Damaged { path: path.to_path_buf(), reason: reason(&error) }
+    }
+}
+
+/// The cause of an HDF5 error in one line: the innermost of its messages, and of that the operating system's part.
+pub(super) fn reason(error: &hdf5::Error) -> String {
+    let text = match error.stack() {
+        Some(stack) => stack.last().map(|frame| frame.desc().to_string()),
+        None => Some(error.to_string()),
+    };
+    let text = text.unwrap_or_else(|| "unknown HDF5 error".to_string());
+    let system = text.split_once("error message = '").and_then(|(_, rest)| rest.split_once('\''));
+    let cause = system.map_or(text.as_str(), |(message, _)| message);
+    cause.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,188 @@
+//! Joining the shards of a job into one file.
+
+use std::path::{Component, Path, PathBuf};
+
+use half::f16;
+use hdf5::file::File;
+use hdf5::{H5Type, Hyperslab};
+use ndarray::{ArrayView, s};
+
+use super::file::{Unfinished, folder};
+use super::header::Header;
+use super::shards::{check_shards, exists};
+use super::{FeatureError, FeatureFile, FeatureKey, FeatureType, Layout, shard_path, shard_rows};
+
+/// Bytes of features that are copied at a time.
+const BLOCK_BYTES: usize = 8 * 1024 * 1024;
+
+/// How shards are joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MergeMode {
+    /// The features are copied, in blocks of 8 MiB. The joined file stands alone.
+    Copy,
+    /// The joined file refers to the shards (an HDF5 virtual dataset) by relative paths: it is small, made at once,
+    /// and must be moved together with them. Labels and indices are copied.
+    Virtual,
+}
+
+/// Joins the `of` shards of the job `prefix` into `out`, which is replaced if it exists. The shards stay; a copied
+/// file no longer needs them ([`super::remove_shards`]).
+///
+/// # Errors
+/// When shards are missing (all are named), damaged, or of different jobs; when the disk is full. Then `out` is left
+/// as it was.
+pub fn merge(
+    prefix: impl AsRef<Path>,
+    of: usize,
+    out: impl AsRef<Path>,
+    mode: MergeMode,
+) -> Result<(), FeatureError> {
+    let out = out.as_ref();
+    let (layout, shards) = check_job(prefix.as_ref(), of)?;
+    let mut target = Unfinished::create(out)?;
+    let sources = match mode {
+        MergeMode::Copy => Vec::new(),
+        MergeMode::Virtual => relative_paths(&shards, out)?,
+    };
+    let header = Header { layout: layout.clone(), rows: 0..layout.total, shards: sources.clone() };
+    target.with_file(|file| header.write(file))?;
+    let labels = target.add_column::<i64>("labels", layout.total)?;
+    let indices = target.add_column::<u64>("indices", layout.total)?;
+    let mut features = Vec::new();
+    for (key, width) in &layout.keys {
+        match mode {
+            MergeMode::Copy => {
+                features.push((key, target.add_features(&key.dataset(), *width, layout.total, &layout)?));
+            }
+            MergeMode::Virtual => target.with_file(|file| refer(file, key, *width, &layout, &sources))?,
+        }
+    }
+    for path in &shards {
+        let shard = FeatureFile::open(path)?;
+        target.write(labels, ArrayView::from(&shard.labels()?), s![shard.rows()])?;
+        target.write(indices, ArrayView::from(&shard.indices()?), s![shard.rows()])?;
+        for &(key, dataset) in &features {
+            match layout.dtype {
+                FeatureType::F32 => copy::<f32>(&shard, key, &mut target, dataset)?,
+                FeatureType::F16 => copy::<f16>(&shard, key, &mut target, dataset)?,
+            }
+        }
+    }
+    target.finish()?;
+    Ok(())
+}
+
+/// Checks that all shards are there and belong together; the job's layout and the shards' files.
+fn check_job(prefix: &Path, of: usize) -> Result<(Layout, Vec<PathBuf>), FeatureError> {
+    let paths: Vec<PathBuf> = (0..of).map(|shard| shard_path(prefix, shard, of)).collect();
+    let mut missing = Vec::new();
+    for (shard, path) in paths.iter().enumerate() {
+        if !exists(path)? {
+            missing.push(shard);
+        }
+    }
+    if let Some(&first) = missing.first() {
+        return Err(FeatureError::MissingShards {
+            path: paths[first].clone(),
+            missing: missing.iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
+            plural: if missing.len() > 1 { "s" } else { "" },
+            of,
+        });
+    }
+    let Some(first) = paths.first() else {
+        return Err(FeatureError::Layout("a job has at least one shard".to_string()));
+    };
+    let layout = FeatureFile::open(first)?.layout().clone();
+    check_shards(&layout, 0, of)?;
+    for (shard, path) in paths.iter().enumerate() {
+        FeatureFile::open(path)?.check_shard(shard, of, &layout)?;
+    }
+    Ok((layout, paths))
+}
+
+/// Copies the features `key` of a shard to their rows in the dataset with the number `dataset`, in the type that both
+/// store.
+fn copy<T: H5Type>(
+    shard: &FeatureFile,
+    key: &FeatureKey,
+    target: &mut Unfinished,
+    dataset: usize,
+) -> Result<(), FeatureError> {
+    let (first, step) = (shard.rows().start, shard.block_rows(key, BLOCK_BYTES)?);
+    for view in 0..shard.views() {
+        for begin in (0..shard.len()).step_by(step) {
+            let end = shard.len().min(begin + step);
+            let block = shard.read_as::<T>(key, view, begin..end)?;
+            target.write(dataset, block.view(), s![view, first + begin..first + end, ..])?;
+        }
+    }
+    Ok(())
+}
+
+/// Creates the dataset `key` as a view of those in the shards `sources`.
+fn refer(
+    file: &File,
+    key: &FeatureKey,
+    width: usize,
+    layout: &Layout,
+    sources: &[String],
+) -> hdf5::Result<()> {
+    let (name, shape) = (key.dataset(), (layout.views, layout.total, width));
+    let mut builder = match layout.dtype {
+        FeatureType::F32 => file.new_dataset::<f32>(),
+        FeatureType::F16 => file.new_dataset::<f16>(),
+    }
+    .shape(shape);
+    for (shard, source) in sources.iter().enumerate() {
+        let rows = shard_rows(layout.total, shard, sources.len());
+        let there = (layout.views, rows.len(), width);
+        let whole = Hyperslab::try_from(s![.., .., ..])?;
+        let here = Hyperslab::try_from(s![.., rows, ..])?;
+        builder = builder.virtual_map(source, &name, there, whole, shape, here);
+    }
+    builder.create(name.as_str())?;
+    Ok(())
+}
+
+/// The shards' paths relative to the folder of `out`.
+fn relative_paths(shards: &[PathBuf], out: &Path) -> Result<Vec<String>, FeatureError> {
+    let absolute = |path: &Path| path.canonicalize().map_err(FeatureError::io(path));
+    let from = absolute(folder(out))?;
+    shards
+        .iter()
+        .map(|shard| {
+            let path = absolute(shard)?;
+            let relative = relative(&path, &from);
+            relative.to_str().map(str::to_string).ok_or_else(|| FeatureError::Write {
+                path: out.to_path_buf(),
+                reason: format!(
+                    "{} is not UTF-8, which a virtual file needs: copy instead",
+                    relative.display()
+                ),
+            })
+        })
+        .collect()
+}
+
+/// `path` as seen from the folder `from`; both absolute, without `..` or links.
+fn relative(path: &Path, from: &Path) -> PathBuf {
+    let shared = path.components().zip(from.components()).take_while(|(a, b)| a == b).count();
+    let up = from.components().skip(shared).map(|_| Component::ParentDir);
+    up.chain(path.components().skip(shared)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_relative_to_a_folder() {
+        for (path, from, expected) in [
+            ("/a/b/c.h5", "/a/b", "c.h5"),
+            ("/a/b/c.h5", "/a", "b/c.h5"),
+            ("/a/b/c.h5", "/a/d/e", "../../b/c.h5"),
+        ] {
+            assert_eq!(relative(Path::new(path), Path::new(from)), Path::new(expected));
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Reading feature files.
+
+use std::fs;
+use std::io::Read;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use half::f16;
+use hdf5::Dataset;
+use hdf5::file::File;
+use hdf5::types::{FloatSize, IntSize, TypeDescriptor};
+use ndarray::{Array2, s};
+use serde_json::{Map, Value};
+
+use super::error::reason;
+use super::file::{chunk_rows, folder};
+use super::header::Header;
+use super::{FeatureError, FeatureKey, FeatureType, Layout};
+
+/// The first bytes of an HDF5 file.
+const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
+
+/// A feature file, open for reading: a single shard, or a joined file (copied or virtual).
+///
+/// Opening reads and checks what describes the file, not the features; those are read, and their checksums checked,
+/// as they are asked for, so memory is what [`FeatureFile::read`] returns and about 64 KiB.
+///
+/// Of a virtual file, features are read from its shards, one open at a time, and not through HDF5: HDF5 reads a missing
+/// shard as zeros.
+#[derive(Debug)]
+pub struct FeatureFile {
+    path: PathBuf,
+    file: File,
+    header: Header,
+    keys: Vec<FeatureKey>,
+    /// Of a virtual file: its shards and which rows they hold, in order.
+    shards: Vec<(PathBuf, Range<usize>)>,
+}
+
+impl FeatureFile {
+    /// Opens `path` and checks that everything its attributes promise is there; of a virtual file, its shards too.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, FeatureError> {
+        let mut file = Self::open_one(path.as_ref())?;
+        file.check_datasets()?;
+        let mut next = 0;
+        for shard in &file.header.shards {
+            let path = folder(&file.path).join(shard);
+            let damaged = |reason: String| FeatureError::Damaged { path: file.path.clone(), reason };
+            let shard = Self::open_one(&path).map_err(|error| match error {
+                FeatureError::Io { path, source } => {
+                    damaged(format!("its shard {}: {source}", path.display()))
+                }
+                other => other,
+            })?;
+            shard.check_datasets()?;
+            if let Some((what, found, expected)) = file.header.layout.difference(&shard.header.layout) {
+                return Err(FeatureError::OtherJob { path, what, found, expected });
+            }
+            if shard.rows().start != next || !shard.header.shards.is_empty() {
+                let found = format!("{:?}", shard.rows());
+                let (what, expected) = ("range of rows".to_string(), format!("{next}.."));
+                return Err(FeatureError::OtherJob { path, what, found, expected });
+            }
+            next = shard.rows().end;
+            file.shards.push((path, shard.rows()));
+        }
+        if !file.shards.is_empty() && next != file.len() {
+            let reason = format!("its shards end at row {next} of {}", file.len());
+            return Err(FeatureError::Damaged { path: file.path, reason });
+        }
+        Ok(file)
+    }
+
+    /// Opens one HDF5 file and reads what its root says.
+    fn open_one(path: &Path) -> Result<Self, FeatureError> {
+        check_signature(path)?;
+        let file = File::open(path).map_err(FeatureError::damaged(path))?;
+        let header = Header::read(&file, path)?;
+        let keys = header.layout.keys.iter().map(|(key, _)| key.clone()).collect();
+        Ok(Self { path: path.to_path_buf(), file, header, keys, shards: Vec::new() })
+    }
+
+    fn check_datasets(&self) -> Result<(), FeatureError> {
+        let Layout { keys, views, dtype, .. } = &self.header.layout;
+        let float = match dtype {
+            FeatureType::F32 => FloatSize::U4,
+            FeatureType::F16 => FloatSize::U2,
+        };
+        // A virtual file's features are checked in its shards.
+        for (key, width) in keys.iter().filter(|_| self.header.shards.is_empty()) {
+            let shape = [*views, self.len(), *width];
+            self.check_dataset(&key.dataset(), &shape, &TypeDescriptor::Float(float))?;
+        }
+        self.check_dataset("labels", &[self.len()], &TypeDescriptor::Integer(IntSize::U8))?;
+        self.check_dataset("indices", &[self.len()], &TypeDescriptor::Unsigned(IntSize::U8))
+    }
+
+    fn check_dataset(&self, name: &str, shape: &[usize], dtype: &TypeDescriptor) -> Result<(), FeatureError> {
+        let damaged = |reason: String| FeatureError::Damaged { path: self.path.clone(), reason };
+        let dataset = self.dataset(name)?;
+        let found = dataset.shape();
+        if found != shape {
+            return Err(damaged(format!("{name} has shape {found:?} instead of {shape:?}")));
+        }
+        let found = dataset.dtype().and_then(|dtype| dtype.to_descriptor());
+        match found {
+            Ok(found) if found == *dtype => Ok(()),
+            Ok(found) => Err(damaged(format!("{name} has type {found} instead of {dtype}"))),
+            Err(error) => Err(damaged(format!("{name}: {}", reason(&error)))),
+        }
+    }
+
+    fn dataset(&self, name: &str) -> Result<Dataset, FeatureError> {
+        self.file.dataset(name).map_err(|error| FeatureError::Damaged {
+            path: self.path.clone(),
+            reason: format!("dataset {name}: {}", reason(&error)),
+        })
+    }
+
+    /// The file's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The datasets, in the order in which the job listed them.
+    pub fn keys(&self) -> &[FeatureKey] {
+        &self.keys
+    }
+
+    /// Views of each picture.
+    pub fn views(&self) -> usize {
+        self.header.layout.views
+    }
+
+    /// Rows (pictures) in this file.
+    pub fn len(&self) -> usize {
+        self.header.rows.len()
+    }
+
+    /// Whether there are no rows; never so in a file that could be opened.
+    pub fn is_empty(&self) -> bool {
+        self.header.rows.is_empty()
+    }
+
+    /// Which rows of the job this file holds: all of them, or those of a shard.
+    pub fn rows(&self) -> Range<usize> {
+        self.header.rows.clone()
+    }
+
+    /// How features are stored.
+    pub fn dtype(&self) -> FeatureType {
+        self.header.layout.dtype
+    }
+
+    /// Keys, views, rows of the whole job, storage and attributes.
+    pub fn layout(&self) -> &Layout {
+        &self.header.layout
+    }
+
+    /// Where the features come from, as [`Layout::attributes`] were when they were written.
+    pub fn attributes(&self) -> &Map<String, Value> {
+        &self.header.layout.attributes
+    }
+
+    /// The number of features of `key` (D).
+    pub fn dim(&self, key: &FeatureKey) -> Result<usize, FeatureError> {
+        let found = self.header.layout.find(key).map(|(_, width)| width);
+        found.ok_or_else(|| FeatureError::UnknownKey {
+            path: self.path.clone(),
+            key: key.clone(),
+            known: self.header.layout.known(),
+        })
+    }
+
+    /// The label of every row.
+    pub fn labels(&self) -> Result<Vec<i64>, FeatureError> {
+        self.column("labels")
+    }
+
+    /// Which picture of the split every row is.
+    pub fn indices(&self) -> Result<Vec<u64>, FeatureError> {
+        self.column("indices")
+    }
+
+    fn column<T: hdf5::H5Type>(&self, name: &str) -> Result<Vec<T>, FeatureError> {
+        self.dataset(name)?.read_raw().map_err(|error| self.unreadable(name, &error))
+    }
+
+    /// The features of `view` for `rows` (counted from the file's first), as [rows, D] in f32 whatever is stored.
+    ///
+    /// # Errors
+    /// For a key, view or rows that the file does not have; when the stored bytes are not those that were written.
+    pub fn read(
+        &self,
+        key: &FeatureKey,
+        view: usize,
+        rows: Range<usize>,
+    ) -> Result<Array2<f32>, FeatureError> {
+        match self.dtype() {
+            FeatureType::F32 => self.read_as::<f32>(key, view, rows),
+            // HDF5's own conversion takes ten times as long.
+            FeatureType::F16 => Ok(self.read_as::<f16>(key, view, rows)?.mapv(f16::to_f32)),
+        }
+    }
+
+    /// As [`FeatureFile::read`], in the type that is stored.
+    pub(super) fn read_as<T: hdf5::H5Type>(
+        &self,
+        key: &FeatureKey,
+        view: usize,
+        rows: Range<usize>,
+    ) -> Result<Array2<T>, FeatureError> {
+        self.dim(key)?;
+        let range = |what: String| FeatureError::Range { path: self.path.clone(), what };
+        if view >= self.views() {
+            return Err(range(format!("view {view} of {} (counted from 0)", self.views())));
+        }
+        if rows.start > rows.end || rows.end > self.len() {
+            return Err(range(format!("rows {rows:?} of {}", self.len())));
+        }
+        if self.shards.is_empty() {
+            return self.read_own(key, view, rows);
+        }
+        let width = self.dim(key)?;
+        let mut features = Vec::with_capacity(rows.len() * width);
+        for (path, shard_rows) in &self.shards {
+            let wanted = rows.start.max(shard_rows.start)..rows.end.min(shard_rows.end);
+            if !wanted.is_empty() {
+                let first = shard_rows.start;
+                let shard = Self::open_one(path)?;
+                let block: Array2<T> = shard.read_own(key, view, wanted.start - first..wanted.end - first)?;
+                features.extend(block);
+            }
+        }
+        let shape = (rows.len(), width);
+        Array2::from_shape_vec(shape, features).map_err(|_| FeatureError::Damaged {
+            path: self.path.clone(),
+            reason: format!("its shards do not have all of rows {rows:?}"),
+        })
+    }
+
+    /// Reads from this file's own dataset.
+    fn read_own<T: hdf5::H5Type>(
+        &self,
+        key: &FeatureKey,
+        view: usize,
+        rows: Range<usize>,
+    ) -> Result<Array2<T>, FeatureError> {
+        let name = key.dataset();
+        let read = self.dataset(&name)?.read_slice_2d(s![view, rows, ..]);
+        read.map_err(|error| self.unreadable(&name, &error))
+    }
+
+    fn unreadable(&self, name: &str, error: &hdf5::Error) -> FeatureError {
+        let reason = format!("{name}: {}", reason(error));
+        FeatureError::Damaged { path: self.path.clone(), reason }
+    }
+
+    /// The features of `view` block by block, from the first row to the last: the first row of each block and its
+    /// features, at most `rows` rows (at least one) of D.
+    pub fn blocks<'a>(
+        &'a self,
+        key: &'a FeatureKey,
+        view: usize,
+        rows: usize,
+    ) -> impl Iterator<Item = Result<(usize, Array2<f32>), FeatureError>> + 'a {
+        let step = rows.max(1);
+        (0..self.len()).step_by(step).map(move |begin| {
+            let end = self.len().min(begin.saturating_add(step));
+            Ok((begin, self.read(key, view, begin..end)?))
+        })
+    }
+
+    /// Rows of a block of `key` that takes about `bytes`, a multiple of the file's chunks.
+    pub(super) fn block_rows(&self, key: &FeatureKey, bytes: usize) -> Result<usize, FeatureError> {
+        let (width, dtype) = (self.dim(key)?, self.dtype());
+        let chunk = chunk_rows(width, dtype);
+        Ok((bytes / (chunk * width * dtype.bytes())).max(1) * chunk)
+    }
+
+    /// Refuses a file that is not shard `shard` of `of` of a job with `layout`.
+    pub(super) fn check_shard(&self, shard: usize, of: usize, layout: &Layout) -> Result<(), FeatureError> {
+        let rows = super::shard_rows(layout.total, shard, of);
+        let difference = layout.difference(&self.header.layout).or_else(|| {
+            let found = format!("{:?}", self.header.rows);
+            (self.header.rows != rows).then(|| ("range of rows".to_string(), found, format!("{rows:?}")))
+        });
+        match difference {
+            None => Ok(()),
+            Some((what, found, expected)) => {
+                Err(FeatureError::OtherJob { path: self.path.clone(), what, found, expected })
+            }
+        }
+    }
+}
+
+/// Refuses what is not HDF5 at all, in plainer words than the library's.
+fn check_signature(path: &Path) -> Result<(), FeatureError> {
+    let mut start = Vec::new();
+    let opened = fs::File::open(path).and_then(|file| file.take(8).read_to_end(&mut start));
+    opened.map_err(FeatureError::io(path))?;
+    let foreign =
+        |reason: &str| FeatureError::Foreign { path: path.to_path_buf(), reason: reason.to_string() };
+    match start.as_slice() {
+        [] => Err(foreign("it is empty")),
+        start if start == SIGNATURE => Ok(()),
+        _ => Err(foreign("it is not an HDF5 file")),
+    }
+}
