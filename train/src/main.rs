@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     if closed {
         return ExitCode::SUCCESS;
     }
-    eprintln!("error: {error:#}");
+    // Every error's text has its cause in it.
+    eprintln!("error: {error}");
     cli::exit_code(&error)
 }

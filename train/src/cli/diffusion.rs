@@ -18,11 +18,12 @@ Examples:
   ddae-train diffusion --run runs/demo --resume
   ddae-train diffusion --config configs/demo.yaml --set network.n_channels=64 --run runs/wide
 
-The published configurations are for 4 or 8 devices; lrate and batch_size are those of one. On one device,
---set batch_size=512 --set lrate=4e-4 does the steps that 4 devices do with DDPM_ddpm.yaml.
+The published configurations are for 4 or 8 devices; lrate and batch_size are those of one. On a
+single device, --set batch_size=512 --set lrate=4e-4 takes the steps that 4 devices take with
+DDPM_ddpm.yaml.
 
-The run folder holds config.yaml, log.txt, stats.jsonl (a line per logging interval), checkpoints/, samples/ and
-tensorboard/. Ctrl-C ends a run after the step, with a checkpoint.";
+The run folder holds config.yaml, log.txt, stats.jsonl (a line per logging interval), checkpoints/,
+samples/ and tensorboard/. Ctrl-C ends a run after the step, with a checkpoint.";
 
 /// Train a DDPM or EDM on the pictures of a data set
 ///

@@ -7,10 +7,12 @@ use ddae_data::datasets;
 use ddae_data::loader::LoaderOptions;
 use ddae_data::split::Split;
 use ddae_model::config::{Config, LrSchedule, ProcessConfig};
+use ddae_model::diffusion;
 use ddae_model::graph::Graph;
 use sha2::{Digest, Sha256};
 
 use super::options::{Amp, Options};
+use super::sample;
 use super::trainer::training_graph;
 use crate::TrainError;
 use crate::learning_rate::LearningRate;
@@ -33,13 +35,15 @@ pub struct Plan {
     pub steps_per_epoch: u64,
     /// The learning rate of each step.
     pub learning_rate: LearningRate,
+    /// How the pictures of a sheet are sampled.
+    pub sampler: diffusion::Plan,
 }
 
 impl Plan {
     /// Opens the data set, builds the network and counts the steps.
     ///
     /// # Errors
-    /// When one of them cannot be had, or the data set has fewer pictures than a batch.
+    /// When one of them cannot be had, the process cannot be sampled as asked for, or the data set has fewer pictures than a batch.
     pub fn new(options: &Options) -> Result<Plan, TrainError> {
         let config = options.config.clone();
         let graph = training_graph(&config)?;
@@ -54,7 +58,8 @@ impl Plan {
             )));
         }
         let learning_rate = LearningRate::new(&config.training, steps_per_epoch);
-        Ok(Plan { config, train, origin: data.origin, graph, steps_per_epoch, learning_rate })
+        let sampler = sample::plan(&config, options.sample_steps)?;
+        Ok(Plan { config, train, origin: data.origin, graph, steps_per_epoch, learning_rate, sampler })
     }
 
     /// Number of epochs.

@@ -6,7 +6,7 @@ use ddae_data::random::{Purpose, stream};
 use ddae_data::sheet::Sheet;
 use ddae_data::split::Split;
 use ddae_model::config::{Config, ProcessConfig};
-use ddae_model::diffusion::{Plan, SamplerKind, sampler_graph};
+use ddae_model::diffusion::{Plan, PlanError, SamplerKind, sampler_graph};
 use ddae_model::tensor::Tensor as Array;
 use tch::{Device, Kind, Tensor};
 
@@ -21,6 +21,23 @@ const EDM_STEPS: usize = 18;
 /// Rows of real pictures under the samples.
 const REAL_ROWS: usize = 2;
 
+/// DDIM (eta 0) for a DDPM, EDM's sampler without churn for an EDM; with the published number of steps, or another.
+///
+/// # Errors
+/// When the process cannot be sampled with so many steps.
+pub fn plan(config: &Config, steps: Option<usize>) -> Result<Plan, PlanError> {
+    match &config.process {
+        ProcessConfig::Ddpm(ddpm) => {
+            let steps = steps.unwrap_or(DDIM_STEPS.min(ddpm.n_t));
+            Plan::ddpm(ddpm, SamplerKind::Ddim { steps, eta: 0.0 })
+        }
+        ProcessConfig::Edm(edm) => {
+            let steps = steps.unwrap_or(EDM_STEPS);
+            Plan::edm(edm, SamplerKind::Edm { steps, eta: 0.0 })
+        }
+    }
+}
+
 /// Generates pictures with libtorch.
 #[derive(Debug)]
 pub struct Sampler {
@@ -31,27 +48,17 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// DDIM (eta 0) for a DDPM, EDM's sampler without churn for an EDM; with the published number of steps, or another.
+    /// A sampler that follows `plan`.
     ///
     /// # Errors
-    /// When the process cannot be sampled with so many steps.
+    /// When the network cannot be built, or libtorch refuses.
     pub fn new(
         config: &Config,
-        steps: Option<usize>,
+        plan: Plan,
         device: Device,
         layout: Layout,
         precision: Precision,
     ) -> Result<Sampler, TrainError> {
-        let plan = match &config.process {
-            ProcessConfig::Ddpm(ddpm) => {
-                let steps = steps.unwrap_or(DDIM_STEPS.min(ddpm.n_t));
-                Plan::ddpm(ddpm, SamplerKind::Ddim { steps, eta: 0.0 })?
-            }
-            ProcessConfig::Edm(edm) => {
-                let steps = steps.unwrap_or(EDM_STEPS);
-                Plan::edm(edm, SamplerKind::Edm { steps, eta: 0.0 })?
-            }
-        };
         let network = Network::new(&sampler_graph(config)?, device, Kind::Float, layout)?;
         let mode = Mode { train: false, precision };
         Ok(Sampler { network, plan, picture: config.network.image_shape, mode })

@@ -285,10 +285,9 @@ impl Session<'_> {
         let batch = plan.config.training.batch_size as u64;
         let progress = Progress::new(state.step, plan.steps(), batch, plan.epochs(), options.quiet);
         let threads = tch::get_num_threads();
-        let device_note = match (device, no_gpu) {
-            (Device::Cpu, None) => format!("CPU, {threads} threads"),
-            (Device::Cpu, Some(reason)) => format!("CPU, {threads} threads (no GPU: {reason})"),
-            (device, _) => format!("{device:?}"),
+        let device_note = match device {
+            Device::Cpu => format!("CPU, threads: {threads}"),
+            device => format!("{device:?}"),
         };
         let description = plan.describe(amp).to_string();
         let device_note = format!("device      {device_note}, seed {}", state.seed);
@@ -296,10 +295,13 @@ impl Session<'_> {
             folder.log(line)?;
             progress.line(line);
         }
+        if let Some(reason) = no_gpu {
+            folder.log(&format!("no GPU      {reason}"))?;
+        }
         Ok(Session {
             stats: Stats::open(&folder.stats(), state.step)?,
             events: EventFile::create(&folder.tensorboard(), state.step)?,
-            sampler: Sampler::new(&plan.config, options.sample_steps, device, layout, precision)?,
+            sampler: Sampler::new(&plan.config, plan.sampler.clone(), device, layout, precision)?,
             options,
             plan,
             folder,
@@ -348,6 +350,7 @@ impl Beginning {
 
     fn resumed(options: &Options, plan: &Plan, data: &str) -> Result<Beginning, TrainError> {
         let folder = RunFolder::open(&options.run)?;
+        checkpoints::remove_leftovers(&folder.checkpoints())?;
         let (checkpoint, state, unreadable) = match options.start {
             Start::Epoch(epoch) => {
                 let (checkpoint, state) = checkpoints::open(&folder.checkpoints().join(epoch_name(epoch)))?;

@@ -30,6 +30,23 @@ pub fn name_latest(path: &Path) -> Result<(), TrainError> {
         .map_err(TrainError::io(&latest))
 }
 
+/// Removes what processes left in `folder` that were killed while they wrote. Only for the one that holds the run
+/// folder's lock.
+///
+/// # Errors
+/// When the system refuses.
+pub fn remove_leftovers(folder: &Path) -> Result<(), TrainError> {
+    for entry in fs::read_dir(folder).map_err(TrainError::io(folder))? {
+        let entry = entry.map_err(TrainError::io(folder))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.ends_with(".partial") || name.starts_with(".tmp") {
+            fs::remove_file(entry.path()).map_err(TrainError::io(&entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
 /// The training checkpoint in `folder` that is furthest, with what it says of itself. Files that cannot be read are
 /// passed over and given as the second result, one line each.
 ///

@@ -1,0 +1,7 @@
+//! The program `ddae-train` as a user meets it.
+
+mod bad_input;
+mod help;
+mod program;
+mod resume;
+mod training;

@@ -1,0 +1,160 @@
+//! Stopping and going on.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::program::{Ended, Place};
+
+/// Runs `arguments` until `stats.jsonl` in `run` has a line about step `step`, then sends the signal.
+fn stop_after(place: &Place, arguments: &[&str], run: &str, step: u64, signal: &str) -> Ended {
+    let mut command = place.command(arguments);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    let stats = place.path(run).join("stats.jsonl");
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while steps(&stats) < step {
+        assert!(Instant::now() < deadline, "no step {step} in two minutes");
+        assert!(child.try_wait().expect("a child").is_none(), "ended before step {step}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status();
+    assert!(sent.expect("kill").success());
+    Ended::of(child.wait_with_output().expect("output"))
+}
+
+/// The last step that the statistics tell of.
+fn steps(stats: &Path) -> u64 {
+    let text = fs::read_to_string(stats).unwrap_or_default();
+    let last = text.lines().last().and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    last.and_then(|line| line["step"].as_u64()).unwrap_or(0)
+}
+
+/// Enough steps that a signal comes in the middle.
+const LONG: [&str; 6] = ["--epochs", "40", "--log-every", "1", "--set", "n_sample=0"];
+
+fn resumes_bit_for_bit(config: &str, amp: &str) {
+    let place = Place::new();
+    let common = [&["--config", config, "--amp", amp], &LONG[..]].concat();
+    place.train(&[&common[..], &["--run", "straight"]].concat());
+
+    let stopped = [&common[..], &["--run", "stopped"]].concat();
+    // An epoch has 6 steps: the signal comes in the middle of one, most of the time.
+    let ended = stop_after(&place, &stopped, "stopped", 8, "-INT");
+    let error = ended.error(1);
+    assert!(error.starts_with("error: stopped after step "), "{error}");
+    assert!(error.contains("Go on with: "), "{error}");
+    assert!(error.ends_with(" --resume"), "{error}");
+    let middle = place.checkpoint("stopped/checkpoints/latest.safetensors").state;
+    assert!((8..240).contains(&middle.step), "{middle:?}");
+    assert_eq!(middle.step, middle.epoch * 6 + middle.step_in_epoch);
+
+    place.train(&[&stopped[..], &["--resume"]].concat());
+    let last = "checkpoints/epoch_0040.safetensors";
+    let straight = place.checkpoint(&format!("straight/{last}"));
+    assert_eq!(straight.state.step, 240);
+    straight.assert_same(&place.checkpoint(&format!("stopped/{last}")));
+    assert_eq!(steps(&place.path("stopped/stats.jsonl")), 240);
+    let text = fs::read_to_string(place.path("stopped/stats.jsonl")).expect("statistics");
+    assert_eq!(text.lines().count(), 240, "one line per step, none twice");
+}
+
+#[test]
+fn a_stopped_run_ends_like_one_that_was_not() {
+    resumes_bit_for_bit("ddpm.yaml", "off");
+}
+
+#[test]
+fn a_stopped_run_in_bf16_with_augmentation_does_too() {
+    resumes_bit_for_bit("edm.yaml", "bf16");
+}
+
+#[test]
+fn a_killed_run_goes_on_from_its_last_checkpoint() {
+    let place = Place::new();
+    let common = [&["--config", "ddpm.yaml", "--save-every", "1"], &LONG[..]].concat();
+    place.train(&[&common[..], &["--run", "straight"]].concat());
+    let killed = [&common[..], &["--run", "killed"]].concat();
+    let ended = stop_after(&place, &killed, "killed", 14, "-KILL");
+    assert_eq!(ended.code, None);
+    // What a process leaves that is killed while it writes.
+    place.write("killed/checkpoints/latest.safetensors.partial", "half a checkpoint");
+    place.write("killed/checkpoints/.tmpAbCdEf", "half a checkpoint");
+    // The run folder's own configuration is used where none is given.
+    place.train(&["--run", "killed", "--resume", "--save-every", "1", "--log-every", "1"]);
+    assert!(!place.path("killed/checkpoints/.tmpAbCdEf").exists());
+    let last = "checkpoints/epoch_0040.safetensors";
+    place.checkpoint(&format!("straight/{last}")).assert_same(&place.checkpoint(&format!("killed/{last}")));
+}
+
+#[test]
+fn an_unreadable_checkpoint_is_passed_over() {
+    let place = Place::new();
+    let common = ["--config", "ddpm.yaml", "--set", "n_sample=0"];
+    place.train(&[&common[..], &["--save-every", "1"]].concat());
+    let before = place.checkpoint("run/checkpoints/epoch_0003.safetensors");
+    for name in ["latest", "epoch_0003"] {
+        let path = place.path(&format!("run/checkpoints/{name}.safetensors"));
+        let bytes = fs::read(&path).expect("a checkpoint");
+        fs::remove_file(&path).expect("removed");
+        fs::write(&path, &bytes[..bytes.len() / 2]).expect("truncated");
+    }
+    let ended = place.train(&[&common[..], &["--resume"]].concat());
+    assert!(
+        ended.stderr.contains("epoch_0003.safetensors: is not a complete safetensors file"),
+        "{}",
+        ended.stderr
+    );
+    assert!(ended.stderr.contains("epoch_0002.safetensors at step 12 of 18"), "{}", ended.stderr);
+    before.assert_same(&place.checkpoint("run/checkpoints/epoch_0003.safetensors"));
+}
+
+#[test]
+fn load_epoch_goes_on_from_that_epoch() {
+    let place = Place::new();
+    let common = ["--config", "ddpm.yaml", "--set", "n_sample=0", "--save-every", "1"];
+    place.train(&common);
+    let before = place.checkpoint("run/checkpoints/epoch_0003.safetensors");
+    let ended = place.train(&[&common[..], &["--set", "load_epoch=1"]].concat());
+    assert!(ended.stderr.contains("epoch_0001.safetensors at step 6 of 18"), "{}", ended.stderr);
+    let after = place.checkpoint("run/checkpoints/epoch_0003.safetensors");
+    before.assert_same(&after);
+}
+
+#[test]
+fn a_finished_run_is_left_alone_or_prolonged() {
+    let place = Place::new();
+    let common = ["--config", "ddpm.yaml", "--set", "n_sample=0"];
+    place.train(&common);
+    let ended = place.train(&[&common[..], &["--resume"]].concat());
+    assert!(ended.stdout.starts_with("this run is finished: 3 epochs, 18 steps\n"), "{}", ended.stdout);
+    let ended = place.train(&[&common[..], &["--resume", "--epochs", "4"]].concat());
+    assert!(ended.stdout.starts_with("trained 4 epochs (24 steps)"), "{}", ended.stdout);
+}
+
+#[test]
+fn other_settings_are_refused_by_name() {
+    let place = Place::new();
+    let common = ["--config", "ddpm.yaml", "--set", "n_sample=0", "--seed", "3"];
+    place.train(&common);
+    let refused = |extra: &[&str]| {
+        let ended = place.run(&[&common[..4], &["--resume"], extra].concat());
+        ended.error(2).to_string()
+    };
+    let file = "run/checkpoints/latest.safetensors";
+    let error = refused(&["--set", "network.dropout=0.25"]);
+    let wanted = "this run was started with network.dropout = 0.1, now it is 0.25: set it back";
+    assert!(error.contains(wanted), "{error}");
+    assert!(error.contains("checkpoints/"), "{error}");
+    let error = refused(&["--seed", "4"]);
+    assert!(error.contains("started with seed = 3, now it is 4"), "{error}");
+    let error = refused(&["--amp", "bf16"]);
+    assert!(error.contains("started with amp = off, now it is bf16"), "{error}");
+
+    let before = fs::read(place.path(file)).expect("a checkpoint");
+    fs::remove_file(place.path("data/train/dark/07.png")).expect("removed");
+    let error = refused(&[]);
+    assert!(error.contains("started with dataset = folder (digest "), "{error}");
+    assert_eq!(fs::read(place.path(file)).expect("a checkpoint"), before);
+}

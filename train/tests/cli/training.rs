@@ -1,0 +1,123 @@
+//! What a run does and leaves behind.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::program::Place;
+
+#[test]
+fn a_run_learns_and_leaves_its_folder() {
+    let place = Place::new();
+    let arguments = ["--config", "ddpm.yaml", "--epochs", "12", "--save-every", "5", "--sample-every", "6"];
+    let ended = place.train(&[&arguments[..], &["--sample-steps", "5", "--log-every", "12"]].concat());
+
+    let expected = "next:       ddae-export run/checkpoints/latest.safetensors --graph features --taps out_1 -o \
+                    run/features.onnx\n";
+    assert!(ended.stdout.starts_with("trained 12 epochs (72 steps): loss 0."), "{}", ended.stdout);
+    assert!(ended.stdout.ends_with(expected), "{}", ended.stdout);
+
+    let list = |folder: &str| {
+        let entries = fs::read_dir(place.path("run").join(folder)).expect("a folder");
+        let mut names: Vec<String> =
+            entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(list(""), ["checkpoints", "config.yaml", "log.txt", "samples", "stats.jsonl", "tensorboard"]);
+    let checkpoints = [
+        "epoch_0000.safetensors",
+        "epoch_0005.safetensors",
+        "epoch_0010.safetensors",
+        "epoch_0012.safetensors",
+        "latest.safetensors",
+    ];
+    assert_eq!(list("checkpoints"), checkpoints);
+    assert_eq!(list("samples"), ["epoch_0006.png", "epoch_0012.png"]);
+    assert_eq!(list("tensorboard").len(), 1);
+
+    let stats = fs::read_to_string(place.path("run/stats.jsonl")).expect("statistics");
+    let lines: Vec<Value> = stats.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+    let column = |key: &str| lines.iter().map(|l| l[key].as_f64().expect(key)).collect::<Vec<f64>>();
+    assert_eq!(column("step"), [12.0, 24.0, 36.0, 48.0, 60.0, 72.0]);
+    assert_eq!(column("epoch"), [1.0, 3.0, 5.0, 7.0, 9.0, 11.0]);
+    assert_eq!(column("lr"), [1e-3; 6]);
+    let losses = column("loss");
+    assert!(losses[0] > 0.6 && losses[5] < 0.35, "{losses:?}");
+    assert!(column("images_per_second").iter().all(|&rate| rate > 0.0));
+    assert!(column("data_wait").iter().all(|share| (0.0..1.0).contains(share)));
+}
+
+#[test]
+fn the_seed_is_all_that_a_run_depends_on() {
+    let place = Place::new();
+    let run = |name: &str, extra: &[&str]| {
+        let arguments = ["--config", "edm.yaml", "--epochs", "1", "--set", "n_sample=0", "--run", name];
+        place.train(&[&arguments[..], extra].concat());
+        place.checkpoint(&format!("{name}/checkpoints/latest.safetensors"))
+    };
+    let first = run("a", &["--seed", "5", "--workers", "0"]);
+    first.assert_same(&run("b", &["--seed", "5", "--workers", "3", "--save-minutes", "0"]));
+    let other = run("c", &["--seed", "6"]);
+    assert_ne!(first.weights, other.weights);
+    assert_eq!(first.state.step, 6);
+}
+
+#[test]
+fn the_untrained_network_is_kept_and_its_average_is_itself() {
+    let place = Place::new();
+    place.train(&["--config", "ddpm.yaml", "--epochs", "1", "--set", "n_sample=0"]);
+    let saved = place.checkpoint("run/checkpoints/epoch_0000.safetensors");
+    assert_eq!((saved.state.epoch, saved.state.step), (0, 0));
+    let weights = &saved.weights;
+    assert_eq!(weights.get("model.image_proj.weight"), weights.get("ema.image_proj.weight"));
+    assert!(weights.get("record.y").is_some());
+    let trained = place.checkpoint("run/checkpoints/epoch_0001.safetensors").weights;
+    assert_ne!(trained.get("model.image_proj.weight"), weights.get("model.image_proj.weight"));
+    assert_ne!(trained.get("record.y"), weights.get("record.y"));
+}
+
+#[test]
+fn init_begins_with_the_average_of_another_run() {
+    let place = Place::new();
+    let common = ["--config", "ddpm.yaml", "--epochs", "1", "--set", "n_sample=0"];
+    place.train(&common);
+    let init = ["--init", "run/checkpoints/latest.safetensors", "--run", "second"];
+    place.train(&[&common[..], &init].concat());
+    let first = place.checkpoint("run/checkpoints/latest.safetensors").weights;
+    let second = place.checkpoint("second/checkpoints/epoch_0000.safetensors").weights;
+    assert_eq!(second.get("model.final.weight"), first.get("ema.final.weight"));
+    assert_ne!(second.get("model.final.weight"), first.get("model.final.weight"));
+    assert_eq!(second.get("ema.final.weight"), first.get("ema.final.weight"));
+}
+
+#[test]
+fn a_dry_run_tells_and_writes_nothing() {
+    let place = Place::new();
+    let ended = place.train(&["--config", "edm.yaml", "--dry-run", "--amp", "bf16"]);
+    assert!(ended.stdout.contains("48 pictures"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("EDM, augmented with probability 0.5"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("3 epochs of 6 steps of 8 pictures: 18 steps"), "{}", ended.stdout);
+    assert!(!place.path("run").exists());
+}
+
+#[test]
+fn save_model_false_keeps_no_checkpoint() {
+    let place = Place::new();
+    let set = ["--set", "save_model=False", "--set", "n_sample=0"];
+    let ended = place.train(&[&["--config", "ddpm.yaml", "--json", "--epochs", "1"], &set[..]].concat());
+    let summary: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    assert_eq!((&summary["steps"], &summary["checkpoint"]), (&Value::from(6), &Value::Null));
+    assert_eq!(fs::read_dir(place.path("run/checkpoints")).expect("a folder").count(), 0);
+}
+
+#[test]
+fn fp16_scales_the_loss() {
+    let place = Place::new();
+    let set = ["--set", "n_sample=0", "--log-every", "6", "--epochs", "2"];
+    place.train(&[&["--config", "ddpm.yaml", "--amp", "fp16"], &set[..]].concat());
+    let state = place.checkpoint("run/checkpoints/latest.safetensors").state;
+    assert_eq!((state.amp.as_str(), state.step), ("fp16", 12));
+    let halvings = 2f64.powi(state.skipped_steps as i32);
+    assert_eq!(state.loss_scale * halvings, 65536.0);
+}
