@@ -41,8 +41,8 @@ pub enum RuntimeError {
     },
 }
 
-/// Where the library is: `ORT_DYLIB_PATH`, else `lib` beside the program's folder, else the program's folder, else
-/// wherever the system's loader looks.
+/// Where the library is: `ORT_DYLIB_PATH`, else `lib` beside the program's folder, else the program's folder, else where
+/// it was when this was built, else wherever the system's loader looks.
 pub fn library_path() -> PathBuf {
     const NAME: &str = "libonnxruntime.so";
     if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()) {
@@ -50,7 +50,8 @@ pub fn library_path() -> PathBuf {
     }
     let folder = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_path_buf()));
     let candidates = folder.iter().flat_map(|folder| [folder.join("../lib").join(NAME), folder.join(NAME)]);
-    candidates.into_iter().find(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(NAME))
+    let built_with = option_env!("ORT_DYLIB_PATH").map(PathBuf::from);
+    candidates.chain(built_with).find(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(NAME))
 }
 
 /// The process's one environment of the runtime, made on first use.

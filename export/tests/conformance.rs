@@ -38,8 +38,7 @@ fn check(case: &Case, limit: f64) -> Result<(), String> {
 fn operations() {
     let cases = cases(1);
     assert!(cases.len() > 50);
-    let failures: Vec<String> =
-        cases.iter().filter_map(|case| check(case, tolerance::CLOSE).err()).collect();
+    let failures: Vec<String> = cases.iter().filter_map(|case| check(case, tolerance::CLOSE).err()).collect();
     assert!(failures.is_empty(), "{} of {} cases:\n{}", failures.len(), cases.len(), failures.join("\n"));
 }
 

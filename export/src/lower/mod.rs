@@ -9,7 +9,7 @@
 //! | [`arithmetic`] | elementwise operations, linear layers, gathering |
 //! | [`shaping`] | reshaping, joining, slicing |
 //! | [`picture`] | convolutions, resampling, group norm |
-//! | [`attention`] | attention, over tokens and over pixels |
+//! | [`attention`], [`pixel_attention`] | attention between tokens, and between the pixels of a picture |
 //!
 //! # Names
 //! A value keeps its graph name, or the name of the output it is; what lies between is `LAYER/part`. Parameters keep
@@ -19,6 +19,7 @@ mod arithmetic;
 mod attention;
 mod constants;
 mod picture;
+mod pixel_attention;
 mod plan;
 mod shaping;
 

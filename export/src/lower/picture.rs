@@ -21,13 +21,21 @@ impl Lowering<'_, '_> {
                 self.result(value, "AveragePool", &[&x], attributes)
             }
             _ => {
+                // Scale and shift in one operation: a batch norm of mean 0 and variance 1.
                 let normal = self.normalised(value, &x)?;
-                let weight = self.per_channel(value, "weight", node.inputs[1])?;
-                let bias = self.per_channel(value, "bias", node.inputs[2])?;
-                let scaled = self.part(value, "scaled", "Mul", &[&normal, &weight], vec![], &node.shape)?;
-                self.result(value, "Add", &[&scaled, &bias], vec![])
+                let channels = node.shape.size(1).unwrap_or(0);
+                let (mean, variance) = (self.filled(0.0, channels)?, self.filled(1.0, channels)?);
+                let [weight, bias] = [self.operand(node.inputs[1])?, self.operand(node.inputs[2])?];
+                let exact = vec![AttributeProto::float("epsilon", 0.0)];
+                let inputs = [normal.as_str(), &weight, &bias, &mean, &variance];
+                self.result(value, "BatchNormalization", &inputs, exact)
             }
         }
+    }
+
+    /// A vector of one value.
+    fn filled(&mut self, value: f32, length: usize) -> Lowered<String> {
+        self.shared(format!("{value:?}x{length}"), || Tensor::f32(&[length], vec![value; length]))
     }
 
     fn upsample(&mut self, value: Value, x: &str, factor: usize) -> Lowered<()> {
@@ -50,22 +58,13 @@ impl Lowering<'_, '_> {
         let elements = node.shape.with(0, 1).per_sample() / groups;
         let grouped = Shape::of(vec![node.shape.dims()[0], groups.into(), elements.into()]);
         let to_groups = self.integers(&[0, groups as i64, -1])?;
-        let ones = self.shared(format!("ones({groups})"), || Tensor::f32(&[groups], vec![1.0; groups]))?;
-        let zeros = self.shared(format!("zeros({groups})"), || Tensor::f32(&[groups], vec![0.0; groups]))?;
+        let (ones, zeros) = (self.filled(1.0, groups)?, self.filled(0.0, groups)?);
         let x = self.part(norm, "grouped", "Reshape", &[x, &to_groups], vec![], &grouped)?;
         let eps = vec![AttributeProto::float("epsilon", eps)];
         let x =
             self.part(norm, "normalised", "InstanceNormalization", &[&x, &ones, &zeros], eps, &grouped)?;
         let to_picture = self.shape(&node.shape)?;
         self.part(norm, "ungrouped", "Reshape", &[&x, &to_picture], vec![], &node.shape)
-    }
-
-    /// A vector of the layer with axes appended, so that it multiplies pictures.
-    fn per_channel(&mut self, layer: Value, part: &str, vector: Value) -> Lowered<String> {
-        let values = self.known_f32(vector)?.to_vec();
-        let tensor = Tensor::f32(&[1, values.len(), 1, 1], values);
-        let name = format!("{}/{part}", self.graph.node(layer).name);
-        self.initializer(&name, Cow::Owned(tensor))
     }
 
     pub(super) fn convolution(&mut self, value: Value, plan: &Conv) -> Lowered<()> {

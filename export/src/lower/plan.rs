@@ -42,6 +42,8 @@ pub struct PixelAttention {
     pub norm: Option<Value>,
     /// The linear layer to queries, keys and values.
     pub projection: Value,
+    /// The attention.
+    pub attention: Value,
     /// Number of heads.
     pub heads: usize,
     /// Order of the projection's channels.
@@ -150,7 +152,7 @@ impl Matcher<'_> {
         let norm = self.only_here(picture, |op| matches!(op, Op::GroupNorm { .. }));
         absorbed.extend(norm);
         let input = norm.map_or(picture, |norm| self.input(norm, 0));
-        let plan = PixelAttention { input, norm, projection, heads, layout, output };
+        let plan = PixelAttention { input, norm, projection, attention, heads, layout, output };
         Some((Plan::PixelAttention(plan), absorbed))
     }
 }
