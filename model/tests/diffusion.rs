@@ -59,7 +59,7 @@ fn ddpm_tables_are_the_published_ones() {
             let (_, theirs) = case.f32(&format!("output.{name}.{column}"));
             assert_eq!(values.len(), theirs.len());
             for (t, (a, b)) in values.iter().zip(&theirs).enumerate() {
-                assert!((a - b).abs() <= 1e-6 * b.abs(), "{name} {column}[{t}]: {a} and {b}");
+                assert!((a - b).abs() <= 2e-6 * b.abs(), "{name} {column}[{t}]: {a} and {b}");
             }
         }
         let (_, theirs) = case.f32(&format!("output.{name}.sqrt_beta_t"));
@@ -72,11 +72,15 @@ fn ddpm_tables_are_the_published_ones() {
 fn edm_grid_is_the_published_one() {
     let case = fixture("edm_loss_features");
     let (_, theirs) = case.f64("output.schedule");
-    let ours = edm::feature_sigmas(edm(&config_of(&case)));
+    let config = config_of(&case);
+    let ours = edm::grid(edm(&config), edm::FEATURE_STEPS);
     assert_eq!(ours.len(), theirs.len());
     for (a, b) in ours.iter().zip(&theirs) {
-        assert!((a - b).abs() <= 1e-12 * b.abs(), "{a} and {b}");
+        // The published code takes its roots in float32.
+        assert!((a - b).abs() <= 1e-6 * b.abs(), "{a} and {b}");
     }
+    let rising = edm::feature_sigmas(edm(&config));
+    assert_eq!((rising[0], rising[1], rising[18]), (0.0, ours[17], ours[0]));
 }
 
 fn features_agree(name: &str, noise: &str, timestep: i64) {

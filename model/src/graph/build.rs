@@ -72,6 +72,14 @@ impl Graph {
         self.push(name, op, inputs.to_vec(), shape, dtype)
     }
 
+    /// Refuses operands that are not float32: what layers with parameters compute with.
+    fn want_f32(&self, path: impl fmt::Display, x: Value) -> Result<(), GraphError> {
+        match self.node(x).dtype {
+            DType::F32 => Ok(()),
+            other => self.fail(path, format!("wants f32, got {other}")),
+        }
+    }
+
     /// The fixed sizes `[C, H, W]` of a picture value.
     fn picture(&self, path: impl fmt::Display, x: Value) -> Result<[usize; 3], GraphError> {
         let shape = self.shape(x);
@@ -101,6 +109,7 @@ impl Graph {
 
     /// A convolution layer `{path}.weight`, `{path}.bias` on `x [B,C,H,W]`.
     pub fn conv2d(&mut self, path: &Path, x: Value, conv: Conv) -> Built {
+        self.want_f32(path, x)?;
         let [channels, height, width] = self.picture(path, x)?;
         let Conv { channels: out, kernel, stride, padding, bias } = conv;
         let fan_in = channels * kernel * kernel;
@@ -111,7 +120,7 @@ impl Graph {
         }
         let [top, left, bottom, right] = padding;
         let (padded_height, padded_width) = (height + top + bottom, width + left + right);
-        if stride == 0 || padded_height < kernel || padded_width < kernel {
+        if stride == 0 || kernel == 0 || padded_height < kernel || padded_width < kernel {
             return self.fail(
                 path,
                 format!("a {kernel}x{kernel} kernel with stride {stride} does not fit {height}x{width}"),
@@ -126,6 +135,7 @@ impl Graph {
 
     /// A linear layer `{path}.weight`, `{path}.bias` on the last axis of `x`.
     pub fn linear(&mut self, path: &Path, x: Value, features: usize, bias: bool) -> Built {
+        self.want_f32(path, x)?;
         let last = self.shape(x).rank().saturating_sub(1);
         let Some(fan_in) = self.shape(x).size(last) else {
             return self.fail(path, format!("wants [.., features], got {}", self.shape(x)));
@@ -141,6 +151,7 @@ impl Graph {
 
     /// Group normalisation with scale `{path}.weight` and shift `{path}.bias`.
     pub fn group_norm(&mut self, path: &Path, x: Value, groups: usize, eps: f64) -> Built {
+        self.want_f32(path, x)?;
         let [channels, ..] = self.picture(path, x)?;
         if groups == 0 || channels % groups != 0 {
             return self.fail(path, format!("{channels} channels do not split into {groups} groups"));
@@ -163,6 +174,7 @@ impl Graph {
 
     /// Attention on packed projections `[B, N, 3*C]`.
     pub fn attention(&mut self, path: &Path, qkv: Value, heads: usize, layout: QkvLayout) -> Built {
+        self.want_f32(path, qkv)?;
         let shape = self.shape(qkv).clone();
         match (shape.rank(), shape.size(2)) {
             (3, Some(packed)) if heads > 0 && packed % (3 * heads) == 0 => {
@@ -215,6 +227,10 @@ impl Graph {
     }
 
     fn elementwise(&mut self, op: Op, x: Value) -> Built {
+        let dtype = self.node(x).dtype;
+        if !matches!(dtype, DType::F32 | DType::F64) {
+            return self.fail(op.name(), format!("wants f32 or f64, got {dtype}"));
+        }
         let shape = self.shape(x).clone();
         self.add_node(op, &[x], shape)
     }
