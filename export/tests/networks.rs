@@ -3,22 +3,10 @@
 mod onnx;
 
 use ddae_export::lower::Options;
-use ddae_model::graph::Graph;
 use ddae_model::networks::{UNetConfig, unet_graph};
 use ddae_model::tensor::Tensor;
-use ddae_model::weights::Weights;
-use ddae_tests::{Fixture, fixture, relative_error, rule_weight, tolerance};
-use onnx::through_onnx;
-
-fn rule_weights(graph: &Graph) -> Weights {
-    graph
-        .parameters()
-        .map(|(_, node)| {
-            let shape = node.shape.resolve(1);
-            (node.name.clone(), Tensor::f32(&shape, rule_weight(&node.name, &shape)))
-        })
-        .collect()
-}
+use ddae_tests::{Fixture, fixture, relative_error, tolerance};
+use onnx::{rule_weights, through_onnx};
 
 fn input(fixture: &Fixture, name: &str) -> Tensor {
     let (shape, values) = fixture.f32(name);

@@ -1,4 +1,5 @@
-//! A graph's outputs by way of its ONNX file.
+//! Graphs by way of their ONNX files.
+#![allow(dead_code)] // Each test file uses its part.
 
 use ddae_export::lower::{Options, lower};
 use ddae_export::onnx::write::LARGEST_MESSAGE;
@@ -6,18 +7,34 @@ use ddae_export::runtime::OnnxNetwork;
 use ddae_model::graph::Graph;
 use ddae_model::tensor::Tensor;
 use ddae_model::weights::Weights;
+use ddae_tests::rule_weight;
 
-/// Writes the graph, loads it in ONNX Runtime and runs it.
+/// Writes the graph and loads it in ONNX Runtime.
+pub fn load(graph: &Graph, weights: &Weights, options: Options) -> OnnxNetwork {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("graph.onnx");
+    let model = lower(graph, weights, options).expect("an ONNX graph");
+    model.write(&path, &[], LARGEST_MESSAGE).expect("a file");
+    OnnxNetwork::open(&path, 2).expect("a file that loads")
+}
+
+/// The graph's outputs.
 pub fn through_onnx(
     graph: &Graph,
     weights: &Weights,
     inputs: &[(&str, Tensor)],
     options: Options,
 ) -> Vec<(String, Tensor)> {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("graph.onnx");
-    let model = lower(graph, weights, options).expect("an ONNX graph");
-    model.write(&path, &[], LARGEST_MESSAGE).expect("a file");
-    let mut network = OnnxNetwork::open(&path, 2).expect("a file that loads");
-    network.run(inputs).expect("outputs")
+    load(graph, weights, options).run(inputs).expect("outputs")
+}
+
+/// The parameters by the fixtures' rule.
+pub fn rule_weights(graph: &Graph) -> Weights {
+    graph
+        .parameters()
+        .map(|(_, node)| {
+            let shape = node.shape.resolve(1);
+            (node.name.clone(), Tensor::f32(&shape, rule_weight(&node.name, &shape)))
+        })
+        .collect()
 }

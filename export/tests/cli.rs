@@ -1,0 +1,336 @@
+//! The program: what it writes, what it says, how it ends.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use ddae_model::checkpoint::{self, TrainingState, WeightSet};
+use ddae_model::config::{Config, Override};
+use ddae_model::networks::unet_graph;
+use ddae_model::reference;
+use ddae_model::tensor::Tensor;
+use ddae_model::weights::Weights;
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn config(overrides: &[&str]) -> Config {
+    let small = ["network.image_shape=[1, 8, 8]", "network.ch_mults=[1, 2]", "network.is_attn=[False, True]"];
+    let overrides: Vec<Override> =
+        small.iter().chain(overrides).map(|text| text.parse().expect("key=value")).collect();
+    Config::parse(include_str!("../../configs/demo.yaml"), "demo.yaml", &overrides).expect("a config")
+}
+
+fn weights(config: &Config, seed: u64) -> Weights {
+    Weights::initial(&unet_graph(&config.network, true).expect("a graph"), seed)
+}
+
+fn named<'a>(prefix: &'a str, weights: &'a Weights) -> impl Iterator<Item = (String, Tensor)> + 'a {
+    weights.iter().map(move |(name, tensor)| (format!("{prefix}{name}"), tensor.clone()))
+}
+
+/// A training checkpoint after `epoch` epochs, whose record is right but for `record_error`.
+fn write_checkpoint(path: &Path, config: &Config, epoch: u64, record_error: f32) {
+    let (model, ema) = (weights(config, 1), weights(config, 2));
+    let graph = unet_graph(&config.network, false).expect("a graph");
+    let [c, h, w] = config.network.image_shape;
+    let x = Tensor::f32(&[2, c, h, w], (0..2 * c * h * w).map(|i| (i % 7) as f32 / 7.0 - 0.5).collect());
+    let t = Tensor::f32(&[2], vec![0.01, 0.5]);
+    let y = reference::run::<f32>(&graph, &ema, &[("x", x.clone()), ("t", t.clone())]).expect("outputs");
+    let y = y.into_iter().next().expect("y").1;
+    let values = y.as_f32().expect("f32").iter().map(|v| v + record_error).collect();
+    let y = Tensor::f32(y.shape(), values);
+    let mut tensors: Vec<(String, Tensor)> = named(WeightSet::Model.prefix(), &model).collect();
+    tensors.extend(named(WeightSet::Ema.prefix(), &ema));
+    tensors.extend([("record.x", x), ("record.t", t), ("record.y", y)].map(|(n, t)| (n.to_string(), t)));
+    let state = TrainingState { epoch, step: 10 * epoch, ..TrainingState::default() };
+    checkpoint::write(path, config, &state, &tensors).expect("a checkpoint");
+}
+
+/// A folder with a run `demo` of two checkpoints, a file of weights `plain.safetensors` and `config.yaml`.
+fn workplace(overrides: &[&str]) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = config(overrides);
+    let checkpoints = folder.path().join("demo/checkpoints");
+    std::fs::create_dir_all(&checkpoints).expect("folders");
+    write_checkpoint(&checkpoints.join("epoch_0001.safetensors"), &config, 1, 0.0);
+    write_checkpoint(&checkpoints.join("latest.safetensors"), &config, 2, 0.0);
+    std::fs::write(folder.path().join("config.yaml"), config.to_yaml()).expect("a file");
+    let plain = weights(&config, 3);
+    let plain_path = folder.path().join("plain.safetensors");
+    checkpoint::write_tensors(&plain_path, Default::default(), plain.iter()).expect("a file of weights");
+    folder
+}
+
+fn command(folder: &TempDir, arguments: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ddae-export"))
+        .args(arguments.split_whitespace())
+        .current_dir(folder.path())
+        .output()
+        .expect("the program starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn succeed(folder: &TempDir, arguments: &str) -> String {
+    let output = command(folder, arguments);
+    assert!(output.status.success(), "{arguments}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn json(folder: &TempDir, arguments: &str) -> Value {
+    serde_json::from_str(&succeed(folder, arguments)).expect("JSON")
+}
+
+/// All files and folders, sorted.
+fn listing(folder: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = std::fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .flat_map(
+            |path| if path.is_dir() { [vec![path.clone()], listing(&path)].concat() } else { vec![path] },
+        )
+        .collect();
+    found.sort();
+    found
+}
+
+/// The command fails with one line that contains `message`, and leaves the folder as it was.
+fn fail(folder: &TempDir, arguments: &str, code: i32, message: &str) {
+    let before = listing(folder.path());
+    let output = command(folder, arguments);
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments}: {stderr}");
+    assert!(stderr.contains(message), "{arguments}: {stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{arguments}: {stderr}");
+    assert_eq!(listing(folder.path()), before, "{arguments}");
+}
+
+#[test]
+fn a_features_file_describes_itself() {
+    let folder = workplace(&[]);
+    let out = succeed(&folder, "demo --graph features --taps out_2,out_3 --timestep 11");
+    let name = "demo-features-out_2-out_3-t11.onnx";
+    assert!(out.contains(&format!("wrote {name}")), "{out}");
+    assert!(out.contains(&format!("next: ddae-infer features {name}")), "{out}");
+    let report = json(&folder, &format!("inspect {name} --json"));
+    let inputs: Vec<&str> = report["inputs"]
+        .as_array()
+        .expect("inputs")
+        .iter()
+        .filter_map(|input| input["name"].as_str())
+        .collect();
+    assert_eq!(inputs, ["image", "noise"]);
+    let metadata = &report["metadata"];
+    for (key, value) in [
+        ("ddae.kind", "features"),
+        ("ddae.weights", "ema"),
+        ("ddae.checkpoint", "latest.safetensors"),
+        ("ddae.epoch", "2"),
+        ("ddae.step", "20"),
+        ("ddae.timestep", "11"),
+        ("ddae.pixels", "[0,1]"),
+        ("ddae.taps", r#"[{"name":"out_2","shape":[64]},{"name":"out_3","shape":[32]}]"#),
+    ] {
+        assert_eq!(metadata[key], value, "{key}");
+    }
+    let verification: Value =
+        serde_json::from_str(metadata["ddae.verification"].as_str().expect("an entry")).expect("JSON");
+    for key in ["reference", "record"] {
+        let difference = verification[key].as_f64().expect("a number");
+        assert!((0.0..1e-5).contains(&difference), "{key}: {difference}");
+    }
+    assert_eq!(metadata["ddae.digest"].as_str().map(str::len), Some(64));
+    assert_eq!(metadata["ddae.config"].as_str().expect("YAML"), config(&[]).to_yaml());
+    let words = succeed(&folder, &format!("inspect {name}"));
+    assert!(
+        words.contains("timestep  11, fixed") && words.contains("from      latest.safetensors"),
+        "{words}"
+    );
+}
+
+#[test]
+fn the_same_command_gives_the_same_bytes() {
+    let folder = workplace(&[]);
+    let bytes = |name: &str| {
+        succeed(&folder, &format!("demo --graph sampler -o {name}"));
+        std::fs::read(folder.path().join(name)).expect("the file")
+    };
+    assert!(bytes("a.onnx") == bytes("b.onnx"));
+}
+
+#[test]
+fn every_kind_of_graph_and_source_works() {
+    let folder = workplace(&["network.augment_dim=9", "network.use_res_for_updown=True"]);
+    for (arguments, file) in [
+        ("demo", "demo-network.onnx"),
+        ("demo/checkpoints/epoch_0001.safetensors --taps all", "demo-network-4-layers.onnx"),
+        ("demo --label --taps out_1", "demo-network-out_1-label.onnx"),
+        ("demo --weights model", "demo-model-network.onnx"),
+        ("plain.safetensors", "plain-network.onnx"),
+        ("plain.safetensors --config config.yaml --graph features", "plain-features-out_2.onnx"),
+        ("demo -g features -t out_1 --input u8", "demo-features-out_1-u8.onnx"),
+        ("demo -g sampler --quiet", "demo-sampler.onnx"),
+    ] {
+        let out = succeed(&folder, arguments);
+        assert!(out.contains(&format!("wrote {file}")), "{arguments}: {out}");
+        assert!(folder.path().join(file).is_file(), "{arguments}");
+    }
+    let report = json(&folder, "demo --label --json --force -o label.onnx");
+    assert_eq!((&report["kind"], &report["weights"]), (&Value::from("network"), &Value::from("ema")));
+    // The record was made without a label: the weights are checked by way of the reference interpreter.
+    assert!(report["verification"]["record"].as_f64().expect("a number") < 1e-5);
+    assert!(json(&folder, "plain.safetensors --json --force")["verification"]["record"].is_null());
+}
+
+#[test]
+fn layers_are_listed_and_a_dry_run_writes_nothing() {
+    let folder = workplace(&[]);
+    let before = listing(folder.path());
+    assert_eq!(
+        succeed(&folder, "demo --list-taps"),
+        "out_1    64x4x4\nout_2    64x4x4\nout_3    32x8x8\nout_4    32x8x8\n"
+    );
+    assert_eq!(json(&folder, "--config config.yaml --list-taps --json")[3]["name"], "out_4");
+    let out = succeed(&folder, "demo -g features --dry-run");
+    assert!(out.contains("would write demo-features-out_2.onnx"), "{out}");
+    assert_eq!(listing(folder.path()), before);
+}
+
+#[test]
+fn a_checkpoint_is_inspected() {
+    let folder = workplace(&[]);
+    let out = succeed(&folder, "inspect demo/checkpoints/latest.safetensors");
+    assert!(out.starts_with("training checkpoint, epoch 2, step 20"), "{out}");
+    assert!(out.contains("ema.final.weight") && out.contains("f32  [1, 32, 3, 3]"), "{out}");
+    let report = json(&folder, "inspect plain.safetensors --json");
+    assert_eq!((&report["type"], &report["state"]), (&Value::from("safetensors"), &Value::Null));
+}
+
+#[test]
+fn options_that_make_no_sense_end_with_2() {
+    let folder = workplace(&[]);
+    for (arguments, message) in [
+        (
+            "demo -g features --taps out_9",
+            "no layer 'out_9' in this network; it has out_1, out_2, out_3, out_4",
+        ),
+        ("demo -g features --taps out_1,out_1", "--taps names out_1 twice"),
+        ("demo -g features --timestep 1001", "timestep: 1001 is outside 1..=1000"),
+        ("demo -g features --timestep -3", "timestep: -3 is outside 1..=1000"),
+        ("demo --timestep 3", "--timestep is for --graph features, not network"),
+        ("demo -g sampler --input u8", "--input u8 is for --graph features, not sampler"),
+        ("demo -g sampler --taps out_1", "--taps is for --graph features, not sampler"),
+        ("demo --label", "this network has no augmentation label"),
+        ("plain.safetensors --weights model", "plain file of weights and holds only one set"),
+        ("demo -o demo", "-o demo: this is a folder"),
+        ("demo --set network.n_channels=33", "n_channels is 33"),
+        ("demo --set network.nonsense=1", "nonsense"),
+        ("--config config.yaml", "give the checkpoint"),
+    ] {
+        fail(&folder, arguments, 2, message);
+    }
+    for arguments in ["", "demo --tolerance 0", "demo --graph encoder", "demo --set nonsense"] {
+        assert_eq!(command(&folder, arguments).status.code(), Some(2), "{arguments}");
+    }
+}
+
+#[test]
+fn files_that_cannot_be_used_end_with_1() {
+    let folder = workplace(&[]);
+    let at = |name: &str| folder.path().join(name);
+    let whole = std::fs::read(at("plain.safetensors")).expect("the file");
+    std::fs::write(at("cut.safetensors"), &whole[..whole.len() / 2]).expect("a file");
+    std::fs::write(at("empty.safetensors"), "").expect("a file");
+    std::fs::write(at("foreign.safetensors"), "<html>404 Not Found</html>").expect("a file");
+    std::fs::write(at("foreign.onnx"), "<html>404 Not Found</html>").expect("a file");
+    std::fs::write(at("empty.onnx"), "").expect("a file");
+    std::fs::write(at("binary.yaml"), [0xff, 0xfe, 0]).expect("a file");
+    std::fs::create_dir(at("void")).expect("a folder");
+    std::fs::create_dir(at("apart")).expect("a folder");
+    std::fs::copy(at("plain.safetensors"), at("apart/w.safetensors")).expect("a copy");
+    std::fs::remove_file(at("config.yaml")).expect("the file");
+    std::fs::write(at("c.yaml"), config(&[]).to_yaml()).expect("a file");
+    succeed(&folder, "demo -o there.onnx");
+    std::fs::write(at("cut.onnx"), &std::fs::read(at("there.onnx")).expect("the file")[..5000])
+        .expect("a file");
+    for (arguments, message) in [
+        ("missing.safetensors", "missing.safetensors: No such file"),
+        ("cut.safetensors --config c.yaml", "cut.safetensors: is not a complete safetensors file"),
+        ("empty.safetensors --config c.yaml", "empty.safetensors: is empty"),
+        ("foreign.safetensors --config c.yaml", "foreign.safetensors: is not a complete safetensors file"),
+        ("there.onnx", "there.onnx: is not a complete safetensors file"),
+        ("void", "void: this folder holds no checkpoint"),
+        ("apart/w.safetensors", "give --config FILE"),
+        ("plain.safetensors --config missing.yaml", "missing.yaml: No such file"),
+        ("demo -o no/such/file.onnx", "no/such: this folder does not exist; make it first"),
+        ("demo -o there.onnx", "there.onnx: it exists already; replace it with --force"),
+        (
+            "plain.safetensors --config c.yaml --set network.n_channels=64",
+            "parameter 'time_emb.lin1.weight' is [128, 32] in the file and [256, 64] in the network",
+        ),
+        ("plain.safetensors --config c.yaml --set network.n_blocks=2", "of the network is not in the file"),
+        ("inspect missing.onnx", "cannot read missing.onnx: No such file"),
+        ("inspect empty.onnx", "empty.onnx is empty"),
+        ("inspect foreign.onnx", "foreign.onnx is not an ONNX file"),
+        ("inspect cut.onnx", "cut.onnx is not an ONNX file, or it was cut off"),
+        ("inspect cut.safetensors", "cut.safetensors: is not a complete safetensors file"),
+        ("inspect void", "void"),
+    ] {
+        fail(&folder, arguments, 1, message);
+    }
+    fail(&folder, "plain.safetensors --config binary.yaml", 2, "binary.yaml");
+}
+
+#[test]
+fn a_file_that_differs_is_not_kept() {
+    let folder = workplace(&[]);
+    fail(
+        &folder,
+        "demo --tolerance 1e-12",
+        1,
+        "verification failed: output 'y' differs from the reference interpreter",
+    );
+    let wrong = folder.path().join("wrong.safetensors");
+    write_checkpoint(&wrong, &config(&[]), 3, 0.1);
+    for graph in ["network", "features"] {
+        let message = "verification failed: output 'y' differs from the outputs recorded in training";
+        fail(&folder, &format!("wrong.safetensors -g {graph}"), 1, message);
+    }
+    // The record is the moving average's, not that of the weights in training.
+    succeed(&folder, "wrong.safetensors --weights model");
+}
+
+/// A file system that is full, by way of a limit on the size of files.
+#[test]
+fn a_full_disk_leaves_nothing() {
+    let folder = workplace(&[]);
+    let before = listing(folder.path());
+    let script = format!("trap '' XFSZ; ulimit -f 64; exec {} demo", env!("CARGO_BIN_EXE_ddae-export"));
+    let output =
+        Command::new("bash").args(["-c", &script]).current_dir(folder.path()).output().expect("bash starts");
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("cannot write demo-network.onnx: File too large"), "{stderr}");
+    assert_eq!(listing(folder.path()), before);
+}
+
+#[test]
+fn without_the_runtime_the_message_says_what_to_do() {
+    let folder = workplace(&[]);
+    let before = listing(folder.path());
+    let output = Command::new(env!("CARGO_BIN_EXE_ddae-export"))
+        .arg("demo")
+        .env("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so")
+        .current_dir(folder.path())
+        .output()
+        .expect("the program starts");
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("/nowhere/libonnxruntime.so") && stderr.contains("cargo xtask setup"),
+        "{stderr}"
+    );
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert_eq!(listing(folder.path()), before);
+}
