@@ -92,6 +92,18 @@ pub enum ProbeError {
         /// The view.
         view: usize,
     },
+    /// One shard in place of the whole.
+    #[error("{path}: holds only rows {first} to {last} of {total}: join the shards first (the job that writes the last shard does it), or give the joined file", path = path.display())]
+    Shard {
+        /// The shard.
+        path: PathBuf,
+        /// Its first row.
+        first: usize,
+        /// Its last row.
+        last: usize,
+        /// Rows of the whole job.
+        total: usize,
+    },
     /// A source without samples.
     #[error("{origin}: there are no samples")]
     Empty {
@@ -144,7 +156,7 @@ pub enum ProbeError {
     },
     /// A logistic regression that learned nothing.
     #[error(
-        "the logistic regression is at chance: its mean training loss {loss:.6} is not below ln({classes}) = {chance:.6}; the features may be constant or unrelated to the labels, or C = {c} is far too small"
+        "the logistic regression is at chance: its mean training loss {loss:.6} is not below the {chance:.6} of guessing among {classes} classes by their frequency; the features may be constant or unrelated to the labels, or C = {c} is far too small"
     )]
     Chance {
         /// Mean cross-entropy on the training set.

@@ -1,7 +1,30 @@
-//! x
+//! Probes: how much a linear model or the neighbours of a sample can tell from features.
+//!
+//! | module | subject |
+//! | --- | --- |
+//! | [`source`] | samples and their features, from feature files or from pixels |
+//! | [`rows`] | tables that are read block by block |
+//! | [`scaling`] | standardising, L2 normalisation |
+//! | [`logistic`] | multinomial logistic regression in float64 |
+//! | [`knn`] | exact k-nearest-neighbours classification |
+//! | [`labels`] | labels and classes |
+//! | [`held_out`] | the part of the training set on which choices are made |
+//! | [`experiment`] | a probe from the choice of features to the report |
+//! | [`report`] | accuracy, confusion matrix and protocol, as text and JSON |
+//! | [`confusion_picture`] | the confusion matrix as a PNG |
+//!
+//! A new probe is a module that implements [`experiment::Probe`], and a command in the binary.
+
+pub mod confusion_picture;
 pub mod error;
+pub mod experiment;
+pub mod held_out;
 pub mod knn;
 pub mod labels;
 pub mod logistic;
+pub mod report;
 pub mod rows;
 pub mod scaling;
+pub mod source;
+
+pub use error::ProbeError;

@@ -1,9 +1,33 @@
 //! Scaling of features before a probe sees them.
 
+use std::ops::Range;
+
 use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis, Zip};
 
 use crate::error::Result;
 use crate::rows::{PASS_BYTES, Rows, blocks};
+
+/// What a probe does to features first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Normalisation {
+    /// Every row to length 1.
+    L2,
+    /// Every feature to mean 0 and standard deviation 1 on the training set.
+    Standardise,
+    /// Nothing.
+    None,
+}
+
+impl Normalisation {
+    /// The name on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::L2 => "l2",
+            Self::Standardise => "standardise",
+            Self::None => "none",
+        }
+    }
+}
 
 /// Shifts and scales every feature to mean 0 and standard deviation 1 on the training set (population standard
 /// deviation, float64). A feature that is constant on the training set, up to rounding, is only shifted, as
@@ -84,6 +108,12 @@ impl Standardise {
         Ok(moments.finish())
     }
 
+    /// Only shifts to mean 0, without scaling.
+    pub fn centre_only(mut self) -> Self {
+        self.scale.fill(1.0);
+        self
+    }
+
     /// Scales features `[N, D]` in place.
     pub fn apply(&self, mut features: ArrayViewMut2<f64>) {
         for mut row in features.rows_mut() {
@@ -101,6 +131,45 @@ impl Standardise {
                 *v = ((f64::from(*v) - mean) * scale) as f32;
             });
         }
+    }
+}
+
+/// [`Normalisation`] with what it needs of the training set.
+#[derive(Clone, Debug)]
+pub enum Scaling {
+    /// Nothing.
+    None,
+    /// Length 1.
+    L2,
+    /// Mean 0 and standard deviation 1 of every feature on the training set.
+    Standardise(Standardise),
+}
+
+/// Rows that are scaled as they are read.
+pub struct Scaled<'a> {
+    /// The rows as they are.
+    pub rows: &'a dyn Rows,
+    /// What is done to them.
+    pub scaling: &'a Scaling,
+}
+
+impl Rows for Scaled<'_> {
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn dim(&self) -> usize {
+        self.rows.dim()
+    }
+
+    fn read(&self, range: Range<usize>) -> Result<Array2<f32>> {
+        let mut features = self.rows.read(range)?;
+        match self.scaling {
+            Scaling::None => {}
+            Scaling::L2 => normalise_l2(&mut features),
+            Scaling::Standardise(standardise) => standardise.apply_f32(&mut features),
+        }
+        Ok(features)
     }
 }
 

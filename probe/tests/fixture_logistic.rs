@@ -1,6 +1,7 @@
 //! The logistic regression against scikit-learn's (fixture `probe_knn_logistic`).
 
 use ddae_probe::logistic::{LogisticOptions, Solver, TrainingSet};
+use ddae_probe::scaling::Standardise;
 use ddae_tests::{fixture, relative_error};
 use ndarray::Array2;
 
@@ -19,7 +20,9 @@ fn probabilities_and_accuracy_are_those_of_scikit_learn() {
     let train =
         TrainingSet::new(features("input.train").mapv(f64::from), &train_labels).expect("a training set");
     for solver in [Solver::Newton, Solver::Linfa] {
-        let model = train.fit(&LogisticOptions { solver, ..Default::default() }).expect("a model");
+        let model = train
+            .fit(&LogisticOptions { solver, tolerance: 1e-6, ..Default::default() }, None, &mut || ())
+            .expect("a model");
         println!("{solver:?}: {:?}", model.summary());
         assert!(model.summary().converged, "{solver:?}: {:?}", model.summary());
         let test = features("input.test");
@@ -31,4 +34,29 @@ fn probabilities_and_accuracy_are_those_of_scikit_learn() {
             model.predict(test.view()).iter().zip(&test_labels).filter(|(p, l)| **p as i64 == **l).count();
         assert_eq!(correct as f64 / test_labels.len() as f64, accuracy[0], "{solver:?}");
     }
+}
+
+#[test]
+fn features_as_they_are_may_lie_far_from_zero() {
+    let labels = fixture("probe_knn_logistic").i64("input.train_label").1;
+    let (train, test) = (features("input.train").mapv(f64::from), features("input.test"));
+    let options = LogisticOptions { tolerance: 1e-8, ..Default::default() };
+    let fit = |train: TrainingSet| train.fit(&options, None, &mut || ()).expect("a model");
+    let near = fit(TrainingSet::unscaled(train.clone(), &labels).expect("a training set"));
+    let far = fit(TrainingSet::unscaled(&train + 64.0, &labels).expect("a training set"));
+    let (near, far) = (near.probabilities(test.view()), far.probabilities((&test + 64.0).view()));
+    let error = relative_error(&far.into_raw_vec_and_offset().0, &near.into_raw_vec_and_offset().0);
+    assert!(error < 1e-4, "{error}");
+
+    // Standardised features are left alone by standardising.
+    let standardise = Standardise::fit(train.view());
+    let mut scaled = train.clone();
+    standardise.apply(scaled.view_mut());
+    let mut scaled_test = test.clone();
+    standardise.apply_f32(&mut scaled_test);
+    let given = fit(TrainingSet::unscaled(scaled, &labels).expect("a training set"));
+    let own = fit(TrainingSet::new(train, &labels).expect("a training set"));
+    let (given, own) = (given.probabilities(scaled_test.view()), own.probabilities(test.view()));
+    let error = relative_error(&given.into_raw_vec_and_offset().0, &own.into_raw_vec_and_offset().0);
+    assert!(error < 1e-5, "{error}");
 }

@@ -4,6 +4,7 @@
 //! smaller label: scikit-learn's `KNeighborsClassifier` on normalised rows. The neighbours found are exact (see
 //! [`search`]), and neighbours at the same distance are taken in the order of the training rows.
 
+pub mod probe;
 pub mod search;
 
 mod nearest;

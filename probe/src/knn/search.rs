@@ -44,16 +44,18 @@ pub struct Search<'a> {
     pub metric: Metric,
 }
 
-/// Rows in memory with the squares of their lengths.
+/// Rows in memory with their lengths.
 struct Measured {
     rows: Array2<f32>,
     squares: Vec<f64>,
+    lengths: Vec<f64>,
 }
 
 impl Measured {
     fn new(rows: Array2<f32>) -> Self {
-        let squares = rows.axis_iter(Axis(0)).map(|row| square(row)).collect();
-        Self { rows: rows.as_standard_layout().into_owned(), squares }
+        let squares: Vec<f64> = rows.axis_iter(Axis(0)).map(square).collect();
+        let lengths = squares.iter().map(|square| square.sqrt()).collect();
+        Self { rows: rows.as_standard_layout().into_owned(), squares, lengths }
     }
 }
 
@@ -109,10 +111,13 @@ fn compare(
         let mut reach = metric.reach(nearest);
         for (j, &product) in products.row(i).iter().enumerate() {
             let base_square = base.squares[range.start + j];
-            let lengths = (query_square * base_square).sqrt();
+            let lengths = queries.lengths[query_start + i] * base.lengths[range.start + j];
             let largest_product = f64::from(product) + relative * lengths + absolute;
             let beyond = match metric {
-                Metric::Euclidean => query_square + base_square - 2.0 * largest_product > reach,
+                // The last factor is for the rounding of the squares in float64.
+                Metric::Euclidean => {
+                    (query_square + base_square) * (1.0 - 1e-12) - 2.0 * largest_product > reach
+                }
                 Metric::Cosine => lengths > 0.0 && lengths - largest_product > reach * lengths,
             };
             // A product that overflowed says nothing.

@@ -25,12 +25,14 @@ pub struct Minimum {
 }
 
 /// Minimises `objective` from `parameters` until the largest entry of the gradient, divided by the number of samples,
-/// is at most `tolerance`, or `max_iterations` steps were taken, or no step brings a decrease any more.
+/// is at most `tolerance`, or `max_iterations` steps were taken, or no step brings a decrease any more. `on_step` is
+/// called after every step.
 pub fn minimise(
     objective: &Objective,
     mut parameters: Array2<f64>,
     tolerance: f64,
     max_iterations: u64,
+    on_step: &mut dyn FnMut(),
 ) -> Minimum {
     let preconditioner = Preconditioner::new(objective);
     let mut evaluation = objective.evaluate(&parameters);
@@ -49,6 +51,7 @@ pub fn minimise(
             continue;
         };
         iterations += 1;
+        on_step();
         let step = &next_parameters - &parameters;
         let change = &next.gradient - &evaluation.gradient;
         let curvature = dot(&step, &change);

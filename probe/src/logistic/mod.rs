@@ -1,21 +1,22 @@
-//! Multinomial logistic regression on standardised features, in float64.
+//! Multinomial logistic regression in float64, usually on standardised features.
 //!
 //! The objective is scikit-learn's: the sum of the cross-entropies plus `||W||^2 / (2 C)`, the intercept free.
 //!
 //! Two solvers find its minimum:
 //!
 //! - [`Solver::Newton`], the default: limited-memory BFGS whose first inverse Hessian is the objective's curvature at
-//!   the start ([`precondition`]). Some dozens of passes over the data.
+//!   the start. Some dozens of passes over the data.
 //! - [`Solver::Linfa`]: `linfa-logistic`, an independent implementation. On features with few strong directions (raw
 //!   pixels) it can stop far from the minimum without an error, which is why it is not the default.
 //!
 //! Whatever a solver returns is checked with this module's own objective: finite values, a mean loss below
-//! `ln(classes)`, and the gradient left over.
+//! that of a guess (`ln(classes)` for balanced classes), and the gradient left over.
 
-pub mod linfa;
 pub mod objective;
+pub mod probe;
 
 mod lbfgs;
+mod linfa;
 mod precondition;
 
 use ndarray::{Array2, ArrayView2, s};
@@ -59,7 +60,7 @@ pub struct LogisticOptions {
 
 impl Default for LogisticOptions {
     fn default() -> Self {
-        Self { c: 1.0, solver: Solver::Newton, max_iterations: 1000, tolerance: 1e-6 }
+        Self { c: 1.0, solver: Solver::Newton, max_iterations: 1000, tolerance: 1e-5 }
     }
 }
 
@@ -77,7 +78,7 @@ pub struct FitSummary {
     pub converged: bool,
 }
 
-/// Standardised training features with their classes, ready to be fitted with any C.
+/// Scaled training features with their classes, ready to be fitted with any C.
 pub struct TrainingSet {
     features: Array2<f64>,
     scaler: Standardise,
@@ -93,30 +94,62 @@ impl TrainingSet {
     ///
     /// # Panics
     /// When the lengths differ.
-    pub fn new(mut features: Array2<f64>, labels: &[i64]) -> Result<Self> {
+    pub fn new(features: Array2<f64>, labels: &[i64]) -> Result<Self> {
+        let scaler = Standardise::fit(features.view());
+        Self::scaled(features, labels, scaler)
+    }
+
+    /// As [`TrainingSet::new`] without scaling: the penalty acts on the features as they are. They are still shifted to
+    /// mean 0, which changes nothing but the intercept, and that is not penalised.
+    ///
+    /// # Errors
+    /// When there are fewer than two classes.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    pub fn unscaled(features: Array2<f64>, labels: &[i64]) -> Result<Self> {
+        let scaler = Standardise::fit(features.view()).centre_only();
+        Self::scaled(features, labels, scaler)
+    }
+
+    fn scaled(mut features: Array2<f64>, labels: &[i64], scaler: Standardise) -> Result<Self> {
         assert_eq!(features.nrows(), labels.len(), "one label per row");
         let classes = Classes::of(labels)?;
         let class_indices = classes.indices(labels, "training set")?;
-        let scaler = Standardise::fit(features.view());
         scaler.apply(features.view_mut());
         Ok(Self { features, scaler, classes, class_indices })
     }
 
-    /// Fits a model.
+    /// The classes, ascending.
+    pub fn classes(&self) -> &Classes {
+        &self.classes
+    }
+
+    /// Fits a model, from `start` (a model of the same training set with another C) where there is one. `on_step` is
+    /// called after every step of a solver that tells.
     ///
     /// # Errors
     /// When the solver fails or returns a model that is not finite or not better than a guess.
-    pub fn fit(&self, options: &LogisticOptions) -> Result<LogisticModel> {
+    pub fn fit(
+        &self,
+        options: &LogisticOptions,
+        start: Option<&LogisticModel>,
+        on_step: &mut dyn FnMut(),
+    ) -> Result<LogisticModel> {
         let class_count = self.classes.len();
         let objective =
             Objective::new(self.features.view(), &self.class_indices, class_count, 1.0 / options.c);
-        let start = objective::starting_point(&objective);
+        let start =
+            start.map_or_else(|| objective::starting_point(&objective), |model| model.parameters.clone());
         let (parameters, iterations) = match options.solver {
             Solver::Newton => {
-                let minimum = lbfgs::minimise(&objective, start, options.tolerance, options.max_iterations);
+                let minimum =
+                    lbfgs::minimise(&objective, start, options.tolerance, options.max_iterations, on_step);
                 (minimum.parameters, Some(minimum.iterations))
             }
-            Solver::Linfa => (linfa::minimise(&objective, options.tolerance, options.max_iterations)?, None),
+            Solver::Linfa => {
+                (linfa::minimise(&objective, &start, options.tolerance, options.max_iterations)?, None)
+            }
         };
         let summary = check(&objective, &parameters, iterations, options)?;
         Ok(LogisticModel { scaler: self.scaler.clone(), classes: self.classes.clone(), parameters, summary })
@@ -141,11 +174,21 @@ fn check(
         });
     }
     let classes = objective.parameter_shape().1;
-    let chance = (classes as f64).ln();
+    let chance = chance_loss(objective.classes(), classes);
     if mean_loss > chance - 1e-9 {
         return Err(ProbeError::Chance { loss: mean_loss, classes, chance, c: options.c });
     }
     Ok(FitSummary { iterations, mean_loss, gradient, converged: gradient <= 10.0 * options.tolerance })
+}
+
+/// The mean loss of guessing by the frequency of each class: `ln(classes)` for balanced classes, less for others.
+fn chance_loss(class_indices: &[usize], classes: usize) -> f64 {
+    let mut counts = vec![0.0; classes];
+    for &class in class_indices {
+        counts[class] += 1.0;
+    }
+    let samples = class_indices.len() as f64;
+    counts.iter().filter(|&&count| count > 0.0).map(|count| -count / samples * (count / samples).ln()).sum()
 }
 
 /// A fitted logistic regression.
@@ -153,7 +196,7 @@ fn check(
 pub struct LogisticModel {
     scaler: Standardise,
     classes: Classes,
-    /// `[D + 1, K]`: weights on standardised features, then the intercept.
+    /// `[D + 1, K]`: weights on scaled features, then the intercept.
     parameters: Array2<f64>,
     summary: FitSummary,
 }
@@ -169,7 +212,7 @@ impl LogisticModel {
         &self.classes
     }
 
-    /// Class probabilities `[N, K]` of features `[N, D]`, which are not yet standardised.
+    /// Class probabilities `[N, K]` of features `[N, D]`, as they were before scaling.
     pub fn probabilities(&self, features: ArrayView2<f32>) -> Array2<f64> {
         let mut features = features.mapv(f64::from);
         self.scaler.apply(features.view_mut());

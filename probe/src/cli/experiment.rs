@@ -1,0 +1,236 @@
+//! What all commands share: where features come from, how they are chosen, and how results are shown.
+
+use std::io::{Write, stdout};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use ddae_probe::confusion_picture;
+use ddae_probe::experiment::{self, Plan, Probe, Selection};
+use ddae_probe::report::Report;
+use ddae_probe::scaling::Normalisation;
+use ddae_probe::source::Source;
+use ddae_probe::source::feature_set::FeatureSet;
+use ddae_probe::source::table::Views;
+
+use super::progress::Shown;
+
+/// The options of every probe.
+#[derive(Args, Debug)]
+pub struct Options {
+    #[command(flatten)]
+    source: SourceOptions,
+
+    #[command(flatten)]
+    choice: Choice,
+
+    /// Draw the confusion matrix as a PNG
+    #[arg(long, value_name = "FILE.png", help_heading = "Output")]
+    confusion: Option<PathBuf>,
+
+    /// Print one JSON object in place of the table; accuracies between 0 and 1
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+struct SourceOptions {
+    /// Feature file to learn from (ddae-infer features writes it)
+    #[arg(long, value_name = "FILE.h5", requires = "test", required_unless_present = "pixels")]
+    train: Option<PathBuf>,
+
+    /// Feature file to measure on, made with the same model
+    #[arg(long, value_name = "FILE.h5", requires = "train")]
+    test: Option<PathBuf>,
+
+    /// Use the raw pixels of a data set in place of feature files: the baseline
+    ///
+    /// Every level of a picture becomes one feature in [0, 1]. `ddae-data --help` lists the data sets.
+    #[arg(long, value_name = "DATA_SET", conflicts_with_all = ["train", "test", "features"])]
+    pixels: Option<String>,
+
+    /// Folder of the data set for --pixels, or the one above it [default: $DDAE_DATA, or ./datasets]
+    #[arg(long, value_name = "DIR", requires = "pixels", conflicts_with_all = ["train", "test"])]
+    root: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+struct Choice {
+    /// Features to use, such as t11/out_6 [default: choose among all that both files have]
+    ///
+    /// Several to choose from are separated by commas; taps that are joined into one row by a plus:
+    /// t11/out_6,t11/out_6+t21/out_7 chooses between one tap and two joined.
+    #[arg(long, value_name = "KEYS", help_heading = "Choosing")]
+    features: Option<String>,
+
+    /// Where the choice among several features is made
+    #[arg(long, value_enum, default_value_t = ProtocolArgument::HeldOut, help_heading = "Choosing")]
+    protocol: ProtocolArgument,
+
+    /// Share of the smallest training class that is held out for choices, from every class the same number
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = share, help_heading = "Choosing")]
+    held_out: f64,
+
+    /// What becomes of the views of a training sample
+    #[arg(long, value_enum, default_value_t = ViewsArgument::Average, help_heading = "Choosing")]
+    views: ViewsArgument,
+
+    /// Seed of the held-out part
+    #[arg(long, default_value_t = 0, help_heading = "Choosing")]
+    seed: u64,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ProtocolArgument {
+    /// On a held-out part of the training set
+    HeldOut,
+    /// On the test set, as published; the accuracy is then somewhat too good
+    Published,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ViewsArgument {
+    /// One row: the mean of the views; of test samples too
+    Average,
+    /// One row: the first view; of test samples too
+    First,
+    /// A row for each view; of test samples the mean
+    All,
+}
+
+/// What is done to features first.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum NormaliseArgument {
+    /// Every sample to length 1
+    L2,
+    /// Every feature to mean 0 and standard deviation 1 on the training set
+    Standardise,
+    /// Nothing
+    None,
+}
+
+impl From<NormaliseArgument> for Normalisation {
+    fn from(argument: NormaliseArgument) -> Self {
+        match argument {
+            NormaliseArgument::L2 => Self::L2,
+            NormaliseArgument::Standardise => Self::Standardise,
+            NormaliseArgument::None => Self::None,
+        }
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if share > 0.0 && share < 1.0 => Ok(share),
+        _ => Err("must be above 0 and below 1, such as 0.2".into()),
+    }
+}
+
+impl Choice {
+    fn plan(&self) -> Result<Plan> {
+        let features = self.features.as_deref().map(FeatureSet::parse_list).transpose()?;
+        Ok(Plan {
+            features: features.unwrap_or_default(),
+            selection: match self.protocol {
+                ProtocolArgument::HeldOut => Selection::HeldOut,
+                ProtocolArgument::Published => Selection::Published,
+            },
+            held_out: self.held_out,
+            views: match self.views {
+                ViewsArgument::Average => Views::Average,
+                ViewsArgument::First => Views::First,
+                ViewsArgument::All => Views::All,
+            },
+            seed: self.seed,
+        })
+    }
+}
+
+impl SourceOptions {
+    fn open(&self) -> Result<Source> {
+        match (&self.train, &self.test, &self.pixels) {
+            (Some(train), Some(test), _) => Ok(Source::open(train, test)?),
+            (_, _, Some(name)) => Ok(Source::open_pixels(name, self.root.as_deref())?),
+            // clap asks for one of the two.
+            _ => anyhow::bail!("give --train and --test, or --pixels"),
+        }
+    }
+
+    /// The options as they are typed into a shell.
+    fn typed(&self) -> String {
+        let mut words = Vec::new();
+        let mut option = |name: &str, value: Option<&Path>| {
+            if let Some(value) = value {
+                words.push(format!("{name} {}", shell_word(&value.to_string_lossy())));
+            }
+        };
+        option("--train", self.train.as_deref());
+        option("--test", self.test.as_deref());
+        option("--pixels", self.pixels.as_deref().map(Path::new));
+        option("--root", self.root.as_deref());
+        words.join(" ")
+    }
+}
+
+impl Options {
+    /// Runs `probe`, shows its report and suggests to run `other` on the same features.
+    pub fn run<P: Probe>(&self, probe: &P, other: &str) -> Result<()> {
+        let plan = self.choice.plan()?;
+        if let Some(path) = &self.confusion {
+            check_folder(path)?;
+        }
+        let source = self.source.open()?;
+        let mut progress = Shown::new();
+        let report = experiment::run(&source, probe, &plan, &mut progress)?;
+        drop(progress);
+        if let Some(path) = &self.confusion {
+            confusion_picture::write(&report, path)?;
+        }
+        self.show(&report)?;
+        self.suggest(&report, other);
+        Ok(())
+    }
+
+    fn show(&self, report: &Report) -> Result<()> {
+        let mut out = stdout().lock();
+        if self.json {
+            serde_json::to_writer(&mut out, report).map_err(std::io::Error::from)?;
+            writeln!(out)?;
+        } else {
+            write!(out, "{report}")?;
+            if let Some(path) = &self.confusion {
+                writeln!(out, "\n  confusion matrix: {}", path.display())?;
+            }
+        }
+        Ok(out.flush()?)
+    }
+
+    fn suggest(&self, report: &Report, other: &str) {
+        let mut command = format!("ddae-probe {other} {}", self.source.typed());
+        if self.source.pixels.is_none() {
+            command.push_str(&format!(" --features {}", shell_word(&report.features)));
+        }
+        if self.confusion.is_none() {
+            command.push_str(&format!(" --confusion {other}.png"));
+        }
+        eprintln!("\nnext: {command}");
+    }
+}
+
+/// Refuses a picture in a folder that does not exist before the work rather than after it.
+fn check_folder(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let metadata = folder.metadata().with_context(|| format!("--confusion: folder {}", folder.display()))?;
+    anyhow::ensure!(metadata.is_dir(), "--confusion: {} is not a folder", folder.display());
+    anyhow::ensure!(!path.is_dir(), "--confusion: {} is a folder; give the name of a file", path.display());
+    Ok(())
+}
+
+/// A word as it is typed into a shell.
+fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_string();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}

@@ -1,0 +1,69 @@
+//! `ddae-probe logistic`.
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use ddae_probe::logistic::probe::{LogisticProbe, Regularisation};
+use ddae_probe::logistic::{LogisticOptions, Solver};
+
+use super::experiment::{NormaliseArgument, Options};
+
+/// Logistic regression on standardised features
+///
+/// Features are shifted and scaled to mean 0 and standard deviation 1 on the training set (unless --normalise says
+/// otherwise); the sum of the cross-entropies plus ||W||² / (2 C) is minimised in float64, the intercept free: scikit-learn's
+/// LogisticRegression.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ddae-probe logistic --train train.h5 --test test.h5
+  ddae-probe logistic --train train.h5 --test test.h5 --features t11/out_6 --c 1 --confusion out.png
+  ddae-probe logistic --pixels fashion-sample")]
+pub struct Arguments {
+    #[command(flatten)]
+    options: Options,
+
+    /// Inverse strength of the penalty, above 0, or auto: the best of 0.0001 to 10 on held-out training samples
+    #[arg(long, value_name = "C|auto", default_value = "auto", value_parser = regularisation, help_heading = "Model")]
+    c: Regularisation,
+
+    /// What is done to features first; with l2 and none the penalty acts on the features as they are
+    #[arg(long, value_enum, default_value_t = NormaliseArgument::Standardise, help_heading = "Model")]
+    normalise: NormaliseArgument,
+
+    /// Steps after which the solver stops, converged or not
+    #[arg(long, value_name = "N", default_value_t = 1000, help_heading = "Model",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    max_iterations: u64,
+
+    /// What finds the minimum
+    #[arg(long, value_enum, default_value_t = SolverArgument::Newton, help_heading = "Model")]
+    solver: SolverArgument,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SolverArgument {
+    /// Quasi-Newton steps that begin with the curvature of the data
+    Newton,
+    /// The crate linfa-logistic; slow on strongly correlated features such as pixels
+    Linfa,
+}
+
+fn regularisation(text: &str) -> Result<Regularisation, String> {
+    if text == "auto" {
+        return Ok(Regularisation::HeldOut);
+    }
+    match text.parse() {
+        Ok(c) if c > 0.0 && f64::is_finite(1.0 / c) && f64::is_finite(c) => Ok(Regularisation::Fixed(c)),
+        _ => Err("must be a number above 0, such as 1, or auto".into()),
+    }
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let solver = match arguments.solver {
+        SolverArgument::Newton => Solver::Newton,
+        SolverArgument::Linfa => Solver::Linfa,
+    };
+    let options = LogisticOptions { solver, max_iterations: arguments.max_iterations, ..Default::default() };
+    let normalisation = arguments.normalise.into();
+    arguments.options.run(&LogisticProbe { normalisation, regularisation: arguments.c, options }, "knn")
+}

@@ -1,0 +1,31 @@
+//! The commands of `ddae-probe`.
+
+mod experiment;
+mod knn;
+mod logistic;
+mod progress;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Measures features with simple classifiers.
+#[derive(Debug, Parser)]
+#[command(name = "ddae-probe", version, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Logistic(logistic::Arguments),
+    Knn(knn::Arguments),
+}
+
+/// Runs a command.
+pub fn run(arguments: Arguments) -> Result<()> {
+    match arguments.command {
+        Command::Logistic(arguments) => logistic::run(&arguments),
+        Command::Knn(arguments) => knn::run(&arguments),
+    }
+}

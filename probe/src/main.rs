@@ -1,0 +1,32 @@
+//! `ddae-probe`: measures features with simple classifiers.
+
+mod cli;
+
+use std::io::ErrorKind;
+use std::process::ExitCode;
+
+use clap::Parser;
+use ddae_data::DataError;
+use ddae_probe::ProbeError;
+
+fn main() -> ExitCode {
+    let Err(error) = cli::run(cli::Arguments::parse()) else {
+        return ExitCode::SUCCESS;
+    };
+    // A reader that has seen enough (`| head`) is no failure.
+    let broken_pipe = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|error| error.kind() == ErrorKind::BrokenPipe);
+    if broken_pipe {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("error: {error:#}");
+    match error.downcast_ref() {
+        Some(
+            ProbeError::FeatureSyntax { .. }
+            | ProbeError::Data(DataError::UnknownName { .. } | DataError::Argument(_)),
+        ) => ExitCode::from(2),
+        _ => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,121 @@
+//! A report for people.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use super::{ClassReport, Report, Trial};
+
+/// Classes that are listed one by one; of more, only the best and the worst.
+const LISTED: usize = 20;
+
+/// Best and worst classes that are listed of many.
+const EXTREMES: usize = 5;
+
+/// Features that are listed by how well they did.
+const TRIALS: usize = 10;
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} on {} ({} features)", self.title, self.features, self.dim)?;
+        writeln!(f)?;
+        writeln!(f, "  accuracy  {}  ({} of {})", percent(self.accuracy), self.correct, self.test.samples)?;
+        writeln!(f)?;
+        self.write_classes(f)?;
+        writeln!(f)?;
+        self.write_trials(f)?;
+        self.write_protocol(f)?;
+        for warning in &self.warnings {
+            writeln!(f, "\nwarning: {warning}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Report {
+    fn write_classes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown: Vec<&ClassReport> = self.classes.iter().collect();
+        let many = shown.len() > LISTED;
+        if many {
+            shown.retain(|class| class.accuracy.is_some());
+            shown.sort_by(|a, b| b.accuracy.unwrap_or(0.0).total_cmp(&a.accuracy.unwrap_or(0.0)));
+        }
+        let width = shown.iter().map(|class| class.name.chars().count()).max().unwrap_or(0).clamp(5, 30);
+        writeln!(f, "  {:width$}  accuracy  found", "class")?;
+        let write = |f: &mut fmt::Formatter<'_>, class: &ClassReport| {
+            let accuracy = class.accuracy.map_or_else(|| "none to find".to_string(), percent);
+            let name: String = class.name.chars().take(width).collect();
+            writeln!(f, "  {name:width$}  {accuracy:>8}  {} of {}", class.correct, class.samples)
+        };
+        if !many || shown.len() <= 2 * EXTREMES {
+            return shown.into_iter().try_for_each(|class| write(f, class));
+        }
+        shown[..EXTREMES].iter().try_for_each(|class| write(f, class))?;
+        writeln!(f, "  … {} more, listed by --json …", shown.len() - 2 * EXTREMES)?;
+        shown[shown.len() - EXTREMES..].iter().try_for_each(|class| write(f, class))
+    }
+
+    fn write_trials(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.selection.trials.len() < 2 {
+            return Ok(());
+        }
+        writeln!(f, "  tried ({})", self.selection.features)?;
+        let accuracy = |trial: &Trial| trial.test_accuracy.or(trial.held_out_accuracy).unwrap_or(0.0);
+        let mut trials: Vec<&Trial> = self.selection.trials.iter().collect();
+        trials.sort_by(|a, b| accuracy(b).total_cmp(&accuracy(a)));
+        for trial in trials.iter().take(TRIALS) {
+            writeln!(f, "    {}  {}", percent(accuracy(trial)), trial.features)?;
+        }
+        if trials.len() > TRIALS {
+            writeln!(f, "    … {} more, listed by --json", trials.len() - TRIALS)?;
+        }
+        writeln!(f)
+    }
+
+    fn write_protocol(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  protocol")?;
+        let held_out = match self.selection.held_out_samples {
+            0 => String::new(),
+            samples => format!("; {samples} training samples held out for choices"),
+        };
+        writeln!(f, "    features: {}{held_out}", self.selection.features)?;
+        for (name, value) in &self.protocol {
+            // The line above says how features were chosen, and these say nothing where nothing was.
+            let unused =
+                self.selection.held_out_samples == 0 && ["held_out", "seed"].contains(&name.as_str());
+            if unused || name == "selection" {
+                continue;
+            }
+            writeln!(f, "    {}: {}", name.replace('_', " "), plain(value))?;
+        }
+        for (name, split) in [("train", &self.train), ("test", &self.test)] {
+            writeln!(f, "    {name}: {} ({} samples)", split.origin, split.samples)?;
+        }
+        for name in ["model", "weights", "epoch"] {
+            if let Some(value) = self.train.attributes.get(name).filter(|value| !value.is_null()) {
+                writeln!(f, "    {name}: {}", plain(value))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:6.2} %", 100.0 * share)
+}
+
+/// A JSON value without the quotes of a text or the last digits of a fraction.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Bool(yes) => (if *yes { "yes" } else { "no" }).to_string(),
+        Value::Null => "unknown".to_string(),
+        Value::Number(number) => {
+            match number.as_f64().filter(|value| number.is_f64() && value.abs() > 1e-4) {
+                Some(value) => format!("{}", (value * 1e6).round() / 1e6),
+                None => number.to_string(),
+            }
+        }
+        other => other.to_string(),
+    }
+}
