@@ -33,6 +33,8 @@ pub struct Plan {
 /// A finished export.
 #[derive(Clone, Debug)]
 pub struct Exported {
+    /// The graph.
+    pub graph: Graph,
     /// What the file says of itself.
     pub description: GraphDescription,
     /// Files written: the model, and its data where that is in a file of its own.
@@ -101,66 +103,69 @@ impl Plan {
 
     /// Writes the file beside `target`, verifies it, and moves it there. `progress` is told what is being done.
     ///
+    /// At any time there is no more in memory than the weights and what ONNX Runtime or the writing of a file needs.
+    ///
     /// # Errors
     /// When a step fails or the outputs differ by more than `tolerance` (relative); no file is left then.
     pub fn export(
-        &self,
+        self,
         target: &Path,
         tolerance: f64,
         progress: impl Fn(&str),
     ) -> Result<Exported, ExportError> {
+        let Plan { source, weights: set, graph, mut description, .. } = self;
         let staging = Staging::beside(target)?;
         let staged = staging.path();
-        let write_error = |source| ExportError::Write { path: target.to_path_buf(), source };
 
         progress("reading the weights");
-        let weights = self.source.checkpoint.weights(self.weights, &self.graph)?;
+        // The record is that of the moving average.
+        let record = source.checkpoint.record()?.filter(|_| set == WeightSet::Ema);
+        let is_direct = record.as_ref().is_some_and(|record| verify::fits_record(&graph, record));
+        let full = unet_graph(&source.config.network, false)?;
+        let recorded = if record.is_none() || is_direct { &graph } else { &full };
+        let weights = source.checkpoint.weights(set, recorded)?;
+
         progress("writing the graph");
-        let entries = self.description.to_entries();
-        let files = lower(&self.graph, &weights, Options::default())?
-            .write(&staged, &entries, LARGEST_MESSAGE)
-            .map_err(write_error)?;
+        let entries = description.to_entries();
+        let mut model = lower(&graph, &weights, Options::default())?;
+        model.name = description.kind.name().to_string();
+        let written = model.write(&staged, &entries, LARGEST_MESSAGE);
+        let files = written.map_err(|source| ExportError::Write { path: target.to_path_buf(), source })?;
+        drop(model);
+
         progress("computing reference outputs");
-        let timesteps = feature_timesteps(&self.source.config.process);
-        let expected = Expected::compute(&self.graph, &weights, timesteps)?;
-        drop(weights);
+        let expected = Expected::compute(&graph, &weights, feature_timesteps(&source.config.process))?;
+        let by_reference = match &record {
+            Some(record) if !is_direct => Some(verify::compare_record_by_reference(&full, &weights, record)?),
+            _ => None,
+        };
+        drop((weights, source));
+
         progress("verifying in ONNX Runtime");
-        let verification = self.verify(&staged, &expected, tolerance)?;
+        let mut network = OnnxNetwork::open(&staged, 1)?;
+        let reference = accepted(expected.compare(&mut network)?, "the reference interpreter", tolerance)?;
+        let difference = match &record {
+            Some(record) if is_direct => Some(verify::compare_record(&mut network, record)?),
+            _ => by_reference,
+        };
+        let record =
+            difference.map(|d| accepted(d, "the outputs recorded in training", tolerance)).transpose()?;
+        let verification = Verification { reference, record, tolerance };
 
         let bytes = files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|info| info.len()).sum();
         staging.publish(&files, &metadata_suffix(&[verification.to_entry()]))?;
         let files =
             files.iter().map(|file| target.with_file_name(file.file_name().unwrap_or_default())).collect();
-        let description = GraphDescription { verification: Some(verification), ..self.description.clone() };
-        Ok(Exported { description, files, bytes })
+        description.verification = Some(verification);
+        Ok(Exported { graph, description, files, bytes })
     }
+}
 
-    fn verify(&self, file: &Path, expected: &Expected, tolerance: f64) -> Result<Verification, ExportError> {
-        let mut network = OnnxNetwork::open(file, 1)?;
-        let within = |difference: Difference, against| {
-            if difference.relative <= tolerance {
-                // Two digits say enough, and do not change with the processor.
-                return Ok(format!("{:.1e}", difference.relative).parse().unwrap_or(difference.relative));
-            }
-            let Difference { output, relative } = difference;
-            Err(ExportError::Verification { output, against, difference: relative, tolerance })
-        };
-        let reference = within(expected.compare(&mut network)?, "the reference interpreter")?;
-        let record = match self.source.checkpoint.record()? {
-            // The record is that of the moving average.
-            Some(record) if self.weights == WeightSet::Ema => {
-                let difference = if verify::fits_record(&self.graph, &record) {
-                    verify::compare_record(&mut network, &record)?
-                } else {
-                    drop(network);
-                    let full = unet_graph(&self.source.config.network, false)?;
-                    let weights = self.source.checkpoint.weights(self.weights, &full)?;
-                    verify::compare_record_by_reference(&full, &weights, &record)?
-                };
-                Some(within(difference, "the outputs recorded in training")?)
-            }
-            _ => None,
-        };
-        Ok(Verification { reference, record, tolerance })
+/// A difference within the tolerance, to two digits: they say enough, and do not change with the processor.
+fn accepted(difference: Difference, against: &'static str, tolerance: f64) -> Result<f64, ExportError> {
+    let Difference { output, relative } = difference;
+    if relative > tolerance {
+        return Err(ExportError::Verification { output, against, difference: relative, tolerance });
     }
+    Ok(format!("{relative:.1e}").parse().unwrap_or(relative))
 }

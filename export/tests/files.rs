@@ -179,7 +179,11 @@ fn a_file_is_read_back() {
     let weights = rule_weights(&graph);
     let case = Case { name: String::new(), graph, weights, inputs: vec![], differentiable: vec![] };
     let bytes = file_bytes(&case);
-    let report = onnx_report(&read::parse(&bytes).expect("a model"), bytes.len() as u64);
+    let model = read::parse(&bytes).expect("a model");
+    // ONNX wants graphs and operations to have names.
+    let graph = model.graph.as_ref().expect("a graph");
+    assert!(!graph.name.is_empty() && graph.node.iter().all(|node| !node.name.is_empty()));
+    let report = onnx_report(&model, bytes.len() as u64);
     let names = |values: &[ddae_export::inspect::ValueReport]| {
         values.iter().map(|v| format!("{} {} [{}]", v.name, v.dtype, v.shape.join(","))).collect::<Vec<_>>()
     };

@@ -143,7 +143,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         writeln!(out, "{}", as_json(&exported.description, &exported.files, Some(exported.bytes)))?;
         return Ok(());
     }
-    print_graph(&mut out, plan.graph(), &exported.description)?;
+    print_graph(&mut out, &exported.graph, &exported.description)?;
     print_result(&mut out, &exported)?;
     writeln!(out, "\nnext: {}", next_command(&exported.description, &target))?;
     Ok(())

@@ -98,7 +98,7 @@ pub fn lower<'w>(graph: &Graph, weights: &'w Weights, options: Options) -> Resul
         names: vec![None; graph.nodes().len()],
         taken: HashSet::new(),
         shared: HashMap::new(),
-        model: Model::default(),
+        model: Model { name: "graph".to_string(), ..Model::default() },
     };
     lowering.inputs_and_outputs()?;
     for (value, node) in graph.values() {
