@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::PoisonError;
 
 use serde_json::json;
 
 use crate::files::{BOTH, Features, folder};
-use crate::{probe, text};
+use crate::{FILES, probe, text};
 
 /// Runs the binary, which must fail with `code`, print nothing on stdout, and name `parts` in one line.
 fn refused(folder: &Path, arguments: &[&str], code: i32, parts: &[&str]) {
@@ -199,6 +200,7 @@ fn a_picture_that_cannot_be_written_is_refused_before_the_work() {
 
 /// Changes the stored values of `t11/out_6`, which the writer of feature files would refuse.
 fn overwrite(path: &Path, change: impl Fn(&mut ndarray::Array3<f32>)) {
+    let _nobody_starts = FILES.read().unwrap_or_else(PoisonError::into_inner);
     let file = hdf5::File::open_rw(path).expect("a file");
     let dataset = file.dataset("features/t11/out_6").expect("a dataset");
     let shape = dataset.shape();

@@ -1,11 +1,14 @@
 //! Feature files for tests.
 
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 
 use ddae_data::features::{Compression, FeatureKey, FeatureType, Layout, ShardWriter, shard_path};
 use ddae_tests::rule_values;
 use ndarray::Array2;
 use serde_json::{Map, Value, json};
+
+use crate::FILES;
 
 pub const CLASSES: usize = 4;
 
@@ -69,6 +72,7 @@ impl Features {
 
     /// Writes the first of `of` shards.
     pub fn write_shard(&self, folder: &Path, name: &str, of: usize) -> PathBuf {
+        let _nobody_starts = FILES.read().unwrap_or_else(PoisonError::into_inner);
         let keys: Vec<FeatureKey> = self.keys.iter().map(|(key, _)| key.parse().expect("a key")).collect();
         let layout = Layout {
             keys: keys.iter().map(|key| (key.clone(), self.dim)).collect(),

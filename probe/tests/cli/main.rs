@@ -6,17 +6,22 @@ mod help;
 mod results;
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::{PoisonError, RwLock};
+
+/// Held while a feature file is written, and alone while a process starts: HDF5's files and their locks are inherited by
+/// a process that starts in the meantime, and stay locked until it ends.
+static FILES: RwLock<()> = RwLock::new(());
 
 /// Runs the binary in `folder`.
 fn probe(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ddae-probe"))
-        .args(arguments)
-        .current_dir(folder)
-        .env_remove("COLUMNS")
-        .env_remove("DDAE_DATA")
-        .output()
-        .expect("the binary starts")
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ddae-probe"));
+    command.args(arguments).current_dir(folder).env_remove("COLUMNS").env_remove("DDAE_DATA");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let nobody_writes = FILES.write().unwrap_or_else(PoisonError::into_inner);
+    let process = command.spawn().expect("the binary starts");
+    drop(nobody_writes);
+    process.wait_with_output().expect("the binary ends")
 }
 
 fn text(bytes: &[u8]) -> String {
