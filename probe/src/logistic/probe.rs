@@ -42,10 +42,8 @@ impl LogisticProbe {
         data: &TrainingSet,
         c: f64,
         start: Option<&LogisticModel>,
-        train: &Table,
         progress: &mut dyn Progress,
     ) -> Result<LogisticModel> {
-        progress.begin(&describe(&format!("fitting with C = {c}"), train), None);
         data.fit(&LogisticOptions { c, ..self.options }, start, &mut || progress.advance(1))
     }
 
@@ -94,6 +92,7 @@ impl Probe for LogisticProbe {
     /// Walks along the grid from the strongest penalty, each fit starting where the one before ended.
     fn tune(&self, train: &Table, held_out: &Table, progress: &mut dyn Progress) -> Result<Tuned<f64>> {
         let data = self.training_set(train)?;
+        progress.begin(&describe("fitting", train), None);
         let truth = data.classes().indices(&held_out.labels(), held_out.origin())?;
         let grid = match self.regularisation {
             Regularisation::Fixed(c) => vec![c],
@@ -103,7 +102,7 @@ impl Probe for LogisticProbe {
         let mut since_best = 0;
         let mut model: Option<LogisticModel> = None;
         for c in grid {
-            let fitted = self.fit(&data, c, model.as_ref(), train, progress)?;
+            let fitted = self.fit(&data, c, model.as_ref(), progress)?;
             let accuracy =
                 Scores::new(&truth, &self.predict(&fitted, held_out)?, data.classes().len()).accuracy();
             tuned.tried.push((format!("C = {c}"), accuracy));
@@ -131,7 +130,8 @@ impl Probe for LogisticProbe {
             Regularisation::Fixed(c) => c,
             Regularisation::HeldOut => setting.unwrap_or(self.options.c),
         };
-        let model = self.fit(&self.training_set(train)?, c, None, train, progress)?;
+        progress.begin(&describe(&format!("fitting with C = {c}"), train), None);
+        let model = self.fit(&self.training_set(train)?, c, None, progress)?;
         let predictions = self.predict(&model, test)?;
         let summary = model.summary();
         let mut protocol = Map::new();
