@@ -1,0 +1,263 @@
+//! How fast this machine runs and trains a network: images per second, per precision and memory layout.
+//!
+//!     cargo run --release -p ddae-train --example step_speed -- --batch 32
+//!
+//! The variants take turns, round after round, so that other work on the machine slows all of them alike; the best
+//! round of each counts. FLOPs are those of the graph, a training step counted as three forward passes.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+use ddae_model::graph::Graph;
+use ddae_model::networks::{UNetConfig, unet_graph};
+use ddae_model::weights::Weights;
+use ddae_train::torch::{Layout, Mode, Network, Parameters, Precision, device, shim};
+use tch::{Cuda, Device, Kind, Reduction, Tensor};
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Size {
+    /// The published 35.7 M network for 3x32x32 pictures.
+    Ddpm,
+    /// The published 56.5 M network for 3x32x32 pictures.
+    Ddpmpp,
+    /// One block a resolution, 64 wide, for 1x28x28 pictures.
+    Small,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Work {
+    /// One call without gradients.
+    Forward,
+    /// Forward, backward, Adam and the moving average.
+    Train,
+}
+
+/// Images per second of a network, forward and in training.
+#[derive(Parser)]
+struct Arguments {
+    /// The network.
+    #[arg(long, value_enum, default_value = "ddpm")]
+    network: Size,
+    /// Pictures per step.
+    #[arg(long, default_value_t = 32)]
+    batch: usize,
+    /// Timed rounds; the best counts.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Threads; as many as libtorch likes when absent.
+    #[arg(long)]
+    threads: Option<i32>,
+    /// What to time.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "forward,train")]
+    work: Vec<Work>,
+    /// Element types of the products: fp32, bf16, fp16.
+    #[arg(long, value_delimiter = ',', default_value = "fp32,bf16", value_parser = precision)]
+    precision: Vec<(&'static str, Precision)>,
+    /// Memory layouts: contiguous, channels-last.
+    #[arg(long, value_delimiter = ',', default_value = "channels-last", value_parser = layout)]
+    layout: Vec<(&'static str, Layout)>,
+    /// Use the first GPU.
+    #[arg(long)]
+    cuda: bool,
+}
+
+fn precision(text: &str) -> Result<(&'static str, Precision), String> {
+    match text {
+        "fp32" => Ok(("fp32", Precision::Full)),
+        "bf16" => Ok(("bf16", Precision::Bf16)),
+        "fp16" => Ok(("fp16", Precision::Fp16)),
+        _ => Err("it is fp32, bf16 or fp16".to_string()),
+    }
+}
+
+fn layout(text: &str) -> Result<(&'static str, Layout), String> {
+    match text {
+        "contiguous" => Ok(("contiguous", Layout::Contiguous)),
+        "channels-last" => Ok(("channels-last", Layout::ChannelsLast)),
+        _ => Err("it is contiguous or channels-last".to_string()),
+    }
+}
+
+fn config(size: Size) -> UNetConfig {
+    let ddpm = UNetConfig {
+        image_shape: [3, 32, 32],
+        n_channels: 128,
+        ch_mults: vec![1, 2, 2, 2],
+        is_attn: vec![false, true, false, false],
+        attn_channels_per_head: None,
+        dropout: 0.1,
+        n_blocks: 2,
+        use_res_for_updown: false,
+        augment_dim: 0,
+    };
+    match size {
+        Size::Ddpm => ddpm,
+        Size::Ddpmpp => UNetConfig {
+            ch_mults: vec![2, 2, 2],
+            is_attn: vec![false, true, false],
+            n_blocks: 4,
+            use_res_for_updown: true,
+            ..ddpm
+        },
+        Size::Small => UNetConfig {
+            image_shape: [1, 28, 28],
+            n_channels: 64,
+            ch_mults: vec![1, 2, 2],
+            is_attn: vec![false, true, false],
+            n_blocks: 1,
+            ..ddpm
+        },
+    }
+}
+
+/// A network with all that a training step needs.
+struct Trial {
+    network: Network,
+    parameters: Parameters,
+    average: Parameters,
+    moments: [Parameters; 2],
+    steps: Vec<Tensor>,
+    x: Tensor,
+    t: Tensor,
+}
+
+impl Trial {
+    fn new(
+        graph: &Graph,
+        config: &UNetConfig,
+        batch: usize,
+        layout: Layout,
+        device: Device,
+    ) -> Result<Trial> {
+        let weights = Weights::initial(graph, 0);
+        let parameters = Parameters::new(graph, &weights, device, Kind::Float, layout, true)?;
+        let [channels, height, width] = config.image_shape.map(|n| n as i64);
+        Ok(Trial {
+            network: Network::new(graph, device, Kind::Float, layout)?,
+            average: parameters.copy()?,
+            moments: [parameters.zeros_like()?, parameters.zeros_like()?],
+            steps: parameters.tensors().iter().map(|_| Tensor::from(0f32).to_device(device)).collect(),
+            parameters,
+            x: Tensor::randn([batch as i64, channels, height, width], (Kind::Float, device)),
+            t: Tensor::rand([batch as i64], (Kind::Float, device)),
+        })
+    }
+
+    fn forward(&self, mode: Mode) -> Result<Tensor> {
+        let mut results = self.network.forward(&self.parameters, &[("x", &self.x), ("t", &self.t)], mode)?;
+        Ok(results.swap_remove(0))
+    }
+
+    fn train(&mut self, mode: Mode) -> Result<()> {
+        let loss = self.forward(mode)?.mse_loss(&self.x, Reduction::Mean);
+        loss.backward();
+        let gradients = self.parameters.gradients()?;
+        let _norm = shim::clip_gradients(&gradients, 1.0)?;
+        tch::no_grad(|| {
+            for step in &mut self.steps {
+                let _ = step.g_add_scalar_(1.0);
+            }
+        });
+        let adam = shim::AdamStep {
+            learning_rate: 2e-4,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.0,
+            decoupled: false,
+        };
+        let tensors = shim::AdamTensors {
+            parameters: self.parameters.tensors(),
+            gradients: &gradients,
+            first_moments: self.moments[0].tensors(),
+            second_moments: self.moments[1].tensors(),
+            steps: &self.steps,
+        };
+        shim::adam_step(adam, &tensors, None)?;
+        shim::clear_gradients(self.parameters.tensors())?;
+        shim::lerp(self.average.tensors(), self.parameters.tensors(), 1e-3)?;
+        Ok(())
+    }
+
+    fn work(&mut self, work: Work, precision: Precision) -> Result<()> {
+        let mode = Mode { train: work == Work::Train, precision };
+        match work {
+            Work::Forward => tch::no_grad(|| self.forward(mode)).map(drop),
+            Work::Train => self.train(mode),
+        }
+    }
+}
+
+/// Seconds that the main thread spent on a processor so far (Linux; 0 elsewhere).
+fn busy_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let device = if arguments.cuda { device::cuda(0)? } else { Device::Cpu };
+    if let Some(threads) = arguments.threads {
+        tch::set_num_threads(threads);
+    }
+    shim::flush_denormals(true)?;
+    shim::keep_memory()?;
+    let config = config(arguments.network);
+    let graph = unet_graph(&config, false)?;
+    let flops = graph.flops() as f64;
+    println!(
+        "{} parameters, {:.2} GFLOP forward per picture, batch {}, {} threads",
+        graph.parameter_count(),
+        flops / 1e9,
+        arguments.batch,
+        tch::get_num_threads()
+    );
+    println!(
+        "{:8} {:6} {:14} {:>10} {:>10} {:>10} {:>12}",
+        "work", "", "layout", "s/step", "busy s", "images/s", "GFLOP/s"
+    );
+
+    let mut trials = Vec::new();
+    for &(name, layout) in &arguments.layout {
+        trials.push((name, Trial::new(&graph, &config, arguments.batch, layout, device)?));
+    }
+    for &work in &arguments.work {
+        let mut best = vec![(f64::INFINITY, f64::INFINITY); trials.len() * arguments.precision.len()];
+        // The first round fills caches and is not counted.
+        for round in 0..=arguments.rounds {
+            let variants = trials.iter_mut().flat_map(|(_, trial)| {
+                let trial = std::cell::RefCell::new(trial);
+                arguments.precision.iter().map(move |p| (p.1, trial.borrow_mut().run(work, p.1, device)))
+            });
+            for (best, (_, times)) in best.iter_mut().zip(variants) {
+                let (seconds, busy) = times?;
+                if round > 0 {
+                    *best = (best.0.min(seconds), best.1.min(busy));
+                }
+            }
+        }
+        let variants = trials.iter().flat_map(|(l, _)| arguments.precision.iter().map(move |p| (l, p.0)));
+        for ((seconds, busy), (layout, precision)) in best.iter().zip(variants) {
+            let (label, passes) = if work == Work::Forward { ("forward", 1.0) } else { ("train", 3.0) };
+            let rate = arguments.batch as f64 / seconds;
+            let gflops = rate * flops * passes / 1e9;
+            println!(
+                "{label:8} {precision:6} {layout:14} {seconds:10.3} {busy:10.3} {rate:10.2} {gflops:12.0}"
+            );
+        }
+    }
+    Ok(())
+}
+
+impl Trial {
+    /// Seconds of one step on the clock, and those that this thread was on a processor.
+    fn run(&mut self, work: Work, precision: Precision, device: Device) -> Result<(f64, f64)> {
+        let (start, busy) = (Instant::now(), busy_seconds());
+        self.work(work, precision)?;
+        if let Device::Cuda(index) = device {
+            Cuda::synchronize(index as i64);
+        }
+        Ok((start.elapsed().as_secs_f64(), busy_seconds() - busy))
+    }
+}

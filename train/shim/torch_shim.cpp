@@ -1,0 +1,140 @@
+#include "torch_shim.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <dlfcn.h>
+#include <malloc.h>
+
+#include <vector>
+
+namespace {
+
+thread_local std::string last_error;
+
+at::Tensor& tensor(TensorPointer pointer) { return *static_cast<at::Tensor*>(pointer); }
+
+std::vector<at::Tensor> tensors(TensorPointer* pointers, size_t count) {
+    std::vector<at::Tensor> list;
+    list.reserve(count);
+    for (size_t i = 0; i < count; i++) list.push_back(tensor(pointers[i]));
+    return list;
+}
+
+std::optional<at::Tensor> optional_tensor(TensorPointer pointer) {
+    if (pointer == nullptr) return std::nullopt;
+    return tensor(pointer);
+}
+
+// Whether both have their elements in the same order in memory. Strides of axes of length 1 are arbitrary.
+bool same_memory(const at::Tensor& a, const at::Tensor& b) {
+    if (a.sizes() != b.sizes()) return false;
+    for (int64_t axis = 0; axis < a.dim(); axis++) {
+        if (a.size(axis) > 1 && a.stride(axis) != b.stride(axis)) return false;
+    }
+    return true;
+}
+
+}  // namespace
+
+void ddae::set_error(const char* message) {
+    // c10's texts end in a stack trace, which helps nobody who uses a program.
+    std::string text = message;
+    last_error = text.substr(0, text.find("\nException raised from"));
+}
+
+using ddae::guarded;
+
+const char* ddae_torch_error() { return last_error.c_str(); }
+
+int ddae_torch_load(const char* path) {
+    return guarded([&] {
+        if (dlopen(path, RTLD_NOW | RTLD_GLOBAL) == nullptr) throw std::runtime_error(dlerror());
+    });
+}
+
+int ddae_torch_channels_last(TensorPointer input, TensorPointer* out) {
+    return guarded([&] { *out = new at::Tensor(tensor(input).contiguous(at::MemoryFormat::ChannelsLast)); });
+}
+
+int ddae_torch_is_channels_last(TensorPointer input, int* out) {
+    return guarded([&] { *out = tensor(input).is_contiguous(at::MemoryFormat::ChannelsLast); });
+}
+
+int ddae_torch_flush_denormals(int on, int* supported) {
+    return guarded([&] { *supported = at::globalContext().setFlushDenormal(on != 0); });
+}
+
+int ddae_torch_keep_memory() {
+    return guarded([&] {
+#ifdef __GLIBC__
+        constexpr int kGrowBy = 64 << 20;
+        // No blocks straight from the system, and none back to it.
+        if (mallopt(M_MMAP_MAX, 0) != 1 || mallopt(M_TRIM_THRESHOLD, -1) != 1 || mallopt(M_TOP_PAD, kGrowBy) != 1) {
+            throw std::runtime_error("mallopt refuses the settings");
+        }
+#endif
+    });
+}
+
+int ddae_torch_clear_gradients(TensorPointer* parameters, size_t count) {
+    return guarded([&] {
+        for (size_t i = 0; i < count; i++) tensor(parameters[i]).mutable_grad() = at::Tensor();
+    });
+}
+
+int ddae_torch_adam(TensorPointer* parameters, TensorPointer* gradients, TensorPointer* first_moments,
+                    TensorPointer* second_moments, TensorPointer* steps, size_t count, const DdaeAdam* options,
+                    TensorPointer grad_scale, TensorPointer found_inf) {
+    return guarded([&] {
+        at::NoGradGuard no_grad;
+        auto p = tensors(parameters, count), g = tensors(gradients, count);
+        auto m = tensors(first_moments, count), v = tensors(second_moments, count), s = tensors(steps, count);
+        // The kernel walks the memory of all four as flat arrays: another order of strides would mix elements up.
+        for (size_t i = 0; i < count; i++) {
+            TORCH_CHECK(same_memory(p[i], g[i]) && same_memory(p[i], m[i]) && same_memory(p[i], v[i]), "parameter ", i,
+                        " and its gradient or moments differ in shape or memory layout");
+        }
+        if (options->decoupled) {
+            at::_fused_adamw_(p, g, m, v, {}, s, options->learning_rate, options->beta1, options->beta2,
+                              options->weight_decay, options->eps, /*amsgrad=*/false, /*maximize=*/false,
+                              optional_tensor(grad_scale), optional_tensor(found_inf));
+        } else {
+            at::_fused_adam_(p, g, m, v, {}, s, options->learning_rate, options->beta1, options->beta2,
+                             options->weight_decay, options->eps, /*amsgrad=*/false, /*maximize=*/false,
+                             optional_tensor(grad_scale), optional_tensor(found_inf));
+        }
+    });
+}
+
+int ddae_torch_lerp(TensorPointer* targets, TensorPointer* sources, size_t count, double weight) {
+    return guarded([&] {
+        at::NoGradGuard no_grad;
+        at::_foreach_lerp_(tensors(targets, count), tensors(sources, count), weight);
+    });
+}
+
+int ddae_torch_copy(TensorPointer* targets, TensorPointer* sources, size_t count) {
+    return guarded([&] {
+        at::NoGradGuard no_grad;
+        at::_foreach_copy_(tensors(targets, count), tensors(sources, count));
+    });
+}
+
+int ddae_torch_clip_gradients(TensorPointer* gradients, size_t count, double max_norm, TensorPointer* norm) {
+    return guarded([&] {
+        at::NoGradGuard no_grad;
+        auto list = tensors(gradients, count);
+        auto total = at::linalg_vector_norm(at::stack(at::_foreach_norm(list, 2)), 2);
+        // A tensor factor, so that a GPU is not waited for. The 1e-6 is PyTorch's.
+        at::_foreach_mul_(list, (max_norm / (total + 1e-6)).clamp_max(1.0));
+        *norm = new at::Tensor(total);
+    });
+}
+
+int ddae_torch_unscale(TensorPointer* gradients, size_t count, TensorPointer inverse_scale, TensorPointer found_inf) {
+    return guarded([&] {
+        at::NoGradGuard no_grad;
+        at::_amp_foreach_non_finite_check_and_unscale_(tensors(gradients, count), tensor(found_inf),
+                                                       tensor(inverse_scale));
+    });
+}

@@ -1,0 +1,147 @@
+//! Each operation of a graph as the operations of libtorch.
+
+use ddae_model::graph::{Op, QkvLayout, Shape};
+use ddae_model::tensor::DType;
+use tch::{Device, Kind, TchError, Tensor};
+
+use super::convert;
+use super::network::{Mode, Precision};
+use super::plan::{Kernel, Norm, Step};
+use super::shim::{self, GroupNormSilu};
+
+type Lowered = Result<Tensor, TchError>;
+
+/// What is the same for all steps of one run.
+pub(super) struct Context {
+    pub batch: usize,
+    /// Element type of the graph's f32.
+    pub kind: Kind,
+    pub cuda: bool,
+    pub mode: Mode,
+}
+
+impl Context {
+    fn sizes(&self, shape: &Shape) -> Vec<i64> {
+        convert::sizes(&shape.resolve(self.batch))
+    }
+
+    /// `x` as the matrix units take it.
+    fn multiplied(&self, x: &Tensor) -> Lowered {
+        match self.mode.precision {
+            Precision::Full => Ok(x.shallow_clone()),
+            Precision::Bf16 => x.f_to_kind(Kind::BFloat16),
+            Precision::Fp16 => x.f_to_kind(Kind::Half),
+        }
+    }
+}
+
+/// Computes one step.
+pub(super) fn run(step: &Step, operands: &[&Tensor], context: &Context) -> Lowered {
+    match &step.kernel {
+        Kernel::Op(op) => node(op, &step.shape, operands, context),
+        Kernel::Norm(settings) => norm(settings, operands, context),
+    }
+}
+
+fn node(op: &Op, shape: &Shape, operands: &[&Tensor], context: &Context) -> Lowered {
+    let x = operands[0];
+    match op {
+        Op::Conv2d { stride, padding } => {
+            conv2d(operands, *stride as i64, padding.map(|n| n as i64), context)
+        }
+        Op::Linear => {
+            let x = context.multiplied(x)?;
+            let weight = context.multiplied(operands[1])?;
+            let bias = operands.get(2).map(|bias| context.multiplied(bias)).transpose()?;
+            x.f_linear(&weight, bias)
+        }
+        Op::Gather => x.f_index_select(0, operands[1]),
+        Op::Silu => x.f_silu(),
+        Op::Attention { heads, layout } => attention(x, *heads as i64, *layout),
+        Op::Reshape => x.f_reshape(context.sizes(shape)),
+        Op::Transpose { axes } => x.f_permute(convert::sizes(axes)),
+        Op::Concat { axis } => Tensor::f_cat(operands, *axis as i64),
+        Op::Slice { axis, start, length } => x.f_narrow(*axis as i64, *start as i64, *length as i64),
+        Op::Add => x.f_add(operands[1]),
+        Op::Sub => x.f_sub(operands[1]),
+        Op::Mul => x.f_mul(operands[1]),
+        Op::Div => x.f_div(operands[1]),
+        Op::Affine { factor, shift } => x.f_mul_scalar(*factor)?.f_add_scalar(*shift),
+        Op::Clamp { min, max } => x.f_clamp(*min, *max),
+        Op::Sin => x.f_sin(),
+        Op::Cos => x.f_cos(),
+        Op::UpsampleNearest { .. } => x.f_upsample_nearest2d(&context.sizes(shape)[2..], None, None),
+        Op::AvgPool { kernel } => {
+            let side = [*kernel as i64; 2];
+            x.f_avg_pool2d(side, side, [0, 0], false, true, None)
+        }
+        Op::Mean { axes } => {
+            let low = matches!(x.kind(), Kind::BFloat16 | Kind::Half);
+            let kind = if low { context.kind } else { x.kind() };
+            x.f_mean_dim(convert::sizes(axes), false, kind)
+        }
+        Op::Dropout { p } => x.f_dropout(*p, context.mode.train),
+        Op::Cast(dtype) => {
+            x.f_to_kind(if *dtype == DType::F32 { context.kind } else { convert::kind(*dtype) })
+        }
+        Op::GroupNorm { groups, eps } => {
+            norm(&Norm { groups: *groups, eps: *eps, silu: false, dropout: 0.0 }, operands, context)
+        }
+        Op::Input | Op::Parameter { .. } | Op::Constant(_) => Ok(x.shallow_clone()),
+    }
+}
+
+/// `dropout(silu(group_norm(x + shift)))` on operands `x`, `weight`, `bias` and, perhaps, `shift [B,C,1,1]`.
+fn norm(norm: &Norm, operands: &[&Tensor], context: &Context) -> Lowered {
+    let (x, weight, bias) = (operands[0], operands[1], operands[2]);
+    let dropout = if context.mode.train { norm.dropout } else { 0.0 };
+    let kernel = matches!(x.kind(), Kind::Float | Kind::Double | Kind::BFloat16);
+    if kernel && !context.cuda && shim::is_channels_last(x).is_ok_and(|yes| yes) {
+        let shift = operands.get(3).map(|shift| shift.f_flatten(1, -1)).transpose()?;
+        // From libtorch's generator, so that a seeded run repeats itself.
+        let seed = match dropout > 0.0 {
+            true => i64::try_from(&Tensor::f_randint(i64::MAX, [1], (Kind::Int64, Device::Cpu))?)?,
+            false => 0,
+        };
+        let options = GroupNormSilu { groups: norm.groups, eps: norm.eps, silu: norm.silu, dropout, seed };
+        let result = shim::group_norm_silu(x, shift.as_ref(), weight, bias, options);
+        return result.map_err(|error| TchError::Torch(error.to_string()));
+    }
+    let shifted = operands.get(3).map(|shift| x.f_add(shift)).transpose()?;
+    let x = shifted.as_ref().unwrap_or(x);
+    // CUDA's kernel wants one type for all; statistics in 16 bits would lose too much.
+    let x = if context.cuda { x.f_to_kind(context.kind)? } else { x.shallow_clone() };
+    let mut result = x.f_group_norm(norm.groups as i64, Some(weight), Some(bias), norm.eps, true)?;
+    if norm.silu {
+        result = result.f_silu()?;
+    }
+    if dropout > 0.0 { result.f_dropout(dropout, true) } else { Ok(result) }
+}
+
+fn conv2d(operands: &[&Tensor], stride: i64, padding: [i64; 4], context: &Context) -> Lowered {
+    let [top, left, bottom, right] = padding;
+    let x = context.multiplied(operands[0])?;
+    let weight = context.multiplied(operands[1])?;
+    let bias = operands.get(2).map(|bias| context.multiplied(bias)).transpose()?;
+    // libtorch's convolution pads both sides alike.
+    let (x, padding) = match top == bottom && left == right {
+        true => (x, [top, left]),
+        false => (x.f_constant_pad_nd([left, right, top, bottom])?, [0, 0]),
+    };
+    x.f_conv2d(&weight, bias, [stride, stride], padding, [1, 1], 1)
+}
+
+/// Attention without a copy: queries, keys and values are views of the packed projections `[B, N, 3*C]`.
+fn attention(qkv: &Tensor, heads: i64, layout: QkvLayout) -> Lowered {
+    let size = qkv.size();
+    let (batch, tokens, width) = (size[0], size[1], size[2] / (3 * heads));
+    let (packed, axis) = match layout {
+        QkvLayout::HeadMajor => ([batch, tokens, heads, 3, width], 3),
+        QkvLayout::QkvMajor => ([batch, tokens, 3, heads, width], 2),
+    };
+    let packed = qkv.f_reshape(packed)?;
+    let part = |i| packed.f_select(axis, i)?.f_transpose(1, 2);
+    let (q, k, v) = (part(0)?, part(1)?, part(2)?);
+    let mixed = Tensor::f_scaled_dot_product_attention(&q, &k, &v, None::<&Tensor>, 0.0, false, None, false)?;
+    mixed.f_transpose(1, 2)?.f_reshape([batch, tokens, heads * width])
+}

@@ -1,0 +1,210 @@
+//! The interpreter of graphs on libtorch.
+
+use ddae_model::graph::{Dim, Graph};
+use ddae_model::tensor::DType;
+use tch::{Device, Kind, Tensor};
+
+use super::lower::{self, Context};
+use super::plan::{Operand, Plan};
+use super::{Parameters, TorchError, convert, shim};
+
+/// Order of the axes of pictures `[B,C,H,W]` in memory. The results are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Row-major: each channel's picture in one piece.
+    Contiguous,
+    /// Each pixel's channels side by side, which convolutions are fastest with.
+    ChannelsLast,
+}
+
+/// The numbers that convolutions, linear layers and attention multiply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Those of the parameters.
+    Full,
+    /// 16-bit brain floats; parameters and gradients stay float32.
+    Bf16,
+    /// 16-bit floats; small gradients vanish unless the loss is scaled.
+    Fp16,
+}
+
+/// How a network is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mode {
+    /// Whether dropout acts.
+    pub train: bool,
+    /// Mixed precision or not.
+    pub precision: Precision,
+}
+
+impl Mode {
+    /// Evaluation at full precision.
+    pub const EVALUATION: Mode = Mode { train: false, precision: Precision::Full };
+}
+
+/// A graph planned once, to be run many times with whatever parameters.
+///
+/// Inputs and results of the graph's type f32 have the network's `kind`, `Float` or (to check gradients) `Double`.
+#[derive(Debug)]
+pub struct Network {
+    plan: Plan,
+    constants: Vec<Tensor>,
+    device: Device,
+    kind: Kind,
+    layout: Layout,
+}
+
+impl Network {
+    /// Plans `graph` for `device`.
+    ///
+    /// # Errors
+    /// libtorch's, as for a device that does not exist.
+    pub fn new(graph: &Graph, device: Device, kind: Kind, layout: Layout) -> Result<Network, TorchError> {
+        let plan = Plan::new(graph);
+        let constant = |array| {
+            let tensor = convert::to_torch(array)?;
+            let kind = if array.dtype() == DType::F32 { kind } else { tensor.kind() };
+            tensor
+                .f_to_device(device)
+                .and_then(|t| t.f_to_kind(kind))
+                .map_err(|e| TorchError::at("constant", e))
+        };
+        let constants = plan.constants.iter().map(constant).collect::<Result<_, _>>()?;
+        Ok(Network { plan, constants, device, kind, layout })
+    }
+
+    /// Names of the results, in the order in which [`Network::forward`] gives them.
+    pub fn outputs(&self) -> impl Iterator<Item = &str> {
+        self.plan.outputs.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Runs the graph. `parameters` may hold more than the graph needs (a pruned graph on the whole network's).
+    ///
+    /// Results are of the network's kind whatever the precision, and carry gradients to the parameters unless
+    /// [`tch::no_grad`] is on.
+    ///
+    /// # Errors
+    /// When an input is missing, unknown or of another shape, when a parameter is missing, or libtorch's, with the
+    /// name of the node.
+    pub fn forward(
+        &self,
+        parameters: &Parameters,
+        inputs: &[(&str, &Tensor)],
+        mode: Mode,
+    ) -> Result<Vec<Tensor>, TorchError> {
+        let plan = &self.plan;
+        let inputs = self.inputs(inputs)?;
+        let parameters = plan
+            .parameters
+            .iter()
+            .map(|name| {
+                parameters
+                    .get(name)
+                    .ok_or_else(|| TorchError::Input(format!("there is no parameter '{name}'")))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let context =
+            Context { batch: self.batch(&inputs), kind: self.kind, cuda: self.device.is_cuda(), mode };
+
+        let mut results: Vec<Option<Tensor>> = plan.steps.iter().map(|_| None).collect();
+        for (at, step) in plan.steps.iter().enumerate() {
+            let operands = step
+                .operands
+                .iter()
+                .map(|operand| self.find(*operand, &results, &inputs, &parameters))
+                .collect::<Result<Vec<_>, _>>()?;
+            let result = lower::run(step, &operands, &context).map_err(|e| TorchError::at(&step.name, e))?;
+            results[at] = Some(result);
+            for &done in &step.last_uses {
+                results[done] = None;
+            }
+        }
+        plan.outputs
+            .iter()
+            .map(|(name, operand)| {
+                let tensor = self.find(*operand, &results, &inputs, &parameters)?;
+                let low = matches!(tensor.kind(), Kind::BFloat16 | Kind::Half);
+                let kind = if low { self.kind } else { tensor.kind() };
+                tensor.f_to_kind(kind).map_err(|e| TorchError::at(name, e))
+            })
+            .collect()
+    }
+
+    fn find<'a>(
+        &'a self,
+        operand: Operand,
+        results: &'a [Option<Tensor>],
+        inputs: &'a [Tensor],
+        parameters: &[&'a Tensor],
+    ) -> Result<&'a Tensor, TorchError> {
+        match operand {
+            Operand::Step(i) => results[i].as_ref().ok_or_else(|| TorchError::Operation {
+                context: self.plan.steps[i].name.clone(),
+                message: "was dropped before its last use".to_string(),
+            }),
+            Operand::Input(i) => Ok(&inputs[i]),
+            Operand::Parameter(i) => Ok(parameters[i]),
+            Operand::Constant(i) => Ok(&self.constants[i]),
+        }
+    }
+
+    /// The given inputs in the graph's order, checked, on the device and in the layout of the network.
+    fn inputs(&self, given: &[(&str, &Tensor)]) -> Result<Vec<Tensor>, TorchError> {
+        let wanted = &self.plan.inputs;
+        let names = || wanted.iter().map(|(name, ..)| name.as_str()).collect::<Vec<_>>().join(", ");
+        if let Some((name, _)) = given.iter().find(|(name, _)| wanted.iter().all(|(known, ..)| known != name))
+        {
+            return Err(TorchError::Input(format!(
+                "the network has no input '{name}'; it takes {}",
+                names()
+            )));
+        }
+        let mut batch = None;
+        let mut inputs = Vec::with_capacity(wanted.len());
+        for (name, dtype, shape) in wanted {
+            let Some((_, tensor)) = given.iter().find(|(known, _)| known == name) else {
+                return Err(TorchError::Input(format!("the network's input '{name}' {shape} is missing")));
+            };
+            let size = tensor.size();
+            let fits = size.len() == shape.rank()
+                && shape.dims().iter().zip(&size).all(|(dim, &n)| match dim {
+                    Dim::Size(expected) => *expected as i64 == n,
+                    Dim::Batch(factor) => {
+                        let samples = n / *factor as i64;
+                        samples * *factor as i64 == n && *batch.get_or_insert(samples) == samples
+                    }
+                });
+            let kind = if *dtype == DType::F32 { self.kind } else { convert::kind(*dtype) };
+            let float = |kind| matches!(kind, Kind::Float | Kind::Double);
+            if !fits || (tensor.kind() != kind && !(float(kind) && float(tensor.kind()))) {
+                let batch = batch.map_or(String::new(), |n| format!(" (B is {n})"));
+                let found = format!("{:?} {size:?}", tensor.kind());
+                return Err(TorchError::Input(format!(
+                    "the network's input '{name}' is {dtype} {shape}{batch}, got {found}"
+                )));
+            }
+            let moved = tensor.f_to_device(self.device).and_then(|t| t.f_to_kind(kind));
+            let mut tensor = moved.map_err(|e| TorchError::at(name, e))?;
+            if self.layout == Layout::ChannelsLast && tensor.dim() == 4 {
+                tensor = shim::channels_last(&tensor)?;
+            }
+            inputs.push(tensor);
+        }
+        Ok(inputs)
+    }
+
+    /// The number of samples, 1 for a graph without a batch.
+    fn batch(&self, inputs: &[Tensor]) -> usize {
+        let sizes = self.plan.inputs.iter().zip(inputs).flat_map(|((_, _, shape), tensor)| {
+            let dims = shape.dims().to_vec();
+            dims.into_iter().zip(tensor.size())
+        });
+        sizes
+            .filter_map(|(dim, n)| match dim {
+                Dim::Batch(factor) => Some(n as usize / factor),
+                Dim::Size(_) => None,
+            })
+            .next()
+            .unwrap_or(1)
+    }
+}

@@ -1,0 +1,206 @@
+//! From a graph's nodes to the steps of an interpreter: what runs as one operation, where each operand comes from, and
+//! when it may go.
+
+use std::collections::HashMap;
+
+use ddae_model::graph::{Dim, Graph, Node, Op, Shape, Value};
+use ddae_model::tensor::{DType, Tensor};
+
+/// Where a step finds an operand.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Operand {
+    /// The result of the step with this number.
+    Step(usize),
+    /// Position in [`Plan::inputs`].
+    Input(usize),
+    /// Position in [`Plan::parameters`].
+    Parameter(usize),
+    /// Position in [`Plan::constants`].
+    Constant(usize),
+}
+
+/// What a step computes.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Kernel {
+    /// One node.
+    Op(Op),
+    /// A group normalisation with what surrounds it in a residual block; operands `x`, `weight`, `bias`, `shift`.
+    Norm(Norm),
+}
+
+/// `dropout(silu(group_norm(x + shift)))`, of which only the normalisation need be there.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Norm {
+    pub groups: usize,
+    pub eps: f64,
+    pub silu: bool,
+    /// 0 for none.
+    pub dropout: f64,
+}
+
+/// One operation.
+#[derive(Debug)]
+pub(super) struct Step {
+    /// The node's name, for errors.
+    pub name: String,
+    pub kernel: Kernel,
+    pub operands: Vec<Operand>,
+    pub shape: Shape,
+    /// Steps whose results nothing needs after this one.
+    pub last_uses: Vec<usize>,
+}
+
+/// A graph ready to be run.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub steps: Vec<Step>,
+    /// Name, element type and shape of every input.
+    pub inputs: Vec<(String, DType, Shape)>,
+    pub parameters: Vec<String>,
+    pub constants: Vec<Tensor>,
+    /// Names and sources of the results.
+    pub outputs: Vec<(String, Operand)>,
+}
+
+impl Plan {
+    pub fn new(graph: &Graph) -> Plan {
+        let mut plan = Plan::default();
+        let users = Users::new(graph);
+        let mut places: HashMap<Value, Operand> = HashMap::new();
+        for (value, node) in graph.values() {
+            let place = match &node.op {
+                Op::Input => {
+                    plan.inputs.push((node.name.clone(), node.dtype, node.shape.clone()));
+                    Operand::Input(plan.inputs.len() - 1)
+                }
+                Op::Parameter { .. } => {
+                    plan.parameters.push(node.name.clone());
+                    Operand::Parameter(plan.parameters.len() - 1)
+                }
+                Op::Constant(array) => {
+                    plan.constants.push(array.clone());
+                    Operand::Constant(plan.constants.len() - 1)
+                }
+                Op::Add if users.joined_shift(graph, value).is_some() => continue,
+                Op::Silu | Op::Dropout { .. } => match plan.joined(node, &users, &places) {
+                    Some(place) => place,
+                    None => plan.push(node, Kernel::Op(node.op.clone()), &node.inputs, &places),
+                },
+                Op::GroupNorm { groups, eps } => {
+                    let norm = Norm { groups: *groups, eps: *eps, silu: false, dropout: 0.0 };
+                    let mut inputs = node.inputs.clone();
+                    if let Some((x, shift)) = users.joined_shift(graph, inputs[0]) {
+                        inputs[0] = x;
+                        inputs.push(shift);
+                    }
+                    plan.push(node, Kernel::Norm(norm), &inputs, &places)
+                }
+                op => plan.push(node, Kernel::Op(op.clone()), &node.inputs, &places),
+            };
+            places.insert(value, place);
+        }
+        plan.outputs = graph.outputs().iter().map(|(name, value)| (name.clone(), places[value])).collect();
+        plan.find_last_uses();
+        plan
+    }
+
+    fn push(
+        &mut self,
+        node: &Node,
+        kernel: Kernel,
+        inputs: &[Value],
+        places: &HashMap<Value, Operand>,
+    ) -> Operand {
+        let operands = inputs.iter().map(|input| places[input]).collect();
+        let (name, shape) = (node.name.clone(), node.shape.clone());
+        self.steps.push(Step { name, kernel, operands, shape, last_uses: vec![] });
+        Operand::Step(self.steps.len() - 1)
+    }
+
+    /// Makes an activation or dropout part of the normalisation before it, where nothing else uses that.
+    fn joined(&mut self, node: &Node, users: &Users, places: &HashMap<Value, Operand>) -> Option<Operand> {
+        let source = node.inputs[0];
+        let (Operand::Step(at), 1) = (places[&source], users.count(source)) else { return None };
+        let Kernel::Norm(norm) = &mut self.steps[at].kernel else { return None };
+        match node.op {
+            Op::Silu if !norm.silu && norm.dropout == 0.0 => norm.silu = true,
+            Op::Dropout { p } if norm.dropout == 0.0 => norm.dropout = p,
+            _ => return None,
+        }
+        Some(Operand::Step(at))
+    }
+
+    fn find_last_uses(&mut self) {
+        // A result that nothing uses goes at once.
+        let mut last: Vec<usize> = (0..self.steps.len()).collect();
+        for (at, step) in self.steps.iter().enumerate() {
+            for operand in &step.operands {
+                if let Operand::Step(of) = operand {
+                    last[*of] = at;
+                }
+            }
+        }
+        for (_, operand) in &self.outputs {
+            if let Operand::Step(of) = operand {
+                last[*of] = usize::MAX;
+            }
+        }
+        for (of, at) in last.into_iter().enumerate() {
+            if let Some(step) = self.steps.get_mut(at) {
+                step.last_uses.push(of);
+            }
+        }
+    }
+}
+
+/// Who uses each value.
+struct Users {
+    /// How often, as an operand or a result.
+    counts: Vec<usize>,
+    /// The last node that does.
+    last: Vec<Option<Value>>,
+}
+
+impl Users {
+    fn new(graph: &Graph) -> Users {
+        let nodes = graph.nodes().len();
+        let mut users = Users { counts: vec![0; nodes], last: vec![None; nodes] };
+        for (user, node) in graph.values() {
+            for input in &node.inputs {
+                users.counts[input.index()] += 1;
+                users.last[input.index()] = Some(user);
+            }
+        }
+        for (_, value) in graph.outputs() {
+            users.counts[value.index()] += 1;
+        }
+        users
+    }
+
+    fn count(&self, value: Value) -> usize {
+        self.counts[value.index()]
+    }
+
+    /// The operands `(x, shift)` of an addition of one number per picture and channel that only feeds a group
+    /// normalisation: `x [B,C,H,W]`, `shift [B,C,1,1]`.
+    fn joined_shift(&self, graph: &Graph, sum: Value) -> Option<(Value, Value)> {
+        let node = graph.node(sum);
+        let user = self.last[sum.index()].filter(|_| self.count(sum) == 1)?;
+        let feeds_norm =
+            matches!(graph.node(user).op, Op::GroupNorm { .. }) && graph.node(user).inputs[0] == sum;
+        if node.op != Op::Add || !feeds_norm {
+            return None;
+        }
+        let per_channel = node.shape.with(2, Dim::Size(1)).with(3, Dim::Size(1));
+        let (a, b) = (node.inputs[0], node.inputs[1]);
+        let fits =
+            |x: Value, shift: Value| *graph.shape(x) == node.shape && *graph.shape(shift) == per_channel;
+        if fits(a, b) {
+            Some((a, b))
+        } else if fits(b, a) {
+            Some((b, a))
+        } else {
+            None
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! What `tch` does not offer of libtorch: a safe face of the C++ in `shim/`.
+//!
+//! The only `unsafe` of the crate stands here. Every function hands libtorch pointers to tensors that the caller's
+//! borrow keeps alive for the length of the call.
+
+use std::ffi::{CStr, CString, c_char, c_double, c_int, c_void};
+use std::path::Path;
+use std::ptr::{null, null_mut};
+
+use tch::Tensor;
+
+use super::TorchError;
+
+type Pointer = *const c_void;
+
+#[repr(C)]
+struct AdamArguments {
+    learning_rate: c_double,
+    beta1: c_double,
+    beta2: c_double,
+    weight_decay: c_double,
+    eps: c_double,
+    decoupled: c_int,
+}
+
+#[repr(C)]
+struct GroupNormSiluArguments {
+    groups: i64,
+    eps: c_double,
+    silu: c_int,
+    dropout: c_double,
+    seed: i64,
+}
+
+unsafe extern "C" {
+    fn ddae_torch_error() -> *const c_char;
+    fn ddae_torch_load(path: *const c_char) -> c_int;
+    fn ddae_torch_channels_last(tensor: Pointer, out: *mut *mut c_void) -> c_int;
+    fn ddae_torch_is_channels_last(tensor: Pointer, out: *mut c_int) -> c_int;
+    fn ddae_torch_flush_denormals(on: c_int, supported: *mut c_int) -> c_int;
+    fn ddae_torch_clear_gradients(parameters: *const Pointer, count: usize) -> c_int;
+    fn ddae_torch_adam(
+        parameters: *const Pointer,
+        gradients: *const Pointer,
+        first_moments: *const Pointer,
+        second_moments: *const Pointer,
+        steps: *const Pointer,
+        count: usize,
+        arguments: *const AdamArguments,
+        grad_scale: Pointer,
+        found_inf: Pointer,
+    ) -> c_int;
+    fn ddae_torch_lerp(
+        targets: *const Pointer,
+        sources: *const Pointer,
+        count: usize,
+        weight: c_double,
+    ) -> c_int;
+    fn ddae_torch_group_norm_silu(
+        input: Pointer,
+        shift: Pointer,
+        weight: Pointer,
+        bias: Pointer,
+        arguments: *const GroupNormSiluArguments,
+        out: *mut *mut c_void,
+    ) -> c_int;
+    fn ddae_torch_keep_memory() -> c_int;
+    fn ddae_torch_copy(targets: *const Pointer, sources: *const Pointer, count: usize) -> c_int;
+    fn ddae_torch_clip_gradients(
+        gradients: *const Pointer,
+        count: usize,
+        max_norm: c_double,
+        norm: *mut *mut c_void,
+    ) -> c_int;
+    fn ddae_torch_unscale(
+        gradients: *const Pointer,
+        count: usize,
+        inverse_scale: Pointer,
+        found_inf: Pointer,
+    ) -> c_int;
+}
+
+fn pointer(tensor: &Tensor) -> Pointer {
+    tensor.as_ptr().cast()
+}
+
+fn pointers(tensors: &[Tensor]) -> Vec<Pointer> {
+    tensors.iter().map(pointer).collect()
+}
+
+fn last_error() -> String {
+    // SAFETY: the text is a C string of this thread that lives until its next failure, and it is copied at once.
+    unsafe { CStr::from_ptr(ddae_torch_error()) }.to_string_lossy().trim().to_string()
+}
+
+fn check(operation: &str, status: c_int) -> Result<(), TorchError> {
+    match status {
+        0 => Ok(()),
+        _ => Err(TorchError::Operation { context: operation.to_string(), message: last_error() }),
+    }
+}
+
+/// A tensor that the shim made.
+fn made(tensor: *mut c_void) -> Tensor {
+    // SAFETY: the shim's functions give a new at::Tensor where they report success, and nobody else has it.
+    unsafe { Tensor::from_ptr(tensor.cast()) }
+}
+
+fn same_length(operation: &str, lists: &[&[Tensor]]) -> Result<(), TorchError> {
+    if lists.windows(2).all(|pair| pair[0].len() == pair[1].len()) {
+        return Ok(());
+    }
+    let lengths: Vec<String> = lists.iter().map(|list| list.len().to_string()).collect();
+    let message = format!("the lists hold {} tensors; they must be as long", lengths.join(" and "));
+    Err(TorchError::Operation { context: operation.to_string(), message })
+}
+
+/// Loads the shared library at `path` with its symbols visible to libtorch.
+///
+/// # Errors
+/// The loader's reason.
+pub(super) fn load_library(path: &Path) -> Result<(), String> {
+    let text = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|e| e.to_string())?;
+    // SAFETY: the path is a C string for the length of the call. Loading runs the initialisers of NVIDIA's and
+    // PyTorch's own libraries, which is their documented use.
+    if unsafe { ddae_torch_load(text.as_ptr()) } == 0 { Ok(()) } else { Err(last_error()) }
+}
+
+/// The tensor `[B,C,H,W]` with its channels side by side in memory (itself where they are already).
+///
+/// # Errors
+/// When it has not four dimensions.
+pub fn channels_last(tensor: &Tensor) -> Result<Tensor, TorchError> {
+    let mut out = null_mut();
+    // SAFETY: `tensor` is alive and `out` is where the function writes.
+    check("channels_last", unsafe { ddae_torch_channels_last(pointer(tensor), &mut out) })?;
+    Ok(made(out))
+}
+
+/// Whether the channels of `[B,C,H,W]` are side by side in memory.
+///
+/// # Errors
+/// When the tensor is undefined.
+pub fn is_channels_last(tensor: &Tensor) -> Result<bool, TorchError> {
+    let mut out = 0;
+    // SAFETY: `tensor` is alive and `out` is where the function writes.
+    check("is_channels_last", unsafe { ddae_torch_is_channels_last(pointer(tensor), &mut out) })?;
+    Ok(out != 0)
+}
+
+/// Settings of [`group_norm_silu`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GroupNormSilu {
+    /// Number of groups of channels.
+    pub groups: usize,
+    /// Added to the variance.
+    pub eps: f64,
+    /// Whether SiLU follows.
+    pub silu: bool,
+    /// Probability of an element to be dropped at the end, in [0, 1).
+    pub dropout: f64,
+    /// Decides which elements are dropped.
+    pub seed: i64,
+}
+
+/// `dropout(silu(group_norm(x + shift) * weight + bias))` as one operation with gradients: two passes over memory
+/// forward and two back, where libtorch takes a dozen.
+///
+/// # Shapes
+/// `x [B,C,H,W]`, channels-last, on the CPU, in float32, float64 or bfloat16; `shift [B,C]`; `weight` and `bias [C]`
+/// in float32, or float64 with such an `x`. The result is like `x`.
+///
+/// # Errors
+/// When the tensors are not such.
+pub fn group_norm_silu(
+    x: &Tensor,
+    shift: Option<&Tensor>,
+    weight: &Tensor,
+    bias: &Tensor,
+    options: GroupNormSilu,
+) -> Result<Tensor, TorchError> {
+    let arguments = GroupNormSiluArguments {
+        groups: options.groups as i64,
+        eps: options.eps,
+        silu: c_int::from(options.silu),
+        dropout: options.dropout,
+        seed: options.seed,
+    };
+    let mut out = null_mut();
+    let (x, shift, weight, bias) =
+        (pointer(x), shift.map_or(null(), pointer), pointer(weight), pointer(bias));
+    // SAFETY: the tensors are alive or null where that is allowed, and `out` is where the function writes; it checks
+    // types and sizes itself.
+    let status = unsafe { ddae_torch_group_norm_silu(x, shift, weight, bias, &arguments, &mut out) };
+    check("group_norm_silu", status)?;
+    Ok(made(out))
+}
+
+/// Lets the process keep freed memory instead of handing it back to the system and asking for it again at every
+/// operation: a tenth of a training step. For the whole process and for good, so a program calls it when it starts.
+///
+/// # Errors
+/// When the C library refuses (glibc does not; with another library nothing happens).
+pub fn keep_memory() -> Result<(), TorchError> {
+    // SAFETY: takes nothing; the C library allows it at any time.
+    check("keep_memory", unsafe { ddae_torch_keep_memory() })
+}
+
+/// Makes numbers below the normal range zero, which processors compute with many times faster. Returns whether the
+/// processor can.
+///
+/// # Errors
+/// libtorch's.
+pub fn flush_denormals(on: bool) -> Result<bool, TorchError> {
+    let mut supported = 0;
+    // SAFETY: `supported` is where the function writes.
+    check("flush_denormals", unsafe { ddae_torch_flush_denormals(c_int::from(on), &mut supported) })?;
+    Ok(supported != 0)
+}
+
+/// Drops the gradients of `parameters`, so that the next backward pass writes instead of adding.
+///
+/// # Errors
+/// libtorch's.
+pub fn clear_gradients(parameters: &[Tensor]) -> Result<(), TorchError> {
+    let list = pointers(parameters);
+    // SAFETY: the list holds as many pointers to living tensors as the count says.
+    check("clear_gradients", unsafe { ddae_torch_clear_gradients(list.as_ptr(), list.len()) })
+}
+
+/// Settings of one step of Adam (arXiv 1412.6980) or AdamW (arXiv 1711.05101).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamStep {
+    /// Length of a step.
+    pub learning_rate: f64,
+    /// Decay of the first moments, in [0, 1).
+    pub beta1: f64,
+    /// Decay of the second moments, in [0, 1).
+    pub beta2: f64,
+    /// Added to the root of the second moments.
+    pub eps: f64,
+    /// Pull towards zero; 0 for none.
+    pub weight_decay: f64,
+    /// Whether the decay acts on the weights themselves (AdamW) rather than on the gradients (Adam).
+    pub decoupled: bool,
+}
+
+/// The tensors of one step of Adam: one of each per parameter, alike in shape and memory layout.
+pub struct AdamTensors<'a> {
+    /// Are moved.
+    pub parameters: &'a [Tensor],
+    /// Of the loss.
+    pub gradients: &'a [Tensor],
+    /// Moving averages of the gradients.
+    pub first_moments: &'a [Tensor],
+    /// Moving averages of their squares.
+    pub second_moments: &'a [Tensor],
+    /// Number of steps with this one, as float32 scalars.
+    pub steps: &'a [Tensor],
+}
+
+/// Gradients that were computed of a scaled loss (fp16).
+pub struct Scaled<'a> {
+    /// The loss was multiplied by this; a float32 scalar.
+    pub scale: &'a Tensor,
+    /// 1 where a gradient is not finite, and the step is to be left out; a float32 scalar.
+    pub found_inf: &'a Tensor,
+}
+
+/// One step of Adam on all parameters, in one pass over memory. `scaled` gradients are divided by their scale in the
+/// same pass.
+///
+/// # Errors
+/// When the lists do not fit together.
+pub fn adam_step(step: AdamStep, tensors: &AdamTensors, scaled: Option<Scaled>) -> Result<(), TorchError> {
+    let AdamTensors { parameters, gradients, first_moments, second_moments, steps } = *tensors;
+    same_length("Adam", &[parameters, gradients, first_moments, second_moments, steps])?;
+    let arguments = AdamArguments {
+        learning_rate: step.learning_rate,
+        beta1: step.beta1,
+        beta2: step.beta2,
+        weight_decay: step.weight_decay,
+        eps: step.eps,
+        decoupled: c_int::from(step.decoupled),
+    };
+    let [p, g, m, v, s] = [parameters, gradients, first_moments, second_moments, steps].map(pointers);
+    let (scale, found_inf) = scaled.map_or((null(), null()), |s| (pointer(s.scale), pointer(s.found_inf)));
+    // SAFETY: five lists of `p.len()` pointers to living tensors; the two optional ones are null or alive.
+    let status = unsafe {
+        ddae_torch_adam(
+            p.as_ptr(),
+            g.as_ptr(),
+            m.as_ptr(),
+            v.as_ptr(),
+            s.as_ptr(),
+            p.len(),
+            &arguments,
+            scale,
+            found_inf,
+        )
+    };
+    check("Adam", status)
+}
+
+/// Moves every target by `weight` of the way to its source: an exponential moving average of decay `1 - weight`.
+///
+/// # Errors
+/// When the lists do not fit together.
+pub fn lerp(targets: &[Tensor], sources: &[Tensor], weight: f64) -> Result<(), TorchError> {
+    same_length("lerp", &[targets, sources])?;
+    let [t, s] = [targets, sources].map(pointers);
+    // SAFETY: two lists of `t.len()` pointers to living tensors.
+    check("lerp", unsafe { ddae_torch_lerp(t.as_ptr(), s.as_ptr(), t.len(), weight) })
+}
+
+/// Overwrites every target with its source.
+///
+/// # Errors
+/// When the lists do not fit together.
+pub fn copy(targets: &[Tensor], sources: &[Tensor]) -> Result<(), TorchError> {
+    same_length("copy", &[targets, sources])?;
+    let [t, s] = [targets, sources].map(pointers);
+    // SAFETY: two lists of `t.len()` pointers to living tensors.
+    check("copy", unsafe { ddae_torch_copy(t.as_ptr(), s.as_ptr(), t.len()) })
+}
+
+/// Scales all gradients so that their joint Euclidean norm is at most `max_norm`, and gives the norm before as a
+/// scalar tensor, so that a GPU need not be waited for.
+///
+/// # Errors
+/// libtorch's, as for an empty list.
+pub fn clip_gradients(gradients: &[Tensor], max_norm: f64) -> Result<Tensor, TorchError> {
+    let list = pointers(gradients);
+    let mut norm = null_mut();
+    // SAFETY: a list of `list.len()` pointers to living tensors; `norm` is where the function writes.
+    check("clip_gradients", unsafe {
+        ddae_torch_clip_gradients(list.as_ptr(), list.len(), max_norm, &mut norm)
+    })?;
+    Ok(made(norm))
+}
+
+/// Multiplies all gradients by the scalar `inverse_scale` and sets the scalar `found_inf` to 1 where one of them is
+/// not finite.
+///
+/// # Errors
+/// libtorch's.
+pub fn unscale(gradients: &[Tensor], inverse_scale: &Tensor, found_inf: &Tensor) -> Result<(), TorchError> {
+    let list = pointers(gradients);
+    // SAFETY: a list of `list.len()` pointers to living tensors, and two living tensors.
+    let status =
+        unsafe { ddae_torch_unscale(list.as_ptr(), list.len(), pointer(inverse_scale), pointer(found_inf)) };
+    check("unscale", status)
+}

@@ -1,0 +1,176 @@
+//! The published networks through libtorch, against what the published code computed.
+
+use ddae_model::graph::Graph;
+use ddae_model::networks::{UNetConfig, unet_graph};
+use ddae_model::tensor::Tensor as Array;
+use ddae_model::weights::Weights;
+use ddae_tests::{Fixture, fixture, relative_error, rule_weight, tolerance};
+use ddae_train::torch::{Layout, Mode, Network, Parameters, Precision, convert};
+use tch::{Device, Kind, Tensor};
+
+fn config(case: &Fixture) -> UNetConfig {
+    serde_json::from_value(case.config["network"].clone()).expect("a UNet configuration")
+}
+
+fn rule_weights(graph: &Graph) -> Weights {
+    let tensor = |name: &str, shape: &[usize]| Array::f32(shape, rule_weight(name, shape));
+    graph
+        .parameters()
+        .map(|(_, node)| (node.name.clone(), tensor(&node.name, &node.shape.resolve(1))))
+        .collect()
+}
+
+fn inputs(graph: &Graph, case: &Fixture) -> Vec<(String, Tensor)> {
+    let tensor = |name: &str| {
+        let (shape, values) = case.f32(&format!("input.{name}"));
+        convert::to_torch(&Array::f32(&shape, values)).expect("a tensor")
+    };
+    graph.inputs().map(|(_, node)| (node.name.clone(), tensor(&node.name))).collect()
+}
+
+fn run(graph: &Graph, weights: &Weights, case: &Fixture, layout: Layout, mode: Mode) -> Vec<(String, Array)> {
+    let network = Network::new(graph, Device::Cpu, Kind::Float, layout).expect("a network");
+    let parameters =
+        Parameters::new(graph, weights, Device::Cpu, Kind::Float, layout, false).expect("parameters");
+    let inputs = inputs(graph, case);
+    let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let results = network.forward(&parameters, &inputs, mode).expect("a run");
+    let arrays = results.iter().map(|tensor| convert::from_torch(tensor).expect("an array"));
+    network.outputs().map(str::to_string).zip(arrays).collect()
+}
+
+fn assert_close(what: &str, ours: &Array, (shape, theirs): (Vec<usize>, Vec<f32>)) {
+    assert_eq!(ours.shape(), shape, "{what}");
+    let error = relative_error(ours.as_f32().expect("f32"), &theirs);
+    assert!(error <= tolerance::NETWORK, "{what}: relative error {error:e}");
+}
+
+/// Every output of a case, in both memory layouts.
+fn check_case(name: &str) {
+    let case = fixture(name);
+    let config = config(&case);
+    let mut graph = unet_graph(&config, config.augment_dim > 0).expect("a graph");
+    for (tap, value) in graph.taps().to_vec() {
+        graph.output(&format!("map.{tap}"), value);
+        let pooled = graph.pool(value).expect("a feature map");
+        graph.output(&format!("pooled.{tap}"), pooled);
+    }
+    let (stored, weights) = (case.names("output."), rule_weights(&graph));
+    for layout in [Layout::Contiguous, Layout::ChannelsLast] {
+        let mut compared = 0;
+        for (output, ours) in run(&graph, &weights, &case, layout, Mode::EVALUATION) {
+            let key = format!("output.{output}");
+            if stored.contains(&key) {
+                assert_close(&format!("{name} {output} {layout:?}"), &ours, case.f32(&key));
+                compared += 1;
+            }
+        }
+        if stored.contains(&"output.without_label".to_string()) {
+            let graph = unet_graph(&config, false).expect("a graph");
+            let ours = &run(&graph, &weights, &case, layout, Mode::EVALUATION)[0].1;
+            assert_close(&format!("{name} without label {layout:?}"), ours, case.f32("output.without_label"));
+            compared += 1;
+        }
+        assert_eq!(compared, stored.len(), "{name}: every stored output is compared");
+    }
+}
+
+#[test]
+fn unet_tiny() {
+    check_case("unet_tiny");
+}
+
+#[test]
+fn unet_tiny_pp() {
+    check_case("unet_tiny_pp");
+}
+
+#[test]
+fn unet_ddpm() {
+    check_case("unet_ddpm");
+}
+
+#[test]
+fn unet_ddpmpp_aug() {
+    check_case("unet_ddpmpp_aug");
+}
+
+#[test]
+fn bf16_is_close_to_f32() {
+    let case = fixture("unet_tiny");
+    let graph = unet_graph(&config(&case), false).expect("a graph");
+    let weights = rule_weights(&graph);
+    let mode = Mode { train: false, precision: Precision::Bf16 };
+    for layout in [Layout::Contiguous, Layout::ChannelsLast] {
+        let ours = &run(&graph, &weights, &case, layout, mode)[0].1;
+        let error = relative_error(ours.as_f32().expect("f32"), &case.f32("output.y").1);
+        assert!(error < 3e-2, "{layout:?}: relative error {error:e}");
+        assert!(error > 1e-4, "{layout:?}: relative error {error:e}: this was not computed in bf16");
+    }
+}
+
+#[test]
+fn a_part_of_the_network_runs_on_the_whole_networks_parameters() {
+    let case = fixture("unet_tiny");
+    let graph = unet_graph(&config(&case), false).expect("a graph");
+    let whole =
+        Parameters::new(&graph, &rule_weights(&graph), Device::Cpu, Kind::Float, Layout::ChannelsLast, false)
+            .expect("parameters");
+    let part = graph.keep(&["out_1"]).expect("a tap");
+    let network = Network::new(&part, Device::Cpu, Kind::Float, Layout::ChannelsLast).expect("a network");
+    let inputs = inputs(&part, &case);
+    let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let results = network.forward(&whole, &inputs, Mode::EVALUATION).expect("a run");
+    assert_close("out_1", &convert::from_torch(&results[0]).expect("an array"), case.f32("output.map.out_1"));
+}
+
+#[test]
+fn parameters_come_back_as_they_were() {
+    let case = fixture("unet_tiny");
+    let graph = unet_graph(&config(&case), false).expect("a graph");
+    let weights = rule_weights(&graph);
+    let new = || {
+        Parameters::new(&graph, &weights, Device::Cpu, Kind::Float, Layout::ChannelsLast, true)
+            .expect("parameters")
+    };
+    let parameters = new();
+    assert_eq!(parameters.to_weights().expect("weights"), weights);
+    assert_eq!(parameters.count(), graph.parameter_count());
+    let zeros = parameters.zeros_like().expect("zeros");
+    zeros.load(&weights).expect("the same shapes");
+    assert_eq!(zeros.to_weights().expect("weights"), weights);
+    assert_eq!(parameters.copy().expect("a copy").to_weights().expect("weights"), weights);
+    assert!(parameters.tensors()[0].requires_grad() && !zeros.tensors()[0].requires_grad());
+
+    let mut short = weights.clone();
+    short.insert("final.bias", Array::f32(&[2], vec![0.0; 2]));
+    let error = zeros.load(&short).expect_err("another shape").to_string();
+    assert_eq!(error, "parameter 'final.bias': is [3] in the network and [2] in the weights");
+}
+
+#[test]
+fn wrong_inputs_are_named() {
+    let case = fixture("unet_tiny");
+    let graph = unet_graph(&config(&case), false).expect("a graph");
+    let network = Network::new(&graph, Device::Cpu, Kind::Float, Layout::ChannelsLast).expect("a network");
+    let parameters =
+        Parameters::new(&graph, &rule_weights(&graph), Device::Cpu, Kind::Float, Layout::ChannelsLast, false)
+            .expect("parameters");
+    let x = Tensor::zeros([2, 3, 16, 16], (Kind::Float, Device::Cpu));
+    let t = Tensor::zeros([2], (Kind::Float, Device::Cpu));
+    let fails = |inputs: &[(&str, &Tensor)]| {
+        network.forward(&parameters, inputs, Mode::EVALUATION).expect_err("wrong inputs").to_string()
+    };
+    assert_eq!(fails(&[("x", &x)]), "the network's input 't' [B] is missing");
+    assert_eq!(fails(&[("x", &x), ("t", &t), ("y", &t)]), "the network has no input 'y'; it takes x, t");
+    let three = Tensor::zeros([3], (Kind::Float, Device::Cpu));
+    assert_eq!(
+        fails(&[("x", &x), ("t", &three)]),
+        "the network's input 't' is f32 [B] (B is 2), got Float [3]"
+    );
+    let whole = Tensor::zeros([2], (Kind::Int64, Device::Cpu));
+    assert_eq!(
+        fails(&[("x", &x), ("t", &whole)]),
+        "the network's input 't' is f32 [B] (B is 2), got Int64 [2]"
+    );
+}
