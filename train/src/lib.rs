@@ -3,7 +3,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`torch`] | graphs on libtorch, with gradients |
-//! | [`optimizer`] | Adam and AdamW with state that we own, and the gradient scaler of fp16 |
+//! | [`optimizer`], [`grad_scaler`] | Adam and AdamW with state that we own, and the gradient scaler of fp16 |
 //! | [`ema`] | the moving average of the weights |
 //! | [`learning_rate`] | warm-up and decay |
 //! | [`diffusion`] | losses, sampling and the training loop of DDPM and EDM |
@@ -12,6 +12,7 @@
 pub mod diffusion;
 pub mod ema;
 mod error;
+pub mod grad_scaler;
 pub mod learning_rate;
 pub mod optimizer;
 pub mod run;

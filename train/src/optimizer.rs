@@ -1,8 +1,9 @@
-//! Adam and AdamW with state that we own, so that a checkpoint can hold all of it; and the gradient scaler of fp16.
+//! Adam and AdamW with state that we own, so that a checkpoint can hold all of it.
 
 use ddae_model::config::{Optim, OptimArgs};
 use tch::{Device, Kind, TchError, Tensor};
 
+use crate::grad_scaler::GradScaler;
 use crate::torch::shim::{self, AdamStep, AdamTensors, Scaled};
 use crate::torch::{Parameters, TorchError};
 
@@ -132,64 +133,103 @@ impl Optimizer {
     }
 }
 
-/// The loss is multiplied by a scale before it is propagated back, so that small gradients do not vanish in fp16. The
-/// scale halves when a gradient overflows and doubles after [`GradScaler::GROWTH_INTERVAL`] steps without that.
-#[derive(Debug)]
-pub struct GradScaler {
-    scale: Tensor,
-    one: Tensor,
-    /// Steps since the scale last changed.
-    growth_tracker: Tensor,
-}
+#[cfg(test)]
+mod tests {
+    use ddae_model::graph::{Graph, Init, Path, Shape};
+    use ddae_model::tensor::{DType, Tensor as Array};
+    use ddae_model::weights::Weights;
 
-impl GradScaler {
-    /// The scale at first, as in PyTorch.
-    pub const INITIAL_SCALE: f64 = 65536.0;
-    /// Factor of a growth.
-    pub const GROWTH: f64 = 2.0;
-    /// Factor after an overflow.
-    pub const BACKOFF: f64 = 0.5;
-    /// Steps without overflow until a growth.
-    pub const GROWTH_INTERVAL: i64 = 2000;
+    use super::*;
+    use crate::torch::Layout;
 
-    /// A scaler of this scale, `steps` after its last change.
-    ///
-    /// # Errors
-    /// libtorch's.
-    pub fn new(scale: f64, steps: u64, device: Device) -> Result<GradScaler, TorchError> {
-        let failed = |e| TorchError::at("gradient scaler", e);
-        let scalar = |value: f64| Tensor::f_full([], value, (Kind::Float, device)).map_err(failed);
-        Ok(GradScaler {
-            scale: scalar(scale)?,
-            one: scalar(1.0)?,
-            growth_tracker: Tensor::f_full([], steps as i64, (Kind::Int, device)).map_err(failed)?,
-        })
+    /// One parameter of two values.
+    fn parameters(values: [f32; 2]) -> Parameters {
+        let mut graph = Graph::new();
+        let x = graph.input("x", DType::F32, Shape::batch(&[2])).expect("an input");
+        let w = graph.parameter(&Path::root().at("w"), &[2], Init::Zeros).expect("a parameter");
+        let y = graph.add(x, w).expect("a sum");
+        graph.output("y", y);
+        let weights: Weights = [("w".to_string(), Array::f32(&[2], values.to_vec()))].into_iter().collect();
+        Parameters::new(&graph, &weights, Device::Cpu, Kind::Float, Layout::Contiguous, true)
+            .expect("parameters")
     }
 
-    /// The scale, and the steps since it last changed. Waits for the device.
-    ///
-    /// # Errors
-    /// libtorch's.
-    pub fn state(&self) -> Result<(f64, u64), TorchError> {
-        let scale = self.scale.f_double_value(&[]);
-        let steps = self.growth_tracker.f_int64_value(&[]);
-        scale
-            .and_then(|scale| Ok((scale, steps?.max(0) as u64)))
-            .map_err(|e| TorchError::at("gradient scaler", e))
+    fn values(parameters: &Parameters) -> Vec<f32> {
+        Vec::try_from(parameters.tensors()[0].detach()).expect("values")
     }
 
-    /// Divides the gradients by the scale; gives 1 if one of them is not finite, else 0.
-    fn unscale(&self, gradients: &[Tensor]) -> Result<Tensor, TorchError> {
-        let failed = |e| TorchError::at("gradient scaler", e);
-        let found_inf = self.scale.f_zeros_like().map_err(failed)?;
-        shim::unscale(gradients, &self.scale.f_reciprocal().map_err(failed)?, &found_inf)?;
-        Ok(found_inf)
+    fn optimizer(
+        kind: Optim,
+        weight_decay: f64,
+        weights: &Parameters,
+        scaler: Option<GradScaler>,
+    ) -> Optimizer {
+        let arguments = OptimArgs { weight_decay, ..OptimArgs::default() };
+        Optimizer::new(kind, arguments, weights, Device::Cpu, scaler).expect("an optimiser")
     }
 
-    fn update(&mut self, found_inf: &Tensor) -> Result<(), TorchError> {
-        let (growth, backoff, interval) = (Self::GROWTH, Self::BACKOFF, Self::GROWTH_INTERVAL);
-        let tracker = &self.growth_tracker;
-        let updated = self.scale.f_internal_amp_update_scale_(tracker, found_inf, growth, backoff, interval);
-        updated.map(|_| ()).map_err(|e| TorchError::at("gradient scaler", e))
+    /// The loss whose gradient is `gradient`.
+    fn loss(weights: &Parameters, gradient: [f32; 2]) -> Tensor {
+        (&weights.tensors()[0] * Tensor::from_slice(&gradient)).sum(Kind::Float)
+    }
+
+    #[test]
+    fn the_first_step_is_as_long_as_the_learning_rate() {
+        // With m / (1 - beta1) = g and v / (1 - beta2) = g^2 the first step is lr g / (|g| + eps).
+        for (kind, weight_decay, expected) in [
+            (Optim::Adam, 0.0, [1.9, -0.9]),
+            // The decay joins the gradient: 0.3 + 0.5 * 2 and -0.4 - 0.5 * 1, whose signs are the same.
+            (Optim::Adam, 0.5, [1.9, -0.9]),
+            // The weights shrink by lr times the decay first.
+            (Optim::AdamW, 0.5, [2.0 * 0.95 - 0.1, -0.95 + 0.1]),
+        ] {
+            let weights = parameters([2.0, -1.0]);
+            let mut optimizer = optimizer(kind, weight_decay, &weights, None);
+            let norm = optimizer.step(&loss(&weights, [0.3, -0.4]), &weights, 0.1).expect("a step");
+            assert!((norm.double_value(&[]) - 0.5).abs() < 1e-6);
+            for (ours, theirs) in values(&weights).into_iter().zip(expected) {
+                assert!((ours - theirs).abs() < 1e-6, "{kind:?} {weight_decay}: {ours} instead of {theirs}");
+            }
+            assert_eq!(optimizer.steps().expect("steps"), 1);
+        }
+    }
+
+    #[test]
+    fn long_gradients_are_clipped_to_norm_1() {
+        let weights = parameters([0.0, 0.0]);
+        let mut optimizer = optimizer(Optim::Adam, 0.0, &weights, None);
+        let norm = optimizer.step(&loss(&weights, [30.0, -40.0]), &weights, 0.1).expect("a step");
+        assert_eq!(norm.double_value(&[]), 50.0);
+        let moments = values(&optimizer.exp_avg);
+        assert!((moments[0] - 0.06).abs() < 1e-6 && (moments[1] + 0.08).abs() < 1e-6, "{moments:?}");
+    }
+
+    #[test]
+    fn a_step_that_overflows_is_left_out_and_halves_the_scale() {
+        let weights = parameters([2.0, -1.0]);
+        let scaler = GradScaler::new(1024.0, 7, Device::Cpu).expect("a scaler");
+        let mut optimizer = optimizer(Optim::Adam, 0.0, &weights, Some(scaler));
+        let state = |optimizer: &Optimizer| {
+            let scaler = optimizer.scaler().map(GradScaler::state);
+            (scaler.expect("a scaler").expect("its state"), optimizer.steps().expect("steps"))
+        };
+        let norm = optimizer.step(&loss(&weights, [0.3, -0.4]), &weights, 0.1).expect("a step");
+        assert!((norm.double_value(&[]) - 0.5).abs() < 1e-6, "the norm is that of the unscaled gradients");
+        assert_eq!(state(&optimizer), ((1024.0, 8), 1));
+        let before = values(&weights);
+        let norm = optimizer.step(&loss(&weights, [f32::INFINITY, 0.0]), &weights, 0.1).expect("a step");
+        assert!(!norm.double_value(&[]).is_finite());
+        assert_eq!(values(&weights), before);
+        assert_eq!(state(&optimizer), ((512.0, 0), 1));
+    }
+
+    #[test]
+    fn the_scale_doubles_after_2000_steps_without_overflow() {
+        let weights = parameters([2.0, -1.0]);
+        let scaler = GradScaler::new(1024.0, 1999, Device::Cpu).expect("a scaler");
+        let mut optimizer = optimizer(Optim::Adam, 0.0, &weights, Some(scaler));
+        let _ = optimizer.step(&loss(&weights, [0.3, -0.4]), &weights, 0.1).expect("a step");
+        let state = optimizer.scaler().expect("a scaler").state().expect("its state");
+        assert_eq!(state, (2048.0, 0));
     }
 }

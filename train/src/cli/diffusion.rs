@@ -27,7 +27,8 @@ samples/ and tensorboard/. Ctrl-C ends a run after the step, with a checkpoint."
 
 /// Train a DDPM or EDM on the pictures of a data set
 ///
-/// On the CPU, a run that was stopped and resumed ends with the same weights, bit for bit, as one that was not.
+/// On the CPU, a run that was stopped and resumed (with as many threads) ends with the same weights, bit for bit, as one
+/// that was not.
 #[derive(Args, Debug)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Arguments {

@@ -93,8 +93,8 @@ impl Session<'_> {
                 self.read()?;
                 self.log()?;
             }
-            let due = |every: u64| last || (every > 0 && epoch % every == 0);
-            if due(self.options.save_every) {
+            let due = |every: u64| every > 0 && epoch.is_multiple_of(every);
+            if last || due(self.options.save_every) {
                 self.save(&epoch_name(epoch))?;
             }
             if due(self.options.sample_every) {
@@ -104,7 +104,8 @@ impl Session<'_> {
             let rate = self.progress.images_per_second(self.state.step);
             self.folder.log(&format!("epoch {epoch}/{epochs}: loss {loss:.4}, {rate:.1} images/s"))?;
         }
-        Ok(())
+        // Also where the last process was stopped between the last checkpoint and the last sheet.
+        if self.sheet().exists() { Ok(()) } else { self.sample() }
     }
 
     /// The rest of the current epoch.
@@ -123,7 +124,7 @@ impl Session<'_> {
             self.state.step += 1;
             self.state.step_in_epoch += 1;
             self.meter.add(self.state.step, learning_rate, result);
-            let log_due = self.state.step % self.options.log_every.max(1) == 0;
+            let log_due = self.state.step.is_multiple_of(self.options.log_every.max(1));
             if log_due || self.meter.pending() >= read_every {
                 self.read()?;
             }
@@ -210,12 +211,17 @@ impl Session<'_> {
         self.folder.log(&format!("wrote {} at step {}", path.display(), self.state.step))
     }
 
+    /// The sheet of samples of the current epoch.
+    fn sheet(&self) -> PathBuf {
+        self.folder.samples().join(format!("epoch_{:04}.png", self.state.epoch))
+    }
+
     fn sample(&mut self) -> Result<(), TrainError> {
         let training = &self.plan.config.training;
         if training.n_sample == 0 {
             return Ok(());
         }
-        let path = self.folder.samples().join(format!("epoch_{:04}.png", self.state.epoch));
+        let path = self.sheet();
         let (count, batch, seed) = (training.n_sample, training.batch_size, self.state.seed);
         let average = self.trainer.average();
         if !self.sampler.sheet(average, count, batch, seed, &self.plan.train, &path)? {

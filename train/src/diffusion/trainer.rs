@@ -2,7 +2,7 @@
 
 use ddae_data::loader::Batch;
 use ddae_data::random::{Purpose, Rng, stream};
-use ddae_model::checkpoint::{Checkpoint, Record, TrainingState, WeightSet};
+use ddae_model::checkpoint::{Checkpoint, TrainingState, WeightSet};
 use ddae_model::config::{Config, ProcessConfig};
 use ddae_model::diffusion::edm;
 use ddae_model::graph::Graph;
@@ -12,7 +12,8 @@ use ddae_model::weights::Weights;
 use tch::{Device, Kind, Tensor};
 
 use super::loss::DiffusionLoss;
-use crate::optimizer::{GradScaler, Optimizer};
+use crate::grad_scaler::GradScaler;
+use crate::optimizer::Optimizer;
 use crate::torch::{Layout, Mode, Network, Parameters, Precision, TorchError, convert};
 use crate::{TrainError, ema};
 
@@ -158,20 +159,18 @@ impl Trainer {
             ("optimizer.exp_avg.", &self.optimizer.exp_avg),
             ("optimizer.exp_avg_sq.", &self.optimizer.exp_avg_sq),
         ];
-        let mut tensors = Vec::new();
+        let mut tensors = self.record(config)?;
         for (prefix, part) in parts {
             for (name, array) in part.to_weights()? {
                 tensors.push((format!("{prefix}{name}"), array));
             }
         }
-        let Record { inputs, y } = self.record(config)?;
-        tensors.extend(inputs.into_iter().map(|(name, array)| (format!("record.{name}"), array)));
-        tensors.push(("record.y".to_string(), y));
         Ok(tensors)
     }
 
-    /// What the average gives, in float32, for a fixed input: two pictures of noise at two noise levels.
-    fn record(&self, config: &Config) -> Result<Record, TrainError> {
+    /// What the average gives for a fixed input: two pictures of noise at two noise levels. On the CPU in float32,
+    /// whatever the run trains on, so that an export can be held against it.
+    fn record(&self, config: &Config) -> Result<Vec<(String, Array)>, TrainError> {
         let [c, h, w] = self.picture;
         let mut x = vec![0f32; 2 * c * h * w];
         stream(0, Purpose::Noise, 0, 0).fill_normal(&mut x);
@@ -183,12 +182,14 @@ impl Trainer {
         };
         let (x, t) = (Array::f32(&[2, c, h, w], x), Array::f32(&[2], t.to_vec()));
         let graph = unet_graph(&config.network, false)?;
-        let network = Network::new(&graph, self.device, Kind::Float, Layout::Contiguous)?;
+        let (cpu, kind, layout) = (Device::Cpu, Kind::Float, Layout::Contiguous);
+        let average = Parameters::new(&graph, &self.average.to_weights()?, cpu, kind, layout, false)?;
+        let network = Network::new(&graph, cpu, kind, layout)?;
         let (input, level) = (convert::to_torch(&x)?, convert::to_torch(&t)?);
         let inputs = [("x", &input), ("t", &level)];
-        let y = tch::no_grad(|| network.forward(&self.average, &inputs, Mode::EVALUATION))?;
+        let y = tch::no_grad(|| network.forward(&average, &inputs, Mode::EVALUATION))?;
         let y = convert::from_torch(&y[0])?;
-        Ok(Record { inputs: vec![("x".to_string(), x), ("t".to_string(), t)], y })
+        Ok([("x", x), ("t", t), ("y", y)].map(|(name, array)| (format!("record.{name}"), array)).into())
     }
 
     /// Takes over everything from a training checkpoint.

@@ -31,7 +31,7 @@ impl Place {
             }
         }
         place.write("ddpm.yaml", CONFIG);
-        place.write("edm.yaml", &CONFIG.replace(DDPM, EDM));
+        place.write("edm.yaml", CONFIG.replace(DDPM, EDM));
         place
     }
 
