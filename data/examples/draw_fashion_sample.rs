@@ -1,16 +1,13 @@
 //! Draws the built-in data set from Fashion-MNIST: `cargo run -p ddae-data --example draw_fashion_sample -- FROM TO`
 //!
 //! FROM is a folder with the four idx files of Fashion-MNIST, TO the folder to write the sample's four files to
-//! (`data/assets`). From each class 600 training and 100 test pictures are taken, which ones being decided by the
-//! streams (seed 0, `Thinning`, class, 0 for training and 1 for test); they keep their published order. The result is
-//! the same on every machine.
+//! (`data/assets`). The first 600 training and 100 test pictures of each class are taken, in their published order.
 
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use ddae_data::random::{Purpose, stream};
 use ddae_data::{Split, datasets};
 use flate2::{Compression, GzBuilder};
 
@@ -21,25 +18,24 @@ fn main() -> Result<()> {
     };
     let (from, to) = (Path::new(from), Path::new(to));
     let fashion = datasets::open("fashion-mnist", Some(from))?;
-    write(&draw(&fashion.train, 600, 0)?, to, "train")?;
-    write(&draw(&fashion.test, 100, 1)?, to, "t10k")
+    write(&draw(&fashion.train, 600)?, to, "train")?;
+    write(&draw(&fashion.test, 100)?, to, "t10k")
 }
 
-/// `per_class` pictures of each class.
-fn draw(split: &Split, per_class: usize, variant: u64) -> Result<Split> {
-    let mut of_class = vec![Vec::new(); split.classes().len()];
-    for position in 0..split.len() {
-        of_class[split.label(position)].push(position);
-    }
+/// The first `per_class` pictures of each class.
+fn draw(split: &Split, per_class: usize) -> Result<Split> {
+    let mut found = vec![0; split.classes().len()];
     let mut drawn = Vec::new();
-    for (label, mut positions) in of_class.into_iter().enumerate() {
-        if positions.len() < per_class {
-            bail!("{} has only {} pictures of class {label}", split.name(), positions.len());
+    for position in 0..split.len() {
+        let of_class = &mut found[split.label(position)];
+        if *of_class < per_class {
+            *of_class += 1;
+            drawn.push(position);
         }
-        stream(0, Purpose::Thinning, label as u64, variant).shuffle(&mut positions);
-        drawn.extend(&positions[..per_class]);
     }
-    drawn.sort_unstable();
+    if let Some(label) = found.iter().position(|count| *count < per_class) {
+        bail!("{} has only {} pictures of class {label}", split.name(), found[label]);
+    }
     Ok(split.subset(&drawn)?)
 }
 

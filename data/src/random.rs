@@ -34,8 +34,6 @@ pub enum Purpose {
     EdmAugment = 7,
     /// Which pictures a preview shows.
     Preview = 8,
-    /// How a published data set is thinned into a smaller one; index: class.
-    Thinning = 9,
     /// Initial weights of a network or probe; index: parameter.
     Initialise = 10,
 }

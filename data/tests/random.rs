@@ -34,7 +34,6 @@ fn purposes_keep_their_numbers() {
         (Purpose::HoldOut, 6),
         (Purpose::EdmAugment, 7),
         (Purpose::Preview, 8),
-        (Purpose::Thinning, 9),
         (Purpose::Initialise, 10),
     ];
     for (purpose, number) in numbers {
