@@ -122,8 +122,11 @@ impl Plan {
         let record = source.checkpoint.record()?.filter(|_| set == WeightSet::Ema);
         let is_direct = record.as_ref().is_some_and(|record| verify::fits_record(&graph, record));
         let full = unet_graph(&source.config.network, false)?;
-        let recorded = if record.is_none() || is_direct { &graph } else { &full };
-        let weights = source.checkpoint.weights(set, recorded)?;
+        // A graph with the network's output has all parameters of the network, and that of the augmentation label where
+        // it takes one, which the record does not.
+        let is_whole = graph.outputs().iter().any(|(name, _)| name == "y");
+        let needed = if record.is_none() || is_whole { &graph } else { &full };
+        let weights = source.checkpoint.weights(set, needed)?;
 
         progress("writing the graph");
         let entries = description.to_entries();
