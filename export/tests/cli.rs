@@ -112,7 +112,8 @@ fn a_features_file_describes_itself() {
     let out = succeed(&folder, "demo --graph features --taps out_2,out_3 --timestep 11");
     let name = "demo-features-out_2-out_3-t11.onnx";
     assert!(out.contains(&format!("wrote {name}")), "{out}");
-    assert!(out.contains(&format!("next: ddae-infer features {name}")), "{out}");
+    let next = format!("next: ddae-infer features {name} -o demo-features-out_2-out_3-t11\n");
+    assert!(out.ends_with(&next), "{out}");
     let report = json(&folder, &format!("inspect {name} --json"));
     let inputs: Vec<&str> = report["inputs"]
         .as_array()
@@ -299,6 +300,27 @@ fn a_file_that_differs_is_not_kept() {
     }
     // The record is the moving average's, not that of the weights in training.
     succeed(&folder, "wrong.safetensors --weights model");
+}
+
+/// `DDAE_UPDATE_GOLDEN=1 cargo test -p ddae-export` writes the help texts anew.
+#[test]
+fn the_help_is_what_it_was() {
+    for (arguments, golden) in
+        [("-h", "short.txt"), ("--help", "long.txt"), ("inspect --help", "inspect.txt")]
+    {
+        let output = Command::new(env!("CARGO_BIN_EXE_ddae-export"))
+            .args(arguments.split_whitespace())
+            .env("COLUMNS", "100")
+            .output()
+            .expect("the program starts");
+        let found = text(&output.stdout);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(golden);
+        if std::env::var_os("DDAE_UPDATE_GOLDEN").is_some() {
+            std::fs::write(&path, &found).expect("written");
+        }
+        let expected = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(found == expected, "the help differs from {}:\n{found}", path.display());
+    }
 }
 
 /// A file system that is full, by way of a limit on the size of files.

@@ -246,11 +246,18 @@ fn as_json(description: &GraphDescription, files: &[PathBuf], bytes: Option<u64>
     })
 }
 
+/// The command that uses the file, ready to be pasted into a shell.
 fn next_command(description: &GraphDescription, file: &Path) -> String {
-    let file = file.display();
+    let stem = shell_word(&file.with_extension("").display().to_string());
+    let file = shell_word(&file.display().to_string());
     match description.kind {
         GraphKind::Network => format!("ddae-export inspect {file}"),
-        GraphKind::Features => format!("ddae-infer features {file} --help"),
-        GraphKind::Sampler => format!("ddae-infer sample {file} --help"),
+        GraphKind::Features => format!("ddae-infer features {file} -o {stem}"),
+        GraphKind::Sampler => format!("ddae-infer sample {file} -o {stem}"),
     }
+}
+
+fn shell_word(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:,@".contains(c);
+    if word.chars().all(is_plain) { word.to_string() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }

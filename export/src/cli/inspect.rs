@@ -4,13 +4,16 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use ddae_export::inspect::{CheckpointReport, OnnxReport, Report, ValueReport, inspect, short};
+use ddae_export::inspect::{CheckpointReport, NodeReport, OnnxReport, Report, ValueReport, inspect, short};
 
 /// Say what an ONNX or safetensors file holds
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// The file
     file: PathBuf,
+    /// List the operations of an ONNX file, too
+    #[arg(long)]
+    nodes: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -24,7 +27,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return Ok(());
     }
     match &report {
-        Report::Onnx(report) => print_onnx(&mut out, report)?,
+        Report::Onnx(report) => {
+            print_onnx(&mut out, report)?;
+            if arguments.nodes {
+                print_nodes(&mut out, &report.nodes)?;
+            }
+        }
         Report::Safetensors(report) => print_checkpoint(&mut out, report)?,
     }
     Ok(())
@@ -83,6 +91,15 @@ fn print_onnx(out: &mut impl Write, report: &OnnxReport) -> std::io::Result<()> 
         if !described {
             writeln!(out, "{key}:\n  {}", value.trim_end().replace('\n', "\n  "))?;
         }
+    }
+    Ok(())
+}
+
+/// An operation a line: its results, operator and operands.
+fn print_nodes(out: &mut impl Write, nodes: &[NodeReport]) -> std::io::Result<()> {
+    writeln!(out, "graph:")?;
+    for node in nodes {
+        writeln!(out, "  {} = {}({})", node.outputs.join(", "), node.operator, node.inputs.join(", "))?;
     }
     Ok(())
 }

@@ -17,11 +17,11 @@ const KINDS: &str = "\
 Graphs (B is the batch, free in every file):
   network   x [B,C,H,W], t [B] (what the network embeds), with --label augment_label [B,9]
             -> y [B,C,H,W] and the layers asked for [B,C,H,W]
-  features  image [B,C,H,W] in 0..1 (with --input u8: bytes [B,H,W,C]), noise [B,C,H,W] standard normal,
-            timestep i64 [B] unless fixed by --timestep
+  features  image [B,C,H,W] in 0..1 (with --input u8: bytes [B,H,W,C]),
+            noise [B,C,H,W] standard normal, timestep i64 [B] unless fixed by --timestep
             -> the layers asked for, averaged over the picture [B,D]
-  sampler   one step of the sampler: x, noise [B,C,H,W], t [1], preconditioning, coefficients; EDM also carry
-            -> next; EDM also next_carry
+  sampler   x [B,C,H,W], noise [B,C,H,W], t [1], preconditioning, coefficients, EDM also carry
+            -> one step on: next, EDM also next_carry
 
 The file is run in ONNX Runtime and compared with a reference before it appears under its name.";
 

@@ -11,7 +11,7 @@ use std::path::Path;
 use serde::Serialize;
 
 pub use checkpoint::{CheckpointReport, TensorReport};
-pub use onnx::{OnnxReport, ValueReport, report as onnx_report};
+pub use onnx::{NodeReport, OnnxReport, ValueReport, report as onnx_report};
 
 use crate::ExportError;
 

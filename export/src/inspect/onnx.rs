@@ -33,6 +33,8 @@ pub struct OnnxReport {
     /// Floating-point operations per picture of the convolutions and matrix products as they stand in the file, a
     /// multiply-add counted as two; none where shapes are unknown.
     pub flops: Option<u64>,
+    /// The operations in order.
+    pub nodes: Vec<NodeReport>,
     /// Metadata entries.
     pub metadata: BTreeMap<String, String>,
     /// What a file of this project says of itself.
@@ -51,16 +53,26 @@ pub struct ValueReport {
     pub shape: Vec<String>,
 }
 
+/// An operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NodeReport {
+    /// Its name.
+    pub name: String,
+    /// Its operator.
+    pub operator: String,
+    /// Names of its operands.
+    pub inputs: Vec<String>,
+    /// Names of its results.
+    pub outputs: Vec<String>,
+}
+
 /// Describes a model that was read from a file of `bytes` bytes.
 pub fn report(model: &ModelProto, bytes: u64) -> OnnxReport {
     let graph = model.graph.clone().unwrap_or_default();
+    let nodes: Vec<NodeReport> = graph.node.iter().map(node).collect();
     let mut operators = BTreeMap::new();
-    for node in &graph.node {
-        let name = match node.domain.as_str() {
-            "" => node.op_type.clone(),
-            domain => format!("{domain}.{}", node.op_type),
-        };
-        *operators.entry(name).or_insert(0) += 1;
+    for node in &nodes {
+        *operators.entry(node.operator.clone()).or_insert(0) += 1;
     }
     let metadata: BTreeMap<String, String> =
         model.metadata_props.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect();
@@ -79,12 +91,22 @@ pub fn report(model: &ModelProto, bytes: u64) -> OnnxReport {
         inputs: graph.input.iter().filter(is_constant).map(value).collect(),
         outputs: graph.output.iter().map(value).collect(),
         operators,
+        nodes,
         constants: graph.initializer.len() as u64,
         elements: graph.initializer.iter().map(elements).fold(0, u64::saturating_add),
         flops: flops(&graph.node, &shapes(&graph.initializer, &graph)),
         metadata,
         description,
     }
+}
+
+fn node(node: &NodeProto) -> NodeReport {
+    let operator = match node.domain.as_str() {
+        "" => node.op_type.clone(),
+        domain => format!("{domain}.{}", node.op_type),
+    };
+    let (name, inputs, outputs) = (node.name.clone(), node.input.clone(), node.output.clone());
+    NodeReport { name, operator, inputs, outputs }
 }
 
 fn value(info: &ValueInfoProto) -> ValueReport {
