@@ -7,7 +7,7 @@
 //! | [`plan`] | the run that follows from it: data, network, steps, memory |
 //! | [`trainer`] | weights, average, optimiser, and the step that changes them |
 //! | [`train`](mod@train) | the training loop |
-//! | [`resume`] | going on from a checkpoint |
+//! | [`resume`] | which settings must not change when a run goes on |
 //! | [`meter`] | losses and speed on the way to log and progress bar |
 //! | [`sample`] | sheets of generated pictures |
 
@@ -17,6 +17,7 @@ pub mod options;
 pub mod plan;
 pub mod resume;
 pub mod sample;
+mod start;
 pub mod train;
 pub mod trainer;
 

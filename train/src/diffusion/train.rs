@@ -4,16 +4,15 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use ddae_data::loader::Loader;
-use ddae_model::checkpoint::{self, Checkpoint, TrainingState, WeightSet};
-use ddae_model::weights::Weights;
+use ddae_model::checkpoint::{self, TrainingState};
 use serde::Serialize;
 use tch::{Cuda, Device};
 
 use super::meter::Meter;
-use super::options::{Amp, Options, Start};
+use super::options::{Amp, Options};
 use super::plan::Plan;
-use super::resume;
 use super::sample::Sampler;
+use super::start::Beginning;
 use super::trainer::Trainer;
 use crate::TrainError;
 use crate::run::checkpoints::{self, LATEST, epoch_name};
@@ -319,59 +318,5 @@ impl Session<'_> {
             progress,
             last_save: Instant::now(),
         })
-    }
-}
-
-/// Where a session starts from.
-struct Beginning {
-    folder: RunFolder,
-    weights: Weights,
-    state: TrainingState,
-    checkpoint: Option<Checkpoint>,
-    amp: Amp,
-    /// What the user should know.
-    notes: Vec<String>,
-}
-
-impl Beginning {
-    fn find(options: &Options, plan: &Plan, data: &str) -> Result<Beginning, TrainError> {
-        let (force, init) = match &options.start {
-            Start::Fresh { force, init } => (*force, init),
-            Start::Latest | Start::Epoch(_) => return Beginning::resumed(options, plan, data),
-        };
-        let seed = options.seed.unwrap_or(0);
-        // Before an old run is removed, everything that the new one needs is there.
-        let (weights, notes) = match init {
-            None => (Weights::initial(&plan.graph, seed), vec![]),
-            Some(path) => {
-                let weights = Checkpoint::open(path)?.weights(WeightSet::Ema, &plan.graph)?;
-                (weights, vec![format!("start       with the weights of {}", path.display())])
-            }
-        };
-        let amp = options.amp.unwrap_or_default();
-        let folder = RunFolder::create(&options.run, force)?;
-        let state = TrainingState { seed, ..TrainingState::default() };
-        Ok(Beginning { folder, weights, state, checkpoint: None, amp, notes })
-    }
-
-    fn resumed(options: &Options, plan: &Plan, data: &str) -> Result<Beginning, TrainError> {
-        let folder = RunFolder::open(&options.run)?;
-        checkpoints::remove_leftovers(&folder.checkpoints())?;
-        let (checkpoint, state, unreadable) = match options.start {
-            Start::Epoch(epoch) => {
-                let (checkpoint, state) = checkpoints::open(&folder.checkpoints().join(epoch_name(epoch)))?;
-                (checkpoint, state, vec![])
-            }
-            _ => checkpoints::furthest(&folder.checkpoints())?,
-        };
-        let path = checkpoint.path().to_path_buf();
-        let saved = checkpoint.config().unwrap_or(&plan.config);
-        resume::check(&path, saved, &state, options, data)?;
-        let amp = resume::amp(&path, &state)?;
-        let weights = checkpoint.weights(WeightSet::Model, &plan.graph)?;
-        let mut notes: Vec<String> =
-            unreadable.iter().map(|error| format!("warning     passed over: {error}")).collect();
-        notes.push(format!("resume      {} at step {} of {}", path.display(), state.step, plan.steps()));
-        Ok(Beginning { folder, weights, state, checkpoint: Some(checkpoint), amp, notes })
     }
 }

@@ -134,6 +134,16 @@ fn a_loss_that_is_no_number() {
 }
 
 #[test]
+fn a_scale_that_falls_without_end() {
+    let place = Place::new();
+    let arguments = ["--config", "ddpm.yaml", "--amp", "fp16", "--set", "lrate=1e30", "--epochs", "9"];
+    let ended = place.run(&arguments);
+    let error = ended.error(1);
+    assert!(error.contains("training diverged at step "), "{error}");
+    assert!(error.contains("latest.safetensors (step 0)"), "{error}");
+}
+
+#[test]
 fn weights_that_are_no_numbers_are_not_saved() {
     let place = Place::new();
     // The loss of the only step is finite; the weights that it leaves are not.
