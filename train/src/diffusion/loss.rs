@@ -9,7 +9,7 @@ use crate::torch::TorchError;
 /// What is random in the loss of a batch.
 #[derive(Debug)]
 pub struct Draws {
-    /// The noise level of each picture, [B]: timesteps in `1..=n_T`, int64 (DDPM), or standard normal values that become
+    /// The noise level of each picture, `[B]`: timesteps in `1..=n_T`, int64 (DDPM), or standard normal values that become
     /// `ln sigma` (EDM).
     pub level: Tensor,
     /// Standard normal noise, like the pictures.

@@ -64,7 +64,7 @@ impl Sampler {
         Ok(Sampler { network, plan, picture: config.network.image_shape, mode })
     }
 
-    /// The pictures `numbers`, [C, H, W] in [0, 1] each, one after the other. A picture depends on the seed and its
+    /// The pictures `numbers`, `[C, H, W]` in [0, 1] each, one after the other. A picture depends on the seed and its
     /// number alone. `None` if an [interrupt] came.
     ///
     /// # Errors
