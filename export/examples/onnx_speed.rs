@@ -1,23 +1,47 @@
 //! How fast exported graphs run in ONNX Runtime on this machine, against its matrix-product peak.
 //!
-//!     cargo run --release -p ddae-export --example onnx_speed -- [BATCH] [THREADS] [ROUNDS]
+//!     cargo run --release -p ddae-export --example onnx_speed -- --batch 8
 //!
-//! The published DDPM UNet (35.7 M) at 32x32, one single-threaded session per thread. The peak is that of the
-//! runtime's own float32 product of large square matrices. Rounds of one second alternate between all of them, and
-//! the best round of each counts, so that other work on the machine matters less.
+//! The graphs of the published DDPM UNet (35.7 M) at 32x32, one single-threaded session per thread. The peak is that of
+//! the runtime's own float32 product of large square matrices. Rounds of one second alternate between all of them, and
+//! the best round of each counts, so that other work on the machine matters less. With `--json`, one object a line, as
+//! `cargo xtask bench` reads it.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use clap::Parser;
 use ddae_export::lower::{Options, lower};
 use ddae_export::onnx::write::LARGEST_MESSAGE;
 use ddae_export::runtime::OnnxNetwork;
-use ddae_model::graph::{Graph, Path as Layer, Shape, Value};
-use ddae_model::networks::{UNetConfig, unet_graph};
+use ddae_model::config::Config;
+use ddae_model::diffusion::{FeatureOptions, features_graph, sampler_graph};
+use ddae_model::graph::{Graph, Node, Path as Layer, Shape, Value};
+use ddae_model::networks::unet_graph;
 use ddae_model::tensor::{DType, Tensor};
 use ddae_model::weights::Weights;
+
+/// Images per second of exported graphs in ONNX Runtime.
+#[derive(Parser)]
+struct Arguments {
+    /// Pictures per run.
+    #[arg(long, default_value_t = 8)]
+    batch: usize,
+    /// Threads, each with a session of its own [default: all cores].
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Timed rounds of one second per graph; the best counts.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Time the graphs without fused layers, too.
+    #[arg(long)]
+    unfused: bool,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
 
 /// One thing to measure.
 struct Case {
@@ -26,91 +50,106 @@ struct Case {
     flops: u64,
     inputs: Vec<(String, Tensor)>,
     batch: usize,
-    options: Options,
+    fused: bool,
 }
 
 const ROUND: Duration = Duration::from_secs(1);
 
+/// The layer and timestep that the published probe of this network reads.
+const TAP: &str = "out_6";
+const TIMESTEP: i64 = 11;
+
 fn main() -> Result<()> {
-    let number = |i: usize, default: usize| -> Result<usize> {
-        std::env::args().nth(i).map_or(Ok(default), |text| text.parse().with_context(|| text.clone()))
+    let arguments = Arguments::parse();
+    let threads = match arguments.threads {
+        Some(threads) => threads.max(1),
+        None => std::thread::available_parallelism()?.get(),
     };
-    let (batch, threads, rounds) = (number(1, 8)?, number(2, 2)?, number(3, 5)?);
     let folder = tempfile::tempdir()?;
-    let full = published()?;
-    let pooled = pooled(&full, "out_6")?;
-    let plain = Options { fuse: false };
-    let cases = [
-        case("matrix product", &products(8)?, 1, Options::default(), folder.path())?,
-        case("forward", &full, batch, Options::default(), folder.path())?,
-        case("out_6 pooled", &pooled, batch, Options::default(), folder.path())?,
-        case("forward, unfused", &full, batch, plain, folder.path())?,
-        case("out_6 pooled, unfused", &pooled, batch, plain, folder.path())?,
-    ];
-    let cases = Arc::new(cases);
-    let best = measure(&cases, threads, rounds)?;
-    println!("batch {batch}, {threads} single-threaded sessions, best of {rounds} rounds");
-    let peak = best[0] * cases[0].flops as f64;
-    for (case, rate) in cases.iter().zip(best) {
-        let flops = rate * case.flops as f64;
+    let cases = cases(arguments.batch, arguments.unfused, folder.path())?;
+    let cases: Arc<[Case]> = cases.into();
+    let best = measure(&cases, threads, arguments.rounds.max(1))?;
+    if !arguments.json {
         println!(
-            "{:24} {rate:8.1} images/s {:8.1} GFLOP/s (nominal), {:4.0} % of the product's{}",
-            case.name,
-            flops / 1e9,
-            100.0 * flops / peak,
-            if case.options.fuse { "" } else { " (a yardstick for the fused one)" }
+            "batch {}, {threads} single-threaded sessions, best of {} rounds",
+            arguments.batch, arguments.rounds
         );
+    }
+    let peak = best[0] * cases[0].flops as f64;
+    for (i, (case, rate)) in cases.iter().zip(best).enumerate() {
+        let flops = rate * case.flops as f64;
+        if arguments.json {
+            let object = serde_json::json!({
+                "library": "ONNX Runtime",
+                "measure": case.name,
+                "precision": "fp32",
+                "fused": case.fused,
+                "batch": (i > 0).then_some(case.batch),
+                "threads": threads,
+                "images_per_second": (i > 0).then_some(rate),
+                "gflops_per_second": flops / 1e9,
+            });
+            println!("{object}");
+        } else {
+            println!(
+                "{:32} {rate:8.1} images/s {:8.1} GFLOP/s (nominal), {:4.0} % of the product's{}",
+                case.name,
+                flops / 1e9,
+                100.0 * flops / peak,
+                if case.fused { "" } else { " (unfused)" }
+            );
+        }
     }
     Ok(())
 }
 
-fn published() -> Result<Graph> {
-    let config = UNetConfig {
-        image_shape: [3, 32, 32],
-        n_channels: 128,
-        ch_mults: vec![1, 2, 2, 2],
-        is_attn: vec![false, true, false, false],
-        attn_channels_per_head: None,
-        dropout: 0.1,
-        n_blocks: 2,
-        use_res_for_updown: false,
-        augment_dim: 0,
+/// The matrix product, which must come first, and the graphs.
+fn cases(batch: usize, unfused: bool, folder: &Path) -> Result<Vec<Case>> {
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
+    let config = Config::read(&configs.join("DDPM_ddpm.yaml"))?;
+    let features = |timestep| {
+        features_graph(&config, &FeatureOptions { taps: vec![TAP.to_string()], timestep, input_u8: false })
     };
-    Ok(unet_graph(&config, false)?)
+    let graphs = [
+        ("forward", unet_graph(&config.network, false)?),
+        ("sampler step", sampler_graph(&config)?),
+        ("features out_6", features(None)?),
+        ("features out_6, fixed timestep", features(Some(TIMESTEP))?),
+    ];
+    let mut cases = vec![case("matrix product", &products(8)?, 1, true, folder)?];
+    for fused in [true, false].into_iter().filter(|&fused| fused || unfused) {
+        for (name, graph) in &graphs {
+            cases.push(case(name, graph, batch, fused, folder)?);
+        }
+    }
+    Ok(cases)
 }
 
-/// The layer `tap`, averaged over the picture.
-fn pooled(full: &Graph, tap: &str) -> Result<Graph> {
-    let mut graph = full.clone();
-    let map = graph.find_tap(tap)?;
-    let mean = graph.pool(map)?;
-    graph.clear_results();
-    graph.output(tap, mean);
-    Ok(graph.keep(&[tap])?)
-}
-
-fn case(name: &'static str, graph: &Graph, batch: usize, options: Options, folder: &Path) -> Result<Case> {
-    let path = folder.join(format!("{name}.onnx"));
+fn case(name: &'static str, graph: &Graph, batch: usize, fused: bool, folder: &Path) -> Result<Case> {
+    let path = folder.join(format!("{name}, {fused}.onnx"));
+    let options = Options { fuse: fused };
     lower(graph, &Weights::initial(graph, 0), options)?.write(&path, &[], LARGEST_MESSAGE)?;
-    let inputs = graph
-        .inputs()
-        .map(|(_, node)| {
-            let shape = node.shape.resolve(batch);
-            let count = shape.iter().product();
-            let values = (0..count).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
-            (node.name.clone(), Tensor::f32(&shape, values))
-        })
-        .collect();
-    Ok(Case { name, path, flops: graph.flops(), inputs, batch, options })
+    let inputs = graph.inputs().map(|(_, node)| (node.name.clone(), input(node, batch))).collect();
+    Ok(Case { name, path, flops: graph.flops(), inputs, batch, fused })
+}
+
+/// Values between -1 and 1; timesteps are all the same.
+fn input(node: &Node, batch: usize) -> Tensor {
+    let shape = node.shape.resolve(batch);
+    let count = shape.iter().product();
+    match node.dtype {
+        DType::I64 => Tensor::i64(&shape, vec![TIMESTEP; count]),
+        _ => Tensor::f32(&shape, (0..count).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect()),
+    }
 }
 
 /// Samples per second of each case over all threads, in its best round.
-fn measure(cases: &Arc<[Case; 5]>, threads: usize, rounds: usize) -> Result<Vec<f64>> {
+fn measure(cases: &Arc<[Case]>, threads: usize, rounds: usize) -> Result<Vec<f64>> {
     let start = Arc::new(Barrier::new(threads));
     let workers: Vec<_> = (0..threads)
         .map(|_| {
             let (cases, start) = (cases.clone(), start.clone());
-            std::thread::spawn(move || measure_alone(&cases[..], rounds, &start))
+            std::thread::spawn(move || measure_alone(&cases, rounds, &start))
         })
         .collect();
     let mut sums = vec![vec![0.0; cases.len()]; rounds];

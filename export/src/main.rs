@@ -17,9 +17,18 @@ fn main() -> ExitCode {
     if closed {
         return ExitCode::SUCCESS;
     }
-    eprintln!("error: {error:#}");
+    eprintln!("error: {}", one_line(&error));
     match error.downcast_ref::<ExportError>() {
         Some(error) if error.is_usage() => ExitCode::from(2),
         _ => ExitCode::FAILURE,
     }
+}
+
+/// The error and its causes in one line, each text once: most errors quote their cause already.
+fn one_line(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |line, cause| match &*line {
+        "" => cause,
+        _ if line.contains(&cause) => line,
+        _ => format!("{line}: {cause}"),
+    })
 }

@@ -1,15 +1,15 @@
 //! From a [`Graph`] to ONNX operators, the fastest way ONNX Runtime's CPU provider knows.
 //!
-//! Three passes: [`constants`] finds what depends on weights and constants only and computes it once; [`plan`] finds
+//! Three passes: `constants` finds what depends on weights and constants only and computes it once; `plan` finds
 //! layers that are faster together (a convolution of an upsampled picture, attention over a picture's pixels); then
 //! every remaining node is written by the file of its family:
 //!
 //! | file | operations |
 //! | --- | --- |
-//! | [`arithmetic`] | elementwise operations, linear layers, gathering |
-//! | [`shaping`] | reshaping, joining, slicing |
-//! | [`picture`] | convolutions, resampling, group norm |
-//! | [`attention`], [`pixel_attention`] | attention between tokens, and between the pixels of a picture |
+//! | `arithmetic` | elementwise operations, linear layers, gathering |
+//! | `shaping` | reshaping, joining, slicing |
+//! | `picture` | convolutions, resampling, group norm |
+//! | `attention`, `pixel_attention` | attention between tokens, and between the pixels of a picture |
 //!
 //! # Names
 //! A value keeps its graph name, or the name of the output it is; what lies between is `LAYER/part`. Parameters keep

@@ -22,6 +22,9 @@ pub enum ReadError {
     /// Nothing in it.
     #[error("{0} is empty: the copy or download that made it was cut off; get it again")]
     Empty(PathBuf),
+    /// A folder in its place.
+    #[error("{0} is a folder; an ONNX file is wanted here")]
+    Folder(PathBuf),
     /// Not the messages of the specification.
     #[error("{path} is not an ONNX file, or it was cut off ({detail}); export it again")]
     Foreign {
@@ -40,8 +43,11 @@ pub fn model(path: &Path) -> Result<ModelProto, ReadError> {
     let io = |source| ReadError::Io { path: path.to_path_buf(), source };
     let foreign = |detail: String| ReadError::Foreign { path: path.to_path_buf(), detail };
     let file = File::open(path).map_err(io)?;
-    let length = file.metadata().map_err(io)?.len();
-    if length == 0 {
+    let info = file.metadata().map_err(io)?;
+    if info.is_dir() {
+        return Err(ReadError::Folder(path.to_path_buf()));
+    }
+    if info.len() == 0 {
         return Err(ReadError::Empty(path.to_path_buf()));
     }
     // SAFETY: the map is read-only and private to this function. Should another program shorten the file meanwhile,
