@@ -21,9 +21,18 @@ fn main() -> ExitCode {
     if of_kind(ErrorKind::BrokenPipe) {
         return ExitCode::SUCCESS;
     }
-    eprintln!("error: {error:#}");
+    eprintln!("error: {}", one_line(&error));
     match error.downcast_ref() {
         Some(DataError::UnknownName { .. } | DataError::Argument(_)) => ExitCode::from(2),
         _ => ExitCode::FAILURE,
     }
+}
+
+/// The error and its causes in one line, each text once: most errors quote their cause already.
+fn one_line(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |line, cause| match &*line {
+        "" => cause,
+        _ if line.contains(&cause) => line,
+        _ => format!("{line}: {cause}"),
+    })
 }

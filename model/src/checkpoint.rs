@@ -162,11 +162,14 @@ impl Checkpoint {
         if bytes.is_empty() {
             return Err(format_error(path, "is empty; a safetensors checkpoint is wanted here"));
         }
-        let parsed = SafeTensors::deserialize(&bytes)
-            .map_err(|e| format_error(path, &format!("is not a complete safetensors file ({e})")))?;
-        drop(parsed);
-        let (_, header) = SafeTensors::read_metadata(&bytes)
-            .map_err(|e| format_error(path, &format!("is not a complete safetensors file ({e})")))?;
+        let foreign = |e| {
+            let message = format!(
+                "is not a complete safetensors file ({e}); copy it here again, or take another checkpoint"
+            );
+            format_error(path, &message)
+        };
+        drop(SafeTensors::deserialize(&bytes).map_err(foreign)?);
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(foreign)?;
         let metadata = header.metadata().clone().unwrap_or_default();
         let (config, state) = match metadata.get("ddae.format").map(String::as_str) {
             None => (None, None),

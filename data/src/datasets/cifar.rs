@@ -93,7 +93,11 @@ fn read_binary(path: &Path, cifar: &Cifar) -> Result<(RecordFile, Vec<u32>), Dat
     let record = cifar.label_bytes + PICTURE;
     let expected = || format!("whole records of {record} bytes, {} of them labels", cifar.label_bytes);
     let file = File::open(path).map_err(DataError::io("open", path))?;
-    let length = file.metadata().map_err(DataError::io("read", path))?.len();
+    let info = file.metadata().map_err(DataError::io("read", path))?;
+    if info.is_dir() {
+        return Err(DataError::format(path, "it is a folder", expected()));
+    }
+    let length = info.len();
     if length == 0 || length % record as u64 != 0 {
         let found = match length {
             0 => "the file is empty".to_string(),

@@ -58,7 +58,7 @@ pub enum FeatureError {
         rows: Range<usize>,
     },
     /// The file is not a feature file.
-    #[error("{path}: not a feature file: {reason}")]
+    #[error("{path}: not a feature file: {reason}; it must be one that this version of ddae-infer writes")]
     Foreign {
         /// The file.
         path: PathBuf,

@@ -73,7 +73,11 @@ pub fn furthest(folder: &Path) -> Result<(Checkpoint, TrainingState, Vec<String>
         Some((checkpoint, state)) => Ok((checkpoint, state, unreadable)),
         None => {
             let message = match unreadable.first() {
-                Some(first) => format!("holds no checkpoint that can be read ({first})"),
+                Some(first) => {
+                    format!(
+                        "holds no checkpoint that can be read ({first}): start the run again with --force"
+                    )
+                }
                 None => "holds no checkpoint: start the run again with --force".to_string(),
             };
             Err(TrainError::Folder { path: folder.to_path_buf(), message })

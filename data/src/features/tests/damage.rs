@@ -49,7 +49,10 @@ fn foreign_files_are_refused_in_one_line() {
     fs::remove_file(&path).expect("removed");
     drop(File::create(&path).expect("HDF5"));
     let error = message(FeatureFile::open(&path));
-    assert!(error.ends_with("not a feature file: an HDF5 file without the attributes of one"), "{error}");
+    assert!(
+        error.contains("not a feature file: an HDF5 file without the attributes of one; it must be"),
+        "{error}"
+    );
     let file = File::create(&path).expect("HDF5");
     file.new_attr::<i64>().create("format").expect("created").write_scalar(&3).expect("written");
     drop(file);
@@ -162,7 +165,7 @@ fn missing_and_misshapen_datasets_are_named() {
     }
     let error =
         after(&|file| file.attr("format_version").expect("version").write_scalar(&2i64).expect("written"));
-    assert!(error.ends_with("not a feature file: its format version is 2, this program reads 1"), "{error}");
+    assert!(error.contains("not a feature file: its format version is 2, this program reads 1"), "{error}");
 }
 
 #[test]
