@@ -1,69 +1,129 @@
 //! What can go wrong, each in one line that says what to do.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ddae_data::datasets::DataError;
+use ddae_data::features::FeatureError;
+use ddae_data::sheet::SheetError;
+use ddae_export::onnx::read::ReadError;
+use ddae_export::runtime::RuntimeError;
 
 /// Why a job cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum InferError {
-    /// The file cannot be loaded.
-    #[error("cannot load {}: {message}", path.display())]
-    Load {
-        /// The ONNX file.
+    /// Options that make no sense, alone, together or for this graph.
+    #[error("{0}")]
+    Argument(String),
+    /// The file is no ONNX file.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The file is an ONNX file, but not one that can be used.
+    #[error("cannot use {}: {message}", path.display())]
+    Model {
+        /// The file.
         path: PathBuf,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// The graph fails while it computes.
-    #[error("cannot run {}: {message}", path.display())]
-    Run {
-        /// The ONNX file.
-        path: PathBuf,
-        /// What the runtime says.
-        message: String,
-    },
-    /// CUDA was asked for and is not there.
-    #[error(
-        "cuda:{device} cannot be used: {message}; run `cargo xtask setup --cuda` on a machine with an NVIDIA GPU, or use --device cpu"
-    )]
-    Cuda {
-        /// The device's number.
-        device: i32,
-        /// What the runtime says.
+        /// What is wrong with it, and what to do.
         message: String,
     },
     /// The graph is of another kind than the command wants.
-    #[error("{} is a graph of kind '{found}', and '{command}' wants '{wanted}': export it with `ddae-export CHECKPOINT --graph {wanted}`", path.display())]
+    #[error(
+        "{} is a graph of kind '{found}', and '{command}' wants '{wanted}': export it with `ddae-export CHECKPOINT --graph {wanted}`",
+        path.display()
+    )]
     Kind {
-        /// The ONNX file.
+        /// The file.
         path: PathBuf,
         /// Its kind.
-        found: String,
+        found: &'static str,
         /// The kind that the command runs.
         wanted: &'static str,
         /// The command.
         command: &'static str,
     },
-    /// The settings do not fit the graph or each other.
-    #[error("{0}")]
-    Settings(String),
+    /// ONNX Runtime is missing.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// CUDA was asked for and cannot be had.
+    #[error("cuda:{device} cannot be used: {message}")]
+    Cuda {
+        /// The device's number.
+        device: i32,
+        /// Why not, and what to do.
+        message: String,
+    },
+    /// The graph fails while it computes.
+    #[error("ONNX Runtime cannot run {}: {message}", path.display())]
+    Run {
+        /// The file.
+        path: PathBuf,
+        /// What the runtime says.
+        message: String,
+    },
+    /// A tensor cannot be made or read.
+    #[error("ONNX Runtime refuses a tensor: {0}")]
+    Tensor(String),
+    /// What is there already is something else, or in use.
+    #[error("{}: {message}", path.display())]
+    Output {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is in the way, and what to do.
+        message: String,
+    },
     /// A file cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", path.display())]
     Io {
+        /// What was being done: `read`, `write`, …
+        action: &'static str,
         /// The file.
         path: PathBuf,
         /// What the system says.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// A data set.
     #[error(transparent)]
-    Data(#[from] ddae_data::datasets::DataError),
+    Data(#[from] DataError),
     /// A feature file.
     #[error(transparent)]
-    Features(#[from] ddae_data::features::FeatureError),
+    Features(#[from] FeatureError),
     /// A picture file.
     #[error(transparent)]
-    Sheet(#[from] ddae_data::sheet::SheetError),
-    /// Ctrl-C.
-    #[error("interrupted; {0}")]
-    Interrupted(String),
+    Sheet(#[from] SheetError),
+    /// A thread of the job ended without a result.
+    #[error("a thread of the job ended unexpectedly; this is a mistake in ddae-infer, please report it")]
+    Thread,
+    /// The caller asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl InferError {
+    /// Whether the command was asked for something that makes no sense, rather than failing at it.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            InferError::Argument(_)
+                | InferError::Data(DataError::UnknownName { .. } | DataError::Argument(_))
+                | InferError::Features(FeatureError::Layout(_))
+        )
+    }
+
+    /// An [`InferError::Io`] for `map_err`.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> InferError {
+        let path = path.to_path_buf();
+        move |source| InferError::Io { action, path, source }
+    }
+}
+
+impl From<ort::Error> for InferError {
+    fn from(error: ort::Error) -> InferError {
+        InferError::Tensor(first_line(&error))
+    }
+}
+
+/// The first line of a message of ONNX Runtime, which are paragraphs.
+pub(crate) fn first_line(error: &ort::Error) -> String {
+    let text = error.to_string();
+    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason given").to_string()
 }

@@ -1,15 +1,15 @@
-//! What an ONNX file says of itself.
+//! An ONNX file and what it says of itself.
 
 use std::path::{Path, PathBuf};
 
+use ddae_export::onnx::read;
 use ddae_model::config::Config;
 use ddae_model::onnx_metadata::{GraphDescription, GraphKind};
 
-use crate::device::Device;
 use crate::error::InferError;
-use crate::workers::Workers;
 
-/// An ONNX file written by `ddae-export`, loaded and ready to run.
+/// An ONNX file written by `ddae-export`, found to be of the wanted kind. Nothing of it is loaded yet.
+#[derive(Debug)]
 pub struct ModelFile {
     /// The file.
     pub path: PathBuf,
@@ -17,38 +17,31 @@ pub struct ModelFile {
     pub description: GraphDescription,
     /// The configuration of the model.
     pub config: Config,
-    /// The sessions.
-    pub workers: Workers,
-    /// The device they run on.
-    pub device: Device,
-    /// The execution provider that runs them.
-    pub provider: &'static str,
 }
 
 impl ModelFile {
-    /// Loads the file for `command`, which wants a graph of the kind `wanted`.
+    /// Reads what the file says of itself, for `command`, which wants a graph of the kind `wanted`.
     ///
     /// # Errors
-    /// When it cannot be loaded, was not written by `ddae-export`, or is a graph of another kind.
-    pub fn open(
-        path: &Path,
-        wanted: GraphKind,
-        command: &'static str,
-        device: Device,
-        threads: usize,
-    ) -> Result<ModelFile, InferError> {
-        let workers = Workers::open(path, device, threads)?;
-        let load = |message: String| InferError::Load { path: path.to_path_buf(), message };
-        let engine = workers.engine().ok_or_else(|| load("no session".to_string()))?;
-        let description = GraphDescription::from_map(&engine.metadata().into_iter().collect())
-            .map_err(|error| load(format!("{error}; a file written by ddae-export is wanted here")))?;
+    /// When it cannot be read, is no whole ONNX file, was not written by `ddae-export`, or is of another kind.
+    pub fn open(path: &Path, wanted: GraphKind, command: &'static str) -> Result<ModelFile, InferError> {
+        let unusable = |message: String| InferError::Model { path: path.to_path_buf(), message };
+        if path.is_dir() {
+            return Err(unusable("it is a folder; give the ONNX file that ddae-export wrote".to_string()));
+        }
+        let entries = read::model(path)?.metadata_props;
+        let lookup = |key: &str| {
+            // The last entry counts: an exporter may add to what it wrote before.
+            entries.iter().rev().find(|entry| entry.key == key).map(|entry| entry.value.clone())
+        };
+        let description =
+            GraphDescription::from_lookup(lookup).map_err(|error| unusable(error.to_string()))?;
         if description.kind != wanted {
-            let (path, found) = (path.to_path_buf(), description.kind.to_string());
+            let (path, found) = (path.to_path_buf(), description.kind.name());
             return Err(InferError::Kind { path, found, wanted: wanted.name(), command });
         }
-        let config = Config::parse(&description.config_yaml, "its configuration", &[])
-            .map_err(|error| load(error.to_string()))?;
-        let provider = engine.provider();
-        Ok(ModelFile { path: path.to_path_buf(), description, config, workers, device, provider })
+        let config = Config::parse(&description.config, "the configuration in it", &[])
+            .map_err(|error| unusable(format!("{error}; export it again")))?;
+        Ok(ModelFile { path: path.to_path_buf(), description, config })
     }
 }

@@ -1,91 +1,147 @@
-//! Jobs spread over the workers of a device, results handed to one consumer.
+//! Jobs spread over the sessions of a device, results handed to one consumer.
+//!
+//! Three stages: *prepare* makes the inputs of a job, *compute* runs the graph on them, *consume* takes the result in
+//! the calling thread. On the CPU every session's thread prepares its own jobs, so that all cores compute all the time.
+//! On CUDA there is one session, and other threads prepare ahead of it. Between the stages there are short queues, so
+//! memory does not grow with the number of jobs.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, Mutex};
+use std::thread;
 
 use crate::device::Device;
 use crate::engine::Engine;
 use crate::error::InferError;
 
-/// The sessions of a job: one single-threaded session per core on the CPU, one session on CUDA.
+/// The sessions of a job.
 pub struct Workers {
     engines: Vec<Engine>,
+    /// Threads that prepare jobs; 0 when the sessions' own threads do.
+    producers: usize,
 }
 
 impl Workers {
-    /// Opens `threads` sessions on the CPU (or one on CUDA), side by side.
+    /// Opens `threads` sessions (at least one) on the CPU, or one session on CUDA with `threads` threads that prepare
+    /// its inputs.
     ///
     /// # Errors
     /// Like [`Engine::open`].
     pub fn open(path: &Path, device: Device, threads: usize) -> Result<Workers, InferError> {
-        let count = if device == Device::Cpu { threads.max(1) } else { 1 };
-        let first = Engine::open(path, device, 1)?;
-        let others = std::thread::scope(|scope| {
-            let opening: Vec<_> = (1..count).map(|_| scope.spawn(|| Engine::open(path, device, 1))).collect();
-            opening.into_iter().map(join).collect::<Result<Vec<_>, _>>()
+        let (count, producers) = match device {
+            Device::Cpu => (threads.max(1), 0),
+            Device::Cuda { .. } => (1, threads.max(1)),
+        };
+        // The first one alone: what is wrong with the file or the device is found once.
+        let first = Engine::open(path, device)?;
+        let others = thread::scope(|scope| {
+            let opening: Vec<_> = (1..count).map(|_| scope.spawn(|| Engine::open(path, device))).collect();
+            let opened = opening.into_iter().map(|handle| handle.join().unwrap_or(Err(InferError::Thread)));
+            opened.collect::<Result<Vec<_>, _>>()
         })?;
-        Ok(Workers { engines: std::iter::once(first).chain(others).collect() })
+        Ok(Workers { engines: std::iter::once(first).chain(others).collect(), producers })
     }
 
-    /// The first session, to ask about the graph.
-    pub fn engine(&self) -> Option<&Engine> {
-        self.engines.first()
+    /// The same sessions with `producers` threads that prepare jobs ahead, or none.
+    pub fn with_producers(self, producers: usize) -> Workers {
+        Workers { producers, ..self }
     }
 
     /// Number of sessions.
-    pub fn len(&self) -> usize {
+    pub fn sessions(&self) -> usize {
         self.engines.len()
     }
 
-    /// Whether there are none; there is always one.
-    pub fn is_empty(&self) -> bool {
-        self.engines.is_empty()
-    }
-
     /// Runs jobs `0..count`, each on any of the sessions, and gives the results to `consume` in the calling thread, in
-    /// the order in which they are ready. At most two results per session wait, so memory does not grow with `count`.
-    ///
-    /// Stops early when `stop` is set (after the jobs that are running), at the first error of a job, or of `consume`.
+    /// the order in which they are ready. At most two prepared jobs and two results per session wait at a time.
     ///
     /// # Errors
-    /// The first one. That `stop` was set is no error.
-    pub fn run<T: Send>(
+    /// The first error of a job or of `consume`; [`InferError::Interrupted`] when `stop` was set before all jobs were
+    /// done. Jobs that are running are brought to their end, and those that come before the error are consumed.
+    pub fn run<P: Send, T: Send>(
         &mut self,
         count: usize,
         stop: &AtomicBool,
-        work: impl Fn(&mut Engine, usize) -> Result<T, InferError> + Sync,
+        prepare: impl Fn(usize) -> Result<P, InferError> + Sync,
+        compute: impl Fn(&mut Engine, P) -> Result<T, InferError> + Sync,
         mut consume: impl FnMut(usize, T) -> Result<(), InferError>,
     ) -> Result<(), InferError> {
-        let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let queue = Queue { next: AtomicUsize::new(0), count, stop, failed: AtomicBool::new(false) };
         let (send, receive) = mpsc::sync_channel(2 * self.engines.len());
-        std::thread::scope(|scope| {
-            for engine in &mut self.engines {
-                let (send, work, next, failed) = (send.clone(), &work, &next, &failed);
-                scope.spawn(move || {
-                    while !stop.load(Ordering::Relaxed) && !failed.load(Ordering::Relaxed) {
-                        let job = next.fetch_add(1, Ordering::Relaxed);
-                        if job >= count || send.send((job, work(engine, job))).is_err() {
-                            break;
+        thread::scope(|scope| {
+            let (queue, prepare, compute) = (&queue, &prepare, &compute);
+            if self.producers == 0 {
+                for engine in &mut self.engines {
+                    let send = send.clone();
+                    scope.spawn(move || {
+                        while let Some(job) = queue.next() {
+                            let result = prepare(job).and_then(|inputs| compute(engine, inputs));
+                            if send.send((job, result)).is_err() {
+                                break;
+                            }
                         }
-                    }
-                });
-            }
-            drop(send);
-            let mut result = Ok(());
-            for (job, outcome) in receive {
-                if result.is_ok() {
-                    result = outcome.and_then(|value| consume(job, value));
-                    failed.store(result.is_err(), Ordering::Relaxed);
+                    });
+                }
+            } else {
+                let (give, take) = mpsc::sync_channel(2 * self.engines.len());
+                for _ in 0..self.producers {
+                    let give: SyncSender<(usize, Result<P, InferError>)> = give.clone();
+                    scope.spawn(move || {
+                        while let Some(job) = queue.next() {
+                            if give.send((job, prepare(job))).is_err() {
+                                break;
+                            }
+                        }
+                    });
+                }
+                // Owned by the sessions' threads alone: when they end, waiting producers end as well.
+                let take = Arc::new(Mutex::new(take));
+                for engine in &mut self.engines {
+                    let (send, take) = (send.clone(), take.clone());
+                    scope.spawn(move || {
+                        while let Some((job, inputs)) = next(&take) {
+                            let result = inputs.and_then(|inputs| compute(engine, inputs));
+                            if send.send((job, result)).is_err() || queue.failed.load(Ordering::Relaxed) {
+                                break;
+                            }
+                        }
+                    });
                 }
             }
-            result
+            drop(send);
+            let (mut outcome, mut done) = (Ok(()), 0);
+            for (job, result) in receive {
+                if outcome.is_ok() {
+                    outcome = result.and_then(|value| consume(job, value));
+                    queue.failed.store(outcome.is_err(), Ordering::Relaxed);
+                    done += 1;
+                }
+            }
+            outcome?;
+            if done < count { Err(InferError::Interrupted) } else { Ok(()) }
         })
     }
 }
 
-fn join<T>(handle: std::thread::ScopedJoinHandle<'_, Result<T, InferError>>) -> Result<T, InferError> {
-    handle
-        .join()
-        .unwrap_or_else(|_| Err(InferError::Settings("a thread ended while loading the graph".to_string())))
+/// Which job is next.
+struct Queue<'a> {
+    next: AtomicUsize,
+    count: usize,
+    stop: &'a AtomicBool,
+    failed: AtomicBool,
+}
+
+impl Queue<'_> {
+    fn next(&self) -> Option<usize> {
+        if self.stop.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed) {
+            return None;
+        }
+        Some(self.next.fetch_add(1, Ordering::Relaxed)).filter(|&job| job < self.count)
+    }
+}
+
+/// What a producer gives next, `None` when all have ended.
+fn next<T>(take: &Mutex<Receiver<T>>) -> Option<T> {
+    take.lock().ok()?.recv().ok()
 }

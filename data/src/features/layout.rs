@@ -181,7 +181,7 @@ impl Layout {
 
     /// The first thing in which a file of layout `found` differs from this one: its name, and both values. The
     /// compression may differ.
-    pub(super) fn difference(&self, found: &Self) -> Option<(String, String, String)> {
+    pub fn difference(&self, found: &Self) -> Option<(String, String, String)> {
         let keys = |layout: &Self| {
             let keys: Vec<_> = layout.keys.iter().map(|(key, width)| format!("{key} [{width}]")).collect();
             keys.join(", ")

@@ -132,6 +132,11 @@ impl FeatureFile {
         self.header.layout.views
     }
 
+    /// Whether the features are in shards that this file refers to ([`super::MergeMode::Virtual`]).
+    pub fn is_virtual(&self) -> bool {
+        !self.shards.is_empty()
+    }
+
     /// Rows (pictures) in this file.
     pub fn len(&self) -> usize {
         self.header.rows.len()

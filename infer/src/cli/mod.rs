@@ -1,20 +1,30 @@
 //! The commands of `ddae-infer`.
 
 mod features;
+mod merge;
 mod progress;
+mod running;
 mod sample;
 mod seeds;
+mod summary;
 
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::available_parallelism;
 
-use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand};
-use ddae_infer::device::Device;
+use clap::{Parser, Subcommand};
+use ddae_infer::InferError;
+
+const EXAMPLES: &str = "\
+Examples:
+  ddae-infer features features.onnx --split train --timesteps 11,21 -o train
+  ddae-infer features features.onnx --split test --timesteps 11,21 -o test
+  ddae-infer sample sampler.onnx --seeds 0-63 -o pictures --sheet pictures.png
+  ddae-infer features features.onnx --shard 0/4 -o train     (on each of four machines, 0/4 to 3/4)
+  ddae-infer merge train";
 
 /// Extracts features and draws pictures with graphs written by ddae-export.
 #[derive(Debug, Parser)]
-#[command(name = "ddae-infer", version, max_term_width = 100)]
+#[command(name = "ddae-infer", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -23,51 +33,37 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Features(features::Arguments),
+    Merge(merge::Arguments),
     Sample(sample::Arguments),
 }
 
-/// Where and how the graph runs.
-#[derive(Args, Debug)]
-struct Running {
-    /// Where to run: cpu, cuda or cuda:N; what is asked for is used or the command fails
-    #[arg(long, default_value = "cpu")]
-    device: Device,
-
-    /// Threads on the CPU, each with a session of its own [default: all cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
-
-    /// Pictures per run of the graph [default: 16 on the CPU, 256 on CUDA]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
-    batch: Option<u32>,
-}
-
-impl Running {
-    fn threads(&self) -> usize {
-        self.threads.map_or_else(|| available_parallelism().map_or(1, usize::from), usize::from)
-    }
-
-    fn batch(&self) -> usize {
-        self.batch.map_or(if self.device == Device::Cpu { 16 } else { 256 }, |batch| batch as usize)
-    }
-}
-
-/// Settings that the graph or each other do not allow: exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Usage(pub String);
-
 /// Runs a command.
-pub fn run(arguments: Arguments) -> Result<()> {
-    match arguments.command {
-        Command::Features(arguments) => features::run(&arguments),
-        Command::Sample(arguments) => sample::run(&arguments),
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    match &arguments.command {
+        Command::Features(arguments) => features::run(arguments),
+        Command::Merge(arguments) => merge::run(arguments),
+        Command::Sample(arguments) => sample::run(arguments),
     }
 }
 
-/// A flag that Ctrl-C and SIGTERM set.
-fn stop_flag() -> Result<&'static AtomicBool> {
+/// 2 for what makes no sense, 1 for everything else.
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref::<InferError>() {
+        Some(error) if error.is_usage() => ExitCode::from(2),
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// A flag that Ctrl-C and SIGTERM set; the second signal ends the program at once.
+fn stop_flag() -> &'static AtomicBool {
     static STOP: AtomicBool = AtomicBool::new(false);
-    ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed)).context("cannot catch Ctrl-C")?;
-    Ok(&STOP)
+    let handler = || {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(1);
+        }
+        eprintln!("\nstopping (again to stop at once)");
+    };
+    // The only errors are a second handler and a system without signals; both leave signals as they were.
+    let _ = ctrlc::set_handler(handler);
+    &STOP
 }

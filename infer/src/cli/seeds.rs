@@ -6,7 +6,8 @@ use std::str::FromStr;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seeds(pub Vec<u64>);
 
-const MOST: u64 = 100_000_000;
+/// The longest list, which is held in memory.
+const MOST: usize = 10_000_000;
 
 impl FromStr for Seeds {
     type Err = String;
@@ -18,8 +19,11 @@ impl FromStr for Seeds {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             let number = |text: &str| text.trim().parse::<u64>().map_err(|_| wrong(part));
             let (first, last) = (number(first)?, number(last)?);
-            if last < first || last - first >= MOST {
+            if last < first {
                 return Err(wrong(part));
+            }
+            if last - first >= (MOST - seeds.len()) as u64 {
+                return Err(format!("more than {MOST} seeds; draw them in several runs"));
             }
             seeds.extend(first..=last);
         }
@@ -44,10 +48,13 @@ mod tests {
 
     #[test]
     fn what_is_no_list_is_refused() {
-        for text in ["", "a", "3-1", "1-", "-4", "0-99999999999"] {
+        for text in ["", "a", "3-1", "1-", "-4", "1,", "99999999999999999999"] {
             let message = text.parse::<Seeds>().unwrap_err();
             assert!(message.ends_with("as in 0-63 or 3,7,10-12"), "{message}");
         }
+        let many = Err("more than 10000000 seeds; draw them in several runs".to_string());
+        assert_eq!("0-10000000".parse::<Seeds>(), many);
+        assert_eq!("7,0-18446744073709551615".parse::<Seeds>(), many);
         assert_eq!("1-3,2".parse::<Seeds>(), Err("seed 2 is asked for twice".to_string()));
     }
 }

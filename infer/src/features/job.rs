@@ -1,15 +1,18 @@
-//! A feature job: shards of rows, each computed by all workers and written by one.
+//! A feature job: shards of rows, each computed by all sessions and written by one thread.
 
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use ddae_data::features::{
-    FeatureFile, Layout, MergeMode, ShardWriter, merge, merged_path, missing_shards, remove_shards,
-    shard_rows,
+    FeatureError, FeatureFile, FeatureKey, Layout, MergeMode, ShardWriter, merge, merged_path,
+    missing_shards, shard_path, shard_rows,
 };
 
-use super::batch::Extraction;
+use super::extraction::Extraction;
+use super::shards;
 use crate::error::InferError;
+use crate::lock::Lock;
 use crate::workers::Workers;
 
 /// Which rows are computed where, and what the files hold.
@@ -22,29 +25,21 @@ pub struct FeatureJob<'a> {
     pub prefix: &'a Path,
     /// Number of shards of the whole job.
     pub shards: usize,
-    /// Only this shard, counted from 0: the others are computed elsewhere.
+    /// Only this shard, counted from 0: the others are computed elsewhere, and somebody joins them.
     pub only: Option<usize>,
-    /// Whether finished files of another job, or of this one, are replaced.
+    /// Whether everything is computed again, and finished files are replaced, of this job or another.
     pub overwrite: bool,
 }
 
 /// How a job ended.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
-    /// The joined file is there; how many rows were computed just now.
-    Complete {
-        /// The file.
-        path: PathBuf,
-        /// Rows computed by this run.
-        rows: usize,
-    },
-    /// Shards are missing that this run was not asked for.
-    Waiting {
-        /// Numbers of the missing shards.
-        missing: Vec<usize>,
-        /// Rows computed by this run.
-        rows: usize,
-    },
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// Pictures that went through the network: rows times views times timesteps.
+    pub images: usize,
+    /// The joined file, if the job is complete.
+    pub file: Option<PathBuf>,
+    /// Shards that are not there yet; another run is to compute them.
+    pub missing: Vec<usize>,
 }
 
 impl FeatureJob<'_> {
@@ -53,73 +48,88 @@ impl FeatureJob<'_> {
     /// # Errors
     /// When files of another job stand in the way: the message says what differs.
     pub fn remaining(&self) -> Result<Vec<usize>, InferError> {
+        let wanted = |shard: &usize| self.only.is_none_or(|only| only == *shard);
         if self.overwrite {
-            return Ok((0..self.shards)
-                .filter(|shard| self.only.is_none_or(|only| only == *shard))
-                .collect());
+            return Ok((0..self.shards).filter(wanted).collect());
         }
-        if self.is_complete()? {
+        if self.complete()?.is_some() {
             return Ok(Vec::new());
         }
-        let missing = missing_shards(self.prefix, self.shards, self.layout)?;
-        Ok(missing.into_iter().filter(|shard| self.only.is_none_or(|only| only == *shard)).collect())
+        let others = shards::find(self.prefix)?;
+        if let Some(other) = others.into_iter().find(|other| other.of != self.shards && !other.partial) {
+            let (of, shards) = (other.of, self.shards);
+            let message = format!(
+                "a shard of a run in {of} shards, and this one has {shards}: go on with {of}, or give --overwrite to \
+                 begin anew"
+            );
+            return Err(InferError::Output { path: other.path, message });
+        }
+        let missing = missing_shards(self.prefix, self.shards, self.layout).map_err(shards::brief)?;
+        Ok(missing.into_iter().filter(wanted).collect())
     }
 
-    /// Whether the joined file of this very job is there.
-    fn is_complete(&self) -> Result<bool, InferError> {
+    /// The joined file of this very job, if it is there.
+    fn complete(&self) -> Result<Option<FeatureFile>, InferError> {
         let path = merged_path(self.prefix);
-        if !path.exists() {
-            return Ok(false);
+        if !path.try_exists().map_err(InferError::io("read", &path))? {
+            return Ok(None);
         }
         let file = FeatureFile::open(&path)?;
-        if file.layout() == self.layout {
-            return Ok(true);
-        }
-        let (found, wanted) = (file.layout(), self.layout);
-        let differs = |key: &&String| found.attributes.get(*key) != wanted.attributes.get(*key);
-        let what = match wanted.attributes.keys().find(differs) {
-            Some(key) => {
-                let show = |layout: &Layout| {
-                    layout.attributes.get(key).map_or("nothing".to_string(), |v| v.to_string())
-                };
-                format!("{key} {} where this job has {}", show(found), show(wanted))
+        match self.layout.difference(file.layout()) {
+            None => Ok(Some(file)),
+            Some((what, found, expected)) => {
+                Err(shards::brief(FeatureError::OtherJob { path, what, found, expected }).into())
             }
-            None => "other layers, timesteps, views or types".to_string(),
-        };
-        Err(InferError::Settings(format!(
-            "{} holds {what}: choose another output with -o, or --overwrite",
-            path.display()
-        )))
+        }
     }
 
-    /// Computes the remaining shards; `progress` is told of every batch (its rows).
+    /// Computes the remaining shards and, unless the job is for one shard only, joins them; `progress` is told of every
+    /// pass (its pictures).
     ///
     /// # Errors
-    /// When a picture cannot be read, the runtime fails, the disk refuses, or `stop` was set: then the shard in work is
-    /// given up and the finished ones are kept.
+    /// When a picture cannot be read, the runtime fails, the disk refuses, another process has the output, or `stop`
+    /// was set ([`InferError::Interrupted`]). The shard in work is given up then and the finished ones are kept.
     pub fn run(
         &self,
         workers: &mut Workers,
         stop: &AtomicBool,
         mut progress: impl FnMut(usize),
-    ) -> Result<Outcome, InferError> {
-        let mut rows = 0;
-        for shard in self.remaining()? {
-            rows += self.shard(workers, shard, stop, &mut progress)?;
-        }
+    ) -> Result<Finished, InferError> {
         let path = merged_path(self.prefix);
-        if rows == 0 && !self.overwrite && path.exists() {
-            return Ok(Outcome::Complete { path, rows });
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(InferError::io("create", folder))?;
         }
-        let missing = missing_shards(self.prefix, self.shards, self.layout)?;
-        if !missing.is_empty() {
-            return Ok(Outcome::Waiting { missing, rows });
+        let _lock = match self.only {
+            None => Some(Lock::output(&path)?),
+            Some(_) => None,
+        };
+        let remaining = self.remaining()?;
+        if self.overwrite && self.only.is_none() {
+            // The old file too: when this run is interrupted, what is here belongs to it, and it can go on.
+            shards::remove_file(&path)?;
+            shards::remove(&shards::find(self.prefix)?)?;
         }
-        merge(self.prefix, self.shards, &path, MergeMode::Copy)?;
-        remove_shards(self.prefix, self.shards)?;
-        Ok(Outcome::Complete { path, rows })
+        let is_complete = remaining.is_empty() && path.exists();
+        let mut images = 0;
+        for shard in remaining {
+            images += self.shard(workers, shard, stop, &mut progress)?;
+        }
+        if self.only.is_some() && !is_complete {
+            let is_missing = |shard: &usize| !shard_path(self.prefix, *shard, self.shards).exists();
+            let missing = (0..self.shards).filter(is_missing).collect();
+            return Ok(Finished { images, file: None, missing });
+        }
+        if !is_complete {
+            merge(self.prefix, self.shards, &path, MergeMode::Copy)?;
+        }
+        // Also those that are left of a run that was ended after it joined them; but a virtual file needs them.
+        if self.only.is_none() && !FeatureFile::open(&path)?.is_virtual() {
+            shards::remove(&shards::find(self.prefix)?)?;
+        }
+        Ok(Finished { images, file: Some(path), missing: Vec::new() })
     }
 
+    /// Computes one shard. Returns how many pictures went through the network.
     fn shard(
         &self,
         workers: &mut Workers,
@@ -127,36 +137,29 @@ impl FeatureJob<'_> {
         stop: &AtomicBool,
         progress: &mut impl FnMut(usize),
     ) -> Result<usize, InferError> {
-        let rows = shard_rows(self.layout.total, shard, self.shards);
-        let batch = self.extraction.batch;
+        let _lock = Lock::output(&shard_path(self.prefix, shard, self.shards))?;
+        let (extraction, rows) = (self.extraction, shard_rows(self.layout.total, shard, self.shards));
         let mut writer = ShardWriter::create(self.prefix, shard, self.shards, rows.clone(), self.layout)?;
-        let mut done = 0;
+        let indices: Vec<u64> = rows.clone().map(|row| extraction.split.id(row)).collect();
+        let labels: Vec<i64> = rows.clone().map(|row| extraction.split.label(row) as i64).collect();
+        writer.write_indices(0, &indices)?;
+        writer.write_labels(0, &labels)?;
         workers.run(
-            rows.len().div_ceil(batch),
+            extraction.passes(rows.len()),
             stop,
-            |engine, job| {
-                let first = rows.start + job * batch;
-                self.extraction.run(engine, first, batch.min(rows.end - first))
-            },
-            |_, result| {
-                let offset = result.first - rows.start;
-                for (view, key, features) in &result.features {
-                    writer.write(key, *view, offset, features.view())?;
+            |index| extraction.inputs(extraction.pass(&rows, index)),
+            |engine, inputs| extraction.compute(engine, inputs),
+            |index, features| {
+                let pass = extraction.pass(&rows, index);
+                for ((tap, _), features) in extraction.taps.iter().zip(&features) {
+                    let key = FeatureKey::new(pass.timestep, tap);
+                    writer.write(&key, pass.view, pass.first - rows.start, features.view())?;
                 }
-                writer.write_labels(offset, &result.labels)?;
-                done += result.labels.len();
-                progress(result.labels.len());
+                progress(pass.count);
                 Ok(())
             },
         )?;
-        if stop.load(Ordering::Relaxed) && done < rows.len() {
-            return Err(InferError::Interrupted(
-                "finished shards are kept; the same command goes on".to_string(),
-            ));
-        }
-        let indices: Vec<u64> = rows.clone().map(|row| self.extraction.split.id(row)).collect();
-        writer.write_indices(0, &indices)?;
         writer.finish()?;
-        Ok(done)
+        Ok(rows.len() * extraction.images_per_row())
     }
 }

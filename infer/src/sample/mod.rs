@@ -1,7 +1,21 @@
 //! Sampling: pictures from noise, each a function of its seed alone.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`run`] | one batch through the steps of a sampler |
+//! | [`job`] | many pictures over the sessions |
+//! | [`levels`] | from the network's values to levels of a picture |
+//! | [`folder`] | a folder of PNG files that says what made them |
+//! | [`npy`] | many pictures in one array file |
 
-mod job;
-mod output;
+pub mod folder;
+pub mod job;
+pub mod levels;
+pub mod npy;
+pub mod run;
 
-pub use job::{Sampling, picture_noise, sample_batch};
-pub use output::{NpyWriter, PictureFolder, Settings, picture_path, read_picture, to_levels};
+pub use folder::{PictureFolder, Settings};
+pub use job::{Sampling, balanced_batch};
+pub use levels::to_levels;
+pub use npy::NpyWriter;
+pub use run::{picture_noise, sample_batch};

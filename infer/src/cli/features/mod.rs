@@ -1,0 +1,225 @@
+//! `ddae-infer features`.
+
+mod settle;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use ddae_data::features::{Compression, FeatureType, merged_path, shard_rows};
+use ddae_infer::InferError;
+use ddae_infer::features::{FeatureJob, Finished};
+use ddae_infer::model_file::ModelFile;
+use ddae_infer::workers::Workers;
+use ddae_model::onnx_metadata::GraphKind;
+use serde_json::{Value, json};
+
+use super::progress::Progress;
+use super::running::Running;
+use super::stop_flag;
+use super::summary::{Summary, shell_word};
+use settle::Settled;
+
+const NOTES: &str = "\
+The file holds features/tTIMESTEP/LAYER [views, N, D], labels, indices, and what made them as
+attributes. Rows are computed in shards, PREFIX.0000-of-0004.h5, which are joined and removed at
+the end. When the job is interrupted, by whatever, finished shards stay and the same command goes
+on.
+
+With --shard I/N each of N machines computes a part of the rows, and `ddae-infer merge PREFIX`
+joins them.
+
+What is computed depends on the seed, the picture, the view and the timestep: not on batches,
+threads, shards or interruptions. On the CPU that holds bit for bit, for processors of one kind.";
+
+/// Extract features of a data set into an HDF5 file
+///
+/// Every picture is noised at every timestep and run through the graph, once for each view.
+#[derive(Args, Debug)]
+#[command(after_long_help = NOTES)]
+pub struct Arguments {
+    /// The graph: `ddae-export CHECKPOINT --graph features`
+    model: PathBuf,
+
+    /// Output: PREFIX.h5, and shards beside it while the job runs
+    #[arg(short, long, value_name = "PREFIX")]
+    output: PathBuf,
+
+    /// Data set (`ddae-data --help` lists them) [default: the one the model was trained on]
+    #[arg(long, value_name = "NAME")]
+    data: Option<String>,
+
+    /// Folder of the data set, or the one above it [default: $DDAE_DATA, or ./datasets]
+    #[arg(long, value_name = "DIR")]
+    data_root: Option<PathBuf>,
+
+    /// Which pictures
+    #[arg(long, value_enum, default_value = "train")]
+    split: Which,
+
+    /// Only the first N pictures
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+
+    /// Timesteps: DDPM 1 to n_T, EDM 1 to 18 [default: the graph's own, or that of the linear probe]
+    #[arg(long, value_delimiter = ',', value_name = "T,..", allow_negative_numbers = true)]
+    timesteps: Vec<i64>,
+
+    /// Views of each picture, with noise and augmentation of their own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    views: u16,
+
+    /// Crop at random after padding with 4 zeros, for training views
+    #[arg(long)]
+    crop: bool,
+
+    /// Mirror at random, for training views
+    #[arg(long)]
+    flip: bool,
+
+    /// Seed of noise and augmentation
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+
+    /// How features are stored: f32 or f16
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    dtype: FeatureType,
+
+    /// How they are compressed: off, lzf or zlib
+    #[arg(long, value_name = "KIND", default_value = "off")]
+    compression: Compression,
+
+    /// Number of shards, the steps in which an interrupted job goes on [default: one for every 5000 pictures]
+    #[arg(long, value_name = "N", conflicts_with = "shard", value_parser = clap::value_parser!(u64).range(1..))]
+    shards: Option<u64>,
+
+    /// Compute only shard I of N, counted from 0
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+
+    /// Compute everything again, and replace files of other jobs
+    #[arg(long)]
+    overwrite: bool,
+
+    #[command(flatten)]
+    running: Running,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Which {
+    Train,
+    Test,
+}
+
+impl Which {
+    fn name(self) -> &'static str {
+        match self {
+            Which::Train => "train",
+            Which::Test => "test",
+        }
+    }
+}
+
+/// One shard of several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shard {
+    index: usize,
+    of: usize,
+}
+
+impl std::str::FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Shard, String> {
+        let numbers =
+            text.split_once('/').and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
+        match numbers {
+            Some((index, of)) if index < of => Ok(Shard { index, of }),
+            _ => Err("wanted is I/N with I from 0 to N-1, as in 0/4".to_string()),
+        }
+    }
+}
+
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let (running, device) = (&arguments.running, arguments.running.device()?);
+    let model = ModelFile::open(&arguments.model, GraphKind::Features, "features")?;
+    let settled = Settled::new(arguments, &model, device)?;
+    let Settled { extraction, layout, shards } = &settled;
+    let job = FeatureJob {
+        extraction,
+        layout,
+        prefix: &arguments.output,
+        shards: *shards,
+        only: arguments.shard.map(|shard| shard.index),
+        overwrite: arguments.overwrite,
+    };
+    let remaining = job.remaining()?;
+    let rows: usize = remaining.iter().map(|&shard| shard_rows(layout.total, shard, *shards).len()).sum();
+    if running.dry_run {
+        writeln!(out, "{}", settled.describe(device))?;
+        let (count, path) = (remaining.len(), merged_path(&arguments.output));
+        writeln!(out, "{count} of {shards} shards to compute ({rows} pictures) for {}", path.display())?;
+        return Ok(());
+    }
+    let stop = stop_flag();
+    let mut workers = Workers::open(&model.path, device, running.threads(extraction.passes(rows)))?;
+    let progress = Progress::new(rows * extraction.images_per_row(), 1, running.quiet);
+    let finished = job.run(&mut workers, stop, |images| progress.add(images));
+    let seconds = progress.finish();
+    let finished = finished.map_err(|error| interrupted(error, arguments.overwrite))?;
+    let (provider, sessions) = (device.provider(), workers.sessions());
+    let summary = Summary { images: finished.images, seconds, provider, sessions };
+    report(&mut out, arguments, &summary, &finished)?;
+    Ok(())
+}
+
+/// Says what an interrupted job leaves.
+fn interrupted(error: InferError, overwrite: bool) -> anyhow::Error {
+    match error {
+        InferError::Interrupted if overwrite => {
+            anyhow::anyhow!(
+                "interrupted; finished shards stay, and the same command without --overwrite goes on"
+            )
+        }
+        InferError::Interrupted => {
+            anyhow::anyhow!("interrupted; finished shards stay, and the same command goes on")
+        }
+        other => other.into(),
+    }
+}
+
+fn report(
+    out: &mut impl Write,
+    arguments: &Arguments,
+    summary: &Summary,
+    finished: &Finished,
+) -> std::io::Result<()> {
+    if arguments.running.json {
+        let mut object = summary.json();
+        object.insert("file".to_string(), json!(finished.file));
+        object.insert("missing_shards".to_string(), json!(finished.missing));
+        return writeln!(out, "{}", Value::Object(object));
+    }
+    let Some(file) = &finished.file else {
+        writeln!(out, "{}", summary.line())?;
+        let prefix = shell_word(&arguments.output);
+        if finished.missing.is_empty() {
+            return writeln!(out, "all shards are here\nnext: ddae-infer merge {prefix}");
+        }
+        let missing: Vec<String> = finished.missing.iter().map(usize::to_string).collect();
+        let missing = missing.join(", ");
+        return writeln!(out, "shards still to come: {missing}\nthen: ddae-infer merge {prefix}");
+    };
+    if summary.images == 0 {
+        writeln!(out, "{} is complete already", file.display())?;
+    } else {
+        writeln!(out, "{}: {}", summary.line(), file.display())?;
+    }
+    let (file, other) = (shell_word(file), |name: &str| name.to_string());
+    let (train, test) = match arguments.split {
+        Which::Train => (file, other("TEST.h5")),
+        Which::Test => (other("TRAIN.h5"), file),
+    };
+    writeln!(out, "next: ddae-probe logistic --train {train} --test {test}")
+}

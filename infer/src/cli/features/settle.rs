@@ -1,0 +1,180 @@
+//! From what was typed to what is computed.
+
+use ddae_data::datasets;
+use ddae_data::features::Layout;
+use ddae_data::split::Split;
+use ddae_infer::InferError;
+use ddae_infer::device::Device;
+use ddae_infer::features::{Extraction, Views};
+use ddae_infer::model_file::ModelFile;
+use ddae_model::diffusion::feature_timesteps;
+use ddae_model::onnx_metadata::Pixels;
+use serde_json::{Map, Value, json};
+
+use super::{Arguments, Which};
+
+/// Pictures in a shard unless the number of shards is given.
+const SHARD_ROWS: usize = 5000;
+/// Zeros on each side of a picture that is cropped (torchvision's `RandomCrop(size, padding=4)`, as published).
+const CROP_PADDING: usize = 4;
+
+/// A job that has been found possible.
+pub struct Settled {
+    pub extraction: Extraction,
+    pub layout: Layout,
+    pub shards: usize,
+}
+
+impl Settled {
+    /// Opens the data set and checks all options against it and the graph.
+    pub fn new(arguments: &Arguments, model: &ModelFile, device: Device) -> Result<Settled, InferError> {
+        let timesteps = timesteps(&arguments.timesteps, model)?;
+        let split = split(arguments, model)?;
+        let taps = model.description.taps.iter();
+        let extraction = Extraction {
+            timesteps,
+            fixed: model.description.timestep.is_some(),
+            bytes: model.description.pixels == Pixels::Bytes,
+            taps: taps.map(|tap| (tap.name.clone(), tap.shape.iter().product())).collect(),
+            views: Views {
+                count: usize::from(arguments.views),
+                crop_padding: if arguments.crop { CROP_PADDING } else { 0 },
+                flip: arguments.flip,
+            },
+            seed: arguments.seed,
+            batch: arguments.running.batch().min(split.len()),
+            split,
+        };
+        let rows = extraction.split.len();
+        let layout = Layout {
+            keys: extraction.keys(),
+            views: extraction.views.count,
+            total: rows,
+            dtype: arguments.dtype,
+            compression: arguments.compression,
+            attributes: attributes(arguments, model, &extraction, device),
+        };
+        let asked = arguments.shard.map(|shard| shard.of).or(arguments.shards.map(as_size));
+        let shards = asked.unwrap_or_else(|| rows.div_ceil(SHARD_ROWS));
+        if shards > rows {
+            let message = format!("{shards} shards of {rows} pictures: give 1 to {rows}");
+            return Err(InferError::Argument(message));
+        }
+        Ok(Settled { extraction, layout, shards })
+    }
+
+    /// What will be computed, in a few lines.
+    pub fn describe(&self, device: Device) -> String {
+        let Extraction { split, views, batch, .. } = &self.extraction;
+        let keys: Vec<String> =
+            self.layout.keys.iter().map(|(key, width)| format!("{key} [{width}]")).collect();
+        let crop = if views.crop_padding > 0 { ", cropped" } else { "" };
+        let flip = if views.flip { ", mirrored" } else { "" };
+        format!(
+            "pictures  {} of {}, {} view{} each{crop}{flip}\nfeatures  {} in {}\ndevice    {device}, batches of {batch}",
+            split.len(),
+            split.name(),
+            views.count,
+            if views.count == 1 { "" } else { "s" },
+            keys.join(", "),
+            self.layout.dtype,
+        )
+    }
+}
+
+/// A number of pictures or shards; one beyond the machine's range is as good as the largest.
+fn as_size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// The timesteps asked for, or the graph's own.
+fn timesteps(asked: &[i64], model: &ModelFile) -> Result<Vec<i64>, InferError> {
+    let argument = |message: String| Err(InferError::Argument(message));
+    if let Some(fixed) = model.description.timestep {
+        if asked.iter().any(|&timestep| timestep != fixed) || asked.len() > 1 {
+            return argument(format!(
+                "--timesteps: this graph has timestep {fixed} built in; for others, export one without --timestep"
+            ));
+        }
+        return Ok(vec![fixed]);
+    }
+    let asked = match (asked, &model.config.linear) {
+        ([], Some(linear)) => vec![linear.timestep],
+        (asked, _) => asked.to_vec(),
+    };
+    let range = feature_timesteps(&model.config.process);
+    let (first, last) = (range.start(), range.end());
+    if asked.is_empty() {
+        return argument(format!(
+            "--timesteps is needed, {first} to {last}: the model's configuration has no 'linear' section to take it from"
+        ));
+    }
+    if let Some(timestep) = asked.iter().find(|timestep| !range.contains(timestep)) {
+        return argument(format!("--timesteps {timestep}: this model has {first} to {last}"));
+    }
+    for (i, timestep) in asked.iter().enumerate() {
+        if asked[..i].contains(timestep) {
+            return argument(format!("--timesteps names {timestep} twice"));
+        }
+    }
+    Ok(asked)
+}
+
+/// The pictures, in the network's shape.
+fn split(arguments: &Arguments, model: &ModelFile) -> Result<Split, InferError> {
+    let name = arguments.data.as_deref().unwrap_or(&model.config.dataset);
+    if name == "folder" && arguments.data_root.is_none() {
+        let message = "--data folder needs its folder: give --data-root DIR with train/CLASS/*.png inside";
+        return Err(InferError::Argument(message.to_string()));
+    }
+    let set = datasets::open(name, arguments.data_root.as_deref())?;
+    let split = match arguments.split {
+        Which::Train => set.train,
+        Which::Test => set.test,
+    };
+    if split.is_empty() {
+        return Err(InferError::Argument(format!(
+            "--split {}: {name} has no such pictures",
+            arguments.split.name()
+        )));
+    }
+    let split = split.fit(model.config.network.image_shape)?;
+    match arguments.limit.map(as_size) {
+        Some(limit) if limit < split.len() => Ok(split.subset(&(0..limit).collect::<Vec<_>>())?),
+        _ => Ok(split),
+    }
+}
+
+/// Everything that the numbers depend on, and what readers want to know. What differs first between two jobs is named
+/// in messages, so the short ones come first.
+fn attributes(
+    arguments: &Arguments,
+    model: &ModelFile,
+    extraction: &Extraction,
+    device: Device,
+) -> Map<String, Value> {
+    let description = &model.description;
+    let Extraction { split, views, .. } = extraction;
+    let attributes = json!({
+        "model": description.digest,
+        "weights": description.weights,
+        "epoch": description.epoch,
+        "step": description.step,
+        "checkpoint": description.checkpoint,
+        "data_set": split.name().split('/').next(),
+        "split": arguments.split.name(),
+        "seed": arguments.seed,
+        "crop_padding": views.crop_padding,
+        "flip": views.flip,
+        "pooling": "mean over the picture",
+        "provider": device.provider(),
+        "precision": device.precision(),
+        "tool": concat!("ddae-infer ", env!("CARGO_PKG_VERSION")),
+        "exporter": description.tool,
+        "timesteps": extraction.timesteps,
+        "taps": extraction.taps.iter().map(|(tap, _)| tap).collect::<Vec<_>>(),
+        "classes": split.classes(),
+        "config": description.config,
+    });
+    attributes.as_object().cloned().unwrap_or_default()
+}

@@ -1,0 +1,61 @@
+//! `ddae-infer merge`.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use ddae_data::features::MergeMode;
+use ddae_infer::features::Join;
+use serde_json::json;
+
+/// Join the shards that `features --shard I/N` computed
+///
+/// The shards PREFIX.0000-of-0004.h5 to PREFIX.0003-of-0004.h5 become PREFIX.h5 and are removed.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// What was given to `features` as -o
+    prefix: PathBuf,
+
+    /// Number of shards, where there are shards of several jobs
+    #[arg(long, value_name = "N")]
+    shards: Option<usize>,
+
+    /// Make a small file that refers to the shards, which stay and must move with it
+    #[arg(long = "virtual")]
+    refer: bool,
+
+    /// Leave the shards where they are
+    #[arg(long)]
+    keep: bool,
+
+    /// Replace PREFIX.h5 if it is there
+    #[arg(long)]
+    overwrite: bool,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let join = Join {
+        prefix: &arguments.prefix,
+        shards: arguments.shards,
+        mode: if arguments.refer { MergeMode::Virtual } else { MergeMode::Copy },
+        keep: arguments.keep,
+        overwrite: arguments.overwrite,
+    };
+    let joined = join.run()?;
+    if arguments.json {
+        let object = json!({ "file": joined.path, "shards": joined.shards, "pictures": joined.rows });
+        writeln!(out, "{object}")?;
+        return Ok(());
+    }
+    let file = joined.path.display();
+    match joined.shards {
+        0 => writeln!(out, "{file} is complete already, {} pictures", joined.rows)?,
+        shards => writeln!(out, "{file}: {} pictures of {shards} shards", joined.rows)?,
+    }
+    Ok(())
+}

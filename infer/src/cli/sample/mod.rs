@@ -1,0 +1,179 @@
+//! `ddae-infer sample`.
+
+mod outputs;
+mod settle;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use ddae_infer::InferError;
+use ddae_infer::model_file::ModelFile;
+use ddae_infer::sample::{PictureFolder, Sampling, balanced_batch, to_levels};
+use ddae_infer::workers::Workers;
+use ddae_model::onnx_metadata::GraphKind;
+use serde_json::{Value, json};
+
+use super::progress::Progress;
+use super::running::Running;
+use super::seeds::Seeds;
+use super::stop_flag;
+use super::summary::Summary;
+use outputs::Outputs;
+use settle::Settled;
+
+const NOTES: &str = "\
+A picture depends on the graph, the sampler's settings and its seed: not on batches, threads, the
+other pictures or interruptions. On the CPU that holds bit for bit, for processors of one kind.
+
+The folder keeps what made its pictures in run.json. Pictures that are there already are not
+drawn again, so an interrupted run goes on with the same command, and more seeds can be added. A
+folder with pictures of other settings is refused; --overwrite removes them.";
+
+/// Draw pictures from noise
+///
+/// Each picture is a function of its seed.
+#[derive(Args, Debug)]
+#[command(after_long_help = NOTES)]
+pub struct Arguments {
+    /// The graph: `ddae-export CHECKPOINT --graph sampler`
+    model: PathBuf,
+
+    /// Seeds of the pictures: 0-4999, or 3,7,10-12
+    #[arg(long, value_name = "LIST", default_value = "0-63")]
+    seeds: Seeds,
+
+    /// Folder for PNG files named by their seeds, as 000042.png
+    #[arg(short, long, value_name = "DIR", required_unless_present = "no_png")]
+    output: Option<PathBuf>,
+
+    /// Write no PNG files, only --npy or --sheet; an interrupted run begins anew then
+    #[arg(long, conflicts_with = "output")]
+    no_png: bool,
+
+    /// A sheet of all pictures
+    #[arg(long, value_name = "FILE.png")]
+    sheet: Option<PathBuf>,
+
+    /// Columns of the sheet
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    columns: u16,
+
+    /// All pictures as one array, uint8 [N, H, W, C], in the order of the seeds
+    #[arg(long, value_name = "FILE.npy")]
+    npy: Option<PathBuf>,
+
+    /// The sampler [default: ddim for a DDPM, edm for an EDM]
+    #[arg(long, value_enum)]
+    sampler: Option<Sampler>,
+
+    /// Steps [default: ddim 100, edm 18; ddpm always takes all timesteps]
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+
+    /// Noise added on the way, 0 to 1: DDIM's eta, or the amount of EDM's churn
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
+    eta: f64,
+
+    /// Draw pictures again that are there, and remove those of other settings
+    #[arg(long)]
+    overwrite: bool,
+
+    #[command(flatten)]
+    running: Running,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Sampler {
+    /// Ancestral sampling over all timesteps
+    Ddpm,
+    /// DDIM
+    Ddim,
+    /// EDM's Heun method
+    Edm,
+}
+
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let (running, device) = (&arguments.running, arguments.running.device()?);
+    let model = ModelFile::open(&arguments.model, GraphKind::Sampler, "sample")?;
+    let settled = Settled::new(arguments, &model, device)?;
+    let (seeds, shape) = (&arguments.seeds.0, settled.shape);
+    Outputs::check(arguments, shape)?;
+    let missing = match &arguments.output {
+        Some(folder) => PictureFolder::missing(folder, &settled.settings, seeds, arguments.overwrite)?,
+        None => seeds.clone(),
+    };
+    let largest = running.batch();
+    let threads = running.threads(missing.len());
+    if running.dry_run {
+        let (all, left, calls) = (seeds.len(), missing.len(), settled.plan.steps.len());
+        let [c, h, w] = shape;
+        writeln!(out, "pictures  {all} of {c}x{h}x{w}, {left} of them still to draw")?;
+        let settings = &settled.settings;
+        let (sampler, steps, eta) = (&settings.sampler, settings.steps, settings.eta);
+        writeln!(out, "sampler   {sampler}, {steps} steps, eta {eta}: {calls} network calls for each")?;
+        writeln!(out, "device    {device}, batches of {largest} at most")?;
+        return Ok(());
+    }
+    let stop = stop_flag();
+    let mut workers = Workers::open(&model.path, device, threads)?;
+    let outputs = Outputs::open(arguments, &settled.settings, shape)?;
+    let batch = balanced_batch(missing.len(), workers.sessions(), largest);
+    let sampling = Sampling { plan: &settled.plan, shape, batch };
+    let progress = Progress::new(missing.len(), settled.plan.steps.len(), running.quiet);
+    let mut outputs = outputs;
+    let drawn = sampling.run(
+        &mut workers,
+        &missing,
+        stop,
+        |images| progress.add(images),
+        |at, picture| outputs.put(missing[at], &to_levels(picture)),
+    );
+    let seconds = progress.finish();
+    drawn.map_err(|error| interrupted(error, arguments))?;
+    outputs.finish(seeds, &missing)?;
+    let (provider, sessions) = (device.provider(), workers.sessions());
+    let summary = Summary { images: missing.len(), seconds, provider, sessions };
+    report(&mut out, arguments, &settled, &summary)?;
+    Ok(())
+}
+
+/// Says what an interrupted run leaves.
+fn interrupted(error: InferError, arguments: &Arguments) -> anyhow::Error {
+    match error {
+        InferError::Interrupted if arguments.no_png => {
+            anyhow::anyhow!("interrupted; nothing is left, since --no-png keeps no pictures on the way")
+        }
+        InferError::Interrupted if arguments.overwrite => anyhow::anyhow!(
+            "interrupted; the pictures drawn so far stay, and the same command without --overwrite goes on"
+        ),
+        InferError::Interrupted => {
+            anyhow::anyhow!("interrupted; the pictures drawn so far stay, and the same command goes on")
+        }
+        other => other.into(),
+    }
+}
+
+fn report(
+    out: &mut impl Write,
+    arguments: &Arguments,
+    settled: &Settled,
+    summary: &Summary,
+) -> std::io::Result<()> {
+    let files = [("folder", &arguments.output), ("sheet", &arguments.sheet), ("npy", &arguments.npy)];
+    let files = files.iter().filter_map(|(name, path)| Some((*name, path.as_ref()?)));
+    if arguments.running.json {
+        let mut object = summary.json();
+        object.insert("pictures".to_string(), json!(arguments.seeds.0.len()));
+        object.extend(files.map(|(name, path)| (name.to_string(), json!(path))));
+        object.insert("settings".to_string(), json!(settled.settings));
+        return writeln!(out, "{}", Value::Object(object));
+    }
+    let (sampler, steps) = (&settled.settings.sampler, settled.settings.steps);
+    writeln!(out, "{}, {steps} steps of {sampler}", summary.line())?;
+    for (name, path) in files {
+        writeln!(out, "{name:7} {}", path.display())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! Where the pictures of a run go: a folder of PNG files, an array, a sheet.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use ddae_data::sheet::Sheet;
+use ddae_infer::InferError;
+use ddae_infer::sample::{NpyWriter, PictureFolder, Settings};
+
+use super::Arguments;
+
+/// Side of a picture on the sheet in pixels, about.
+const SHOWN_SIDE: usize = 56;
+/// Pixels between the pictures of a sheet.
+const GAP: usize = 2;
+/// Longest side of a sheet in pixels.
+const LONGEST_SIDE: usize = 65_535;
+
+/// The files of a run, open.
+pub struct Outputs {
+    folder: Option<PictureFolder>,
+    npy: Option<NpyWriter>,
+    sheet: Option<(PathBuf, Sheet)>,
+    /// Where each seed stands among all.
+    positions: HashMap<u64, usize>,
+    /// Pictures for the sheet that no folder keeps.
+    waiting: HashMap<u64, Vec<u8>>,
+}
+
+impl Outputs {
+    /// Finds what would fail only at the end, after hours of drawing. Changes nothing.
+    pub fn check(arguments: &Arguments, shape: [usize; 3]) -> Result<(), InferError> {
+        if arguments.no_png && arguments.npy.is_none() && arguments.sheet.is_none() {
+            let message = "--no-png leaves nothing to write: give --npy or --sheet as well";
+            return Err(InferError::Argument(message.to_string()));
+        }
+        for path in [&arguments.npy, &arguments.sheet].into_iter().flatten() {
+            check_target(path)?;
+        }
+        if arguments.sheet.is_some() {
+            let (columns, pictures) = (usize::from(arguments.columns), arguments.seeds.0.len());
+            let side = |pictures: usize, side: usize| pictures * (side * scale(shape) + GAP) + GAP;
+            let (width, height) =
+                (side(columns.min(pictures), shape[2]), side(pictures.div_ceil(columns), shape[1]));
+            if width.max(height) > LONGEST_SIDE {
+                return Err(InferError::Argument(format!(
+                    "--sheet: {pictures} pictures in {columns} columns are {width} x {height} pixels, and {LONGEST_SIDE} \
+                     is the most on a side; change --columns, or leave the sheet out"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens everything.
+    pub fn open(
+        arguments: &Arguments,
+        settings: &Settings,
+        shape: [usize; 3],
+    ) -> Result<Outputs, InferError> {
+        let seeds = &arguments.seeds.0;
+        let folder = match &arguments.output {
+            Some(path) => Some(PictureFolder::open(path, settings, shape, arguments.overwrite)?),
+            None => None,
+        };
+        let npy = match &arguments.npy {
+            Some(path) => Some(NpyWriter::create(path, seeds.len(), shape)?),
+            None => None,
+        };
+        let sheet = match &arguments.sheet {
+            Some(path) => {
+                let sheet = Sheet::new(usize::from(arguments.columns), shape)?.gap(GAP).scale(scale(shape));
+                Some((path.clone(), sheet))
+            }
+            None => None,
+        };
+        let positions = match npy {
+            Some(_) => seeds.iter().enumerate().map(|(position, seed)| (*seed, position)).collect(),
+            None => HashMap::new(),
+        };
+        Ok(Outputs { folder, npy, sheet, positions, waiting: HashMap::new() })
+    }
+
+    /// Writes a picture that was just drawn, levels `[C, H, W]`.
+    pub fn put(&mut self, seed: u64, levels: &[u8]) -> Result<(), InferError> {
+        if let Some(folder) = &self.folder {
+            folder.write(seed, levels)?;
+        }
+        self.put_npy(seed, levels)?;
+        if self.folder.is_none() && self.sheet.is_some() {
+            self.waiting.insert(seed, levels.to_vec());
+        }
+        Ok(())
+    }
+
+    fn put_npy(&self, seed: u64, levels: &[u8]) -> Result<(), InferError> {
+        match (&self.npy, self.positions.get(&seed)) {
+            (Some(npy), Some(&position)) => npy.write(position, levels),
+            _ => Ok(()),
+        }
+    }
+
+    /// Adds the pictures that were there before, and gives array and sheet their names. `drawn` are the seeds of those
+    /// that were drawn just now.
+    pub fn finish(mut self, seeds: &[u64], drawn: &[u64]) -> Result<(), InferError> {
+        if let Some(folder) = &self.folder
+            && self.npy.is_some()
+        {
+            let drawn: std::collections::HashSet<u64> = drawn.iter().copied().collect();
+            for seed in seeds.iter().filter(|seed| !drawn.contains(seed)) {
+                self.put_npy(*seed, &folder.read(*seed)?)?;
+            }
+        }
+        if let Some((path, sheet)) = &mut self.sheet {
+            for seed in seeds {
+                let levels = match (&self.folder, self.waiting.remove(seed)) {
+                    (_, Some(levels)) => levels,
+                    (Some(folder), None) => folder.read(*seed)?,
+                    (None, None) => continue,
+                };
+                sheet.push_u8(&levels)?;
+            }
+            sheet.write_png(path)?;
+        }
+        match self.npy {
+            Some(npy) => npy.finish(),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Pixels of the sheet for each of a picture's.
+fn scale(shape: [usize; 3]) -> usize {
+    (SHOWN_SIDE / shape[1].max(shape[2])).max(1)
+}
+
+/// Refuses a file that cannot be written at the end: a folder of that name, or no folder for it.
+fn check_target(path: &Path) -> Result<(), InferError> {
+    let refuse = |path: &Path, message: &str| {
+        Err(InferError::Output { path: path.to_path_buf(), message: message.to_string() })
+    };
+    if path.is_dir() {
+        return refuse(path, "it is a folder; give the name of a file");
+    }
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) if !folder.is_dir() => {
+            refuse(folder, "this folder does not exist; make it first (mkdir -p)")
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,80 @@
+//! Registering CUDA with a session: asked for explicitly, and never replaced in silence by the CPU.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use ddae_export::runtime::library_path;
+use ort::ep::cuda::{ConvAlgorithmSearch, preload_dylibs};
+use ort::ep::{CUDA, ExecutionProvider};
+use ort::session::builder::SessionBuilder;
+
+use crate::error::{InferError, first_line};
+
+/// Makes a session run on the CUDA device `number`.
+///
+/// The libraries of CUDA and cuDNN are taken from `nvidia/cu13/lib` and `nvidia/cudnn/lib` beside ONNX Runtime's
+/// library, where `cargo xtask setup --cuda` puts them; without these folders, from wherever the system finds them.
+///
+/// Products are computed in float32 unless `tf32` is set: the runtime's own default is TF32, three decimal digits.
+///
+/// # Errors
+/// [`InferError::Cuda`] when the library was built without CUDA, or the GPU, its driver or a library is missing.
+pub fn register(builder: &mut SessionBuilder, number: i32, tf32: bool) -> Result<(), InferError> {
+    let cuda = |message: String| InferError::Cuda { device: number, message };
+    let provider = CUDA::default()
+        .with_device_id(number)
+        .with_tf32(tf32)
+        // The exhaustive search, the default, runs every algorithm of every layer at the first batch: minutes.
+        .with_conv_algorithm_search(ConvAlgorithmSearch::Heuristic);
+    let has_cuda = CUDA::is_available().map_err(|error| cuda(first_line(&error)))?;
+    if !has_cuda {
+        return Err(cuda(format!(
+            "{} is ONNX Runtime for the CPU only; run `cargo xtask setup --cuda` on a machine with an NVIDIA GPU, or \
+             use --device cpu",
+            library_path().display()
+        )));
+    }
+    preload().map_err(cuda)?;
+    provider.register(builder).map_err(|error| {
+        cuda(format!(
+            "{}; check that nvidia-smi shows this GPU, or use --device cpu",
+            first_line(&error).trim_end_matches('.')
+        ))
+    })
+}
+
+/// Loads CUDA's libraries by their full names, once in a process: the provider finds only what is loaded already or on
+/// the system's search path.
+fn preload() -> Result<(), String> {
+    static LOADED: OnceLock<Result<(), String>> = OnceLock::new();
+    LOADED
+        .get_or_init(|| {
+            let library = library_path();
+            let folder = |name: &str| nvidia_folder(&library, name);
+            preload_dylibs(folder("cu13").as_deref(), folder("cudnn").as_deref())
+                .map_err(|error| format!("{}; run `cargo xtask setup --cuda` again", first_line(&error)))
+        })
+        .clone()
+}
+
+/// The folder of one of NVIDIA's packages beside the library of ONNX Runtime, if it is there.
+fn nvidia_folder(library: &Path, package: &str) -> Option<PathBuf> {
+    let folder = library.parent()?.join("nvidia").join(package).join("lib");
+    folder.is_dir().then_some(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_looked_for_beside_the_runtime() {
+        let root = tempfile::tempdir().expect("a folder");
+        let library = root.path().join("libonnxruntime.so");
+        assert_eq!(nvidia_folder(&library, "cu13"), None);
+        let libraries = root.path().join("nvidia/cu13/lib");
+        std::fs::create_dir_all(&libraries).expect("a folder");
+        assert_eq!(nvidia_folder(&library, "cu13"), Some(libraries));
+        assert_eq!(nvidia_folder(&library, "cudnn"), None);
+    }
+}

@@ -1,0 +1,223 @@
+//! What is extracted, divided into runs of the graph.
+
+use std::ops::Range;
+
+use ddae_data::augment::{random_crop, random_flip};
+use ddae_data::features::FeatureKey;
+use ddae_data::random::{Purpose, stream};
+use ddae_data::split::Split;
+use ndarray::Array2;
+use ort::value::{DynValue, Tensor};
+
+use crate::engine::{Engine, Keep};
+use crate::error::InferError;
+
+/// How a picture looks from one view to the next. Every view has noise of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Views {
+    /// Number of views.
+    pub count: usize,
+    /// Zeros around the picture before it is cropped at random, 0 for no crop.
+    pub crop_padding: usize,
+    /// Whether it is mirrored at random.
+    pub flip: bool,
+}
+
+/// What is extracted from each picture.
+#[derive(Clone, Debug)]
+pub struct Extraction {
+    /// The pictures, in the network's shape.
+    pub split: Split,
+    /// The timesteps, from 1.
+    pub timesteps: Vec<i64>,
+    /// Whether the graph has its timestep built in.
+    pub fixed: bool,
+    /// Whether the graph takes bytes.
+    pub bytes: bool,
+    /// The layers, in the order of the graph's outputs, with their widths.
+    pub taps: Vec<(String, usize)>,
+    /// The views.
+    pub views: Views,
+    /// Seed of augmentation and noise.
+    pub seed: u64,
+    /// Pictures per run of the graph.
+    pub batch: usize,
+}
+
+/// One run of the graph: some rows, at one view and timestep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// The first row.
+    pub first: usize,
+    /// Rows, at most a batch.
+    pub count: usize,
+    /// The view.
+    pub view: usize,
+    /// The timestep.
+    pub timestep: i64,
+    /// Whether it is the first of these rows' passes.
+    pub leads: bool,
+}
+
+/// The inputs of a pass.
+pub struct PassInputs {
+    pass: Pass,
+    image: DynValue,
+    noise: DynValue,
+    timestep: Option<DynValue>,
+}
+
+impl Extraction {
+    /// The datasets of the feature file, by timestep, then layer.
+    pub fn keys(&self) -> Vec<(FeatureKey, usize)> {
+        let of_timestep = |&timestep: &i64| {
+            self.taps.iter().map(move |(tap, width)| (FeatureKey::new(timestep, tap), *width))
+        };
+        self.timesteps.iter().flat_map(of_timestep).collect()
+    }
+
+    /// Pictures that the network sees for each row: views times timesteps.
+    pub fn images_per_row(&self) -> usize {
+        self.views.count * self.timesteps.len()
+    }
+
+    /// Number of passes over `rows` rows.
+    pub fn passes(&self, rows: usize) -> usize {
+        rows.div_ceil(self.batch) * self.images_per_row()
+    }
+
+    /// The pass of number `index` over `rows`: by batch, then view, then timestep, so that a batch's rows are finished
+    /// soon after they were begun.
+    pub fn pass(&self, rows: &Range<usize>, index: usize) -> Pass {
+        let (batch, rest) = (index / self.images_per_row(), index % self.images_per_row());
+        let first = rows.start + batch * self.batch;
+        Pass {
+            first,
+            count: self.batch.min(rows.end - first),
+            view: rest / self.timesteps.len(),
+            timestep: self.timesteps[rest % self.timesteps.len()],
+            leads: rest == 0,
+        }
+    }
+
+    /// Reads and augments the pictures of a pass and draws their noise. A batch that is not full is padded.
+    ///
+    /// # Errors
+    /// When a picture cannot be read.
+    pub fn inputs(&self, pass: Pass) -> Result<PassInputs, InferError> {
+        let [c, h, w] = self.split.shape();
+        let shape = [self.batch, c, h, w];
+        let levels = self.levels(pass)?;
+        let image = if self.bytes {
+            let pictures = levels.chunks_exact(c * h * w).flat_map(|picture| {
+                (0..h * w).flat_map(move |pixel| (0..c).map(move |plane| picture[plane * h * w + pixel]))
+            });
+            Tensor::from_array(([self.batch, h, w, c], pictures.collect::<Vec<u8>>())).map(Tensor::into_dyn)
+        } else {
+            let floats: Vec<f32> = levels.iter().map(|&level| f32::from(level) / 255.0).collect();
+            Tensor::from_array((shape, floats)).map(Tensor::into_dyn)
+        };
+        let noise = Tensor::from_array((shape, self.noise(pass)))?.into_dyn();
+        let timestep = match self.fixed {
+            true => None,
+            false => Some(Tensor::from_array(([self.batch], vec![pass.timestep; self.batch]))?.into_dyn()),
+        };
+        Ok(PassInputs { pass, image: image?, noise, timestep })
+    }
+
+    /// The pictures of a pass as levels `[batch, C, H, W]`, padded with black ones.
+    fn levels(&self, pass: Pass) -> Result<Vec<u8>, InferError> {
+        let (shape, size) = (self.split.shape(), self.split.picture_len());
+        let mut levels = vec![0; self.batch * size];
+        for (row, picture) in pass.rows().zip(levels.chunks_exact_mut(size)) {
+            self.split.read(row, picture)?;
+            let mut draws = stream(self.seed, Purpose::Augment, self.split.id(row), pass.view as u64);
+            if self.views.crop_padding > 0 {
+                random_crop(picture, shape, self.views.crop_padding, &mut draws);
+            }
+            if self.views.flip {
+                random_flip(picture, shape, &mut draws);
+            }
+        }
+        Ok(levels)
+    }
+
+    /// Noise `[batch, C, H, W]` of a pass: a function of the seed, the picture, the view and the timestep.
+    fn noise(&self, pass: Pass) -> Vec<f32> {
+        let size = self.split.picture_len();
+        let mut noise = vec![0.0; self.batch * size];
+        // Timesteps are far below 2^32.
+        let variant = (pass.view as u64) << 32 | pass.timestep as u64;
+        for (row, values) in pass.rows().zip(noise.chunks_exact_mut(size)) {
+            stream(self.seed, Purpose::Noise, self.split.id(row), variant).fill_normal(values);
+        }
+        noise
+    }
+
+    /// Runs the graph: the features of each layer, `[rows, D]` in the order of [`Extraction::taps`].
+    ///
+    /// # Errors
+    /// When the runtime fails or the graph gives something else than its description promises.
+    pub fn compute(&self, engine: &mut Engine, inputs: PassInputs) -> Result<Vec<Array2<f32>>, InferError> {
+        let mut named = vec![("image", &inputs.image), ("noise", &inputs.noise)];
+        named.extend(inputs.timestep.as_ref().map(|timestep| ("timestep", timestep)));
+        let results = engine.run(&named, Keep::Host)?;
+        if results.len() != self.taps.len() {
+            let (found, promised) = (results.len(), self.taps.len());
+            return Err(engine.unusable(format!("it gives {found} outputs and describes {promised}")));
+        }
+        let count = inputs.pass.count;
+        self.taps
+            .iter()
+            .zip(&results)
+            .map(|((tap, width), result)| {
+                let (shape, values) = result.try_extract_tensor::<f32>()?;
+                if **shape != [self.batch as i64, *width as i64] {
+                    let message = format!("its output {tap} is {shape} and not [{}, {width}]", self.batch);
+                    return Err(engine.unusable(message));
+                }
+                let rows = values[..count * width].to_vec();
+                Array2::from_shape_vec((count, *width), rows)
+                    .map_err(|error| engine.unusable(error.to_string()))
+            })
+            .collect()
+    }
+}
+
+impl Pass {
+    /// The rows.
+    pub fn rows(&self) -> Range<usize> {
+        self.first..self.first + self.count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_view_and_timestep_has_one_pass() {
+        let labels = vec![0; 50];
+        let split = Split::in_memory("grey", vec!["a".into()], labels, [1, 2, 2], vec![0; 200]);
+        let extraction = Extraction {
+            split: split.expect("a split"),
+            timesteps: vec![21, 1],
+            fixed: false,
+            bytes: false,
+            taps: vec![("out_1".into(), 4)],
+            views: Views { count: 3, ..Views::default() },
+            seed: 0,
+            batch: 8,
+        };
+        let rows = 13..34;
+        let mut seen = Vec::new();
+        for index in 0..extraction.passes(rows.len()) {
+            let pass = extraction.pass(&rows, index);
+            assert_eq!(pass.leads, pass.view == 0 && pass.timestep == 21);
+            seen.extend(pass.rows().map(|row| (row, pass.view, pass.timestep)));
+        }
+        seen.sort_unstable();
+        let all = rows.flat_map(|row| (0..3).flat_map(move |view| [1, 21].map(|t| (row, view, t))));
+        assert_eq!(seen, all.collect::<Vec<_>>());
+    }
+}

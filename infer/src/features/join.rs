@@ -1,0 +1,103 @@
+//! Joining the shards that several machines computed.
+
+use std::path::{Path, PathBuf};
+
+use ddae_data::features::{FeatureError, FeatureFile, MergeMode, merge, merged_path};
+
+use super::shards::{self, ShardFile};
+use crate::error::InferError;
+use crate::lock::Lock;
+
+/// What is joined, and how.
+pub struct Join<'a> {
+    /// The files' path without `.h5`.
+    pub prefix: &'a Path,
+    /// Number of shards, where there are shards of several jobs.
+    pub shards: Option<usize>,
+    /// Copied, or referred to.
+    pub mode: MergeMode,
+    /// Whether copied shards stay.
+    pub keep: bool,
+    /// Whether a file of another job is replaced.
+    pub overwrite: bool,
+}
+
+/// What was joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// The file.
+    pub path: PathBuf,
+    /// Shards joined just now; 0 when the file was complete before.
+    pub shards: usize,
+    /// Rows of the file.
+    pub rows: usize,
+}
+
+impl Join<'_> {
+    /// Joins the shards.
+    ///
+    /// # Errors
+    /// When there are none, some are missing (all are named), they are damaged or of different jobs, the file is there
+    /// already and of another job, another process has the output, or the disk is full. Nothing is changed then.
+    pub fn run(&self) -> Result<Joined, InferError> {
+        let path = merged_path(self.prefix);
+        let found = shards::find(self.prefix)?;
+        let Some(first) = self.first_shard(&found)? else {
+            if path.exists() {
+                let rows = FeatureFile::open(&path)?.len();
+                return Ok(Joined { path, shards: 0, rows });
+            }
+            let message =
+                "there are no shards of it to join; compute them with `ddae-infer features … --shard I/N`";
+            return Err(InferError::Output { path, message: message.to_string() });
+        };
+        let _lock = Lock::output(&path)?;
+        let layout = FeatureFile::open(&first.path)?.layout().clone();
+        let (of, rows) = (first.of, layout.total);
+        if path.exists() && !self.overwrite {
+            let here = FeatureFile::open(&path)?;
+            if let Some((what, found, expected)) = layout.difference(here.layout()) {
+                return Err(shards::brief(FeatureError::OtherJob { path, what, found, expected }).into());
+            }
+            if self.mode == MergeMode::Virtual || !here.is_virtual() {
+                self.clean(&found, of, here.is_virtual())?;
+                return Ok(Joined { path, shards: 0, rows });
+            }
+        }
+        merge(self.prefix, of, &path, self.mode).map_err(shards::brief)?;
+        self.clean(&found, of, self.mode == MergeMode::Virtual)?;
+        Ok(Joined { path, shards: of, rows })
+    }
+
+    /// The first finished shard of the job that is meant, if there is one.
+    fn first_shard<'f>(&self, found: &'f [ShardFile]) -> Result<Option<&'f ShardFile>, InferError> {
+        let prefix = self.prefix.display();
+        let mut counts: Vec<usize> =
+            found.iter().filter(|shard| !shard.partial).map(|shard| shard.of).collect();
+        counts.dedup();
+        let of = match (self.shards, counts.as_slice()) {
+            (Some(of), counts) if !counts.contains(&of) => {
+                let message = format!("--shards {of}: {prefix} has no shards of a run in {of}");
+                return Err(InferError::Argument(message));
+            }
+            (Some(of), _) => of,
+            (None, []) => return Ok(None),
+            (None, [of]) => *of,
+            (None, counts) => {
+                let counts: Vec<String> = counts.iter().map(usize::to_string).collect();
+                let counts = counts.join(" and ");
+                let message = format!("{prefix} has shards of runs in {counts}; say which with --shards");
+                return Err(InferError::Argument(message));
+            }
+        };
+        Ok(found.iter().find(|shard| shard.of == of && !shard.partial))
+    }
+
+    /// Removes the shards that are no longer needed, and what ended processes left of them.
+    fn clean(&self, found: &[ShardFile], of: usize, needed: bool) -> Result<(), InferError> {
+        let keep = self.keep || needed;
+        let mut old = found.to_vec();
+        old.retain(|shard| shard.of == of && (shard.partial || !keep));
+        shards::remove(&old)
+    }
+}

@@ -1,0 +1,135 @@
+//! The shards that are there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ddae_data::features::{FeatureError, merged_path, shard_path};
+
+use crate::error::InferError;
+
+/// A shard, or what an ended process left of one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ShardFile {
+    /// How many shards its job has.
+    pub of: usize,
+    /// Its number, from 0.
+    pub shard: usize,
+    /// Whether it is only begun.
+    pub partial: bool,
+    /// The file.
+    pub path: PathBuf,
+}
+
+/// All shards of `prefix`, whatever their number, in order.
+///
+/// # Errors
+/// When the folder cannot be listed; one that does not exist holds none.
+pub fn find(prefix: &Path) -> Result<Vec<ShardFile>, InferError> {
+    let merged = merged_path(prefix);
+    let folder = merged.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(InferError::io("list", folder))?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(InferError::io("list", folder))?.file_name();
+        let name = name.to_string_lossy();
+        let (whole, partial) = match name.strip_suffix(".partial") {
+            Some(whole) => (whole, true),
+            None => (name.as_ref(), false),
+        };
+        let numbers = whole.strip_suffix(".h5").and_then(|rest| rest.rsplit_once('.')?.1.split_once("-of-"));
+        let Some((Ok(shard), Ok(of))) = numbers.map(|(shard, of)| (shard.parse(), of.parse())) else {
+            continue;
+        };
+        let path = shard_path(prefix, shard, of);
+        if path.file_name().is_some_and(|expected| expected == whole) {
+            let path = if partial { merged.with_file_name(name.as_ref()) } else { path };
+            found.push(ShardFile { of, shard, partial, path });
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Removes shards, finished or not.
+///
+/// # Errors
+/// When one cannot be removed.
+pub fn remove(shards: &[ShardFile]) -> Result<(), InferError> {
+    shards.iter().try_for_each(|shard| remove_file(&shard.path))
+}
+
+/// Removes a file if it is there.
+pub(super) fn remove_file(path: &Path) -> Result<(), InferError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(InferError::io("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Longest part of an attribute's value in a message.
+const SHOWN: usize = 60;
+
+/// The error with long values, such as a whole configuration, cut to where they begin to differ.
+pub(super) fn brief(error: FeatureError) -> FeatureError {
+    let FeatureError::OtherJob { path, what, found, expected } = error else { return error };
+    let common = found.chars().zip(expected.chars()).take_while(|(a, b)| a == b).count();
+    let cut = |text: String| {
+        if text.chars().count() <= SHOWN {
+            return text;
+        }
+        let first = common.saturating_sub(SHOWN / 2);
+        let part: String = text.chars().skip(first).take(SHOWN).collect();
+        let (before, after) = (first > 0, first + SHOWN < text.chars().count());
+        format!("{}{part}{}", if before { "…" } else { "" }, if after { "…" } else { "" })
+    };
+    FeatureError::OtherJob { path, what, found: cut(found), expected: cut(expected) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_are_told_from_other_files() {
+        let root = tempfile::tempdir().expect("a folder");
+        for name in [
+            "train.0001-of-0004.h5",
+            "train.0000-of-0004.h5.partial",
+            "train.0000-of-0002.h5",
+            "train.h5",
+            "train.1-of-4.h5",
+            "trainer.0000-of-0004.h5",
+            "train.x.0000-of-0004.h5",
+            "train.0000-of-0004.h5.lock",
+        ] {
+            fs::write(root.path().join(name), "").expect("a file");
+        }
+        let found = |prefix: &str| -> Vec<(usize, usize, bool)> {
+            let shards = find(&root.path().join(prefix)).expect("a folder");
+            assert!(shards.iter().all(|shard| shard.path.is_file()));
+            shards.iter().map(|shard| (shard.of, shard.shard, shard.partial)).collect()
+        };
+        assert_eq!(found("train"), [(2, 0, false), (4, 0, true), (4, 1, false)]);
+        assert_eq!(found("train.h5"), found("train"));
+        assert_eq!(found("train.x"), [(4, 0, false)]);
+        assert_eq!(found("test"), []);
+        assert_eq!(find(&root.path().join("no/such")).expect("nothing"), []);
+        remove(&find(&root.path().join("train")).expect("shards")).expect("removed");
+        assert_eq!(found("train"), []);
+    }
+
+    #[test]
+    fn long_values_are_cut_to_their_difference() {
+        let text = |lr: &str| format!("\"{}lrate: {lr}{}\"", "dataset: cifar\\n".repeat(20), "x".repeat(200));
+        let (path, what) = (PathBuf::from("a.h5"), "attribute config".to_string());
+        let error = FeatureError::OtherJob { path, what, found: text("1e-3"), expected: text("2e-4") };
+        let message = brief(error).to_string();
+        assert!(message.contains("lrate: 1e-3") && message.contains("lrate: 2e-4"), "{message}");
+        assert!(message.len() < 300, "{message}");
+    }
+}

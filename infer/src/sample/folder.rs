@@ -1,0 +1,204 @@
+//! A folder of PNG files, one for each seed, that says what made them.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use ddae_data::sheet::Sheet;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::levels::planes;
+use crate::error::InferError;
+use crate::lock::Lock;
+
+/// The file that says what made the pictures.
+const RECORD: &str = "run.json";
+/// Longest value in a message.
+const SHOWN: usize = 60;
+
+/// Everything that decides what the picture of a seed looks like.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// SHA-256 of the checkpoint.
+    pub model: String,
+    /// Which of its weights: `ema`, `model`, or nothing for a plain file of weights.
+    pub weights: Option<String>,
+    /// The configuration (YAML).
+    pub config: String,
+    /// The sampler: `ddpm`, `ddim` or `edm`.
+    pub sampler: String,
+    /// Its steps.
+    pub steps: usize,
+    /// Its noise.
+    pub eta: f64,
+    /// The execution provider.
+    pub provider: String,
+    /// How products are computed: `f32` or `tf32`.
+    pub precision: String,
+    /// The program and its version.
+    pub tool: String,
+}
+
+/// What a folder holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Holds {
+    /// No pictures.
+    Nothing,
+    /// Pictures of the same settings.
+    Same,
+    /// Pictures of others; what differs.
+    Others(String),
+}
+
+/// A folder with one PNG file per seed, `000042.png`, and `run.json`, locked against other processes.
+#[derive(Debug)]
+pub struct PictureFolder {
+    path: PathBuf,
+    shape: [usize; 3],
+    _lock: Lock,
+}
+
+impl PictureFolder {
+    /// The seeds among `seeds` whose pictures are not in the folder yet. Changes nothing.
+    ///
+    /// # Errors
+    /// When it holds pictures of other settings and `overwrite` is not set (the message says which differ), or
+    /// pictures that this program did not make.
+    pub fn missing(
+        path: &Path,
+        settings: &Settings,
+        seeds: &[u64],
+        overwrite: bool,
+    ) -> Result<Vec<u64>, InferError> {
+        match holds(path, settings)? {
+            Holds::Others(what) if !overwrite => Err(InferError::Output {
+                path: path.to_path_buf(),
+                message: format!("{what}: choose another folder, or --overwrite"),
+            }),
+            Holds::Same if !overwrite => {
+                Ok(seeds.iter().copied().filter(|seed| !picture_path(path, *seed).is_file()).collect())
+            }
+            _ => Ok(seeds.to_vec()),
+        }
+    }
+
+    /// Opens or makes the folder for pictures of these settings. With `overwrite`, pictures of others are removed.
+    ///
+    /// # Errors
+    /// Like [`PictureFolder::missing`]; when another process has the folder, or the disk refuses.
+    pub fn open(
+        path: &Path,
+        settings: &Settings,
+        shape: [usize; 3],
+        overwrite: bool,
+    ) -> Result<PictureFolder, InferError> {
+        fs::create_dir_all(path).map_err(InferError::io("create", path))?;
+        let lock = Lock::folder(path)?;
+        PictureFolder::missing(path, settings, &[], overwrite)?;
+        if let Holds::Others(_) = holds(path, settings)? {
+            for picture in pictures(path)? {
+                fs::remove_file(&picture).map_err(InferError::io("remove", &picture))?;
+            }
+        }
+        let record = path.join(RECORD);
+        let partial = path.join("run.json.partial");
+        let text = serde_json::to_string_pretty(settings).map_err(std::io::Error::from);
+        text.and_then(|text| fs::write(&partial, text + "\n"))
+            .and_then(|()| fs::rename(&partial, &record))
+            .map_err(|source| {
+            // What is left of the attempt; that it may not exist is no second error.
+            let _ = fs::remove_file(&partial);
+            InferError::Io { action: "write", path: record.clone(), source }
+        })?;
+        Ok(PictureFolder { path: path.to_path_buf(), shape, _lock: lock })
+    }
+
+    /// Writes the picture of a seed, levels `[C, H, W]`.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn write(&self, seed: u64, levels: &[u8]) -> Result<(), InferError> {
+        let mut sheet = Sheet::new(1, self.shape)?;
+        sheet.push_u8(levels)?;
+        Ok(sheet.write_png(picture_path(&self.path, seed))?)
+    }
+
+    /// Reads the picture of a seed, levels `[C, H, W]`.
+    ///
+    /// # Errors
+    /// When the file cannot be decoded or has another shape.
+    pub fn read(&self, seed: u64) -> Result<Vec<u8>, InferError> {
+        let path = picture_path(&self.path, seed);
+        let [channels, height, width] = self.shape;
+        let wrong = |message: String| InferError::Output {
+            path: path.clone(),
+            message: format!("{message}; remove it and run again"),
+        };
+        let picture = image::open(&path).map_err(|error| wrong(error.to_string()))?;
+        let found =
+            [picture.color().channel_count() as usize, picture.height() as usize, picture.width() as usize];
+        if found != self.shape || picture.color().bits_per_pixel() as usize != 8 * channels {
+            let [c, h, w] = found;
+            return Err(wrong(format!("a picture of {c}x{h}x{w} and not of {channels}x{height}x{width}")));
+        }
+        Ok(planes(&picture.into_bytes(), channels))
+    }
+}
+
+/// The file of a seed's picture: `000042.png`.
+pub fn picture_path(folder: &Path, seed: u64) -> PathBuf {
+    folder.join(format!("{seed:06}.png"))
+}
+
+/// All files in the folder that are named like pictures of seeds.
+fn pictures(folder: &Path) -> Result<Vec<PathBuf>, InferError> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(InferError::io("list", folder))?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(InferError::io("list", folder))?.path();
+        let seed = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".png")?.parse::<u64>().ok());
+        if seed.is_some_and(|seed| picture_path(folder, seed) == path) {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+/// What the folder holds, seen from a run with `settings`.
+fn holds(folder: &Path, settings: &Settings) -> Result<Holds, InferError> {
+    if folder.is_file() {
+        let message = "it is a file; give a folder for the pictures".to_string();
+        return Err(InferError::Output { path: folder.to_path_buf(), message });
+    }
+    let record = folder.join(RECORD);
+    let text = match fs::read_to_string(&record) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let Some(picture) = pictures(folder)?.into_iter().next() else { return Ok(Holds::Nothing) };
+            let message =
+                format!("it is there, but no {RECORD} that says what made it: choose another folder");
+            return Err(InferError::Output { path: picture, message });
+        }
+        Err(source) => return Err(InferError::Io { action: "read", path: record, source }),
+    };
+    let Ok(found) = serde_json::from_str::<Settings>(&text) else {
+        return Ok(Holds::Others(format!("its {RECORD} is damaged or of another version")));
+    };
+    let (found, wanted) = (serde_json::to_value(&found), serde_json::to_value(settings));
+    let (Ok(Value::Object(found)), Ok(Value::Object(wanted))) = (found, wanted) else {
+        return Ok(Holds::Others(format!("its {RECORD} is damaged")));
+    };
+    let Some((key, wanted)) = wanted.iter().find(|(key, value)| found.get(*key) != Some(value)) else {
+        return Ok(Holds::Same);
+    };
+    let found = found.get(key).map(Value::to_string).unwrap_or_default();
+    let wanted = wanted.to_string();
+    Ok(Holds::Others(match found.len().max(wanted.len()) {
+        0..=SHOWN => format!("it holds pictures with {key} {found}, and this run has {wanted}"),
+        _ => format!("it holds pictures with another {key}"),
+    }))
+}

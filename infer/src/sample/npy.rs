@@ -1,0 +1,113 @@
+//! Many pictures in one file of NumPy's format.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::levels::interleaved;
+use crate::error::InferError;
+
+/// Writes pictures, in any order, into one `.npy` array of uint8 `[N, H, W, C]` (NumPy's format, version 1.0).
+///
+/// Until [`NpyWriter::finish`] the file is called `path.partial`; dropped before, it disappears.
+pub struct NpyWriter {
+    path: PathBuf,
+    partial: PathBuf,
+    file: File,
+    /// Where the first picture begins.
+    offset: u64,
+    shape: [usize; 3],
+}
+
+impl NpyWriter {
+    /// Begins a file for `count` pictures of `shape = [C, H, W]`. Pictures that are not written are black.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn create(path: &Path, count: usize, shape: [usize; 3]) -> Result<NpyWriter, InferError> {
+        let mut partial = path.as_os_str().to_owned();
+        partial.push(".partial");
+        let partial = PathBuf::from(partial);
+        let header = header(count, shape);
+        let offset = header.len() as u64;
+        let file = File::create(&partial).map_err(InferError::io("create", &partial))?;
+        let writer = NpyWriter { path: path.to_path_buf(), partial, file, offset, shape };
+        let length = offset + (count * shape.iter().product::<usize>()) as u64;
+        let begun = writer.file.write_all_at(&header, 0).and_then(|()| writer.file.set_len(length));
+        begun.map_err(InferError::io("write", &writer.partial))?;
+        Ok(writer)
+    }
+
+    /// Writes picture number `index`, levels `[C, H, W]`.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn write(&self, index: usize, levels: &[u8]) -> Result<(), InferError> {
+        let at = self.offset + (index * levels.len()) as u64;
+        let written = self.file.write_all_at(&interleaved(levels, self.shape[0]), at);
+        written.map_err(InferError::io("write", &self.partial))
+    }
+
+    /// Syncs the file and gives it its name.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn finish(self) -> Result<(), InferError> {
+        let written = self.file.sync_all().and_then(|()| fs::rename(&self.partial, &self.path));
+        written.map_err(InferError::io("write", &self.path))
+    }
+}
+
+impl Drop for NpyWriter {
+    fn drop(&mut self) {
+        // After `finish` the temporary name is gone, and this does nothing.
+        let _ = fs::remove_file(&self.partial);
+    }
+}
+
+/// Everything before the first picture.
+fn header(count: usize, [c, h, w]: [usize; 3]) -> Vec<u8> {
+    let mut text = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': ({count}, {h}, {w}, {c}), }}");
+    // Magic, version and length take 10 bytes; the array begins at a multiple of 64.
+    let length = (10 + text.len() + 1).next_multiple_of(64) - 10;
+    text.push_str(&" ".repeat(length - text.len() - 1));
+    text.push('\n');
+    // The dictionary with four numbers of at most 20 digits is far from the 65,535 that fit.
+    let mut header = b"\x93NUMPY\x01\x00".to_vec();
+    header.extend((length as u16).to_le_bytes());
+    header.extend(text.into_bytes());
+    header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_are_laid_out_as_numpy_reads_them() {
+        let root = tempfile::tempdir().expect("a folder");
+        let path = root.path().join("x.npy");
+        let writer = NpyWriter::create(&path, 2, [3, 1, 2]).expect("a file");
+        writer.write(1, &[1, 2, 3, 4, 5, 6]).expect("written");
+        writer.write(0, &[11, 12, 13, 14, 15, 16]).expect("written");
+        assert!(!path.exists());
+        writer.finish().expect("written");
+        let bytes = fs::read(&path).expect("the file");
+        assert_eq!(bytes.len(), 128 + 12);
+        assert_eq!(&bytes[..10], b"\x93NUMPY\x01\x00\x76\x00");
+        let text = std::str::from_utf8(&bytes[10..128]).expect("text");
+        assert_eq!(text.trim_end(), "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 1, 2, 3), }");
+        assert!(text.ends_with('\n'));
+        assert_eq!(bytes[128..], [11, 13, 15, 12, 14, 16, 1, 3, 5, 2, 4, 6]);
+    }
+
+    #[test]
+    fn an_unfinished_array_disappears() {
+        let root = tempfile::tempdir().expect("a folder");
+        drop(NpyWriter::create(&root.path().join("x.npy"), 5, [1, 2, 2]).expect("a file"));
+        assert_eq!(fs::read_dir(root.path()).expect("a folder").count(), 0);
+        let nowhere = root.path().join("no/x.npy");
+        let message = NpyWriter::create(&nowhere, 5, [1, 2, 2]).err().expect("an error").to_string();
+        assert!(message.contains("cannot create") && message.contains("no/x.npy.partial"), "{message}");
+    }
+}
