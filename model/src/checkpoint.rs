@@ -13,7 +13,6 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
@@ -393,20 +392,20 @@ pub fn write_tensors<'a>(
 ) -> Result<(), CheckpointError> {
     let views: Vec<(String, Stored)> = tensors.into_iter().map(|(n, t)| (n.to_string(), Stored(t))).collect();
     let partial = path.with_extension("safetensors.partial");
-    let written = safetensors::serialize_to_file(views, Some(metadata), &partial)
-        .map_err(|e| match e {
+    let write = || -> std::io::Result<()> {
+        // The library's own temporary file may be read by its owner only; an ordinary new file says who may read this.
+        let permissions = File::create(&partial)?.metadata()?.permissions();
+        safetensors::serialize_to_file(views, Some(metadata), &partial).map_err(|error| match error {
             safetensors::SafeTensorError::IoError(source) => source,
             other => std::io::Error::other(other.to_string()),
-        })
-        .and_then(|()| {
-            let file = File::options().append(true).open(&partial)?;
-            (&file).flush()?;
-            file.sync_all()?;
-            std::fs::rename(&partial, path)?;
-            let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            File::open(folder)?.sync_all()
-        });
-    written.map_err(|source| {
+        })?;
+        std::fs::set_permissions(&partial, permissions)?;
+        File::options().append(true).open(&partial)?.sync_all()?;
+        std::fs::rename(&partial, path)?;
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder)?.sync_all()
+    };
+    write().map_err(|source| {
         // The error that matters is the first one; a leftover partial file is harmless and overwritten next time.
         let _ = std::fs::remove_file(&partial);
         CheckpointError::Io { path: path.to_path_buf(), source }

@@ -48,6 +48,10 @@ fn a_training_checkpoint_is_read_back() {
     assert_eq!(record.inputs, [("x".to_string(), Tensor::f32(&[1, 2], vec![1.0, -1.0]))]);
     assert_eq!(record.y.as_f32(), Some(&[0.5, 0.25][..]));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+    let ordinary = folder.path().join("ordinary");
+    std::fs::write(&ordinary, "").unwrap();
+    let permissions = |path| std::fs::metadata(path).unwrap().permissions();
+    assert_eq!(permissions(&path), permissions(&ordinary), "others may read it as they may read other files");
 }
 
 #[test]
