@@ -2,8 +2,9 @@
 //!
 //!     cargo run --release -p ddae-train --example step_speed -- --batch 32
 //!
-//! The variants take turns, round after round, so that other work on the machine slows all of them alike; the best
-//! round of each counts. FLOPs are those of the graph, a training step counted as three forward passes.
+//! The variants and libtorch's product of large square matrices, the yardstick, take turns, round after round, so that
+//! other work on the machine slows all of them alike; the best round of each counts. FLOPs are those of the graph, a
+//! training step counted as three forward passes. With `--json`, one object a line, as `cargo xtask bench` reads it.
 
 use std::time::Instant;
 
@@ -24,6 +25,10 @@ enum Size {
     /// One block a resolution, 64 wide, for 1x28x28 pictures.
     Small,
 }
+
+/// Rows and columns of the matrices whose product is the yardstick: large enough to leave the caches, and to spend
+/// nearly all its time multiplying.
+const MATRIX: i64 = 4096;
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Work {
@@ -60,6 +65,9 @@ struct Arguments {
     /// Use the first GPU.
     #[arg(long)]
     cuda: bool,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    json: bool,
 }
 
 fn precision(text: &str) -> Result<(&'static str, Precision), String> {
@@ -189,10 +197,101 @@ impl Trial {
     }
 }
 
+/// Two matrices to multiply.
+struct Product {
+    name: &'static str,
+    left: Tensor,
+    right: Tensor,
+}
+
+impl Product {
+    fn new(name: &'static str, precision: Precision, device: Device) -> Product {
+        let kind = match precision {
+            Precision::Full => Kind::Float,
+            Precision::Bf16 => Kind::BFloat16,
+            Precision::Fp16 => Kind::Half,
+        };
+        let matrix = || Tensor::randn([MATRIX, MATRIX], (Kind::Float, device)).to_kind(kind);
+        Product { name, left: matrix(), right: matrix() }
+    }
+
+    fn timed(&self, device: Device) -> Result<Times> {
+        timed(device, || Ok(drop(self.left.f_matmul(&self.right)?)))
+    }
+
+    fn flops() -> f64 {
+        2.0 * (MATRIX as f64).powi(3)
+    }
+}
+
+/// Seconds of one step on the clock, and those that the main thread was on a processor.
+#[derive(Clone, Copy)]
+struct Times {
+    clock: f64,
+    busy: f64,
+}
+
+impl Times {
+    const NONE: Times = Times { clock: f64::INFINITY, busy: f64::INFINITY };
+
+    fn improve(&mut self, other: Times) {
+        self.clock = self.clock.min(other.clock);
+        self.busy = self.busy.min(other.busy);
+    }
+}
+
+fn timed(device: Device, work: impl FnOnce() -> Result<()>) -> Result<Times> {
+    let (start, busy) = (Instant::now(), busy_seconds());
+    work()?;
+    if let Device::Cuda(index) = device {
+        Cuda::synchronize(index as i64);
+    }
+    Ok(Times { clock: start.elapsed().as_secs_f64(), busy: busy_seconds() - busy })
+}
+
 /// Seconds that the main thread spent on a processor so far (Linux; 0 elsewhere).
 fn busy_seconds() -> f64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
+}
+
+/// One line of the result.
+struct Row {
+    measure: &'static str,
+    precision: &'static str,
+    layout: Option<&'static str>,
+    times: Times,
+    /// Pictures a step; none in a product.
+    batch: Option<usize>,
+    flops: f64,
+}
+
+impl Row {
+    fn print(&self, json: bool) {
+        let (seconds, busy) = (self.times.clock, self.times.busy);
+        let rate = self.batch.map(|batch| batch as f64 / seconds);
+        let gflops = self.flops / seconds / 1e9;
+        let Row { measure, precision, layout, .. } = *self;
+        if json {
+            let object = serde_json::json!({
+                "library": "libtorch",
+                "measure": measure,
+                "precision": precision,
+                "layout": layout,
+                "batch": self.batch,
+                "threads": tch::get_num_threads(),
+                "images_per_second": rate,
+                "gflops_per_second": gflops,
+            });
+            println!("{object}");
+        } else {
+            let rate = rate.map_or_else(String::new, |rate| format!("{rate:.2}"));
+            let layout = layout.unwrap_or_default();
+            println!(
+                "{measure:14} {precision:6} {layout:14} {seconds:10.3} {busy:10.3} {rate:>10} {gflops:12.0}"
+            );
+        }
+    }
 }
 
 fn main() -> Result<()> {
@@ -206,58 +305,69 @@ fn main() -> Result<()> {
     let config = config(arguments.network);
     let graph = unet_graph(&config, false)?;
     let flops = graph.flops() as f64;
-    println!(
-        "{} parameters, {:.2} GFLOP forward per picture, batch {}, {} threads",
-        graph.parameter_count(),
-        flops / 1e9,
-        arguments.batch,
-        tch::get_num_threads()
-    );
-    println!(
-        "{:8} {:6} {:14} {:>10} {:>10} {:>10} {:>12}",
-        "work", "", "layout", "s/step", "busy s", "images/s", "GFLOP/s"
-    );
+    if !arguments.json {
+        println!(
+            "{} parameters, {:.2} GFLOP forward per picture, batch {}, {} threads",
+            graph.parameter_count(),
+            flops / 1e9,
+            arguments.batch,
+            tch::get_num_threads()
+        );
+        println!(
+            "{:14} {:6} {:14} {:>10} {:>10} {:>10} {:>12}",
+            "", "", "layout", "s/step", "busy s", "images/s", "GFLOP/s"
+        );
+    }
 
+    let products: Vec<Product> =
+        arguments.precision.iter().map(|&(name, precision)| Product::new(name, precision, device)).collect();
     let mut trials = Vec::new();
     for &(name, layout) in &arguments.layout {
         trials.push((name, Trial::new(&graph, &config, arguments.batch, layout, device)?));
     }
+    let mut rows: Vec<Row> = products
+        .iter()
+        .map(|product| Row {
+            measure: "matrix product",
+            precision: product.name,
+            layout: None,
+            times: Times::NONE,
+            batch: None,
+            flops: Product::flops(),
+        })
+        .collect();
     for &work in &arguments.work {
-        let mut best = vec![(f64::INFINITY, f64::INFINITY); trials.len() * arguments.precision.len()];
-        // The first round fills caches and is not counted.
-        for round in 0..=arguments.rounds {
-            let variants = trials.iter_mut().flat_map(|(_, trial)| {
-                let trial = std::cell::RefCell::new(trial);
-                arguments.precision.iter().map(move |p| (p.1, trial.borrow_mut().run(work, p.1, device)))
-            });
-            for (best, (_, times)) in best.iter_mut().zip(variants) {
-                let (seconds, busy) = times?;
-                if round > 0 {
-                    *best = (best.0.min(seconds), best.1.min(busy));
+        let (measure, passes) = if work == Work::Forward { ("forward", 1.0) } else { ("train", 3.0) };
+        for &(layout, _) in &arguments.layout {
+            rows.extend(arguments.precision.iter().map(|&(precision, _)| Row {
+                measure,
+                precision,
+                layout: Some(layout),
+                times: Times::NONE,
+                batch: Some(arguments.batch),
+                flops: flops * passes * arguments.batch as f64,
+            }));
+        }
+    }
+    // The first round fills caches and is not counted.
+    for round in 0..=arguments.rounds {
+        let mut times = Vec::new();
+        for product in &products {
+            times.push(product.timed(device)?);
+        }
+        for &work in &arguments.work {
+            for (_, trial) in &mut trials {
+                for &(_, precision) in &arguments.precision {
+                    times.push(timed(device, || trial.work(work, precision))?);
                 }
             }
         }
-        let variants = trials.iter().flat_map(|(l, _)| arguments.precision.iter().map(move |p| (l, p.0)));
-        for ((seconds, busy), (layout, precision)) in best.iter().zip(variants) {
-            let (label, passes) = if work == Work::Forward { ("forward", 1.0) } else { ("train", 3.0) };
-            let rate = arguments.batch as f64 / seconds;
-            let gflops = rate * flops * passes / 1e9;
-            println!(
-                "{label:8} {precision:6} {layout:14} {seconds:10.3} {busy:10.3} {rate:10.2} {gflops:12.0}"
-            );
+        for (row, times) in rows.iter_mut().zip(times).filter(|_| round > 0) {
+            row.times.improve(times);
         }
+    }
+    for row in &rows {
+        row.print(arguments.json);
     }
     Ok(())
-}
-
-impl Trial {
-    /// Seconds of one step on the clock, and those that this thread was on a processor.
-    fn run(&mut self, work: Work, precision: Precision, device: Device) -> Result<(f64, f64)> {
-        let (start, busy) = (Instant::now(), busy_seconds());
-        self.work(work, precision)?;
-        if let Device::Cuda(index) = device {
-            Cuda::synchronize(index as i64);
-        }
-        Ok((start.elapsed().as_secs_f64(), busy_seconds() - busy))
-    }
 }
