@@ -56,33 +56,50 @@ impl Binaries {
 /// # Errors
 /// Fails when the build does.
 pub fn build_binaries(native: &Native) -> Result<Binaries> {
+    // All packages at once, this one too: dependencies then get the features that `cargo test --workspace` gives
+    // them, and are built once for both.
+    let built = build(native, "programs", &["--workspace", "--bins"])?;
+    Ok(Binaries {
+        data: built.path("ddae-data")?,
+        train: built.path("ddae-train")?,
+        export: built.path("ddae-export")?,
+        infer: built.path("ddae-infer")?,
+        probe: built.path("ddae-probe")?,
+    })
+}
+
+/// Programs that cargo built, by name.
+#[derive(Debug)]
+pub struct Built(Vec<(String, PathBuf)>);
+
+impl Built {
+    /// Where the program of this name is.
+    ///
+    /// # Errors
+    /// When it was not built.
+    pub fn path(&self, name: &str) -> Result<PathBuf> {
+        let found = self.0.iter().find(|(built, _)| built == name);
+        found.map(|(_, path)| path.clone()).with_context(|| format!("cargo built no program {name}"))
+    }
+}
+
+/// Runs `cargo build --release` with `arguments`; `what` names the result in an error.
+///
+/// # Errors
+/// Fails when the build does.
+pub fn build(native: &Native, what: &str, arguments: &[&str]) -> Result<Built> {
     let output = command(native)
-        // All packages at once, this one too: dependencies then get the features that `cargo test --workspace` gives
-        // them, and are built once for both.
-        .args(["build", "--release", "--workspace", "--bins"])
+        .args(["build", "--release"])
+        .args(arguments)
         .arg("--message-format=json-render-diagnostics")
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
         .context("cannot start cargo")?;
     if !output.status.success() {
-        bail!("the programs could not be built ({}): see cargo's messages above", ending(output.status));
+        bail!("the {what} could not be built ({}): see cargo's messages above", ending(output.status));
     }
-    let built = executables(&String::from_utf8_lossy(&output.stdout))?;
-    let find = |name: &str| {
-        built
-            .iter()
-            .find(|(built, _)| built == name)
-            .map(|(_, path)| path.clone())
-            .with_context(|| format!("cargo built no program {name}"))
-    };
-    Ok(Binaries {
-        data: find("ddae-data")?,
-        train: find("ddae-train")?,
-        export: find("ddae-export")?,
-        infer: find("ddae-infer")?,
-        probe: find("ddae-probe")?,
-    })
+    Ok(Built(executables(&String::from_utf8_lossy(&output.stdout))?))
 }
 
 /// (name, path) of the programs in cargo's JSON messages.

@@ -1,4 +1,4 @@
-//! The workspace's own commands, `cargo xtask ...`: set-up of the native libraries, tests, checks, distribution.
+//! The workspace's own commands, `cargo xtask ...`: set-up of the native libraries, tests, checks, measurements, distribution.
 //!
 //! | module | does |
 //! | --- | --- |
@@ -9,11 +9,13 @@
 //! | [`cargo`] | starts cargo, builds and runs the workspace's programs |
 //! | [`check`] | `test` and `check` |
 //! | [`demo`] | the whole way, end to end |
+//! | [`bench`] | how fast this machine computes, and in how much memory |
 //! | [`dist`] | a folder that runs elsewhere |
 //! | [`interrupt`] | Ctrl-C |
 
 use std::path::{Path, PathBuf};
 
+pub mod bench;
 pub mod cache;
 pub mod cargo;
 pub mod check;

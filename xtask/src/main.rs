@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{check, demo, dist, interrupt, setup};
+use xtask::{bench, check, demo, dist, interrupt, setup};
 
 /// The commands of this checkout. Each sets up the native libraries first if that was not done yet.
 #[derive(Debug, Parser)]
@@ -45,6 +45,25 @@ enum Command {
         /// Folder for everything it makes [default: runs/demo, or runs/demo_long]
         #[arg(long, value_name = "DIR")]
         folder: Option<PathBuf>,
+    },
+    /// Measure images/s, FLOP/s and the share of this machine's matrix-product peak, and the memory of a feature job
+    ///
+    /// Speed: the published 35.7 M network at 32x32, training and forward in libtorch (fp32, bf16), and the exported
+    /// graphs in ONNX Runtime (fp32): forward, one sampler step, features at out_6. All of a library take turns with
+    /// its product of large square matrices, and the best round of each counts.
+    ///
+    /// Memory: the peak of `ddae-infer features` over made-up data sets of 2,000 and of 60,000 pictures, which should
+    /// be about the same.
+    ///
+    /// Takes about ten minutes on two cores after the build, with --quick about four. Stop other work before.
+    /// docs/performance.md explains the rows.
+    Bench {
+        /// Two rounds instead of five, and 8,000 pictures instead of 60,000
+        #[arg(long)]
+        quick: bool,
+        /// Only one of the two parts
+        #[arg(long, value_enum)]
+        part: Option<bench::Part>,
     },
     /// Run all tests (release profile); further arguments go to `cargo test`
     Test {
@@ -90,6 +109,9 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Demo { long, folder } => {
             demo::demo(&setup::ensure_setup()?, &demo::Options { long, folder })
+        }
+        Command::Bench { quick, part } => {
+            bench::bench(&setup::ensure_setup()?, bench::Options { quick, part })
         }
         Command::Test { arguments } => check::test(&after_test(arguments, std::env::args_os())),
         Command::Check { no_tests } => check::check(!no_tests),

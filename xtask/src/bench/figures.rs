@@ -1,0 +1,112 @@
+//! What the measuring programs print: a JSON object a line.
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+/// The yardstick among the measures.
+pub const PRODUCT: &str = "matrix product";
+
+/// One measurement.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Figure {
+    /// `libtorch` or `ONNX Runtime`.
+    pub library: String,
+    /// `matrix product`, `forward`, `train`, `sampler step`, `features out_6`, ...
+    pub measure: String,
+    /// `fp32` or `bf16`.
+    pub precision: String,
+    /// Pictures per call; none for a matrix product.
+    pub batch: Option<usize>,
+    /// Threads that computed.
+    pub threads: usize,
+    /// Pictures per second; none for a matrix product.
+    pub images_per_second: Option<f64>,
+    /// Nominal 10^9 floating-point operations per second: those of the graph as published.
+    pub gflops_per_second: f64,
+}
+
+/// Reads the lines that a program printed.
+///
+/// # Errors
+/// Names the first line that is not a measurement.
+pub fn parse(printed: &str) -> Result<Vec<Figure>> {
+    printed
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .map(|line| {
+            let figure: Figure =
+                serde_json::from_str(line).with_context(|| format!("not a measurement: {line}"))?;
+            let speed = figure.gflops_per_second;
+            ensure!(speed.is_finite() && speed > 0.0, "not a speed: {line}");
+            Ok(figure)
+        })
+        .collect()
+}
+
+/// Share of the matrix-product peak of the same library and precision, measured in the same run.
+pub fn share_of_peak(figure: &Figure, all: &[Figure]) -> Option<f64> {
+    let same = |other: &&Figure| {
+        other.measure == PRODUCT && other.library == figure.library && other.precision == figure.precision
+    };
+    all.iter().find(same).map(|peak| figure.gflops_per_second / peak.gflops_per_second)
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::testing::message_of;
+
+    /// A figure as the programs would report it.
+    pub fn figure(library: &str, measure: &str, precision: &str, images: Option<f64>, gflops: f64) -> Figure {
+        Figure {
+            library: library.to_string(),
+            measure: measure.to_string(),
+            precision: precision.to_string(),
+            batch: images.map(|_| 32),
+            threads: 2,
+            images_per_second: images,
+            gflops_per_second: gflops,
+        }
+    }
+
+    #[test]
+    fn lines_of_json_are_read() -> Result<()> {
+        let printed = concat!(
+            r#"{"library":"libtorch","measure":"matrix product","precision":"fp32","layout":null,"batch":null,"#,
+            r#""threads":2,"images_per_second":null,"gflops_per_second":162.5}"#,
+            "\n\n",
+            r#"{"library":"libtorch","measure":"forward","precision":"fp32","layout":"channels-last","batch":32,"#,
+            r#""threads":2,"images_per_second":10.5,"gflops_per_second":130.0}"#,
+            "\n"
+        );
+        let figures = parse(printed)?;
+        assert_eq!(
+            figures,
+            [
+                figure("libtorch", "matrix product", "fp32", None, 162.5),
+                figure("libtorch", "forward", "fp32", Some(10.5), 130.0),
+            ]
+        );
+        assert_eq!(share_of_peak(&figures[1], &figures), Some(0.8));
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_no_measurement_is_refused_with_its_line() {
+        let message = message_of(parse("batch 8, 2 threads"));
+        assert!(message.starts_with("not a measurement: batch 8, 2 threads"), "{message}");
+        let line = r#"{"library":"x","measure":"y","precision":"fp32","threads":2,"gflops_per_second":0}"#;
+        assert!(message_of(parse(line)).starts_with("not a speed: {"));
+    }
+
+    #[test]
+    fn a_share_needs_a_peak_of_the_same_library_and_precision() {
+        let all = [
+            figure("libtorch", "matrix product", "fp32", None, 100.0),
+            figure("libtorch", "train", "bf16", Some(1.0), 50.0),
+            figure("ONNX Runtime", "forward", "fp32", Some(1.0), 50.0),
+        ];
+        assert_eq!(share_of_peak(&all[1], &all), None);
+        assert_eq!(share_of_peak(&all[2], &all), None);
+    }
+}
