@@ -173,6 +173,12 @@ fn channels_last_is_the_same_picture() {
         shim::is_channels_last(&y).expect("an answer") && !shim::is_channels_last(&x).expect("an answer")
     );
     assert_eq!(y.stride(), [60, 1, 15, 3]);
+    // One channel: the memory is the same, the strides say which layout is meant.
+    let grey = shim::channels_last(&Tensor::randn([2, 1, 4, 5], CPU)).expect("channels-last");
+    assert_eq!(grey.stride(), [20, 1, 5, 1]);
+    let weight = Tensor::randn([8, 1, 3, 3], CPU);
+    let y = grey.conv2d(&weight, None::<&Tensor>, [1, 1], [1, 1], [1, 1], 1);
+    assert!(shim::is_channels_last(&y).expect("an answer"));
     let error = shim::channels_last(&Tensor::zeros([2], CPU)).expect_err("no picture").to_string();
     assert_eq!(error, "channels_last: required rank 4 tensor to use channels_last format");
 }

@@ -272,6 +272,8 @@ impl Session<'_> {
         }
         // Adam's second moments of unused weights decay into numbers that processors are slow with.
         shim::flush_denormals(true)?;
+        // The same memory at every step, without asking the system for it each time.
+        shim::keep_memory()?;
         if device.is_cuda() {
             Cuda::cudnn_set_benchmark(true);
         }

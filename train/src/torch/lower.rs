@@ -40,6 +40,7 @@ pub(super) fn run(step: &Step, operands: &[&Tensor], context: &Context) -> Lower
     match &step.kernel {
         Kernel::Op(op) => node(op, &step.shape, operands, context),
         Kernel::Norm(settings) => norm(settings, operands, context),
+        Kernel::UpsampleConv => upsample_conv(operands, context),
     }
 }
 
@@ -129,6 +130,31 @@ fn conv2d(operands: &[&Tensor], stride: i64, padding: [i64; 4], context: &Contex
         false => (x.f_constant_pad_nd([left, right, top, bottom])?, [0, 0]),
     };
     x.f_conv2d(&weight, bias, [stride, stride], padding, [1, 1], 1)
+}
+
+/// Nearest upsampling by 2, then a 3x3 convolution.
+///
+/// Every pixel of the result sees only 2x2 different ones, so this is a transposed convolution of stride 2 whose 4x4
+/// weights are sums of the 3x3 ones: 4/9 of the work. Along one axis, with `w` the three weights, those of an input
+/// pixel's four results are `w2, w1 + w2, w0 + w1, w0`. The matrix units' 16-bit kernels for it are so much slower
+/// that it does not pay there.
+fn upsample_conv(operands: &[&Tensor], context: &Context) -> Lowered {
+    let (x, weight) = (operands[0], operands[1]);
+    if context.cuda || context.mode.precision != Precision::Full {
+        let size = x.size();
+        let large = x.f_upsample_nearest2d([2 * size[2], 2 * size[3]], None, None)?;
+        let conv: Vec<&Tensor> = std::iter::once(&large).chain(operands[1..].iter().copied()).collect();
+        return conv2d(&conv, 1, [1; 4], context);
+    }
+    let flipped = weight.f_flip([2, 3])?.f_transpose(0, 1)?;
+    let rows = flipped.f_constant_pad_nd([0, 0, 0, 1])?.f_add(&flipped.f_constant_pad_nd([0, 0, 1, 0])?)?;
+    let sums = rows.f_constant_pad_nd([0, 1])?.f_add(&rows.f_constant_pad_nd([1, 0])?)?;
+    let sums = if shim::is_channels_last(x).is_ok_and(|yes| yes) {
+        shim::channels_last(&sums).map_err(|error| TchError::Torch(error.to_string()))?
+    } else {
+        sums.f_contiguous()?
+    };
+    x.f_conv_transpose2d(&sums, operands.get(2).copied(), [2, 2], [1, 1], [0, 0], 1, [1, 1])
 }
 
 /// Attention without a copy: queries, keys and values are views of the packed projections `[B, N, 3*C]`.

@@ -26,6 +26,8 @@ pub(super) enum Kernel {
     Op(Op),
     /// A group normalisation with what surrounds it in a residual block; operands `x`, `weight`, `bias`, `shift`.
     Norm(Norm),
+    /// Each pixel doubled along both axes, then a 3x3 convolution; operands `x`, `weight` and, perhaps, `bias`.
+    UpsampleConv,
 }
 
 /// `dropout(silu(group_norm(x + shift)))`, of which only the normalisation need be there.
@@ -82,6 +84,7 @@ impl Plan {
                     Operand::Constant(plan.constants.len() - 1)
                 }
                 Op::Add if users.joined_shift(graph, value).is_some() => continue,
+                Op::UpsampleNearest { .. } if users.feeds_upsample_conv(graph, value) => continue,
                 Op::Silu | Op::Dropout { .. } => match plan.joined(node, &users, &places) {
                     Some(place) => place,
                     None => plan.push(node, Kernel::Op(node.op.clone()), &node.inputs, &places),
@@ -94,6 +97,11 @@ impl Plan {
                         inputs.push(shift);
                     }
                     plan.push(node, Kernel::Norm(norm), &inputs, &places)
+                }
+                Op::Conv2d { .. } if users.feeds_upsample_conv(graph, node.inputs[0]) => {
+                    let mut inputs = node.inputs.clone();
+                    inputs[0] = graph.node(inputs[0]).inputs[0];
+                    plan.push(node, Kernel::UpsampleConv, &inputs, &places)
                 }
                 op => plan.push(node, Kernel::Op(op.clone()), &node.inputs, &places),
             };
@@ -181,11 +189,25 @@ impl Users {
         self.counts[value.index()]
     }
 
+    /// The only node that uses a value, if it uses it once.
+    fn only(&self, value: Value) -> Option<Value> {
+        self.last[value.index()].filter(|_| self.count(value) == 1)
+    }
+
+    /// Whether this is a doubling of pixels that only feeds a 3x3 convolution of stride 1 that keeps the size.
+    fn feeds_upsample_conv(&self, graph: &Graph, value: Value) -> bool {
+        let Some(user) = self.only(value).map(|user| graph.node(user)) else { return false };
+        graph.node(value).op == (Op::UpsampleNearest { factor: 2 })
+            && user.op == (Op::Conv2d { stride: 1, padding: [1; 4] })
+            && user.inputs[0] == value
+            && graph.shape(user.inputs[1]).size(2) == Some(3)
+    }
+
     /// The operands `(x, shift)` of an addition of one number per picture and channel that only feeds a group
     /// normalisation: `x [B,C,H,W]`, `shift [B,C,1,1]`.
     fn joined_shift(&self, graph: &Graph, sum: Value) -> Option<(Value, Value)> {
         let node = graph.node(sum);
-        let user = self.last[sum.index()].filter(|_| self.count(sum) == 1)?;
+        let user = self.only(sum)?;
         let feeds_norm =
             matches!(graph.node(user).op, Op::GroupNorm { .. }) && graph.node(user).inputs[0] == sum;
         if node.op != Op::Add || !feeds_norm {
