@@ -71,15 +71,15 @@ impl Drop for Staging {
     }
 }
 
-/// On Ctrl-C or a request to end, removes the folder in use and ends the process with 130.
+/// On Ctrl-C or a request to end, removes the folder in use and ends the process with 1, as all programs here end then.
 pub fn remove_on_interrupt() {
     let handler = || {
         if let Some(folder) = CURRENT.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // The process ends either way; a folder that cannot be removed has a name that says whose it is.
             let _ = fs::remove_dir_all(folder);
         }
-        eprintln!("interrupted; no file was written");
-        std::process::exit(130);
+        eprintln!("error: interrupted; no file was written, and the same command begins again");
+        std::process::exit(1);
     };
     if let Err(error) = ctrlc::set_handler(handler) {
         eprintln!("warning: Ctrl-C will leave a folder .ddae-export-… behind ({error})");

@@ -40,8 +40,10 @@ impl Unfinished {
         let partial = partial_path(path);
         let folder = folder(path);
         fs::create_dir_all(folder).map_err(FeatureError::io(folder))?;
-        // HDF5 1.10's format has checksums on all of the file's own structures.
+        // HDF5 1.10's format has checksums on all of the file's own structures. Without times of creation the same job
+        // gives the same file.
         let file = File::with_options()
+            .with_fcpl(|creation| creation.obj_track_times(false))
             .with_fapl(|access| access.libver_bounds(LibraryVersion::V110, LibraryVersion::V110))
             .create(&partial)
             .map_err(FeatureError::write(path))?;
