@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use safetensors::{Dtype, SafeTensors};
 
 pub mod ops;
+pub mod programs;
 
 /// Named tolerances on [`relative_error`].
 pub mod tolerance {

@@ -1,0 +1,105 @@
+//! Ctrl-C in the middle of the work: the program ends by itself, says how to go on, leaves only whole files, and going
+//! on gives what a run gives that was not interrupted, to the bit.
+
+use std::fs;
+
+use crate::formats::tensors;
+use crate::tiny::{STEPS, TRAINING, with};
+
+#[test]
+fn training() {
+    let place = with(&["data", "ddpm.yaml"]);
+    let train = |run: &str| {
+        format!(
+            "ddae-train diffusion --config ddpm.yaml --run {run} --epochs 6 --set n_sample=0 --log-every 1 {TRAINING}"
+        )
+    };
+    place.done(&train("straight"));
+    let stats = place.path("stopped/stats.jsonl");
+    let steps = || fs::read_to_string(&stats).map_or(0, |text| text.lines().count());
+    // The second step of the second epoch at the earliest.
+    let middle = STEPS as usize + 2;
+    let ended = place.start(&train("stopped")).wait_until(|| steps() >= middle).interrupt().wait();
+    let error = ended.error(&[1]);
+    assert!(error.starts_with("error: stopped after step "), "{error}");
+    let (_, go_on) = error.split_once("Go on with: ").expect("how to go on");
+    assert!(go_on.ends_with("--resume"), "{error}");
+    assert!((middle..6 * STEPS as usize).contains(&steps()), "{} steps", steps());
+    assert_eq!(
+        place.names("stopped/checkpoints"),
+        ["epoch_0000.safetensors", "latest.safetensors"],
+        "only whole checkpoints"
+    );
+    // The command that the message gives, whose first word is the program's path.
+    let (_, arguments) = go_on.split_once(' ').expect("a command with arguments");
+    place.done(&format!("ddae-train {arguments}"));
+    let last = |run: &str| tensors(&place.read(&format!("{run}/checkpoints/epoch_0006.safetensors")));
+    assert!(last("straight") == last("stopped"), "the weights differ");
+}
+
+#[test]
+fn features() {
+    let place = with(&["data", "features.onnx"]);
+    let job = |output: &str| {
+        format!(
+            "ddae-infer features features.onnx --data-root data --timesteps 11 --views 40 --shards 6 --batch 5 --threads 1 -o {output}"
+        )
+    };
+    place.done(&job("straight"));
+    let first = place.path("stopped.0000-of-0006.h5");
+    let ended = place.start(&job("stopped")).wait_until(|| first.exists()).interrupt().wait();
+    let error = ended.error(&[1]);
+    assert!(error.contains("the same command goes on"), "{error}");
+    let left: Vec<String> = place.names("").into_iter().filter(|name| name.starts_with("stopped")).collect();
+    assert!(
+        !left.is_empty() && left.iter().all(|name| name.ends_with("-of-0006.h5")),
+        "whole shards: {left:?}"
+    );
+    place.done(&job("stopped"));
+    assert!(place.read("straight.h5") == place.read("stopped.h5"), "the features differ");
+    assert!(!first.exists(), "shards are removed once they are joined");
+}
+
+#[test]
+fn pictures() {
+    let place = with(&["sampler.onnx"]);
+    let job = |output: &str| {
+        let options = "--sampler ddpm --seeds 0-39 --batch 2 --threads 1";
+        format!(
+            "ddae-infer sample sampler.onnx {options} -o {output} --npy {output}.npy --sheet {output}.png"
+        )
+    };
+    place.done(&job("straight"));
+    let first = place.path("stopped/000000.png");
+    let ended = place.start(&job("stopped")).wait_until(|| first.exists()).interrupt().wait();
+    let error = ended.error(&[1]);
+    assert!(error.contains("the same command goes on"), "{error}");
+    let drawn = place.names("stopped");
+    assert!(drawn.len() < 41, "{} files", drawn.len());
+    assert!(drawn.iter().all(|name| name.ends_with(".png") || name == "run.json"), "{drawn:?}");
+    assert!(!place.path("stopped.npy").exists() && !place.path("stopped.png").exists());
+    place.done(&job("stopped"));
+    for (ours, theirs) in [("stopped.npy", "straight.npy"), ("stopped.png", "straight.png")] {
+        assert!(place.read(ours) == place.read(theirs), "{ours} differs");
+    }
+    for name in place.names("straight") {
+        assert!(place.read(&format!("straight/{name}")) == place.read(&format!("stopped/{name}")), "{name}");
+    }
+}
+
+/// An export is short: the signal may come after its end, and then there is a whole file.
+#[test]
+fn exporting() {
+    let place = with(&["run/checkpoints/latest.safetensors"]);
+    let before = place.names("");
+    let running =
+        place.start("ddae-export run/checkpoints/latest.safetensors --graph sampler -o sampler.onnx");
+    let has_begun = || place.names("") != before;
+    let ended = running.wait_until(has_begun).interrupt().wait();
+    if ended.code == Some(0) {
+        place.done("ddae-export inspect sampler.onnx");
+    } else {
+        assert!(ended.error(&[1]).contains("no file was written"), "{ended}");
+        assert_eq!(place.names(""), before);
+    }
+}

@@ -1,0 +1,9 @@
+//! The whole way: train, go on, export, extract, score, draw; what each step leaves is looked into.
+
+mod edm;
+mod export;
+mod features;
+mod probe;
+mod sample;
+mod sample_data;
+mod train;
