@@ -80,7 +80,10 @@ fn a_wrong_configuration_is_named_with_its_key() {
     let demo = demo();
     let cases = [
         (demo.replace("    n_T: 1000\n", ""), "c.yaml: diffusion: missing field `n_T`"),
-        (demo.replace("n_epoch: 8", "n_epoch: eight"), "c.yaml: n_epoch: invalid type: string \"eight\""),
+        (
+            demo.replace("\nn_epoch: 14", "\nn_epoch: eight"),
+            "c.yaml: n_epoch: invalid type: string \"eight\"",
+        ),
         (demo.replace("model_type: DDPM", "model_type: VAE"), "c.yaml: model_type: unknown variant `VAE`"),
         (demo.replace("n_channels: 32", "n_channels: 48"), "c.yaml: network: n_channels is 48"),
         (demo.replace("ch_mults: [1, 2, 2]", "ch_mults: [1, 2]"), "c.yaml: network: is_attn has 3 entries"),

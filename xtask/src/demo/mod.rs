@@ -31,6 +31,8 @@ struct Plan {
     taps: &'static str,
     timesteps: &'static str,
     views: &'static str,
+    /// What the probes choose from: single layers, and layers joined.
+    features: &'static str,
 }
 
 const SHORT: Plan = Plan {
@@ -39,14 +41,17 @@ const SHORT: Plan = Plan {
     taps: "out_1,out_2,out_3",
     timesteps: "11,51",
     views: "2",
+    features: "t11/out_1,t11/out_2,t11/out_3,t51/out_1,t51/out_2,t51/out_3,\
+               t11/out_1+t11/out_2+t11/out_3,t11/out_1+t11/out_2+t51/out_1+t51/out_2",
 };
 
 const LONG: Plan = Plan {
     config: "configs/demo_long.yaml",
     folder: "runs/demo_long",
-    taps: "out_1,out_2,out_3,out_4",
-    timesteps: "11,51,101",
+    taps: "out_1,out_2,out_3",
+    timesteps: "11,51",
     views: "4",
+    features: SHORT.features,
 };
 
 /// Seeds of the pictures on the sheet.
@@ -106,7 +111,8 @@ pub fn demo(native: &Native, options: &Options) -> Result<()> {
     let at = |name: &str| folder.join(name).display().to_string();
 
     train(&mut runner, &binaries, &plan, &folder)?;
-    let trained = at("checkpoints/latest.safetensors");
+    // A run folder stands for its newest checkpoint.
+    let trained = folder.display().to_string();
     let untrained = at("checkpoints/epoch_0000.safetensors");
     let features = Features { binaries: &binaries, plan: &plan, folder: &folder };
     features.extract(&mut runner, "trained", &trained)?;
@@ -127,7 +133,8 @@ pub fn demo(native: &Native, options: &Options) -> Result<()> {
         ] {
             let (train, test) = (at(&format!("{name}_train.h5")), at(&format!("{name}_test.h5")));
             let confusion = at(&format!("confusion_{method}.png"));
-            let mut arguments = vec![method, "--train", &train, "--test", &test, "--json"];
+            let mut arguments =
+                vec![method, "--train", &train, "--test", &test, "--features", plan.features, "--json"];
             if name == "trained" {
                 arguments.extend(["--confusion", &confusion]);
             }
