@@ -94,7 +94,8 @@ fn exporting() {
     let before = place.names("");
     let running =
         place.start("ddae-export run/checkpoints/latest.safetensors --graph sampler -o sampler.onnx");
-    let has_begun = || place.names("") != before;
+    // The folder in which it makes the file stands beside `run`.
+    let has_begun = || fs::read_dir(place.path("")).is_ok_and(|entries| entries.count() > 1);
     let ended = running.wait_until(has_begun).interrupt().wait();
     if ended.code == Some(0) {
         place.done("ddae-export inspect sampler.onnx");
