@@ -63,7 +63,36 @@ pub enum InferError {
     /// A tensor cannot be made or read.
     #[error("ONNX Runtime refuses a tensor: {0}")]
     Tensor(String),
-    /// What is there already is something else, or in use.
+    /// Features of another job are where these are to go.
+    #[error(
+        "{} holds {what} {found} where this job has {expected}: choose another output with -o, or give --overwrite",
+        path.display()
+    )]
+    OtherJob {
+        /// The file.
+        path: PathBuf,
+        /// What differs first.
+        what: String,
+        /// What the file has.
+        found: String,
+        /// What this job has.
+        expected: String,
+    },
+    /// Pictures of other settings are where these are to go.
+    #[error("{} holds pictures with {what}: choose another folder with -o, or give --overwrite", path.display())]
+    OtherPictures {
+        /// The folder.
+        path: PathBuf,
+        /// What differs first.
+        what: String,
+    },
+    /// Another process writes there.
+    #[error("{}: another ddae-infer is writing here; wait for it, or choose another output", path.display())]
+    InUse {
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// What is there already is in the way.
     #[error("{}: {message}", path.display())]
     Output {
         /// The file or folder.

@@ -68,10 +68,7 @@ impl Drop for Lock {
 fn acquire(file: &File, path: &Path) -> Result<(), InferError> {
     match file.try_lock() {
         Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => Err(InferError::Output {
-            path: path.to_path_buf(),
-            message: "another ddae-infer is writing here; wait for it, or choose another output".to_string(),
-        }),
+        Err(TryLockError::WouldBlock) => Err(InferError::InUse { path: path.to_path_buf() }),
         // A file system without locks.
         Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
         Err(TryLockError::Error(source)) => {

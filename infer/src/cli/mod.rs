@@ -19,8 +19,7 @@ Examples:
   ddae-infer features features.onnx --split train --timesteps 11,21 -o train
   ddae-infer features features.onnx --split test --timesteps 11,21 -o test
   ddae-infer sample sampler.onnx --seeds 0-63 -o pictures --sheet pictures.png
-  ddae-infer features features.onnx --shard 0/4 -o train     (on each of four machines, 0/4 to 3/4)
-  ddae-infer merge train";
+  ddae-infer features features.onnx --shard 0/4 -o shared/train  # 0/4 to 3/4 on four machines";
 
 /// Extracts features and draws pictures with graphs written by ddae-export.
 #[derive(Debug, Parser)]

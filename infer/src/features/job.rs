@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use ddae_data::features::{
-    FeatureError, FeatureFile, FeatureKey, Layout, MergeMode, ShardWriter, merge, merged_path,
-    missing_shards, shard_path, shard_rows,
+    FeatureFile, FeatureKey, Layout, MergeMode, ShardWriter, merge, merged_path, missing_shards, shard_path,
+    shard_rows,
 };
 
 use super::extraction::Extraction;
@@ -25,7 +25,7 @@ pub struct FeatureJob<'a> {
     pub prefix: &'a Path,
     /// Number of shards of the whole job.
     pub shards: usize,
-    /// Only this shard, counted from 0: the others are computed elsewhere, and somebody joins them.
+    /// Only this shard, counted from 0: the others are computed elsewhere, and the run that finds all joins them.
     pub only: Option<usize>,
     /// Whether everything is computed again, and finished files are replaced, of this job or another.
     pub overwrite: bool,
@@ -64,7 +64,7 @@ impl FeatureJob<'_> {
             );
             return Err(InferError::Output { path: other.path, message });
         }
-        let missing = missing_shards(self.prefix, self.shards, self.layout).map_err(shards::brief)?;
+        let missing = missing_shards(self.prefix, self.shards, self.layout).map_err(shards::explained)?;
         Ok(missing.into_iter().filter(wanted).collect())
     }
 
@@ -77,13 +77,11 @@ impl FeatureJob<'_> {
         let file = FeatureFile::open(&path)?;
         match self.layout.difference(file.layout()) {
             None => Ok(Some(file)),
-            Some((what, found, expected)) => {
-                Err(shards::brief(FeatureError::OtherJob { path, what, found, expected }).into())
-            }
+            Some((what, found, expected)) => Err(shards::other_job(path, &what, &found, &expected)),
         }
     }
 
-    /// Computes the remaining shards and, unless the job is for one shard only, joins them; `progress` is told of every
+    /// Computes the remaining shards and, when all of the job are there, joins them; `progress` is told of every
     /// pass (its pictures).
     ///
     /// # Errors
@@ -99,7 +97,7 @@ impl FeatureJob<'_> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(InferError::io("create", folder))?;
         }
-        let _lock = match self.only {
+        let mut lock = match self.only {
             None => Some(Lock::output(&path)?),
             Some(_) => None,
         };
@@ -114,19 +112,32 @@ impl FeatureJob<'_> {
         for shard in remaining {
             images += self.shard(workers, shard, stop, &mut progress)?;
         }
-        if self.only.is_some() && !is_complete {
-            let is_missing = |shard: &usize| !shard_path(self.prefix, *shard, self.shards).exists();
-            let missing = (0..self.shards).filter(is_missing).collect();
-            return Ok(Finished { images, file: None, missing });
-        }
         if !is_complete {
-            merge(self.prefix, self.shards, &path, MergeMode::Copy)?;
+            if lock.is_none() {
+                let missing: Vec<usize> = (0..self.shards).filter(|&shard| !self.has(shard)).collect();
+                if !missing.is_empty() {
+                    return Ok(Finished { images, file: None, missing });
+                }
+                // Of several runs that find all shards at the same time, one joins them.
+                match Lock::output(&path) {
+                    Ok(held) => lock = Some(held),
+                    Err(InferError::InUse { .. }) => return Ok(Finished { images, file: None, missing }),
+                    Err(error) => return Err(error),
+                }
+            }
+            merge(self.prefix, self.shards, &path, MergeMode::Copy).map_err(shards::explained)?;
         }
         // Also those that are left of a run that was ended after it joined them; but a virtual file needs them.
-        if self.only.is_none() && !FeatureFile::open(&path)?.is_virtual() {
+        if lock.is_some() && !FeatureFile::open(&path)?.is_virtual() {
             shards::remove(&shards::find(self.prefix)?)?;
         }
         Ok(Finished { images, file: Some(path), missing: Vec::new() })
+    }
+
+    /// Whether a shard of this job is there.
+    fn has(&self, shard: usize) -> bool {
+        let file = FeatureFile::open(shard_path(self.prefix, shard, self.shards));
+        file.is_ok_and(|file| self.layout.difference(file.layout()).is_none())
     }
 
     /// Computes one shard. Returns how many pictures went through the network.

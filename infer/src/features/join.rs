@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ddae_data::features::{FeatureError, FeatureFile, MergeMode, merge, merged_path};
+use ddae_data::features::{FeatureFile, MergeMode, merge, merged_path};
 
 use super::shards::{self, ShardFile};
 use crate::error::InferError;
@@ -57,14 +57,14 @@ impl Join<'_> {
         if path.exists() && !self.overwrite {
             let here = FeatureFile::open(&path)?;
             if let Some((what, found, expected)) = layout.difference(here.layout()) {
-                return Err(shards::brief(FeatureError::OtherJob { path, what, found, expected }).into());
+                return Err(shards::other_job(path, &what, &found, &expected));
             }
             if self.mode == MergeMode::Virtual || !here.is_virtual() {
                 self.clean(&found, of, here.is_virtual())?;
                 return Ok(Joined { path, shards: 0, rows });
             }
         }
-        merge(self.prefix, of, &path, self.mode).map_err(shards::brief)?;
+        merge(self.prefix, of, &path, self.mode).map_err(shards::explained)?;
         self.clean(&found, of, self.mode == MergeMode::Virtual)?;
         Ok(Joined { path, shards: of, rows })
     }
@@ -86,7 +86,8 @@ impl Join<'_> {
             (None, counts) => {
                 let counts: Vec<String> = counts.iter().map(usize::to_string).collect();
                 let counts = counts.join(" and ");
-                let message = format!("{prefix} has shards of runs in {counts}; say which with --shards");
+                let message =
+                    format!("{prefix} has shards of runs in {counts} shards; say which with --shards");
                 return Err(InferError::Argument(message));
             }
         };

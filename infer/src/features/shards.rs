@@ -7,6 +7,9 @@ use ddae_data::features::{FeatureError, merged_path, shard_path};
 
 use crate::error::InferError;
 
+/// Longest part of a value in a message.
+const SHOWN: usize = 60;
+
 /// A shard, or what an ended process left of one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ShardFile {
@@ -71,23 +74,29 @@ pub(super) fn remove_file(path: &Path) -> Result<(), InferError> {
     }
 }
 
-/// Longest part of an attribute's value in a message.
-const SHOWN: usize = 60;
-
-/// The error with long values, such as a whole configuration, cut to where they begin to differ.
-pub(super) fn brief(error: FeatureError) -> FeatureError {
-    let FeatureError::OtherJob { path, what, found, expected } = error else { return error };
+/// The error for a file of another job. Long values, such as a whole configuration, are cut to where they begin to
+/// differ.
+pub(super) fn other_job(path: PathBuf, what: &str, found: &str, expected: &str) -> InferError {
     let common = found.chars().zip(expected.chars()).take_while(|(a, b)| a == b).count();
-    let cut = |text: String| {
+    let cut = |text: &str| {
         if text.chars().count() <= SHOWN {
-            return text;
+            return text.to_string();
         }
         let first = common.saturating_sub(SHOWN / 2);
         let part: String = text.chars().skip(first).take(SHOWN).collect();
         let (before, after) = (first > 0, first + SHOWN < text.chars().count());
         format!("{}{part}{}", if before { "…" } else { "" }, if after { "…" } else { "" })
     };
-    FeatureError::OtherJob { path, what, found: cut(found), expected: cut(expected) }
+    let what = what.strip_prefix("attribute ").unwrap_or(what).to_string();
+    InferError::OtherJob { path, what, found: cut(found), expected: cut(expected) }
+}
+
+/// An error of the feature store, in the words of this program where they say more.
+pub(super) fn explained(error: FeatureError) -> InferError {
+    match error {
+        FeatureError::OtherJob { path, what, found, expected } => other_job(path, &what, &found, &expected),
+        other => other.into(),
+    }
 }
 
 #[cfg(test)]
@@ -126,10 +135,10 @@ mod tests {
     #[test]
     fn long_values_are_cut_to_their_difference() {
         let text = |lr: &str| format!("\"{}lrate: {lr}{}\"", "dataset: cifar\\n".repeat(20), "x".repeat(200));
-        let (path, what) = (PathBuf::from("a.h5"), "attribute config".to_string());
-        let error = FeatureError::OtherJob { path, what, found: text("1e-3"), expected: text("2e-4") };
-        let message = brief(error).to_string();
+        let (found, expected) = (text("1e-3"), text("2e-4"));
+        let message = other_job(PathBuf::from("a.h5"), "attribute config", &found, &expected).to_string();
+        assert!(message.starts_with("a.h5 holds config …"), "{message}");
         assert!(message.contains("lrate: 1e-3") && message.contains("lrate: 2e-4"), "{message}");
-        assert!(message.len() < 300, "{message}");
+        assert!(message.len() < 320, "{message}");
     }
 }

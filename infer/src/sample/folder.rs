@@ -72,10 +72,9 @@ impl PictureFolder {
         overwrite: bool,
     ) -> Result<Vec<u64>, InferError> {
         match holds(path, settings)? {
-            Holds::Others(what) if !overwrite => Err(InferError::Output {
-                path: path.to_path_buf(),
-                message: format!("{what}: choose another folder, or --overwrite"),
-            }),
+            Holds::Others(what) if !overwrite => {
+                Err(InferError::OtherPictures { path: path.to_path_buf(), what })
+            }
             Holds::Same if !overwrite => {
                 Ok(seeds.iter().copied().filter(|seed| !picture_path(path, *seed).is_file()).collect())
             }
@@ -186,11 +185,11 @@ fn holds(folder: &Path, settings: &Settings) -> Result<Holds, InferError> {
         Err(source) => return Err(InferError::Io { action: "read", path: record, source }),
     };
     let Ok(found) = serde_json::from_str::<Settings>(&text) else {
-        return Ok(Holds::Others(format!("its {RECORD} is damaged or of another version")));
+        return Ok(Holds::Others(format!("a {RECORD} that is damaged or of another version")));
     };
     let (found, wanted) = (serde_json::to_value(&found), serde_json::to_value(settings));
     let (Ok(Value::Object(found)), Ok(Value::Object(wanted))) = (found, wanted) else {
-        return Ok(Holds::Others(format!("its {RECORD} is damaged")));
+        return Ok(Holds::Others(format!("a {RECORD} that is damaged")));
     };
     let Some((key, wanted)) = wanted.iter().find(|(key, value)| found.get(*key) != Some(value)) else {
         return Ok(Holds::Same);
@@ -198,7 +197,7 @@ fn holds(folder: &Path, settings: &Settings) -> Result<Holds, InferError> {
     let found = found.get(key).map(Value::to_string).unwrap_or_default();
     let wanted = wanted.to_string();
     Ok(Holds::Others(match found.len().max(wanted.len()) {
-        0..=SHOWN => format!("it holds pictures with {key} {found}, and this run has {wanted}"),
-        _ => format!("it holds pictures with another {key}"),
+        0..=SHOWN => format!("{key} {found}, and this run has {wanted}"),
+        _ => format!("another {key}"),
     }))
 }

@@ -26,8 +26,8 @@ attributes. Rows are computed in shards, PREFIX.0000-of-0004.h5, which are joine
 the end. When the job is interrupted, by whatever, finished shards stay and the same command goes
 on.
 
-With --shard I/N each of N machines computes a part of the rows, and `ddae-infer merge PREFIX`
-joins them.
+With --shard I/N each of N machines computes a part of the rows, into one folder; the last
+joins them. Shards that were copied together are joined by `ddae-infer merge PREFIX`.
 
 What is computed depends on the seed, the picture, the view and the timestep: not on batches,
 threads, shards or interruptions. On the CPU that holds bit for bit, for processors of one kind.";
@@ -93,7 +93,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", conflicts_with = "shard", value_parser = clap::value_parser!(u64).range(1..))]
     shards: Option<u64>,
 
-    /// Compute only shard I of N, counted from 0
+    /// Compute only shard I of N, counted from 0; the run that finds all of them joins them
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
 
@@ -203,13 +203,12 @@ fn report(
     }
     let Some(file) = &finished.file else {
         writeln!(out, "{}", summary.line())?;
-        let prefix = shell_word(&arguments.output);
         if finished.missing.is_empty() {
-            return writeln!(out, "all shards are here\nnext: ddae-infer merge {prefix}");
+            return writeln!(out, "all shards are here, and another ddae-infer is joining them");
         }
         let missing: Vec<String> = finished.missing.iter().map(usize::to_string).collect();
         let missing = missing.join(", ");
-        return writeln!(out, "shards still to come: {missing}\nthen: ddae-infer merge {prefix}");
+        return writeln!(out, "shards still to come: {missing}");
     };
     if summary.images == 0 {
         writeln!(out, "{} is complete already", file.display())?;

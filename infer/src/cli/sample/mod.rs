@@ -166,6 +166,7 @@ fn report(
     if arguments.running.json {
         let mut object = summary.json();
         object.insert("pictures".to_string(), json!(arguments.seeds.0.len()));
+        object.insert("drawn".to_string(), json!(summary.images));
         object.extend(files.map(|(name, path)| (name.to_string(), json!(path))));
         object.insert("settings".to_string(), json!(settled.settings));
         return writeln!(out, "{}", Value::Object(object));

@@ -1,0 +1,271 @@
+//! Bad input gets one line that names it and says what to do, exit code 1 (failure) or 2 (usage), and leaves nothing.
+
+use std::fs;
+
+use crate::scene::{MODELS, data, infer, names};
+
+/// The one line of a command that must fail with `code` and leave nothing but `there`.
+#[track_caller]
+fn refused(folder: &std::path::Path, code: i32, line: &str) -> String {
+    let before = names(folder);
+    let ended = infer(folder, line);
+    assert_eq!(names(folder), before, "{ended}");
+    assert_eq!(ended.stdout, "", "{ended}");
+    ended.error(&[code]).to_string()
+}
+
+#[test]
+fn model_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path();
+    let good = fs::read(&MODELS.features).expect("a file");
+    fs::write(root.join("empty.onnx"), "").expect("a file");
+    fs::write(root.join("cut.onnx"), &good[..good.len() / 2]).expect("a file");
+    fs::write(root.join("text.onnx"), "hello, this is no model at all\n".repeat(9)).expect("a file");
+    // A whole file of another program: without our metadata.
+    let mut foreign = good.clone();
+    let at = good.windows(11).position(|bytes| bytes == b"ddae.format").expect("metadata");
+    foreign[at..at + 4].copy_from_slice(b"that");
+    fs::write(root.join("foreign.onnx"), foreign).expect("a file");
+    fs::create_dir(root.join("folder.onnx")).expect("a folder");
+    for (name, wanted) in [
+        ("missing.onnx", "cannot read missing.onnx: No such file or directory"),
+        ("empty.onnx", "empty.onnx is empty"),
+        ("cut.onnx", "cut.onnx is not an ONNX file, or it was cut off"),
+        ("text.onnx", "text.onnx is not an ONNX file, or it was cut off"),
+        ("foreign.onnx", "it was not written by ddae-export; export it again"),
+        ("folder.onnx", "cannot use folder.onnx: it is a folder; give the ONNX file that ddae-export wrote"),
+    ] {
+        for line in [
+            format!("features {name} --data-root DATA --timesteps 1 -o out"),
+            format!("sample {name} -o out"),
+        ] {
+            let message = refused(root, 1, &line);
+            assert!(message.contains(wanted), "{message}");
+            assert!(message.contains(name), "{message}");
+        }
+    }
+}
+
+#[test]
+fn graphs_of_another_kind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let message = refused(folder.path(), 1, "sample FEATURES -o out");
+    let wanted = "features.onnx is a graph of kind 'features', and 'sample' wants 'sampler': export it with \
+                  `ddae-export CHECKPOINT --graph sampler`";
+    assert!(message.ends_with(wanted), "{message}");
+    let message = refused(folder.path(), 1, "features DDPM --data-root DATA -o out");
+    let wanted = "ddpm.onnx is a graph of kind 'sampler', and 'features' wants 'features': export it with \
+                  `ddae-export CHECKPOINT --graph features`";
+    assert!(message.ends_with(wanted), "{message}");
+}
+
+/// The library of the tests is that for the CPU.
+#[test]
+fn cuda_where_there_is_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for line in [
+        "features FEATURES --data-root DATA --timesteps 1 -o out --device cuda",
+        "sample DDPM -o out --device cuda:3 --tf32",
+    ] {
+        let message = refused(folder.path(), 1, line);
+        assert!(message.starts_with("error: cuda:") && message.contains(" cannot be used: "), "{message}");
+        assert!(message.ends_with("or use --device cpu"), "{message}");
+    }
+    assert_eq!(
+        refused(folder.path(), 2, "sample DDPM -o out --tf32"),
+        "error: --tf32 is for --device cuda; the CPU computes in float32"
+    );
+    let message = refused(folder.path(), 2, "sample DDPM -o out --device tpu");
+    assert!(message.contains("'tpu' is no device; there are cpu, cuda and cuda:N"), "{message}");
+}
+
+#[test]
+fn a_missing_runtime() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (library, reason) in [("nowhere/libonnxruntime.so", "nowhere"), ("/dev/null", "/dev/null")] {
+        let mut command = crate::scene::command(folder.path(), "sample DDPM -o out");
+        let ended = ddae_tests::programs::run(command.env("ORT_DYLIB_PATH", library));
+        let message = ended.error(&[1]);
+        assert!(
+            message.starts_with("error: cannot load ONNX Runtime from ") && message.contains(reason),
+            "{message}"
+        );
+        assert!(message.ends_with("run `cargo xtask setup`, or set ORT_DYLIB_PATH to libonnxruntime.so"));
+    }
+    assert!(names(folder.path()).is_empty());
+}
+
+#[test]
+fn options_of_features() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let job = "features FEATURES --data-root DATA -o out";
+    for (line, wanted) in [
+        ("--timesteps 0", "--timesteps 0: this model has 1 to 100"),
+        ("--timesteps 5,101", "--timesteps 101: this model has 1 to 100"),
+        ("--timesteps -3", "--timesteps -3: this model has 1 to 100"),
+        ("--timesteps 5,7,5", "--timesteps names 5 twice"),
+        (
+            "",
+            "--timesteps is needed, 1 to 100: the model's configuration has no 'linear' section to take it from",
+        ),
+        ("--timesteps 5 --shards 43", "43 shards of 42 pictures: give 1 to 42"),
+        ("--timesteps 5 --shard 0/43", "43 shards of 42 pictures: give 1 to 42"),
+        (
+            "--timesteps 5 --data imagenet",
+            "there is no data set named 'imagenet'; known names: fashion-sample, ",
+        ),
+    ] {
+        let message = refused(folder.path(), 2, &format!("{job} {line}"));
+        assert!(message.starts_with(&format!("error: {wanted}")), "{message}");
+    }
+    for line in [
+        "--timesteps x",
+        "--shard 2/2",
+        "--shard 1",
+        "--shard a/b",
+        "--views 0",
+        "--limit 0",
+        "--batch 0",
+        "--shards 0",
+    ] {
+        refused(folder.path(), 2, &format!("{job} --timesteps 5 {line}"));
+    }
+    refused(folder.path(), 2, &format!("{job} --timesteps 5 --dtype f64"));
+    refused(folder.path(), 2, &format!("{job} --timesteps 5 --compression rar"));
+    refused(folder.path(), 2, "features FEATURES");
+    let message = refused(folder.path(), 2, "features FIXED --data-root DATA -o out --timesteps 12");
+    assert!(message.contains("this graph has timestep 11 built in"), "{message}");
+    assert_eq!(
+        refused(folder.path(), 2, "features FEATURES --timesteps 1 -o out"),
+        "error: --data folder needs its folder: give --data-root DIR with train/CLASS/*.png inside"
+    );
+}
+
+#[test]
+fn data_sets() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path();
+    let job = "features FEATURES --timesteps 5 -o out";
+    let message = refused(root, 1, &format!("{job} --data cifar10 --data-root nowhere"));
+    assert!(message.starts_with("error: cifar10 is not in nowhere: expected "), "{message}");
+    let message = refused(root, 1, &format!("{job} --data fashion-sample"));
+    assert!(
+        message.starts_with(
+            "error: fashion-sample/train holds pictures of 1x28x28, which cannot become 1x12x12: "
+        ),
+        "{message}"
+    );
+    // A picture that turns out to be none in the middle of the work.
+    let copy = root.join("data");
+    for class in ["dark", "light"] {
+        let (from, to) = (data().join("train").join(class), copy.join("train").join(class));
+        fs::create_dir_all(&to).expect("a folder");
+        for entry in fs::read_dir(from).expect("a folder") {
+            let path = entry.expect("a picture").path();
+            fs::copy(&path, to.join(path.file_name().expect("a name"))).expect("a copy");
+        }
+    }
+    fs::write(copy.join("train/light/27.png"), "hello").expect("a file");
+    let message = refused(root, 1, &format!("{job} --data-root data --shards 1"));
+    assert!(message.contains("data/train/light/27.png: it is neither PNG nor JPEG"), "{message}");
+    let message = refused(root, 2, &format!("{job} --data-root data --split test"));
+    assert_eq!(message, "error: --split test: folder has no such pictures");
+}
+
+#[test]
+fn files_in_the_way() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path();
+    fs::write(root.join("out.h5"), "hello").expect("a file");
+    let message = refused(root, 1, "features FEATURES --data-root DATA --timesteps 5 -o out");
+    assert!(message.starts_with("error: out.h5: not a feature file: it is not an HDF5 file"), "{message}");
+    fs::write(root.join("file"), "hello").expect("a file");
+    let message = refused(root, 1, "features FEATURES --data-root DATA --timesteps 5 -o file/out");
+    assert!(message.starts_with("error: cannot ") && message.contains("file"), "{message}");
+    assert_eq!(
+        refused(root, 1, "sample DDPM -o file"),
+        "error: file: it is a file; give a folder for the pictures"
+    );
+}
+
+#[test]
+fn options_of_sample() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (line, wanted) in [
+        ("sample DDPM -o out --steps 0", "0 steps: this sampler takes 1 to 100"),
+        ("sample DDPM -o out --steps 101", "101 steps: this sampler takes 1 to 100"),
+        ("sample DDPM -o out --eta 1.5", "eta is 1.5; it must be in [0, 1]"),
+        ("sample DDPM -o out --eta -1", "eta is -1; it must be in [0, 1]"),
+        ("sample DDPM -o out --eta nan", "eta is NaN; it must be in [0, 1]"),
+        ("sample DDPM -o out --sampler edm", "a DDPM is sampled with ddpm or ddim, not edm"),
+        (
+            "sample DDPM -o out --sampler ddpm --steps 50",
+            "--sampler ddpm takes all 100 steps; give --sampler ddim for fewer",
+        ),
+        (
+            "sample DDPM -o out --sampler ddpm --eta 1",
+            "--eta is for --sampler ddim and edm; ddpm has noise of its own",
+        ),
+        ("sample EDM -o out --sampler ddim", "an EDM is sampled with edm, not ddpm or ddim"),
+        ("sample EDM -o out --sampler ddpm", "an EDM is sampled with --sampler edm, not ddpm or ddim"),
+        ("sample EDM -o out --steps 1", "1 steps: the EDM sampler needs at least 2"),
+        ("sample DDPM --no-png", "--no-png leaves nothing to write: give --npy or --sheet as well"),
+        (
+            "sample DDPM -o out --sheet sheet.png --seeds 0-9999 --columns 2",
+            "--sheet: 10000 pictures in 2 columns are 102 x 250002 pixels, and 65535 is the most on a side; change \
+             --columns, or leave the sheet out",
+        ),
+    ] {
+        assert_eq!(refused(folder.path(), 2, line), format!("error: {wanted}"));
+    }
+    for line in ["-o out --seeds 9-1", "-o out --seeds 1,1", "", "-o out --no-png", "-o out --columns 0"] {
+        refused(folder.path(), 2, &format!("sample DDPM {line}"));
+    }
+    for (line, wanted) in [
+        ("--sheet no/sheet.png", "error: no: this folder does not exist; make it first (mkdir -p)"),
+        ("--npy no/x.npy", "error: no: this folder does not exist; make it first (mkdir -p)"),
+        ("--npy .", "error: .: it is a folder; give the name of a file"),
+    ] {
+        assert_eq!(refused(folder.path(), 1, &format!("sample DDPM -o out {line}")), wanted);
+    }
+}
+
+/// A picture of the folder that was damaged since is named, not drawn over.
+#[test]
+fn a_damaged_picture() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path();
+    let line = "sample DDPM --steps 2 --seeds 0-3 -o out";
+    infer(root, line).success();
+    for (bytes, wanted) in [
+        (b"hello".to_vec(), "; remove it and run again"),
+        (Vec::new(), "; remove it and run again"),
+        (
+            {
+                let other = root.join("other.png");
+                image::RgbImage::new(3, 3).save(&other).expect("a picture");
+                let bytes = fs::read(&other).expect("a picture");
+                fs::remove_file(other).expect("removed");
+                bytes
+            },
+            "a picture of 3x3x3 and not of 1x12x12; remove it and run again",
+        ),
+    ] {
+        fs::write(root.join("out/000002.png"), bytes).expect("a file");
+        let message = refused(root, 1, &format!("{line} --sheet sheet.png --npy x.npy"));
+        assert!(message.starts_with("error: out/000002.png: ") && message.ends_with(wanted), "{message}");
+    }
+}
+
+/// A reader that has seen enough is no failure.
+#[test]
+fn a_closed_pipe() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = env!("CARGO_BIN_EXE_ddae-infer");
+    let script =
+        format!("{{ {program} sample {} --dry-run -o out; echo $? >code; }} | true", MODELS.ddpm.display());
+    let status = std::process::Command::new("sh").args(["-c", &script]).current_dir(folder.path()).status();
+    assert!(status.is_ok_and(|status| status.success()));
+    assert_eq!(fs::read_to_string(folder.path().join("code")).expect("a code"), "0\n");
+}

@@ -1,0 +1,188 @@
+//! `ddae-infer features`: what the file holds, going on, other jobs in the way.
+
+use ddae_data::features::{FeatureFile, FeatureKey, FeatureType};
+use serde_json::json;
+
+use crate::scene::{TEST, TRAIN, content, done, infer, names};
+
+const JOB: &str = "features FEATURES --data-root DATA --timesteps 11,21 -o out";
+
+#[test]
+fn the_file_holds_everything_and_says_what_made_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let printed = done(folder.path(), &format!("{JOB} --split test --views 3 --flip --seed 7 --shards 2"));
+    let mut lines = printed.lines();
+    let summary = lines.next().expect("a summary");
+    assert!(summary.starts_with(&format!("{} images in ", TEST * 2 * 3)), "{summary}");
+    assert!(summary.contains("/s, CPUExecutionProvider, ") && summary.ends_with(" GB at most): out.h5"));
+    assert_eq!(lines.next(), Some("next: ddae-probe logistic --train TRAIN.h5 --test out.h5"));
+    assert_eq!(names(folder.path()), ["out.h5"]);
+
+    let file = FeatureFile::open(folder.path().join("out.h5")).expect("a feature file");
+    let keys: Vec<String> = file.keys().iter().map(FeatureKey::to_string).collect();
+    assert_eq!(keys, ["t11/out_1", "t11/out_2", "t21/out_1", "t21/out_2"]);
+    assert_eq!((file.views(), file.len(), file.dtype()), (3, TEST, FeatureType::F32));
+    assert_eq!(file.labels().expect("labels"), [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]);
+    assert_eq!(file.indices().expect("indices"), (0..TEST as u64).collect::<Vec<_>>());
+    let attributes = file.attributes();
+    for (name, value) in [
+        ("data_set", json!("folder/test")),
+        ("split", json!("test")),
+        ("classes", json!(["dark", "light"])),
+        ("seed", json!(7)),
+        ("views", json!(3)),
+        ("flip", json!(true)),
+        ("crop_padding", json!(0)),
+        ("timesteps", json!([11, 21])),
+        ("taps", json!(["out_1", "out_2"])),
+        ("checkpoint", json!("features.safetensors")),
+        ("weights", json!(null)),
+        ("provider", json!("CPUExecutionProvider")),
+        ("precision", json!("f32")),
+        ("pooling", json!("mean over the picture")),
+        ("tool", json!(concat!("ddae-infer ", env!("CARGO_PKG_VERSION")))),
+    ] {
+        assert_eq!(attributes.get(name), Some(&value), "{name}");
+    }
+    assert_eq!(attributes["model"].as_str().map(str::len), Some(64));
+    assert!(attributes["config"].as_str().expect("text").contains("n_T: 100"));
+}
+
+#[test]
+fn a_finished_job_is_not_computed_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    done(folder.path(), JOB);
+    let file = folder.path().join("out.h5");
+    let before = std::fs::read(&file).expect("the file");
+    // `-o out.h5` means the same, and storing it in another way is no other job.
+    for options in ["", "--batch 5 --threads 1", "--compression zlib", "--shards 3"] {
+        let printed = done(folder.path(), &format!("{JOB}.h5 {options}"));
+        assert!(printed.starts_with("out.h5 is complete already\n"), "{printed}");
+    }
+    assert!(std::fs::read(&file).expect("the file") == before);
+    let object = infer(folder.path(), &format!("{JOB} --json")).json();
+    assert_eq!((&object["images"], &object["file"]), (&json!(0), &json!("out.h5")));
+    assert_eq!(object["images_per_second"], 0.0);
+    // The same job gives the same bytes.
+    done(folder.path(), &format!("{JOB} --overwrite --threads 1 --shards 5"));
+    assert!(std::fs::read(&file).expect("the file") == before);
+}
+
+#[test]
+fn files_of_other_jobs_are_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    done(folder.path(), JOB);
+    let file = folder.path().join("out.h5");
+    let before = std::fs::read(&file).expect("the file");
+    for (line, message) in [
+        (format!("{JOB} --seed 1"), "error: out.h5 holds seed 0 where this job has 1"),
+        (format!("{JOB} --flip"), "error: out.h5 holds flip false where this job has true"),
+        (format!("{JOB} --split test"), "error: out.h5 holds number of rows 42 where this job has 10"),
+        (format!("{JOB} --dtype f16"), "error: out.h5 holds type f32 where this job has f16"),
+        (
+            "features FIXED --data-root DATA -o out".to_string(),
+            "error: out.h5 holds list of datasets t11/out_1 [32], t11/out_2 [32], t21/out_1 [32], t21/out_2 [3… where \
+             this job has t11/out_2 [32]",
+        ),
+    ] {
+        let ended = infer(folder.path(), &line);
+        let wanted = format!("{message}: choose another output with -o, or give --overwrite");
+        assert_eq!(ended.error(&[1]), wanted);
+        assert_eq!(infer(folder.path(), &format!("{line} --dry-run")).error(&[1]), wanted);
+    }
+    assert!(std::fs::read(&file).expect("the file") == before);
+    done(folder.path(), &format!("{JOB} --seed 1 --overwrite"));
+    let seed = FeatureFile::open(&file).expect("a feature file").attributes()["seed"].clone();
+    assert_eq!(seed, 1);
+    assert_eq!(names(folder.path()), ["out.h5"]);
+}
+
+#[test]
+fn half_precision_and_compression() {
+    let folder = tempfile::tempdir().expect("a folder");
+    done(folder.path(), JOB);
+    done(folder.path(), &format!("{JOB}2 --dtype f16 --compression lzf"));
+    let (plain, small) = (folder.path().join("out.h5"), folder.path().join("out2.h5"));
+    assert_eq!(FeatureFile::open(&small).expect("a file").dtype(), FeatureType::F16);
+    let values = |bits: &[u32]| bits.iter().map(|&bits| f32::from_bits(bits)).collect::<Vec<_>>();
+    for ((key, plain), (_, small)) in content(&plain).2.iter().zip(&content(&small).2) {
+        let error = ddae_tests::relative_error(&values(&small[0]), &values(&plain[0]));
+        assert!(error > 0.0 && error < 1e-3, "{key}: {error}");
+    }
+}
+
+/// Another division of the same job would throw the finished shards away.
+#[test]
+fn shards_of_another_division_are_not_forgotten() {
+    let folder = tempfile::tempdir().expect("a folder");
+    done(folder.path(), &format!("{JOB} --shard 1/3"));
+    assert_eq!(names(folder.path()), ["out.0001-of-0003.h5"]);
+    let ended = infer(folder.path(), &format!("{JOB} --shards 4"));
+    assert_eq!(
+        ended.error(&[1]),
+        "error: out.0001-of-0003.h5: a shard of a run in 3 shards, and this one has 4: go on with 3, or give \
+         --overwrite to begin anew"
+    );
+    let printed = done(folder.path(), &format!("{JOB} --shards 3 --dry-run"));
+    assert!(printed.ends_with("2 of 3 shards to compute (28 pictures) for out.h5\n"), "{printed}");
+    let object = infer(folder.path(), &format!("{JOB} --shards 3 --json")).json();
+    assert_eq!(object["images"], 28 * 2);
+    assert_eq!(names(folder.path()), ["out.h5"]);
+}
+
+/// What an ended process left does not stay.
+#[test]
+fn leftovers_are_removed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in
+        ["out.0000-of-0009.h5.partial", "out.0001-of-0002.h5.partial", "other.0000-of-0002.h5.partial"]
+    {
+        std::fs::write(folder.path().join(name), "half").expect("a file");
+    }
+    done(folder.path(), &format!("{JOB} --shards 2"));
+    assert_eq!(names(folder.path()), ["other.0000-of-0002.h5.partial", "out.h5"]);
+    // Of a run that was ended after it joined its shards.
+    let shard = folder.path().join("out.0001-of-0002.h5");
+    std::fs::copy(folder.path().join("out.h5"), &shard).expect("a copy");
+    done(folder.path(), &format!("{JOB} --shards 2"));
+    assert!(!shard.exists());
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let printed = done(
+        folder.path(),
+        "features FEATURES --data-root DATA --timesteps 11 --views 2 --crop -o new/out --dry-run",
+    );
+    assert_eq!(
+        printed,
+        format!(
+            "pictures  {TRAIN} of folder/train, 2 views each, cropped\n\
+             features  t11/out_1 [32], t11/out_2 [32] in f32\n\
+             device    cpu, batches of 16\n\
+             1 of 1 shards to compute ({TRAIN} pictures) for new/out.h5\n"
+        )
+    );
+    assert!(names(folder.path()).is_empty());
+}
+
+#[test]
+fn the_output_folder_is_made() {
+    let folder = tempfile::tempdir().expect("a folder");
+    done(folder.path(), "features FIXED --data-root DATA --split test -o a/b/out");
+    assert_eq!(names(folder.path()), ["a/b/out.h5"]);
+}
+
+/// The timestep of the configuration's linear probe, and the data set that the model was trained on.
+#[test]
+fn defaults_come_from_the_model() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = include_str!("../../../configs/demo.yaml");
+    let mut config = ddae_model::config::Config::parse(text, "demo.yaml", &[]).expect("a configuration");
+    config.network.n_channels = 32;
+    config.linear.as_mut().expect("a probe").timestep = 13;
+    crate::scene::export(folder.path(), "demo", &config, crate::scene::Export::features(&["out_1"]));
+    let printed = done(folder.path(), "features demo.onnx -o out --limit 20 --dry-run");
+    assert!(printed.starts_with("pictures  20 of fashion-sample/train, 1 view each\nfeatures  t13/out_1 ["));
+}

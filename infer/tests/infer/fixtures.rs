@@ -1,0 +1,111 @@
+//! Samplers and features in ONNX Runtime, driven by stored noise, against what the published code computed.
+
+use ddae_infer::device::Device;
+use ddae_infer::engine::{Engine, Keep};
+use ddae_infer::sample::sample_batch;
+use ddae_model::config::ProcessConfig;
+use ddae_model::diffusion::{Plan, SamplerKind};
+use ddae_tests::{Fixture, fixture, relative_error, tolerance};
+use ort::value::Tensor;
+
+use crate::scene::{Export, config, export};
+
+fn check_sampler(name: &str, kind: SamplerKind) {
+    let case = fixture(name);
+    let config = config(&case.config["network"], &case.config["diffusion"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = export(folder.path(), "sampler", &config, Export::sampler());
+    let mut engine = Engine::open(&path, Device::Cpu).expect("a session");
+    let plan = match &config.process {
+        ProcessConfig::Ddpm(ddpm) => Plan::ddpm(ddpm, kind),
+        ProcessConfig::Edm(edm) => Plan::edm(edm, kind),
+    };
+    let plan = plan.expect("a plan");
+    let (shape, _) = case.f32("input.noise.0");
+    let shape = [shape[0], shape[1], shape[2], shape[3]];
+    let mut drawn = 0;
+    let noise = |draw: usize, values: &mut [f32]| {
+        values.copy_from_slice(&case.f32(&format!("input.noise.{draw}")).1);
+        drawn += 1;
+    };
+    let pictures = sample_batch(&mut engine, &plan, shape, noise, || Ok(())).expect("pictures");
+    // Deterministic samplers draw their start alone, EDM churns some of its steps, and the others draw for every step.
+    let stored = case.names("input.noise.").len();
+    let expected = match kind {
+        SamplerKind::Ddim { eta: 0.0, .. } | SamplerKind::Edm { eta: 0.0, .. } => 1..=1,
+        SamplerKind::Edm { .. } => 2..=stored,
+        _ => stored..=stored,
+    };
+    assert!(expected.contains(&drawn), "{name}: {drawn} draws of {stored}");
+    let error = match &config.process {
+        ProcessConfig::Ddpm(_) => relative_error(&pictures, &case.f32("output.sample").1),
+        ProcessConfig::Edm(_) => relative_error(&pictures, &case.f64("output.sample").1),
+    };
+    println!("{name}: {error:.1e}");
+    assert!(error <= tolerance::SAMPLER, "{name}: relative error {error:e}");
+}
+
+#[test]
+fn ddpm() {
+    check_sampler("ddpm_sample", SamplerKind::Ddpm);
+}
+
+#[test]
+fn ddim() {
+    check_sampler("ddim_sample_eta0.0", SamplerKind::Ddim { steps: 5, eta: 0.0 });
+    check_sampler("ddim_sample_eta0.7", SamplerKind::Ddim { steps: 5, eta: 0.7 });
+}
+
+#[test]
+fn edm() {
+    check_sampler("edm_sample_eta0.0", SamplerKind::Edm { steps: 18, eta: 0.0 });
+    check_sampler("edm_sample_eta1.0", SamplerKind::Edm { steps: 18, eta: 1.0 });
+}
+
+/// The features of a case at its timestep, by a graph that takes the timestep and one that has it built in.
+fn check_features(name: &str, timestep: i64, noise: (Vec<usize>, Vec<f32>)) {
+    let case: Fixture = fixture(name);
+    let config = config(&case.config["network"], &case.config["diffusion"]);
+    let stored = case.names("output.feature.");
+    let taps: Vec<&str> = stored.iter().filter_map(|name| name.strip_prefix("output.feature.")).collect();
+    assert!(taps.len() >= 4);
+    let folder = tempfile::tempdir().expect("a folder");
+    for fixed in [None, Some(timestep)] {
+        let what = Export { timestep: fixed, ..Export::features(&taps) };
+        let path = export(folder.path(), "features", &config, what);
+        let mut engine = Engine::open(&path, Device::Cpu).expect("a session");
+        let batch = noise.0[0];
+        let image = Tensor::from_array(case.f32("input.image")).expect("a tensor").into_dyn();
+        let noise = Tensor::from_array(noise.clone()).expect("a tensor").into_dyn();
+        let timesteps = Tensor::from_array(([batch], vec![timestep; batch])).expect("a tensor").into_dyn();
+        let mut inputs = vec![("image", &image), ("noise", &noise)];
+        if fixed.is_none() {
+            inputs.push(("timestep", &timesteps));
+        }
+        assert_eq!(engine.inputs().len(), inputs.len());
+        let results = engine.run(&inputs, Keep::Host).expect("features");
+        assert_eq!(engine.outputs(), taps);
+        for (tap, result) in taps.iter().zip(&results) {
+            let (shape, theirs) = case.f32(&format!("output.feature.{tap}"));
+            let (found, ours) = result.try_extract_tensor::<f32>().expect("floats");
+            assert_eq!(found.iter().map(|&n| n as usize).collect::<Vec<_>>(), shape);
+            let error = relative_error(ours, &theirs);
+            println!("{name} {tap}, fixed {}: {error:.1e}", fixed.is_some());
+            assert!(error <= tolerance::NETWORK, "{name} {tap}: relative error {error:e}");
+        }
+    }
+}
+
+#[test]
+fn ddpm_features() {
+    let case = fixture("ddpm_loss_features");
+    let timestep = case.config["feature_timestep"].as_i64().expect("a number");
+    check_features("ddpm_loss_features", timestep, case.f32("input.noise"));
+}
+
+#[test]
+fn edm_features() {
+    let case = fixture("edm_loss_features");
+    let step = case.config["feature_step"].as_i64().expect("a number");
+    check_features("edm_loss_features", step, case.f32("input.feature_noise.0"));
+}

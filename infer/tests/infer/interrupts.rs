@@ -1,0 +1,134 @@
+//! Ctrl-C, a killed process, two processes at once.
+
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use ddae_tests::programs::Running;
+
+use crate::scene::{command, content, done, infer, names};
+
+/// Long enough to be met in the middle: 42 pictures in 14 shards.
+const JOB: &str = "features FEATURES --data-root DATA --timesteps 11,21 --views 30 --shards 14 -o out";
+const SAMPLE: &str = "sample DDPM --sampler ddpm --seeds 0-15 --batch 2 -o pictures";
+
+fn start(folder: &Path, line: &str) -> Running {
+    Running::start(&mut command(folder, line))
+}
+
+fn shards(folder: &Path) -> usize {
+    names(folder).iter().filter(|name| name.contains("-of-") && name.ends_with(".h5")).count()
+}
+
+#[test]
+fn an_interrupted_job_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path();
+    done(root, &JOB.replace("-o out", "-o whole"));
+    let running = start(root, JOB).wait_until(|| shards(root) >= 2);
+    let ended = running.interrupt().wait();
+    assert_eq!(ended.error(&[1]), "error: interrupted; finished shards stay, and the same command goes on");
+    // Only whole shards are left, of this and nothing else.
+    let left = shards(root);
+    assert!((2..14).contains(&left), "{:?}", names(root));
+    assert_eq!(names(root).len(), left + 1, "{:?}", names(root));
+    let images = infer(root, &format!("{JOB} --json")).json()["images"].clone();
+    assert_eq!(images, (14 - left) * 3 * 60);
+    assert!(content(&root.join("out.h5")) == content(&root.join("whole.h5")));
+    assert_eq!(names(root), ["out.h5", "whole.h5"]);
+}
+
+#[test]
+fn a_killed_job_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path();
+    // Dropped, it is killed.
+    drop(start(root, JOB).wait_until(|| shards(root) >= 1));
+    assert!(shards(root) >= 1, "{:?}", names(root));
+    done(root, JOB);
+    done(root, &JOB.replace("-o out", "-o whole"));
+    assert!(content(&root.join("out.h5")) == content(&root.join("whole.h5")));
+    assert_eq!(names(root), ["out.h5", "whole.h5"]);
+}
+
+#[test]
+fn an_interrupted_overwriting_job_goes_on_without_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path();
+    done(root, "features FIXED --data-root DATA -o out");
+    let running = start(root, &format!("{JOB} --overwrite")).wait_until(|| shards(root) >= 1);
+    let ended = running.interrupt().wait();
+    assert_eq!(
+        ended.error(&[1]),
+        "error: interrupted; finished shards stay, and the same command without --overwrite goes on"
+    );
+    let images = infer(root, &format!("{JOB} --json")).json()["images"].clone();
+    assert!(images.as_u64().is_some_and(|images| images < 42 * 60), "{images}");
+    assert_eq!(names(root), ["out.h5"]);
+}
+
+#[test]
+fn an_output_has_one_writer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path();
+    let running = start(root, JOB).wait_until(|| shards(root) >= 1);
+    let ended = infer(root, JOB);
+    assert_eq!(
+        ended.error(&[1]),
+        "error: out.h5: another ddae-infer is writing here; wait for it, or choose another output"
+    );
+    running.wait().success();
+    assert_eq!(names(root), ["out.h5"]);
+}
+
+fn pictures(folder: &Path) -> usize {
+    match folder.join("pictures").is_dir() {
+        true => names(&folder.join("pictures")).iter().filter(|name| name.ends_with(".png")).count(),
+        false => 0,
+    }
+}
+
+#[test]
+fn interrupted_sampling_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path();
+    done(root, &SAMPLE.replace("pictures", "whole"));
+    let line = format!("{SAMPLE} --npy array.npy --sheet sheet.png");
+    let running = start(root, &line).wait_until(|| pictures(root) >= 2);
+    // The folder is taken meanwhile.
+    let message = infer(root, SAMPLE).error(&[1]).to_string();
+    assert!(message.starts_with("error: pictures: another ddae-infer is writing here"), "{message}");
+    let ended = running.interrupt().wait();
+    assert_eq!(
+        ended.error(&[1]),
+        "error: interrupted; the pictures drawn so far stay, and the same command goes on"
+    );
+    assert!(!names(root).iter().any(|name| name.contains("partial") || name.starts_with("array")));
+    let left = pictures(root);
+    let drawn = infer(root, &format!("{line} --json")).json()["drawn"].clone();
+    assert_eq!(drawn, 16 - left);
+    for name in names(&root.join("whole")) {
+        let read = |folder: &str| std::fs::read(root.join(folder).join(&name)).expect("a file");
+        assert!(read("pictures") == read("whole"), "{name}");
+    }
+    assert!(root.join("array.npy").is_file() && root.join("sheet.png").is_file());
+}
+
+/// A batch of ancestral sampling takes long; the stop comes between its steps.
+#[test]
+fn sampling_stops_within_a_batch() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path();
+    let line = "sample DDPM --sampler ddpm --seeds 0-2047 --batch 1024 --threads 1 --no-png --npy array.npy";
+    let running = start(root, line).wait_until(|| root.join("array.npy.partial").is_file());
+    sleep(Duration::from_millis(50));
+    let begun = Instant::now();
+    let ended = running.interrupt().wait();
+    assert_eq!(
+        ended.error(&[1]),
+        "error: interrupted; nothing is left, since --no-png keeps no pictures on the way"
+    );
+    assert!(names(root).is_empty(), "{:?}", names(root));
+    // One of a hundred steps, not the batch; far from exact, so that a busy machine passes.
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}

@@ -1,0 +1,13 @@
+//! The crate and the binary, on small networks whose weights follow the fixtures' rule.
+
+mod bad_inputs;
+mod batches;
+mod features;
+mod fixtures;
+mod full_disk;
+mod help;
+mod interrupts;
+mod merge;
+mod sample;
+mod scene;
+mod workers;
