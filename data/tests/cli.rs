@@ -64,7 +64,7 @@ fn info_of_the_built_in_sample() {
     assert!(out.starts_with(
         "fashion-sample: built in\n  shape    1x28x28\n  train    6000 pictures in 10 classes\n"
     ));
-    assert!(out.contains("\n  mean     0.2858\n  std      0.3527\n"), "{out}");
+    assert!(out.contains("\n  mean     0.2869\n  std      0.3538\n"), "{out}");
     assert!(out.contains("\nAnkle boot       600      100\n"), "{out}");
     assert!(out.ends_with("\nnext: ddae-data preview fashion-sample -o fashion-sample.png\n"), "{out}");
 }
