@@ -35,12 +35,21 @@ pub fn register(builder: &mut SessionBuilder, number: i32, tf32: bool) -> Result
         )));
     }
     preload().map_err(cuda)?;
-    provider.register(builder).map_err(|error| {
-        cuda(format!(
-            "{}; check that nvidia-smi shows this GPU, or use --device cpu",
-            first_line(&error).trim_end_matches('.')
-        ))
-    })
+    provider.register(builder).map_err(|error| cuda(explained(&first_line(&error))))
+}
+
+/// What the runtime says when it cannot register CUDA, without the place in its source, and what to do.
+fn explained(message: &str) -> String {
+    let reason =
+        message.rsplit_once(" : FAIL : ").map_or(message, |(_, reason)| reason).trim_end_matches('.');
+    let advice = if reason.contains("libcuda.so") {
+        "install NVIDIA's driver"
+    } else if reason.contains("cannot open shared object file") {
+        "run `cargo xtask setup --cuda`"
+    } else {
+        "check that nvidia-smi shows this GPU"
+    };
+    format!("{reason}; {advice}, or use --device cpu")
 }
 
 /// Loads CUDA's libraries by their full names, once in a process: the provider finds only what is loaded already or on
@@ -51,8 +60,9 @@ fn preload() -> Result<(), String> {
         .get_or_init(|| {
             let library = library_path();
             let folder = |name: &str| nvidia_folder(&library, name);
-            preload_dylibs(folder("cu13").as_deref(), folder("cudnn").as_deref())
-                .map_err(|error| format!("{}; run `cargo xtask setup --cuda` again", first_line(&error)))
+            preload_dylibs(folder("cu13").as_deref(), folder("cudnn").as_deref()).map_err(|error| {
+                format!("{}; run `cargo xtask setup --cuda` again, or use --device cpu", first_line(&error))
+            })
         })
         .clone()
 }
@@ -66,6 +76,24 @@ fn nvidia_folder(library: &Path, package: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refusals_say_what_to_do() {
+        let place =
+            "/onnxruntime_src/core/provider_bridge_ort.cc:2043 Get() [ONNXRuntimeError] : 1 : FAIL : ";
+        for (reason, advice) in [
+            (
+                "Failed to load library x.so with error: libcublasLt.so.13: cannot open shared object file: No such file",
+                "run `cargo xtask setup --cuda`",
+            ),
+            ("libcuda.so.1: cannot open shared object file: No such file", "install NVIDIA's driver"),
+            ("CUDA failure 101: invalid device ordinal", "check that nvidia-smi shows this GPU"),
+        ] {
+            let expected = format!("{reason}; {advice}, or use --device cpu");
+            assert_eq!(explained(&format!("{place}{reason}.")), expected);
+            assert_eq!(explained(reason), expected);
+        }
+    }
 
     #[test]
     fn libraries_are_looked_for_beside_the_runtime() {

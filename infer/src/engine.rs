@@ -16,8 +16,8 @@ use crate::error::{InferError, first_line};
 /// A loaded graph. Not shared between threads: every worker opens its own.
 ///
 /// On the CPU it computes in the calling thread alone. Each session has its own copy of the weights, in the runtime's
-/// packed layouts: for the published network of 35.7 M parameters the first takes 240 MB (features at `out_6`) to 320
-/// MB (sampler), every further one 150 to 200 MB. The runtime's container for shared weights does not help: it takes
+/// packed layouts: for the published network of 35.7 M parameters the first takes 280 MB (features at `out_6`) to 320
+/// MB (sampler), every further one 140 to 230 MB. The runtime's container for shared weights does not help: it takes
 /// only weights that the program hands over, and not those of a file or those that an optimisation has rearranged,
 /// which here are nearly all.
 pub struct Engine {

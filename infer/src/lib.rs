@@ -18,7 +18,7 @@
 //!
 //! On the CPU that holds bit for bit: every session is single-threaded, and the runtime computes each picture of a
 //! batch by itself. Measured with ONNX Runtime 1.31.1 and batches of 1 to 48, with one network of the tests and with
-//! the published one of 35.7 M parameters, features and sampler steps: no bit differs (`tests/batches.rs` checks the
+//! the published one of 35.7 M parameters, features and sampler steps: no bit differs (`tests/infer/batches.rs` checks the
 //! small one). A processor of another kind (AVX2 rather than AVX-512, say) computes with other kernels and differs in
 //! the last digits, like any change of hardware or of the runtime's version.
 //!
