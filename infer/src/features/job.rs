@@ -56,7 +56,7 @@ impl FeatureJob<'_> {
             return Ok(Vec::new());
         }
         let others = shards::find(self.prefix)?;
-        if let Some(other) = others.into_iter().find(|other| other.of != self.shards && !other.partial) {
+        if let Some(other) = others.into_iter().find(|other| other.of != self.shards && other.whole) {
             let (of, shards) = (other.of, self.shards);
             let message = format!(
                 "a shard of a run in {of} shards, and this one has {shards}: go on with {of}, or give --overwrite to \

@@ -72,8 +72,7 @@ impl Join<'_> {
     /// The first finished shard of the job that is meant, if there is one.
     fn first_shard<'f>(&self, found: &'f [ShardFile]) -> Result<Option<&'f ShardFile>, InferError> {
         let prefix = self.prefix.display();
-        let mut counts: Vec<usize> =
-            found.iter().filter(|shard| !shard.partial).map(|shard| shard.of).collect();
+        let mut counts: Vec<usize> = found.iter().filter(|shard| shard.whole).map(|shard| shard.of).collect();
         counts.dedup();
         let of = match (self.shards, counts.as_slice()) {
             (Some(of), counts) if !counts.contains(&of) => {
@@ -91,14 +90,14 @@ impl Join<'_> {
                 return Err(InferError::Argument(message));
             }
         };
-        Ok(found.iter().find(|shard| shard.of == of && !shard.partial))
+        Ok(found.iter().find(|shard| shard.of == of && shard.whole))
     }
 
     /// Removes the shards that are no longer needed, and what ended processes left of them.
     fn clean(&self, found: &[ShardFile], of: usize, needed: bool) -> Result<(), InferError> {
         let keep = self.keep || needed;
         let mut old = found.to_vec();
-        old.retain(|shard| shard.of == of && (shard.partial || !keep));
+        old.retain(|shard| shard.of == of && (!shard.whole || !keep));
         shards::remove(&old)
     }
 }

@@ -10,15 +10,15 @@ use crate::error::InferError;
 /// Longest part of a value in a message.
 const SHOWN: usize = 60;
 
-/// A shard, or what an ended process left of one.
+/// A shard, or what an ended process left of one: half a file, or its lock.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ShardFile {
     /// How many shards its job has.
     pub of: usize,
     /// Its number, from 0.
     pub shard: usize,
-    /// Whether it is only begun.
-    pub partial: bool,
+    /// Whether it is a shard, and not only what is left of one.
+    pub whole: bool,
     /// The file.
     pub path: PathBuf,
 }
@@ -38,18 +38,15 @@ pub fn find(prefix: &Path) -> Result<Vec<ShardFile>, InferError> {
     for entry in entries {
         let name = entry.map_err(InferError::io("list", folder))?.file_name();
         let name = name.to_string_lossy();
-        let (whole, partial) = match name.strip_suffix(".partial") {
-            Some(whole) => (whole, true),
-            None => (name.as_ref(), false),
-        };
-        let numbers = whole.strip_suffix(".h5").and_then(|rest| rest.rsplit_once('.')?.1.split_once("-of-"));
+        let left = name.strip_suffix(".partial").or_else(|| name.strip_suffix(".lock"));
+        let (shard_name, whole) = (left.unwrap_or(&name), left.is_none());
+        let numbers =
+            shard_name.strip_suffix(".h5").and_then(|rest| rest.rsplit_once('.')?.1.split_once("-of-"));
         let Some((Ok(shard), Ok(of))) = numbers.map(|(shard, of)| (shard.parse(), of.parse())) else {
             continue;
         };
-        let path = shard_path(prefix, shard, of);
-        if path.file_name().is_some_and(|expected| expected == whole) {
-            let path = if partial { merged.with_file_name(name.as_ref()) } else { path };
-            found.push(ShardFile { of, shard, partial, path });
+        if shard_path(prefix, shard, of).file_name().is_some_and(|expected| expected == shard_name) {
+            found.push(ShardFile { of, shard, whole, path: merged.with_file_name(name.as_ref()) });
         }
     }
     found.sort();
@@ -121,11 +118,11 @@ mod tests {
         let found = |prefix: &str| -> Vec<(usize, usize, bool)> {
             let shards = find(&root.path().join(prefix)).expect("a folder");
             assert!(shards.iter().all(|shard| shard.path.is_file()));
-            shards.iter().map(|shard| (shard.of, shard.shard, shard.partial)).collect()
+            shards.iter().map(|shard| (shard.of, shard.shard, shard.whole)).collect()
         };
-        assert_eq!(found("train"), [(2, 0, false), (4, 0, true), (4, 1, false)]);
+        assert_eq!(found("train"), [(2, 0, true), (4, 0, false), (4, 0, false), (4, 1, true)]);
         assert_eq!(found("train.h5"), found("train"));
-        assert_eq!(found("train.x"), [(4, 0, false)]);
+        assert_eq!(found("train.x"), [(4, 0, true)]);
         assert_eq!(found("test"), []);
         assert_eq!(find(&root.path().join("no/such")).expect("nothing"), []);
         remove(&find(&root.path().join("train")).expect("shards")).expect("removed");

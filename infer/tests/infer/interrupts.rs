@@ -4,13 +4,14 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use ddae_infer::lock::Lock;
 use ddae_tests::programs::Running;
 
 use crate::scene::{command, content, done, infer, names};
 
 /// Long enough to be met in the middle: 42 pictures in 14 shards.
-const JOB: &str = "features FEATURES --data-root DATA --timesteps 11,21 --views 30 --shards 14 -o out";
-const SAMPLE: &str = "sample DDPM --sampler ddpm --seeds 0-15 --batch 2 -o pictures";
+const JOB: &str = "features FEATURES --data-root DATA --timesteps 11,21 --views 12 --shards 14 -o out";
+const SAMPLE: &str = "sample DDPM --sampler ddpm --seeds 0-9 --batch 1 -o pictures";
 
 fn start(folder: &Path, line: &str) -> Running {
     Running::start(&mut command(folder, line))
@@ -33,7 +34,7 @@ fn an_interrupted_job_goes_on() {
     assert!((2..14).contains(&left), "{:?}", names(root));
     assert_eq!(names(root).len(), left + 1, "{:?}", names(root));
     let images = infer(root, &format!("{JOB} --json")).json()["images"].clone();
-    assert_eq!(images, (14 - left) * 3 * 60);
+    assert_eq!(images, (14 - left) * 3 * 24);
     assert!(content(&root.join("out.h5")) == content(&root.join("whole.h5")));
     assert_eq!(names(root), ["out.h5", "whole.h5"]);
 }
@@ -63,7 +64,7 @@ fn an_interrupted_overwriting_job_goes_on_without_it() {
         "error: interrupted; finished shards stay, and the same command without --overwrite goes on"
     );
     let images = infer(root, &format!("{JOB} --json")).json()["images"].clone();
-    assert!(images.as_u64().is_some_and(|images| images < 42 * 60), "{images}");
+    assert!(images.as_u64().is_some_and(|images| images < 42 * 24), "{images}");
     assert_eq!(names(root), ["out.h5"]);
 }
 
@@ -71,13 +72,32 @@ fn an_interrupted_overwriting_job_goes_on_without_it() {
 fn an_output_has_one_writer() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path();
-    let running = start(root, JOB).wait_until(|| shards(root) >= 1);
-    let ended = infer(root, JOB);
-    assert_eq!(
-        ended.error(&[1]),
-        "error: out.h5: another ddae-infer is writing here; wait for it, or choose another output"
+    let refused = |line: &str, output: &str| {
+        let wanted = "another ddae-infer is writing here; wait for it, or choose another output";
+        assert_eq!(infer(root, line).error(&[1]), format!("error: {output}: {wanted}"));
+    };
+    let job = "features FIXED --data-root DATA -o out";
+    let held = Lock::output(&root.join("out.h5")).expect("a lock");
+    refused(job, "out.h5");
+    // The shards' writers do not need the whole.
+    let printed = done(root, &format!("{job} --shard 0/2"));
+    assert!(printed.ends_with("\nshards still to come: 1\n"), "{printed}");
+    let printed = done(root, &format!("{job} --shard 1/2"));
+    assert!(
+        printed.ends_with("\nall shards are here, and another ddae-infer is joining them\n"),
+        "{printed}"
     );
-    running.wait().success();
+    refused("merge out", "out.h5");
+    drop(held);
+    done(root, "merge out");
+    let held = Lock::output(&root.join("out.0001-of-0002.h5")).expect("a lock");
+    refused(&format!("{job} --shard 1/2 --overwrite"), "out.0001-of-0002.h5");
+    drop(held);
+    assert_eq!(names(root), ["out.h5"]);
+
+    std::fs::create_dir(root.join("pictures")).expect("a folder");
+    let _held = Lock::folder(&root.join("pictures")).expect("a lock");
+    refused("sample DDPM --steps 1 --seeds 0 -o pictures", "pictures");
     assert_eq!(names(root), ["out.h5"]);
 }
 
@@ -95,9 +115,6 @@ fn interrupted_sampling_goes_on() {
     done(root, &SAMPLE.replace("pictures", "whole"));
     let line = format!("{SAMPLE} --npy array.npy --sheet sheet.png");
     let running = start(root, &line).wait_until(|| pictures(root) >= 2);
-    // The folder is taken meanwhile.
-    let message = infer(root, SAMPLE).error(&[1]).to_string();
-    assert!(message.starts_with("error: pictures: another ddae-infer is writing here"), "{message}");
     let ended = running.interrupt().wait();
     assert_eq!(
         ended.error(&[1]),
@@ -106,7 +123,7 @@ fn interrupted_sampling_goes_on() {
     assert!(!names(root).iter().any(|name| name.contains("partial") || name.starts_with("array")));
     let left = pictures(root);
     let drawn = infer(root, &format!("{line} --json")).json()["drawn"].clone();
-    assert_eq!(drawn, 16 - left);
+    assert_eq!(drawn, 10 - left);
     for name in names(&root.join("whole")) {
         let read = |folder: &str| std::fs::read(root.join(folder).join(&name)).expect("a file");
         assert!(read("pictures") == read("whole"), "{name}");
