@@ -40,7 +40,7 @@ const SHORT: Plan = Plan {
     folder: "runs/demo",
     taps: "out_1,out_2,out_3",
     timesteps: "11,51",
-    views: "2",
+    views: "1",
     features: "t11/out_1,t11/out_2,t11/out_3,t51/out_1,t51/out_2,t51/out_3,\
                t11/out_1+t11/out_2+t11/out_3,t11/out_1+t11/out_2+t51/out_1+t51/out_2",
 };
@@ -50,7 +50,7 @@ const LONG: Plan = Plan {
     folder: "runs/demo_long",
     taps: "out_1,out_2,out_3",
     timesteps: "11,51",
-    views: "4",
+    views: "1",
     features: SHORT.features,
 };
 
