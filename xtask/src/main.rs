@@ -50,12 +50,12 @@ enum Command {
     ///
     /// Speed: the published 35.7 M network at 32x32, training and forward in libtorch (fp32, bf16), and the exported
     /// graphs in ONNX Runtime (fp32): forward, one sampler step, features at out_6. All of a library take turns with
-    /// its product of large square matrices, and the best round of each counts.
+    /// its product of square matrices, and the best round of each counts.
     ///
     /// Memory: the peak of `ddae-infer features` over made-up data sets of 2,000 and of 60,000 pictures, which should
     /// be about the same.
     ///
-    /// Takes about ten minutes on two cores after the build, with --quick about four. Stop other work before.
+    /// Takes about three minutes on two otherwise idle cores after the build, with --quick about one.
     /// docs/performance.md explains the rows.
     Bench {
         /// Two rounds instead of five, and 8,000 pictures instead of 60,000
