@@ -121,7 +121,8 @@ mod tests {
     fn a_run_may_be_prolonged_unless_its_learning_rate_depends_on_the_end() {
         let constant = "lr_schedule=constant";
         assert_eq!(difference(&demo(&[constant]), &demo(&[constant, "n_epoch=99"])), None);
-        let (key, saved, given) = difference(&demo(&["n_epoch=8"]), &demo(&["n_epoch=99"])).expect("a difference");
+        let (key, saved, given) =
+            difference(&demo(&["n_epoch=8"]), &demo(&["n_epoch=99"])).expect("a difference");
         assert_eq!((&*key, &*saved, &*given), ("n_epoch", "8", "99"));
     }
 }
