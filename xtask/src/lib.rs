@@ -9,7 +9,7 @@
 //! | [`cargo`] | starts cargo, builds and runs the workspace's programs |
 //! | [`check`] | `test` and `check` |
 //! | [`demo`] | the whole way, end to end |
-//! | [`bench`] | how fast this machine computes, and in how much memory |
+//! | [`mod@bench`] | how fast this machine computes, and in how much memory |
 //! | [`dist`] | a folder that runs elsewhere |
 //! | [`interrupt`] | Ctrl-C |
 
