@@ -5,7 +5,7 @@
 //! | [`graph`] | the typed graph: nodes, shapes, building, pruning, counting, printing |
 //! | [`networks`] | one file per network, reading like the paper's figure |
 //! | [`diffusion`] | DDPM and EDM: schedules, noising, preconditioning, samplers, as tables and as graphs |
-//! | [`reference`] | a plain interpreter of graphs (ndarray), the yardstick of the fast ones |
+//! | [`mod@reference`] | a plain interpreter of graphs (ndarray), the yardstick of the fast ones |
 //! | [`checkpoint`] | checkpoint files |
 //! | [`config`] | the published YAML configurations |
 //! | [`weights`] | parameters by name: initialisation, checkpoint files, checks against a graph |
