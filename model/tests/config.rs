@@ -81,7 +81,7 @@ fn a_wrong_configuration_is_named_with_its_key() {
     let cases = [
         (demo.replace("    n_T: 1000\n", ""), "c.yaml: diffusion: missing field `n_T`"),
         (
-            demo.replace("\nn_epoch: 14", "\nn_epoch: eight"),
+            demo.replace("\nn_epoch: 10", "\nn_epoch: eight"),
             "c.yaml: n_epoch: invalid type: string \"eight\"",
         ),
         (demo.replace("model_type: DDPM", "model_type: VAE"), "c.yaml: model_type: unknown variant `VAE`"),
@@ -97,6 +97,15 @@ fn a_wrong_configuration_is_named_with_its_key() {
             "c.yaml: diffusion: betas is [0.02, 0.0001]",
         ),
         (demo.replace("ema: 0.995", "ema: 1.0"), "c.yaml: ema is 1"),
+        (
+            demo.replace("ch_mults: [1, 2, 2]", "ch_mults: [1, 2, 18446744073709551615]"),
+            "c.yaml: network: n_channels 32 times ch_mults [1, 2, 18446744073709551615] is",
+        ),
+        (demo.replace("[1, 28, 28]", "[1, 28, 1000000000000]"), "c.yaml: network: image_shape is [1, 28,"),
+        (demo.replace("n_blocks: 1", "n_blocks: 1000000"), "c.yaml: network: n_blocks is 1000000; it must be 1"),
+        (demo.replace("n_T: 1000\n", "n_T: 1000000000000\n"), "c.yaml: diffusion: n_T is 1000000000000; it must"),
+        (format!("{demo}optim_args: {{eps: -1}}\n"), "c.yaml: optim_args.eps is -1; it must be at least 0"),
+        (format!("{demo}optim_args: {{weight_decay: .nan}}\n"), "c.yaml: optim_args.weight_decay is NaN"),
         (format!("{demo}\nwarmup: 3\n"), "c.yaml: warmup: unknown field `warmup`"),
         ("[1, 2".to_string(), "c.yaml: not YAML"),
         (String::new(), "c.yaml: not a configuration"),
@@ -106,6 +115,33 @@ fn a_wrong_configuration_is_named_with_its_key() {
         assert!(message.starts_with(start), "{message}\nshould start with\n{start}");
         assert!(!message.contains('\n'), "{message}");
     }
+}
+
+#[test]
+fn noise_levels_that_are_no_numbers_are_named() {
+    let read = |set: &str| {
+        let change: Override = set.parse().unwrap();
+        Config::read_with(&configs().join("EDM_ddpm.yaml"), &[change])
+    };
+    let message = read("diffusion.p_mean=.nan").unwrap_err().to_string();
+    assert!(message.ends_with("diffusion: p_mean is NaN; it must be a finite number"), "{message}");
+    let message = read("diffusion.S_max=.nan").unwrap_err().to_string();
+    assert!(message.ends_with("diffusion: S_max is NaN; it must be a number"), "{message}");
+    assert!(read("diffusion.S_max=.inf").is_ok());
+}
+
+#[test]
+fn heads_must_fit_where_there_is_attention() {
+    let read = |is_attn: &str| {
+        let changes = ["network.attn_channels_per_head=64".to_string(), format!("network.is_attn={is_attn}")];
+        let changes: Vec<Override> = changes.iter().map(|text| text.parse().unwrap()).collect();
+        Config::parse(&demo(), "demo", &changes)
+    };
+    // 32, 64 and 64 channels.
+    let config = read("[False, True, False]").unwrap();
+    unet_graph(&config.network, false).unwrap();
+    let message = read("[True, True, False]").unwrap_err().to_string();
+    assert_eq!(message, "demo: network: attn_channels_per_head is 64, which does not divide 32 channels");
 }
 
 #[test]

@@ -39,17 +39,18 @@ const SHORT: Plan = Plan {
     config: "configs/demo.yaml",
     folder: "runs/demo",
     taps: "out_1,out_2,out_3",
-    timesteps: "11,51",
+    timesteps: "11,101",
     views: "1",
-    features: "t11/out_1,t11/out_2,t11/out_3,t51/out_1,t51/out_2,t51/out_3,\
-               t11/out_1+t11/out_2+t11/out_3,t11/out_1+t11/out_2+t51/out_1+t51/out_2",
+    features: "t11/out_1,t11/out_2,t11/out_3,t101/out_1,t101/out_2,t101/out_3,\
+               t11/out_1+t11/out_2+t11/out_3,t11/out_1+t101/out_1,\
+               t11/out_1+t11/out_2+t101/out_1+t101/out_2",
 };
 
 const LONG: Plan = Plan {
     config: "configs/demo_long.yaml",
     folder: "runs/demo_long",
     taps: "out_1,out_2,out_3",
-    timesteps: "11,51",
+    timesteps: "11,101",
     views: "1",
     features: SHORT.features,
 };
@@ -122,7 +123,10 @@ pub fn demo(native: &Native, options: &Options) -> Result<()> {
     let arguments = ["--graph", "sampler", "-o", &sampler, "--force"];
     runner.run("Export the sampler", &binaries.export, &[&[trained.as_str()], &arguments[..]].concat())?;
     let (pictures, sheet) = (at("pictures"), at("pictures.png"));
-    let arguments = ["sample", &sampler, "--seeds", SEEDS, "-o", &pictures, "--sheet", &sheet, "--overwrite"];
+    // After minutes of training the deterministic sampler leaves noise in the pictures; fresh noise on the way
+    // washes it out.
+    let arguments = ["sample", &sampler, "--seeds", SEEDS, "--eta", "1", "-o", &pictures, "--sheet", &sheet];
+    let arguments = [&arguments[..], &["--overwrite"]].concat();
     print!("{}", runner.run("Draw pictures from noise", &binaries.infer, &arguments)?);
 
     let mut scores = Scores::default();
