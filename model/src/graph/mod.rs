@@ -15,7 +15,7 @@ mod statistics;
 mod text;
 
 pub use build::{Conv, Path};
-pub use op::{Init, Op, QkvLayout};
+pub use op::{Init, Op, QkvLayout, Window};
 pub use shape::{Dim, Shape};
 
 use crate::tensor::DType;
@@ -110,7 +110,7 @@ impl Graph {
         self.values().filter(|(_, node)| node.op == Op::Input)
     }
 
-    /// The trained values, in order of creation.
+    /// The stored values, parameters and buffers, in order of creation: what a checkpoint must hold.
     pub fn parameters(&self) -> impl Iterator<Item = (Value, &Node)> {
         self.values().filter(|(_, node)| matches!(node.op, Op::Parameter { .. }))
     }

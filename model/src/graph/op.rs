@@ -1,9 +1,11 @@
 //! The operations a graph is made of.
 
+use std::sync::Arc;
+
 use crate::tensor::{DType, Tensor};
 
-/// How a parameter is initialised before training.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// How a parameter or a buffer is initialised before training.
+#[derive(Clone, Debug, PartialEq)]
 pub enum Init {
     /// All zeros.
     Zeros,
@@ -14,6 +16,13 @@ pub enum Init {
         /// Half the width of the interval.
         bound: f64,
     },
+    /// Normal, of mean 0.
+    Normal {
+        /// Standard deviation.
+        std: f64,
+    },
+    /// These values, in row-major order: a table that a formula gives.
+    Values(Arc<[f32]>),
 }
 
 /// The order of queries, keys and values in the last axis of a packed projection of `heads * 3 * d` channels.
@@ -25,6 +34,18 @@ pub enum QkvLayout {
     QkvMajor,
 }
 
+/// Square windows over the pixels of `[B,C,H,W]`. Only whole ones count:
+/// `H' = floor((H + 2 padding - kernel) / stride) + 1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Side of a window.
+    pub kernel: usize,
+    /// Step between windows, along both axes.
+    pub stride: usize,
+    /// Pixels added at all four sides; at most half the kernel, so that every window holds a pixel of the picture.
+    pub padding: usize,
+}
+
 /// What a node computes from its inputs.
 ///
 /// Shapes below are written `[batch, channels, height, width]`; inputs are in the order given.
@@ -32,14 +53,16 @@ pub enum QkvLayout {
 pub enum Op {
     /// A value given when the graph runs.
     Input,
-    /// A trained value, looked up under the node's name.
+    /// A stored value, looked up under the node's name.
     Parameter {
         /// Its value before training.
         init: Init,
+        /// Whether the optimiser moves it. What it does not move is a buffer: running statistics, fixed tables.
+        trained: bool,
     },
     /// A value known when the graph is built.
     Constant(Tensor),
-    /// Cross-correlation of `x [B,C,H,W]` with `weight [O,C,k,k]`, plus `bias [O]` where there is a third input.
+    /// Cross-correlation of `x [B,C,H,W]` with `weight [O,C,kh,kw]`, plus `bias [O]` where there is a third input.
     Conv2d {
         /// Step between windows, along both axes.
         stride: usize,
@@ -57,8 +80,30 @@ pub enum Op {
         /// Added to the variance.
         eps: f64,
     },
+    /// Normalisation of each channel of `x [B,C,H,W]`, then `weight [C]` and `bias [C]`. In evaluation by the running
+    /// mean and variance, the buffers `running_mean [C]` and `running_var [C]` that are the fourth and fifth input; in
+    /// training by those of the batch, towards which the running ones are moved (the variance unbiased).
+    BatchNorm {
+        /// Added to the variance.
+        eps: f64,
+        /// The part of the way that the running statistics move in a step.
+        momentum: f64,
+    },
+    /// Normalisation over the last axis, without scale and shift.
+    LayerNorm {
+        /// Added to the variance.
+        eps: f64,
+    },
+    /// `max(x, 0)`.
+    Relu,
     /// `x * sigmoid(x)`.
     Silu,
+    /// `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`.
+    GeluTanh,
+    /// Square root.
+    Sqrt,
+    /// Exponential.
+    Exp,
     /// Softmax attention on packed projections `[B, N, 3*C]`: `[B, N, C]`. Scores are scaled by `d^(-1/2)`.
     Attention {
         /// Number of heads.
@@ -118,10 +163,31 @@ pub enum Op {
         /// Number of repetitions.
         factor: usize,
     },
-    /// Mean of non-overlapping squares of `[B,C,H,W]`.
+    /// Each picture of `[B,C,H,W]` in another size: between the four nearest pixels, by distance. Pixels are squares
+    /// whose centres lie at half numbers, and nothing is smoothed before the picture becomes smaller.
+    ResizeBilinear {
+        /// New height.
+        height: usize,
+        /// New width.
+        width: usize,
+    },
+    /// The largest pixel of each window of `[B,C,H,W]`; those of the padding do not count.
+    MaxPool(Window),
+    /// The mean of each window of `[B,C,H,W]`.
     AvgPool {
-        /// Side of a square, and step.
-        kernel: usize,
+        /// The windows.
+        window: Window,
+        /// Whether the padding counts, as zeros.
+        count_include_pad: bool,
+    },
+    /// Zeros before and after the elements, along an axis.
+    Pad {
+        /// The axis.
+        axis: usize,
+        /// Number of zeros before.
+        before: usize,
+        /// Number of zeros after.
+        after: usize,
     },
     /// Mean over axes, which are removed.
     Mean {
@@ -142,13 +208,20 @@ impl Op {
     pub fn name(&self) -> &'static str {
         match self {
             Op::Input => "Input",
-            Op::Parameter { .. } => "Parameter",
+            Op::Parameter { trained: true, .. } => "Parameter",
+            Op::Parameter { trained: false, .. } => "Buffer",
             Op::Constant(_) => "Constant",
             Op::Conv2d { .. } => "Conv2d",
             Op::Linear => "Linear",
             Op::Gather => "Gather",
             Op::GroupNorm { .. } => "GroupNorm",
+            Op::BatchNorm { .. } => "BatchNorm",
+            Op::LayerNorm { .. } => "LayerNorm",
+            Op::Relu => "Relu",
             Op::Silu => "Silu",
+            Op::GeluTanh => "GeluTanh",
+            Op::Sqrt => "Sqrt",
+            Op::Exp => "Exp",
             Op::Attention { .. } => "Attention",
             Op::Reshape => "Reshape",
             Op::Transpose { .. } => "Transpose",
@@ -163,7 +236,10 @@ impl Op {
             Op::Sin => "Sin",
             Op::Cos => "Cos",
             Op::UpsampleNearest { .. } => "UpsampleNearest",
+            Op::ResizeBilinear { .. } => "ResizeBilinear",
+            Op::MaxPool(_) => "MaxPool",
             Op::AvgPool { .. } => "AvgPool",
+            Op::Pad { .. } => "Pad",
             Op::Mean { .. } => "Mean",
             Op::Dropout { .. } => "Dropout",
             Op::Cast(_) => "Cast",

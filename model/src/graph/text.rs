@@ -2,7 +2,14 @@
 
 use std::fmt;
 
-use super::{Graph, Op};
+use super::{Graph, Op, Window};
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Window { kernel, stride, padding } = self;
+        write!(f, "{kernel}x{kernel}, stride {stride}, padding {padding}")
+    }
+}
 
 impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -12,6 +19,8 @@ impl fmt::Display for Graph {
                 Op::Conv2d { stride, padding: [t, l, b, r] } => {
                     write!(f, "(stride {stride}, padding {t} {l} {b} {r})")?
                 }
+                Op::BatchNorm { eps, momentum } => write!(f, "(eps {eps:e}, momentum {momentum})")?,
+                Op::LayerNorm { eps } => write!(f, "(eps {eps:e})")?,
                 Op::GroupNorm { groups, eps } => write!(f, "({groups} groups, eps {eps:e})")?,
                 Op::Attention { heads, layout } => write!(f, "({heads} heads, {layout:?})")?,
                 Op::Transpose { axes } => write!(f, "({axes:?})")?,
@@ -20,7 +29,13 @@ impl fmt::Display for Graph {
                 Op::Affine { factor, shift } => write!(f, "({factor} x + {shift})")?,
                 Op::Clamp { min, max } => write!(f, "({min}..{max})")?,
                 Op::UpsampleNearest { factor } => write!(f, "(x{factor})")?,
-                Op::AvgPool { kernel } => write!(f, "({kernel}x{kernel})")?,
+                Op::ResizeBilinear { height, width } => write!(f, "({height}x{width})")?,
+                Op::MaxPool(window) => write!(f, "({window})")?,
+                Op::AvgPool { window, count_include_pad: true } if window.padding > 0 => {
+                    write!(f, "({window}, counted)")?
+                }
+                Op::AvgPool { window, .. } => write!(f, "({window})")?,
+                Op::Pad { axis, before, after } => write!(f, "(axis {axis}, {before} before, {after} after)")?,
                 Op::Mean { axes } => write!(f, "(axes {axes:?})")?,
                 Op::Dropout { p } => write!(f, "(p {p})")?,
                 _ => {}
