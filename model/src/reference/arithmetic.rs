@@ -9,6 +9,18 @@ pub fn silu<F: Real>(x: F) -> F {
     x / (F::one() + (-x).exp())
 }
 
+/// `max(x, 0)`; a NaN stays one.
+pub fn relu<F: Real>(x: F) -> F {
+    if x < F::zero() { F::zero() } else { x }
+}
+
+/// `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))` (arXiv 1606.08415).
+pub fn gelu_tanh<F: Real>(x: F) -> F {
+    let (half, cubic) = (F::rounded(0.5), F::rounded(0.044_715));
+    let slope = F::rounded((2.0 / std::f64::consts::PI).sqrt());
+    half * x * (F::one() + (slope * (x + cubic * x * x * x)).tanh())
+}
+
 /// `factor * x + shift`.
 pub fn affine<F: Real>(x: &ArrayD<F>, factor: f64, shift: f64) -> ArrayD<F> {
     let (factor, shift) = (F::rounded(factor), F::rounded(shift));

@@ -1,10 +1,10 @@
-//! Windows over pictures `[B, C, H, W]`.
+//! Convolution of pictures `[B, C, H, W]`.
 
 use ndarray::{Array2, Array4, ArrayView1, ArrayView3, ArrayView4, Axis};
 
 use super::{Real, from_elements};
 
-/// Cross-correlation of `x [B,C,H,W]` with `weight [O,C,k,k]`: `[B, O, H', W']`, one matrix product per picture.
+/// Cross-correlation of `x [B,C,H,W]` with `weight [O,C,kh,kw]`: `[B, O, H', W']`, one matrix product per picture.
 /// `padding` is in zeros at the top, left, bottom and right.
 pub fn conv2d<F: Real>(
     x: ArrayView4<F>,
@@ -14,15 +14,15 @@ pub fn conv2d<F: Real>(
     padding: [usize; 4],
 ) -> Array4<F> {
     let (batch, channels, height, width) = x.dim();
-    let (outputs, _, kernel, _) = weight.dim();
+    let (outputs, _, rows, columns) = weight.dim();
     let [top, left, bottom, right] = padding;
-    let out_height = (height + top + bottom - kernel) / stride + 1;
-    let out_width = (width + left + right - kernel) / stride + 1;
-    let weight = weight.to_shape((outputs, channels * kernel * kernel)).expect("the weight's own size");
+    let out_height = (height + top + bottom - rows) / stride + 1;
+    let out_width = (width + left + right - columns) / stride + 1;
+    let weight = weight.to_shape((outputs, channels * rows * columns)).expect("the weight's own size");
 
     let mut result = Vec::with_capacity(batch * outputs * out_height * out_width);
     for picture in x.axis_iter(Axis(0)) {
-        let product = weight.dot(&windows(picture, kernel, stride, (top, left), (out_height, out_width)));
+        let product = weight.dot(&windows(picture, (rows, columns), stride, (top, left), (out_height, out_width)));
         for (channel, row) in product.axis_iter(Axis(0)).enumerate() {
             let bias = bias.map_or(F::zero(), |b| b[channel]);
             result.extend(row.iter().map(|&sum| sum + bias));
@@ -35,15 +35,15 @@ pub fn conv2d<F: Real>(
 /// `[c, i, j]` when the window stands at `(y, x)`, 0 outside of the picture.
 fn windows<F: Real>(
     picture: ArrayView3<F>,
-    kernel: usize,
+    (rows, columns): (usize, usize),
     stride: usize,
     (top, left): (usize, usize),
     (out_height, out_width): (usize, usize),
 ) -> Array2<F> {
     let (channels, height, width) = picture.dim();
-    let mut result = Array2::zeros((channels * kernel * kernel, out_height * out_width));
+    let mut result = Array2::zeros((channels * rows * columns, out_height * out_width));
     let places =
-        (0..channels).flat_map(|c| (0..kernel).flat_map(move |i| (0..kernel).map(move |j| (c, i, j))));
+        (0..channels).flat_map(|c| (0..rows).flat_map(move |i| (0..columns).map(move |j| (c, i, j))));
     for ((c, i, j), mut row) in places.zip(result.outer_iter_mut()) {
         for out_y in 0..out_height {
             let y = out_y * stride + i;
@@ -59,19 +59,4 @@ fn windows<F: Real>(
         }
     }
     result
-}
-
-/// Mean of non-overlapping `kernel` x `kernel` squares: `[B, C, H / kernel, W / kernel]`.
-pub fn avg_pool<F: Real>(x: ArrayView4<F>, kernel: usize) -> Array4<F> {
-    let (batch, channels, height, width) = x.dim();
-    let count = F::rounded((kernel * kernel) as f64);
-    Array4::from_shape_fn((batch, channels, height / kernel, width / kernel), |(b, c, y, x0)| {
-        let mut sum = F::zero();
-        for i in 0..kernel {
-            for j in 0..kernel {
-                sum += x[[b, c, y * kernel + i, x0 * kernel + j]];
-            }
-        }
-        sum / count
-    })
 }

@@ -1,6 +1,6 @@
 //! A plain interpreter of graphs: the yardstick that libtorch and ONNX Runtime are measured against.
 //!
-//! [`run`] evaluates a graph in evaluation mode (dropout does nothing), one node after the other, with ndarray. It
+//! [`run`] evaluates a graph in evaluation mode (dropout does nothing, batch norm takes the running statistics), one node after the other, with ndarray. It
 //! is written to be checked by reading; speed comes second.
 //!
 //! # Precision
@@ -24,6 +24,7 @@ mod error;
 mod inputs;
 mod linear;
 mod normalisation;
+mod pooling;
 mod shaping;
 mod values;
 
@@ -166,13 +167,29 @@ fn on_floats<F: Real>(op: &Op, operands: &[&ArrayD<F>], shape: &[usize]) -> Opti
             normalisation::group_norm(fixed_rank(x), weight, bias, *groups, *eps).into_dyn()
         }
         Op::Attention { heads, layout } => attention::attention(fixed_rank(x), *heads, *layout).into_dyn(),
-        Op::AvgPool { kernel } => convolution::avg_pool(fixed_rank(x), *kernel).into_dyn(),
+        Op::BatchNorm { eps, .. } => {
+            let of_channels = |i: usize| fixed_rank(operands[i]);
+            let (weight, bias, mean, variance) = (of_channels(1), of_channels(2), of_channels(3), of_channels(4));
+            normalisation::batch_norm(fixed_rank(x), weight, bias, mean, variance, *eps).into_dyn()
+        }
+        Op::LayerNorm { eps } => normalisation::layer_norm(x, *eps),
+        Op::AvgPool { window, count_include_pad } => {
+            pooling::avg_pool(fixed_rank(x), *window, *count_include_pad).into_dyn()
+        }
+        Op::MaxPool(window) => pooling::max_pool(fixed_rank(x), *window).into_dyn(),
+        Op::ResizeBilinear { height, width } => {
+            pooling::resize_bilinear(fixed_rank(x), *height, *width).into_dyn()
+        }
         Op::Mean { axes } => normalisation::mean(x, axes),
         Op::Add => x + operands[1],
         Op::Sub => x - operands[1],
         Op::Mul => x * operands[1],
         Op::Div => x / operands[1],
+        Op::Relu => x.mapv(arithmetic::relu),
         Op::Silu => x.mapv(arithmetic::silu),
+        Op::GeluTanh => x.mapv(arithmetic::gelu_tanh),
+        Op::Sqrt => x.mapv(F::sqrt),
+        Op::Exp => x.mapv(F::exp),
         Op::Sin => x.mapv(F::sin),
         Op::Cos => x.mapv(F::cos),
         Op::Affine { factor, shift } => arithmetic::affine(x, *factor, *shift),

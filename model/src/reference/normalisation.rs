@@ -34,6 +34,38 @@ pub fn group_norm<F: Real>(
     result
 }
 
+/// Normalises each channel by the given mean and variance (plus `eps`), then scales and shifts it.
+pub fn batch_norm<F: Real>(
+    x: ArrayView4<F>,
+    weight: ArrayView1<F>,
+    bias: ArrayView1<F>,
+    mean: ArrayView1<F>,
+    variance: ArrayView1<F>,
+    eps: f64,
+) -> Array4<F> {
+    let mut result = x.to_owned();
+    for (channel, mut members) in result.axis_iter_mut(Axis(1)).enumerate() {
+        let (mean, variance) = (mean[channel].widened(), variance[channel].widened());
+        let (weight, bias) = (weight[channel].widened(), bias[channel].widened());
+        let scale = weight / (variance + eps).sqrt();
+        members.mapv_inplace(|x| F::rounded((x.widened() - mean) * scale + bias));
+    }
+    result
+}
+
+/// Normalises along the last axis to mean 0 and variance 1 (the biased one, plus `eps`).
+pub fn layer_norm<F: Real>(x: &ArrayD<F>, eps: f64) -> ArrayD<F> {
+    let mut result = x.clone();
+    for mut row in result.rows_mut() {
+        let count = row.len() as f64;
+        let mean = row.iter().map(|x| x.widened()).sum::<f64>() / count;
+        let variance = row.iter().map(|x| (x.widened() - mean).powi(2)).sum::<f64>() / count;
+        let scale = 1.0 / (variance + eps).sqrt();
+        row.mapv_inplace(|x| F::rounded((x.widened() - mean) * scale));
+    }
+    result
+}
+
 /// Mean over `axes` (ascending), which are removed.
 pub fn mean<F: Real>(x: &ArrayD<F>, axes: &[usize]) -> ArrayD<F> {
     let count: usize = axes.iter().map(|&axis| x.shape()[axis]).product();

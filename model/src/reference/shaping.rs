@@ -6,7 +6,7 @@ use super::fixed_rank;
 use crate::graph::Op;
 
 /// An operation that only moves elements, or `None` where it is none. `shape` is the result's.
-pub fn apply<T: Copy>(op: &Op, operands: &[&ArrayD<T>], shape: &[usize]) -> Option<ArrayD<T>> {
+pub fn apply<T: Copy + Default>(op: &Op, operands: &[&ArrayD<T>], shape: &[usize]) -> Option<ArrayD<T>> {
     let x = operands[0];
     Some(match op {
         Op::Reshape => x.clone().into_shape_with_order(IxDyn(shape)).expect("the graph checked the sizes"),
@@ -19,6 +19,12 @@ pub fn apply<T: Copy>(op: &Op, operands: &[&ArrayD<T>], shape: &[usize]) -> Opti
         Op::Slice { axis, start, length } => {
             let range = Slice::from(*start..start + length);
             x.slice_axis(Axis(*axis), range).as_standard_layout().into_owned()
+        }
+        Op::Pad { axis, before, .. } => {
+            let mut padded = ArrayD::from_elem(IxDyn(shape), T::default());
+            let range = Slice::from(*before..before + x.shape()[*axis]);
+            padded.slice_axis_mut(Axis(*axis), range).assign(x);
+            padded
         }
         Op::UpsampleNearest { factor } => upsample_nearest(fixed_rank(x), *factor),
         _ => return None,

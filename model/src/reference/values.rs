@@ -6,7 +6,7 @@ use super::from_elements;
 use crate::tensor::{DType, Data, Tensor};
 
 /// A float type in which the graph's f32 values can be computed: f32 or f64.
-pub trait Real: NdFloat {
+pub trait Real: NdFloat + Default {
     /// Its element type.
     const DTYPE: DType;
     /// The nearest value.
