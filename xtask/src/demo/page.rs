@@ -12,9 +12,10 @@ const STYLE: &str = "
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1d1d1f }
 h1 { font-size: 1.7rem } h2 { font-size: 1.2rem; margin-top: 2.2rem }
 table { border-collapse: collapse } td, th { padding: .35rem 1.2rem .35rem 0; text-align: left; border-bottom: 1px solid #ddd }
-td.n { text-align: right; font-variant-numeric: tabular-nums } tr.ours { font-weight: 600 }
+td.n { text-align: right; font-variant-numeric: tabular-nums } td.n, td:first-child { white-space: nowrap }
+.quiet { overflow-wrap: anywhere } tr.ours { font-weight: 600 }
 img { max-width: 100%; image-rendering: pixelated } img.plot { image-rendering: auto }
-.side { display: flex; flex-wrap: wrap; gap: 1.5rem } .side > * { flex: 1 1 26rem }
+.side { display: flex; flex-wrap: wrap; gap: 1.5rem } .side > * { flex: 1 1 26rem; margin: 0 }
 pre { background: #f5f5f7; padding: .8rem; overflow-x: auto; font-size: .85rem } .quiet { color: #6e6e73 }
 ";
 
@@ -29,7 +30,7 @@ pub fn write(folder: &Path, scores: &Scores, steps: &[Step]) -> Result<PathBuf> 
          <h1>A denoising diffusion autoencoder on Fashion-MNIST</h1>\n\
          <p>Trained only to remove noise from 6,000 pictures, without labels. Its middle layers then classify 1,000 \
          others, next to two baselines on the same pictures.</p>\n{}\n\
-         <h2>Pictures drawn from noise</h2>\n<img src=\"pictures.png\" alt=\"64 generated pictures\">\n\
+         <h2>Pictures drawn from noise</h2>\n<img src=\"pictures.png\" width=\"696\" alt=\"64 generated pictures\">\n\
          <h2>Which classes are mistaken for which</h2>\n<div class=\"side\">{}</div>\n\
          <h2>Training loss</h2>\n{}\n\
          <h2>What was run</h2>\n<pre>{}</pre>\n</html>\n",
