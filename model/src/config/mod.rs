@@ -11,6 +11,11 @@ use crate::networks::UNetConfig;
 
 pub use overrides::Override;
 
+/// The largest `n_T`: far more timesteps than anyone uses, and tables of a few megabytes.
+const MOST_TIMESTEPS: usize = 1_000_000;
+/// The largest `n_sample`.
+const MOST_SAMPLES: usize = 10_000;
+
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -369,6 +374,14 @@ impl Config {
         if !(0.0..1.0).contains(&b1) || !(0.0..1.0).contains(&b2) {
             return Err(format!("optim_args.betas is [{b1}, {b2}]; both must be in [0, 1)"));
         }
+        let OptimArgs { weight_decay, eps, .. } = t.optim_args;
+        let least_0 = [("weight_decay", weight_decay), ("eps", eps)];
+        if let Some((key, value)) = least_0.iter().find(|(_, v)| !(v.is_finite() && *v >= 0.0)) {
+            return Err(format!("optim_args.{key} is {value}; it must be at least 0"));
+        }
+        if t.n_sample > MOST_SAMPLES {
+            return Err(format!("n_sample is {}; a sheet holds at most {MOST_SAMPLES}", t.n_sample));
+        }
         if t.load_epoch < -1 {
             return Err(format!("load_epoch is {}; it must be -1 (from scratch) or an epoch", t.load_epoch));
         }
@@ -386,8 +399,8 @@ impl Config {
 impl DdpmConfig {
     fn check(&self) -> Result<(), String> {
         let [first, last] = self.betas;
-        if self.n_t == 0 {
-            return Err("n_T is 0; it must be at least 1".to_string());
+        if !(1..=MOST_TIMESTEPS).contains(&self.n_t) {
+            return Err(format!("n_T is {}; it must be 1 to {MOST_TIMESTEPS}", self.n_t));
         }
         if !(first > 0.0 && first < last && last < 1.0) {
             return Err(format!("betas is [{first}, {last}]; it must rise within (0, 1)"));
@@ -406,6 +419,14 @@ impl EdmConfig {
         ];
         if let Some((key, value)) = positive.iter().find(|(_, v)| !(v.is_finite() && *v > 0.0)) {
             return Err(format!("{key} is {value}; it must be above 0"));
+        }
+        let finite = [("p_mean", self.p_mean), ("S_min", self.s_min), ("S_noise", self.s_noise)];
+        if let Some((key, value)) = finite.iter().find(|(_, v)| !v.is_finite()) {
+            return Err(format!("{key} is {value}; it must be a finite number"));
+        }
+        // Infinity is no limit.
+        if self.s_max.is_nan() {
+            return Err("S_max is NaN; it must be a number".to_string());
         }
         if !(self.sigma_max.is_finite() && self.sigma_max > self.sigma_min) {
             return Err(format!(

@@ -36,6 +36,11 @@ pub struct UNetConfig {
     pub augment_dim: usize,
 }
 
+/// Limits far above any network: beyond them its numbers could not even be counted.
+const LARGEST_SIDE: usize = 4096;
+const LARGEST_WIDTH: usize = 1 << 16;
+const MOST_BLOCKS: usize = 1000;
+
 impl UNetConfig {
     /// Checks what the types cannot: ranges and the lengths of lists.
     ///
@@ -45,6 +50,10 @@ impl UNetConfig {
         let [channels, height, width] = self.image_shape;
         if channels == 0 || height == 0 || width == 0 {
             return Err(format!("image_shape {:?} has a zero", self.image_shape));
+        }
+        if self.image_shape.iter().any(|&size| size > LARGEST_SIDE) {
+            let shape = self.image_shape;
+            return Err(format!("image_shape is {shape:?}; each size must be at most {LARGEST_SIDE}"));
         }
         if self.n_channels == 0 || !self.n_channels.is_multiple_of(32) {
             return Err(format!(
@@ -58,12 +67,22 @@ impl UNetConfig {
                 self.ch_mults
             ));
         }
+        let widths: Vec<usize> = self.ch_mults.iter().map(|m| m.saturating_mul(self.n_channels)).collect();
+        if let Some(width) = widths.iter().find(|&&width| width > LARGEST_WIDTH) {
+            let (channels, mults) = (self.n_channels, &self.ch_mults);
+            return Err(format!(
+                "n_channels {channels} times ch_mults {mults:?} is {width} channels; it must be at most {LARGEST_WIDTH}"
+            ));
+        }
+        if self.augment_dim > LARGEST_WIDTH {
+            return Err(format!("augment_dim is {}; it must be at most {LARGEST_WIDTH}", self.augment_dim));
+        }
         if self.is_attn.len() != self.ch_mults.len() {
             let (attn, mults) = (self.is_attn.len(), self.ch_mults.len());
             return Err(format!("is_attn has {attn} entries and ch_mults {mults}; they must have as many"));
         }
-        if self.n_blocks == 0 {
-            return Err("n_blocks is 0; it must be at least 1".to_string());
+        if !(1..=MOST_BLOCKS).contains(&self.n_blocks) {
+            return Err(format!("n_blocks is {}; it must be 1 to {MOST_BLOCKS}", self.n_blocks));
         }
         let factor = 1usize.checked_shl(self.ch_mults.len() as u32 - 1).unwrap_or(0);
         if factor == 0 || height % factor != 0 || width % factor != 0 {
@@ -77,11 +96,10 @@ impl UNetConfig {
             return Err(format!("dropout is {}; it must be in [0, 1)", self.dropout));
         }
         if let Some(per_head) = self.attn_channels_per_head {
-            let wrong = self
-                .ch_mults
-                .iter()
-                .map(|m| m * self.n_channels)
-                .find(|c| per_head == 0 || c % per_head != 0);
+            // The middle has attention always.
+            let attending =
+                widths.iter().zip(&self.is_attn).filter(|(_, attn)| **attn).map(|(width, _)| width);
+            let wrong = attending.chain(widths.last()).find(|&&c| per_head == 0 || c % per_head != 0);
             if let Some(channels) = wrong {
                 return Err(format!(
                     "attn_channels_per_head is {per_head}, which does not divide {channels} channels"
