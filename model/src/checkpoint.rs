@@ -237,17 +237,17 @@ impl Checkpoint {
     /// The weights of a network: its parameters, from a training checkpoint those of `set`. Only they are read.
     ///
     /// # Errors
-    /// The first parameter that is missing or of another shape.
+    /// The first parameter that is missing, or of another shape or type.
     pub fn weights(&self, set: WeightSet, graph: &Graph) -> Result<Weights, CheckpointError> {
         let prefix = if self.state.is_some() { set.prefix() } else { "" };
         let parsed = self.parsed()?;
-        let weights: Weights = graph
-            .parameters()
-            .filter_map(|(_, node)| {
-                let tensor = tensor_of(&parsed.tensor(&format!("{prefix}{}", node.name)).ok()?)?;
-                Some((node.name.clone(), tensor))
-            })
-            .collect();
+        let mut weights = Weights::new();
+        for (_, node) in graph.parameters() {
+            let name = format!("{prefix}{}", node.name);
+            // The first that is not there is named below.
+            let Ok(view) = parsed.tensor(&name) else { continue };
+            weights.insert(node.name.clone(), self.read(&name, &view)?);
+        }
         weights.check(graph).map_err(|mut source| {
             if let WeightsError::Missing { others, .. } = &mut source {
                 let mut names: Vec<&str> = parsed.names();
@@ -269,13 +269,7 @@ impl Checkpoint {
         let mut weights = Weights::new();
         for (name, view) in parsed.iter() {
             let Some(rest) = name.strip_prefix(prefix) else { continue };
-            let tensor = tensor_of(&view).ok_or_else(|| {
-                format_error(
-                    &self.path,
-                    &format!("the element type {:?} of '{name}' is not read", view.dtype()),
-                )
-            })?;
-            weights.insert(rest, tensor);
+            weights.insert(rest, self.read(name, &view)?);
         }
         Ok(weights)
     }
@@ -295,6 +289,13 @@ impl Checkpoint {
         };
         let (_, y) = tensors.remove(at);
         Ok(Some(Record { inputs: tensors, y }))
+    }
+
+    fn read(&self, name: &str, view: &TensorView<'_>) -> Result<Tensor, CheckpointError> {
+        tensor_of(view).ok_or_else(|| {
+            let message = format!("the element type {:?} of '{name}' is not read", view.dtype());
+            format_error(&self.path, &message)
+        })
     }
 
     fn parsed(&self) -> Result<SafeTensors<'_>, CheckpointError> {

@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::graph::{Graph, Init, Node, Op};
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 
 /// Tensors under their published names.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,8 +40,13 @@ pub enum WeightsError {
         expected: Vec<usize>,
     },
     /// A parameter is not float32.
-    #[error("parameter '{0}' is not of a floating-point type")]
-    Type(String),
+    #[error("parameter '{name}' is {found}; it must be f32 (f16 and bf16 are read as f32)")]
+    Type {
+        /// The parameter.
+        name: String,
+        /// Its element type in the file.
+        found: DType,
+    },
 }
 
 impl Weights {
@@ -81,8 +86,9 @@ impl Weights {
     /// The first parameter, in the network's order, that is missing or of another shape or type.
     pub fn check(&self, graph: &Graph) -> Result<(), WeightsError> {
         for (_, node) in graph.parameters() {
-            if self.parameter(node)?.as_f32().is_none() {
-                return Err(WeightsError::Type(node.name.clone()));
+            let tensor = self.parameter(node)?;
+            if tensor.as_f32().is_none() {
+                return Err(WeightsError::Type { name: node.name.clone(), found: tensor.dtype() });
             }
         }
         Ok(())

@@ -9,6 +9,7 @@ use ddae_model::graph::Graph;
 use ddae_model::networks::unet_graph;
 use ddae_model::tensor::Tensor;
 use ddae_model::weights::Weights;
+use safetensors::tensor::{Dtype, TensorView};
 
 fn config() -> Config {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/demo.yaml");
@@ -86,6 +87,28 @@ fn another_architecture_is_told_by_the_first_difference() {
     let deeper = unet_graph(&config.network, false).unwrap();
     let message = read.weights(WeightSet::Ema, &deeper).unwrap_err().to_string();
     assert!(message.contains("parameter 'down.1.") && message.contains("plain.safetensors"), "{message}");
+}
+
+#[test]
+fn element_types_that_are_not_read_are_named() {
+    let (_, graph, weights) = network();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plain.safetensors");
+    let shape = weights.get("final.bias").unwrap().shape().to_vec();
+    let wide = Tensor::f64(&shape, vec![0.5; shape.iter().product()]);
+    let mixed: Weights = weights
+        .iter()
+        .map(|(name, tensor)| (name.to_string(), if name == "final.bias" { &wide } else { tensor }.clone()))
+        .collect();
+    write_tensors(&path, HashMap::new(), mixed.iter()).unwrap();
+    let message = Checkpoint::open(&path).unwrap().weights(WeightSet::Ema, &graph).unwrap_err().to_string();
+    assert!(message.contains("parameter 'final.bias' is f64; it must be f32"), "{message}");
+
+    let bytes = vec![0; 4 * shape.iter().product::<usize>()];
+    let view = TensorView::new(Dtype::I32, shape, &bytes).unwrap();
+    safetensors::serialize_to_file([("final.bias", view)], None, &path).unwrap();
+    let message = Checkpoint::open(&path).unwrap().tensors_with_prefix("").unwrap_err().to_string();
+    assert!(message.ends_with("the element type I32 of 'final.bias' is not read"), "{message}");
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn batch_of(node: &Node, tensor: &Tensor) -> Result<Option<usize>, RunError> {
 pub fn parameter<'a, F: Real>(weights: &'a Weights, node: &Node) -> Result<&'a Tensor, RunError> {
     let tensor = weights.parameter(node)?;
     if !accepts::<F>(node.dtype, tensor.dtype()) {
-        return Err(WeightsError::Type(node.name.clone()).into());
+        return Err(WeightsError::Type { name: node.name.clone(), found: tensor.dtype() }.into());
     }
     Ok(tensor)
 }

@@ -74,7 +74,8 @@ fn wrong_parameters_are_named() {
     wrong.insert("w", zeros(&[3]));
     assert!(message(&wrong, &inputs).starts_with("parameter 'w' is [3] in the file and [2] in the network"));
     wrong.insert("w", Tensor::i64(&[2], vec![0; 2]));
-    assert_eq!(message(&wrong, &inputs), "parameter 'w' is not of a floating-point type");
+    let text = "parameter 'w' is i64; it must be f32 (f16 and bf16 are read as f32)";
+    assert_eq!(message(&wrong, &inputs), text);
 }
 
 #[test]
