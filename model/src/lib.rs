@@ -8,7 +8,8 @@
 //! | [`mod@reference`] | a plain interpreter of graphs (ndarray), the yardstick of the fast ones |
 //! | [`checkpoint`] | checkpoint files |
 //! | [`config`] | the published YAML configurations |
-//! | [`weights`] | parameters by name: initialisation, checkpoint files, checks against a graph |
+//! | [`weights`] | parameters by name: initialisation, checks against a graph |
+//! | [`onnx_metadata`] | what an exported ONNX file says of itself |
 //! | [`tensor`] | the dense array that passes between them |
 
 pub mod checkpoint;

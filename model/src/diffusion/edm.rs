@@ -33,12 +33,6 @@ impl Preconditioning {
     }
 }
 
-/// The loss weight of a noise level: `(sigma^2 + sigma_data^2) / (sigma sigma_data)^2`.
-pub fn loss_weight(config: &EdmConfig, sigma: f32) -> f32 {
-    let data = config.sigma_data as f32;
-    (sigma * sigma + data * data) / (sigma * data).powi(2)
-}
-
 /// The noise levels of a run of `steps` steps (eq. 5), falling from `sigma_max` to `sigma_min`, then 0:
 /// `steps + 1` values.
 pub fn grid(config: &EdmConfig, steps: usize) -> Vec<f64> {

@@ -3,7 +3,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`ddpm`] | tables of the discrete process |
-//! | [`edm`] | preconditioning, noise grid and training noise of the continuous process |
+//! | [`edm`] | preconditioning and noise grid of the continuous process |
 //! | [`sampler`] | sampling runs as plans of steps, and the loop over them |
 //! | [`graphs`] | feature extraction and one sampler step as graphs around the network |
 //!
