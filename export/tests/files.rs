@@ -14,7 +14,8 @@ use ddae_model::networks::{UNetConfig, unet_graph};
 use ddae_model::tensor::DType;
 use ddae_model::weights::Weights;
 use ddae_tests::ops::{Case, random_network};
-use onnx::{load, rule_weights, through_onnx};
+use ddae_tests::rule_weights;
+use onnx::{load, through_onnx};
 use proptest::prelude::*;
 
 fn operators(graph: &Graph, options: Options) -> BTreeMap<String, usize> {

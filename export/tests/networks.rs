@@ -3,22 +3,15 @@
 mod onnx;
 
 use ddae_export::lower::Options;
-use ddae_model::networks::{UNetConfig, unet_graph};
-use ddae_model::tensor::Tensor;
-use ddae_tests::{Fixture, fixture, relative_error, tolerance};
-use onnx::{rule_weights, through_onnx};
-
-fn input(fixture: &Fixture, name: &str) -> Tensor {
-    let (shape, values) = fixture.f32(name);
-    Tensor::f32(&shape, values)
-}
+use ddae_model::networks::unet_graph;
+use ddae_tests::{fixture, relative_error, rule_weights, tolerance};
+use onnx::through_onnx;
 
 /// Exports the network with all its features and compares each with the case's tensors. Without the label only `y`
 /// was recorded, under `without_label`.
 fn check(case: &str, with_label: bool, y: &str) {
     let fixture = fixture(case);
-    let config: UNetConfig = serde_json::from_value(fixture.config["network"].clone()).expect("a network");
-    let mut graph = unet_graph(&config, with_label).expect("a graph");
+    let mut graph = unet_graph(&fixture.network(), with_label).expect("a graph");
     let mut expected = vec![("y".to_string(), format!("output.{y}"))];
     if y == "y" {
         for theirs in fixture.names("output.map.") {
@@ -33,9 +26,9 @@ fn check(case: &str, with_label: bool, y: &str) {
     let names: Vec<&str> = expected.iter().map(|(ours, _)| ours.as_str()).collect();
     let graph = graph.keep(&names).expect("the outputs");
     let weights = rule_weights(&graph);
-    let mut inputs = vec![("x", input(&fixture, "input.x")), ("t", input(&fixture, "input.t"))];
+    let mut inputs = vec![("x", fixture.tensor("input.x")), ("t", fixture.tensor("input.t"))];
     if with_label {
-        inputs.push(("augment_label", input(&fixture, "input.augment_label")));
+        inputs.push(("augment_label", fixture.tensor("input.augment_label")));
     }
     let outputs = through_onnx(&graph, &weights, &inputs, Options::default());
     assert_eq!(outputs.len(), expected.len());

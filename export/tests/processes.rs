@@ -4,29 +4,15 @@ mod onnx;
 
 use ddae_export::lower::Options;
 use ddae_export::runtime::RuntimeError;
-use ddae_model::config::{Config, ProcessConfig};
+use ddae_model::config::ProcessConfig;
 use ddae_model::diffusion::{FeatureOptions, Plan, SamplerKind, features_graph, sampler_graph};
 use ddae_model::tensor::Tensor;
-use ddae_tests::{Fixture, fixture, relative_error, tolerance};
-use onnx::{load, rule_weights, through_onnx};
-
-/// The configuration of a case: its network and process in the demo's file.
-fn config_of(case: &Fixture) -> Config {
-    let mut config =
-        Config::parse(include_str!("../../configs/demo.yaml"), "demo.yaml", &[]).expect("a config");
-    config.network = serde_json::from_value(case.config["network"].clone()).expect("a network");
-    let diffusion = case.config["diffusion"].clone();
-    config.process = if diffusion.get("n_T").is_some() {
-        ProcessConfig::Ddpm(serde_json::from_value(diffusion).expect("a DDPM"))
-    } else {
-        ProcessConfig::Edm(serde_json::from_value(diffusion).expect("an EDM"))
-    };
-    config
-}
+use ddae_tests::{fixture, relative_error, rule_weights, tolerance};
+use onnx::{load, through_onnx};
 
 fn features_agree(name: &str, noise: &str, timestep: i64) {
     let case = fixture(name);
-    let config = config_of(&case);
+    let config = case.run_config();
     let taps: Vec<String> = case
         .names("output.feature.")
         .iter()
@@ -67,7 +53,7 @@ fn edm_features() {
 
 fn sampler_agrees(name: &str, kind: SamplerKind) {
     let case = fixture(name);
-    let config = config_of(&case);
+    let config = case.run_config();
     let plan = match &config.process {
         ProcessConfig::Ddpm(ddpm) => Plan::ddpm(ddpm, kind),
         ProcessConfig::Edm(edm) => Plan::edm(edm, kind),

@@ -4,35 +4,9 @@ use ddae_model::config::{Config, DdpmConfig, EdmConfig, ProcessConfig};
 use ddae_model::diffusion::{
     FeatureOptions, Plan, SamplerKind, ddpm::Tables, edm, features_graph, sampler_graph,
 };
-use ddae_model::graph::Graph;
 use ddae_model::reference;
 use ddae_model::tensor::Tensor;
-use ddae_model::weights::Weights;
-use ddae_tests::{Fixture, fixture, relative_error, rule_weight, tolerance};
-
-fn rule_weights(graph: &Graph) -> Weights {
-    graph
-        .parameters()
-        .map(|(_, node)| {
-            let shape = node.shape.resolve(1);
-            (node.name.clone(), Tensor::f32(&shape, rule_weight(&node.name, &shape)))
-        })
-        .collect()
-}
-
-/// The configuration of a case: its network and process in the demo's file.
-fn config_of(case: &Fixture) -> Config {
-    let text = include_str!("../../configs/demo.yaml");
-    let mut config = Config::parse(text, "demo.yaml", &[]).unwrap();
-    config.network = serde_json::from_value(case.config["network"].clone()).unwrap();
-    let diffusion = case.config["diffusion"].clone();
-    config.process = if diffusion.get("n_T").is_some() {
-        ProcessConfig::Ddpm(serde_json::from_value(diffusion).unwrap())
-    } else {
-        ProcessConfig::Edm(serde_json::from_value(diffusion).unwrap())
-    };
-    config
-}
+use ddae_tests::{fixture, relative_error, rule_weights, tolerance};
 
 fn ddpm(config: &Config) -> &DdpmConfig {
     let ProcessConfig::Ddpm(ddpm) = &config.process else { panic!("a DDPM") };
@@ -72,7 +46,7 @@ fn ddpm_tables_are_the_published_ones() {
 fn edm_grid_is_the_published_one() {
     let case = fixture("edm_loss_features");
     let (_, theirs) = case.f64("output.schedule");
-    let config = config_of(&case);
+    let config = case.run_config();
     let ours = edm::grid(edm(&config), edm::FEATURE_STEPS);
     assert_eq!(ours.len(), theirs.len());
     for (a, b) in ours.iter().zip(&theirs) {
@@ -85,7 +59,7 @@ fn edm_grid_is_the_published_one() {
 
 fn features_agree(name: &str, noise: &str, timestep: i64) {
     let case = fixture(name);
-    let config = config_of(&case);
+    let config = case.run_config();
     let taps: Vec<String> = case
         .names("output.feature.")
         .iter()
@@ -126,7 +100,7 @@ fn edm_features_are_the_published_ones() {
 
 fn sampler_agrees(name: &str, plan: impl Fn(&Config) -> Plan) {
     let case = fixture(name);
-    let config = config_of(&case);
+    let config = case.run_config();
     let graph = sampler_graph(&config).unwrap();
     let weights = rule_weights(&graph);
     let shape: [usize; 4] = case.f32("input.noise.0").0.try_into().unwrap();
@@ -176,7 +150,7 @@ fn plans_call_the_network_as_often_as_published() {
     let ddim = Plan::ddpm(&ddpm, SamplerKind::Ddim { steps: 100, eta: 0.0 }).unwrap();
     assert_eq!((ddim.steps.len(), ddim.steps[0].t, ddim.steps[99].t), (100, 0.991, 0.001));
     let case = fixture("edm_loss_features");
-    let config = config_of(&case);
+    let config = case.run_config();
     assert_eq!(Plan::edm(edm(&config), SamplerKind::Edm { steps: 18, eta: 0.0 }).unwrap().steps.len(), 35);
 }
 
@@ -196,10 +170,10 @@ fn impossible_settings_are_refused() {
     );
     let case = fixture("ddpm_loss_features");
     let options = FeatureOptions { taps: vec!["out_1".into()], timestep: Some(1001), input_u8: false };
-    let message = features_graph(&config_of(&case), &options).unwrap_err().to_string();
+    let message = features_graph(&case.run_config(), &options).unwrap_err().to_string();
     assert_eq!(message, "timestep: 1001 is outside 1..=1000 of this process");
     let options = FeatureOptions { taps: vec!["out_9".into()], ..options };
     let message =
-        features_graph(&config_of(&case), &FeatureOptions { timestep: None, ..options }).unwrap_err();
+        features_graph(&case.run_config(), &FeatureOptions { timestep: None, ..options }).unwrap_err();
     assert_eq!(message.to_string(), "no layer 'out_9' in this network; it has out_1, out_2, out_3, out_4");
 }

@@ -7,8 +7,11 @@ use std::path::PathBuf;
 
 use safetensors::{Dtype, SafeTensors};
 
+mod cases;
 pub mod ops;
 pub mod programs;
+
+pub use cases::rule_weights;
 
 /// Named tolerances on [`relative_error`].
 pub mod tolerance {
@@ -48,7 +51,7 @@ pub fn fixture(name: &str) -> Fixture {
 }
 
 impl Fixture {
-    fn tensor(&self, name: &str, dtype: Dtype) -> (Vec<usize>, Vec<u8>) {
+    fn stored(&self, name: &str, dtype: Dtype) -> (Vec<usize>, Vec<u8>) {
         let file = SafeTensors::deserialize(&self.bytes).expect("a safetensors file");
         let view = file.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(view.dtype(), dtype, "{name}");
@@ -57,25 +60,25 @@ impl Fixture {
 
     /// Shape and values of a float32 tensor.
     pub fn f32(&self, name: &str) -> (Vec<usize>, Vec<f32>) {
-        let (shape, bytes) = self.tensor(name, Dtype::F32);
+        let (shape, bytes) = self.stored(name, Dtype::F32);
         (shape, bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
     }
 
     /// Shape and values of a float64 tensor.
     pub fn f64(&self, name: &str) -> (Vec<usize>, Vec<f64>) {
-        let (shape, bytes) = self.tensor(name, Dtype::F64);
+        let (shape, bytes) = self.stored(name, Dtype::F64);
         (shape, bytes.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect())
     }
 
     /// Shape and values of an int64 tensor.
     pub fn i64(&self, name: &str) -> (Vec<usize>, Vec<i64>) {
-        let (shape, bytes) = self.tensor(name, Dtype::I64);
+        let (shape, bytes) = self.stored(name, Dtype::I64);
         (shape, bytes.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect())
     }
 
     /// Shape and values of a uint8 tensor.
     pub fn u8(&self, name: &str) -> (Vec<usize>, Vec<u8>) {
-        self.tensor(name, Dtype::U8)
+        self.stored(name, Dtype::U8)
     }
 
     /// The names of the case's tensors that start with `prefix`, sorted.

@@ -5,34 +5,15 @@ use ddae_model::diffusion::{FeatureOptions, Plan, SamplerKind, features_graph, s
 use ddae_model::graph::Graph;
 use ddae_model::tensor::{DType, Tensor as Array};
 use ddae_model::weights::Weights;
-use ddae_tests::{Fixture, fixture, relative_error, rule_weight, tolerance};
+use ddae_tests::{Fixture, fixture, relative_error, rule_weights, tolerance};
 use ddae_train::diffusion::loss::{DiffusionLoss, Draws};
 use ddae_train::diffusion::trainer::training_graph;
 use ddae_train::ema;
 use ddae_train::torch::{Layout, Mode, Network, Parameters, TorchError, convert};
 use tch::{Device, Kind, Tensor};
 
-/// The case's network and process, with a training run around them that nothing here looks at.
-fn config(case: &Fixture, model_type: &str) -> Config {
-    let section = |name: &str| case.config[name].to_string();
-    let yaml = format!(
-        "{{dataset: cifar, classes: 10, model_type: {model_type}, net_type: UNet, diffusion: {}, network: {}, \
-         n_epoch: 1, batch_size: 2, lrate: 1.0e-4, ema: 0.9999, n_sample: 0, save_dir: unused}}",
-        section("diffusion"),
-        section("network")
-    );
-    Config::parse(&yaml, "the case", &[]).expect("a configuration")
-}
-
 fn rule_parameters(graph: &Graph) -> Parameters {
-    let weights: Weights = graph
-        .parameters()
-        .map(|(_, node)| {
-            let shape = node.shape.resolve(1);
-            (node.name.clone(), Array::f32(&shape, rule_weight(&node.name, &shape)))
-        })
-        .collect();
-    Parameters::new(graph, &weights, Device::Cpu, Kind::Float, Layout::ChannelsLast, false)
+    Parameters::new(graph, &rule_weights(graph), Device::Cpu, Kind::Float, Layout::ChannelsLast, false)
         .expect("parameters")
 }
 
@@ -43,8 +24,7 @@ fn network(graph: &Graph) -> Network {
 }
 
 fn tensor(case: &Fixture, name: &str) -> Tensor {
-    let (shape, values) = case.f32(name);
-    convert::to_torch(&Array::f32(&shape, values)).expect("a tensor")
+    convert::to_torch(&case.tensor(name)).expect("a tensor")
 }
 
 fn loss(case: &Fixture, config: &Config, draws: &Draws) -> f64 {
@@ -91,7 +71,7 @@ fn check_features(case: &Fixture, config: &Config, noise: &str, timestep: i64) {
 #[test]
 fn ddpm_loss_and_features() {
     let case = fixture("ddpm_loss_features");
-    let config = config(&case, "DDPM");
+    let config = case.run_config();
     let (_, timesteps) = case.i64("input.t");
     let draws = Draws { level: Tensor::from_slice(&timesteps), noise: tensor(&case, "input.noise") };
     check_loss(&case, loss(&case, &config, &draws));
@@ -102,16 +82,16 @@ fn ddpm_loss_and_features() {
 #[test]
 fn edm_loss_and_features() {
     let case = fixture("edm_loss_features");
-    let config = config(&case, "EDM");
+    let config = case.run_config();
     let draws = Draws { level: tensor(&case, "input.noise.0"), noise: tensor(&case, "input.noise.1") };
     check_loss(&case, loss(&case, &config, &draws));
     let step = case.config["feature_step"].as_i64().expect("a step");
     check_features(&case, &config, "input.feature_noise.0", step);
 }
 
-fn check_sampler(name: &str, model_type: &str, kind: impl Fn(&Fixture) -> SamplerKind) {
+fn check_sampler(name: &str, kind: impl Fn(&Fixture) -> SamplerKind) {
     let case = fixture(name);
-    let config = config(&case, model_type);
+    let config = case.run_config();
     let kind = kind(&case);
     let plan = match &config.process {
         ProcessConfig::Ddpm(ddpm) => Plan::ddpm(ddpm, kind),
@@ -147,7 +127,7 @@ fn number(case: &Fixture, key: &str) -> f64 {
 #[test]
 fn ddim_sampling() {
     for name in ["ddim_sample_eta0.0", "ddim_sample_eta0.7"] {
-        check_sampler(name, "DDPM", |case| SamplerKind::Ddim {
+        check_sampler(name, |case| SamplerKind::Ddim {
             steps: number(case, "steps") as usize,
             eta: number(case, "eta"),
         });
@@ -156,13 +136,13 @@ fn ddim_sampling() {
 
 #[test]
 fn ddpm_sampling() {
-    check_sampler("ddpm_sample", "DDPM", |_| SamplerKind::Ddpm);
+    check_sampler("ddpm_sample", |_| SamplerKind::Ddpm);
 }
 
 #[test]
 fn edm_sampling() {
     for name in ["edm_sample_eta0.0", "edm_sample_eta1.0"] {
-        check_sampler(name, "EDM", |case| SamplerKind::Edm {
+        check_sampler(name, |case| SamplerKind::Edm {
             steps: number(case, "steps") as usize,
             eta: number(case, "eta"),
         });

@@ -1,30 +1,15 @@
 //! The published networks through libtorch, against what the published code computed.
 
 use ddae_model::graph::Graph;
-use ddae_model::networks::{UNetConfig, unet_graph};
+use ddae_model::networks::unet_graph;
 use ddae_model::tensor::Tensor as Array;
 use ddae_model::weights::Weights;
-use ddae_tests::{Fixture, fixture, relative_error, rule_weight, tolerance};
+use ddae_tests::{Fixture, fixture, relative_error, rule_weights, tolerance};
 use ddae_train::torch::{Layout, Mode, Network, Parameters, Precision, convert};
 use tch::{Device, Kind, Tensor};
 
-fn config(case: &Fixture) -> UNetConfig {
-    serde_json::from_value(case.config["network"].clone()).expect("a UNet configuration")
-}
-
-fn rule_weights(graph: &Graph) -> Weights {
-    let tensor = |name: &str, shape: &[usize]| Array::f32(shape, rule_weight(name, shape));
-    graph
-        .parameters()
-        .map(|(_, node)| (node.name.clone(), tensor(&node.name, &node.shape.resolve(1))))
-        .collect()
-}
-
 fn inputs(graph: &Graph, case: &Fixture) -> Vec<(String, Tensor)> {
-    let tensor = |name: &str| {
-        let (shape, values) = case.f32(&format!("input.{name}"));
-        convert::to_torch(&Array::f32(&shape, values)).expect("a tensor")
-    };
+    let tensor = |name: &str| convert::to_torch(&case.tensor(&format!("input.{name}"))).expect("a tensor");
     graph.inputs().map(|(_, node)| (node.name.clone(), tensor(&node.name))).collect()
 }
 
@@ -48,7 +33,7 @@ fn assert_close(what: &str, ours: &Array, (shape, theirs): (Vec<usize>, Vec<f32>
 /// Every output of a case, in both memory layouts.
 fn check_case(name: &str) {
     let case = fixture(name);
-    let config = config(&case);
+    let config = case.network();
     let mut graph = unet_graph(&config, config.augment_dim > 0).expect("a graph");
     for (tap, value) in graph.taps().to_vec() {
         graph.output(&format!("map.{tap}"), value);
@@ -98,7 +83,7 @@ fn unet_ddpmpp_aug() {
 #[test]
 fn bf16_is_close_to_f32() {
     let case = fixture("unet_tiny");
-    let graph = unet_graph(&config(&case), false).expect("a graph");
+    let graph = unet_graph(&case.network(), false).expect("a graph");
     let weights = rule_weights(&graph);
     let mode = Mode { train: false, precision: Precision::Bf16 };
     for layout in [Layout::Contiguous, Layout::ChannelsLast] {
@@ -112,7 +97,7 @@ fn bf16_is_close_to_f32() {
 #[test]
 fn a_part_of_the_network_runs_on_the_whole_networks_parameters() {
     let case = fixture("unet_tiny");
-    let graph = unet_graph(&config(&case), false).expect("a graph");
+    let graph = unet_graph(&case.network(), false).expect("a graph");
     let whole =
         Parameters::new(&graph, &rule_weights(&graph), Device::Cpu, Kind::Float, Layout::ChannelsLast, false)
             .expect("parameters");
@@ -127,7 +112,7 @@ fn a_part_of_the_network_runs_on_the_whole_networks_parameters() {
 #[test]
 fn parameters_come_back_as_they_were() {
     let case = fixture("unet_tiny");
-    let graph = unet_graph(&config(&case), false).expect("a graph");
+    let graph = unet_graph(&case.network(), false).expect("a graph");
     let weights = rule_weights(&graph);
     let new = || {
         Parameters::new(&graph, &weights, Device::Cpu, Kind::Float, Layout::ChannelsLast, true)
@@ -151,7 +136,7 @@ fn parameters_come_back_as_they_were() {
 #[test]
 fn wrong_inputs_are_named() {
     let case = fixture("unet_tiny");
-    let graph = unet_graph(&config(&case), false).expect("a graph");
+    let graph = unet_graph(&case.network(), false).expect("a graph");
     let network = Network::new(&graph, Device::Cpu, Kind::Float, Layout::ChannelsLast).expect("a network");
     let parameters =
         Parameters::new(&graph, &rule_weights(&graph), Device::Cpu, Kind::Float, Layout::ChannelsLast, false)

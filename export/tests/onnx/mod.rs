@@ -7,7 +7,6 @@ use ddae_export::runtime::OnnxNetwork;
 use ddae_model::graph::Graph;
 use ddae_model::tensor::Tensor;
 use ddae_model::weights::Weights;
-use ddae_tests::rule_weight;
 
 /// Writes the graph and loads it in ONNX Runtime.
 pub fn load(graph: &Graph, weights: &Weights, options: Options) -> OnnxNetwork {
@@ -26,15 +25,4 @@ pub fn through_onnx(
     options: Options,
 ) -> Vec<(String, Tensor)> {
     load(graph, weights, options).run(inputs).expect("outputs")
-}
-
-/// The parameters by the fixtures' rule.
-pub fn rule_weights(graph: &Graph) -> Weights {
-    graph
-        .parameters()
-        .map(|(_, node)| {
-            let shape = node.shape.resolve(1);
-            (node.name.clone(), Tensor::f32(&shape, rule_weight(&node.name, &shape)))
-        })
-        .collect()
 }

@@ -4,28 +4,11 @@ use ddae_model::graph::{Graph, Op};
 use ddae_model::networks::{UNetConfig, unet_graph};
 use ddae_model::reference::run;
 use ddae_model::tensor::Tensor;
-use ddae_model::weights::Weights;
-use ddae_tests::{Fixture, fixture, parameter_shapes, relative_error, rule_weight, tolerance};
-
-fn config(case: &Fixture) -> UNetConfig {
-    serde_json::from_value(case.config["network"].clone()).expect("a UNet configuration")
-}
-
-/// The weights that the fixtures' rule gives a graph.
-fn rule_weights(graph: &Graph) -> Weights {
-    let tensor = |name: &str, shape: &[usize]| Tensor::f32(shape, rule_weight(name, shape));
-    graph
-        .parameters()
-        .map(|(_, node)| (node.name.clone(), tensor(&node.name, &node.shape.resolve(1))))
-        .collect()
-}
+use ddae_tests::{Fixture, fixture, parameter_shapes, relative_error, rule_weights, tolerance};
 
 fn inputs(graph: &Graph, case: &Fixture) -> Vec<(String, Tensor)> {
-    let tensor = |name: &str| {
-        let (shape, values) = case.f32(&format!("input.{name}"));
-        Tensor::f32(&shape, values)
-    };
-    graph.inputs().map(|(_, node)| (node.name.clone(), tensor(&node.name))).collect()
+    let named = |name: &String| (name.clone(), case.tensor(&format!("input.{name}")));
+    graph.inputs().map(|(_, node)| named(&node.name)).collect()
 }
 
 /// Runs a graph with the rule's weights and the case's inputs.
@@ -44,7 +27,7 @@ fn assert_close(what: &str, ours: &Tensor, (shape, theirs): (Vec<usize>, Vec<f32
 /// Checks a case's output and every feature it stores, and its parameters' names and shapes.
 fn check_case(name: &str) {
     let case = fixture(name);
-    let config = config(&case);
+    let config = case.network();
     let mut graph = unet_graph(&config, config.augment_dim > 0).expect("a graph");
 
     let mut parameters: Vec<_> =
@@ -106,9 +89,9 @@ fn unet_ddpmpp_aug() {
 
 #[test]
 fn parameter_counts_are_the_published_ones() {
-    let ddpm = config(&fixture("unet_ddpm"));
+    let ddpm = fixture("unet_ddpm").network();
     assert_eq!(unet_graph(&ddpm, false).unwrap().parameter_count(), 35_746_307);
-    let ddpmpp = config(&fixture("unet_ddpmpp_aug"));
+    let ddpmpp = fixture("unet_ddpmpp_aug").network();
     assert_eq!(unet_graph(&ddpmpp, true).unwrap().parameter_count(), 56_525_443);
     let plain = UNetConfig { augment_dim: 0, ..ddpmpp };
     assert_eq!(unet_graph(&plain, false).unwrap().parameter_count(), 56_524_291);
@@ -117,7 +100,7 @@ fn parameter_counts_are_the_published_ones() {
 #[test]
 fn a_pruned_network_gives_the_same_features_for_less() {
     let case = fixture("unet_tiny_pp");
-    let whole = unet_graph(&config(&case), true).unwrap();
+    let whole = unet_graph(&case.network(), true).unwrap();
     let both = whole.keep(&["y", "out_2"]).unwrap();
     let pruned = whole.keep(&["out_2"]).unwrap();
     assert_eq!(outputs(&both, &case)[1], outputs(&pruned, &case)[0]);
@@ -128,19 +111,19 @@ fn a_pruned_network_gives_the_same_features_for_less() {
 
 #[test]
 fn the_published_network_pruned_to_out_6_costs_a_third() {
-    let whole = unet_graph(&config(&fixture("unet_ddpm")), false).unwrap();
+    let whole = unet_graph(&fixture("unet_ddpm").network(), false).unwrap();
     let pruned = whole.keep(&["out_6"]).unwrap();
     let gain = whole.flops() as f64 / pruned.flops() as f64;
     assert!((2.8..3.0).contains(&gain), "{gain}");
     assert!(pruned.nodes().iter().all(|node| !matches!(node.op, Op::Conv2d { .. }) || node.name != "final"));
 }
 
-/// `DDAE_BLESS=1 cargo test` writes the golden file anew, for a change that is meant.
+/// `DDAE_UPDATE_GOLDEN=1 cargo test -p ddae-model` writes the golden file anew, for a change that is meant.
 #[test]
 fn the_tiny_graph_as_text() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/reference/unet_tiny.txt");
-    let text = unet_graph(&config(&fixture("unet_tiny")), false).unwrap().to_string();
-    if std::env::var_os("DDAE_BLESS").is_some() {
+    let text = unet_graph(&fixture("unet_tiny").network(), false).unwrap().to_string();
+    if std::env::var_os("DDAE_UPDATE_GOLDEN").is_some() {
         std::fs::write(path, &text).expect("a writable source tree");
     }
     let golden = std::fs::read_to_string(path).expect("the golden file");
