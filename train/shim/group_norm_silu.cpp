@@ -254,13 +254,15 @@ int ddae_torch_group_norm_silu(TensorPointer input, TensorPointer shift, TensorP
         TORCH_CHECK(arithmetic == at::kFloat || arithmetic == at::kDouble, "no kernel for ", x.scalar_type());
         TORCH_CHECK(x.device().is_cpu() && x.is_contiguous(at::MemoryFormat::ChannelsLast),
                     "wants a channels-last picture on the CPU");
+        TORCH_CHECK(x.size(2) * x.size(3) > 0, "wants pictures with pixels");
         TORCH_CHECK(options->groups > 0 && x.size(1) % options->groups == 0, x.size(1), " channels do not split into ",
                     options->groups, " groups");
         TORCH_CHECK(w.scalar_type() == arithmetic && b.scalar_type() == arithmetic && w.is_contiguous() &&
-                        b.is_contiguous() && w.numel() == x.size(1) && b.numel() == x.size(1),
-                    "weight and bias must be ", arithmetic, " [", x.size(1), "]");
-        TORCH_CHECK(!moved || moved->sizes() == at::IntArrayRef({x.size(0), x.size(1)}), "shift must be [",
-                    x.size(0), ", ", x.size(1), "]");
+                        b.is_contiguous() && w.numel() == x.size(1) && b.numel() == x.size(1) &&
+                        w.device().is_cpu() && b.device().is_cpu(),
+                    "weight and bias must be ", arithmetic, " [", x.size(1), "] on the CPU");
+        TORCH_CHECK(!moved || (moved->sizes() == at::IntArrayRef({x.size(0), x.size(1)}) && moved->device().is_cpu()),
+                    "shift must be [", x.size(0), ", ", x.size(1), "] on the CPU");
         TORCH_CHECK(options->dropout >= 0 && options->dropout < 1, "dropout must be in [0, 1)");
         *out = new at::Tensor(GroupNormSilu::apply(x, moved, w, b, options->groups, options->eps, options->silu != 0,
                                                    options->dropout, options->seed));

@@ -26,9 +26,10 @@ std::optional<at::Tensor> optional_tensor(TensorPointer pointer) {
     return tensor(pointer);
 }
 
-// Whether both have their elements in the same order in memory. Strides of axes of length 1 are arbitrary.
+// Whether both have elements of the same type in the same order in the same memory. Strides of axes of length 1 are
+// arbitrary.
 bool same_memory(const at::Tensor& a, const at::Tensor& b) {
-    if (a.sizes() != b.sizes()) return false;
+    if (a.sizes() != b.sizes() || a.scalar_type() != b.scalar_type() || a.device() != b.device()) return false;
     for (int64_t axis = 0; axis < a.dim(); axis++) {
         if (a.size(axis) > 1 && a.stride(axis) != b.stride(axis)) return false;
     }
@@ -98,10 +99,18 @@ int ddae_torch_adam(TensorPointer* parameters, TensorPointer* gradients, TensorP
         at::NoGradGuard no_grad;
         auto p = tensors(parameters, count), g = tensors(gradients, count);
         auto m = tensors(first_moments, count), v = tensors(second_moments, count), s = tensors(steps, count);
-        // The kernel walks the memory of all four as flat arrays: another order of strides would mix elements up.
+        // The kernel walks the memory of all four as flat arrays: another order of strides would mix elements up, and
+        // gaps or overlaps would lead it astray.
+        auto is_scalar = [&](const at::Tensor& t, size_t i) {
+            return t.scalar_type() == at::kFloat && t.numel() == 1 && t.device() == p[i].device();
+        };
         for (size_t i = 0; i < count; i++) {
+            TORCH_CHECK(p[i].is_non_overlapping_and_dense(), "parameter ", i, " has gaps or overlaps in memory");
             TORCH_CHECK(same_memory(p[i], g[i]) && same_memory(p[i], m[i]) && same_memory(p[i], v[i]), "parameter ", i,
-                        " and its gradient or moments differ in shape or memory layout");
+                        " and its gradient or moments differ in shape, type or memory layout");
+            TORCH_CHECK(is_scalar(s[i], i) && (grad_scale == nullptr || is_scalar(tensor(grad_scale), i)) &&
+                            (found_inf == nullptr || is_scalar(tensor(found_inf), i)),
+                        "step count, scale and found_inf must be float32 scalars where parameter ", i, " is");
         }
         if (options->decoupled) {
             at::_fused_adamw_(p, g, m, v, {}, s, options->learning_rate, options->beta1, options->beta2,

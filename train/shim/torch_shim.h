@@ -23,8 +23,8 @@ int ddae_torch_load(const char* path);
 int ddae_torch_channels_last(TensorPointer tensor, TensorPointer* out);
 int ddae_torch_is_channels_last(TensorPointer tensor, int* out);
 
-// Numbers smaller than the normal range become zero on this thread and those of the thread pool. `*supported` tells
-// whether the processor can.
+// Numbers smaller than the normal range become zero on this thread and those that it starts from now on, the thread
+// pool if nothing used that before. `*supported` tells whether the processor can.
 int ddae_torch_flush_denormals(int on, int* supported);
 
 // Drops the gradients, so that the next backward pass writes new ones instead of adding.

@@ -111,7 +111,29 @@ fn adam_refuses_gradients_in_another_order_of_memory() {
         steps: &[Tensor::from(1f32)],
     };
     let error = shim::adam_step(ADAM, &tensors, None).expect_err("another layout").to_string();
-    assert_eq!(error, "Adam: parameter 0 and its gradient or moments differ in shape or memory layout");
+    let wanted = "Adam: parameter 0 and its gradient or moments differ in shape, type or memory layout";
+    assert_eq!(error, wanted);
+}
+
+#[test]
+fn adam_refuses_memory_that_it_would_leave() {
+    let refused = |parameter: &Tensor, steps: &Tensor| {
+        let list = || [parameter.shallow_clone()];
+        let tensors = AdamTensors {
+            parameters: &list(),
+            gradients: &list(),
+            first_moments: &list(),
+            second_moments: &list(),
+            steps: std::slice::from_ref(steps),
+        };
+        shim::adam_step(ADAM, &tensors, None).expect_err("refused").to_string()
+    };
+    let (count, whole) = (Tensor::from(1f32), Tensor::zeros([4], CPU));
+    // Four elements, one of which is there.
+    let spread = Tensor::zeros([1], CPU).expand([4], false);
+    assert_eq!(refused(&spread, &count), "Adam: parameter 0 has gaps or overlaps in memory");
+    let wanted = "Adam: step count, scale and found_inf must be float32 scalars where parameter 0 is";
+    assert_eq!(refused(&whole, &Tensor::from(1f64)), wanted);
 }
 
 #[test]
@@ -294,6 +316,8 @@ fn group_norm_silu_refuses_what_it_does_not_do() {
     assert_eq!(fails(&x), "group_norm_silu: wants a channels-last picture on the CPU");
     let x = shim::channels_last(&x).expect("x");
     assert_eq!(fails(&x), "group_norm_silu: 12 channels do not split into 8 groups");
+    let empty = Tensor::zeros([1, 16, 0, 4], CPU);
+    assert!(fails(&empty).starts_with("group_norm_silu: wants "), "{}", fails(&empty));
 }
 
 #[test]
