@@ -19,7 +19,7 @@ impl LearningRate {
             base: config.lrate,
             warm_epochs: config.warm_epoch as u64,
             steps_per_epoch,
-            steps: steps_per_epoch * config.n_epoch as u64,
+            steps: steps_per_epoch.saturating_mul(config.n_epoch as u64),
             schedule: config.lr_schedule,
         }
     }
@@ -35,7 +35,7 @@ impl LearningRate {
         let decay = match self.schedule {
             LrSchedule::Constant => 1.0,
             LrSchedule::Cosine => {
-                let start = self.warm_epochs * self.steps_per_epoch;
+                let start = self.warm_epochs.saturating_mul(self.steps_per_epoch);
                 let span = self.steps.saturating_sub(start).max(1) as f64;
                 let progress = (step.saturating_sub(start) as f64 / span).min(1.0);
                 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use clap::Parser;
+use ddae_train::run::progress::say;
 
 fn main() -> ExitCode {
     let Err(error) = cli::run(cli::Arguments::parse()) else {
@@ -17,6 +18,6 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // Every error's text has its cause in it.
-    eprintln!("error: {error}");
+    say(&format!("error: {error}"));
     cli::exit_code(&error)
 }

@@ -69,7 +69,7 @@ impl Plan {
 
     /// Number of steps over all epochs.
     pub fn steps(&self) -> u64 {
-        self.steps_per_epoch * self.epochs()
+        self.steps_per_epoch.saturating_mul(self.epochs())
     }
 
     /// How an epoch's pictures are read, from batch `start` on.
@@ -120,12 +120,12 @@ impl Plan {
 
     /// Bytes of weights, average, gradients and moments, and a guess at those of the activations that the backward pass
     /// needs: every result of the forward pass, once.
-    fn memory(&self, amp: Amp) -> (u64, u64) {
-        let parameters = self.graph.parameter_count() as u64;
+    fn memory(&self, amp: Amp) -> (f64, f64) {
+        let parameters = self.graph.parameter_count();
         let activations: usize = self.graph.nodes().iter().map(|n| n.shape.per_sample()).sum();
-        let activations = activations.saturating_sub(self.graph.parameter_count()) as u64;
-        let bytes = if amp == Amp::Off { 4 } else { 2 };
-        (5 * 4 * parameters, activations * bytes * self.config.training.batch_size as u64)
+        let activations = activations.saturating_sub(parameters) as f64;
+        let bytes = if amp == Amp::Off { 4.0 } else { 2.0 };
+        (5.0 * 4.0 * parameters as f64, activations * bytes * self.config.training.batch_size as f64)
     }
 }
 
@@ -169,7 +169,7 @@ impl fmt::Display for Description<'_> {
             training.batch_size,
             thousands(self.plan.steps()),
             // The backward pass computes two products for each one of the forward pass.
-            3.0 * flops * (self.plan.steps() * training.batch_size as u64) as f64 / 1e15
+            3.0 * flops * self.plan.steps() as f64 * training.batch_size as f64 / 1e15
         )?;
         writeln!(
             f,
@@ -179,8 +179,8 @@ impl fmt::Display for Description<'_> {
         write!(
             f,
             "memory      {:.2} GiB of weights and optimiser, about {:.2} GiB of activations (amp {})",
-            state as f64 / f64::from(1 << 30),
-            activations as f64 / f64::from(1 << 30),
+            state / f64::from(1 << 30),
+            activations / f64::from(1 << 30),
             self.amp
         )
     }

@@ -55,7 +55,8 @@ pub fn train(options: &Options, plan: &Plan) -> Result<Summary, TrainError> {
     let result = session.run();
     session.progress.finish();
     if let Err(error) = &result {
-        session.folder.log(&error.to_string())?;
+        // A log that cannot be written must not hide why the run ended.
+        let _ = session.folder.log(&error.to_string());
     }
     result.map(|()| session.summary())
 }

@@ -27,7 +27,10 @@ pub fn name_latest(path: &Path) -> Result<(), TrainError> {
     fs::hard_link(path, &partial)
         .or_else(|_| fs::copy(path, &partial).and_then(|_| fs::File::open(&partial)?.sync_all()))
         .and_then(|()| fs::rename(&partial, &latest))
-        .map_err(TrainError::io(&latest))
+        .map_err(|e| {
+            let _ = fs::remove_file(&partial);
+            TrainError::io(&latest)(e)
+        })
 }
 
 /// Removes what processes left in `folder` that were killed while they wrote. Only for the one that holds the run

@@ -31,15 +31,13 @@ impl RunFolder {
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             Err(e) => return Err(TrainError::io(path)(e)),
             Ok(mut entries) => {
-                let is_run = FILES.iter().all(|name| path.join(name).is_file());
-                let message = match (entries.next().is_some(), is_run, force) {
+                let message = match (entries.next().is_some(), holds_run(path)?, force) {
                     (false, ..) => None,
                     (true, true, false) => {
                         Some("holds a run already: go on with --resume, or replace it with --force")
                     }
                     (true, true, true) => {
-                        let old = RunFolder::open(path)?;
-                        old.remove_run()?;
+                        RunFolder::lock(path)?.remove_run()?;
                         None
                     }
                     (true, false, _) => Some("is not empty and holds no run: give another folder with --run"),
@@ -62,11 +60,20 @@ impl RunFolder {
     /// # Errors
     /// When it holds no run, or another process is at work in it.
     pub fn open(path: &Path) -> Result<RunFolder, TrainError> {
-        if !path.join("checkpoints").is_dir() {
-            let message = "holds no run to resume: start one without --resume".to_string();
-            return Err(TrainError::Folder { path: path.to_path_buf(), message });
-        }
+        RunFolder::expect(path)?;
         RunFolder::lock(path)
+    }
+
+    /// Refuses a folder in which there is no run.
+    ///
+    /// # Errors
+    /// When it holds no run.
+    pub fn expect(path: &Path) -> Result<(), TrainError> {
+        if path.join("checkpoints").is_dir() {
+            return Ok(());
+        }
+        let message = "holds no run to resume: start one without --resume".to_string();
+        Err(TrainError::Folder { path: path.to_path_buf(), message })
     }
 
     /// The log is the lock: the system gives it back however the process ends.
@@ -87,14 +94,11 @@ impl RunFolder {
     fn remove_run(&self) -> Result<(), TrainError> {
         for name in FOLDERS {
             let folder = self.path.join(name);
-            match fs::remove_dir_all(&folder) {
-                Err(e) if e.kind() != ErrorKind::NotFound => return Err(TrainError::io(&folder)(e)),
-                _ => {}
-            }
+            gone(fs::remove_dir_all(&folder)).map_err(TrainError::io(&folder))?;
         }
         for name in FILES {
             let file = self.path.join(name);
-            fs::remove_file(&file).map_err(TrainError::io(&file))?;
+            gone(fs::remove_file(&file)).map_err(TrainError::io(&file))?;
         }
         Ok(())
     }
@@ -129,11 +133,7 @@ impl RunFolder {
     /// # Errors
     /// When the system refuses.
     pub fn write_config(&self, config: &Config) -> Result<(), TrainError> {
-        let path = self.path.join("config.yaml");
-        let partial = path.with_extension("yaml.partial");
-        fs::write(&partial, config.to_yaml())
-            .and_then(|()| fs::rename(&partial, &path))
-            .map_err(TrainError::io(&path))
+        replace(&self.path.join("config.yaml"), &config.to_yaml())
     }
 
     /// Adds a line to `log.txt`, with the seconds since the process began.
@@ -144,6 +144,46 @@ impl RunFolder {
         let line = format!("[{:9.1} s] {line}\n", self.start.elapsed().as_secs_f64());
         self.log.write_all(line.as_bytes()).map_err(TrainError::io(&self.path.join("log.txt")))
     }
+}
+
+/// Whether a run has been in the folder: one that has left all its files, or one that ended while it began and left
+/// nothing else.
+fn holds_run(path: &Path) -> Result<bool, TrainError> {
+    if FILES.iter().all(|name| path.join(name).is_file()) {
+        return Ok(true);
+    }
+    let mut is_only_a_run = path.join("log.txt").is_file();
+    for entry in fs::read_dir(path).map_err(TrainError::io(path))? {
+        let name = entry.map_err(TrainError::io(path))?.file_name().to_string_lossy().into_owned();
+        let name = name.strip_suffix(".partial").unwrap_or(&name);
+        is_only_a_run &= FILES.contains(&name) || FOLDERS.contains(&name);
+    }
+    Ok(is_only_a_run)
+}
+
+/// What is not there need not be removed.
+fn gone(removed: std::io::Result<()>) -> std::io::Result<()> {
+    removed.or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e) })
+}
+
+/// Writes a file under a temporary name beside `path`, syncs and renames it, so that `path` always holds a whole one.
+///
+/// # Errors
+/// When the system refuses; the temporary file is removed.
+pub(super) fn replace(path: &Path, text: &str) -> Result<(), TrainError> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    let write = || {
+        let mut file = File::create(&partial)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&partial, path)
+    };
+    write().map_err(|e| {
+        let _ = fs::remove_file(&partial);
+        TrainError::io(path)(e)
+    })
 }
 
 #[cfg(test)]
@@ -180,6 +220,37 @@ mod tests {
         let text = refusal(RunFolder::create(path.path(), true));
         assert!(text.ends_with("holds no run: give another folder with --run"), "{text}");
         assert!(path.path().join("samples").is_dir());
+    }
+
+    #[test]
+    fn a_run_that_ended_while_it_began_can_be_replaced() {
+        let path = tempfile::tempdir().expect("a folder");
+        drop(RunFolder::create(path.path(), false).expect("created"));
+        let text = refusal(RunFolder::create(path.path(), false));
+        assert!(text.ends_with("go on with --resume, or replace it with --force"), "{text}");
+        drop(RunFolder::create(path.path(), true).expect("replaced"));
+        fs::write(path.path().join("notes.txt"), "mine").expect("written");
+        let text = refusal(RunFolder::create(path.path(), true));
+        assert!(text.ends_with("holds no run: give another folder with --run"), "{text}");
+    }
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_or_not_at_all() {
+        let path = tempfile::tempdir().expect("a folder");
+        let file = path.path().join("config.yaml");
+        replace(&file, "old").expect("written");
+        replace(&file, "new").expect("replaced");
+        assert_eq!(fs::read_to_string(&file).expect("the file"), "new");
+        // A folder in its place refuses the renaming.
+        let taken = path.path().join("taken");
+        fs::create_dir_all(taken.join("full")).expect("created");
+        assert!(
+            replace(&taken, "text")
+                .expect_err("refused")
+                .to_string()
+                .starts_with(&taken.display().to_string())
+        );
+        assert_eq!(fs::read_dir(path.path()).expect("a folder").count(), 2, "no temporary file is left");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::progress::say;
+
 static ASKED: AtomicBool = AtomicBool::new(false);
 
 /// From now on a first signal sets [`asked`], and a second one ends the program at once with exit code 1.
@@ -12,7 +14,7 @@ pub fn watch() {
         if ASKED.swap(true, Ordering::SeqCst) {
             std::process::exit(1);
         }
-        eprintln!("\nstopping after this step (again to stop at once, without a checkpoint)");
+        say("\nstopping after this step (again to stop at once, without a checkpoint)");
     };
     // The only errors are a second handler and a system without signals; both leave signals as they were.
     let _ = ctrlc::set_handler(handler);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::folder::replace;
 use crate::TrainError;
 
 /// One line: averages over the steps since the line before.
@@ -57,8 +58,7 @@ impl Stats {
         };
         let kept: String = old.split_inclusive('\n').filter(|line| is_before(line, step)).collect();
         if kept.len() != old.len() {
-            let partial = path.with_extension("jsonl.partial");
-            fs::write(&partial, kept).and_then(|()| fs::rename(&partial, path)).map_err(io)?;
+            replace(path, &kept)?;
         }
         let file = File::options().append(true).create(true).open(path).map_err(io)?;
         Ok(Stats { path: path.to_path_buf(), file })

@@ -71,6 +71,11 @@ fn a_stopped_run_in_bf16_with_augmentation_does_too() {
 }
 
 #[test]
+fn a_stopped_run_in_fp16_goes_on_with_its_scale() {
+    resumes_bit_for_bit("ddpm.yaml", "fp16");
+}
+
+#[test]
 fn a_killed_run_goes_on_from_its_last_checkpoint() {
     let place = Place::new();
     let common = [&["--config", "ddpm.yaml", "--save-every", "1"], &LONG[..]].concat();

@@ -1,6 +1,7 @@
 //! What a run does and leaves behind.
 
 use std::fs;
+use std::process::Stdio;
 
 use serde_json::Value;
 
@@ -92,12 +93,24 @@ fn init_begins_with_the_average_of_another_run() {
 }
 
 #[test]
+fn a_run_goes_on_when_nobody_reads_what_it_says() {
+    let place = Place::new();
+    let mut command = place.command(&["--config", "ddpm.yaml", "--epochs", "1", "--set", "n_sample=0"]);
+    let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the program starts");
+    drop(child.stderr.take());
+    assert_eq!(child.wait().expect("a child").code(), Some(0));
+    assert_eq!(place.checkpoint("run/checkpoints/latest.safetensors").state.step, 6);
+}
+
+#[test]
 fn a_dry_run_tells_and_writes_nothing() {
     let place = Place::new();
     let ended = place.train(&["--config", "edm.yaml", "--dry-run", "--amp", "bf16"]);
     assert!(ended.stdout.contains("48 pictures"), "{}", ended.stdout);
     assert!(ended.stdout.contains("EDM, augmented with probability 0.5"), "{}", ended.stdout);
     assert!(ended.stdout.contains("3 epochs of 6 steps of 8 pictures: 18 steps"), "{}", ended.stdout);
+    let ended = place.train(&["--config", "edm.yaml", "--dry-run", "--epochs", "18446744073709551615"]);
+    assert!(ended.stdout.contains("18446744073709551615 epochs of 6 steps"), "{}", ended.stdout);
     assert!(!place.path("run").exists());
 }
 
