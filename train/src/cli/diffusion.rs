@@ -8,6 +8,7 @@ use clap::Args;
 use ddae_model::config::{Config, Override};
 use ddae_train::TrainError;
 use ddae_train::diffusion::{Amp, DeviceChoice, Options, Plan, Start, Summary, train};
+use ddae_train::run::folder::RunFolder;
 use ddae_train::run::interrupt;
 use ddae_train::torch::Layout;
 
@@ -93,7 +94,7 @@ pub struct Arguments {
     #[arg(long)]
     dry_run: bool,
     /// Print the result as JSON
-    #[arg(long)]
+    #[arg(long, conflicts_with = "dry_run")]
     json: bool,
     /// Write nothing but errors to stderr
     #[arg(short, long)]
@@ -124,7 +125,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 fn options(arguments: &Arguments) -> Result<Options, TrainError> {
     let path = match (&arguments.config, &arguments.run) {
         (Some(path), _) => path.clone(),
-        (None, Some(run)) => run.join("config.yaml"),
+        (None, Some(run)) => {
+            RunFolder::expect(run)?;
+            run.join("config.yaml")
+        }
         (None, None) => {
             let message = "--resume needs the run folder: give --run DIR, or --config FILE";
             return Err(TrainError::Argument(message.to_string()));
@@ -145,8 +149,17 @@ fn options(arguments: &Arguments) -> Result<Options, TrainError> {
     })?;
     let start = match (arguments.resume, u64::try_from(config.training.load_epoch)) {
         (true, _) => Start::Latest,
-        (false, Ok(epoch)) if !arguments.force => Start::Epoch(epoch),
-        _ => Start::Fresh { force: arguments.force, init: arguments.init.clone() },
+        (false, Ok(epoch)) => {
+            let anew = [("--force", arguments.force), ("--init", arguments.init.is_some())];
+            if let Some((option, _)) = anew.iter().find(|(_, given)| *given) {
+                return Err(TrainError::Argument(format!(
+                    "{option} begins a run anew and load_epoch {epoch} goes on with one: leave {option} out, or add \
+                     --set load_epoch=-1"
+                )));
+            }
+            Start::Epoch(epoch)
+        }
+        (false, Err(_)) => Start::Fresh { force: arguments.force, init: arguments.init.clone() },
     };
     Ok(Options {
         config,
@@ -165,7 +178,7 @@ fn options(arguments: &Arguments) -> Result<Options, TrainError> {
         sample_steps: arguments.sample_steps,
         log_every: arguments.log_every,
         quiet: arguments.quiet,
-        resume_command: resume_command(std::env::args()),
+        resume_command: resume_command(std::env::args_os().map(|word| word.to_string_lossy().into_owned())),
     })
 }
 

@@ -34,6 +34,7 @@ fn configurations() {
     }
     let set = |set, wanted| refused(&place, &["--config", "ddpm.yaml", "--set", set], 2, wanted);
     set("network.n_channels=33", "n_channels is 33; it must be a multiple of 32");
+    set("network.ch_mults=[1, 999999999999999999]", "it must be at most 65536");
     set("network.widht=1", "unknown field `widht`");
     set("dataset=imagenet", "imagenet");
     set(
@@ -51,6 +52,7 @@ fn usage() {
         &["--config", "ddpm.yaml", "--device", "tpu"][..],
         &["--config", "ddpm.yaml", "--set", "no-equals-sign"],
         &["--config", "ddpm.yaml", "--resume", "--force"],
+        &["--config", "ddpm.yaml", "--dry-run", "--json"],
         &["--config", "ddpm.yaml", "--amp", "fp8"],
         &["--run", "somewhere"],
     ] {
@@ -61,6 +63,11 @@ fn usage() {
     refused(&place, &["--config", "ddpm.yaml", "--epochs", "0"], 2, "--epochs is 0; it must be at least 1");
     refused(&place, &["--config", "ddpm.yaml", "--save-minutes=-1"], 2, "--save-minutes is -1");
     refused(&place, &["--resume"], 2, "--resume needs the run folder");
+    refused(&place, &["--resume", "--run", "run"], 1, "run: holds no run to resume");
+    for anew in [&["--init", "w.safetensors"][..], &["--force"]] {
+        let arguments = [&["--config", "ddpm.yaml", "--set", "load_epoch=1"], anew].concat();
+        refused(&place, &arguments, 2, &format!("{} begins a run anew and load_epoch 1 goes on", anew[0]));
+    }
     refused(
         &place,
         &["--config", "ddpm.yaml", "--sample-steps", "0"],
