@@ -2,7 +2,7 @@
 
 mod cli;
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -17,7 +17,8 @@ fn main() -> ExitCode {
     if closed {
         return ExitCode::SUCCESS;
     }
-    eprintln!("error: {}", one_line(&error));
+    // Where nobody reads it, the exit code says it.
+    let _ = writeln!(std::io::stderr(), "error: {}", one_line(&error));
     match error.downcast_ref::<ExportError>() {
         Some(error) if error.is_usage() => ExitCode::from(2),
         _ => ExitCode::FAILURE,

@@ -14,6 +14,8 @@ pub struct Source {
     pub checkpoint: Checkpoint,
     /// The configuration, overrides applied.
     pub config: Config,
+    /// Files of the run folder that cannot be read, a line each.
+    pub passed_over: Vec<String>,
 }
 
 impl Source {
@@ -24,13 +26,14 @@ impl Source {
     /// # Errors
     /// When there is no checkpoint or no configuration, or one cannot be read.
     pub fn open(path: &Path, config: Option<&Path>, overrides: &[Override]) -> Result<Source, ExportError> {
-        let checkpoint = if path.is_dir() { furthest(path)? } else { Checkpoint::open(path)? };
+        let (checkpoint, passed_over) =
+            if path.is_dir() { furthest(path)? } else { (Checkpoint::open(path)?, vec![]) };
         let config = match (config, checkpoint.config()) {
             (Some(path), _) => Config::read_with(path, overrides)?,
             (None, Some(own)) => Config::parse(&own.to_yaml(), "the checkpoint's configuration", overrides)?,
             (None, None) => Config::read_with(&config_of_run(checkpoint.path())?, overrides)?,
         };
-        Ok(Source { checkpoint, config })
+        Ok(Source { checkpoint, config, passed_over })
     }
 
     /// A name for the run: that of its folder, else that of the file.
@@ -45,8 +48,8 @@ impl Source {
 }
 
 /// The checkpoint in a run folder (or in its `checkpoints`) that is furthest in training. Files that cannot be read
-/// are passed over while there is one that can.
-fn furthest(folder: &Path) -> Result<Checkpoint, ExportError> {
+/// are passed over while there is one that can, and given as the second result, a line each.
+fn furthest(folder: &Path) -> Result<(Checkpoint, Vec<String>), ExportError> {
     let missing = |message: String| ExportError::Source { path: folder.to_path_buf(), message };
     let inner = folder.join("checkpoints");
     let place = if inner.is_dir() { inner.as_path() } else { folder };
@@ -54,7 +57,7 @@ fn furthest(folder: &Path) -> Result<Checkpoint, ExportError> {
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "safetensors"));
     paths.sort();
-    let (mut best, mut unreadable) = (None::<(u64, Checkpoint)>, None);
+    let (mut best, mut unreadable) = (None::<(u64, Checkpoint)>, Vec::new());
     for path in paths {
         match Checkpoint::open(&path) {
             Ok(checkpoint) => {
@@ -63,13 +66,13 @@ fn furthest(folder: &Path) -> Result<Checkpoint, ExportError> {
                     best = Some((step, checkpoint));
                 }
             }
-            Err(error) => unreadable = unreadable.or(Some(error)),
+            Err(error) => unreadable.push(error),
         }
     }
-    match (best, unreadable) {
-        (Some((_, checkpoint)), _) => Ok(checkpoint),
-        (None, Some(error)) => Err(error.into()),
-        (None, None) => {
+    match (best, unreadable.is_empty()) {
+        (Some((_, checkpoint)), _) => Ok((checkpoint, unreadable.iter().map(ToString::to_string).collect())),
+        (None, false) => Err(unreadable.remove(0).into()),
+        (None, true) => {
             let wanted = "this folder holds no checkpoint (checkpoints/*.safetensors); give a checkpoint or a run folder";
             Err(missing(wanted.to_string()))
         }

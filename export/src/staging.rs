@@ -78,10 +78,13 @@ pub fn remove_on_interrupt() {
             // The process ends either way; a folder that cannot be removed has a name that says whose it is.
             let _ = fs::remove_dir_all(folder);
         }
-        eprintln!("error: interrupted; no file was written, and the same command begins again");
+        // A terminal that was closed cannot be written to, which must not keep the process alive.
+        let message = "error: interrupted; no file was written, and the same command begins again";
+        let _ = writeln!(std::io::stderr(), "{message}");
         std::process::exit(1);
     };
     if let Err(error) = ctrlc::set_handler(handler) {
-        eprintln!("warning: Ctrl-C will leave a folder .ddae-export-… behind ({error})");
+        let message = format!("warning: Ctrl-C will leave a folder .ddae-export-… behind ({error})");
+        let _ = writeln!(std::io::stderr(), "{message}");
     }
 }

@@ -185,6 +185,32 @@ fn every_kind_of_graph_and_source_works() {
 }
 
 #[test]
+fn an_unreadable_checkpoint_of_a_run_is_passed_over_aloud() {
+    let folder = workplace(&[]);
+    std::fs::write(folder.path().join("demo/checkpoints/latest.safetensors"), "half a file").expect("a file");
+    let output = command(&folder, "demo -g sampler --json");
+    let said = text(&output.stderr);
+    assert!(said.starts_with("warning: passed over: demo/checkpoints/latest.safetensors: is not"), "{said}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["epoch"], 1);
+    let output = command(&folder, "demo -g sampler --force --quiet");
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+}
+
+#[test]
+fn the_exit_code_is_there_when_nobody_reads_the_error() {
+    let folder = workplace(&[]);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ddae-export"))
+        .arg("missing.safetensors")
+        .current_dir(folder.path())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    drop(child.stderr.take());
+    assert_eq!(child.wait().expect("a child").code(), Some(1));
+}
+
+#[test]
 fn layers_are_listed_and_a_dry_run_writes_nothing() {
     let folder = workplace(&[]);
     let before = listing(folder.path());
@@ -228,6 +254,10 @@ fn options_that_make_no_sense_end_with_2() {
         ("demo --set network.n_channels=33", "n_channels is 33"),
         ("demo --set network.nonsense=1", "nonsense"),
         ("--config config.yaml", "give the checkpoint"),
+        (
+            "inspect plain.safetensors --nodes",
+            "--nodes is for ONNX files; plain.safetensors is a safetensors file",
+        ),
     ] {
         fail(&folder, arguments, 2, message);
     }

@@ -106,7 +106,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.list_taps {
         return list_taps(arguments, &mut out);
     }
-    let plan = Plan::new(source(arguments)?, request(arguments), arguments.weights.map(weight_set))?;
+    let source = source(arguments)?;
+    for file in source.passed_over.iter().filter(|_| !arguments.quiet) {
+        let _ = writeln!(std::io::stderr(), "warning: passed over: {file}");
+    }
+    let plan = Plan::new(source, request(arguments), arguments.weights.map(weight_set))?;
     let target = arguments.output.clone().unwrap_or_else(|| plan.file_name());
     if target.is_dir() {
         let message = format!("-o {}: this is a folder; give the name of a file", target.display());
@@ -135,7 +139,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let is_shown = !arguments.quiet && std::io::stderr().is_terminal();
     let progress = |what: &str| {
         if is_shown {
-            eprintln!("{what} …");
+            let _ = writeln!(std::io::stderr(), "{what} …");
         }
     };
     let exported = plan.export(&target, arguments.tolerance, progress)?;

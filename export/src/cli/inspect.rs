@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use ddae_export::ExportError;
 use ddae_export::inspect::{CheckpointReport, NodeReport, OnnxReport, Report, ValueReport, inspect, short};
 
 /// Say what an ONNX or safetensors file holds
@@ -21,6 +22,11 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let report = inspect(&arguments.file)?;
+    if arguments.nodes && matches!(report, Report::Safetensors(_)) {
+        let message =
+            format!("--nodes is for ONNX files; {} is a safetensors file", arguments.file.display());
+        return Err(ExportError::Argument(message).into());
+    }
     let mut out = std::io::stdout().lock();
     if arguments.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
