@@ -1,0 +1,225 @@
+//! The encoder of Stable Diffusion's autoencoder (`sd-vae-ft-mse`, diffusers' `AutoencoderKL`): pictures to the
+//! latents that DiT works on.
+//!
+//! Source: latent diffusion (arXiv 2112.10752), under diffusers' parameter names.
+
+use serde::{Deserialize, Serialize};
+
+use crate::graph::{Conv, Graph, GraphError, Path, QkvLayout, Shape, Value};
+use crate::tensor::DType;
+
+type Built = Result<Value, GraphError>;
+
+const EPS: f64 = 1e-6;
+
+/// Limits that the published code sets to the logarithm of the posterior's variance.
+const LOG_VARIANCE: [f64; 2] = [-30.0, 20.0];
+
+/// Layers under the name in older files, among them the published `sd-vae-ft-mse`, and their name here. Weights and
+/// shapes are the same.
+pub const VAE_ENCODER_OLDER_NAMES: [(&str, &str); 4] = [
+    ("encoder.mid_block.attentions.0.query", "encoder.mid_block.attentions.0.to_q"),
+    ("encoder.mid_block.attentions.0.key", "encoder.mid_block.attentions.0.to_k"),
+    ("encoder.mid_block.attentions.0.value", "encoder.mid_block.attentions.0.to_v"),
+    ("encoder.mid_block.attentions.0.proj_attn", "encoder.mid_block.attentions.0.to_out.0"),
+];
+
+/// The shape of the encoder. Keys that diffusers has are named as there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VaeEncoderConfig {
+    /// `[H, W]` of the pictures; each halves as often as there are levels after the first.
+    pub image_size: [usize; 2],
+    /// Channels of the pictures.
+    pub in_channels: usize,
+    /// Channels of the latents.
+    pub latent_channels: usize,
+    /// Channels of each resolution, finest first.
+    pub block_out_channels: Vec<usize>,
+    /// Residual blocks per resolution.
+    pub layers_per_block: usize,
+    /// Groups of the group normalisations.
+    pub norm_num_groups: usize,
+    /// Multiplies a sample of the posterior, so that latents have a variance of about 1.
+    pub scaling_factor: f64,
+}
+
+impl VaeEncoderConfig {
+    /// The published autoencoder for pictures of `height` x `width`, multiples of 8. DiT was trained on pictures of
+    /// 256 and 512.
+    pub fn sd_vae_ft_mse(height: usize, width: usize) -> VaeEncoderConfig {
+        VaeEncoderConfig {
+            image_size: [height, width],
+            in_channels: 3,
+            latent_channels: 4,
+            block_out_channels: vec![128, 256, 512, 512],
+            layers_per_block: 2,
+            norm_num_groups: 32,
+            scaling_factor: 0.18215,
+        }
+    }
+
+    /// `[C, H, W]` of the latents.
+    pub fn latent_shape(&self) -> [usize; 3] {
+        let [height, width] = self.image_size;
+        let factor = self.reduction().max(1);
+        [self.latent_channels, height / factor, width / factor]
+    }
+
+    /// Pixels along one side of the picture per pixel of the latent; 0 where no picture could be so large.
+    fn reduction(&self) -> usize {
+        let halvings = self.block_out_channels.len().saturating_sub(1);
+        u32::try_from(halvings).ok().and_then(|n| 1usize.checked_shl(n)).unwrap_or(0)
+    }
+
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// A sentence that names the key and the values.
+    pub fn check(&self) -> Result<(), String> {
+        let [height, width] = self.image_size;
+        let counts = [
+            ("image_size", height),
+            ("image_size", width),
+            ("in_channels", self.in_channels),
+            ("latent_channels", self.latent_channels),
+            ("layers_per_block", self.layers_per_block),
+            ("norm_num_groups", self.norm_num_groups),
+        ];
+        if let Some((key, _)) = counts.iter().find(|(_, count)| *count == 0) {
+            return Err(format!("{key} has a 0; it must be at least 1"));
+        }
+        if self.block_out_channels.is_empty() {
+            return Err("block_out_channels is empty; it needs one number per resolution".to_string());
+        }
+        let groups = self.norm_num_groups;
+        if let Some(channels) = self.block_out_channels.iter().find(|c| **c == 0 || !c.is_multiple_of(groups))
+        {
+            return Err(format!(
+                "block_out_channels has {channels}, which does not split into {groups} groups (norm_num_groups)"
+            ));
+        }
+        let factor = self.reduction();
+        if factor == 0 || !height.is_multiple_of(factor) || !width.is_multiple_of(factor) {
+            let halvings = self.block_out_channels.len() - 1;
+            return Err(format!(
+                "{height}x{width} pictures cannot be halved {halvings} times: make both sides multiples of {factor}"
+            ));
+        }
+        if !self.scaling_factor.is_finite() || self.scaling_factor == 0.0 {
+            return Err(format!(
+                "scaling_factor is {}; it must be a number other than 0",
+                self.scaling_factor
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The encoder as a graph of kind `network`: input `x [B,C,H,W]` in [-1, 1]; output `moments`, the means and then the
+/// logarithms of the variances of the latent, `[B, 2 * latent_channels, H/8, W/8]`.
+///
+/// # Errors
+/// When the configuration cannot be built.
+pub fn vae_encoder_graph(config: &VaeEncoderConfig) -> Result<Graph, GraphError> {
+    let mut g = Graph::new();
+    let [height, width] = config.image_size;
+    let x = g.input("x", DType::F32, Shape::batch(&[config.in_channels, height, width]))?;
+    let moments = vae_encoder(&mut g, config, x)?;
+    g.output("moments", moments);
+    Ok(g)
+}
+
+/// `scaling_factor * (mean + exp(log_variance / 2) * noise)`.
+///
+/// # Shapes
+/// `moments [B, 2 * latent_channels, H, W]`, `noise` and result `[B, latent_channels, H, W]`.
+///
+/// # Errors
+/// When shapes do not fit.
+pub fn posterior_sample(g: &mut Graph, config: &VaeEncoderConfig, moments: Value, noise: Value) -> Built {
+    let channels = config.latent_channels;
+    let mean = g.slice(moments, 1, 0, channels)?;
+    let log_variance = g.slice(moments, 1, channels, channels)?;
+    let [least, most] = LOG_VARIANCE;
+    let log_variance = g.clamp(log_variance, least, most)?;
+    let log_deviation = g.affine(log_variance, 0.5, 0.0)?;
+    let deviation = g.exp(log_deviation)?;
+    let spread = g.mul(deviation, noise)?;
+    let sample = g.add(mean, spread)?;
+    g.affine(sample, config.scaling_factor, 0.0)
+}
+
+/// Adds the encoder to a graph.
+///
+/// # Shapes
+/// `x [B,C,H,W]` in [-1, 1]; the result, means and then logarithms of variances, is
+/// `[B, 2 * latent_channels, H/8, W/8]` (for 4 resolutions).
+///
+/// # Errors
+/// When the configuration or shapes do not fit, with the layer's path.
+pub fn vae_encoder(g: &mut Graph, config: &VaeEncoderConfig, x: Value) -> Built {
+    config.check().map_err(|message| GraphError::Shape { path: "network".to_string(), message })?;
+    let p = Path::root();
+    let encoder = p.at("encoder");
+    let groups = config.norm_num_groups;
+    let (coarsest, widths) = (config.block_out_channels.len() - 1, &config.block_out_channels);
+
+    let mut x = g.conv2d(&encoder.at("conv_in"), x, Conv::same(widths[0], 3))?;
+    for (level, &width) in widths.iter().enumerate() {
+        let path = encoder.at("down_blocks").at(level);
+        for layer in 0..config.layers_per_block {
+            x = residual(g, &path.at("resnets").at(layer), x, width, groups)?;
+        }
+        if level != coarsest {
+            // The published network pads the right and the bottom only.
+            let halve = Conv::same(width, 3).stride(2).padding([0, 0, 1, 1]);
+            x = g.conv2d(&path.at("downsamplers").at(0).at("conv"), x, halve)?;
+        }
+    }
+
+    let middle = encoder.at("mid_block");
+    x = residual(g, &middle.at("resnets").at(0), x, widths[coarsest], groups)?;
+    x = attention(g, &middle.at("attentions").at(0), x, groups)?;
+    x = residual(g, &middle.at("resnets").at(1), x, widths[coarsest], groups)?;
+
+    let x = g.group_norm(&encoder.at("conv_norm_out"), x, groups, EPS)?;
+    let x = g.silu(x)?;
+    let x = g.conv2d(&encoder.at("conv_out"), x, Conv::same(2 * config.latent_channels, 3))?;
+    g.conv2d(&p.at("quant_conv"), x, Conv::same(2 * config.latent_channels, 1))
+}
+
+fn residual(g: &mut Graph, p: &Path, x: Value, channels: usize, groups: usize) -> Built {
+    let h = g.group_norm(&p.at("norm1"), x, groups, EPS)?;
+    let h = g.silu(h)?;
+    let h = g.conv2d(&p.at("conv1"), h, Conv::same(channels, 3))?;
+    let h = g.group_norm(&p.at("norm2"), h, groups, EPS)?;
+    let h = g.silu(h)?;
+    let h = g.conv2d(&p.at("conv2"), h, Conv::same(channels, 3))?;
+    let shortcut = if g.shape(x).size(1) == Some(channels) {
+        x
+    } else {
+        g.conv2d(&p.at("conv_shortcut"), x, Conv::same(channels, 1))?
+    };
+    g.add(h, shortcut)
+}
+
+/// Attention of one head over all pixels.
+fn attention(g: &mut Graph, p: &Path, x: Value, groups: usize) -> Built {
+    let shape = g.shape(x).clone();
+    let size = |axis| shape.size(axis).unwrap_or(0);
+    let (channels, pixels) = (size(1), size(2) * size(3));
+    let h = g.group_norm(&p.at("group_norm"), x, groups, EPS)?;
+    let h = g.reshape(h, Shape::of(vec![shape.dims()[0], channels.into(), pixels.into()]))?;
+    let h = g.transpose(h, &[0, 2, 1])?;
+    let mut parts = [h; 3];
+    for (part, name) in parts.iter_mut().zip(["to_q", "to_k", "to_v"]) {
+        *part = g.linear(&p.at(name), h, channels, true)?;
+    }
+    let qkv = g.concat(&parts, 2)?;
+    let h = g.attention(p, qkv, 1, QkvLayout::QkvMajor)?;
+    let h = g.linear(&p.at("to_out").at(0), h, channels, true)?;
+    let h = g.transpose(h, &[0, 2, 1])?;
+    let h = g.reshape(h, shape)?;
+    g.add(h, x)
+}
