@@ -1,0 +1,38 @@
+use ddae_model::networks::{InceptionConfig, inception_graph};
+use ddae_tests::imported::fid_inception;
+
+use super::{assert_parameters, check};
+
+#[test]
+fn fid_inception_network() {
+    let case = fid_inception();
+    assert_parameters("fid_inception", &case.graph, &["fc.weight", "fc.bias"]);
+    check(&case);
+}
+
+#[test]
+fn maps_have_the_published_shapes() {
+    let graph = inception_graph(&InceptionConfig { image_size: [40, 30] }).expect("a graph");
+    let shapes: Vec<(&str, String)> =
+        graph.taps().iter().map(|(name, value)| (name.as_str(), graph.shape(*value).to_string())).collect();
+    let expected =
+        [("maxpool1", "[B, 64, 73, 73]"), ("maxpool2", "[B, 192, 35, 35]"), ("Mixed_6e", "[B, 768, 17, 17]")];
+    assert_eq!(shapes, expected.map(|(name, shape)| (name, shape.to_string())));
+    assert_eq!(graph.shape(graph.outputs()[0].1).to_string(), "[B, 2048]");
+}
+
+#[test]
+fn pictures_of_the_networks_own_size_are_not_resized() {
+    let names = |side| {
+        let graph = inception_graph(&InceptionConfig { image_size: [side, side] }).expect("a graph");
+        graph.nodes().iter().map(|node| node.op.name()).collect::<Vec<_>>()
+    };
+    assert!(names(32).contains(&"ResizeBilinear"));
+    assert!(!names(299).contains(&"ResizeBilinear"));
+}
+
+#[test]
+fn an_empty_picture_is_refused() {
+    let error = inception_graph(&InceptionConfig { image_size: [0, 32] }).expect_err("no pixels").to_string();
+    assert_eq!(error, "network: image_size is [0, 32]; both must be at least 1");
+}

@@ -1,0 +1,113 @@
+//! Fixture cases of networks whose weights others publish: DiT, Stable Diffusion's encoder, the FID Inception. Each
+//! interpreter runs a case's graph and has its outputs compared.
+
+use ddae_model::graph::Graph;
+use ddae_model::networks::{
+    DitConfig, InceptionConfig, VaeEncoderConfig, dit_graph, inception_graph, vae_encoder_graph,
+};
+use ddae_model::tensor::Tensor;
+use ddae_model::weights::Weights;
+
+use crate::{Fixture, fixture, relative_error, rule_values, rule_weights, tolerance};
+
+/// A graph, what it is run with, and what the published code computed.
+pub struct Case {
+    /// The case's name, for messages.
+    pub name: String,
+    /// Its outputs are those of `expected`.
+    pub graph: Graph,
+    /// Every parameter and buffer.
+    pub weights: Weights,
+    /// Every input.
+    pub inputs: Vec<(&'static str, Tensor)>,
+    /// The outputs, in the graph's order.
+    pub expected: Vec<(String, Tensor)>,
+}
+
+impl Case {
+    /// Asserts that an interpreter's outputs are the published ones.
+    ///
+    /// # Panics
+    /// When a name, a shape or a number differs.
+    pub fn check(&self, outputs: &[(String, Tensor)]) {
+        assert_eq!(outputs.len(), self.expected.len(), "{}", self.name);
+        for ((ours, tensor), (theirs, expected)) in outputs.iter().zip(&self.expected) {
+            assert_eq!((ours, tensor.shape()), (theirs, expected.shape()), "{}", self.name);
+            let error = relative_error(tensor.as_f32().expect("f32"), expected.as_f32().expect("f32"));
+            println!("{} {ours}: {error:.1e}", self.name);
+            assert!(error <= tolerance::NETWORK, "{} {ours}: relative error {error:e}", self.name);
+        }
+    }
+}
+
+/// The configuration of the case `dit`.
+pub fn dit_config() -> DitConfig {
+    let mut config = fixture("dit").config;
+    config.as_object_mut().expect("an object").remove("note");
+    serde_json::from_value(config).expect("a DiT configuration")
+}
+
+/// The small DiT with the features of its layers.
+pub fn dit(stored_positions: bool, with_label: bool) -> Case {
+    let case = fixture("dit");
+    let config = DitConfig { stored_positions, ..dit_config() };
+    let mut graph = dit_graph(&config, with_label).expect("a graph");
+    let mut expected = vec![("y".to_string(), case.tensor("output.out"))];
+    for (tap, tokens) in graph.taps().to_vec() {
+        let pooled = graph.mean(tokens, &[1]).expect("tokens");
+        graph.output(&tap, pooled);
+        let theirs = case.tensor(&format!("output.pooled.{tap}"));
+        expected.push((tap, theirs));
+    }
+    let mut weights = rule_weights(&graph);
+    if stored_positions {
+        weights.insert("pos_embed", case.tensor("output.pos_embed"));
+    }
+    let mut inputs = vec![("x", case.tensor("input.x")), ("t", integers(&case, "input.t"))];
+    if with_label {
+        inputs.push(("label", integers(&case, "input.y")));
+    }
+    let name = format!("dit (stored positions: {stored_positions}, label: {with_label})");
+    Case { name, graph, weights, inputs, expected }
+}
+
+/// The encoder of `sd-vae-ft-mse` on a picture of 64 x 64.
+pub fn vae_encoder() -> Case {
+    let case = fixture("vae_encoder");
+    let graph = vae_encoder_graph(&VaeEncoderConfig::sd_vae_ft_mse(64, 64)).expect("a graph");
+    Case {
+        name: "vae_encoder".to_string(),
+        weights: rule_weights(&graph),
+        inputs: vec![("x", case.tensor("input.image"))],
+        expected: vec![("moments".to_string(), case.tensor("output.moments"))],
+        graph,
+    }
+}
+
+/// The FID Inception on pictures of 32 x 32, with the wider range of its convolutions' weights.
+pub fn fid_inception() -> Case {
+    let case = fixture("fid_inception");
+    let graph = inception_graph(&InceptionConfig { image_size: [32, 32] }).expect("a graph");
+    let widened = |(name, tensor): (String, Tensor)| {
+        let shape = tensor.shape().to_vec();
+        if shape.len() < 2 {
+            return (name, tensor);
+        }
+        let (count, fan_in): (usize, usize) = (shape.iter().product(), shape[1..].iter().product());
+        let bound = (7.5 / fan_in as f64).sqrt();
+        let values = rule_values(&name, count, -bound, bound);
+        (name, Tensor::f32(&shape, values))
+    };
+    Case {
+        name: "fid_inception".to_string(),
+        weights: rule_weights(&graph).into_iter().map(widened).collect(),
+        inputs: vec![("image", case.tensor("input.image"))],
+        expected: vec![("pool".to_string(), case.tensor("output.pool"))],
+        graph,
+    }
+}
+
+fn integers(case: &Fixture, name: &str) -> Tensor {
+    let (shape, values) = case.i64(name);
+    Tensor::i64(&shape, values)
+}
