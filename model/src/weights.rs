@@ -115,21 +115,23 @@ impl Weights {
         Ok(tensor)
     }
 
-    /// Initial values of a graph's parameters. Each depends only on the seed and the parameter's name, so two
+    /// Initial values of a graph's parameters and buffers. Each depends only on the seed and the parameter's name, so two
     /// graphs of one network start alike.
     pub fn initial(graph: &Graph, seed: u64) -> Weights {
         let mut weights = Weights::new();
         for (_, node) in graph.parameters() {
-            let Op::Parameter { init } = node.op else { continue };
+            let Op::Parameter { init, .. } = &node.op else { continue };
             let shape = node.shape.resolve(1);
             let count = shape.iter().product();
+            let mut rng = named_stream(seed, &node.name);
             let values = match init {
                 Init::Zeros => vec![0.0; count],
                 Init::Ones => vec![1.0; count],
                 Init::Uniform { bound } => {
-                    let mut rng = named_stream(seed, &node.name);
                     (0..count).map(|_| ((2.0 * rng.random::<f64>() - 1.0) * bound) as f32).collect()
                 }
+                Init::Normal { std } => (0..count).map(|_| (normal(&mut rng) * std) as f32).collect(),
+                Init::Values(values) => values.to_vec(),
             };
             weights.insert(node.name.clone(), Tensor::f32(&shape, values));
         }
@@ -150,6 +152,13 @@ impl IntoIterator for Weights {
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_iter()
     }
+}
+
+/// A draw from the standard normal distribution (Box and Muller).
+fn normal(rng: &mut ChaCha8Rng) -> f64 {
+    // 1 - u is in (0, 1], so that its logarithm is finite.
+    let (radius, turn): (f64, f64) = (1.0 - rng.random::<f64>(), rng.random());
+    (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * turn).cos()
 }
 
 /// A random stream of its own for each name.

@@ -35,7 +35,9 @@ impl fmt::Display for Graph {
                     write!(f, "({window}, counted)")?
                 }
                 Op::AvgPool { window, .. } => write!(f, "({window})")?,
-                Op::Pad { axis, before, after } => write!(f, "(axis {axis}, {before} before, {after} after)")?,
+                Op::Pad { axis, before, after } => {
+                    write!(f, "(axis {axis}, {before} before, {after} after)")?
+                }
                 Op::Mean { axes } => write!(f, "(axes {axes:?})")?,
                 Op::Dropout { p } => write!(f, "(p {p})")?,
                 _ => {}

@@ -1,7 +1,7 @@
 //! Layers: what has parameters, and what normalises or mixes.
 
 use super::{Built, Path};
-use crate::graph::{Graph, GraphError, Init, Op, QkvLayout, Value};
+use crate::graph::{Graph, Init, Op, QkvLayout, Value};
 use crate::tensor::DType;
 
 /// The part of the way that running statistics move in a training step: PyTorch's default.
@@ -73,9 +73,8 @@ impl Graph {
             );
         }
         let shape = self.shape(x).with(1, out);
-        let shape = shape
-            .with(2, (padded_height - rows) / stride + 1)
-            .with(3, (padded_width - columns) / stride + 1);
+        let shape =
+            shape.with(2, (padded_height - rows) / stride + 1).with(3, (padded_width - columns) / stride + 1);
         self.push(path.to_string(), Op::Conv2d { stride, padding }, inputs, shape, DType::F32)
     }
 
