@@ -22,7 +22,8 @@ pub fn conv2d<F: Real>(
 
     let mut result = Vec::with_capacity(batch * outputs * out_height * out_width);
     for picture in x.axis_iter(Axis(0)) {
-        let product = weight.dot(&windows(picture, (rows, columns), stride, (top, left), (out_height, out_width)));
+        let product =
+            weight.dot(&windows(picture, (rows, columns), stride, (top, left), (out_height, out_width)));
         for (channel, row) in product.axis_iter(Axis(0)).enumerate() {
             let bias = bias.map_or(F::zero(), |b| b[channel]);
             result.extend(row.iter().map(|&sum| sum + bias));

@@ -169,7 +169,8 @@ fn on_floats<F: Real>(op: &Op, operands: &[&ArrayD<F>], shape: &[usize]) -> Opti
         Op::Attention { heads, layout } => attention::attention(fixed_rank(x), *heads, *layout).into_dyn(),
         Op::BatchNorm { eps, .. } => {
             let of_channels = |i: usize| fixed_rank(operands[i]);
-            let (weight, bias, mean, variance) = (of_channels(1), of_channels(2), of_channels(3), of_channels(4));
+            let (weight, bias, mean, variance) =
+                (of_channels(1), of_channels(2), of_channels(3), of_channels(4));
             normalisation::batch_norm(fixed_rank(x), weight, bias, mean, variance, *eps).into_dyn()
         }
         Op::LayerNorm { eps } => normalisation::layer_norm(x, *eps),

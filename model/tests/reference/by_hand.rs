@@ -11,13 +11,13 @@ fn input(g: &mut Graph, name: &str, sizes: &[usize]) -> Built {
     g.input(name, DType::F32, Shape::batch(sizes))
 }
 
-fn f32s(shape: &[usize], values: &[f32]) -> Tensor {
+pub fn f32s(shape: &[usize], values: &[f32]) -> Tensor {
     Tensor::f32(shape, values.to_vec())
 }
 
 /// `x` and what an operation on it gives, in f32 and in f64.
 #[track_caller]
-fn check(
+pub fn check(
     x: Tensor,
     build: impl Fn(&mut Graph, Value) -> Built,
     weights: &[(&str, Tensor)],
@@ -42,11 +42,11 @@ fn check(
 
 /// Without parameters.
 #[track_caller]
-fn check_plain(x: Tensor, build: impl Fn(&mut Graph, Value) -> Built, shape: &[usize], expected: &[f64]) {
+pub fn check_plain(x: Tensor, build: impl Fn(&mut Graph, Value) -> Built, shape: &[usize], expected: &[f64]) {
     check(x, build, &[], shape, expected);
 }
 
-fn counting(shape: &[usize]) -> Tensor {
+pub fn counting(shape: &[usize]) -> Tensor {
     Tensor::f32(shape, (1..=shape.iter().product::<usize>()).map(|n| n as f32).collect())
 }
 
@@ -57,11 +57,11 @@ fn conv2d() {
     // 4 5 6   *  100 1000
     let weight = ("c.weight", f32s(&[1, 1, 2, 2], &[1.0, 10.0, 100.0, 1000.0]));
     let bias = ("c.bias", f32s(&[1], &[0.5]));
-    let conv = Conv { channels: 1, kernel: 2, stride: 1, padding: [0; 4], bias: true };
+    let conv = Conv::same(1, 2).padding([0; 4]);
     let weights = [weight.clone(), bias];
     check(counting(&[1, 1, 2, 3]), |g, x| g.conv2d(&p, x, conv), &weights, &[1, 1, 1, 2], &[5421.5, 6532.5]);
     // Zeros at the bottom and right only, every second pixel.
-    let conv = Conv { stride: 2, padding: [0, 0, 1, 1], bias: false, ..conv };
+    let conv = conv.stride(2).padding([0, 0, 1, 1]).without_bias();
     check(
         counting(&[1, 1, 2, 3]),
         |g, x| g.conv2d(&p, x, conv),
@@ -70,12 +70,12 @@ fn conv2d() {
         &[5421.0, 603.0],
     );
     // Two zeros at the top, one at the left.
-    let conv = Conv { stride: 1, padding: [2, 1, 0, 0], ..conv };
+    let conv = conv.stride(1).padding([2, 1, 0, 0]);
     let expected = [0.0, 0.0, 0.0, 1000.0, 2100.0, 3200.0, 4010.0, 5421.0, 6532.0];
     check(counting(&[1, 1, 2, 3]), |g, x| g.conv2d(&p, x, conv), &[weight], &[1, 1, 3, 3], &expected);
     // 1x1 over two channels into two, two pictures of one pixel.
     let weight = ("c.weight", f32s(&[2, 2, 1, 1], &[1.0, 2.0, 3.0, 4.0]));
-    let conv = Conv { channels: 2, kernel: 1, stride: 1, padding: [0; 4], bias: false };
+    let conv = Conv::same(2, 1).without_bias();
     check(
         counting(&[2, 2, 1, 1]),
         |g, x| g.conv2d(&p, x, conv),
@@ -83,6 +83,11 @@ fn conv2d() {
         &[2, 2, 1, 1],
         &[5.0, 11.0, 11.0, 25.0],
     );
+    // One row of three: each pixel with its neighbours to the left and right.
+    let weight = ("c.weight", f32s(&[1, 1, 1, 3], &[1.0, 10.0, 100.0]));
+    let conv = Conv::rect(1, [1, 3]).without_bias();
+    let expected = [210.0, 321.0, 32.0, 540.0, 654.0, 65.0];
+    check(counting(&[1, 1, 2, 3]), |g, x| g.conv2d(&p, x, conv), &[weight], &[1, 1, 2, 3], &expected);
 }
 
 #[test]
@@ -143,6 +148,30 @@ fn group_norm_of_a_picture_far_from_zero() {
 }
 
 #[test]
+fn batch_norm_takes_the_running_statistics() {
+    let p = Path::root().at("n");
+    let weights = [
+        ("n.weight", f32s(&[2], &[2.0, 3.0])),
+        ("n.bias", f32s(&[2], &[0.5, 0.0])),
+        ("n.running_mean", f32s(&[2], &[1.0, -1.0])),
+        ("n.running_var", f32s(&[2], &[3.0, 8.0])),
+    ];
+    // With eps 1 the divisors are 2 and 3.
+    let build = |g: &mut Graph, x| g.batch_norm(&p, x, 1.0);
+    let expected = [0.5, 1.5, 4.0, 5.0, 4.5, 5.5, 8.0, 9.0];
+    check(counting(&[2, 2, 1, 2]), build, &weights, &[2, 2, 1, 2], &expected);
+}
+
+#[test]
+fn layer_norm_is_along_the_last_axis() {
+    let x = f32s(&[1, 2, 2], &[1.0, 3.0, 8.0, 4.0]);
+    check_plain(x, |g, x| g.layer_norm(x, 0.0), &[1, 2, 2], &[-1.0, 1.0, 1.0, -1.0]);
+    // 1, 3, 5, 7: mean 4, variance 5; eps 4 makes the divisor 3.
+    let x = f32s(&[1, 4], &[1.0, 3.0, 5.0, 7.0]);
+    check_plain(x, |g, x| g.layer_norm(x, 4.0), &[1, 4], &[-1.0, -1.0 / 3.0, 1.0 / 3.0, 1.0]);
+}
+
+#[test]
 fn attention() {
     let p = Path::root();
     // One head, d = 1: token 0 has q = 0 and weighs both values alike; token 1 has q = ln 3 over keys 0 and 1, so
@@ -187,6 +216,12 @@ fn attention_layouts_order_the_packed_axis() {
 fn functions() {
     let x = || f32s(&[1, 3], &[0.0, 1.0, -200.0]);
     check_plain(x(), |g, x| g.silu(x), &[1, 3], &[0.0, 1.0 / (1.0 + (-1f64).exp()), 0.0]);
+    check_plain(x(), |g, x| g.relu(x), &[1, 3], &[0.0, 1.0, 0.0]);
+    check_plain(x(), |g, x| g.exp(x), &[1, 3], &[1.0, 1f64.exp(), 0.0]);
+    check_plain(f32s(&[1, 2], &[0.0, 2.25]), |g, x| g.sqrt(x), &[1, 2], &[0.0, 1.5]);
+    // Computed with Python's math module.
+    let gelu = [0.8411919906082768, -0.15880800939172324, 2.484915733910001, 0.0];
+    check_plain(f32s(&[1, 4], &[1.0, -1.0, 2.5, -30.0]), |g, x| g.gelu_tanh(x), &[1, 4], &gelu);
     check_plain(x(), |g, x| g.sin(x), &[1, 3], &[0.0, 1f64.sin(), (-200f64).sin()]);
     check_plain(x(), |g, x| g.cos(x), &[1, 3], &[1.0, 1f64.cos(), (-200f64).cos()]);
     check_plain(x(), |g, x| g.affine(x, 0.5, 3.0), &[1, 3], &[3.0, 3.5, -97.0]);
@@ -200,10 +235,13 @@ fn functions() {
 }
 
 #[test]
-fn clamp_keeps_nan() {
-    let build = |g: &mut Graph| input(g, "x", &[1]).and_then(|x| g.clamp(x, -1.0, 1.0));
-    let result = evaluate::<f32>(build, &[], &[("x", f32s(&[1, 1], &[f32::NAN]))]);
-    assert!(result.to_f64_vec()[0].is_nan());
+fn limits_keep_nan() {
+    let limits: [fn(&mut Graph, Value) -> Built; 2] = [|g, x| g.clamp(x, -1.0, 1.0), |g, x| g.relu(x)];
+    for limit in limits {
+        let build = |g: &mut Graph| input(g, "x", &[1]).and_then(|x| limit(g, x));
+        let result = evaluate::<f32>(build, &[], &[("x", f32s(&[1, 1], &[f32::NAN]))]);
+        assert!(result.to_f64_vec()[0].is_nan());
+    }
 }
 
 #[test]
@@ -260,15 +298,13 @@ fn shaping() {
     };
     check_plain(counting(&[2, 2]), concat, &[2, 4], &[1., 2., -1., -2., 3., 4., -3., -4.]);
     check_plain(counting(&[2, 4]), |g, x| g.slice(x, 1, 1, 2), &[2, 2], &[2., 3., 6., 7.]);
-}
-
-#[test]
-fn resampling() {
-    let upsampled = [1., 1., 2., 2., 1., 1., 2., 2., 3., 3., 4., 4., 3., 3., 4., 4.];
-    check_plain(counting(&[1, 1, 2, 2]), |g, x| g.upsample_nearest(x, 2), &[1, 1, 4, 4], &upsampled);
-    check_plain(counting(&[1, 1, 2, 4]), |g, x| g.avg_pool(x, 2), &[1, 1, 1, 2], &[3.5, 5.5]);
-    check_plain(counting(&[1, 2, 2, 2]), |g, x| g.pool(x), &[1, 2], &[2.5, 6.5]);
-    check_plain(counting(&[1, 2, 2, 2]), |g, x| g.mean(x, &[1, 3]), &[1, 2], &[3.5, 5.5]);
+    check_plain(
+        counting(&[2, 2]),
+        |g, x| g.pad(x, 1, 1, 2),
+        &[2, 5],
+        &[0., 1., 2., 0., 0., 0., 3., 4., 0., 0.],
+    );
+    check_plain(counting(&[1, 2, 1]), |g, x| g.pad(x, 1, 0, 1), &[1, 3, 1], &[1., 2., 0.]);
 }
 
 /// One value of type `from` as type `to`.

@@ -7,6 +7,7 @@ mod conformance;
 mod errors;
 mod fixtures;
 mod properties;
+mod resampling;
 
 use ddae_model::graph::{Graph, GraphError, Value};
 use ddae_model::reference::{Real, run};

@@ -130,7 +130,7 @@ proptest! {
             prop_assert_eq!(path, "up.3.norm1");
             prop_assert_eq!(message, format!("{channels} channels do not split into {groups} groups"));
         }
-        let conv = Conv { channels: 1, kernel, stride: 1, padding: [0; 4], bias: false };
+        let conv = Conv::same(1, kernel).padding([0; 4]).without_bias();
         let (path, message) = shape_error(g.conv2d(&p.at("conv"), x, conv));
         prop_assert_eq!(path, "up.3.norm1.conv");
         let expected = format!("a {kernel}x{kernel} kernel with stride 1 does not fit {side}x{side}");
