@@ -17,6 +17,10 @@ impl Lowering<'_, '_> {
                 let index = self.operand(node.inputs[1])?;
                 self.result(value, "Gather", &[&x, &index], vec![AttributeProto::int("axis", 0)])
             }
+            Op::GeluTanh => {
+                let approximate = vec![AttributeProto::text("approximate", "tanh")];
+                self.result(value, "Gelu", &[&x], approximate)
+            }
             Op::Silu => {
                 // The runtime makes one operation of these two.
                 let gate = self.part(value, "sigmoid", "Sigmoid", &[&x], vec![], &node.shape)?;

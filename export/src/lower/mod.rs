@@ -8,7 +8,8 @@
 //! | --- | --- |
 //! | `arithmetic` | elementwise operations, linear layers, gathering |
 //! | `shaping` | reshaping, joining, slicing |
-//! | `picture` | convolutions, resampling, group norm |
+//! | `picture` | convolutions, pooling, resampling |
+//! | `normalisation` | group, batch and layer norm |
 //! | `attention`, `pixel_attention` | attention between tokens, and between the pixels of a picture |
 //!
 //! # Names
@@ -18,6 +19,7 @@
 mod arithmetic;
 mod attention;
 mod constants;
+mod normalisation;
 mod picture;
 mod pixel_attention;
 mod plan;
@@ -167,7 +169,11 @@ impl<'w> Lowering<'_, 'w> {
             }
             Op::Linear
             | Op::Gather
+            | Op::Relu
             | Op::Silu
+            | Op::GeluTanh
+            | Op::Sqrt
+            | Op::Exp
             | Op::Add
             | Op::Sub
             | Op::Mul
@@ -177,11 +183,19 @@ impl<'w> Lowering<'_, 'w> {
             | Op::Sin
             | Op::Cos
             | Op::Cast(_) => self.arithmetic(value, node),
-            Op::Reshape | Op::Transpose { .. } | Op::Concat { .. } | Op::Slice { .. } | Op::Mean { .. } => {
-                self.shaping(value, node)
-            }
-            Op::Conv2d { .. } | Op::GroupNorm { .. } | Op::UpsampleNearest { .. } | Op::AvgPool { .. } => {
-                self.picture(value, node)
+            Op::Reshape
+            | Op::Transpose { .. }
+            | Op::Concat { .. }
+            | Op::Slice { .. }
+            | Op::Pad { .. }
+            | Op::Mean { .. } => self.shaping(value, node),
+            Op::Conv2d { .. }
+            | Op::UpsampleNearest { .. }
+            | Op::ResizeBilinear { .. }
+            | Op::MaxPool(_)
+            | Op::AvgPool { .. } => self.picture(value, node),
+            Op::GroupNorm { .. } | Op::BatchNorm { .. } | Op::LayerNorm { .. } => {
+                self.normalisation(value, node)
             }
             Op::Attention { heads, layout } => self.token_attention(value, node, *heads, *layout),
         }

@@ -1,8 +1,8 @@
-//! Convolutions, resampling and group norm of pictures `[B,C,H,W]`.
+//! Convolutions, pooling and other sizes of pictures `[B,C,H,W]`.
 
 use std::borrow::Cow;
 
-use ddae_model::graph::{Node, Op, Shape, Value};
+use ddae_model::graph::{Node, Op, Value, Window};
 use ddae_model::tensor::Tensor;
 
 use super::plan::Conv;
@@ -14,28 +14,16 @@ impl Lowering<'_, '_> {
         let x = self.operand(node.inputs[0])?;
         match &node.op {
             Op::UpsampleNearest { factor } => self.upsample(value, &x, *factor),
-            Op::AvgPool { kernel } => {
-                let side = [*kernel; 2];
-                let attributes =
-                    vec![AttributeProto::ints("kernel_shape", side), AttributeProto::ints("strides", side)];
+            Op::ResizeBilinear { height, width } => self.resize(value, &x, [*height, *width]),
+            Op::MaxPool(window) => self.result(value, "MaxPool", &[&x], window_attributes(*window)),
+            Op::AvgPool { window, count_include_pad } => {
+                let mut attributes = window_attributes(*window);
+                attributes.push(AttributeProto::int("count_include_pad", i64::from(*count_include_pad)));
                 self.result(value, "AveragePool", &[&x], attributes)
             }
-            _ => {
-                // Scale and shift in one operation: a batch norm of mean 0 and variance 1.
-                let normal = self.normalised(value, &x)?;
-                let channels = node.shape.size(1).unwrap_or(0);
-                let (mean, variance) = (self.filled(0.0, channels)?, self.filled(1.0, channels)?);
-                let [weight, bias] = [self.operand(node.inputs[1])?, self.operand(node.inputs[2])?];
-                let exact = vec![AttributeProto::float("epsilon", 0.0)];
-                let inputs = [normal.as_str(), &weight, &bias, &mean, &variance];
-                self.result(value, "BatchNormalization", &inputs, exact)
-            }
+            // Convolutions have a plan of their own.
+            _ => Ok(()),
         }
-    }
-
-    /// A vector of one value.
-    fn filled(&mut self, value: f32, length: usize) -> Lowered<String> {
-        self.shared(format!("{value:?}x{length}"), || Tensor::f32(&[length], vec![value; length]))
     }
 
     fn upsample(&mut self, value: Value, x: &str, factor: usize) -> Lowered<()> {
@@ -50,21 +38,15 @@ impl Lowering<'_, '_> {
         self.result(value, "Resize", &[x, "", &scales], attributes)
     }
 
-    /// The group norm `norm` of `x` without its scale and shift. InstanceNormalization over the groups' elements is
-    /// several times faster than the GroupNormalization operator, which the runtime has no kernel for.
-    pub(super) fn normalised(&mut self, norm: Value, x: &str) -> Lowered<String> {
-        let node = self.graph.node(norm);
-        let Op::GroupNorm { groups, eps } = node.op else { return Ok(x.to_string()) };
-        let elements = node.shape.with(0, 1).per_sample() / groups;
-        let grouped = Shape::of(vec![node.shape.dims()[0], groups.into(), elements.into()]);
-        let to_groups = self.integers(&[0, groups as i64, -1])?;
-        let (ones, zeros) = (self.filled(1.0, groups)?, self.filled(0.0, groups)?);
-        let x = self.part(norm, "grouped", "Reshape", &[x, &to_groups], vec![], &grouped)?;
-        let eps = vec![AttributeProto::float("epsilon", eps)];
-        let x =
-            self.part(norm, "normalised", "InstanceNormalization", &[&x, &ones, &zeros], eps, &grouped)?;
-        let to_picture = self.shape(&node.shape)?;
-        self.part(norm, "ungrouped", "Reshape", &[&x, &to_picture], vec![], &node.shape)
+    fn resize(&mut self, value: Value, x: &str, size: [usize; 2]) -> Lowered<()> {
+        // Of two axes only, so that the batch stays free; and not by scales, which may be a pixel off when rounded.
+        let sizes = self.integers(&size.map(|side| side as i64))?;
+        let attributes = vec![
+            AttributeProto::text("mode", "linear"),
+            AttributeProto::text("coordinate_transformation_mode", "half_pixel"),
+            AttributeProto::ints("axes", [2, 3]),
+        ];
+        self.result(value, "Resize", &[x, "", "", &sizes], attributes)
     }
 
     pub(super) fn convolution(&mut self, value: Value, plan: &Conv) -> Lowered<()> {
@@ -75,7 +57,8 @@ impl Lowering<'_, '_> {
             return self.doubled_convolution(value, plan, &x, bias.as_deref());
         }
         let Op::Conv2d { stride, padding } = node.op else { return Ok(()) };
-        let kernel = self.known(node.inputs[1])?.shape()[2];
+        let shape = self.known(node.inputs[1])?.shape();
+        let kernel = [shape[2], shape[3]];
         let weight = self.operand(node.inputs[1])?;
         let inputs: Vec<&str> = [x.as_str(), &weight].into_iter().chain(bias.as_deref()).collect();
         self.result(value, "Conv", &inputs, conv_attributes(kernel, stride, padding))
@@ -107,7 +90,7 @@ impl Lowering<'_, '_> {
             let name = format!("{}/weight{row}{column}", node.name);
             let weight = self.initializer(&name, Cow::Owned(weight))?;
             let inputs: Vec<&str> = [x, &weight].into_iter().chain(bias).collect();
-            let attributes = conv_attributes(2, 1, [1 - row, 1 - column, row, column]);
+            let attributes = conv_attributes([2, 2], 1, [1 - row, 1 - column, row, column]);
             let part = format!("phase{row}{column}");
             phases.push(self.part(plan.conv, &part, "Conv", &inputs, attributes, &small)?);
         }
@@ -119,9 +102,14 @@ impl Lowering<'_, '_> {
     }
 }
 
-fn conv_attributes(kernel: usize, stride: usize, padding: [usize; 4]) -> Vec<AttributeProto> {
+fn window_attributes(window: Window) -> Vec<AttributeProto> {
+    let Window { kernel, stride, padding } = window;
+    conv_attributes([kernel; 2], stride, [padding; 4])
+}
+
+fn conv_attributes(kernel: [usize; 2], stride: usize, padding: [usize; 4]) -> Vec<AttributeProto> {
     vec![
-        AttributeProto::ints("kernel_shape", [kernel; 2]),
+        AttributeProto::ints("kernel_shape", kernel),
         AttributeProto::ints("pads", padding),
         AttributeProto::ints("strides", [stride; 2]),
     ]

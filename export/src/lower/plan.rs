@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use ddae_model::graph::{Graph, Op, QkvLayout, Value};
+use ddae_model::graph::{Dim, Graph, Op, QkvLayout, Value};
 use ddae_model::tensor::Tensor;
 
 use super::Options;
@@ -102,7 +102,7 @@ impl Matcher<'_> {
     fn conv(&self, conv: Value, options: Options) -> (Plan, Vec<Value>) {
         let input = self.input(conv, 0);
         let weight = self.graph.shape(self.input(conv, 1));
-        let is_3x3 = weight.size(2) == Some(3)
+        let is_3x3 = weight.dims()[2..] == [Dim::Size(3); 2]
             && self.graph.node(conv).op == Op::Conv2d { stride: 1, padding: [1, 1, 1, 1] };
         let doubling = self.only_here(input, |op| *op == Op::UpsampleNearest { factor: 2 });
         match doubling.filter(|_| options.fuse && is_3x3) {

@@ -26,6 +26,13 @@ impl Lowering<'_, '_> {
                 let axis = self.integers(&[*axis as i64])?;
                 self.result(value, "Slice", &[&x, &start_at, &end, &axis], vec![])
             }
+            Op::Pad { axis, before, after } => {
+                let mut pads = vec![0; 2 * node.shape.rank()];
+                pads[*axis] = *before as i64;
+                pads[node.shape.rank() + axis] = *after as i64;
+                let pads = self.integers(&pads)?;
+                self.result(value, "Pad", &[&x, &pads], vec![])
+            }
             Op::Mean { axes } => self.mean(value, node, &x, axes),
             _ => {
                 let shape = self.shape(&node.shape)?;
