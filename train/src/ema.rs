@@ -13,13 +13,14 @@ pub fn decay(step: u64, beta: f64) -> f64 {
     }
 }
 
-/// Updates the average after step `step`, counted from 0: `average += (1 - decay) (weights - average)`.
+/// Updates the average after step `step`, counted from 0: `average += (1 - decay) (weights - average)`. Buffers are
+/// averaged like the weights, as `ema_pytorch` does with those of floating-point types.
 ///
 /// # Errors
 /// libtorch's.
 pub fn update(average: &Parameters, weights: &Parameters, step: u64, beta: f64) -> Result<(), TorchError> {
     match decay(step, beta) {
-        0.0 => shim::copy(average.tensors(), weights.tensors()),
-        decay => shim::lerp(average.tensors(), weights.tensors(), 1.0 - decay),
+        0.0 => shim::copy(average.state(), weights.state()),
+        decay => shim::lerp(average.state(), weights.state(), 1.0 - decay),
     }
 }

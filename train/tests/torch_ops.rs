@@ -4,7 +4,7 @@ use ddae_model::graph::Graph;
 use ddae_model::reference;
 use ddae_model::tensor::{DType, Tensor as Array};
 use ddae_tests::ops::{Case, cases, random_network};
-use ddae_tests::{relative_error, tolerance};
+use ddae_tests::{relative_error, rule_values, tolerance};
 use ddae_train::torch::{Layout, Mode, Network, Parameters, convert};
 use tch::{Device, Kind, Tensor};
 
@@ -83,7 +83,6 @@ fn is_zero(array: &Array) -> bool {
 /// One thread: pictures this small are not worth more, and tests run beside each other.
 fn start() {
     tch::set_num_threads(1);
-    tch::manual_seed(SEED as i64);
 }
 
 #[test]
@@ -114,6 +113,13 @@ fn projection(results: &[Tensor], directions: &[Tensor]) -> Tensor {
     products.fold(Tensor::from(0f64), |sum, product| sum + product)
 }
 
+/// A direction to move `tensor` in, of magnitude 1. From a stream of its own: libtorch's generator is shared by all
+/// tests of the process, so what it gives would depend on the others.
+fn direction(tensor: &Tensor, name: &str) -> Tensor {
+    let values = rule_values(name, tensor.numel(), -3f64.sqrt(), 3f64.sqrt());
+    Tensor::from_slice(&values).to_kind(Kind::Double).reshape(tensor.size())
+}
+
 /// The derivative along random directions, by autograd and by central differences.
 fn assert_gradients(case: &Case, layout: Layout) {
     const STEP: f64 = 1e-5;
@@ -126,14 +132,17 @@ fn assert_gradients(case: &Case, layout: Layout) {
     let floats = |results: &[Tensor]| -> Vec<Tensor> {
         results.iter().filter(|t| t.is_floating_point()).map(Tensor::shallow_clone).collect()
     };
-    let directions: Vec<Tensor> = floats(&results).iter().map(|t| t.detach().randn_like()).collect();
+    let directions: Vec<Tensor> =
+        floats(&results).iter().enumerate().map(|(i, t)| direction(t, &format!("result {i}"))).collect();
     projection(&floats(&results), &directions).backward();
+    let norm = |variable: &Tensor| variable.grad().norm().double_value(&[]);
+    let largest = variables.iter().map(|(_, v)| norm(v)).fold(0.0, f64::max);
 
     for (name, variable) in &variables {
         let gradient = variable.grad();
         assert!(gradient.defined(), "{} by {name}: no gradient", case.name);
-        for _ in 0..2 {
-            let direction = variable.detach().randn_like();
+        for turn in 0..2 {
+            let direction = direction(variable, &format!("{name} {turn}"));
             let along = (&gradient * &direction).sum(Kind::Double).double_value(&[]);
             let mut moved = variable.detach();
             let mut at = |step: f64| {
@@ -146,8 +155,10 @@ fn assert_gradients(case: &Case, layout: Layout) {
             at(STEP);
             let difference = (above - below) / (2.0 * STEP);
             // The size that a derivative along a random direction usually has.
-            let scale = gradient.norm().double_value(&[]).max(along.abs());
-            let error = (difference - along).abs() / scale.max(1e-3);
+            let scale = norm(variable).max(along.abs());
+            // Where nothing depends on the variable (a bias before a norm over its own channel), the difference is the
+            // rounding of the rest, which grows with the rest's derivatives.
+            let error = (difference - along).abs() / scale.max(1e-3).max(1e-4 * largest);
             let what = format!("{} by {name}, {layout:?}", case.name);
             assert!(error <= tolerance::GRADIENT, "{what}: {along:e} but {difference:e}: {error:e}");
         }
@@ -170,7 +181,10 @@ fn gradients_agree_with_finite_differences() {
 #[test]
 fn gradients_of_a_network_agree_with_finite_differences() {
     start();
-    for layout in LAYOUTS {
-        assert_gradients(&random_network(3), layout);
+    // A modulated decoder and a UNet with attention.
+    for seed in [2, 11] {
+        for layout in LAYOUTS {
+            assert_gradients(&random_network(seed), layout);
+        }
     }
 }

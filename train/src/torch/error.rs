@@ -30,7 +30,8 @@ impl TorchError {
     pub(crate) fn at(context: impl Into<String>, error: TchError) -> TorchError {
         let text = error.to_string();
         // c10's texts end in a stack trace of C++ frames.
-        let message = text.split("\nException raised from").next().unwrap_or_default().trim().to_string();
+        let message = text.split("\nException raised from").next().unwrap_or_default();
+        let message = message.trim_start_matches("Internal torch error: ").trim().to_string();
         TorchError::Operation { context: context.into(), message }
     }
 }

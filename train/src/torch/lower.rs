@@ -1,6 +1,6 @@
 //! Each operation of a graph as the operations of libtorch.
 
-use ddae_model::graph::{Op, QkvLayout, Shape};
+use ddae_model::graph::{Op, QkvLayout, Shape, Window};
 use ddae_model::tensor::DType;
 use tch::{Device, Kind, TchError, Tensor};
 
@@ -57,7 +57,16 @@ fn node(op: &Op, shape: &Shape, operands: &[&Tensor], context: &Context) -> Lowe
             x.f_linear(&weight, bias)
         }
         Op::Gather => x.f_index_select(0, operands[1]),
+        Op::BatchNorm { eps, momentum } => batch_norm(operands, *eps, *momentum, context),
+        Op::LayerNorm { eps } => {
+            let features = x.size().last().copied().unwrap_or(1);
+            x.f_layer_norm([features], None::<&Tensor>, None::<&Tensor>, *eps, true)
+        }
+        Op::Relu => x.f_relu(),
         Op::Silu => x.f_silu(),
+        Op::GeluTanh => x.f_gelu("tanh"),
+        Op::Sqrt => x.f_sqrt(),
+        Op::Exp => x.f_exp(),
         Op::Attention { heads, layout } => attention(x, *heads as i64, *layout),
         Op::Reshape => x.f_reshape(context.sizes(shape)),
         Op::Transpose { axes } => x.f_permute(convert::sizes(axes)),
@@ -72,9 +81,23 @@ fn node(op: &Op, shape: &Shape, operands: &[&Tensor], context: &Context) -> Lowe
         Op::Sin => x.f_sin(),
         Op::Cos => x.f_cos(),
         Op::UpsampleNearest { .. } => x.f_upsample_nearest2d(&context.sizes(shape)[2..], None, None),
-        Op::AvgPool { kernel } => {
-            let side = [*kernel as i64; 2];
-            x.f_avg_pool2d(side, side, [0, 0], false, true, None)
+        Op::ResizeBilinear { height, width } => {
+            x.f_upsample_bilinear2d([*height as i64, *width as i64], false, None, None)
+        }
+        Op::MaxPool(window) => {
+            let [kernel, stride, padding] = sides(*window);
+            x.f_max_pool2d(kernel, stride, padding, [1, 1], false)
+        }
+        Op::AvgPool { window, count_include_pad } => {
+            let [kernel, stride, padding] = sides(*window);
+            x.f_avg_pool2d(kernel, stride, padding, false, *count_include_pad, None)
+        }
+        Op::Pad { axis, before, after } => {
+            // From the last axis on, zeros before and after each.
+            let mut zeros = vec![0; 2 * (shape.rank() - axis)];
+            let place = zeros.len() - 2;
+            (zeros[place], zeros[place + 1]) = (*before as i64, *after as i64);
+            x.f_constant_pad_nd(zeros)
         }
         Op::Mean { axes } => {
             let low = matches!(x.kind(), Kind::BFloat16 | Kind::Half);
@@ -90,6 +113,23 @@ fn node(op: &Op, shape: &Shape, operands: &[&Tensor], context: &Context) -> Lowe
         }
         Op::Input | Op::Parameter { .. } | Op::Constant(_) => Ok(x.shallow_clone()),
     }
+}
+
+/// Kernel, stride and padding along both axes.
+fn sides(window: Window) -> [[i64; 2]; 3] {
+    [window.kernel, window.stride, window.padding].map(|n| [n as i64; 2])
+}
+
+/// Operands `x`, `weight`, `bias`, `running_mean` and `running_var`; in training the last two are moved.
+fn batch_norm(operands: &[&Tensor], eps: f64, momentum: f64, context: &Context) -> Lowered {
+    let x = operands[0];
+    let per_channel = x.numel() / operands[1].numel().max(1);
+    if context.mode.train && per_channel < 2 {
+        let message = "one value per channel has no variance to train with: take more samples at a time";
+        return Err(TchError::Torch(message.to_string()));
+    }
+    let [weight, bias, mean, variance] = [1, 2, 3, 4].map(|i| Some(operands[i]));
+    x.f_batch_norm(weight, bias, mean, variance, context.mode.train, momentum, eps, true)
 }
 
 /// `dropout(silu(group_norm(x + shift)))` on operands `x`, `weight`, `bias` and, perhaps, `shift [B,C,1,1]`.

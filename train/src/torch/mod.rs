@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`device`] | where tensors live: the CPU, or CUDA loaded when it is asked for |
 //! | [`convert`] | [`ddae_model::tensor::Tensor`] to and from [`tch::Tensor`] |
-//! | [`parameters`] | the trained tensors of a network, in the graph's order |
+//! | [`parameters`] | the stored tensors of a network: what is trained, and buffers |
 //! | [`network`] | the interpreter: a graph planned once, run many times |
 //! | [`shim`] | what `tch` lacks: channels-last, fused Adam, operations over lists |
 //!

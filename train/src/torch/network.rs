@@ -31,7 +31,7 @@ pub enum Precision {
 /// How a network is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mode {
-    /// Whether dropout acts.
+    /// Whether dropout acts, and batch norms take the batch's statistics and move the running ones.
     pub train: bool,
     /// Mixed precision or not.
     pub precision: Precision,
@@ -79,6 +79,8 @@ impl Network {
     }
 
     /// Runs the graph. `parameters` may hold more than the graph needs (a pruned graph on the whole network's).
+    ///
+    /// In training mode the running statistics among the buffers of `parameters` are moved.
     ///
     /// Results are of the network's kind whatever the precision, and carry gradients to the parameters unless
     /// [`tch::no_grad`] is on.

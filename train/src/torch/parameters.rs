@@ -1,25 +1,30 @@
-//! The trained tensors of a network.
+//! The stored tensors of a network.
 
 use std::collections::HashMap;
 
-use ddae_model::graph::Graph;
+use ddae_model::graph::{Graph, Op};
 use ddae_model::tensor::{DType, Tensor as Array};
 use ddae_model::weights::Weights;
 use tch::{Device, Kind, Tensor};
 
 use super::{Layout, TorchError, convert, shim};
 
-/// Tensors under the parameters' names, in the graph's order. Networks, averages of them and optimiser moments alike
-/// are one of these.
+/// Tensors under the parameters' names. Networks, averages of them and optimiser moments alike are one of these.
+///
+/// What is trained comes first, then the buffers, each in the graph's order. Buffers belong to the network's state: they
+/// are loaded, stored, copied and averaged like the rest, but have no gradients and no moments.
 #[derive(Debug)]
 pub struct Parameters {
     names: Vec<String>,
     tensors: Vec<Tensor>,
+    /// How many of them are trained.
+    trained: usize,
     places: HashMap<String, usize>,
 }
 
 impl Parameters {
-    /// The graph's parameters from `weights`, as leaves of the gradient computation where `trained`.
+    /// The graph's parameters and buffers from `weights`, the former as leaves of the gradient computation where
+    /// `trained`.
     ///
     /// `kind` is `Float`, or `Double` for checks of gradients. With [`Layout::ChannelsLast`], convolution weights lie
     /// in memory as channels-last activations want them.
@@ -36,7 +41,10 @@ impl Parameters {
     ) -> Result<Parameters, TorchError> {
         weights.check(graph)?;
         let (mut names, mut tensors) = (Vec::new(), Vec::new());
-        for (_, node) in graph.parameters() {
+        let is_trained = |op: &Op| matches!(op, Op::Parameter { trained: true, .. });
+        let (parameters, buffers): (Vec<_>, Vec<_>) =
+            graph.parameters().map(|(_, node)| node).partition(|node| is_trained(&node.op));
+        for node in parameters.iter().chain(&buffers) {
             let Some(array) = weights.get(&node.name) else { continue };
             let tensor = convert::to_torch(array)?;
             let mut tensor =
@@ -44,19 +52,21 @@ impl Parameters {
             if layout == Layout::ChannelsLast && tensor.dim() == 4 {
                 tensor = shim::channels_last(&tensor)?;
             }
-            tensors.push(tensor.f_set_requires_grad(trained).map_err(at(&node.name))?);
+            let leaf = trained && is_trained(&node.op);
+            tensors.push(tensor.f_set_requires_grad(leaf).map_err(at(&node.name))?);
             names.push(node.name.clone());
         }
         let places = names.iter().cloned().zip(0..).collect();
-        Ok(Parameters { names, tensors, places })
+        Ok(Parameters { names, tensors, trained: parameters.len(), places })
     }
 
-    /// Tensors of the same names, shapes and memory layouts, all zeros and not trained: an optimiser's moments.
+    /// Tensors of the trained ones' names, shapes and memory layouts, all zeros and without gradients: an optimiser's
+    /// moments.
     ///
     /// # Errors
     /// libtorch's, as for lack of memory.
     pub fn zeros_like(&self) -> Result<Parameters, TorchError> {
-        self.map("zeros_like", |t| t.detach().f_zeros_like())
+        self.map("zeros_like", self.trained, |t| t.detach().f_zeros_like())
     }
 
     /// A copy that is not trained: an average, or a network to sample from.
@@ -64,21 +74,25 @@ impl Parameters {
     /// # Errors
     /// libtorch's, as for lack of memory.
     pub fn copy(&self) -> Result<Parameters, TorchError> {
-        self.map("copy", |t| {
+        self.map("copy", self.tensors.len(), |t| {
             let mut copy = t.detach().f_empty_like()?;
             copy.f_copy_(&t.detach())?;
             Ok(copy)
         })
     }
 
+    /// The first `count` tensors, changed.
     fn map(
         &self,
         context: &str,
+        count: usize,
         f: impl Fn(&Tensor) -> Result<Tensor, tch::TchError>,
     ) -> Result<Parameters, TorchError> {
-        let tensors =
-            self.tensors.iter().map(f).collect::<Result<_, _>>().map_err(|e| TorchError::at(context, e))?;
-        Ok(Parameters { names: self.names.clone(), tensors, places: self.places.clone() })
+        let tensors = self.tensors[..count].iter().map(f).collect::<Result<_, _>>();
+        let tensors = tensors.map_err(|e| TorchError::at(context, e))?;
+        let names = self.names[..count].to_vec();
+        let places = names.iter().cloned().zip(0..).collect();
+        Ok(Parameters { names, tensors, trained: self.trained, places })
     }
 
     /// Overwrites the values with those of `weights`, keeping device, type and memory layout.
@@ -116,13 +130,13 @@ impl Parameters {
         Ok(weights)
     }
 
-    /// The gradients after a backward pass, in order.
+    /// The gradients of the trained tensors after a backward pass, in order.
     ///
     /// # Errors
     /// Names a parameter that got none.
     pub fn gradients(&self) -> Result<Vec<Tensor>, TorchError> {
-        let mut gradients = Vec::with_capacity(self.tensors.len());
-        for (name, tensor) in self.names.iter().zip(&self.tensors) {
+        let mut gradients = Vec::with_capacity(self.trained);
+        for (name, tensor) in self.names.iter().zip(self.tensors()) {
             let gradient = tensor.f_grad().map_err(at(name))?;
             if !gradient.defined() {
                 let message =
@@ -134,13 +148,23 @@ impl Parameters {
         Ok(gradients)
     }
 
-    /// The names, in the graph's order.
+    /// The names of the trained tensors, in the graph's order.
     pub fn names(&self) -> &[String] {
-        &self.names
+        &self.names[..self.trained]
     }
 
-    /// The tensors, in the graph's order.
+    /// The trained tensors, in the graph's order.
     pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors[..self.trained]
+    }
+
+    /// The buffers, in the graph's order.
+    pub fn buffers(&self) -> &[Tensor] {
+        &self.tensors[self.trained..]
+    }
+
+    /// The trained tensors, then the buffers: the network's whole state.
+    pub fn state(&self) -> &[Tensor] {
         &self.tensors
     }
 
@@ -151,7 +175,7 @@ impl Parameters {
 
     /// Number of trained values.
     pub fn count(&self) -> usize {
-        self.tensors.iter().map(Tensor::numel).sum()
+        self.tensors().iter().map(Tensor::numel).sum()
     }
 }
 

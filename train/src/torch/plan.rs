@@ -200,7 +200,7 @@ impl Users {
         graph.node(value).op == (Op::UpsampleNearest { factor: 2 })
             && user.op == (Op::Conv2d { stride: 1, padding: [1; 4] })
             && user.inputs[0] == value
-            && graph.shape(user.inputs[1]).size(2) == Some(3)
+            && graph.shape(user.inputs[1]).dims()[2..] == [Dim::Size(3); 2]
     }
 
     /// The operands `(x, shift)` of an addition of one number per picture and channel that only feeds a group
