@@ -42,6 +42,24 @@ pub fn add(suite: &mut Suite) {
         let x = attention(g, x, 2, true)?;
         g.pool(x)
     });
+    suite.add("residual block with batch norms", |g, _| {
+        let p = Path::root().at("layer1").at(0);
+        let x = picture(g, 8, 6, 5)?;
+        let h = g.conv2d(&p.at("conv1"), x, Conv::same(12, 3).stride(2).without_bias())?;
+        let h = g.batch_norm(&p.at("bn1"), h, 1e-5)?;
+        let h = g.relu(h)?;
+        let h = g.conv2d(&p.at("conv2"), h, Conv::same(12, 3).without_bias())?;
+        let h = g.batch_norm(&p.at("bn2"), h, 1e-5)?;
+        let shortcut = g.conv2d(&p.at("downsample").at(0), x, Conv::same(12, 1).stride(2).without_bias())?;
+        let shortcut = g.batch_norm(&p.at("downsample").at(1), shortcut, 1e-5)?;
+        let sum = g.add(h, shortcut)?;
+        g.relu(sum)
+    });
+    suite.add("transformer block modulated for each sample", |g, _| {
+        let x = g.input("x", DType::F32, Shape::batch(&[6, 16]))?;
+        let c = g.input("c", DType::F32, Shape::batch(&[16]))?;
+        transformer(g, x, c)
+    });
     suite.add("skip connection joined and normalised", |g, _| {
         let x = picture(g, 8, 4, 4)?;
         let small = g.conv2d(&Path::root().at("down"), x, Conv::same(8, 3).stride(2))?;
@@ -77,6 +95,30 @@ fn time_embedding(g: &mut Graph, t: Value) -> Built {
     let emb = g.silu(emb)?;
     let emb = g.linear(&Path::root().at("lin2"), emb, 16, true)?;
     g.silu(emb)
+}
+
+/// Attention and a multi-layer perceptron on `x [B, N, 16]`, modulated by `c [B, 16]`.
+fn transformer(g: &mut Graph, x: Value, c: Value) -> Built {
+    let p = Path::root().at("blocks").at(0);
+    let c = g.silu(c)?;
+    let c = g.linear(&p.at("adaLN_modulation"), c, 4 * 16, true)?;
+    let c = g.reshape(c, Shape::batch(&[1, 4 * 16]))?;
+    let part = |g: &mut Graph, i: usize| g.slice(c, 2, i * 16, 16);
+    let (scale1, gate1, scale2, gate2) = (part(g, 0)?, part(g, 1)?, part(g, 2)?, part(g, 3)?);
+    let h = g.layer_norm(x, 1e-6)?;
+    let h = g.mul(h, scale1)?;
+    let h = g.linear(&p.at("qkv"), h, 48, true)?;
+    let h = g.attention(&p, h, 4, QkvLayout::QkvMajor)?;
+    let h = g.linear(&p.at("proj"), h, 16, true)?;
+    let h = g.mul(h, gate1)?;
+    let x = g.add(x, h)?;
+    let h = g.layer_norm(x, 1e-6)?;
+    let h = g.mul(h, scale2)?;
+    let h = g.linear(&p.at("fc1"), h, 64, true)?;
+    let h = g.gelu_tanh(h)?;
+    let h = g.linear(&p.at("fc2"), h, 16, true)?;
+    let h = g.mul(h, gate2)?;
+    g.add(x, h)
 }
 
 fn residual(g: &mut Graph, x: Value, emb: Value, outputs: usize) -> Built {

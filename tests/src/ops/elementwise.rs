@@ -54,7 +54,7 @@ fn binary(suite: &mut Suite) {
         case.keep_away("b", &[0.0], 0.5);
         let case = suite.add(format!("{op} of a value and itself"), |g, _| {
             let a = g.input("a", DType::F32, Shape::batch(&[2, 3]))?;
-            // The sum, because a difference of nothing but zeros has no relative error.
+            // The sum, because gradients of 0 but for rounding have no relative error.
             let y = build(g, a, a)?;
             g.add(y, a)
         });
@@ -93,6 +93,11 @@ fn leaves(suite: &mut Suite) {
     suite.add("Parameter that is an output", |g, _| {
         g.parameter(&Path::root().at("table"), &[2, 3], Init::Zeros)
     });
+    suite.add("Buffer multiplied", |g, _| {
+        let x = g.input("x", DType::F32, Shape::batch(&[3, 4]))?;
+        let table = g.buffer(&Path::root().at("table"), &[1, 3, 4], Init::Zeros)?;
+        g.mul(x, table)
+    });
     suite.add("one value under two names", |g, _| {
         let x = g.input("x", DType::F32, Shape::batch(&[2]))?;
         let x = g.silu(x)?;
@@ -111,6 +116,17 @@ fn functions(suite: &mut Suite) {
             let x = g.affine(x, 30.0, 0.0)?;
             g.silu(x)
         });
+        suite.add(format!("GeluTanh {label}"), |g, _| x(g).and_then(|x| g.gelu_tanh(x)));
+        suite.add(format!("GeluTanh of large values {label}"), |g, _| {
+            let x = x(g)?;
+            let x = g.affine(x, 8.0, 0.0)?;
+            // The sum, because far below zero nothing but rounding is left of the function itself.
+            let y = g.gelu_tanh(x)?;
+            g.add(y, x)
+        });
+        suite.add(format!("Exp {label}"), |g, _| x(g).and_then(|x| g.exp(x)));
+        let relu = |g: &mut Graph, _: &mut Suite| x(g).and_then(|x| g.relu(x));
+        suite.add(format!("Relu {label}"), relu).keep_away("x", &[0.0], 0.01);
         suite.add(format!("Sin {label}"), |g, _| x(g).and_then(|x| g.sin(x)));
         suite.add(format!("Cos {label}"), |g, _| x(g).and_then(|x| g.cos(x)));
         suite.add(format!("Sin and Cos of large angles {label}"), |g, _| {
@@ -122,6 +138,16 @@ fn functions(suite: &mut Suite) {
         suite.add(format!("Dropout {label}"), |g, _| x(g).and_then(|x| g.dropout(x, 0.4)));
     }
     for dtype in [DType::F32, DType::F64] {
+        suite.add(format!("Sqrt {dtype}"), |g, _| {
+            let x = g.input("x", dtype, Shape::batch(&[3, 7]))?;
+            let x = g.affine(x, 1.0, 2.0)?;
+            g.sqrt(x)
+        });
+        suite.add(format!("Exp of half a logarithm {dtype}"), |g, _| {
+            let x = g.input("x", dtype, Shape::batch(&[3, 7]))?;
+            let x = g.affine(x, 0.5, -1.0)?;
+            g.exp(x)
+        });
         for (factor, shift) in [(2.0, -1.0), (-0.3, 0.0), (1.0, 0.7), (1.0 / 3.0, 1e-3), (0.0, 0.25)] {
             suite.add(format!("Affine {dtype} {factor} x + {shift}"), |g, suite| {
                 let width = suite.between(1, 9);

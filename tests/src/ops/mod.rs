@@ -11,6 +11,7 @@ mod casts;
 mod elementwise;
 mod network;
 mod normalisation;
+mod pooling;
 mod shaping;
 mod suite;
 mod windows;
@@ -25,6 +26,7 @@ use suite::Suite;
 pub fn cases(seed: u64) -> Vec<Case> {
     let mut suite = Suite::new(seed);
     windows::add(&mut suite);
+    pooling::add(&mut suite);
     normalisation::add(&mut suite);
     attention::add(&mut suite);
     elementwise::add(&mut suite);
@@ -50,13 +52,20 @@ macro_rules! kinds {
 
 kinds! {
     Op::Input => "Input",
-    Op::Parameter { .. } => "Parameter",
+    Op::Parameter { trained: true, .. } => "Parameter",
+    Op::Parameter { trained: false, .. } => "Buffer",
     Op::Constant(_) => "Constant",
     Op::Conv2d { .. } => "Conv2d",
     Op::Linear => "Linear",
     Op::Gather => "Gather",
     Op::GroupNorm { .. } => "GroupNorm",
+    Op::BatchNorm { .. } => "BatchNorm",
+    Op::LayerNorm { .. } => "LayerNorm",
+    Op::Relu => "Relu",
     Op::Silu => "Silu",
+    Op::GeluTanh => "GeluTanh",
+    Op::Sqrt => "Sqrt",
+    Op::Exp => "Exp",
     Op::Attention { .. } => "Attention",
     Op::Reshape => "Reshape",
     Op::Transpose { .. } => "Transpose",
@@ -71,7 +80,10 @@ kinds! {
     Op::Sin => "Sin",
     Op::Cos => "Cos",
     Op::UpsampleNearest { .. } => "UpsampleNearest",
+    Op::ResizeBilinear { .. } => "ResizeBilinear",
+    Op::MaxPool(_) => "MaxPool",
     Op::AvgPool { .. } => "AvgPool",
+    Op::Pad { .. } => "Pad",
     Op::Mean { .. } => "Mean",
     Op::Dropout { .. } => "Dropout",
     Op::Cast(_) => "Cast",

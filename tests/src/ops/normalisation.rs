@@ -1,6 +1,6 @@
-//! Group normalisation and means.
+//! Group, batch and layer normalisation, and means.
 
-use ddae_model::graph::{Init, Path, Shape};
+use ddae_model::graph::{Conv, Init, Path, Shape};
 use ddae_model::tensor::DType;
 
 use super::suite::Suite;
@@ -8,6 +8,13 @@ use super::windows::picture;
 
 /// Adds the cases of this family.
 pub fn add(suite: &mut Suite) {
+    groups(suite);
+    batches(suite);
+    layers(suite);
+    means(suite);
+}
+
+fn groups(suite: &mut Suite) {
     let sizes = [
         (1, 1, 3, 3),
         (1, 6, 3, 2),
@@ -42,6 +49,64 @@ pub fn add(suite: &mut Suite) {
         g.output("normalised", x);
         g.silu(x)
     });
+}
+
+fn batches(suite: &mut Suite) {
+    for (channels, height, width) in [(1, 3, 2), (5, 4, 3), (8, 1, 1), (16, 5, 5)] {
+        for eps in [1e-5, 1e-3] {
+            suite.add(format!("BatchNorm of {channels}x{height}x{width} eps {eps}"), |g, _| {
+                let x = picture(g, channels, height, width)?;
+                g.batch_norm(&Path::root().at("bn"), x, eps)
+            });
+        }
+    }
+    for (bias, kernel) in [(true, [3, 3]), (false, [3, 3]), (false, [1, 5])] {
+        suite.add(format!("Conv2d {kernel:?} bias {bias} then BatchNorm and Relu"), |g, _| {
+            let x = picture(g, 6, 5, 6)?;
+            let conv = Conv { bias, ..Conv::rect(8, kernel) };
+            let x = g.conv2d(&Path::root().at("conv"), x, conv)?;
+            let x = g.batch_norm(&Path::root().at("bn"), x, 1e-5)?;
+            g.relu(x)
+        });
+    }
+    suite.add("Conv2d then BatchNorm, the convolution an output too", |g, _| {
+        let x = picture(g, 3, 4, 4)?;
+        let x = g.conv2d(&Path::root().at("conv"), x, Conv::same(8, 3))?;
+        g.output("map", x);
+        g.batch_norm(&Path::root().at("bn"), x, 1e-5)
+    });
+    suite.add("UpsampleNearest, Conv2d and BatchNorm", |g, _| {
+        let x = picture(g, 4, 3, 5)?;
+        let x = g.upsample_nearest(x, 2)?;
+        let x = g.conv2d(&Path::root().at("conv"), x, Conv::same(8, 3))?;
+        g.batch_norm(&Path::root().at("bn"), x, 1e-5)
+    });
+}
+
+fn layers(suite: &mut Suite) {
+    let shapes: [&[usize]; 4] = [&[8], &[5, 12], &[2, 3, 7], &[4, 96]];
+    for sizes in shapes {
+        for eps in [1e-6, 1e-3] {
+            suite.add(format!("LayerNorm of [B, {sizes:?}] eps {eps}"), |g, _| {
+                let x = g.input("x", DType::F32, Shape::batch(sizes))?;
+                g.layer_norm(x, eps)
+            });
+        }
+    }
+    suite.add("LayerNorm scaled and shifted for each sample", |g, _| {
+        let x = g.input("x", DType::F32, Shape::batch(&[5, 12]))?;
+        let both = g.input("both", DType::F32, Shape::batch(&[24]))?;
+        let (scale, shift) = (g.slice(both, 1, 0, 12)?, g.slice(both, 1, 12, 12)?);
+        let scale = g.affine(scale, 1.0, 1.0)?;
+        let (scale, shift) =
+            (g.reshape(scale, Shape::batch(&[1, 12]))?, g.reshape(shift, Shape::batch(&[1, 12]))?);
+        let x = g.layer_norm(x, 1e-6)?;
+        let x = g.mul(x, scale)?;
+        g.add(x, shift)
+    });
+}
+
+fn means(suite: &mut Suite) {
     let means: [(&[usize], &[usize]); 7] = [
         (&[3, 4, 5], &[2, 3]),
         (&[3, 4, 5], &[1]),

@@ -13,6 +13,7 @@ fn input(g: &mut Graph, sizes: &[usize]) -> Built {
 pub fn add(suite: &mut Suite) {
     reshape(suite);
     join_and_cut(suite);
+    pad(suite);
     gather(suite);
 }
 
@@ -114,6 +115,30 @@ fn join_and_cut(suite: &mut Suite) {
             let (head, tail) = (g.slice(x, 1, 0, 2)?, g.slice(x, 1, 3, 3)?);
             let x = g.concat(&[tail, head], 1)?;
             g.reshape(x, Shape::batch(&[20]))
+        });
+    }
+}
+
+fn pad(suite: &mut Suite) {
+    for (axis, before, after) in [(1, 2, 3), (2, 0, 1), (3, 1, 0), (3, 4, 2), (1, 0, 0)] {
+        suite.add(format!("Pad {before} and {after} along axis {axis}"), |g, _| {
+            let x = input(g, &[3, 2, 5])?;
+            g.pad(x, axis, before, after)
+        });
+    }
+    suite.add("Pad of channels, then of columns", |g, _| {
+        let x = input(g, &[3, 4, 2])?;
+        let x = g.pad(x, 1, 0, 5)?;
+        g.pad(x, 3, 1, 1)
+    });
+    suite.add("Pad of a vector", |g, _| {
+        let x = input(g, &[4])?;
+        g.pad(x, 1, 1, 0)
+    });
+    for dtype in [DType::F64, DType::I64, DType::U8] {
+        suite.add(format!("Pad {dtype}"), |g, _| {
+            let x = g.input("x", dtype, Shape::batch(&[4, 6]))?;
+            g.pad(x, 1, 1, 2)
         });
     }
 }

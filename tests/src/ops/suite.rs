@@ -21,7 +21,7 @@ pub struct Case {
     pub weights: Weights,
     /// Its inputs by name.
     pub inputs: Vec<(String, Tensor)>,
-    /// The float inputs and the parameters with respect to which the float outputs are differentiable, at these
+    /// The float inputs and the trained parameters with respect to which the float outputs are differentiable, at these
     /// values and in their neighbourhood.
     pub differentiable: Vec<String>,
 }
@@ -37,7 +37,8 @@ impl Case {
                 let fan_in: usize = shape[1..].iter().product();
                 uniform(rng, &shape, (3.0 / fan_in as f64).sqrt(), 0.0)
             } else {
-                uniform(rng, &shape, 0.5, if node.name.ends_with("weight") { 1.0 } else { 0.0 })
+                let is_scale = node.name.ends_with("weight") || node.name.ends_with("running_var");
+                uniform(rng, &shape, 0.5, if is_scale { 1.0 } else { 0.0 })
             };
             weights.insert(node.name.clone(), Tensor::f32(&shape, values));
         }
@@ -158,7 +159,7 @@ fn rows_indexed_by(graph: &Graph, index: Value) -> usize {
     gathers.filter_map(|node| graph.shape(node.inputs[0]).size(0)).min().unwrap_or(10)
 }
 
-/// The float inputs and parameters from which a float output is reached without passing through an integer.
+/// The float inputs and trained parameters from which a float output is reached without passing through an integer.
 fn differentiable(graph: &Graph) -> Vec<String> {
     let is_float = |value: Value| matches!(graph.node(value).dtype, DType::F32 | DType::F64);
     let mut reached = vec![false; graph.nodes().len()];
@@ -174,7 +175,7 @@ fn differentiable(graph: &Graph) -> Vec<String> {
     }
     let leaves = graph.nodes().iter().enumerate().filter(|(i, _)| reached[*i]).map(|(_, node)| node);
     leaves
-        .filter(|node| matches!(node.op, Op::Input | Op::Parameter { .. }))
+        .filter(|node| matches!(node.op, Op::Input | Op::Parameter { trained: true, .. }))
         .map(|node| node.name.clone())
         .collect()
 }

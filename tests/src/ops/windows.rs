@@ -1,4 +1,4 @@
-//! Convolution, pooling, upsampling.
+//! Convolution and upsampling.
 
 use ddae_model::graph::{Conv, Graph, Path, Shape, Value};
 use ddae_model::tensor::DType;
@@ -11,7 +11,7 @@ pub fn picture(g: &mut Graph, channels: usize, height: usize, width: usize) -> B
 }
 
 /// `picture` of a random size with sides from `low` to `high`.
-fn random_picture(g: &mut Graph, suite: &mut Suite, low: usize, high: usize) -> Built {
+pub fn random_picture(g: &mut Graph, suite: &mut Suite, low: usize, high: usize) -> Built {
     let channels = suite.between(1, 8);
     let (height, width) = (suite.between(low, high), suite.between(low, high));
     picture(g, channels, height, width)
@@ -32,7 +32,8 @@ pub fn add(suite: &mut Suite) {
                         format!("Conv2d {kernel}x{kernel} stride {stride} padding {padding:?} bias {bias}");
                     suite.add(name, |g, suite| {
                         let x = random_picture(g, suite, 3, 9)?;
-                        let conv = Conv { channels: suite.between(1, 8), kernel, stride, padding, bias };
+                        let channels = suite.between(1, 8);
+                        let conv = Conv { channels, kernel: [kernel; 2], stride, padding, bias };
                         g.conv2d(&Path::root().at("conv"), x, conv)
                     });
                 }
@@ -42,8 +43,8 @@ pub fn add(suite: &mut Suite) {
     for (kernel, padding) in [(2, [0, 0, 1, 1]), (4, [1, 1, 1, 1]), (5, [2, 2, 2, 2]), (7, [3, 3, 3, 3])] {
         suite.add(format!("Conv2d {kernel}x{kernel}"), |g, suite| {
             let x = random_picture(g, suite, 4, 8)?;
-            let conv = Conv { channels: suite.between(1, 6), kernel, stride: 1, padding, bias: true };
-            g.conv2d(&Path::root().at("conv"), x, conv)
+            let channels = suite.between(1, 6);
+            g.conv2d(&Path::root().at("conv"), x, Conv::same(channels, kernel).padding(padding))
         });
     }
     for (channels, outputs) in [(32, 64), (64, 32), (3, 33), (17, 1)] {
@@ -52,14 +53,17 @@ pub fn add(suite: &mut Suite) {
             g.conv2d(&Path::root().at("conv"), x, Conv::same(outputs, 3))
         });
     }
-    for kernel in [1, 2, 3, 4] {
-        suite.add(format!("AvgPool {kernel}x{kernel}"), |g, suite| {
-            let (height, width) = (kernel * suite.between(1, 3), kernel * suite.between(1, 3));
-            let channels = suite.between(1, 8);
-            let x = picture(g, channels, height, width)?;
-            g.avg_pool(x, kernel)
+    for (kernel, stride) in [([1, 7], 1), ([7, 1], 1), ([3, 1], 2), ([2, 3], 1), ([1, 3], 3)] {
+        suite.add(format!("Conv2d {}x{} stride {stride}", kernel[0], kernel[1]), |g, suite| {
+            let x = random_picture(g, suite, 2, 8)?;
+            let conv = Conv::rect(suite.between(1, 6), kernel).stride(stride).without_bias();
+            g.conv2d(&Path::root().at("conv"), x, conv)
         });
     }
+    suite.add("Conv2d 2x5 with four paddings", |g, suite| {
+        let x = random_picture(g, suite, 3, 6)?;
+        g.conv2d(&Path::root().at("conv"), x, Conv::rect(4, [2, 5]).padding([1, 0, 2, 3]))
+    });
     for factor in [1, 2, 3] {
         suite.add(format!("UpsampleNearest x{factor}"), |g, suite| {
             let x = random_picture(g, suite, 1, 5)?;
@@ -83,14 +87,14 @@ pub fn add(suite: &mut Suite) {
 /// Graphs that look like an upsampling layer and are none: whoever fuses that layer must leave these alone.
 fn unlike_the_upsampler(suite: &mut Suite) {
     type Next = fn(&mut Graph, Value) -> Built;
-    let nexts: [(&str, usize, Next); 5] = [
-        ("without bias", 2, |g, x| {
-            g.conv2d(&Path::root().at("conv"), x, Conv { bias: false, ..Conv::same(5, 3) })
-        }),
+    let nexts: [(&str, usize, Next); 7] = [
+        ("without bias", 2, |g, x| g.conv2d(&Path::root().at("conv"), x, Conv::same(5, 3).without_bias())),
         ("with stride 2", 2, |g, x| g.conv2d(&Path::root().at("conv"), x, Conv::same(5, 3).stride(2))),
         ("without padding", 2, |g, x| {
-            g.conv2d(&Path::root().at("conv"), x, Conv { padding: [0; 4], ..Conv::same(5, 3) })
+            g.conv2d(&Path::root().at("conv"), x, Conv::same(5, 3).padding([0; 4]))
         }),
+        ("3x1", 2, |g, x| g.conv2d(&Path::root().at("conv"), x, Conv::rect(5, [3, 1]).padding([1; 4]))),
+        ("1x3", 2, |g, x| g.conv2d(&Path::root().at("conv"), x, Conv::rect(5, [1, 3]).padding([1; 4]))),
         ("by 3", 3, |g, x| g.conv2d(&Path::root().at("conv"), x, Conv::same(5, 3))),
         ("used twice", 2, |g, x| {
             g.output("large", x);
