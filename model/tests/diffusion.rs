@@ -1,6 +1,6 @@
 //! The published tables, features and sampling runs, computed by the reference interpreter.
 
-use ddae_model::config::{Config, DdpmConfig, EdmConfig, ProcessConfig};
+use ddae_model::config::{Config, DdpmConfig, EdmConfig, ProcessConfig, Timesteps};
 use ddae_model::diffusion::{
     FeatureOptions, Plan, SamplerKind, ddpm::Tables, edm, features_graph, sampler_graph,
 };
@@ -145,7 +145,7 @@ fn edm_sampling_is_the_published_one() {
 
 #[test]
 fn plans_call_the_network_as_often_as_published() {
-    let ddpm = DdpmConfig { n_t: 1000, betas: [1e-4, 0.02] };
+    let ddpm = DdpmConfig::published(Timesteps::Fraction);
     assert_eq!(Plan::ddpm(&ddpm, SamplerKind::Ddpm).unwrap().steps.len(), 1000);
     let ddim = Plan::ddpm(&ddpm, SamplerKind::Ddim { steps: 100, eta: 0.0 }).unwrap();
     assert_eq!((ddim.steps.len(), ddim.steps[0].t, ddim.steps[99].t), (100, 0.991, 0.001));
@@ -156,7 +156,7 @@ fn plans_call_the_network_as_often_as_published() {
 
 #[test]
 fn impossible_settings_are_refused() {
-    let config = DdpmConfig { n_t: 1000, betas: [1e-4, 0.02] };
+    let config = DdpmConfig::published(Timesteps::Fraction);
     let refused = |kind| Plan::ddpm(&config, kind).unwrap_err().to_string();
     assert_eq!(refused(SamplerKind::Ddim { steps: 0, eta: 0.0 }), "0 steps: this sampler takes 1 to 1000");
     assert_eq!(

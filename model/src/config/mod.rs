@@ -1,18 +1,20 @@
 //! The published YAML configurations, read unchanged; unknown keys are errors.
 
+mod model;
 mod overrides;
+mod process;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_norway::Value;
 
-use crate::networks::UNetConfig;
+use crate::networks::{Architecture, UNetConfig};
 
+pub use model::{AnyConfig, ChannelStatistics, ModelConfig};
 pub use overrides::Override;
+pub use process::{DdpmConfig, EdmConfig, ProcessConfig, Timesteps};
 
-/// The largest `n_T`: far more timesteps than anyone uses, and tables of a few megabytes.
-const MOST_TIMESTEPS: usize = 1_000_000;
 /// The largest `n_sample`.
 const MOST_SAMPLES: usize = 10_000;
 
@@ -57,59 +59,6 @@ pub struct Config {
     /// The published linear probe of this model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub linear: Option<LinearConfig>,
-}
-
-/// `model_type` and `diffusion`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "model_type", content = "diffusion")]
-pub enum ProcessConfig {
-    /// Denoising diffusion with discrete timesteps (arXiv 2006.11239).
-    #[serde(rename = "DDPM")]
-    Ddpm(DdpmConfig),
-    /// The design of arXiv 2206.00364 with continuous noise levels.
-    #[serde(rename = "EDM")]
-    Edm(EdmConfig),
-}
-
-/// `diffusion` of a DDPM.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DdpmConfig {
-    /// Number of noise levels.
-    #[serde(rename = "n_T")]
-    pub n_t: usize,
-    /// First and last variance of the linear schedule.
-    pub betas: [f64; 2],
-}
-
-/// `diffusion` of an EDM.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EdmConfig {
-    /// Standard deviation of the data.
-    pub sigma_data: f64,
-    /// Mean of `ln sigma` in training.
-    pub p_mean: f64,
-    /// Standard deviation of `ln sigma` in training.
-    pub p_std: f64,
-    /// Smallest noise level of the sampler.
-    pub sigma_min: f64,
-    /// Largest noise level of the sampler.
-    pub sigma_max: f64,
-    /// Curvature of the sampler's grid.
-    pub rho: f64,
-    /// Smallest noise level with churn.
-    #[serde(rename = "S_min")]
-    pub s_min: f64,
-    /// Largest noise level with churn.
-    #[serde(rename = "S_max")]
-    pub s_max: f64,
-    /// Scale of the churn's noise.
-    #[serde(rename = "S_noise")]
-    pub s_noise: f64,
-    /// Probability of each augmentation in training; 0 for none.
-    #[serde(default)]
-    pub augment_prob: f64,
 }
 
 /// Kinds of networks.
@@ -241,7 +190,7 @@ pub struct LinearConfig {
 struct Raw {
     dataset: String,
     classes: usize,
-    model_type: ModelType,
+    model_type: String,
     net_type: NetType,
     diffusion: Value,
     network: UNetConfig,
@@ -269,14 +218,6 @@ struct Raw {
     linear: Option<LinearConfig>,
 }
 
-#[derive(Deserialize)]
-enum ModelType {
-    #[serde(rename = "DDPM")]
-    Ddpm,
-    #[serde(rename = "EDM")]
-    Edm,
-}
-
 impl Config {
     /// Reads a YAML file.
     ///
@@ -291,14 +232,7 @@ impl Config {
     /// # Errors
     /// Like [`Config::read`].
     pub fn read_with(path: &Path, overrides: &[Override]) -> Result<Config, ConfigError> {
-        let read = |source| ConfigError::Read { path: path.to_path_buf(), source };
-        let text = std::fs::read(path).map_err(read)?;
-        let origin = path.display().to_string();
-        let text = String::from_utf8(text).map_err(|_| ConfigError::Invalid {
-            origin: origin.clone(),
-            message: "not a text file; a YAML configuration is wanted here".to_string(),
-        })?;
-        Config::parse(&text, &origin, overrides)
+        Config::parse(&read_text(path)?, &path.display().to_string(), overrides)
     }
 
     /// Reads YAML text; `origin` names it in errors.
@@ -306,19 +240,13 @@ impl Config {
     /// # Errors
     /// Like [`Config::read`].
     pub fn parse(text: &str, origin: &str, overrides: &[Override]) -> Result<Config, ConfigError> {
+        Config::from_value(overridden(text, origin, overrides)?, origin)
+    }
+
+    fn from_value(value: Value, origin: &str) -> Result<Config, ConfigError> {
         let invalid = |message: String| ConfigError::Invalid { origin: origin.to_string(), message };
-        let mut value: Value = serde_norway::from_str(text).map_err(|e| invalid(format!("not YAML: {e}")))?;
-        if !value.is_mapping() {
-            return Err(invalid("not a configuration: it needs keys like 'dataset: cifar'".to_string()));
-        }
-        for change in overrides {
-            change.apply(&mut value).map_err(&invalid)?;
-        }
         let raw: Raw = typed(value, "").map_err(&invalid)?;
-        let process = match raw.model_type {
-            ModelType::Ddpm => ProcessConfig::Ddpm(typed(raw.diffusion, "diffusion").map_err(&invalid)?),
-            ModelType::Edm => ProcessConfig::Edm(typed(raw.diffusion, "diffusion").map_err(&invalid)?),
-        };
+        let process = ProcessConfig::from_value(&raw.model_type, raw.diffusion).map_err(&invalid)?;
         let config = Config {
             dataset: raw.dataset,
             classes: raw.classes,
@@ -346,6 +274,12 @@ impl Config {
         Ok(config)
     }
 
+    /// The part that graphs are made of.
+    pub fn model(&self) -> ModelConfig {
+        let architecture = Architecture::UNet(self.network.clone());
+        ModelConfig { architecture, process: Some(self.process.clone()), normalisation: None }
+    }
+
     /// The configuration as YAML that [`Config::parse`] reads back.
     pub fn to_yaml(&self) -> String {
         // Only maps with string keys, numbers and lists: nothing that YAML cannot hold.
@@ -354,11 +288,6 @@ impl Config {
 
     fn check(&self) -> Result<(), String> {
         self.network.check().map_err(|message| format!("network: {message}"))?;
-        match &self.process {
-            ProcessConfig::Ddpm(c) => c.check(),
-            ProcessConfig::Edm(c) => c.check(),
-        }
-        .map_err(|message| format!("diffusion: {message}"))?;
         let t = &self.training;
         let positive = [("classes", self.classes), ("n_epoch", t.n_epoch), ("batch_size", t.batch_size)];
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
@@ -396,49 +325,27 @@ impl Config {
     }
 }
 
-impl DdpmConfig {
-    fn check(&self) -> Result<(), String> {
-        let [first, last] = self.betas;
-        if !(1..=MOST_TIMESTEPS).contains(&self.n_t) {
-            return Err(format!("n_T is {}; it must be 1 to {MOST_TIMESTEPS}", self.n_t));
-        }
-        if !(first > 0.0 && first < last && last < 1.0) {
-            return Err(format!("betas is [{first}, {last}]; it must rise within (0, 1)"));
-        }
-        Ok(())
-    }
+/// A configuration file's text.
+fn read_text(path: &Path) -> Result<String, ConfigError> {
+    let read = |source| ConfigError::Read { path: path.to_path_buf(), source };
+    let text = std::fs::read(path).map_err(read)?;
+    String::from_utf8(text).map_err(|_| ConfigError::Invalid {
+        origin: path.display().to_string(),
+        message: "not a text file; a YAML configuration is wanted here".to_string(),
+    })
 }
 
-impl EdmConfig {
-    fn check(&self) -> Result<(), String> {
-        let positive = [
-            ("sigma_data", self.sigma_data),
-            ("p_std", self.p_std),
-            ("sigma_min", self.sigma_min),
-            ("rho", self.rho),
-        ];
-        if let Some((key, value)) = positive.iter().find(|(_, v)| !(v.is_finite() && *v > 0.0)) {
-            return Err(format!("{key} is {value}; it must be above 0"));
-        }
-        let finite = [("p_mean", self.p_mean), ("S_min", self.s_min), ("S_noise", self.s_noise)];
-        if let Some((key, value)) = finite.iter().find(|(_, v)| !v.is_finite()) {
-            return Err(format!("{key} is {value}; it must be a finite number"));
-        }
-        // Infinity is no limit.
-        if self.s_max.is_nan() {
-            return Err("S_max is NaN; it must be a number".to_string());
-        }
-        if !(self.sigma_max.is_finite() && self.sigma_max > self.sigma_min) {
-            return Err(format!(
-                "sigma_max is {}; it must be above sigma_min, {}",
-                self.sigma_max, self.sigma_min
-            ));
-        }
-        if !(0.0..=1.0).contains(&self.augment_prob) {
-            return Err(format!("augment_prob is {}; it must be in [0, 1]", self.augment_prob));
-        }
-        Ok(())
+/// YAML text with single keys set; `origin` names it in errors.
+fn overridden(text: &str, origin: &str, overrides: &[Override]) -> Result<Value, ConfigError> {
+    let invalid = |message: String| ConfigError::Invalid { origin: origin.to_string(), message };
+    let mut value: Value = serde_norway::from_str(text).map_err(|e| invalid(format!("not YAML: {e}")))?;
+    if !value.is_mapping() {
+        return Err(invalid("not a configuration: it needs keys like 'dataset: cifar'".to_string()));
     }
+    for change in overrides {
+        change.apply(&mut value).map_err(&invalid)?;
+    }
+    Ok(value)
 }
 
 /// A value as the type `T`; errors carry the key's path, after `section`.

@@ -1,8 +1,8 @@
-//! The discrete process of DDPM (arXiv 2006.11239), in the float32 arithmetic of the published code.
+//! The discrete process of DDPM (arXiv 2006.11239), in the arithmetic of the published code.
 
-use crate::config::DdpmConfig;
+use crate::config::{DdpmConfig, Timesteps};
 
-/// What a noise schedule gives at each timestep `0..=n_T`.
+/// What a noise schedule gives at each timestep: `0..=n_T`, or `0..=n_T - 1` where timesteps are indices.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tables {
     /// Variances.
@@ -18,17 +18,49 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// The schedule of training, feature extraction and ancestral sampling: nothing happens at timestep 0, and
-    /// `n_T` variances rise linearly over the timesteps `1..=n_T`.
+    /// The schedule of training, feature extraction and ancestral sampling: `n_T` variances rise linearly over the
+    /// timesteps. Where those are `1..=n_T`, nothing happens at timestep 0.
     pub fn training(config: &DdpmConfig) -> Tables {
-        let mut betas = linear(config.betas, config.n_t);
-        betas.insert(0, 0.0);
-        Tables::from_betas(betas)
+        match config.timesteps {
+            Timesteps::Fraction => {
+                let mut betas = linear(config.betas, config.n_t);
+                betas.insert(0, 0.0);
+                Tables::from_betas(betas)
+            }
+            Timesteps::Index => Tables::by_index(config),
+        }
     }
 
-    /// The schedule of DDIM sampling: `n_T + 1` variances rise linearly over the timesteps `0..=n_T`.
+    /// The schedule of DDIM sampling. DDAE's is one of its own: `n_T + 1` variances rise linearly over the timesteps
+    /// `0..=n_T`.
     pub fn ddim(config: &DdpmConfig) -> Tables {
-        Tables::from_betas(linear(config.betas, config.n_t + 1))
+        match config.timesteps {
+            Timesteps::Fraction => Tables::from_betas(linear(config.betas, config.n_t + 1)),
+            Timesteps::Index => Tables::by_index(config),
+        }
+    }
+
+    /// In the float64 arithmetic of the code that DiT comes with, rounded at the end.
+    fn by_index(config: &DdpmConfig) -> Tables {
+        let [first, last] = config.betas;
+        let intervals = config.n_t.saturating_sub(1).max(1) as f64;
+        let beta: Vec<f64> = (0..config.n_t).map(|i| first + (last - first) * i as f64 / intervals).collect();
+        let mut product = 1.0;
+        let alpha_bar: Vec<f64> = beta
+            .iter()
+            .map(|beta| {
+                product *= 1.0 - beta;
+                product
+            })
+            .collect();
+        let rounded = |values: &[f64], f: fn(f64) -> f64| values.iter().map(|&x| f(x) as f32).collect();
+        Tables {
+            alpha: rounded(&beta, |beta| 1.0 - beta),
+            beta: rounded(&beta, |beta| beta),
+            sqrt_alpha_bar: rounded(&alpha_bar, f64::sqrt),
+            sqrt_one_minus_alpha_bar: rounded(&alpha_bar, |a| (1.0 - a).sqrt()),
+            alpha_bar: rounded(&alpha_bar, |a| a),
+        }
     }
 
     fn from_betas(beta: Vec<f32>) -> Tables {
@@ -47,6 +79,24 @@ impl Tables {
             beta,
             alpha,
             alpha_bar,
+        }
+    }
+}
+
+impl DdpmConfig {
+    /// What the network is told of timestep `t`.
+    pub fn scalar(&self, t: usize) -> f32 {
+        match self.timesteps {
+            Timesteps::Fraction => t as f32 / self.n_t as f32,
+            Timesteps::Index => t as f32,
+        }
+    }
+
+    /// The first timestep, that with the least noise.
+    pub fn first_timestep(&self) -> usize {
+        match self.timesteps {
+            Timesteps::Fraction => 1,
+            Timesteps::Index => 0,
         }
     }
 }

@@ -12,7 +12,7 @@
 
 use super::ddpm::Tables;
 use super::edm::{self, Preconditioning};
-use crate::config::{DdpmConfig, EdmConfig};
+use crate::config::{DdpmConfig, EdmConfig, Timesteps};
 use crate::tensor::{DType, Data, Tensor};
 
 /// A sampler with its settings.
@@ -170,7 +170,7 @@ fn check(steps: usize, most: usize, eta: f64) -> Result<(), PlanError> {
 /// The network call at timestep `t` of a DDPM.
 fn ddpm_step(config: &DdpmConfig, tables: &Tables, t: usize, coefficients: [f64; 4], draw: usize) -> Step {
     Step {
-        t: t as f32 / config.n_t as f32,
+        t: config.scalar(t),
         preconditioning: vec![tables.sqrt_alpha_bar[t], tables.sqrt_one_minus_alpha_bar[t]],
         noise: (coefficients[3] != 0.0).then_some(draw),
         coefficients: coefficients.to_vec(),
@@ -179,14 +179,15 @@ fn ddpm_step(config: &DdpmConfig, tables: &Tables, t: usize, coefficients: [f64;
 
 fn ancestral(config: &DdpmConfig) -> Vec<Step> {
     let tables = Tables::training(config);
-    (1..=config.n_t)
+    let first = config.first_timestep();
+    (first..first + config.n_t)
         .rev()
         .enumerate()
         .map(|(k, t)| {
             let beta = f64::from(tables.beta[t]);
             let scale = 1.0 / (1.0 - beta).sqrt();
             let eps = -scale * beta / f64::from(tables.sqrt_one_minus_alpha_bar[t]);
-            let noise = if t == 1 { 0.0 } else { beta.sqrt() };
+            let noise = if t == first { 0.0 } else { beta.sqrt() };
             ddpm_step(config, &tables, t, [scale, 0.0, eps, noise], k + 1)
         })
         .collect()
@@ -195,19 +196,24 @@ fn ancestral(config: &DdpmConfig) -> Vec<Step> {
 /// DDIM, eq. 12.
 fn ddim(config: &DdpmConfig, steps: usize, eta: f64) -> Vec<Step> {
     let tables = Tables::ddim(config);
-    let alpha_bar = |t: usize| f64::from(tables.alpha_bar[t]);
-    let mut times: Vec<usize> = (1..=config.n_t).step_by(config.n_t / steps).collect();
+    // What is left of the picture at the end of the run: DDAE's table has a first entry for it, elsewhere it is whole.
+    let clean = match config.timesteps {
+        Timesteps::Fraction => f64::from(tables.alpha_bar[0]),
+        Timesteps::Index => 1.0,
+    };
+    let first = config.first_timestep();
+    let mut times: Vec<usize> = (first..first + config.n_t).step_by(config.n_t / steps).collect();
     times.reverse();
-    times.push(0);
+    let alpha_bars = times.iter().map(|&t| f64::from(tables.alpha_bar[t])).chain([clean]);
+    let alpha_bars: Vec<f64> = alpha_bars.collect();
     times
-        .windows(2)
+        .iter()
         .enumerate()
-        .map(|(k, pair)| {
-            let (t, u) = (pair[0], pair[1]);
-            let (at, au) = (alpha_bar(t), alpha_bar(u));
+        .map(|(k, &t)| {
+            let (at, au) = (alpha_bars[k], alpha_bars[k + 1]);
             let sigma = eta * ((1.0 - at / au) * (1.0 - au) / (1.0 - at)).sqrt();
             let eps = (1.0 - au - sigma * sigma).max(0.0).sqrt();
-            let noise = if u == 0 { 0.0 } else { sigma };
+            let noise = if t == first { 0.0 } else { sigma };
             ddpm_step(config, &tables, t, [0.0, au.sqrt(), eps, noise], k + 1)
         })
         .collect()

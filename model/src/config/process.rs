@@ -1,0 +1,172 @@
+//! Diffusion processes: the keys `model_type` and `diffusion`.
+
+use serde::{Deserialize, Serialize};
+use serde_norway::Value;
+
+use super::typed;
+
+/// The largest `n_T`: far more timesteps than anyone uses, and tables of a few megabytes.
+const MOST_TIMESTEPS: usize = 1_000_000;
+
+/// `model_type` and `diffusion`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "model_type", content = "diffusion")]
+pub enum ProcessConfig {
+    /// Denoising diffusion with discrete timesteps (arXiv 2006.11239).
+    #[serde(rename = "DDPM")]
+    Ddpm(DdpmConfig),
+    /// The design of arXiv 2206.00364 with continuous noise levels.
+    #[serde(rename = "EDM")]
+    Edm(EdmConfig),
+}
+
+/// `diffusion` of a DDPM.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DdpmConfig {
+    /// Number of noise levels.
+    #[serde(rename = "n_T")]
+    pub n_t: usize,
+    /// First and last variance of the linear schedule.
+    pub betas: [f64; 2],
+    /// Our addition, for weights from elsewhere: how timesteps are counted.
+    #[serde(default, skip_serializing_if = "Timesteps::is_default")]
+    pub timesteps: Timesteps,
+}
+
+/// How a DDPM counts its timesteps and tells its network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Timesteps {
+    /// `1..=n_T`, told as `t / n_T` (DDAE). Timestep 0 is the picture itself.
+    #[default]
+    Fraction,
+    /// `0..=n_T - 1`, told as they are (DiT, diffusers). Timestep 0 has the first noise.
+    Index,
+}
+
+impl Timesteps {
+    fn is_default(&self) -> bool {
+        *self == Timesteps::Fraction
+    }
+}
+
+/// `diffusion` of an EDM.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EdmConfig {
+    /// Standard deviation of the data.
+    pub sigma_data: f64,
+    /// Mean of `ln sigma` in training.
+    pub p_mean: f64,
+    /// Standard deviation of `ln sigma` in training.
+    pub p_std: f64,
+    /// Smallest noise level of the sampler.
+    pub sigma_min: f64,
+    /// Largest noise level of the sampler.
+    pub sigma_max: f64,
+    /// Curvature of the sampler's grid.
+    pub rho: f64,
+    /// Smallest noise level with churn.
+    #[serde(rename = "S_min")]
+    pub s_min: f64,
+    /// Largest noise level with churn.
+    #[serde(rename = "S_max")]
+    pub s_max: f64,
+    /// Scale of the churn's noise.
+    #[serde(rename = "S_noise")]
+    pub s_noise: f64,
+    /// Probability of each augmentation in training; 0 for none.
+    #[serde(default)]
+    pub augment_prob: f64,
+}
+
+impl ProcessConfig {
+    /// Reads the section `diffusion` as `model_type` wants it, and checks it.
+    pub(super) fn from_value(model_type: &str, diffusion: Value) -> Result<ProcessConfig, String> {
+        let process = match model_type {
+            "DDPM" => ProcessConfig::Ddpm(typed(diffusion, "diffusion")?),
+            "EDM" => ProcessConfig::Edm(typed(diffusion, "diffusion")?),
+            other => return Err(format!("model_type: unknown variant `{other}`, expected `DDPM` or `EDM`")),
+        };
+        process.check().map_err(|message| format!("diffusion: {message}"))?;
+        Ok(process)
+    }
+
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// A sentence that names the key and the values.
+    pub fn check(&self) -> Result<(), String> {
+        match self {
+            ProcessConfig::Ddpm(config) => config.check(),
+            ProcessConfig::Edm(config) => config.check(),
+        }
+    }
+}
+
+impl DdpmConfig {
+    /// 1000 timesteps, variances from 1e-4 to 0.02: what DDPM, DDAE and DiT have in common.
+    pub fn published(timesteps: Timesteps) -> DdpmConfig {
+        DdpmConfig { n_t: 1000, betas: [1e-4, 0.02], timesteps }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let [first, last] = self.betas;
+        if !(1..=MOST_TIMESTEPS).contains(&self.n_t) {
+            return Err(format!("n_T is {}; it must be 1 to {MOST_TIMESTEPS}", self.n_t));
+        }
+        if !(first > 0.0 && first < last && last < 1.0) {
+            return Err(format!("betas is [{first}, {last}]; it must rise within (0, 1)"));
+        }
+        Ok(())
+    }
+}
+
+impl EdmConfig {
+    /// The values of the published configurations.
+    pub fn published() -> EdmConfig {
+        EdmConfig {
+            sigma_data: 0.5,
+            p_mean: -1.2,
+            p_std: 1.2,
+            sigma_min: 0.002,
+            sigma_max: 80.0,
+            rho: 7.0,
+            s_min: 0.01,
+            s_max: 1.0,
+            s_noise: 1.007,
+            augment_prob: 0.0,
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let positive = [
+            ("sigma_data", self.sigma_data),
+            ("p_std", self.p_std),
+            ("sigma_min", self.sigma_min),
+            ("rho", self.rho),
+        ];
+        if let Some((key, value)) = positive.iter().find(|(_, v)| !(v.is_finite() && *v > 0.0)) {
+            return Err(format!("{key} is {value}; it must be above 0"));
+        }
+        let finite = [("p_mean", self.p_mean), ("S_min", self.s_min), ("S_noise", self.s_noise)];
+        if let Some((key, value)) = finite.iter().find(|(_, v)| !v.is_finite()) {
+            return Err(format!("{key} is {value}; it must be a finite number"));
+        }
+        // Infinity is no limit.
+        if self.s_max.is_nan() {
+            return Err("S_max is NaN; it must be a number".to_string());
+        }
+        if !(self.sigma_max.is_finite() && self.sigma_max > self.sigma_min) {
+            return Err(format!(
+                "sigma_max is {}; it must be above sigma_min, {}",
+                self.sigma_max, self.sigma_min
+            ));
+        }
+        if !(0.0..=1.0).contains(&self.augment_prob) {
+            return Err(format!("augment_prob is {}; it must be in [0, 1]", self.augment_prob));
+        }
+        Ok(())
+    }
+}
