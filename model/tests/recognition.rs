@@ -1,0 +1,226 @@
+//! Networks recognised from the names and shapes of the published code's parameters.
+
+use ddae_model::graph::Graph;
+use ddae_model::networks::architecture::{Given, Names, RecogniseError, Recognised, Shapes};
+use ddae_model::networks::{Architecture, DiffusersConfig, UNetConfig};
+use ddae_tests::{fixture, parameter_shapes};
+use serde_json::Value;
+
+fn shapes(case: &str) -> Shapes {
+    parameter_shapes(case).into_iter().collect()
+}
+
+fn sized(height: usize, width: usize) -> Given {
+    Given { image_size: Some([height, width]), ..Given::default() }
+}
+
+/// Every parameter of the graph is in the file, under the names and with the sizes that recognition says.
+fn assert_all_there(recognised: &Recognised, graph: &Graph, file: &Shapes) {
+    let map = recognised.name_map().expect("a name map");
+    for (_, node) in graph.parameters() {
+        let tensors = map.get(&node.name).map_or(vec![node.name.clone()], |source| source.tensors.clone());
+        let sizes = tensors.iter().map(|name| {
+            let stored = format!("{}{name}", recognised.prefix);
+            let shape =
+                file.get(&stored).unwrap_or_else(|| panic!("{} is not there as '{stored}'", node.name));
+            shape.iter().product::<usize>()
+        });
+        assert_eq!(sizes.sum::<usize>(), node.shape.per_sample(), "{}", node.name);
+    }
+}
+
+fn recognise(case: &str, given: &Given) -> Recognised {
+    let file = shapes(case);
+    let recognised = Architecture::recognise(&file, given).unwrap_or_else(|e| panic!("{case}: {e}"));
+    let graph = recognised.architecture.network_graph(true).expect("a graph");
+    assert_all_there(&recognised, &graph, &file);
+    recognised
+}
+
+fn unet_of(case: &str) -> UNetConfig {
+    let mut config: UNetConfig =
+        serde_json::from_value(fixture(case).config["network"].clone()).expect("a network");
+    config.dropout = 0.0;
+    config
+}
+
+#[test]
+fn every_unet_of_the_published_code() {
+    for (case, head_channels) in
+        [("unet_ddpm", None), ("unet_ddpmpp_aug", None), ("unet_tiny", None), ("unet_tiny_pp", Some(16))]
+    {
+        let expected = unet_of(case);
+        let [_, height, width] = expected.image_shape;
+        let found = recognise(case, &Given { head_channels, ..sized(height, width) });
+        assert_eq!(found.architecture, Architecture::UNet(expected), "{case}");
+        assert_eq!((found.names, &*found.prefix), (Names::Published, ""), "{case}");
+    }
+    let words = recognise("unet_ddpmpp_aug", &sized(32, 32)).describe();
+    assert_eq!(
+        words,
+        "UNet: 3x32x32 pictures, n_channels 128, ch_mults [2, 2, 2], n_blocks 4, attention at 16x16 with one head, \
+         residual resampling, augmentation label of 9"
+    );
+}
+
+#[test]
+fn prefixes_are_found_and_said() {
+    let prefixed: Shapes =
+        parameter_shapes("unet_tiny").into_iter().map(|(n, s)| (format!("module.nn_model.{n}"), s)).collect();
+    let found = Architecture::recognise(&prefixed, &sized(16, 16)).expect("a network");
+    assert_eq!(found.prefix, "module.nn_model.");
+    assert_all_there(&found, &found.architecture.network_graph(false).expect("a graph"), &prefixed);
+    assert!(found.describe().ends_with("its names after 'module.nn_model.'"), "{}", found.describe());
+}
+
+#[test]
+fn both_networks_of_a_soda() {
+    let file = shapes("soda_net");
+    let config = fixture("soda_net").config;
+    let found = ddae_model::networks::architecture::find(&file).expect("networks");
+    let [encoder, decoder] = [0, 1].map(|i| found[i].recognise(&file, &sized(32, 32)).expect("a network"));
+    assert_eq!(found.len(), 2);
+    for recognised in [&encoder, &decoder] {
+        let graph = recognised.architecture.network_graph(false).expect("a graph");
+        assert_all_there(recognised, &graph, &file);
+    }
+    let Architecture::SodaEncoder(sizes) = &encoder.architecture else { panic!("{encoder:?}") };
+    assert_eq!(*sizes, serde_json::from_value(config["encoder"].clone()).expect("an encoder"));
+    let Architecture::SodaDecoder(sizes) = &decoder.architecture else { panic!("{decoder:?}") };
+    let mut expected: UNetConfig = serde_json::from_value(config["decoder"].clone()).expect("a decoder");
+    expected.dropout = 0.0;
+    assert_eq!(*sizes, expected);
+    let message = Architecture::recognise(&file, &sized(32, 32)).unwrap_err().to_string();
+    assert!(message.contains("it holds others besides"), "{message}");
+}
+
+#[test]
+fn a_dit_and_its_published_names() {
+    let given = Given { heads: Some(4), ..Given::default() };
+    let Architecture::DiT(found) = recognise("dit", &given).architecture else { panic!("a DiT") };
+    let mut config = fixture("dit").config;
+    config.as_object_mut().expect("an object").remove("note");
+    config["stored_positions"] = Value::from(true);
+    assert_eq!(found, serde_json::from_value(config).expect("a DiT"));
+    assert!(message("dit", &Given::default()).ends_with("give --heads N, or --config FILE"));
+
+    let xl = ddae_model::networks::DitConfig {
+        stored_positions: true,
+        ..ddae_model::networks::DitConfig::new(ddae_model::networks::DitSize::XL, 2, 32)
+    };
+    let graph = Architecture::DiT(xl.clone()).network_graph(true).expect("a graph");
+    let file: Shapes = graph.parameters().map(|(_, n)| (n.name.clone(), n.shape.resolve(1))).collect();
+    let found = Architecture::recognise(&file, &Given::default()).expect("a DiT");
+    assert_eq!(found.architecture, Architecture::DiT(xl));
+    assert_eq!(found.describe(), "DiT-XL/2: 4x32x32 latents, 16 heads, 1000 classes");
+    let message = Architecture::recognise(&file, &sized(64, 64)).unwrap_err().to_string();
+    assert!(message.contains("which is for latents of 32x32"), "{message}");
+}
+
+#[test]
+fn classifiers() {
+    let Architecture::WideResNet(found) = recognise("wrn_noise", &sized(32, 32)).architecture else {
+        panic!("a WideResNet")
+    };
+    assert_eq!((found.blocks_per_group, found.channel_multiplier, found.classes), (1, 2, 10));
+    assert_eq!(found.image_shape, [3, 32, 32]);
+
+    let head = ddae_model::networks::NoiseMlpConfig { dim: 64, classes: 10 };
+    let graph = Architecture::NoiseMlp(head.clone()).network_graph(false).expect("a graph");
+    let file: Shapes = graph.parameters().map(|(_, n)| (n.name.clone(), n.shape.resolve(1))).collect();
+    let found = Architecture::recognise(&file, &Given::default()).expect("a head");
+    assert_eq!(found.architecture, Architecture::NoiseMlp(head));
+}
+
+#[test]
+fn the_latent_encoder_under_both_names() {
+    let published = recognise("vae_encoder", &Given::default());
+    let expected = ddae_model::networks::VaeEncoderConfig::sd_vae_ft_mse(256, 256);
+    assert_eq!(published.architecture, Architecture::VaeEncoder(expected));
+
+    let renamed = |name: &str| {
+        let pairs = [("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")];
+        pairs.iter().fold(name.to_string(), |name, (new, old)| {
+            name.replace(&format!("attentions.0.{new}"), &format!("attentions.0.{old}"))
+        })
+    };
+    let older: Shapes =
+        parameter_shapes("vae_encoder").into_iter().map(|(name, shape)| (renamed(&name), shape)).collect();
+    let found = Architecture::recognise(&older, &sized(64, 32)).expect("an encoder");
+    assert_eq!(found.names, Names::OlderVae);
+    assert_eq!(found.architecture.picture(), Some([3, 64, 32]));
+    assert_all_there(&found, &found.architecture.network_graph(false).expect("a graph"), &older);
+}
+
+#[test]
+fn the_inception_of_fid() {
+    let found = recognise("fid_inception", &Given::default());
+    assert_eq!(found.architecture.picture(), Some([3, 299, 299]));
+    let found = recognise("fid_inception", &sized(32, 32));
+    assert_eq!(found.architecture.picture(), Some([3, 32, 32]));
+}
+
+#[test]
+fn diffusers_unet_with_and_without_its_configuration() {
+    let config: DiffusersConfig =
+        serde_json::from_value(fixture("diffusers_ddpm").config["config"].clone()).expect("a config.json");
+    let expected = config.unet().expect("a UNet");
+    let with = recognise("diffusers_ddpm", &Given { diffusers: Some(config), ..Given::default() });
+    assert_eq!(with.architecture, Architecture::UNet(expected.clone()));
+    let without = recognise("diffusers_ddpm", &sized(32, 32));
+    assert_eq!(without.architecture, Architecture::UNet(expected));
+    assert!(without.describe().ends_with(", under diffusers' names"), "{}", without.describe());
+    let message = message("diffusers_ddpm", &Given::default());
+    assert!(message.contains("--image-size HxW"), "{message}");
+}
+
+/// Why a case is not recognised.
+fn message(case: &str, given: &Given) -> String {
+    Architecture::recognise(&shapes(case), given).unwrap_err().to_string()
+}
+
+#[test]
+fn what_the_weights_do_not_tell_is_asked_for() {
+    assert_eq!(
+        message("unet_tiny", &Given::default()),
+        "it holds the UNet of DDAE with 3 picture channels, n_channels 32, ch_mults [1, 2], n_blocks 1; the weights do \
+         not tell the size of its pictures: give --image-size HxW, or --config FILE"
+    );
+    assert!(message("wrn_noise", &Given::default()).contains("give --image-size HxW"));
+    let message = message("unet_tiny", &sized(15, 16));
+    assert!(message.starts_with("it holds a UNet, but 15x16 pictures cannot be halved"), "{message}");
+}
+
+#[test]
+fn what_is_no_network_is_said() {
+    let file: Shapes = [("a.weight".to_string(), vec![2]), ("b".to_string(), vec![])].into_iter().collect();
+    assert_eq!(
+        Architecture::recognise(&file, &Given::default()).unwrap_err(),
+        RecogniseError::Unknown { count: 2, shown: "a.weight, b".to_string() }
+    );
+    let without = |path: &str| -> Shapes {
+        let there = parameter_shapes("unet_tiny").into_iter().filter(|(name, _)| !name.starts_with(path));
+        there.collect()
+    };
+    let message = Architecture::recognise(&without("down.0"), &sized(16, 16)).unwrap_err().to_string();
+    assert!(message.starts_with("its names are those of the UNet of DDAE, but "), "{message}");
+}
+
+#[test]
+fn sizes_of_nothing_and_of_everything_are_refused() {
+    for shape in [vec![], vec![0, 0, 0, 0], vec![usize::MAX; 4], vec![usize::MAX, 1, 3, 3]] {
+        for case in ["unet_tiny", "dit", "wrn_noise", "vae_encoder", "soda_net", "diffusers_ddpm"] {
+            for (name, _) in parameter_shapes(case) {
+                let file: Shapes = parameter_shapes(case)
+                    .into_iter()
+                    .map(|(other, kept)| if other == name { (other, shape.clone()) } else { (other, kept) })
+                    .collect();
+                let Ok(found) = ddae_model::networks::architecture::find(&file) else { continue };
+                for network in found {
+                    // Whatever it says, it says it.
+                    let _ = network.recognise(&file, &Given { heads: Some(4), ..sized(32, 32) });
+                }
+            }
+        }
+    }
+}
