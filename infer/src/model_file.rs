@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ddae_export::onnx::read;
-use ddae_model::config::Config;
+use ddae_model::config::{AnyConfig, Config, ModelConfig};
 use ddae_model::onnx_metadata::{GraphDescription, GraphKind};
 
 use crate::error::InferError;
@@ -15,16 +15,19 @@ pub struct ModelFile {
     pub path: PathBuf,
     /// Kind, layers, weights.
     pub description: GraphDescription,
-    /// The configuration of the model.
-    pub config: Config,
+    /// The network and its process.
+    pub model: ModelConfig,
+    /// The configuration of the training run, where there is one.
+    pub training: Option<Config>,
 }
 
 impl ModelFile {
-    /// Reads what the file says of itself, for `command`, which wants a graph of the kind `wanted`.
+    /// Reads what the file says of itself, for `command`, which wants a graph of one of the kinds `wanted`, the first
+    /// above all.
     ///
     /// # Errors
     /// When it cannot be read, is no whole ONNX file, was not written by `ddae-export`, or is of another kind.
-    pub fn open(path: &Path, wanted: GraphKind, command: &'static str) -> Result<ModelFile, InferError> {
+    pub fn open(path: &Path, wanted: &[GraphKind], command: &'static str) -> Result<ModelFile, InferError> {
         let unusable = |message: String| InferError::Model { path: path.to_path_buf(), message };
         if path.is_dir() {
             return Err(unusable("it is a folder; give the ONNX file that ddae-export wrote".to_string()));
@@ -36,12 +39,13 @@ impl ModelFile {
         };
         let description =
             GraphDescription::from_lookup(lookup).map_err(|error| unusable(error.to_string()))?;
-        if description.kind != wanted {
+        if let (Some(first), false) = (wanted.first(), wanted.contains(&description.kind)) {
             let (path, found) = (path.to_path_buf(), description.kind.name());
-            return Err(InferError::Kind { path, found, wanted: wanted.name(), command });
+            return Err(InferError::Kind { path, found, wanted: first.name(), command });
         }
-        let config = Config::parse(&description.config, "the configuration in it", &[])
+        let config = AnyConfig::parse(&description.config, "the configuration in it", &[])
             .map_err(|error| unusable(format!("{error}; export it again")))?;
-        Ok(ModelFile { path: path.to_path_buf(), description, config })
+        let (model, training) = (config.model(), config.training().cloned());
+        Ok(ModelFile { path: path.to_path_buf(), description, model, training })
     }
 }

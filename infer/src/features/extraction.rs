@@ -28,9 +28,11 @@ pub struct Views {
 pub struct Extraction {
     /// The pictures, in the network's shape.
     pub split: Split,
-    /// The timesteps, from 1.
+    /// The timesteps; 0 alone for a graph without.
     pub timesteps: Vec<i64>,
-    /// Whether the graph has its timestep built in.
+    /// Whether the graph takes noise.
+    pub noisy: bool,
+    /// Whether the graph has its timestep built in, or none.
     pub fixed: bool,
     /// Whether the graph takes bytes.
     pub bytes: bool,
@@ -63,7 +65,7 @@ pub struct Pass {
 pub struct PassInputs {
     pass: Pass,
     image: DynValue,
-    noise: DynValue,
+    noise: Option<DynValue>,
     timestep: Option<DynValue>,
 }
 
@@ -117,7 +119,10 @@ impl Extraction {
             let floats: Vec<f32> = levels.iter().map(|&level| f32::from(level) / 255.0).collect();
             Tensor::from_array((shape, floats)).map(Tensor::into_dyn)
         };
-        let noise = Tensor::from_array((shape, self.noise(pass)))?.into_dyn();
+        let noise = match self.noisy {
+            true => Some(Tensor::from_array((shape, self.noise(pass)))?.into_dyn()),
+            false => None,
+        };
         let timestep = match self.fixed {
             true => None,
             false => Some(Tensor::from_array(([self.batch], vec![pass.timestep; self.batch]))?.into_dyn()),
@@ -159,12 +164,15 @@ impl Extraction {
     /// # Errors
     /// When the runtime fails or the graph gives something else than its description promises.
     pub fn compute(&self, engine: &mut Engine, inputs: PassInputs) -> Result<Vec<Array2<f32>>, InferError> {
-        let mut named = vec![("image", &inputs.image), ("noise", &inputs.noise)];
+        let mut named = vec![("image", &inputs.image)];
+        named.extend(inputs.noise.as_ref().map(|noise| ("noise", noise)));
         named.extend(inputs.timestep.as_ref().map(|timestep| ("timestep", timestep)));
         let results = engine.run(&named, Keep::Host)?;
-        if results.len() != self.taps.len() {
-            let (found, promised) = (results.len(), self.taps.len());
-            return Err(engine.unusable(format!("it gives {found} outputs and describes {promised}")));
+        let promised = self.taps.iter().map(|(tap, _)| tap);
+        if !promised.clone().eq(engine.outputs()) {
+            let promised: Vec<&str> = promised.map(String::as_str).collect();
+            let (found, promised) = (engine.outputs().join(", "), promised.join(", "));
+            return Err(engine.unusable(format!("it gives {found} and describes {promised}")));
         }
         let count = inputs.pass.count;
         self.taps
@@ -202,6 +210,7 @@ mod tests {
         let extraction = Extraction {
             split: split.expect("a split"),
             timesteps: vec![21, 1],
+            noisy: true,
             fixed: false,
             bytes: false,
             taps: vec![("out_1".into(), 4)],

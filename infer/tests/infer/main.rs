@@ -2,6 +2,7 @@
 
 mod bad_inputs;
 mod batches;
+mod codes;
 mod features;
 mod fixtures;
 mod full_disk;

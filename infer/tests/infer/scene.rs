@@ -5,11 +5,12 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 use ddae_data::features::{FeatureFile, FeatureKey};
-use ddae_export::export::{Plan, TOLERANCE};
+use ddae_export::export::{Output, Plan};
 use ddae_export::request::Request;
-use ddae_export::source::Source;
+use ddae_export::source::{Source, SourceOptions};
 use ddae_model::checkpoint::write_tensors;
 use ddae_model::config::{Config, ProcessConfig};
+use ddae_model::graph::Graph;
 use ddae_model::networks::unet_graph;
 use ddae_model::onnx_metadata::GraphKind;
 use ddae_model::tensor::Tensor;
@@ -53,6 +54,11 @@ impl Export {
 /// Writes a network with the rule's weights as `folder/name.onnx`.
 pub fn export(folder: &Path, name: &str, config: &Config, export: Export) -> PathBuf {
     let graph = unet_graph(&config.network, false).expect("a network");
+    export_graph(folder, name, &config.to_yaml(), &graph, export)
+}
+
+/// The same of any network: its configuration and its graph.
+pub fn export_graph(folder: &Path, name: &str, config: &str, graph: &Graph, export: Export) -> PathBuf {
     let weights: Vec<(String, Tensor)> = graph
         .parameters()
         .map(|(_, node)| {
@@ -64,13 +70,14 @@ pub fn export(folder: &Path, name: &str, config: &Config, export: Export) -> Pat
         (folder.join(format!("{name}.safetensors")), folder.join(format!("{name}.yaml")));
     let named = weights.iter().map(|(name, tensor)| (name.as_str(), tensor));
     write_tensors(&checkpoint, Default::default(), named).expect("a file of weights");
-    std::fs::write(&yaml, config.to_yaml()).expect("a configuration");
-    let source = Source::open(&checkpoint, Some(&yaml), &[]).expect("a source");
+    std::fs::write(&yaml, config).expect("a configuration");
+    let options = SourceOptions { config: Some(yaml.clone()), ..SourceOptions::default() };
+    let source = Source::open(&checkpoint, &options).expect("a source");
     let Export { kind, taps, timestep, bytes } = export;
-    let request = Request { kind, taps, timestep, input_u8: bytes, label: false };
+    let request = Request { kind, taps, timestep, input_u8: bytes, label: false, unit_length: false };
     let path = folder.join(format!("{name}.onnx"));
-    let plan = Plan::new(source, request, None).expect("a plan");
-    plan.export(&path, TOLERANCE, |_| {}).expect("an export");
+    let plan = Plan::new(source, request, Output::default()).expect("a plan");
+    plan.export(&path, |_| {}).expect("an export");
     std::fs::remove_file(checkpoint).expect("removed");
     std::fs::remove_file(yaml).expect("removed");
     path

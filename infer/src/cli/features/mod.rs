@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use ddae_cli::shell;
 use ddae_data::features::{Compression, FeatureType, merged_path, shard_rows};
 use ddae_infer::InferError;
 use ddae_infer::features::{FeatureJob, Finished};
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use super::progress::Progress;
 use super::running::Running;
 use super::stop_flag;
-use super::summary::{Summary, shell_word};
+use super::summary::Summary;
 use settle::Settled;
 
 const NOTES: &str = "\
@@ -38,7 +39,7 @@ threads, shards or interruptions. On the CPU that holds bit for bit, for process
 #[derive(Args, Debug)]
 #[command(after_long_help = NOTES)]
 pub struct Arguments {
-    /// The graph: `ddae-export CHECKPOINT --graph features`
+    /// The graph: `ddae-export CHECKPOINT --graph features`, or encoder
     model: PathBuf,
 
     /// Output: PREFIX.h5, and shards beside it while the job runs
@@ -143,7 +144,7 @@ impl std::str::FromStr for Shard {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let (running, device) = (&arguments.running, arguments.running.device()?);
-    let model = ModelFile::open(&arguments.model, GraphKind::Features, "features")?;
+    let model = ModelFile::open(&arguments.model, &[GraphKind::Features, GraphKind::Encoder], "features")?;
     let settled = Settled::new(arguments, &model, device)?;
     let Settled { extraction, layout, shards } = &settled;
     let job = FeatureJob {
@@ -215,7 +216,7 @@ fn report(
     } else {
         writeln!(out, "{}: {}", summary.line(), file.display())?;
     }
-    let (file, other) = (shell_word(file), |name: &str| name.to_string());
+    let (file, other) = (shell::word(file), |name: &str| name.to_string());
     let (train, test) = match arguments.split {
         Which::Train => (file, other("TEST.h5")),
         Which::Test => (other("TRAIN.h5"), file),

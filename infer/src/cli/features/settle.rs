@@ -8,7 +8,7 @@ use ddae_infer::device::Device;
 use ddae_infer::features::{Extraction, Views};
 use ddae_infer::model_file::ModelFile;
 use ddae_model::diffusion::feature_timesteps;
-use ddae_model::onnx_metadata::Pixels;
+use ddae_model::onnx_metadata::{GraphKind, Pixels};
 use serde_json::{Map, Value, json};
 
 use super::{Arguments, Which};
@@ -28,12 +28,14 @@ pub struct Settled {
 impl Settled {
     /// Opens the data set and checks all options against it and the graph.
     pub fn new(arguments: &Arguments, model: &ModelFile, device: Device) -> Result<Settled, InferError> {
+        refuse_latents(model)?;
         let timesteps = timesteps(&arguments.timesteps, model)?;
         let split = split(arguments, model)?;
         let taps = model.description.taps.iter();
         let extraction = Extraction {
             timesteps,
-            fixed: model.description.timestep.is_some(),
+            noisy: is_noisy(model),
+            fixed: model.description.timestep.is_some() || !is_noisy(model),
             bytes: model.description.pixels == Pixels::Bytes,
             taps: taps.map(|tap| (tap.name.clone(), tap.shape.iter().product())).collect(),
             views: Views {
@@ -87,9 +89,32 @@ fn as_size(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
+/// Whether the graph is one of a diffusion process, which noises the pictures: others see them as they are.
+fn is_noisy(model: &ModelFile) -> bool {
+    model.description.kind == GraphKind::Features && model.model.process.is_some()
+}
+
+/// Refuses graphs that do not take pictures.
+fn refuse_latents(model: &ModelFile) -> Result<(), InferError> {
+    match model.description.pixels {
+        Pixels::Latent => Err(InferError::Model {
+            path: model.path.clone(),
+            message: "it takes latents of an autoencoder, and data sets hold pictures; run it on latents from a graph \
+                      of kind latent"
+                .to_string(),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// The timesteps asked for, or the graph's own.
 fn timesteps(asked: &[i64], model: &ModelFile) -> Result<Vec<i64>, InferError> {
     let argument = |message: String| Err(InferError::Argument(message));
+    let process = match &model.model.process {
+        Some(process) if is_noisy(model) => process,
+        _ if asked.is_empty() => return Ok(vec![0]),
+        _ => return argument("--timesteps: this graph has none; it sees pictures without noise".to_string()),
+    };
     if let Some(fixed) = model.description.timestep {
         if asked.iter().any(|&timestep| timestep != fixed) || asked.len() > 1 {
             return argument(format!(
@@ -98,11 +123,12 @@ fn timesteps(asked: &[i64], model: &ModelFile) -> Result<Vec<i64>, InferError> {
         }
         return Ok(vec![fixed]);
     }
-    let asked = match (asked, &model.config.linear) {
+    let linear = model.training.as_ref().and_then(|training| training.linear.as_ref());
+    let asked = match (asked, linear) {
         ([], Some(linear)) => vec![linear.timestep],
         (asked, _) => asked.to_vec(),
     };
-    let range = feature_timesteps(&model.config.process);
+    let range = feature_timesteps(process);
     let (first, last) = (range.start(), range.end());
     if asked.is_empty() {
         return argument(format!(
@@ -122,11 +148,11 @@ fn timesteps(asked: &[i64], model: &ModelFile) -> Result<Vec<i64>, InferError> {
 
 /// The pictures, in the network's shape.
 fn split(arguments: &Arguments, model: &ModelFile) -> Result<Split, InferError> {
-    let name = arguments.data.as_deref().unwrap_or(&model.config.dataset);
-    if name == "folder" && arguments.data_root.is_none() {
-        let message = "--data folder needs its folder: give --data-root DIR with train/CLASS/*.png inside";
+    let trained_on = model.training.as_ref().map(|training| training.dataset.as_str());
+    let Some(name) = arguments.data.as_deref().or(trained_on) else {
+        let message = "--data is needed: the graph does not say what its network was trained on";
         return Err(InferError::Argument(message.to_string()));
-    }
+    };
     let set = datasets::open(name, arguments.data_root.as_deref())?;
     let split = match arguments.split {
         Which::Train => set.train,
@@ -138,7 +164,11 @@ fn split(arguments: &Arguments, model: &ModelFile) -> Result<Split, InferError> 
             arguments.split.name()
         )));
     }
-    let split = split.fit(model.config.network.image_shape)?;
+    let picture = model.model.architecture.picture().ok_or_else(|| InferError::Model {
+        path: model.path.clone(),
+        message: format!("{} takes no pictures", model.model.architecture.name()),
+    })?;
+    let split = split.fit(picture)?;
     match arguments.limit.map(as_size) {
         Some(limit) if limit < split.len() => Ok(split.subset(&(0..limit).collect::<Vec<_>>())?),
         _ => Ok(split),
@@ -167,7 +197,9 @@ fn attributes(
         "views": views.count,
         "crop_padding": views.crop_padding,
         "flip": views.flip,
-        "pooling": "mean over the picture",
+        "graph": description.kind,
+        "unit_length": description.unit_length,
+        "pooling": if description.kind == GraphKind::Encoder { "none" } else { "mean over the picture" },
         "provider": device.provider(),
         "precision": device.precision(),
         "tool": concat!("ddae-infer ", env!("CARGO_PKG_VERSION")),

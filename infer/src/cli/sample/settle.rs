@@ -19,7 +19,15 @@ pub struct Settled {
 impl Settled {
     /// Checks the options against the model.
     pub fn new(arguments: &Arguments, model: &ModelFile, device: Device) -> Result<Settled, InferError> {
-        let process = &model.config.process;
+        let unusable = |message: String| InferError::Model {
+            path: model.path.clone(),
+            message: format!("{message}; export it again"),
+        };
+        let process = model.model.process.as_ref();
+        let process =
+            process.ok_or_else(|| unusable("it does not say which process it is a step of".to_string()))?;
+        let shape = model.model.architecture.picture();
+        let shape = shape.ok_or_else(|| unusable("its network has no pictures".to_string()))?;
         let argument = |error: PlanError| InferError::Argument(error.to_string());
         let default = match process {
             ProcessConfig::Ddpm(_) => Sampler::Ddim,
@@ -53,7 +61,7 @@ impl Settled {
             precision: device.precision().to_string(),
             tool: concat!("ddae-infer ", env!("CARGO_PKG_VERSION")).to_string(),
         };
-        Ok(Settled { plan: plan.map_err(argument)?, settings, shape: model.config.network.image_shape })
+        Ok(Settled { plan: plan.map_err(argument)?, settings, shape })
     }
 }
 
