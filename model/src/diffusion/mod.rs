@@ -5,24 +5,33 @@
 //! | [`ddpm`] | tables of the discrete process |
 //! | [`edm`] | preconditioning and noise grid of the continuous process |
 //! | [`sampler`] | sampling runs as plans of steps, and the loop over them |
-//! | [`graphs`] | feature extraction and one sampler step as graphs around the network |
+//! | [`features`] | graphs from pictures, noised, to the features of layers |
+//! | [`step`] | one sampler step as a graph around the network |
+//! | [`image`] | pictures as networks want them; graphs from pictures to codes |
 //!
 //! Pictures are in [0, 1]; networks see [-1, 1].
 
 pub mod ddpm;
 pub mod edm;
-pub mod graphs;
+pub mod features;
+pub mod image;
 pub mod sampler;
+pub mod step;
 
-pub use graphs::{FeatureOptions, features_graph, sampler_graph};
+pub use features::{FeatureOptions, feature_layers, features_graph, model_features_graph};
+pub use image::{encoder_graph, latent_graph};
 pub use sampler::{Plan, PlanError, SamplerKind, Step};
+pub use step::{model_sampler_graph, sampler_graph};
 
-use crate::config::ProcessConfig;
+use crate::config::{ProcessConfig, Timesteps};
 
 /// The timesteps (DDPM) or steps of the 18-step grid (EDM) at which features can be taken.
 pub fn feature_timesteps(process: &ProcessConfig) -> std::ops::RangeInclusive<i64> {
     match process {
-        ProcessConfig::Ddpm(ddpm) => 1..=ddpm.n_t as i64,
+        ProcessConfig::Ddpm(ddpm) => match ddpm.timesteps {
+            Timesteps::Fraction => 1..=ddpm.n_t as i64,
+            Timesteps::Index => 0..=ddpm.n_t as i64 - 1,
+        },
         ProcessConfig::Edm(_) => 1..=edm::FEATURE_STEPS as i64,
     }
 }
