@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use ddae_data::DataError;
 use ddae_model::checkpoint::CheckpointError;
 use ddae_model::config::ConfigError;
 use ddae_model::graph::GraphError;
+use ddae_model::networks::architecture::RecogniseError;
 use ddae_model::reference::RunError;
 
 use crate::lower::LowerError;
@@ -30,6 +32,17 @@ pub enum ExportError {
         path: PathBuf,
         /// What is missing and what to do.
         message: String,
+    },
+    /// Pictures to calibrate on.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The weights are of no network that is known, or do not tell enough.
+    #[error("{}: {source}", path.display())]
+    Recognise {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, or what to give.
+        source: RecogniseError,
     },
     /// The network or the layers asked for.
     #[error(transparent)]
@@ -78,6 +91,7 @@ impl ExportError {
             self,
             ExportError::Argument(_)
                 | ExportError::Graph(_)
+                | ExportError::Recognise { source: RecogniseError::Untold { .. }, .. }
                 | ExportError::Config(ConfigError::Invalid { .. })
                 | ExportError::Lower(LowerError::NoOutputs)
         )

@@ -1,15 +1,20 @@
 //! From what is asked for to a graph.
 
-use ddae_model::config::Config;
-use ddae_model::diffusion::{FeatureOptions, features_graph, sampler_graph};
+use ddae_model::config::{AnyConfig, ModelConfig};
+use ddae_model::diffusion::{
+    FeatureOptions, encoder_graph, feature_layers, latent_graph, model_features_graph, model_sampler_graph,
+};
 use ddae_model::graph::{Graph, GraphError};
-use ddae_model::networks::unet_graph;
+use ddae_model::networks::Architecture;
 use ddae_model::onnx_metadata::{GraphKind, Pixels, TapDescription};
 
 use crate::ExportError;
 
 /// The name that stands for every layer.
 pub const ALL_TAPS: &str = "all";
+
+/// The output of an `encoder` graph.
+const CODE: &str = "z";
 
 /// The graph that is asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,55 +25,116 @@ pub struct Request {
     pub taps: Vec<String>,
     /// A timestep fixed in a `features` graph.
     pub timestep: Option<i64>,
-    /// Whether a `features` graph takes bytes.
+    /// Whether a graph that takes pictures in [0, 1] takes bytes.
     pub input_u8: bool,
-    /// Whether a `network` graph takes the augmentation label.
+    /// Whether a `network` graph takes the network's label.
     pub label: bool,
+    /// Whether the output of an `encoder` graph is divided by its length.
+    pub unit_length: bool,
+}
+
+/// Kinds as a sentence lists them: `features, encoder or latent`.
+fn either(kinds: &[GraphKind]) -> String {
+    let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
+    match names.split_last() {
+        Some((last, [])) => last.to_string(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    }
 }
 
 impl Request {
-    /// Completes the request: without layers, a `features` graph gives the one of the configuration's linear probe;
-    /// [`ALL_TAPS`] becomes every layer.
+    /// Completes the request: without layers, a `features` graph gives the one of the configuration's linear probe, and
+    /// that of Inception its last; [`ALL_TAPS`] becomes every layer.
     ///
     /// # Errors
-    /// [`ExportError::Argument`] for options that the kind of graph does not have; an unknown layer with the list of
-    /// those there are.
-    pub fn resolve(&mut self, config: &Config) -> Result<(), ExportError> {
-        let kind = self.kind;
-        let wrong = |option: &str, of: GraphKind| {
-            let (kind, of) = (kind.name(), of.name());
-            Err(ExportError::Argument(format!("{option} is for --graph {of}, not {kind}")))
-        };
-        if self.timestep.is_some() && kind != GraphKind::Features {
-            return wrong("--timestep", GraphKind::Features);
+    /// [`ExportError::Argument`] for a kind of graph that the network does not have, or lacks something for, and for
+    /// options that the kind does not have; an unknown layer with the list of those there are.
+    pub fn resolve(&mut self, config: &AnyConfig) -> Result<(), ExportError> {
+        let (kind, model) = (self.kind, config.model());
+        let network = &model.architecture;
+        self.check_kind(&model)?;
+        let bytes = [GraphKind::Features, GraphKind::Encoder, GraphKind::Latent];
+        let with_taps = [GraphKind::Network, GraphKind::Features];
+        for (is_asked, option, of) in [
+            (self.timestep.is_some(), "--timestep", &[GraphKind::Features][..]),
+            (self.input_u8, "--input u8", &bytes),
+            (self.label, "--label", &[GraphKind::Network]),
+            (self.unit_length, "--normalise", &[GraphKind::Encoder]),
+            (!self.taps.is_empty(), "--taps", &with_taps),
+        ] {
+            if is_asked && !of.contains(&kind) {
+                let message = format!("{option} is for --graph {}, not {}", either(of), kind.name());
+                return Err(ExportError::Argument(message));
+            }
         }
-        if self.input_u8 && kind != GraphKind::Features {
-            return wrong("--input u8", GraphKind::Features);
+        if self.label && network.label().is_none() {
+            let reason = match network {
+                Architecture::UNet(_) => {
+                    "this network has no augmentation label (augment_dim is 0)".to_string()
+                }
+                other => format!("{} takes no label", other.name()),
+            };
+            return Err(ExportError::Argument(format!("--label: {reason}")));
         }
-        if self.label && kind != GraphKind::Network {
-            return wrong("--label", GraphKind::Network);
+        self.resolve_taps(config, network)
+    }
+
+    /// Refuses kinds of graphs that cannot be made.
+    fn check_kind(&self, model: &ModelConfig) -> Result<(), ExportError> {
+        let (kind, network) = (self.kind.name(), &model.architecture);
+        let kinds = network.kinds();
+        if !kinds.contains(&self.kind) {
+            let known: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
+            let message = format!(
+                "--graph {kind}: this is {}, which has graphs of kind {}",
+                network.name(),
+                known.join(", ")
+            );
+            return Err(ExportError::Argument(message));
         }
-        if self.label && config.network.augment_dim == 0 {
-            let message = "--label: this network has no augmentation label (augment_dim is 0)";
+        let needs_process = matches!(self.kind, GraphKind::Features | GraphKind::Sampler)
+            && !matches!(network, Architecture::Inception(_));
+        if needs_process && model.process.is_none() {
+            let message = format!(
+                "--graph {kind} needs the diffusion process, which the weights do not tell: give --config FILE, or \
+                 --process ddpm or edm for the published one"
+            );
+            return Err(ExportError::Argument(message));
+        }
+        if self.kind == GraphKind::Encoder && model.normalisation.is_none() {
+            let message = "--graph encoder needs means and standard deviations of the training pictures, which the \
+                           weights do not tell: give --statistics cifar10, cifar100 or tiny, or M,M,M/S,S,S";
             return Err(ExportError::Argument(message.to_string()));
         }
-        if kind == GraphKind::Sampler && !self.taps.is_empty() {
-            return wrong("--taps", GraphKind::Features);
-        }
-        let network = unet_graph(&config.network, false)?;
+        Ok(())
+    }
+
+    fn resolve_taps(&mut self, config: &AnyConfig, network: &Architecture) -> Result<(), ExportError> {
+        let is_features = self.kind == GraphKind::Features;
+        let layers: Vec<String> = match is_features {
+            true => feature_layers(network)?.into_iter().map(|(name, _)| name).collect(),
+            false => network.network_graph(false)?.taps().iter().map(|(name, _)| name.clone()).collect(),
+        };
         if self.taps.iter().any(|tap| tap == ALL_TAPS) {
-            self.taps = network.taps().iter().map(|(name, _)| name.clone()).collect();
+            self.taps = layers.clone();
         }
-        if kind == GraphKind::Features && self.taps.is_empty() {
-            let Some(linear) = &config.linear else {
-                let known: Vec<&str> = network.taps().iter().map(|(name, _)| name.as_str()).collect();
-                let message = format!("give the layers with --taps; there are {}", known.join(", "));
-                return Err(ExportError::Argument(message));
+        if is_features && self.taps.is_empty() {
+            let published = config.training().and_then(|config| config.linear.as_ref());
+            self.taps = match (published, network) {
+                (Some(linear), _) => vec![linear.blockname.clone()],
+                (None, Architecture::Inception(_)) => vec!["pool".to_string()],
+                _ => {
+                    let message = format!("give the layers with --taps; there are {}", layers.join(", "));
+                    return Err(ExportError::Argument(message));
+                }
             };
-            self.taps = vec![linear.blockname.clone()];
         }
         for (i, tap) in self.taps.iter().enumerate() {
-            network.find_tap(tap)?;
+            if !layers.contains(tap) {
+                let (name, known) = (tap.clone(), layers.join(", "));
+                return Err(GraphError::UnknownLayer { name, known }.into());
+            }
             if self.taps[..i].contains(tap) {
                 return Err(ExportError::Argument(format!("--taps names {tap} twice")));
             }
@@ -80,33 +146,33 @@ impl Request {
     ///
     /// # Errors
     /// When the configuration cannot be built, or the timestep is outside the process.
-    pub fn graph(&self, config: &Config) -> Result<Graph, GraphError> {
+    pub fn graph(&self, model: &ModelConfig) -> Result<Graph, GraphError> {
         match self.kind {
             GraphKind::Network => {
-                let mut graph = unet_graph(&config.network, self.label)?;
+                let mut graph = model.architecture.network_graph(self.label)?;
+                let results: Vec<String> = graph.outputs().iter().map(|(name, _)| name.clone()).collect();
                 for tap in &self.taps {
                     let map = graph.find_tap(tap)?;
                     graph.output(tap, map);
                 }
-                let names: Vec<&str> =
-                    std::iter::once("y").chain(self.taps.iter().map(String::as_str)).collect();
+                let names: Vec<&str> = results.iter().chain(&self.taps).map(String::as_str).collect();
                 graph.keep(&names)
             }
             GraphKind::Features => {
-                let options = FeatureOptions {
-                    taps: self.taps.clone(),
-                    timestep: self.timestep,
-                    input_u8: self.input_u8,
-                };
-                features_graph(config, &options)
+                let (taps, timestep, input_u8) = (self.taps.clone(), self.timestep, self.input_u8);
+                model_features_graph(model, &FeatureOptions { taps, timestep, input_u8 })
             }
-            GraphKind::Sampler => sampler_graph(config),
+            GraphKind::Sampler => model_sampler_graph(model),
+            GraphKind::Encoder => encoder_graph(model, self.input_u8, self.unit_length),
+            GraphKind::Latent => latent_graph(model, self.input_u8),
         }
     }
 
-    /// Names and shapes, without the batch, of the layers among the graph's outputs.
+    /// Names and shapes, without the batch, of the layers among the graph's outputs: those asked for, or an encoder's
+    /// code.
     pub fn taps(&self, graph: &Graph) -> Vec<TapDescription> {
-        let outputs = graph.outputs().iter().filter(|(name, _)| self.taps.contains(name));
+        let is_code = |name: &str| self.kind == GraphKind::Encoder && name == CODE;
+        let outputs = graph.outputs().iter().filter(|(name, _)| self.taps.contains(name) || is_code(name));
         let describe = |(name, value): &(String, _)| {
             let shape = graph.shape(*value);
             let shape = (0..shape.rank()).filter_map(|axis| shape.size(axis)).collect();
@@ -116,11 +182,15 @@ impl Request {
     }
 
     /// The values that picture inputs have.
-    pub fn pixels(&self) -> Pixels {
-        match (self.kind, self.input_u8) {
-            (GraphKind::Features, true) => Pixels::Bytes,
-            (GraphKind::Features, false) => Pixels::Unit,
-            _ => Pixels::Signed,
+    pub fn pixels(&self, architecture: &Architecture) -> Pixels {
+        match (self.kind, architecture) {
+            (GraphKind::Sampler, _) => Pixels::Signed,
+            (_, Architecture::DiT(_) | Architecture::NoiseMlp(_)) => Pixels::Latent,
+            (GraphKind::Network, Architecture::SodaEncoder(_)) => Pixels::Normalised,
+            (GraphKind::Network, Architecture::Inception(_)) => Pixels::Unit,
+            (GraphKind::Network, _) => Pixels::Signed,
+            _ if self.input_u8 => Pixels::Bytes,
+            _ => Pixels::Unit,
         }
     }
 
@@ -134,6 +204,7 @@ impl Request {
         parts.extend(self.timestep.map(|t| format!("t{t}")));
         parts.extend(self.input_u8.then(|| "u8".to_string()));
         parts.extend(self.label.then(|| "label".to_string()));
+        parts.extend(self.unit_length.then(|| "unit".to_string()));
         parts.join("-")
     }
 }

@@ -1,0 +1,75 @@
+//! Options for what the names and shapes of weights do not tell.
+
+use clap::{Args, ValueEnum};
+use ddae_export::source::{PublishedProcess, SourceOptions};
+use ddae_model::config::ChannelStatistics;
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "For weights without a configuration")]
+pub struct UntoldArguments {
+    /// Height and width of the pictures, as in 32x32 or 32; also for pictures of another size than in training
+    #[arg(long, value_name = "HxW", value_parser = image_size)]
+    image_size: Option<[usize; 2]>,
+    /// Number of attention heads of a DiT of an unpublished size
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    heads: Option<u16>,
+    /// Channels of an attention head of a UNet [default: one head over all channels]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    head_channels: Option<u16>,
+    /// Diffusion process of a UNet, as published
+    #[arg(long, value_enum)]
+    process: Option<Process>,
+    /// Means and standard deviations of the pictures an encoder was trained on: cifar10, cifar100, tiny, or M,M,M/S,S,S
+    #[arg(long, value_name = "DATASET", value_parser = statistics)]
+    statistics: Option<ChannelStatistics>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Process {
+    /// 1000 timesteps, variances from 1e-4 to 0.02
+    Ddpm,
+    /// Sigma from 0.002 to 80, data of deviation 0.5
+    Edm,
+}
+
+impl UntoldArguments {
+    /// As options of a source; the others are their defaults.
+    pub fn options(&self) -> SourceOptions {
+        SourceOptions {
+            image_size: self.image_size,
+            heads: self.heads.map(usize::from),
+            head_channels: self.head_channels.map(usize::from),
+            process: self.process.map(|process| match process {
+                Process::Ddpm => PublishedProcess::Ddpm,
+                Process::Edm => PublishedProcess::Edm,
+            }),
+            normalisation: self.statistics.clone(),
+            ..SourceOptions::default()
+        }
+    }
+}
+
+fn image_size(text: &str) -> Result<[usize; 2], String> {
+    let (height, width) = text.split_once('x').unwrap_or((text, text));
+    match (height.parse(), width.parse()) {
+        (Ok(height), Ok(width)) if (1..=4096).contains(&height) && (1..=4096).contains(&width) => {
+            Ok([height, width])
+        }
+        _ => Err("wanted is HEIGHTxWIDTH with sides from 1 to 4096, as in 32x32".to_string()),
+    }
+}
+
+fn statistics(text: &str) -> Result<ChannelStatistics, String> {
+    if let Some(published) = ChannelStatistics::published(text) {
+        return Ok(published);
+    }
+    let numbers =
+        |text: &str| text.split(',').map(|n| n.trim().parse::<f64>().ok()).collect::<Option<Vec<f64>>>();
+    let parsed = text.split_once('/').and_then(|(mean, std)| Some((numbers(mean)?, numbers(std)?)));
+    let (mean, std) = parsed.ok_or(
+        "wanted is cifar10, cifar100, tiny, or means and deviations as in 0.49,0.48,0.45/0.20,0.20,0.20",
+    )?;
+    let statistics = ChannelStatistics { mean, std };
+    statistics.check()?;
+    Ok(statistics)
+}

@@ -1,0 +1,116 @@
+//! What diffusers writes beside weights: `config.json` and `scheduler_config.json`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ddae_model::config::{DdpmConfig, ProcessConfig, Timesteps};
+use ddae_model::networks::DiffusersConfig;
+use serde_json::Value;
+
+use crate::ExportError;
+
+/// The configuration files of a diffusers model.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Beside {
+    config: Option<PathBuf>,
+    scheduler: Option<PathBuf>,
+}
+
+impl Beside {
+    /// Looks for `config.json` in the folder of the weights, and the scheduler's there or in the pipeline around it.
+    pub fn find(folder: &Path) -> Beside {
+        let existing =
+            |names: &[&str]| names.iter().map(|name| folder.join(name)).find(|path| path.is_file());
+        Beside {
+            config: existing(&["config.json"]),
+            scheduler: existing(&["scheduler_config.json", "../scheduler/scheduler_config.json"]),
+        }
+    }
+
+    /// The configuration of a `UNet2DModel`, with pictures of the given size where one is given.
+    ///
+    /// # Errors
+    /// When it is of another class than those known, or cannot be read as one of a `UNet2DModel`.
+    pub fn unet(&self, image_size: Option<[usize; 2]>) -> Result<Option<DiffusersConfig>, ExportError> {
+        let Some(path) = &self.config else { return Ok(None) };
+        let mut config = json(path)?;
+        let wrong = |message: String| ExportError::Source { path: path.clone(), message };
+        match config["_class_name"].as_str() {
+            None | Some("UNet2DModel") => {}
+            Some("AutoencoderKL") => return Ok(None),
+            Some(other) => {
+                return Err(wrong(format!(
+                    "it is of a {other}; UNet2DModel and AutoencoderKL are known here"
+                )));
+            }
+        }
+        if let (Some(size), Some(keys)) = (image_size, config.as_object_mut()) {
+            keys.insert("sample_size".to_string(), Value::from(size.to_vec()));
+        }
+        serde_json::from_value(config).map(Some).map_err(|error| wrong(error.to_string()))
+    }
+
+    /// What an autoencoder's latents are multiplied by, where its configuration says so.
+    ///
+    /// # Errors
+    /// When the configuration cannot be read.
+    pub fn scaling_factor(&self) -> Result<Option<f64>, ExportError> {
+        let config = self.config.as_ref().map(|path| json(path)).transpose()?;
+        Ok(config.and_then(|config| config["scaling_factor"].as_f64()))
+    }
+
+    /// The process that the scheduler's configuration describes; none where there is no such file.
+    ///
+    /// # Errors
+    /// When the schedule is not that of a DDPM which predicts noise.
+    pub fn process(&self) -> Result<Option<ProcessConfig>, ExportError> {
+        let Some(path) = &self.scheduler else { return Ok(None) };
+        let scheduler = json(path)?;
+        let wrong = |message: String| ExportError::Source { path: path.clone(), message };
+        let text = |key: &str, default: &'static str| match &scheduler[key] {
+            Value::Null => default.to_string(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        for (key, default, wanted) in [
+            ("beta_schedule", "linear", "linear"),
+            ("prediction_type", "epsilon", "epsilon"),
+            ("trained_betas", "null", "null"),
+        ] {
+            let found = text(key, default);
+            if found != wanted {
+                return Err(wrong(format!(
+                    "{key} is {found}; only {wanted} is known here. To take the published DDPM, give --process ddpm"
+                )));
+            }
+        }
+        let number = |key: &str, default: f64| match &scheduler[key] {
+            Value::Null => Ok(default),
+            other => other.as_f64().ok_or_else(|| wrong(format!("{key} is {other}; it must be a number"))),
+        };
+        let n_t = match &scheduler["num_train_timesteps"] {
+            Value::Null => 1000,
+            other => other
+                .as_u64()
+                .and_then(|n| usize::try_from(n).ok())
+                .ok_or_else(|| wrong(format!("num_train_timesteps is {other}; it must be a whole number")))?,
+        };
+        // diffusers' own defaults.
+        let betas = [number("beta_start", 1e-4)?, number("beta_end", 0.02)?];
+        let process = ProcessConfig::Ddpm(DdpmConfig { n_t, betas, timesteps: Timesteps::Index });
+        process.check().map_err(wrong)?;
+        Ok(Some(process))
+    }
+}
+
+fn json(path: &Path) -> Result<Value, ExportError> {
+    let wrong = |message: String| ExportError::Source { path: path.to_path_buf(), message };
+    let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let value: Value = serde_json::from_str(&text).map_err(|error| wrong(format!("not JSON: {error}")))?;
+    if !value.is_object() {
+        return Err(wrong(
+            "not a configuration of diffusers: it needs keys like \"_class_name\"".to_string(),
+        ));
+    }
+    Ok(value)
+}

@@ -1,0 +1,102 @@
+//! The checkpoint that a path means: a file, or one in the folder of a run or of a diffusers model.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ddae_model::checkpoint::{Checkpoint, Format};
+use ddae_model::onnx_metadata::GraphKind;
+
+use super::diffusers::Beside;
+use crate::ExportError;
+
+/// What files of diffusers' models are called, the preferred first.
+const WEIGHTS: [&str; 3] = [
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.safetensors.index.json",
+    "diffusion_pytorch_model.bin",
+];
+
+/// A checkpoint, and what lies beside it.
+pub struct Located {
+    pub checkpoint: Checkpoint,
+    /// Files of a run folder that cannot be read, a line each.
+    pub passed_over: Vec<String>,
+    /// What diffusers wrote beside it.
+    pub beside: Beside,
+    /// The configuration of the run that it seems to belong to.
+    pub config: Option<PathBuf>,
+}
+
+/// Opens `path`, for a graph of the wanted kind: a pipeline of diffusers holds several networks.
+pub fn locate(path: &Path, wanted: GraphKind) -> Result<Located, ExportError> {
+    if !path.is_dir() {
+        let checkpoint = Checkpoint::open(path)?;
+        return Ok(Located::of(checkpoint, vec![]));
+    }
+    if let Some(folder) = model_folder(path, wanted) {
+        let file = WEIGHTS.iter().map(|name| folder.join(name)).find(|file| file.is_file());
+        let file = file.ok_or_else(|| ExportError::Source {
+            path: folder,
+            message: format!("it holds a config.json of diffusers, but none of {}", WEIGHTS.join(", ")),
+        })?;
+        return Ok(Located::of(Checkpoint::open(&file)?, vec![]));
+    }
+    let (checkpoint, passed_over) = furthest(path)?;
+    Ok(Located::of(checkpoint, passed_over))
+}
+
+impl Located {
+    fn of(checkpoint: Checkpoint, passed_over: Vec<String>) -> Located {
+        let is_diffusers =
+            checkpoint.path().file_name().is_some_and(|name| WEIGHTS.iter().any(|known| name == *known));
+        let folder = checkpoint.path().parent().unwrap_or(Path::new(""));
+        let beside = if is_diffusers { Beside::find(folder) } else { Beside::default() };
+        let candidates = [folder.join("config.yaml"), folder.join("../config.yaml")];
+        let is_ours = !is_diffusers && checkpoint.format() == Format::Safetensors;
+        let config = candidates.into_iter().find(|path| is_ours && path.is_file());
+        Located { checkpoint, passed_over, beside, config }
+    }
+}
+
+/// The folder of a diffusers model: `path` itself, or the part of a pipeline that the wanted graph is of.
+fn model_folder(path: &Path, wanted: GraphKind) -> Option<PathBuf> {
+    let parts = match wanted {
+        GraphKind::Latent => ["vae", "unet"],
+        _ => ["unet", "vae"],
+    };
+    let places = std::iter::once(path.to_path_buf()).chain(parts.map(|part| path.join(part)));
+    places.into_iter().find(|folder| folder.join("config.json").is_file())
+}
+
+/// The checkpoint in a run folder (or in its `checkpoints`) that is furthest in training. Files that cannot be read
+/// are passed over while there is one that can, and given as the second result, a line each.
+fn furthest(folder: &Path) -> Result<(Checkpoint, Vec<String>), ExportError> {
+    let missing = |message: String| ExportError::Source { path: folder.to_path_buf(), message };
+    let inner = folder.join("checkpoints");
+    let place = if inner.is_dir() { inner.as_path() } else { folder };
+    let entries = fs::read_dir(place).map_err(|error| missing(error.to_string()))?;
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "safetensors"));
+    paths.sort();
+    let (mut best, mut unreadable) = (None::<(u64, Checkpoint)>, Vec::new());
+    for path in paths {
+        match Checkpoint::open(&path) {
+            Ok(checkpoint) => {
+                let step = checkpoint.state().map_or(0, |state| state.step);
+                if best.as_ref().is_none_or(|(known, _)| step > *known) {
+                    best = Some((step, checkpoint));
+                }
+            }
+            Err(error) => unreadable.push(error),
+        }
+    }
+    match (best, unreadable.is_empty()) {
+        (Some((_, checkpoint)), _) => Ok((checkpoint, unreadable.iter().map(ToString::to_string).collect())),
+        (None, false) => Err(unreadable.remove(0).into()),
+        (None, true) => {
+            let wanted = "this folder holds no checkpoint (checkpoints/*.safetensors) and no model of diffusers \
+                          (config.json, diffusion_pytorch_model.*); give a checkpoint, a run folder or a model's folder";
+            Err(missing(wanted.to_string()))
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Where weights and configuration come from: a checkpoint, a run folder, a folder of diffusers, or a plain file of
+//! weights, which is recognised by its names and shapes.
+
+mod diffusers;
+mod locate;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ddae_model::checkpoint::{Checkpoint, LayoutKind, NameMap, WeightSet};
+use ddae_model::config::{
+    AnyConfig, ChannelStatistics, DdpmConfig, EdmConfig, ModelConfig, Override, ProcessConfig, Timesteps,
+};
+use ddae_model::graph::Graph;
+use ddae_model::networks::Architecture;
+use ddae_model::networks::architecture::{Family, Found, Given, Names, Shapes, find, name_map};
+use ddae_model::onnx_metadata::GraphKind;
+use ddae_model::weights::Weights;
+
+use crate::ExportError;
+use diffusers::Beside;
+use locate::{Located, locate};
+
+/// What is said about a file beside its path.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SourceOptions {
+    /// A configuration file, in place of what the file holds or tells.
+    pub config: Option<PathBuf>,
+    /// Single keys of the configuration.
+    pub overrides: Vec<Override>,
+    /// Which weights, where the file has several sets [default: the moving average, where there is one].
+    pub weights: Option<WeightSet>,
+    /// The graph that is wanted: which network of several is taken.
+    pub kind: GraphKind,
+    /// Height and width of the pictures.
+    pub image_size: Option<[usize; 2]>,
+    /// Number of attention heads.
+    pub heads: Option<usize>,
+    /// Channels of an attention head.
+    pub head_channels: Option<usize>,
+    /// The diffusion process, as published.
+    pub process: Option<PublishedProcess>,
+    /// Means and deviations of the pictures that an encoder was trained on.
+    pub normalisation: Option<ChannelStatistics>,
+}
+
+/// A process with the values of the published configurations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublishedProcess {
+    /// DDPM with 1000 timesteps.
+    Ddpm,
+    /// EDM.
+    Edm,
+}
+
+/// An open checkpoint with its configuration.
+pub struct Source {
+    /// The file.
+    pub checkpoint: Checkpoint,
+    /// The configuration, overrides applied: of a training run, or of what was recognised.
+    pub config: AnyConfig,
+    /// The network and its process, out of the configuration, with what was given beside it.
+    pub model: ModelConfig,
+    /// The network as it was trained, where pictures of another size were asked for.
+    pub trained: Architecture,
+    /// What the network is, in a sentence.
+    pub found: String,
+    /// Files of the run folder that cannot be read, a line each.
+    pub passed_over: Vec<String>,
+    /// Which of its weights.
+    set: WeightSet,
+    names: NameMap,
+}
+
+impl Source {
+    /// Opens `path`, a checkpoint, a file of weights, a run folder (whose furthest checkpoint is taken) or a folder of
+    /// diffusers. The configuration is the one given, else what the checkpoint holds, else `config.yaml` of its run
+    /// folder, else what the names and shapes of the weights tell.
+    ///
+    /// # Errors
+    /// When there is no checkpoint, when its network is not known, when something is missing that the weights do not
+    /// tell, or when options contradict the file.
+    pub fn open(path: &Path, options: &SourceOptions) -> Result<Source, ExportError> {
+        let located = locate(path, options.kind)?;
+        let set = weight_set(&located.checkpoint, options.weights)?;
+        let tensors = located.checkpoint.parameters(set)?;
+        let shapes = tensors.into_iter().map(|(name, tensor)| (name.to_string(), tensor.shape().to_vec()));
+        let shapes: Shapes = shapes.collect();
+        let configured = configured(&located, options)?;
+        let Located { checkpoint, passed_over, beside, .. } = located;
+        let (config, names, found) = match configured {
+            Some(config) => {
+                let family = names_for(&shapes, &config.model().architecture);
+                let found = config.model().architecture.describe();
+                (config, family, found)
+            }
+            None => recognised(&checkpoint, &shapes, &beside, options)?,
+        };
+        let trained = config.model().architecture;
+        let wrong = |message: String| ExportError::Argument(message);
+        let config = match options.image_size {
+            Some(size) => {
+                config.resized(size).map_err(|message| wrong(format!("--image-size: {message}")))?
+            }
+            None => config,
+        };
+        let model = completed(config.model(), options)?;
+        // What was given is part of what a file says of itself.
+        let config = match config {
+            AnyConfig::Model(_) => model.clone().into(),
+            training => training,
+        };
+        let names = name_map(names, &model.architecture)?;
+        Ok(Source { checkpoint, config, model, trained, found, passed_over, set, names })
+    }
+
+    /// The parameters and buffers of a graph. Only they are read.
+    ///
+    /// # Errors
+    /// The first that is missing, or of another shape or type.
+    pub fn weights(&self, graph: &Graph) -> Result<Weights, ExportError> {
+        Ok(self.checkpoint.mapped_weights(self.set, graph, &self.names)?)
+    }
+
+    /// Which weights these are, where the file has several sets.
+    pub fn weight_set(&self) -> Option<WeightSet> {
+        (self.checkpoint.layout().kind() != LayoutKind::StateDict).then_some(self.set)
+    }
+
+    /// A name for the run: that of its folder, else that of the file.
+    pub fn run_name(&self) -> String {
+        let path =
+            fs::canonicalize(self.checkpoint.path()).unwrap_or_else(|_| self.checkpoint.path().to_path_buf());
+        let stem = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let stem = stem.trim_end_matches(".index.json");
+        let stem = stem.rsplit_once('.').map_or(stem, |(stem, _)| stem);
+        // Folders whose names say more than the file's; those that say nothing themselves are passed by.
+        let is_plain = |name: &str| matches!(name, "checkpoints" | "unet" | "vae");
+        let folders = path.ancestors().skip(1).filter_map(Path::file_name).map(|name| name.to_string_lossy());
+        let mut folders = folders.peekable();
+        let in_folder =
+            stem == "diffusion_pytorch_model" || folders.peek().is_some_and(|name| name == "checkpoints");
+        let folder = folders.find(|name| !is_plain(name)).filter(|_| in_folder);
+        match folder {
+            Some(folder) => folder.into_owned(),
+            None if stem.is_empty() => "network".to_string(),
+            None => stem.to_string(),
+        }
+    }
+}
+
+/// The set that is taken.
+fn weight_set(checkpoint: &Checkpoint, asked: Option<WeightSet>) -> Result<WeightSet, ExportError> {
+    if let (LayoutKind::StateDict, Some(set)) = (checkpoint.layout().kind(), asked) {
+        let (set, path) = (set.prefix().trim_end_matches('.'), checkpoint.path().display());
+        let message = format!("--weights {set}: {path} is a plain file of weights and holds only one set");
+        return Err(ExportError::Argument(message));
+    }
+    Ok(asked.or_else(|| checkpoint.weight_sets().first().copied()).unwrap_or_default())
+}
+
+/// The configuration of a file that has one.
+fn configured(located: &Located, options: &SourceOptions) -> Result<Option<AnyConfig>, ExportError> {
+    let overrides = &options.overrides;
+    let config = match (&options.config, located.checkpoint.config(), &located.config) {
+        (Some(path), _, _) => AnyConfig::read(path, overrides)?,
+        (None, Some(own), _) => {
+            AnyConfig::parse(&own.to_yaml(), "the checkpoint's configuration", overrides)?
+        }
+        (None, None, Some(path)) => AnyConfig::read(path, overrides)?,
+        (None, None, None) => return Ok(None),
+    };
+    for (is_given, option, key) in [
+        (options.heads.is_some(), "--heads", "network.num_heads"),
+        (options.head_channels.is_some(), "--head-channels", "network.attn_channels_per_head"),
+    ] {
+        if is_given {
+            let message =
+                format!("{option} is for weights without a configuration; here, give --set {key}=N");
+            return Err(ExportError::Argument(message));
+        }
+    }
+    Ok(Some(config))
+}
+
+/// How the file names a network that is known already.
+fn names_for(shapes: &Shapes, architecture: &Architecture) -> Names {
+    let all = shapes.iter().map(|(name, _)| name);
+    match (find(shapes).as_deref(), architecture) {
+        (Ok([Found { family: Family::DiffusersUNet, .. }]), Architecture::UNet(_)) => {
+            Names::DiffusersUNet(ddae_model::networks::AttentionNames::among(all))
+        }
+        (_, Architecture::VaeEncoder(_)) if Names::is_older_vae(shapes) => Names::OlderVae,
+        _ => Names::Published,
+    }
+}
+
+/// What the names and shapes of the weights tell.
+fn recognised(
+    checkpoint: &Checkpoint,
+    shapes: &Shapes,
+    beside: &Beside,
+    options: &SourceOptions,
+) -> Result<(AnyConfig, Names, String), ExportError> {
+    let wrong = |source| ExportError::Recognise { path: checkpoint.path().to_path_buf(), source };
+    let all = find(shapes).map_err(wrong)?;
+    let found = chosen(checkpoint, &all, options.kind)?;
+    let SourceOptions { image_size, heads, head_channels, .. } = *options;
+    let diffusers = match found.family {
+        Family::DiffusersUNet => beside.unet(image_size)?,
+        _ => None,
+    };
+    let given = Given { image_size, heads, head_channels, diffusers };
+    let recognised = found.recognise(shapes, &given).map_err(wrong)?;
+    let sentence = recognised.describe();
+    let mut architecture = recognised.architecture;
+    if let Architecture::VaeEncoder(config) = &mut architecture
+        && let Some(factor) = beside.scaling_factor()?
+    {
+        config.scaling_factor = factor;
+    }
+    let needs_process = matches!(options.kind, GraphKind::Features | GraphKind::Sampler);
+    let process = match found.family {
+        Family::DiT => Some(ProcessConfig::Ddpm(DdpmConfig::published(Timesteps::Index))),
+        Family::DiffusersUNet if options.process.is_none() && needs_process => beside.process()?,
+        Family::DiffusersUNet if options.process == Some(PublishedProcess::Ddpm) => {
+            Some(ProcessConfig::Ddpm(DdpmConfig::published(Timesteps::Index)))
+        }
+        _ => None,
+    };
+    let model = ModelConfig { architecture, process, normalisation: None };
+    let config = AnyConfig::parse(&model.to_yaml(), "what the weights tell", &options.overrides)?;
+    Ok((config, recognised.names, sentence))
+}
+
+/// The network among several from which the wanted graph can be made.
+fn chosen<'f>(
+    checkpoint: &Checkpoint,
+    found: &'f [Found],
+    wanted: GraphKind,
+) -> Result<&'f Found, ExportError> {
+    let mut fitting: Vec<&Found> =
+        found.iter().filter(|found| found.family.kinds().contains(&wanted)).collect();
+    if wanted == GraphKind::Network && fitting.iter().any(|found| found.family == Family::SodaDecoder) {
+        // The encoder has a kind of its own.
+        fitting.retain(|found| found.family != Family::SodaEncoder);
+    }
+    match (&*fitting, found) {
+        ([only], _) => Ok(*only),
+        ([], [only]) => Ok(only),
+        (several, _) => {
+            let names = |found: &[&Found]| {
+                let names = found.iter().map(|found| format!("{} ('{}')", found.family.name(), found.prefix));
+                names.collect::<Vec<_>>().join(", ")
+            };
+            let all: Vec<&Found> = found.iter().collect();
+            let (path, kind) = (checkpoint.path().to_path_buf(), wanted.name());
+            let message = match several {
+                [] => format!("it holds {}, and none has a graph of kind {kind}", names(&all)),
+                several => format!(
+                    "it holds {}: several for a graph of kind {kind}; give --config FILE",
+                    names(several)
+                ),
+            };
+            Err(ExportError::Source { path, message })
+        }
+    }
+}
+
+/// The model with the process and normalisation that are given.
+fn completed(mut model: ModelConfig, options: &SourceOptions) -> Result<ModelConfig, ExportError> {
+    let argument = |message: String| Err(ExportError::Argument(message));
+    match (options.process, &model.process) {
+        (None, _) => {}
+        (Some(PublishedProcess::Ddpm), Some(ProcessConfig::Ddpm(_))) if options.config.is_none() => {}
+        (Some(_), Some(_)) => {
+            return argument(
+                "--process: the process is known already; change it with --set diffusion.KEY=VALUE"
+                    .to_string(),
+            );
+        }
+        (Some(process), None) => {
+            if !matches!(model.architecture, Architecture::UNet(_)) {
+                return argument(format!("--process: {} has none", model.architecture.name()));
+            }
+            model.process = Some(match process {
+                PublishedProcess::Ddpm => ProcessConfig::Ddpm(DdpmConfig::published(Timesteps::Fraction)),
+                PublishedProcess::Edm => ProcessConfig::Edm(EdmConfig::published()),
+            });
+        }
+    }
+    if let Some(normalisation) = &options.normalisation {
+        if !matches!(model.architecture, Architecture::SodaEncoder(_)) {
+            return argument(format!("--statistics is for encoders; this is {}", model.architecture.name()));
+        }
+        model.normalisation = Some(normalisation.clone());
+    }
+    Ok(model)
+}

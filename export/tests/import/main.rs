@@ -1,0 +1,11 @@
+//! Weights of every network that can be imported, in the files that others publish, through the program into ONNX files
+//! that compute what the published code computed.
+
+mod diffusers;
+mod networks;
+mod options;
+mod place;
+mod ready_made;
+#[path = "../../../model/tests/checkpoint/torch_save.rs"]
+#[allow(dead_code)]
+mod torch_save;
