@@ -35,11 +35,8 @@ fn small_network() -> Graph {
         n_channels: 32,
         ch_mults: vec![1, 2],
         is_attn: vec![false, true],
-        attn_channels_per_head: None,
-        dropout: 0.1,
         n_blocks: 1,
-        use_res_for_updown: false,
-        augment_dim: 0,
+        ..UNetConfig::ddpm()
     };
     unet_graph(&config, false).expect("a graph")
 }

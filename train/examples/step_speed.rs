@@ -91,33 +91,16 @@ fn layout(text: &str) -> Result<(&'static str, Layout), String> {
 }
 
 fn config(size: Size) -> UNetConfig {
-    let ddpm = UNetConfig {
-        image_shape: [3, 32, 32],
-        n_channels: 128,
-        ch_mults: vec![1, 2, 2, 2],
-        is_attn: vec![false, true, false, false],
-        attn_channels_per_head: None,
-        dropout: 0.1,
-        n_blocks: 2,
-        use_res_for_updown: false,
-        augment_dim: 0,
-    };
     match size {
-        Size::Ddpm => ddpm,
-        Size::Ddpmpp => UNetConfig {
-            ch_mults: vec![2, 2, 2],
-            is_attn: vec![false, true, false],
-            n_blocks: 4,
-            use_res_for_updown: true,
-            ..ddpm
-        },
+        Size::Ddpm => UNetConfig::ddpm(),
+        Size::Ddpmpp => UNetConfig::ddpmpp(),
         Size::Small => UNetConfig {
             image_shape: [1, 28, 28],
             n_channels: 64,
             ch_mults: vec![1, 2, 2],
             is_attn: vec![false, true, false],
             n_blocks: 1,
-            ..ddpm
+            ..UNetConfig::ddpm()
         },
     }
 }

@@ -1,0 +1,134 @@
+//! SODA's encoder: ResNet-18 with a latent in place of the classes.
+//!
+//! Sources: SODA (arXiv 2311.17901) and its published code; ResNet (arXiv 1512.03385) in torchvision's form. The code
+//! keeps torchvision's layers in a flat sequence, so a layer's name is its place there.
+
+use serde::{Deserialize, Serialize};
+
+use super::initialisation::he_normal;
+use crate::graph::{Conv, Graph, GraphError, Path, Shape, Value, Window};
+use crate::tensor::DType;
+
+type Built = Result<Value, GraphError>;
+
+const EPS: f64 = 1e-5;
+/// Channels of the first convolution and of the first stage.
+const STEM: usize = 64;
+/// Residual blocks in each of the four stages.
+const BLOCKS: usize = 2;
+/// A limit far above any encoder: beyond it its numbers could not even be counted.
+const LARGEST_WIDTH: usize = 1 << 20;
+
+/// Encoder networks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EncoderArch {
+    /// Four stages of two basic blocks.
+    #[default]
+    ResNet18,
+}
+
+/// The `encoder` section of a SODA configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EncoderConfig {
+    /// The network.
+    pub arch: EncoderArch,
+    /// Length of the latent.
+    pub feature_dim: usize,
+    /// Start with a 3x3 convolution at full resolution, for pictures of about 32x32, rather than with a 7x7 one and
+    /// pooling that quarter the sides.
+    pub cifar_small_image: bool,
+    /// Our addition: `[C, H, W]` of the pictures, which the published configurations leave to the data set.
+    #[serde(default = "EncoderConfig::cifar")]
+    pub image_shape: [usize; 3],
+}
+
+impl EncoderConfig {
+    fn cifar() -> [usize; 3] {
+        [3, 32, 32]
+    }
+
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// A sentence that names the key and the value.
+    pub fn check(&self) -> Result<(), String> {
+        if !(1..=LARGEST_WIDTH).contains(&self.feature_dim) {
+            return Err(format!("feature_dim is {}; it must be 1 to {LARGEST_WIDTH}", self.feature_dim));
+        }
+        if self.image_shape.iter().any(|size| !(1..=4096).contains(size)) {
+            return Err(format!("image_shape is {:?}; each size must be 1 to 4096", self.image_shape));
+        }
+        Ok(())
+    }
+}
+
+/// The encoder as a graph of kind `network`: input `x [B,C,H,W]`, normalised as in training; output
+/// `z [B, feature_dim]`. Its names are those in a SODA checkpoint (`encoder.encoder.0.weight`).
+///
+/// # Errors
+/// When the configuration cannot be built.
+pub fn resnet_graph(config: &EncoderConfig) -> Result<Graph, GraphError> {
+    let mut g = Graph::new();
+    let x = g.input("x", DType::F32, Shape::batch(&config.image_shape))?;
+    let z = resnet(&mut g, &Path::root().at("encoder").at("encoder"), config, x)?;
+    g.output("z", z);
+    Ok(g)
+}
+
+/// Adds the encoder to a graph, under the path `p`.
+///
+/// # Shapes
+/// `x [B,C,H,W]`, any size; the result `[B, feature_dim]`.
+///
+/// # Errors
+/// When shapes do not fit, with the layer's path.
+pub fn resnet(g: &mut Graph, p: &Path, config: &EncoderConfig, x: Value) -> Built {
+    config.check().map_err(|message| GraphError::Shape { path: "encoder".to_string(), message })?;
+    let small = config.cifar_small_image;
+    let stem = if small { Conv::same(STEM, 3) } else { Conv::same(STEM, 7).stride(2) };
+    let x = conv(g, &p.at(0), x, stem)?;
+    let x = g.batch_norm(&p.at(1), x, EPS)?;
+    let mut x = g.relu(x)?;
+    // The ReLU is child 2.
+    let mut child = 3;
+    if !small {
+        x = g.max_pool(x, Window { kernel: 3, stride: 2, padding: 1 })?;
+        child += 1;
+    }
+    for stage in 0..4 {
+        for block in 0..BLOCKS {
+            let stride = if stage > 0 && block == 0 { 2 } else { 1 };
+            x = basic_block(g, &p.at(child).at(block), x, STEM << stage, stride)?;
+        }
+        child += 1;
+    }
+    let x = g.pool(x)?;
+    // The pooling and the flattening are children too.
+    g.linear(&p.at(child + 2), x, config.feature_dim, true)
+}
+
+fn basic_block(g: &mut Graph, p: &Path, x: Value, channels: usize, stride: usize) -> Built {
+    let h = conv(g, &p.at("conv1"), x, Conv::same(channels, 3).stride(stride))?;
+    let h = g.batch_norm(&p.at("bn1"), h, EPS)?;
+    let h = g.relu(h)?;
+    let h = conv(g, &p.at("conv2"), h, Conv::same(channels, 3))?;
+    let h = g.batch_norm(&p.at("bn2"), h, EPS)?;
+    let mut shortcut = x;
+    if stride != 1 || g.shape(x).size(1) != Some(channels) {
+        let p = p.at("downsample");
+        shortcut = conv(g, &p.at(0), x, Conv::same(channels, 1).stride(stride))?;
+        shortcut = g.batch_norm(&p.at(1), shortcut, EPS)?;
+    }
+    let sum = g.add(h, shortcut)?;
+    g.relu(sum)
+}
+
+/// A convolution without bias.
+fn conv(g: &mut Graph, p: &Path, x: Value, conv: Conv) -> Built {
+    let fan_out = conv.channels * conv.kernel[0] * conv.kernel[1];
+    let x = g.conv2d(p, x, conv.without_bias())?;
+    g.initialise(&p.at("weight"), he_normal(fan_out))?;
+    Ok(x)
+}
