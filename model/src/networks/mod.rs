@@ -3,14 +3,17 @@
 mod dit;
 mod inception;
 mod initialisation;
+mod noise_mlp;
 mod resnet;
 mod sinusoids;
 mod soda;
 mod unet;
 mod vae_encoder;
+mod wide_resnet;
 
 pub use dit::{DitConfig, DitSize, dit, dit_graph, position_table};
 pub use inception::{InceptionConfig, inception, inception_graph};
+pub use noise_mlp::{NoiseMlpConfig, noise_mlp, noise_mlp_graph};
 pub use resnet::{EncoderArch, EncoderConfig, resnet, resnet_graph};
 pub use soda::{SodaConfig, decoder, decoder_graph, unit_length};
 pub use unet::{
@@ -19,3 +22,4 @@ pub use unet::{
 pub use vae_encoder::{
     VAE_ENCODER_OLDER_NAMES, VaeEncoderConfig, posterior_sample, vae_encoder, vae_encoder_graph,
 };
+pub use wide_resnet::{WideResNetConfig, wide_resnet, wide_resnet_graph};
