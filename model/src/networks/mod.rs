@@ -1,5 +1,6 @@
 //! Networks, one file each. A network is a function that adds its layers to a graph.
 
+pub mod architecture;
 mod dit;
 mod inception;
 mod initialisation;
@@ -11,6 +12,7 @@ mod unet;
 mod vae_encoder;
 mod wide_resnet;
 
+pub use architecture::Architecture;
 pub use dit::{DitConfig, DitSize, dit, dit_graph, position_table};
 pub use inception::{InceptionConfig, inception, inception_graph};
 pub use noise_mlp::{NoiseMlpConfig, noise_mlp, noise_mlp_graph};
