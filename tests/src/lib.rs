@@ -8,8 +8,10 @@ use std::path::PathBuf;
 use safetensors::{Dtype, SafeTensors};
 
 mod cases;
+pub mod imported;
 pub mod ops;
 pub mod programs;
+pub mod published;
 
 pub use cases::rule_weights;
 
