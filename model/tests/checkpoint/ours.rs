@@ -1,4 +1,4 @@
-//! Checkpoint files: what is written is read back, and what is no checkpoint is refused by name.
+//! Our own checkpoints: what is written is read back, and what is none is refused by name.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -74,16 +74,15 @@ fn another_architecture_is_told_by_the_first_difference() {
     write_tensors(&path, HashMap::new(), weights.iter()).unwrap();
     let read = Checkpoint::open(&path).unwrap();
 
-    config.network.n_channels = 64;
+    let narrow = config.network.n_channels;
+    config.network.n_channels = 2 * narrow;
     let wider = unet_graph(&config.network, false).unwrap();
     let message = read.weights(WeightSet::Ema, &wider).unwrap_err().to_string();
-    assert!(
-        message.contains("parameter 'time_emb.lin1.weight' is [128, 32] in the file and [256, 64]"),
-        "{message}"
-    );
+    let shapes = format!("is [{}, {narrow}] in the file and [{}, {}]", 4 * narrow, 8 * narrow, 2 * narrow);
+    assert!(message.contains(&format!("parameter 'time_emb.lin1.weight' {shapes}")), "{message}");
 
-    config.network.n_channels = 32;
-    config.network.n_blocks = 2;
+    config.network.n_channels = narrow;
+    config.network.n_blocks += 1;
     let deeper = unet_graph(&config.network, false).unwrap();
     let message = read.weights(WeightSet::Ema, &deeper).unwrap_err().to_string();
     assert!(message.contains("parameter 'down.1.") && message.contains("plain.safetensors"), "{message}");
@@ -95,20 +94,27 @@ fn element_types_that_are_not_read_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("plain.safetensors");
     let shape = weights.get("final.bias").unwrap().shape().to_vec();
-    let wide = Tensor::f64(&shape, vec![0.5; shape.iter().product()]);
-    let mixed: Weights = weights
-        .iter()
-        .map(|(name, tensor)| (name.to_string(), if name == "final.bias" { &wide } else { tensor }.clone()))
-        .collect();
-    write_tensors(&path, HashMap::new(), mixed.iter()).unwrap();
-    let message = Checkpoint::open(&path).unwrap().weights(WeightSet::Ema, &graph).unwrap_err().to_string();
-    assert!(message.contains("parameter 'final.bias' is f64; it must be f32"), "{message}");
+    let count = shape.iter().product();
+    let with_bias = |bias: Tensor| {
+        let mut changed = weights.clone();
+        changed.insert("final.bias", bias);
+        write_tensors(&path, HashMap::new(), changed.iter()).unwrap();
+        Checkpoint::open(&path).unwrap().weights(WeightSet::Ema, &graph)
+    };
+    let read = with_bias(Tensor::f64(&shape, vec![0.1; count])).unwrap();
+    assert_eq!(read.get("final.bias").unwrap().as_f32(), Some(&vec![0.1; count][..]));
+    let message = with_bias(Tensor::i64(&shape, vec![1; count])).unwrap_err().to_string();
+    assert!(message.contains("parameter 'final.bias' is i64; it must be f32"), "{message}");
 
-    let bytes = vec![0; 4 * shape.iter().product::<usize>()];
-    let view = TensorView::new(Dtype::I32, shape, &bytes).unwrap();
+    let bytes = vec![0; 4 * count];
+    let view = TensorView::new(Dtype::U32, shape, &bytes).unwrap();
     safetensors::serialize_to_file([("final.bias", view)], None, &path).unwrap();
-    let message = Checkpoint::open(&path).unwrap().tensors_with_prefix("").unwrap_err().to_string();
-    assert!(message.ends_with("the element type I32 of 'final.bias' is not read"), "{message}");
+    let file = Checkpoint::open(&path).unwrap();
+    assert_eq!(file.tensors()[0].element().to_string(), "u32");
+    let message = file.read("final.bias").unwrap_err().to_string();
+    assert!(message.ends_with("holds 'final.bias' as u32, a type that is not read"), "{message}");
+    let message = file.read("norm.bias").unwrap_err().to_string();
+    assert!(message.ends_with("holds no tensor 'norm.bias' among its 1"), "{message}");
 }
 
 #[test]
@@ -118,14 +124,19 @@ fn foreign_files_are_refused_in_one_line() {
     let whole = folder.path().join("whole.safetensors");
     checkpoint::write(&whole, &config, &TrainingState::default(), &named("ema.", &weights)).unwrap();
     let bytes = std::fs::read(&whole).unwrap();
-    let cases: [(&str, Vec<u8>, &str); 4] = [
+    let cases: [(&str, Vec<u8>, &str); 5] = [
         ("empty.safetensors", vec![], "is empty"),
         ("short.safetensors", bytes[..bytes.len() / 2].to_vec(), "is not a complete safetensors file"),
         ("header.safetensors", bytes[..5].to_vec(), "is not a complete safetensors file"),
         (
             "foreign.safetensors",
             b"PK\x03\x04 this is a zip file, say".to_vec(),
-            "is not a complete safetensors file",
+            "is not a complete PyTorch file",
+        ),
+        (
+            "page.safetensors",
+            b"<html>404 Not Found</html>".to_vec(),
+            "is not a complete safetensors file, nor a PyTorch file",
         ),
     ];
     for (name, content, part) in cases {

@@ -1,0 +1,378 @@
+//! The stack machine: one method per family of opcodes.
+
+use super::{Call, Object, PickleError, Program, Value};
+
+/// A checkpoint has about 40 opcodes a tensor; CIFAR-100's training file has 300,000.
+const MOST_OPCODES: usize = 2_000_000;
+/// A checkpoint has about 9 objects a tensor.
+const MOST_OBJECTS: usize = 400_000;
+/// Picklers hand over the parts of lists and dictionaries by the thousand.
+const MOST_ON_STACK: usize = 100_000;
+/// A mark is open for each level of nesting.
+const MOST_MARKS: usize = 1_000;
+/// Of modules and of what is in them.
+const LONGEST_NAME: usize = 256;
+
+/// Reads the pickle that `bytes` begin with. Python objects may be referred to if their full name (`module.name`) is
+/// one of `names`.
+///
+/// # Errors
+/// [`PickleError`]: what is refused and by which name, or what is wrong with the bytes.
+pub fn load<'a>(bytes: &'a [u8], names: &'static [&'static str]) -> Result<Program<'a>, PickleError> {
+    let mut machine = Machine {
+        bytes,
+        names,
+        position: 0,
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: Vec::new(),
+        objects: Vec::new(),
+    };
+    match bytes {
+        [0x80, 2..=5, ..] => machine.position = 2,
+        [] | [0x80] => return Err(PickleError::End),
+        _ => return Err(PickleError::Protocol),
+    }
+    let top = machine.run()?;
+    Ok(Program { bytes, names, objects: machine.objects, top, length: machine.position })
+}
+
+struct Machine<'a> {
+    bytes: &'a [u8],
+    names: &'static [&'static str],
+    position: usize,
+    stack: Vec<Value>,
+    marks: Vec<usize>,
+    memo: Vec<Option<Value>>,
+    objects: Vec<Object>,
+}
+
+impl Machine<'_> {
+    /// Runs the program and returns the value it leaves.
+    fn run(&mut self) -> Result<Value, PickleError> {
+        for _ in 0..MOST_OPCODES {
+            let opcode = self.byte()?;
+            if opcode == b'.' {
+                return self.pop();
+            }
+            self.step(opcode)?;
+        }
+        Err(PickleError::Limit { what: "opcodes", most: MOST_OPCODES })
+    }
+
+    /// One opcode; names and numbers are those of Python's `pickletools`.
+    fn step(&mut self, opcode: u8) -> Result<(), PickleError> {
+        match opcode {
+            // FRAME: how much to read ahead
+            0x95 => self.take::<8>().map(drop),
+            // NONE, NEWTRUE, NEWFALSE
+            b'N' => self.push(Value::None),
+            0x88 => self.push(Value::Bool(true)),
+            0x89 => self.push(Value::Bool(false)),
+            // BININT, BININT1, BININT2, LONG1, BINFLOAT
+            b'J' => {
+                let value = i32::from_le_bytes(self.take()?);
+                self.push(Value::Int(value.into()))
+            }
+            b'K' => {
+                let value = self.byte()?;
+                self.push(Value::Int(value.into()))
+            }
+            b'M' => {
+                let value = u16::from_le_bytes(self.take()?);
+                self.push(Value::Int(value.into()))
+            }
+            0x8a => self.long(),
+            b'G' => {
+                let value = f64::from_be_bytes(self.take()?);
+                self.push(Value::Float(value))
+            }
+            // SHORT_BINSTRING, SHORT_BINBYTES, SHORT_BINUNICODE
+            b'U' | b'C' | 0x8c => {
+                let length = self.byte()?;
+                self.text(length.into())
+            }
+            // BINSTRING, BINBYTES, BINUNICODE
+            b'T' | b'B' | b'X' => {
+                let length = u32::from_le_bytes(self.take()?);
+                self.text(length)
+            }
+            // BINUNICODE8, BINBYTES8
+            0x8d | 0x8e => {
+                let length = u64::from_le_bytes(self.take()?);
+                let most = u32::MAX as usize;
+                let length = u32::try_from(length)
+                    .map_err(|_| PickleError::Limit { what: "bytes in a string", most })?;
+                self.text(length)
+            }
+            // EMPTY_DICT, EMPTY_LIST, EMPTY_TUPLE
+            b'}' => self.push_object(Object::Dictionary(Vec::new())),
+            b']' => self.push_object(Object::List(Vec::new())),
+            b')' => self.push_object(Object::Tuple(Box::default())),
+            // MARK, TUPLE, TUPLE1, TUPLE2, TUPLE3
+            b'(' => self.mark(),
+            b't' => {
+                let parts = self.pop_to_mark()?;
+                self.push_object(Object::Tuple(parts.into()))
+            }
+            0x85..=0x87 => {
+                let parts = self.pop_last(usize::from(opcode - 0x84))?;
+                self.push_object(Object::Tuple(parts.into()))
+            }
+            // BINPUT, LONG_BINPUT, MEMOIZE, BINGET, LONG_BINGET
+            b'q' => {
+                let slot = self.byte()?;
+                self.memoize(slot.into())
+            }
+            b'r' => {
+                let slot = u32::from_le_bytes(self.take()?);
+                self.memoize(slot as usize)
+            }
+            0x94 => self.memoize(self.memo.len()),
+            b'h' => {
+                let slot = self.byte()?;
+                self.recall(slot.into())
+            }
+            b'j' => {
+                let slot = u32::from_le_bytes(self.take()?);
+                self.recall(slot as usize)
+            }
+            // APPEND, APPENDS, SETITEM, SETITEMS
+            b'a' => {
+                let part = self.pop()?;
+                self.append(vec![part])
+            }
+            b'e' => {
+                let parts = self.pop_to_mark()?;
+                self.append(parts)
+            }
+            b's' => {
+                let parts = self.pop_last(2)?;
+                self.set_items(&parts)
+            }
+            b'u' => {
+                let parts = self.pop_to_mark()?;
+                self.set_items(&parts)
+            }
+            // GLOBAL, STACK_GLOBAL
+            b'c' => {
+                let (module, name) = (self.line()?, self.line()?);
+                self.global(module, name)
+            }
+            0x93 => {
+                let (name, module) = (self.pop()?, self.pop()?);
+                let (module, name) = (self.name(module)?, self.name(name)?);
+                self.global(module, name)
+            }
+            // REDUCE, NEWOBJ, BUILD, BINPERSID
+            b'R' | 0x81 => self.call(),
+            b'b' => self.build(),
+            b'Q' => {
+                let reference = self.pop()?;
+                self.push_object(Object::Persistent(reference))
+            }
+            _ => Err(PickleError::Opcode { opcode, at: self.position - 1 }),
+        }
+    }
+
+    /// An integer of up to 255 bytes.
+    fn long(&mut self) -> Result<(), PickleError> {
+        let length = self.byte()?;
+        let at = self.position;
+        let bytes = self.slice(length.into())?;
+        if bytes.len() > 8 {
+            return self.push(Value::Long { at, length: length.into() });
+        }
+        let negative = bytes.last().is_some_and(|&byte| byte >= 0x80);
+        let mut whole = [if negative { 0xff } else { 0 }; 8];
+        whole[..bytes.len()].copy_from_slice(bytes);
+        self.push(Value::Int(i64::from_le_bytes(whole)))
+    }
+
+    fn text(&mut self, length: u32) -> Result<(), PickleError> {
+        let at = self.position;
+        self.slice(length as usize)?;
+        self.push(Value::Text { at, length })
+    }
+
+    fn global(&mut self, module: &[u8], name: &[u8]) -> Result<(), PickleError> {
+        let full = [module, b".", name].concat();
+        match self.names.iter().position(|known| known.as_bytes() == full) {
+            // The lists are written in this program's source and short.
+            Some(number) => self.push(Value::Global(number as u16)),
+            None => Err(PickleError::Refused(String::from_utf8_lossy(&full).escape_debug().to_string())),
+        }
+    }
+
+    /// Records a call of a listed function or class.
+    fn call(&mut self) -> Result<(), PickleError> {
+        let (arguments, function) = (self.pop()?, self.pop()?);
+        let is_tuple = matches!(arguments, Value::Object(number) if matches!(self.objects[number as usize], Object::Tuple(_)));
+        match function {
+            Value::Global(function) if is_tuple => {
+                let call = Call { function, arguments, state: None, items: Vec::new() };
+                self.push_object(Object::Call(Box::new(call)))
+            }
+            _ => Err(self.damaged("a call of something that is no function")),
+        }
+    }
+
+    /// Records the state of what a call would have given.
+    fn build(&mut self) -> Result<(), PickleError> {
+        let state = self.pop()?;
+        match self.last_object()? {
+            Object::Call(call) => {
+                call.state = Some(state);
+                Ok(())
+            }
+            _ => Err(self.damaged("a state for something that has none")),
+        }
+    }
+
+    fn append(&mut self, parts: Vec<Value>) -> Result<(), PickleError> {
+        match self.last_object()? {
+            Object::List(list) => {
+                list.extend(parts);
+                Ok(())
+            }
+            _ => Err(self.damaged("an appending to something that is no list")),
+        }
+    }
+
+    fn set_items(&mut self, parts: &[Value]) -> Result<(), PickleError> {
+        let (pairs, rest) = parts.as_chunks::<2>();
+        let entries = match self.last_object()? {
+            Object::Dictionary(entries) if rest.is_empty() => entries,
+            Object::Call(call) if rest.is_empty() => &mut call.items,
+            _ => return Err(self.damaged("an item for something that is no dictionary")),
+        };
+        entries.extend(pairs.iter().map(|&[key, value]| (key, value)));
+        Ok(())
+    }
+
+    fn mark(&mut self) -> Result<(), PickleError> {
+        if self.marks.len() == MOST_MARKS {
+            return Err(PickleError::Limit { what: "levels", most: MOST_MARKS });
+        }
+        self.marks.push(self.stack.len());
+        Ok(())
+    }
+
+    fn memoize(&mut self, slot: usize) -> Result<(), PickleError> {
+        // Picklers hand out slots in order. One beyond the bytes read so far is damage, and would reserve memory.
+        if slot > self.position {
+            return Err(self.damaged("a memo slot out of order"));
+        }
+        let Some(&value) = self.stack.last() else { return Err(self.damaged("an empty stack")) };
+        if slot >= self.memo.len() {
+            self.memo.resize(slot + 1, None);
+        }
+        self.memo[slot] = Some(value);
+        Ok(())
+    }
+
+    fn recall(&mut self, slot: usize) -> Result<(), PickleError> {
+        match self.memo.get(slot).copied().flatten() {
+            Some(value) => self.push(value),
+            None => Err(self.damaged("an empty memo slot")),
+        }
+    }
+
+    fn push(&mut self, value: Value) -> Result<(), PickleError> {
+        if self.stack.len() == MOST_ON_STACK {
+            return Err(PickleError::Limit { what: "values on the stack", most: MOST_ON_STACK });
+        }
+        self.stack.push(value);
+        Ok(())
+    }
+
+    fn push_object(&mut self, object: Object) -> Result<(), PickleError> {
+        if self.objects.len() == MOST_OBJECTS {
+            return Err(PickleError::Limit { what: "objects", most: MOST_OBJECTS });
+        }
+        self.objects.push(object);
+        self.push(Value::Object(self.objects.len() as u32 - 1))
+    }
+
+    fn pop(&mut self) -> Result<Value, PickleError> {
+        if self.stack.len() <= self.floor() {
+            return Err(self.damaged("an empty stack"));
+        }
+        self.stack.pop().ok_or(PickleError::End)
+    }
+
+    fn pop_last(&mut self, count: usize) -> Result<Vec<Value>, PickleError> {
+        match self.stack.len().checked_sub(count) {
+            Some(start) if start >= self.floor() => Ok(self.stack.drain(start..).collect()),
+            _ => Err(self.damaged("an empty stack")),
+        }
+    }
+
+    fn pop_to_mark(&mut self) -> Result<Vec<Value>, PickleError> {
+        match self.marks.pop() {
+            Some(start) => Ok(self.stack.drain(start..).collect()),
+            None => Err(self.damaged("no mark")),
+        }
+    }
+
+    /// What lies below the last mark is out of reach.
+    fn floor(&self) -> usize {
+        self.marks.last().copied().unwrap_or(0)
+    }
+
+    /// The object on top of the stack, to be changed in place.
+    fn last_object(&mut self) -> Result<&mut Object, PickleError> {
+        match self.stack.last() {
+            Some(&Value::Object(number)) => Ok(&mut self.objects[number as usize]),
+            _ => Err(self.damaged("a change of something that has no parts")),
+        }
+    }
+
+    fn byte(&mut self) -> Result<u8, PickleError> {
+        self.take::<1>().map(|[byte]| byte)
+    }
+
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], PickleError> {
+        let bytes = self.bytes[self.position..].first_chunk().ok_or(PickleError::End)?;
+        self.position += N;
+        Ok(*bytes)
+    }
+
+    fn damaged(&self, what: &'static str) -> PickleError {
+        PickleError::Damaged(what, self.position)
+    }
+}
+
+impl<'a> Machine<'a> {
+    fn slice(&mut self, length: usize) -> Result<&'a [u8], PickleError> {
+        let bytes = self.bytes[self.position..].get(..length).ok_or(PickleError::End)?;
+        self.position += length;
+        Ok(bytes)
+    }
+
+    /// A line of a GLOBAL opcode, without its end.
+    fn line(&mut self) -> Result<&'a [u8], PickleError> {
+        let rest = &self.bytes[self.position..];
+        let rest = &rest[..rest.len().min(LONGEST_NAME)];
+        match rest.iter().position(|&byte| byte == b'\n') {
+            Some(length) => {
+                let line = self.slice(length)?;
+                self.position += 1;
+                Ok(line)
+            }
+            None if rest.len() < LONGEST_NAME => Err(PickleError::End),
+            None => Err(PickleError::Limit { what: "bytes in a name", most: LONGEST_NAME }),
+        }
+    }
+
+    /// The bytes of a string that names a module or something in it.
+    fn name(&self, value: Value) -> Result<&'a [u8], PickleError> {
+        match value {
+            Value::Text { length, .. } if length as usize > LONGEST_NAME => {
+                Err(PickleError::Limit { what: "bytes in a name", most: LONGEST_NAME })
+            }
+            Value::Text { at, length } => Ok(&self.bytes[at..at + length as usize]),
+            _ => Err(self.damaged("a name that is no string")),
+        }
+    }
+}
