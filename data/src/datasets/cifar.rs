@@ -4,8 +4,10 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use memmap2::Mmap;
+
 use super::source::{RecordFile, Records};
-use super::{DataError, DataSet, Kind, Normalisation, archive, check_counts, cifar_classes, pickle};
+use super::{DataError, DataSet, Kind, Normalisation, archive, check_counts, cifar_batch, cifar_classes};
 use crate::split::Split;
 
 const SHAPE: [usize; 3] = [3, 32, 32];
@@ -129,7 +131,13 @@ fn read_python(path: &Path, cifar: &Cifar) -> Result<(RecordFile, Vec<u32>), Dat
         )
     };
     let file = File::open(path).map_err(DataError::io("open", path))?;
-    let batch = pickle::read_batch(BufReader::new(file), cifar.labels_key)
+    if file.metadata().map_err(DataError::io("read", path))?.is_dir() {
+        return Err(DataError::format(path, "it is a folder", expected()));
+    }
+    // SAFETY: the map is only read, and gone when this function ends. A file that another process shortens meanwhile
+    // would end this process with a signal; data sets are not written to once they are in their place.
+    let file = unsafe { Mmap::map(&file) }.map_err(DataError::io("read", path))?;
+    let batch = cifar_batch::read(&file, cifar.labels_key)
         .map_err(|found| DataError::format(path, found, expected()))?;
     if batch.columns != PICTURE {
         let found = format!("its pictures have {} levels", batch.columns);

@@ -14,6 +14,7 @@
 
 mod archive;
 mod cifar;
+mod cifar_batch;
 mod cifar_classes;
 mod encoded;
 mod error;
@@ -21,7 +22,6 @@ mod folder;
 mod idx;
 mod mnist;
 mod normalisation;
-mod pickle;
 mod prepare;
 mod sample;
 pub(crate) mod source;
@@ -124,7 +124,7 @@ fn open_kind(kind: Kind, root: Option<&Path>) -> Result<DataSet, DataError> {
         Kind::Folder => match given {
             Some(root) => folder::open(root),
             None => Err(DataError::Argument(
-                "the data set 'folder' needs its folder: give --root DIR with train/CLASS/*.png inside"
+                "the data set 'folder' needs its folder: give --data-root DIR with train/CLASS/*.png inside"
                     .into(),
             )),
         },

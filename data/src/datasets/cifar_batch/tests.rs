@@ -1,5 +1,3 @@
-use std::io::Cursor;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -47,7 +45,7 @@ fn published(rows: u16, columns: u16, labels: &[u8]) -> Vec<u8> {
 }
 
 fn read(bytes: &[u8]) -> Result<Batch, String> {
-    read_batch(Cursor::new(bytes), "labels")
+    super::read(bytes, "labels")
 }
 
 /// `published` with one part replaced.
@@ -107,34 +105,29 @@ fn nothing_outside_the_two_lists_is_accepted() {
     let error = |from: &[u8], to: &[u8]| read(&with(from, to)).unwrap_err();
     assert_eq!(
         error(b"cnumpy\nndarray\n", b"cposix\nsystem\n"),
-        "it refers to 'posix.system', which no CIFAR batch does"
+        "it refers to the Python object 'posix.system', which plain data does not need: it is refused, and nothing was \
+         run"
     );
     assert_eq!(
         error(b"cnumpy.core.multiarray\n_reconstruct\n", b"cnumpy\ndtype\n"),
-        "it calls a function in a way that no CIFAR batch does"
+        "its 'data' is not a numpy array"
     );
-    // INST and NEWOBJ can call things too.
-    let at = |opcode: &str| format!("it has the pickle opcode {opcode} at byte 6, which no CIFAR batch has");
-    assert_eq!(error(b"(U\x0bbatch_label", b"(i"), at("0x69"));
-    assert_eq!(error(b"(U\x0bbatch_label", b"(\x81"), at("0x81"));
 }
 
 #[test]
 fn says_what_is_wrong() {
     let error = |bytes: &[u8]| read(bytes).unwrap_err();
-    assert_eq!(error(b""), "it ends too early");
-    assert_eq!(error(b"PK\x03\x04"), "it is not a pickle of protocol 2 or later");
-    assert_eq!(error(b"\x80\x05"), "it is a pickle of protocol 5, not 2 to 4");
+    assert_eq!(error(b""), "it ends in the middle of its pickle");
+    assert_eq!(error(b"PK\x03\x04"), "it is not a pickle of protocol 2 to 5");
     assert_eq!(error(b"\x80\x02]."), "it does not hold a dictionary");
     assert_eq!(error(b"\x80\x02}."), "it has no entry 'data'");
-    assert_eq!(error(b"\x80\x02a."), "its stack runs empty");
     assert_eq!(error(&with(b"u1", b"f4")), "its 'data' is of type f4, not uint8");
     assert_eq!(error(&with(b"\x89T", b"\x88T")), "its 'data' is stored column by column");
     assert_eq!(error(&with(b"K\x01M\x02", b"K\x01M\x03")), "its 'data' has the shape [3, 3], but 6 bytes");
     assert_eq!(error(&published(2, 3, &[1])), "it has 2 pictures, but 1 labels under 'labels'");
     assert_eq!(error(&with(b"K\x04K\x05", b"K\x04N")), "its 'labels' holds something that is not an integer");
     assert_eq!(
-        read_batch(Cursor::new(published(2, 3, &[4, 5])), "fine_labels").unwrap_err(),
+        super::read(&published(2, 3, &[4, 5]), "fine_labels").unwrap_err(),
         "it has no entry 'fine_labels'"
     );
 }
@@ -145,16 +138,6 @@ fn every_truncation_is_an_error() {
     for length in 0..bytes.len() {
         assert!(read(&bytes[..length]).is_err(), "the first {length} bytes");
     }
-}
-
-#[test]
-fn promised_lengths_and_deep_nesting_take_no_memory() {
-    // BINBYTES8 of 2^63 bytes, LONG_BINPUT into the last slot, and a tuple in a tuple in a tuple ….
-    let huge = b"\x80\x04\x8e\x00\x00\x00\x00\x00\x00\x00\x80";
-    assert_eq!(read(huge).unwrap_err(), "it ends too early");
-    assert_eq!(read(b"\x80\x02Nr\xff\xff\xff\xff").unwrap_err(), "it uses the memo slot 4294967295");
-    let deep = [b"\x80\x02N".to_vec(), vec![0x85; 3_000_000]].concat();
-    assert_eq!(read(&deep).unwrap_err(), "it has more than 2000000 opcodes");
 }
 
 proptest! {
@@ -173,12 +156,5 @@ proptest! {
             prop_assert!(batch.offset as usize + batch.rows * batch.columns <= bytes.len());
             prop_assert_eq!(batch.labels.len(), batch.rows);
         }
-    }
-
-    #[test]
-    fn random_programs_never_panic(program in prop::collection::vec(
-        prop::sample::select(b"\x80\x02\x03.NJKMUTXBC})](t\x85\x86\x87qrhjaesucRb\x93\x94\x01\x00n".to_vec()), 0..80,
-    )) {
-        let _ = read(&[b"\x80\x02".as_slice(), &program].concat());
     }
 }
