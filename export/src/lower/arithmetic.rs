@@ -1,11 +1,9 @@
 //! Elementwise operations, linear layers and table look-ups.
 
-use std::borrow::Cow;
-
 use ddae_model::graph::{Node, Op, Value};
-use ddae_model::tensor::Tensor;
 
 use super::{Lowered, Lowering};
+use crate::onnx::initializer::Initializer;
 use crate::onnx::messages::{AttributeProto, element_type};
 
 impl Lowering<'_, '_> {
@@ -72,8 +70,9 @@ impl Lowering<'_, '_> {
             let inputs: Vec<&str> = [x, &weight].into_iter().chain(bias.as_deref()).collect();
             return self.result(value, "Gemm", &inputs, vec![AttributeProto::int("transB", 1)]);
         }
-        let weight = transposed(self.known(node.inputs[1])?.shape(), self.known_f32(node.inputs[1])?);
-        let weight = self.initializer(&format!("{}/weight", node.name), Cow::Owned(weight))?;
+        self.known_f32(node.inputs[1])?;
+        let weight = self.known(node.inputs[1])?.clone();
+        let weight = self.stored(Initializer::turned(format!("{}/weight", node.name), weight))?;
         match node.inputs.get(2) {
             None => self.result(value, "MatMul", &[x, &weight], vec![]),
             Some(&bias) => {
@@ -83,11 +82,4 @@ impl Lowering<'_, '_> {
             }
         }
     }
-}
-
-/// `[O, I]` as `[I, O]`.
-fn transposed(shape: &[usize], weight: &[f32]) -> Tensor {
-    let [rows, columns] = [shape[0], shape[1]];
-    let values = (0..columns).flat_map(|c| (0..rows).map(move |r| weight[r * columns + c])).collect();
-    Tensor::f32(&[columns, rows], values)
 }

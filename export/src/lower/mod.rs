@@ -23,6 +23,7 @@ mod normalisation;
 mod picture;
 mod pixel_attention;
 mod plan;
+pub mod precision;
 mod shaping;
 
 use std::borrow::Cow;
@@ -33,8 +34,9 @@ use ddae_model::reference::RunError;
 use ddae_model::tensor::{DType, Tensor};
 use ddae_model::weights::{Weights, WeightsError};
 
+use crate::onnx::initializer::Initializer;
 use crate::onnx::messages::{AttributeProto, NodeProto, ValueInfoProto};
-use crate::onnx::write::{Initializer, Model};
+use crate::onnx::write::Model;
 use plan::Plan;
 
 /// How to lower a graph.
@@ -205,9 +207,9 @@ impl<'w> Lowering<'_, 'w> {
         if self.taken.insert(name.to_string()) { Ok(()) } else { Err(LowerError::Name(name.to_string())) }
     }
 
-    /// A constant's data.
-    fn known(&self, value: Value) -> Lowered<&Tensor> {
-        self.constants[value.index()].as_deref().ok_or_else(|| LowerError::Unsupported {
+    /// A constant, borrowed from the weights where it lies there.
+    fn known(&self, value: Value) -> Lowered<&Cow<'w, Tensor>> {
+        self.constants[value.index()].as_ref().ok_or_else(|| LowerError::Unsupported {
             layer: self.graph.node(value).name.clone(),
             message: "the weights of a layer must not depend on the inputs".to_string(),
         })
@@ -238,10 +240,17 @@ impl<'w> Lowering<'_, 'w> {
 
     /// Adds a constant under a name of its own.
     fn initializer(&mut self, name: &str, tensor: Cow<'w, Tensor>) -> Lowered<String> {
+        self.stored(Initializer::new(name, tensor))
+    }
+
+    fn stored(&mut self, mut initializer: Initializer<'w>) -> Lowered<String> {
         // A constant that is itself an output leaves its name to the output.
-        let name = if self.taken.contains(name) { format!("{name}/constant") } else { name.to_string() };
+        if self.taken.contains(&initializer.name) {
+            initializer.name.push_str("/constant");
+        }
+        let name = initializer.name.clone();
         self.claim(&name)?;
-        self.model.initializers.push(Initializer { name: name.clone(), tensor });
+        self.model.initializers.push(initializer);
         Ok(name)
     }
 

@@ -16,10 +16,18 @@ pub mod data_type {
     pub const FLOAT: i32 = 1;
     /// 8-bit unsigned integer.
     pub const UINT8: i32 = 2;
+    /// 8-bit integer.
+    pub const INT8: i32 = 3;
+    /// 32-bit integer.
+    pub const INT32: i32 = 6;
     /// 64-bit integer.
     pub const INT64: i32 = 7;
+    /// 16-bit float with 5 bits of exponent.
+    pub const FLOAT16: i32 = 10;
     /// 64-bit float.
     pub const DOUBLE: i32 = 11;
+    /// 16-bit float with the 8 bits of exponent of a 32-bit one.
+    pub const BFLOAT16: i32 = 16;
 
     /// Name and bytes per element of any type of the specification; none for text and unknown types.
     pub fn describe(data_type: i32) -> Option<(&'static str, u64)> {
@@ -308,6 +316,19 @@ impl ValueInfoProto {
         let shape = Some(TensorShapeProto { dim: dim.collect() });
         let tensor_type = Some(TensorTypeProto { elem_type: element_type(dtype), shape });
         ValueInfoProto { name: name.to_string(), r#type: Some(TypeProto { tensor_type }) }
+    }
+
+    /// The number of the element type; 0 where it is unknown.
+    pub fn element_type(&self) -> i32 {
+        let tensor = self.r#type.as_ref().and_then(|kind| kind.tensor_type.as_ref());
+        tensor.map_or(0, |tensor| tensor.elem_type)
+    }
+
+    /// Declares another element type.
+    pub fn set_element_type(&mut self, element_type: i32) {
+        if let Some(tensor) = self.r#type.as_mut().and_then(|kind| kind.tensor_type.as_mut()) {
+            tensor.elem_type = element_type;
+        }
     }
 
     /// The sizes along the axes, where the shape is known.

@@ -1,9 +1,10 @@
 //! ONNX files: the messages they are made of, writing them and reading them.
 //!
 //! An ONNX file is one protobuf message. [`messages`] holds the part of the specification that this project uses,
-//! [`Writer`](write::Model) puts it on disk without holding the weights twice, and [`read`] takes a file apart
-//! without loading its weights.
+//! [`Model`](write::Model) puts it on disk without holding the weights twice, their elements stored as each
+//! [`Initializer`](initializer::Initializer) says, and [`read`] takes a file apart without loading its weights.
 
+pub mod initializer;
 pub mod messages;
 pub mod read;
 pub mod write;

@@ -1,17 +1,16 @@
 //! Writing ONNX files straight from the weights: no message ever holds a tensor's data.
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use ddae_model::tensor::{Data, Tensor};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
+use super::initializer::Initializer;
 use super::messages::{
     GraphProto, ModelProto, NodeProto, OperatorSetIdProto, RAW_DATA, StringStringEntryProto, TensorHeader,
-    ValueInfoProto, element_type,
+    ValueInfoProto,
 };
 use super::{IR_VERSION, OPSET};
 
@@ -28,15 +27,6 @@ const PAGE: u64 = 4096;
 const GRAPH: u32 = 7;
 const INITIALIZER: u32 = 5;
 const METADATA: u32 = 14;
-
-/// A constant of the graph, borrowed from the weights where it is stored as it is.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Initializer<'w> {
-    /// Its name.
-    pub name: String,
-    /// Shape and data.
-    pub tensor: Cow<'w, Tensor>,
-}
 
 /// A graph ready to be written.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -62,33 +52,23 @@ enum Place {
     DataFile { offset: u64 },
 }
 
-impl Initializer<'_> {
-    fn bytes(&self) -> u64 {
-        let width = match self.tensor.data() {
-            Data::F32(_) => 4,
-            Data::F64(_) | Data::I64(_) => 8,
-            Data::U8(_) => 1,
-        };
-        width * self.tensor.data().len() as u64
+/// What stands in the message about a constant, its data aside.
+fn header(initializer: &Initializer, place: Place, location: &str) -> TensorHeader {
+    let mut header = TensorHeader {
+        dims: initializer.shape().iter().map(|&n| n as i64).collect(),
+        data_type: initializer.element_type(),
+        name: initializer.name.clone(),
+        ..Default::default()
+    };
+    if let Place::DataFile { offset } = place {
+        header.data_location = 1;
+        header.external_data = vec![
+            StringStringEntryProto::new("location", location),
+            StringStringEntryProto::new("offset", offset.to_string()),
+            StringStringEntryProto::new("length", initializer.bytes().to_string()),
+        ];
     }
-
-    fn header(&self, place: Place, location: &str) -> TensorHeader {
-        let mut header = TensorHeader {
-            dims: self.tensor.shape().iter().map(|&n| n as i64).collect(),
-            data_type: element_type(self.tensor.dtype()),
-            name: self.name.clone(),
-            ..Default::default()
-        };
-        if let Place::DataFile { offset } = place {
-            header.data_location = 1;
-            header.external_data = vec![
-                StringStringEntryProto::new("location", location),
-                StringStringEntryProto::new("offset", offset.to_string()),
-                StringStringEntryProto::new("length", self.bytes().to_string()),
-            ];
-        }
-        header
-    }
+    header
 }
 
 impl Model<'_> {
@@ -97,9 +77,9 @@ impl Model<'_> {
         self.initializers.iter().map(Initializer::bytes).sum()
     }
 
-    /// Writes the model to `path`. Where the constants are more than `largest_message` bytes
-    /// ([`LARGEST_MESSAGE`] but in tests), the larger ones go to a file beside it, `path` with `.data` appended.
-    /// Both files are synced. Returns the files written.
+    /// Writes the model to `path`. Where the constants are more than `largest_message` bytes ([`LARGEST_MESSAGE`], or 0
+    /// for as little in the message as possible), those that are not small go to a file beside it, `path` with `.data`
+    /// appended. Both files are synced. Returns the files written.
     ///
     /// # Errors
     /// What the file system says.
@@ -109,8 +89,8 @@ impl Model<'_> {
         metadata: &[(String, String)],
         largest_message: u64,
     ) -> io::Result<Vec<PathBuf>> {
-        let external = self.data_bytes() > largest_message;
-        let places = self.places(external);
+        let places = self.places(self.data_bytes() > largest_message);
+        let has_data_file = places.iter().any(|place| matches!(place, Place::DataFile { .. }));
         let data_path = data_file(path);
         let location = data_path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
 
@@ -118,7 +98,7 @@ impl Model<'_> {
         self.write_message(&mut out, metadata, &places, &location)?;
         out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         let mut written = vec![path.to_path_buf()];
-        if external {
+        if has_data_file {
             let mut out = BufWriter::with_capacity(1 << 20, File::create(&data_path)?);
             self.write_data_file(&mut out, &places)?;
             out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
@@ -171,7 +151,7 @@ impl Model<'_> {
             .iter()
             .zip(places)
             .map(|(initializer, &place)| {
-                let header = initializer.header(place, location);
+                let header = header(initializer, place, location);
                 let data = match place {
                     Place::Message => length_delimited(RAW_DATA, initializer.bytes()),
                     Place::DataFile { .. } => 0,
@@ -188,7 +168,7 @@ impl Model<'_> {
             out.write_all(&header.encode_to_vec())?;
             if let Place::Message = place {
                 write_key(out, RAW_DATA, initializer.bytes())?;
-                write_data(out, initializer.tensor.data())?;
+                initializer.write(out)?;
             }
         }
         Ok(())
@@ -199,7 +179,7 @@ impl Model<'_> {
         for (initializer, place) in self.initializers.iter().zip(places) {
             if let Place::DataFile { offset } = place {
                 io::copy(&mut io::Read::take(io::repeat(0), offset - end), out)?;
-                write_data(out, initializer.tensor.data())?;
+                initializer.write(out)?;
                 end = offset + initializer.bytes();
             }
         }
@@ -234,26 +214,4 @@ fn write_key(out: &mut impl Write, field: u32, length: u64) -> io::Result<()> {
     encode_key(field, WireType::LengthDelimited, &mut bytes);
     encode_varint(length, &mut bytes);
     out.write_all(&bytes)
-}
-
-fn write_data(out: &mut impl Write, data: &Data) -> io::Result<()> {
-    fn elements<T: Copy, const N: usize>(
-        out: &mut impl Write,
-        values: &[T],
-        to_bytes: impl Fn(T) -> [u8; N],
-    ) -> io::Result<()> {
-        let mut buffer = Vec::with_capacity(N * 4096);
-        for chunk in values.chunks(4096) {
-            buffer.clear();
-            buffer.extend(chunk.iter().flat_map(|&value| to_bytes(value)));
-            out.write_all(&buffer)?;
-        }
-        Ok(())
-    }
-    match data {
-        Data::F32(values) => elements(out, values, f32::to_le_bytes),
-        Data::F64(values) => elements(out, values, f64::to_le_bytes),
-        Data::I64(values) => elements(out, values, i64::to_le_bytes),
-        Data::U8(values) => out.write_all(values),
-    }
 }

@@ -1,0 +1,296 @@
+//! Weights and arithmetic in 16-bit floats.
+//!
+//! Both passes rewrite a finished ONNX graph of float32 values; inputs and outputs stay float32.
+//!
+//! - [`compute_f16`]: between the first and the last product (convolution, matrix product) values and weights are
+//!   float16. Norms, softmaxes, means over a picture, everything that depends on no picture (timestep embeddings,
+//!   tables, coefficients) and what follows the last product (a sampler's step) stay float32, with casts around them.
+//! - [`store_bf16`]: weights are stored as bfloat16 and cast to float32 before use, which a runtime does once, when it
+//!   loads the file; all arithmetic is float32. Standard operators do not convolve in bfloat16 before opset 22, and
+//!   ONNX Runtime has no such kernels for CPUs.
+
+use std::collections::{HashMap, HashSet};
+
+use super::LowerError;
+use crate::onnx::initializer::{Encoding, Initializer};
+use crate::onnx::messages::{AttributeProto, Dimension, NodeProto, ValueInfoProto, data_type};
+use crate::onnx::write::Model;
+
+/// Inputs of no more numbers than this for each sample are not pictures or features but what conditions a network:
+/// timesteps, labels, augmentation labels, coefficients.
+const LARGEST_CONDITION: i64 = 16;
+
+/// How an operator takes part in a computation in float16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Nearly all of the work: in float16.
+    Product,
+    /// In float16 between products.
+    Elementwise,
+    /// Moves elements, in the type they have.
+    Move,
+    /// In float32: norms, sums, functions that lose too much.
+    Exact,
+}
+
+fn kind(operator: &str) -> Kind {
+    match operator {
+        "Conv" | "ConvTranspose" | "Gemm" | "MatMul" => Kind::Product,
+        "Add" | "AveragePool" | "Clip" | "Div" | "Gelu" | "MaxPool" | "Mul" | "Neg" | "Relu" | "Resize"
+        | "Sigmoid" | "Sub" | "Tanh" => Kind::Elementwise,
+        "Concat" | "DepthToSpace" | "Flatten" | "Identity" | "Pad" | "Reshape" | "Slice" | "Split"
+        | "Squeeze" | "Transpose" | "Unsqueeze" => Kind::Move,
+        _ => Kind::Exact,
+    }
+}
+
+/// Stores matrices and kernels as bfloat16, cast to float32 where they are used.
+///
+/// # Errors
+/// When a name that is needed for a cast is taken.
+pub fn store_bf16(model: &mut Model<'_>) -> Result<(), LowerError> {
+    let mut casts = Casts::new(model);
+    for initializer in &mut model.initializers {
+        if initializer.floats().is_some() && is_matrix(initializer) {
+            initializer.encode(Encoding::Bf16);
+            casts.types.insert(initializer.name.clone(), data_type::BFLOAT16);
+        }
+    }
+    let mut nodes = Vec::with_capacity(model.nodes.len());
+    for mut node in std::mem::take(&mut model.nodes) {
+        for input in &mut node.input {
+            if casts.type_of(input) == data_type::BFLOAT16 {
+                *input = casts.cast(input, data_type::FLOAT, &mut nodes)?;
+            }
+        }
+        nodes.push(node);
+    }
+    model.nodes = nodes;
+    casts.finish(model);
+    Ok(())
+}
+
+/// Computes in float16 between the first product and the last.
+///
+/// # Errors
+/// When a name that is needed for a cast is taken.
+pub fn compute_f16(model: &mut Model<'_>) -> Result<(), LowerError> {
+    let halves = halves(model);
+    encode_weights(model, &halves);
+    let mut casts = Casts::new(model);
+    let outputs: HashSet<String> = model.outputs.iter().map(|output| output.name.clone()).collect();
+    let mut nodes = Vec::with_capacity(model.nodes.len());
+    for (mut node, is_half) in std::mem::take(&mut model.nodes).into_iter().zip(halves) {
+        let wanted = if is_half { data_type::FLOAT16 } else { data_type::FLOAT };
+        for position in float_operands(&node) {
+            let input = &mut node.input[position];
+            let found = casts.type_of(input);
+            if found != wanted && [data_type::FLOAT, data_type::FLOAT16].contains(&found) {
+                *input = casts.cast(input, wanted, &mut nodes)?;
+            }
+        }
+        if !is_half {
+            nodes.push(node);
+            continue;
+        }
+        let mut back = Vec::new();
+        for output in &mut node.output {
+            if outputs.contains(output) {
+                let half = casts.rename(output, data_type::FLOAT16)?;
+                back.push(cast_node(&half, output, data_type::FLOAT));
+                *output = half;
+            } else {
+                casts.types.insert(output.clone(), data_type::FLOAT16);
+            }
+        }
+        nodes.push(node);
+        nodes.extend(back);
+    }
+    model.nodes = nodes;
+    casts.finish(model);
+    Ok(())
+}
+
+/// Which nodes compute in float16.
+fn halves(model: &Model<'_>) -> Vec<bool> {
+    let pictures = picture_values(model);
+    let is_product =
+        |node: &NodeProto| kind(&node.op_type) == Kind::Product && pictures.contains(first(&node.output));
+    let leads = leading_values(model, is_product);
+    let is_float = floats(model);
+    // What is float16, and what is float32 only for a norm's or softmax's sake.
+    let (mut half, mut body) = (HashSet::new(), HashSet::new());
+    let mut choices = Vec::with_capacity(model.nodes.len());
+    for node in &model.nodes {
+        let mut operands = float_operands(node).map(|position| node.input[position].as_str());
+        let in_body = operands.clone().any(|name| body.contains(name));
+        let has_half = operands.any(|name| half.contains(name));
+        let computes_floats = node.output.iter().all(|name| is_float.contains(name.as_str()));
+        let is_half = computes_floats
+            && match kind(&node.op_type) {
+                Kind::Product => is_product(node),
+                Kind::Elementwise => in_body && node.output.iter().any(|name| leads.contains(name.as_str())),
+                Kind::Move => has_half,
+                Kind::Exact => false,
+            };
+        for name in node.output.iter().map(String::as_str).filter(|_| computes_floats) {
+            if is_half {
+                half.insert(name);
+            }
+            if is_half || in_body {
+                body.insert(name);
+            }
+        }
+        choices.push(is_half);
+    }
+    choices
+}
+
+/// The values that depend on an input that is no mere condition.
+pub(crate) fn picture_values<'m>(model: &'m Model<'_>) -> HashSet<&'m str> {
+    let is_picture = |input: &&ValueInfoProto| {
+        let sizes = input.dims().unwrap_or_default().iter().map(|dim| match dim.value {
+            Some(Dimension::Size(size)) => size,
+            _ => 1,
+        });
+        sizes.product::<i64>() > LARGEST_CONDITION
+    };
+    let mut found: HashSet<&str> =
+        model.inputs.iter().filter(is_picture).map(|input| input.name.as_str()).collect();
+    for node in &model.nodes {
+        if node.input.iter().any(|name| found.contains(name.as_str())) {
+            found.extend(node.output.iter().map(String::as_str));
+        }
+    }
+    found
+}
+
+/// The values that a product depends on.
+fn leading_values<'m>(model: &'m Model<'_>, is_product: impl Fn(&NodeProto) -> bool) -> HashSet<&'m str> {
+    let mut found: HashSet<&str> = HashSet::new();
+    for node in model.nodes.iter().rev() {
+        if is_product(node) || node.output.iter().any(|name| found.contains(name.as_str())) {
+            found.extend(node.input.iter().map(String::as_str));
+        }
+    }
+    found
+}
+
+fn floats<'m>(model: &'m Model<'_>) -> HashSet<&'m str> {
+    let values = model.inputs.iter().chain(&model.outputs).chain(&model.values);
+    values.filter(|value| value.element_type() == data_type::FLOAT).map(|value| value.name.as_str()).collect()
+}
+
+/// Weights that only float16 nodes use become float16. So do matrices and kernels that others use, which a cast then
+/// makes float32 again: files are to be small.
+fn encode_weights(model: &mut Model<'_>, halves: &[bool]) {
+    let (mut by_half, mut by_float) = (HashSet::new(), HashSet::new());
+    for (node, &is_half) in model.nodes.iter().zip(halves) {
+        let all: HashSet<usize> = float_operands(node).collect();
+        for (position, name) in node.input.iter().enumerate() {
+            let set = if is_half && all.contains(&position) { &mut by_half } else { &mut by_float };
+            set.insert(name.clone());
+        }
+    }
+    let outputs: HashSet<&str> = model.outputs.iter().map(|output| output.name.as_str()).collect();
+    for initializer in &mut model.initializers {
+        let (half, float) = (by_half.contains(&initializer.name), by_float.contains(&initializer.name));
+        if ((half && !float) || is_matrix(initializer)) && !outputs.contains(initializer.name.as_str()) {
+            initializer.encode(Encoding::F16);
+        }
+    }
+}
+
+/// Whether it is a matrix or a kernel; vectors are small, and so are numbers that are shaped to multiply pictures.
+fn is_matrix(initializer: &Initializer) -> bool {
+    initializer.shape().iter().filter(|&&size| size > 1).count() > 1
+}
+
+/// Positions of the operands whose type may change. The others of a Resize (region, scales, sizes) may not.
+fn float_operands(node: &NodeProto) -> std::ops::Range<usize> {
+    match node.op_type.as_str() {
+        "Resize" => 0..1,
+        _ => 0..node.input.len(),
+    }
+}
+
+fn first(names: &[String]) -> &str {
+    names.first().map_or("", String::as_str)
+}
+
+fn cast_node(from: &str, to: &str, element_type: i32) -> NodeProto {
+    NodeProto {
+        input: vec![from.to_string()],
+        output: vec![to.to_string()],
+        name: to.to_string(),
+        op_type: "Cast".to_string(),
+        attribute: vec![AttributeProto::int("to", element_type.into())],
+        domain: String::new(),
+    }
+}
+
+/// The types of all values while a graph is rewritten, and the casts that were put in.
+struct Casts {
+    types: HashMap<String, i32>,
+    /// Casts and renamed values: new name by old name and type.
+    made: HashMap<(String, i32), String>,
+}
+
+impl Casts {
+    fn new(model: &Model<'_>) -> Casts {
+        let values = model.inputs.iter().chain(&model.outputs).chain(&model.values);
+        let values = values.map(|value| (value.name.clone(), value.element_type()));
+        let initializers = model.initializers.iter();
+        let types = values.chain(initializers.map(|i| (i.name.clone(), i.element_type()))).collect();
+        Casts { types, made: HashMap::new() }
+    }
+
+    fn type_of(&self, name: &str) -> i32 {
+        self.types.get(name).copied().unwrap_or(0)
+    }
+
+    /// The name of a value in another type; the cast is added to `nodes` at its first use.
+    fn cast(&mut self, name: &str, to: i32, nodes: &mut Vec<NodeProto>) -> Result<String, LowerError> {
+        if let Some(known) = self.made.get(&(name.to_string(), to)) {
+            return Ok(known.clone());
+        }
+        let new = self.rename(name, to)?;
+        nodes.push(cast_node(name, &new, to));
+        Ok(new)
+    }
+
+    /// A name for a value in another type.
+    fn rename(&mut self, name: &str, to: i32) -> Result<String, LowerError> {
+        let new = format!("{name}/{}", data_type::describe(to).map_or("other", |(text, _)| text));
+        if self.types.insert(new.clone(), to).is_some() {
+            return Err(LowerError::Name(new));
+        }
+        self.made.insert((name.to_string(), to), new.clone());
+        Ok(new)
+    }
+
+    /// Brings the declared types of the values up to date.
+    fn finish(self, model: &mut Model<'_>) {
+        for value in &mut model.values {
+            if let Some(&known) = self.types.get(&value.name) {
+                value.set_element_type(known);
+            }
+        }
+        let shapes: HashMap<String, ValueInfoProto> = model
+            .inputs
+            .iter()
+            .chain(&model.outputs)
+            .chain(&model.values)
+            .map(|value| (value.name.clone(), value.clone()))
+            .chain(model.initializers.iter().map(|i| (i.name.clone(), i.value_info())))
+            .collect();
+        let mut made: Vec<((String, i32), String)> = self.made.into_iter().collect();
+        made.sort();
+        for ((from, to), name) in made {
+            let Some(mut value) = shapes.get(&from).cloned() else { continue };
+            value.name = name;
+            value.set_element_type(to);
+            model.values.push(value);
+        }
+    }
+}
