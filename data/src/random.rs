@@ -24,7 +24,8 @@ pub enum Purpose {
     Augment = 2,
     /// Noise added to one picture; index: picture, variant: view and timestep.
     Noise = 3,
-    /// The starting noise and the steps of one generated picture; index: its number, variant: step.
+    /// The starting noise and the steps of one generated picture; index: its number among those of the seed, 0 where
+    /// every picture has a seed of its own; variant: the draw.
     Sample = 4,
     /// Timesteps, noise and dropout of a training step; index: step, variant: rank.
     Training = 5,
@@ -36,6 +37,8 @@ pub enum Purpose {
     Preview = 8,
     /// Initial weights of a network or probe; index: parameter.
     Initialise = 10,
+    /// Which pictures an exported file is calibrated and compared on.
+    Calibrate = 11,
 }
 
 /// The stream for (seed, purpose, index, variant), from its beginning.

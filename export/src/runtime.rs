@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use ddae_model::tensor::{Data, Tensor};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
-use ort::session::builder::GraphOptimizationLevel;
-use ort::session::{Session, SessionInputValue};
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::session::{Session, SessionInputValue, SessionOutputs};
 use ort::value::{DynValue, TensorRef};
 
 /// Why a file does not run.
@@ -79,18 +79,7 @@ impl OnnxNetwork {
     /// # Errors
     /// When the library is missing or refuses the file.
     pub fn open(path: &Path, threads: usize) -> Result<OnnxNetwork, RuntimeError> {
-        let environment = environment()?;
-        let load = || -> ort::Result<Session> {
-            Session::builder(environment)?
-                .with_log_level(LogLevel::Error)?
-                .with_optimization_level(GraphOptimizationLevel::All)?
-                .with_intra_threads(threads)?
-                .commit_from_file(path)
-        };
-        let session = load().map_err(|error| RuntimeError::Load {
-            path: path.to_path_buf(),
-            message: first_line(&error.to_string()),
-        })?;
+        let session = session(path, |builder| Ok(builder.with_intra_threads(threads)?))?;
         Ok(OnnxNetwork { path: path.to_path_buf(), session })
     }
 
@@ -104,20 +93,79 @@ impl OnnxNetwork {
     /// # Errors
     /// When an input is missing or does not fit, or the runtime fails.
     pub fn run(&mut self, inputs: &[(&str, Tensor)]) -> Result<Vec<(String, Tensor)>, RuntimeError> {
+        self.compute(inputs, |outputs| {
+            outputs.iter().map(|(name, value)| Ok((name.to_string(), owned(&value)?))).collect()
+        })
+    }
+
+    /// Computes all outputs and shows those of float32 to `look`, by name, where the runtime has them.
+    ///
+    /// # Errors
+    /// Like [`OnnxNetwork::run`].
+    pub fn run_with(
+        &mut self,
+        inputs: &[(&str, Tensor)],
+        mut look: impl FnMut(&str, &[f32]),
+    ) -> Result<(), RuntimeError> {
+        self.compute(inputs, |outputs| {
+            for (name, value) in outputs.iter() {
+                if let Ok((_, values)) = value.try_extract_tensor::<f32>() {
+                    look(name, values);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn compute<T>(
+        &mut self,
+        inputs: &[(&str, Tensor)],
+        take: impl FnOnce(&SessionOutputs<'_>) -> ort::Result<T>,
+    ) -> Result<T, RuntimeError> {
         let session = &mut self.session;
-        let mut compute = || -> ort::Result<Vec<(String, Tensor)>> {
+        let compute = || -> ort::Result<T> {
             let inputs: Vec<(&str, SessionInputValue)> = inputs
                 .iter()
                 .map(|(name, tensor)| Ok((*name, borrowed(tensor)?)))
                 .collect::<ort::Result<_>>()?;
-            let outputs = session.run(inputs)?;
-            outputs.iter().map(|(name, value)| Ok((name.to_string(), owned(&value)?))).collect()
+            take(&session.run(inputs)?)
         };
         compute().map_err(|error| RuntimeError::Run {
             path: self.path.clone(),
             message: first_line(&error.to_string()),
         })
     }
+}
+
+/// Writes what the runtime makes of a file, with its own operators, to `copy`: how it will be computed on this machine.
+///
+/// # Errors
+/// When the library is missing or refuses the file, or the copy cannot be written.
+pub fn optimized_copy(path: &Path, copy: &Path) -> Result<(), RuntimeError> {
+    session(path, |builder| Ok(builder.with_optimized_model_path(copy)?)).map(drop)
+}
+
+/// A session with all optimisations, `adapt` being told of its options.
+fn session(
+    path: &Path,
+    adapt: impl FnOnce(SessionBuilder) -> ort::Result<SessionBuilder>,
+) -> Result<Session, RuntimeError> {
+    let environment = environment()?;
+    let load = || -> ort::Result<Session> {
+        let builder = Session::builder(environment)?
+            .with_log_level(LogLevel::Error)?
+            .with_optimization_level(GraphOptimizationLevel::All)?;
+        adapt(builder)?.commit_from_file(path)
+    };
+    load().map_err(|error| RuntimeError::Load {
+        path: path.to_path_buf(),
+        message: first_line(&error.to_string()),
+    })
+}
+
+/// The number of threads that use the whole machine.
+pub fn all_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// A tensor as a value of the runtime, over the same memory.

@@ -1,0 +1,188 @@
+//! Inputs of a graph as in use: pictures of a data set with noise at the timesteps of interest.
+
+use std::ops::{Range, RangeInclusive};
+use std::path::Path;
+
+use ddae_data::datasets::{self, DataError};
+use ddae_data::random::{Purpose, stream};
+use ddae_data::split::Split;
+use ddae_model::graph::{Graph, Node};
+use ddae_model::tensor::{DType, Data, Tensor};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::ExportError;
+use crate::verify::{RANDOM, random_input};
+
+/// The seed of the choice of pictures and of the noise.
+const SEED: u64 = 0;
+
+/// Where pictures come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PictureSource {
+    /// What was asked for: a data set by name, or a folder with `train/CLASS/*.png`.
+    pub asked: Option<String>,
+    /// The data set that the network was trained on, by name.
+    pub trained_on: Option<String>,
+}
+
+/// Inputs for a graph, as many as wanted, the same at every export.
+pub struct Samples {
+    pictures: Option<Pictures>,
+    timesteps: Vec<i64>,
+    range: RangeInclusive<i64>,
+}
+
+struct Pictures {
+    split: Split,
+    /// Positions in an order of their own, so that any few of them are of many classes.
+    order: Vec<usize>,
+}
+
+impl Samples {
+    /// Opens the pictures for a graph: those asked for, else those of the training data if they are here, else those
+    /// built in. Where none fit, or the graph takes no pictures, its inputs are random. `timesteps` are used in turn;
+    /// without any, inputs called `timestep` are drawn from `range`.
+    ///
+    /// # Errors
+    /// When pictures were asked for that are not there or do not fit.
+    pub fn open(
+        graph: &Graph,
+        source: &PictureSource,
+        timesteps: Vec<i64>,
+        range: RangeInclusive<i64>,
+    ) -> Result<Samples, ExportError> {
+        let shape =
+            graph.inputs().find(|(_, node)| node.name == "image").and_then(|(_, node)| picture_shape(node));
+        let split = match (shape, &source.asked) {
+            (None, None) => None,
+            (None, Some(_)) => {
+                let message = "--calibrate: this graph takes no pictures of a fixed size";
+                return Err(ExportError::Argument(message.to_string()));
+            }
+            (Some(shape), Some(name)) => Some(open(name, shape)?),
+            (Some(shape), None) => {
+                let names = source.trained_on.iter().map(String::as_str).chain([datasets::DEFAULT_NAME]);
+                names.filter(|name| *name != "folder").find_map(|name| open(name, shape).ok())
+            }
+        };
+        let pictures = split.map(|split| {
+            let mut order: Vec<usize> = (0..split.len()).collect();
+            stream(SEED, Purpose::Calibrate, 0, 0).shuffle(&mut order);
+            Pictures { split, order }
+        });
+        Ok(Samples { pictures, timesteps, range })
+    }
+
+    /// What the inputs are, for people and metadata: `fashion-sample/train`, or `random inputs`.
+    pub fn name(&self) -> &str {
+        self.pictures.as_ref().map_or(RANDOM, |pictures| pictures.split.name())
+    }
+
+    /// Whether the inputs are real pictures.
+    pub fn has_pictures(&self) -> bool {
+        self.pictures.is_some()
+    }
+
+    /// Number of different samples; there is no end to random ones.
+    pub fn available(&self) -> usize {
+        self.pictures.as_ref().map_or(usize::MAX, |pictures| pictures.order.len())
+    }
+
+    /// The timesteps that are used in turn.
+    pub fn timesteps(&self) -> &[i64] {
+        &self.timesteps
+    }
+
+    /// The inputs of `graph` for the samples of a range, which begins again after [`Samples::available`].
+    ///
+    /// # Errors
+    /// When a picture cannot be read.
+    pub fn inputs(&self, graph: &Graph, range: Range<usize>) -> Result<Vec<(String, Tensor)>, ExportError> {
+        let of_node = |node: &Node| -> Result<Tensor, ExportError> {
+            Ok(match (node.name.as_str(), node.dtype, &self.pictures) {
+                ("image", DType::F32 | DType::U8, Some(pictures)) => pictures.tensor(node, range.clone())?,
+                ("timestep", DType::I64, _) if !self.timesteps.is_empty() => {
+                    let timestep = |sample: usize| self.timesteps[sample % self.timesteps.len()];
+                    Tensor::i64(&[range.len()], range.clone().map(timestep).collect())
+                }
+                // A stream for every sample and input: a sample is the same in any batch.
+                _ if node.shape.has_batch() => {
+                    joined(range.clone().map(|sample| self.random(node, sample as u64)).collect())
+                }
+                _ => self.random(node, 0),
+            })
+        };
+        graph.inputs().map(|(_, node)| Ok((node.name.clone(), of_node(node)?))).collect()
+    }
+
+    /// A random value of an input for one sample.
+    fn random(&self, node: &Node, sample: u64) -> Tensor {
+        let of_name = |seed: u64, byte: u8| seed.wrapping_mul(31).wrapping_add(byte.into());
+        let seed = node.name.bytes().fold(sample, of_name);
+        random_input(node, 1, &self.range, &mut ChaCha8Rng::seed_from_u64(seed))
+    }
+}
+
+/// Samples one after the other.
+fn joined(samples: Vec<Tensor>) -> Tensor {
+    let mut shape = samples.first().map(|first| first.shape().to_vec()).unwrap_or_default();
+    if let Some(batch) = shape.first_mut() {
+        *batch *= samples.len();
+    }
+    let data = samples.into_iter().map(Tensor::into_data).reduce(|all, next| match (all, next) {
+        (Data::F32(a), Data::F32(b)) => Data::F32([a, b].concat()),
+        (Data::F64(a), Data::F64(b)) => Data::F64([a, b].concat()),
+        (Data::I64(a), Data::I64(b)) => Data::I64([a, b].concat()),
+        (Data::U8(a), Data::U8(b)) => Data::U8([a, b].concat()),
+        (all, _) => all,
+    });
+    match data.and_then(|data| Tensor::new(&shape, data)) {
+        Some(tensor) => tensor,
+        None => unreachable!("samples of one input have one shape and type"),
+    }
+}
+
+impl Pictures {
+    /// Pictures as an input takes them: floats `[B,C,H,W]` in 0 to 1, or bytes `[B,H,W,C]`.
+    fn tensor(&self, node: &Node, range: Range<usize>) -> Result<Tensor, ExportError> {
+        let [channels, height, width] = self.split.shape();
+        let pixels = height * width;
+        let mut levels = vec![0; self.split.picture_len()];
+        let (mut floats, mut bytes) = (Vec::new(), Vec::new());
+        for sample in range.clone() {
+            self.split.read(self.order[sample % self.order.len()], &mut levels)?;
+            match node.dtype {
+                DType::U8 => bytes.extend(
+                    (0..pixels)
+                        .flat_map(|pixel| (0..channels).map(move |c| c * pixels + pixel))
+                        .map(|i| levels[i]),
+                ),
+                _ => floats.extend(levels.iter().map(|&level| f32::from(level) / 255.0)),
+            }
+        }
+        let shape = node.shape.resolve(range.len());
+        let data = if node.dtype == DType::U8 { Data::U8(bytes) } else { Data::F32(floats) };
+        Tensor::new(&shape, data).ok_or_else(|| {
+            let (name, found) = (self.split.name(), self.split.shape());
+            let message =
+                format!("pictures of {name} are {found:?} and do not fill the graph's input {shape:?}");
+            ExportError::Argument(message)
+        })
+    }
+}
+
+/// `[C, H, W]` of an input of pictures.
+fn picture_shape(node: &Node) -> Option<[usize; 3]> {
+    let [a, b, c] = [node.shape.size(1)?, node.shape.size(2)?, node.shape.size(3)?];
+    Some(if node.dtype == DType::U8 { [c, a, b] } else { [a, b, c] })
+}
+
+/// The training pictures of a data set or folder, in the network's shape.
+fn open(name: &str, shape: [usize; 3]) -> Result<Split, DataError> {
+    let set = match datasets::NAMES.contains(&name) || name == "cifar" || !Path::new(name).is_dir() {
+        true => datasets::open(name, None),
+        false => datasets::open("folder", Some(Path::new(name))),
+    }?;
+    set.train.fit(shape)
+}
