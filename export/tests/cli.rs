@@ -231,7 +231,8 @@ fn a_checkpoint_is_inspected() {
     assert!(out.starts_with("training checkpoint, epoch 2, step 20"), "{out}");
     assert!(out.contains("ema.final.weight") && out.contains("f32  [1, 32, 3, 3]"), "{out}");
     let report = json(&folder, "inspect plain.safetensors --json");
-    assert_eq!((&report["type"], &report["state"]), (&Value::from("safetensors"), &Value::Null));
+    assert_eq!((&report["type"], &report["format"]), (&Value::from("checkpoint"), &Value::from("safetensors")));
+    assert_eq!((&report["layout"], &report["state"]), (&Value::from("plain state dict"), &Value::Null));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use clap::Args;
 use ddae_export::ExportError;
 use ddae_export::inspect::{CheckpointReport, NodeReport, OnnxReport, Report, ValueReport, inspect, short};
 
-/// Say what an ONNX or safetensors file holds
+/// Say what an ONNX file or a checkpoint (safetensors, PyTorch) holds
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// The file
@@ -39,7 +39,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 print_nodes(&mut out, &report.nodes)?;
             }
         }
-        Report::Safetensors(report) => print_checkpoint(&mut out, report)?,
+        Report::Checkpoint(report) => print_checkpoint(&mut out, report)?,
     }
     Ok(())
 }
@@ -127,12 +127,21 @@ fn print_checkpoint(out: &mut impl Write, report: &CheckpointReport) -> std::io:
                 writeln!(out, "{name:9} {}", short(count))?;
             }
         }
-        None => writeln!(out, "safetensors, {} values", short(report.elements("")))?,
+        None => {
+            let count = short(report.elements(""));
+            writeln!(out, "{}, {}, {count} values", report.format, report.layout)?;
+        }
     }
     writeln!(out, "sha256    {}", report.digest)?;
     let width = report.tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0);
     for tensor in &report.tensors {
         writeln!(out, "{:width$}  {:4} {:?}", tensor.name, tensor.dtype, tensor.shape)?;
+    }
+    if !report.values.is_empty() {
+        writeln!(out, "other values:")?;
+        for entry in &report.values {
+            writeln!(out, "  {} = {}", entry.name, entry.value)?;
+        }
     }
     if let Some(config) = &report.config {
         writeln!(out, "configuration:\n  {}", config.trim_end().replace('\n', "\n  "))?;

@@ -1,13 +1,19 @@
-//! What a safetensors file holds.
+//! What a checkpoint holds: a safetensors or PyTorch file.
 
 use std::path::Path;
 
-use ddae_model::checkpoint::{Checkpoint, CheckpointError, TrainingState};
+use ddae_model::checkpoint::{Checkpoint, CheckpointError, TrainingState, WeightSet};
 use serde::Serialize;
 
-/// What a safetensors file holds.
+/// What a checkpoint holds.
 #[derive(Clone, Debug, Serialize)]
 pub struct CheckpointReport {
+    /// Its format: `safetensors`, `PyTorch`.
+    pub format: String,
+    /// How it arranges its weights, in words.
+    pub layout: String,
+    /// The sets of weights in it, the one that is taken unless the other is asked for first.
+    pub weight_sets: Vec<WeightSet>,
     /// SHA-256 of the file.
     pub digest: String,
     /// Where training stood, in a training checkpoint.
@@ -16,6 +22,17 @@ pub struct CheckpointReport {
     pub config: Option<String>,
     /// Its tensors by name.
     pub tensors: Vec<TensorReport>,
+    /// What a PyTorch file holds beside them, printed.
+    pub values: Vec<ValueEntry>,
+}
+
+/// A value of a PyTorch file that is no tensor.
+#[derive(Clone, Debug, Serialize)]
+pub struct ValueEntry {
+    /// The keys that lead to it, joined with dots.
+    pub name: String,
+    /// The value as Python prints it, abridged.
+    pub value: String,
 }
 
 /// A tensor of a file.
@@ -39,14 +56,20 @@ impl CheckpointReport {
 
 pub fn report(path: &Path) -> Result<CheckpointReport, CheckpointError> {
     let checkpoint = Checkpoint::open(path)?;
-    let tensors = checkpoint.tensors()?;
+    let tensors = checkpoint.tensors().iter().map(|tensor| TensorReport {
+        name: tensor.name().to_string(),
+        dtype: tensor.element().to_string(),
+        shape: tensor.shape().to_vec(),
+    });
+    let values = checkpoint.values().iter().cloned();
     Ok(CheckpointReport {
+        format: checkpoint.format().name().to_string(),
+        layout: checkpoint.layout().to_string(),
+        weight_sets: checkpoint.weight_sets(),
         digest: checkpoint.digest(),
         state: checkpoint.state().cloned(),
         config: checkpoint.config().map(|config| config.to_yaml()),
-        tensors: tensors
-            .into_iter()
-            .map(|(name, shape, dtype)| TensorReport { name, dtype, shape })
-            .collect(),
+        tensors: tensors.collect(),
+        values: values.map(|(name, value)| ValueEntry { name, value }).collect(),
     })
 }

@@ -1,16 +1,15 @@
 //! What a file holds: graph, parameters, operations and metadata of an ONNX file; tensors and training state of a
-//! safetensors file.
+//! checkpoint.
 
 mod checkpoint;
 mod onnx;
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
+use ddae_model::checkpoint::Checkpoint;
 use serde::Serialize;
 
-pub use checkpoint::{CheckpointReport, TensorReport};
+pub use checkpoint::{CheckpointReport, TensorReport, ValueEntry};
 pub use onnx::{NodeReport, OnnxReport, ValueReport, report as onnx_report};
 
 use crate::ExportError;
@@ -21,32 +20,21 @@ use crate::ExportError;
 pub enum Report {
     /// An ONNX file.
     Onnx(Box<OnnxReport>),
-    /// A safetensors file.
-    Safetensors(Box<CheckpointReport>),
+    /// A safetensors or PyTorch file.
+    Checkpoint(Box<CheckpointReport>),
 }
 
 /// Looks into a file; what it is is told by its content.
 ///
 /// # Errors
-/// When it cannot be read or is neither ONNX nor safetensors.
+/// When it cannot be read or is neither ONNX nor a checkpoint.
 pub fn inspect(path: &Path) -> Result<Report, ExportError> {
-    if is_safetensors(path) {
-        return Ok(Report::Safetensors(Box::new(checkpoint::report(path)?)));
+    if Checkpoint::recognises(path) {
+        return Ok(Report::Checkpoint(Box::new(checkpoint::report(path)?)));
     }
     let model = crate::onnx::read::model(path)?;
     let bytes = std::fs::metadata(path).map_or(0, |info| info.len());
     Ok(Report::Onnx(Box::new(onnx::report(&model, bytes))))
-}
-
-/// A safetensors file starts with the length of its header and the header's brace; a name that promises one is
-/// believed too, so that a broken file is reported as what it should have been.
-fn is_safetensors(path: &Path) -> bool {
-    if path.extension().is_some_and(|extension| extension == "safetensors") {
-        return true;
-    }
-    let mut start = [0; 9];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
-    read.is_ok() && start[8] == b'{'
 }
 
 /// A number with the prefix that keeps it short: `35.7 M`.
