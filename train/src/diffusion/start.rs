@@ -41,8 +41,11 @@ impl Beginning {
         let (weights, notes) = match init {
             None => (Weights::initial(&plan.graph, seed), vec![]),
             Some(path) => {
-                let weights = Checkpoint::open(path)?.weights(WeightSet::Ema, &plan.graph)?;
-                (weights, vec![format!("start       with the weights of {}", path.display())])
+                let checkpoint = Checkpoint::open(path)?;
+                let set = checkpoint.weight_sets().first().copied().unwrap_or_default();
+                let weights = checkpoint.weights(set, &plan.graph)?;
+                let (path, layout) = (path.display(), checkpoint.layout());
+                (weights, vec![format!("start       with the weights of {path} ({layout})")])
             }
         };
         let amp = options.amp.unwrap_or_default();
