@@ -186,5 +186,16 @@ pub enum ProbeError {
     },
 }
 
+impl ProbeError {
+    /// Whether something was asked for that makes no sense, rather than that it failed.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            ProbeError::FeatureSyntax { .. } => true,
+            ProbeError::Data(error) => error.is_usage(),
+            _ => false,
+        }
+    }
+}
+
 /// A result with a [`ProbeError`].
 pub type Result<T> = std::result::Result<T, ProbeError>;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use ddae_cli::shell;
 
 const NAMES_HELP: &str = "\
 Data sets:
@@ -47,7 +48,7 @@ struct Source {
 struct Root {
     /// Folder of the data set, or the one above it; not needed for what is built in [default: $DDAE_DATA, or
     /// ./datasets]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", visible_alias = "data-root")]
     root: Option<PathBuf>,
 }
 
@@ -62,16 +63,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
 
 /// ` --root DIR` as it is typed into a shell, for the commands that are suggested; empty where none is needed.
 fn root_option(root: Option<&Path>) -> String {
-    root.map_or_else(String::new, |root| format!(" --root {}", shell_word(&root.to_string_lossy())))
-}
-
-/// A word as it is typed into a shell.
-fn shell_word(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_string();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
+    root.map_or_else(String::new, |root| format!(" --root {}", shell::word(root)))
 }
 
 #[cfg(test)]
@@ -82,6 +74,5 @@ mod tests {
     fn suggested_commands_can_be_pasted() {
         assert_eq!(root_option(None), "");
         assert_eq!(root_option(Some(Path::new("/data/sets"))), " --root /data/sets");
-        assert_eq!(shell_word("it's here"), r"'it'\''s here'");
     }
 }

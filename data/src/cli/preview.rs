@@ -1,13 +1,14 @@
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use ddae_cli::shell;
 use ddae_data::datasets;
 use ddae_data::loader::{Loader, LoaderOptions};
 use ddae_data::random::{Purpose, stream};
 use ddae_data::sheet::Sheet;
-use ddae_data::{DataError, Split};
+use ddae_data::{DataError, DataSet, Split};
 
 use super::Source;
 
@@ -115,8 +116,25 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         split.len(),
         split.name()
     )?;
-    writeln!(out, "\nnext: ddae-train diffusion --help")?;
+    writeln!(out, "\nnext: {}", training(&set, arguments.source.root.root.as_deref()))?;
     Ok(())
+}
+
+/// The command that trains on the data set: with the demo's configuration where that takes the pictures as they are, or
+/// else with a published one.
+fn training(set: &DataSet, root: Option<&Path>) -> String {
+    let (config, its_own) = match set.train.shape() {
+        [1, 28, 28] => ("configs/demo.yaml", "fashion-sample"),
+        _ => ("configs/DDPM_ddpm.yaml", "cifar10"),
+    };
+    let mut command = format!("ddae-train diffusion --config {config}");
+    if set.name != its_own {
+        command.push_str(&format!(" --set dataset={}", set.name));
+    }
+    if let Some(root) = root {
+        command.push_str(&format!(" --data-root {}", shell::word(root)));
+    }
+    command
 }
 
 /// Positions of `count` different pictures (or all there are).

@@ -88,6 +88,11 @@ pub enum DataError {
 }
 
 impl DataError {
+    /// Whether something was asked for that makes no sense, rather than that it failed.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, DataError::UnknownName { .. } | DataError::Argument(_))
+    }
+
     /// An [`DataError::Io`] builder for `map_err`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataError {
         let path = path.to_path_buf();

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use ddae_cli::shell;
 use ddae_export::ExportError;
 use ddae_export::export::{Exported, Plan, TOLERANCE};
 use ddae_export::inspect::short;
@@ -252,16 +253,10 @@ fn as_json(description: &GraphDescription, files: &[PathBuf], bytes: Option<u64>
 
 /// The command that uses the file, ready to be pasted into a shell.
 fn next_command(description: &GraphDescription, file: &Path) -> String {
-    let stem = shell_word(&file.with_extension("").display().to_string());
-    let file = shell_word(&file.display().to_string());
+    let (stem, file) = (shell::word(file.with_extension("")), shell::word(file));
     match description.kind {
         GraphKind::Network => format!("ddae-export inspect {file}"),
         GraphKind::Features => format!("ddae-infer features {file} -o {stem}"),
         GraphKind::Sampler => format!("ddae-infer sample {file} -o {stem}"),
     }
-}
-
-fn shell_word(word: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:,@".contains(c);
-    if word.chars().all(is_plain) { word.to_string() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }

@@ -8,11 +8,9 @@ mod sample;
 mod seeds;
 mod summary;
 
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
-use ddae_infer::InferError;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,14 +43,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// 2 for what makes no sense, 1 for everything else.
-pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    match error.downcast_ref::<InferError>() {
-        Some(error) if error.is_usage() => ExitCode::from(2),
-        _ => ExitCode::FAILURE,
-    }
-}
-
 /// A flag that Ctrl-C and SIGTERM set; the second signal ends the program at once.
 fn stop_flag() -> &'static AtomicBool {
     static STOP: AtomicBool = AtomicBool::new(false);
@@ -60,7 +50,7 @@ fn stop_flag() -> &'static AtomicBool {
         if STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(1);
         }
-        eprintln!("\nstopping (again to stop at once)");
+        ddae_cli::tell("\nstopping (again to stop at once)");
     };
     // The only errors are a second handler and a system without signals; both leave signals as they were.
     let _ = ctrlc::set_handler(handler);

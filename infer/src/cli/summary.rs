@@ -1,7 +1,5 @@
 //! What a command says at its end.
 
-use std::path::Path;
-
 use serde_json::{Map, Value, json};
 
 /// How much was computed, how fast, where.
@@ -55,25 +53,9 @@ fn peak_memory() -> Option<u64> {
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
-/// A path as it is typed into a shell, for the commands that are suggested.
-pub fn shell_word(path: &Path) -> String {
-    let word = path.to_string_lossy();
-    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.into_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn suggested_commands_can_be_pasted() {
-        assert_eq!(shell_word(Path::new("runs/a-b.h5")), "runs/a-b.h5");
-        assert_eq!(shell_word(Path::new("it's here.h5")), r"'it'\''s here.h5'");
-    }
 
     #[test]
     fn nothing_computed_has_no_rate() {

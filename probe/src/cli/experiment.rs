@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use ddae_cli::shell;
 use ddae_probe::confusion_picture;
 use ddae_probe::experiment::{self, Plan, Probe, Selection};
 use ddae_probe::report::Report;
@@ -50,7 +51,8 @@ struct SourceOptions {
     pixels: Option<String>,
 
     /// Folder of the data set for --pixels, or the one above it [default: $DDAE_DATA, or ./datasets]
-    #[arg(long, value_name = "DIR", requires = "pixels", conflicts_with_all = ["train", "test"])]
+    #[arg(long, value_name = "DIR", visible_alias = "data-root", requires = "pixels",
+          conflicts_with_all = ["train", "test"])]
     root: Option<PathBuf>,
 }
 
@@ -161,7 +163,7 @@ impl SourceOptions {
         let mut words = Vec::new();
         let mut option = |name: &str, value: Option<&Path>| {
             if let Some(value) = value {
-                words.push(format!("{name} {}", shell_word(&value.to_string_lossy())));
+                words.push(format!("{name} {}", shell::word(value)));
             }
         };
         option("--train", self.train.as_deref());
@@ -183,22 +185,22 @@ impl Options {
         let mut progress = Shown::new();
         let report = experiment::run(&source, probe, &plan, &mut progress)?;
         drop(progress);
-        if let Some(path) = &self.confusion {
-            confusion_picture::write(&report, path)?;
-        }
-        self.show(&report)?;
+        let drawn = self.confusion.as_deref().map(|path| confusion_picture::write(&report, path)).transpose();
+        // A picture that cannot be written does not take the numbers away.
+        self.show(&report, drawn.is_ok())?;
+        drawn?;
         self.suggest(&report, other);
         Ok(())
     }
 
-    fn show(&self, report: &Report) -> Result<()> {
+    fn show(&self, report: &Report, is_drawn: bool) -> Result<()> {
         let mut out = stdout().lock();
         if self.json {
             serde_json::to_writer(&mut out, report).map_err(std::io::Error::from)?;
             writeln!(out)?;
         } else {
             write!(out, "{report}")?;
-            if let Some(path) = &self.confusion {
+            if let Some(path) = self.confusion.as_ref().filter(|_| is_drawn) {
                 writeln!(out, "\n  confusion matrix: {}", path.display())?;
             }
         }
@@ -208,12 +210,12 @@ impl Options {
     fn suggest(&self, report: &Report, other: &str) {
         let mut command = format!("ddae-probe {other} {}", self.source.typed());
         if self.source.pixels.is_none() {
-            command.push_str(&format!(" --features {}", shell_word(&report.features)));
+            command.push_str(&format!(" --features {}", shell::word(&report.features)));
         }
         if self.confusion.is_none() {
             command.push_str(&format!(" --confusion {other}.png"));
         }
-        eprintln!("\nnext: {command}");
+        ddae_cli::tell(format_args!("\nnext: {command}"));
     }
 }
 
@@ -224,13 +226,4 @@ fn check_folder(path: &Path) -> Result<()> {
     anyhow::ensure!(metadata.is_dir(), "--confusion: {} is not a folder", folder.display());
     anyhow::ensure!(!path.is_dir(), "--confusion: {} is a folder; give the name of a file", path.display());
     Ok(())
-}
-
-/// A word as it is typed into a shell.
-fn shell_word(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_string();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
 }

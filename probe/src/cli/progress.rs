@@ -24,7 +24,7 @@ impl Progress for Shown {
             bar.finish_and_clear();
         }
         if !self.terminal {
-            eprintln!("{what}");
+            ddae_cli::tell(what);
             return;
         }
         let (bar, template) = match total {

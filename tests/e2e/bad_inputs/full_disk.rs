@@ -154,7 +154,8 @@ fn standard_output_on_a_full_disk() {
         redirected.args(["-c", "exec \"$0\" \"$@\" > /dev/full"]).arg(command.get_program());
         redirected.args(command.get_args()).current_dir(place.path(""));
         let ended = programs::run(&mut redirected);
-        assert!(ended.error(&[1]).contains("No space left on device"), "{ended}");
+        let wanted = "error: cannot write to standard output: No space left on device";
+        assert!(ended.error(&[1]).starts_with(wanted), "{ended}");
     }
 }
 
@@ -171,5 +172,27 @@ fn a_reader_that_goes_away() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{line}: {stderr}");
         assert!(!stderr.contains("error") && !stderr.contains("panicked"), "{line}: {stderr}");
+    }
+}
+
+/// `ddae-… 2>&1 | head -0`, or an error that nobody reads: the exit code stays what it is.
+#[test]
+fn nobody_reads_standard_error() {
+    let place = with(&PRINTING_NEEDS);
+    let failing = [
+        "ddae-data info imagenet",
+        "ddae-infer sample missing.onnx -o missing",
+        "ddae-probe knn --train a --test b",
+    ];
+    let runs = PRINTING
+        .iter()
+        .map(|line| (*line, 0))
+        .chain(failing.iter().zip([2, 1, 1]).map(|(line, code)| (*line, code)));
+    for (line, code) in runs {
+        let mut command = place.command(line);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        drop(child.stderr.take());
+        assert_eq!(child.wait().expect("its end").code(), Some(code), "{line}");
     }
 }

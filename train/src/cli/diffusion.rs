@@ -1,10 +1,11 @@
 //! `ddae-train diffusion`.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use ddae_cli::shell;
 use ddae_model::config::{Config, Override};
 use ddae_train::TrainError;
 use ddae_train::diffusion::{Amp, DeviceChoice, Options, Plan, Start, Summary, train};
@@ -190,20 +191,11 @@ fn resume_command(arguments: impl Iterator<Item = String>) -> String {
         let dropped = std::mem::take(&mut skip) || matches!(&*word, "--force" | "--resume");
         skip = word == "--init";
         if !dropped && !skip && !word.starts_with("--init=") {
-            words.push(shell_word(&word));
+            words.push(shell::word(&word));
         }
     }
     words.push("--resume".to_string());
     words.join(" ")
-}
-
-/// A word as it is typed into a shell.
-fn shell_word(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_string();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 fn print(out: &mut impl Write, summary: &Summary, config: &Config) -> std::io::Result<()> {
@@ -217,15 +209,14 @@ fn print(out: &mut impl Write, summary: &Summary, config: &Config) -> std::io::R
     }
     let Some(checkpoint) = &summary.checkpoint else { return Ok(()) };
     let tap = config.linear.as_ref().map_or("out_1", |linear| &linear.blockname);
-    let word = |path: &Path| shell_word(&path.to_string_lossy());
     let features = summary.run.join("features.onnx");
     writeln!(out, "checkpoint: {}", checkpoint.display())?;
     writeln!(out, "samples:    {}", summary.run.join("samples").display())?;
     writeln!(
         out,
         "next:       ddae-export {} --graph features --taps {tap} -o {}",
-        word(checkpoint),
-        word(&features)
+        shell::word(checkpoint),
+        shell::word(&features)
     )
 }
 

@@ -2,8 +2,6 @@
 
 mod diffusion;
 
-use std::process::ExitCode;
-
 use clap::{Parser, Subcommand};
 use ddae_train::TrainError;
 
@@ -27,20 +25,17 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// 2 where the arguments or the configuration make no sense, 1 for everything that fails.
-pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    use ddae_data::DataError;
+/// Whether the arguments or the configuration make no sense, rather than that something failed.
+pub fn is_usage(error: &TrainError) -> bool {
     use ddae_model::config::ConfigError;
 
-    match error.downcast_ref() {
-        Some(
-            TrainError::Argument(_)
-            | TrainError::Config(ConfigError::Invalid { .. })
-            | TrainError::Data(DataError::UnknownName { .. } | DataError::Argument(_))
-            | TrainError::Sampler(_)
-            | TrainError::Graph(_)
-            | TrainError::Mismatch { .. },
-        ) => ExitCode::from(2),
-        _ => ExitCode::FAILURE,
+    match error {
+        TrainError::Argument(_)
+        | TrainError::Config(ConfigError::Invalid { .. })
+        | TrainError::Sampler(_)
+        | TrainError::Graph(_)
+        | TrainError::Mismatch { .. } => true,
+        TrainError::Data(error) => error.is_usage(),
+        _ => false,
     }
 }
