@@ -5,6 +5,7 @@ mod layouts;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use ddae_tests::golden::assert_golden;
 use layouts::*;
 
 fn ddae_data(arguments: &[&str]) -> Output {
@@ -39,7 +40,6 @@ fn path(path: &Path) -> &str {
     path.to_str().expect("a temporary folder has a plain name")
 }
 
-/// Set `UPDATE_GOLDEN=1` to write the files anew.
 #[test]
 fn help_texts() {
     for (name, arguments) in [
@@ -50,11 +50,7 @@ fn help_texts() {
         ("preview-short", vec!["preview", "-h"]),
     ] {
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/help/{name}.txt"));
-        let help = stdout(&arguments);
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            write(&golden, &help);
-        }
-        assert_eq!(help, std::fs::read_to_string(&golden).unwrap_or_default(), "{}", golden.display());
+        assert_golden(golden, &stdout(&arguments));
     }
 }
 
@@ -131,6 +127,7 @@ fn preview_writes_a_sheet() {
     let size = || image::image_dimensions(output).expect("a PNG");
     let out = stdout(&["preview", "fashion-sample", "-o", output, "--rows", "2", "--columns", "5"]);
     assert!(out.starts_with(&format!("{output}: 10 of 6000 pictures of fashion-sample/train\n")), "{out}");
+    assert!(out.ends_with("\nnext: ddae-train diffusion --config configs/demo.yaml\n"), "{out}");
     let plain = std::fs::read(output).expect("written");
     let (width, height) = size();
     assert!(width > 5 * 28 && height > 2 * 28 && width > height);
@@ -144,6 +141,24 @@ fn preview_writes_a_sheet() {
     let out = stdout(&["preview", "fashion-sample", "-o", output, "--split", "test", "--by-class"]);
     assert!(out.starts_with(&format!("{output}: 80 of 1000 pictures of fashion-sample/test\n")), "{out}");
     assert_eq!(listing(root.path()), ["sheet.png"]);
+}
+
+#[test]
+fn preview_suggests_how_to_train_on_the_pictures() {
+    let root = folder();
+    mnist(root.path(), false);
+    write_all(&root.path().join("cifar-10-batches-bin"), &cifar10_binary());
+    write(root.path().join("train/a/1.png"), encoded("1.png", [1, 2, 3], false, 8, 8));
+    let (here, sheet) = (path(root.path()), root.path().join("sheet.png"));
+    for (name, expected) in [
+        ("mnist", "configs/demo.yaml --set dataset=mnist"),
+        ("cifar", "configs/DDPM_ddpm.yaml"),
+        ("folder", "configs/DDPM_ddpm.yaml --set dataset=folder"),
+    ] {
+        let out = stdout(&["preview", name, "--data-root", here, "-o", path(&sheet)]);
+        let next = format!("\nnext: ddae-train diffusion --config {expected} --data-root {here}\n");
+        assert!(out.ends_with(&next), "{out}");
+    }
 }
 
 #[test]
@@ -183,7 +198,7 @@ fn usage_errors_have_the_code_2() {
     );
     assert_eq!(
         failure(2, &["info", "folder"]),
-        "error: the data set 'folder' needs its folder: give --root DIR with train/CLASS/*.png inside"
+        "error: the data set 'folder' needs its folder: give --data-root DIR with train/CLASS/*.png inside"
     );
     let root = folder();
     let message = failure(1, &["info", "cifar10", "--root", path(root.path())]);

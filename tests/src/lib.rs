@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use safetensors::{Dtype, SafeTensors};
 
 mod cases;
+pub mod golden;
 pub mod imported;
 pub mod ops;
 pub mod programs;
@@ -145,13 +146,14 @@ pub fn rule_weight(name: &str, shape: &[usize]) -> Vec<f32> {
     rule_values(name, shape.iter().product(), lo, hi)
 }
 
-/// `||ours - theirs|| / ||theirs||`, infinite when the lengths differ or a value is not finite.
+/// `||ours - theirs|| / ||theirs||`: 0 for equal values, zeros too; infinite when the lengths differ, there are no
+/// values, or one is not finite.
 pub fn relative_error<A, B>(ours: &[A], theirs: &[B]) -> f64
 where
     A: Copy + Into<f64>,
     B: Copy + Into<f64>,
 {
-    if ours.len() != theirs.len() {
+    if ours.len() != theirs.len() || ours.is_empty() {
         return f64::INFINITY;
     }
     let (mut difference, mut norm) = (0.0, 0.0);
@@ -160,6 +162,28 @@ where
         difference += (a - b) * (a - b);
         norm += b * b;
     }
+    if difference == 0.0 {
+        return 0.0;
+    }
     let error = (difference / norm).sqrt();
     if error.is_nan() { f64::INFINITY } else { error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::relative_error;
+
+    #[test]
+    fn relative_errors_of_zeros_and_of_no_numbers() {
+        assert_eq!(relative_error(&[3.0, 4.5], &[3.0, 4.0]), 0.1);
+        assert_eq!(relative_error(&[0.0; 3], &[0.0; 3]), 0.0);
+        assert_eq!(relative_error::<f64, f64>(&[], &[]), f64::INFINITY);
+        assert_eq!(relative_error(&[1e-30], &[0.0]), f64::INFINITY);
+        assert_eq!(relative_error(&[0.0; 2], &[0.0; 3]), f64::INFINITY);
+        for bad in [f64::NAN, f64::INFINITY] {
+            assert_eq!(relative_error(&[bad], &[1.0]), f64::INFINITY);
+            assert_eq!(relative_error(&[1.0], &[bad]), f64::INFINITY);
+            assert_eq!(relative_error(&[bad], &[bad]), f64::INFINITY);
+        }
+    }
 }

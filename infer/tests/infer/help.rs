@@ -1,6 +1,8 @@
-//! Help texts as golden files. Set `UPDATE_GOLDEN=1` to write them anew.
+//! Help texts as golden files.
 
 use std::path::Path;
+
+use ddae_tests::golden::assert_golden;
 
 use crate::scene::done;
 
@@ -15,12 +17,8 @@ fn help_texts() {
         ("sample-short", "sample -h"),
         ("merge", "merge --help"),
     ] {
-        let golden = here.join(format!("tests/infer/help/{name}.txt"));
         let help = done(here, line);
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(&golden, &help).expect("a writable source tree");
-        }
-        assert_eq!(help, std::fs::read_to_string(&golden).unwrap_or_default(), "{}", golden.display());
+        assert_golden(here.join(format!("tests/infer/help/{name}.txt")), &help);
         assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
     }
 }

@@ -42,7 +42,6 @@ fn pixels_are_the_baseline() {
     }
 }
 
-/// With labels that say nothing a probe is at chance: it does not see them in what it is tested on.
 #[test]
 fn every_number_is_of_the_test_set() {
     let report = score("ddae-probe knn --train train.h5 --test test.h5 -k 5 --features t11/out_2 --json");

@@ -3,6 +3,7 @@
 use std::fs;
 
 use ddae_data::features::FeatureFile;
+use ddae_tests::programs;
 
 use crate::formats::decode_png;
 use crate::place::Place;
@@ -38,7 +39,11 @@ fn the_built_in_pictures_go_the_whole_way() {
 
     let info = place.run("ddae-data info fashion-sample --json").json();
     assert_eq!((&info["train"]["pictures"], &info["test"]["pictures"]), (&6000.into(), &1000.into()));
-    place.done("ddae-data preview fashion-sample --by-class -o sheet.png");
+    let printed = place.done("ddae-data preview fashion-sample --by-class -o sheet.png");
+    // Configurations are named as seen from the checkout.
+    let next = printed.lines().find_map(|line| line.strip_prefix("next: ")).expect("a next command");
+    let mut next = place.command(&format!("{next} --dry-run"));
+    programs::run(next.current_dir(programs::repository())).success();
     let sheet = decode_png(&place.read("sheet.png"));
     assert!(sheet.width() > 8 * 28 && sheet.height() > 10 * 28);
 }

@@ -1,7 +1,9 @@
-//! The help texts, word by word. `DDAE_UPDATE_GOLDEN=1 cargo test -p ddae-train` writes them anew.
+//! The help texts, word by word.
 
 use std::path::Path;
 use std::process::Command;
+
+use ddae_tests::golden::assert_golden;
 
 fn check(arguments: &[&str], golden: &str) {
     let output = Command::new(env!("CARGO_BIN_EXE_ddae-train"))
@@ -11,12 +13,7 @@ fn check(arguments: &[&str], golden: &str) {
         .expect("the program starts");
     assert!(output.status.success());
     let found = String::from_utf8(output.stdout).expect("text");
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(golden);
-    if std::env::var_os("DDAE_UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, &found).expect("written");
-    }
-    let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(found == expected, "the help differs from {}:\n{found}", path.display());
+    assert_golden(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(golden), &found);
 }
 
 #[test]
