@@ -73,6 +73,16 @@ pub enum FeatureError {
         /// What was found.
         reason: String,
     },
+    /// Another process has the file open in a way that does not go together with what is to be done.
+    #[error(
+        "{path}: is in use by another process ({reason}): wait until that has ended; where the file system has no locks, set HDF5_USE_FILE_LOCKING=FALSE"
+    )]
+    InUse {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        reason: String,
+    },
     /// A shard of a job with another layout or other attributes.
     #[error(
         "{path}: belongs to another job: its {what} is {found}, not {expected}; choose another output or overwrite it"
@@ -101,6 +111,9 @@ pub enum FeatureError {
         /// How many shards the job has.
         of: usize,
     },
+    /// The caller asked to stop.
+    #[error("stopped; nothing was left half-written")]
+    Interrupted,
     /// The file cannot be written.
     #[error("{path}: cannot write: {reason}")]
     Write {
@@ -125,12 +138,23 @@ impl FeatureError {
     }
 
     pub(super) fn write(path: &Path) -> impl FnOnce(hdf5::Error) -> Self {
-        move |error| Self::Write { path: path.to_path_buf(), reason: reason(&error) }
+        move |error| {
+            let (path, reason) = (path.to_path_buf(), reason(&error));
+            if is_lock(&error) { Self::InUse { path, reason } } else { Self::Write { path, reason } }
+        }
     }
 
     pub(super) fn damaged(path: &Path) -> impl FnOnce(hdf5::Error) -> Self {
-        move |error| Self::Damaged { path: path.to_path_buf(), reason: reason(&error) }
+        move |error| {
+            let (path, reason) = (path.to_path_buf(), reason(&error));
+            if is_lock(&error) { Self::InUse { path, reason } } else { Self::Damaged { path, reason } }
+        }
     }
+}
+
+/// Whether HDF5 could not lock the file: readers share it, a writer has it alone.
+fn is_lock(error: &hdf5::Error) -> bool {
+    error.contains_minor(hdf5::MinorErrorCode::CantLockFile)
 }
 
 /// The cause of an HDF5 error in one line: the innermost of its messages, and of that the operating system's part.

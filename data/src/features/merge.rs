@@ -1,6 +1,7 @@
 //! Joining the shards of a job into one file.
 
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use half::f16;
 use hdf5::file::File;
@@ -29,13 +30,14 @@ pub enum MergeMode {
 /// file no longer needs them ([`super::remove_shards`]).
 ///
 /// # Errors
-/// When shards are missing (all are named), damaged, or of different jobs; when the disk is full. Then `out` is left
-/// as it was.
+/// When shards are missing (all are named), damaged, or of different jobs; when the disk is full; when `stop` was set
+/// ([`FeatureError::Interrupted`]). Then `out` is left as it was.
 pub fn merge(
     prefix: impl AsRef<Path>,
     of: usize,
     out: impl AsRef<Path>,
     mode: MergeMode,
+    stop: &AtomicBool,
 ) -> Result<(), FeatureError> {
     let out = out.as_ref();
     let (layout, shards) = check_job(prefix.as_ref(), of)?;
@@ -63,8 +65,8 @@ pub fn merge(
         target.write(indices, ArrayView::from(&shard.indices()?), s![shard.rows()])?;
         for &(key, dataset) in &features {
             match layout.dtype {
-                FeatureType::F32 => copy::<f32>(&shard, key, &mut target, dataset)?,
-                FeatureType::F16 => copy::<f16>(&shard, key, &mut target, dataset)?,
+                FeatureType::F32 => copy::<f32>(&shard, key, &mut target, dataset, stop)?,
+                FeatureType::F16 => copy::<f16>(&shard, key, &mut target, dataset, stop)?,
             }
         }
     }
@@ -107,10 +109,14 @@ fn copy<T: H5Type>(
     key: &FeatureKey,
     target: &mut Unfinished,
     dataset: usize,
+    stop: &AtomicBool,
 ) -> Result<(), FeatureError> {
     let (first, step) = (shard.rows().start, shard.block_rows(key, BLOCK_BYTES)?);
     for view in 0..shard.views() {
         for begin in (0..shard.len()).step_by(step) {
+            if stop.load(Ordering::Relaxed) {
+                return Err(FeatureError::Interrupted);
+            }
             let end = shard.len().min(begin + step);
             let block = shard.read_as::<T>(key, view, begin..end)?;
             target.write(dataset, block.view(), s![view, first + begin..first + end, ..])?;

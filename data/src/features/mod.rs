@@ -25,6 +25,7 @@
 //! use ddae_data::features::{Compression, FeatureFile, FeatureKey, FeatureType, Layout, MergeMode, ShardWriter};
 //! use ddae_data::features::{merge, merged_path, missing_shards, shard_rows};
 //! use ndarray::Array2;
+//! use std::sync::atomic::AtomicBool;
 //!
 //! let folder = tempfile::tempdir()?;
 //! let prefix = folder.path().join("train");
@@ -44,7 +45,7 @@
 //!     writer.write_labels(0, &vec![7; rows.len()])?;
 //!     writer.finish()?;
 //! }
-//! merge(&prefix, 2, merged_path(&prefix), MergeMode::Copy)?;
+//! merge(&prefix, 2, merged_path(&prefix), MergeMode::Copy, &AtomicBool::new(false))?;
 //! let file = FeatureFile::open(merged_path(&prefix))?;
 //! assert_eq!(file.read(&key, 0, 40..60)?, Array2::<f32>::ones((20, 256)));
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -5,8 +5,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use ddae_data::features::MergeMode;
+use ddae_infer::InferError;
 use ddae_infer::features::Join;
 use serde_json::json;
+
+use super::stop_flag;
 
 /// Join the shards that `features --shard I/N` computed
 ///
@@ -46,7 +49,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         keep: arguments.keep,
         overwrite: arguments.overwrite,
     };
-    let joined = join.run()?;
+    let joined = join.run(stop_flag()).map_err(|error| match error {
+        InferError::Interrupted => {
+            anyhow::anyhow!("interrupted; the shards stay, and the same command joins them")
+        }
+        other => other.into(),
+    })?;
     if arguments.json {
         let object = json!({ "file": joined.path, "shards": joined.shards, "pictures": joined.rows });
         writeln!(out, "{object}")?;

@@ -46,8 +46,9 @@ impl FeatureJob<'_> {
     /// The shards that are still to be computed by this run.
     ///
     /// # Errors
-    /// When files of another job stand in the way: the message says what differs.
+    /// When files of another job stand in the way: the message says what differs; when the output is a folder.
     pub fn remaining(&self) -> Result<Vec<usize>, InferError> {
+        shards::check_prefix(self.prefix)?;
         let wanted = |shard: &usize| self.only.is_none_or(|only| only == *shard);
         if self.overwrite {
             return Ok((0..self.shards).filter(wanted).collect());
@@ -125,7 +126,7 @@ impl FeatureJob<'_> {
                     Err(error) => return Err(error),
                 }
             }
-            merge(self.prefix, self.shards, &path, MergeMode::Copy).map_err(shards::explained)?;
+            merge(self.prefix, self.shards, &path, MergeMode::Copy, stop).map_err(shards::explained)?;
         }
         // Also those that are left of a run that was ended after it joined them; but a virtual file needs them.
         if lock.is_some() && !FeatureFile::open(&path)?.is_virtual() {

@@ -1,6 +1,7 @@
 //! Joining the shards that several machines computed.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use ddae_data::features::{FeatureFile, MergeMode, merge, merged_path};
 
@@ -38,8 +39,10 @@ impl Join<'_> {
     ///
     /// # Errors
     /// When there are none, some are missing (all are named), they are damaged or of different jobs, the file is there
-    /// already and of another job, another process has the output, or the disk is full. Nothing is changed then.
-    pub fn run(&self) -> Result<Joined, InferError> {
+    /// already and of another job, another process has the output, the disk is full, or `stop` was set. Nothing is
+    /// changed then.
+    pub fn run(&self, stop: &AtomicBool) -> Result<Joined, InferError> {
+        shards::check_prefix(self.prefix)?;
         let path = merged_path(self.prefix);
         let found = shards::find(self.prefix)?;
         let Some(first) = self.first_shard(&found)? else {
@@ -64,7 +67,7 @@ impl Join<'_> {
                 return Ok(Joined { path, shards: 0, rows });
             }
         }
-        merge(self.prefix, of, &path, self.mode).map_err(shards::explained)?;
+        merge(self.prefix, of, &path, self.mode, stop).map_err(shards::explained)?;
         self.clean(&found, of, self.mode == MergeMode::Virtual)?;
         Ok(Joined { path, shards: of, rows })
     }

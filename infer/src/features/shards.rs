@@ -23,6 +23,19 @@ pub struct ShardFile {
     pub path: PathBuf,
 }
 
+/// Refuses a folder, where files would be called `.h5` and be hidden.
+pub(super) fn check_prefix(prefix: &Path) -> Result<(), InferError> {
+    let is_folder = prefix.as_os_str().as_encoded_bytes().ends_with(b"/");
+    if is_folder || prefix.file_name().is_none() {
+        return Err(InferError::Argument(format!(
+            "'{}' is a folder: give a name in it as well, such as {}",
+            prefix.display(),
+            prefix.join("train").display()
+        )));
+    }
+    Ok(())
+}
+
 /// All shards of `prefix`, whatever their number, in order.
 ///
 /// # Errors
@@ -92,6 +105,7 @@ pub(super) fn other_job(path: PathBuf, what: &str, found: &str, expected: &str) 
 pub(super) fn explained(error: FeatureError) -> InferError {
     match error {
         FeatureError::OtherJob { path, what, found, expected } => other_job(path, &what, &found, &expected),
+        FeatureError::Interrupted => InferError::Interrupted,
         other => other.into(),
     }
 }

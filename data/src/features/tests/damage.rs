@@ -59,6 +59,22 @@ fn foreign_files_are_refused_in_one_line() {
     assert!(message(FeatureFile::open(&path)).contains("not a feature file: attribute format"));
 }
 
+/// A file that another process writes is whole as far as anybody knows: nobody is told to delete it.
+#[test]
+fn a_locked_file_is_in_use_and_not_damaged() {
+    let folder = folder();
+    let (path, _) = written(folder.path(), &layout());
+    let other = fs::File::open(&path).expect("the shard");
+    other.lock().expect("a lock");
+    let error = message(FeatureFile::open(&path));
+    assert!(error.contains("train.0000-of-0001.h5: is in use by another process ("), "{error}");
+    assert!(error.contains("wait until that has ended"), "{error}");
+    other.unlock().expect("unlocked");
+    // Readers do not disturb each other.
+    other.lock_shared().expect("a lock");
+    read_all(&path).expect("content");
+}
+
 #[test]
 fn truncated_files_are_refused() {
     let folder = folder();

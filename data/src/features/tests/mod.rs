@@ -2,6 +2,7 @@ mod damage;
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use ndarray::{Array2, s};
 use serde_json::{Map, Value, json};
@@ -90,6 +91,16 @@ fn check_content(path: &Path, layout: &Layout, rows: Range<usize>) {
             }
         }
     }
+}
+
+/// As [`super::merge`], without a stop.
+fn merge(
+    prefix: impl AsRef<Path>,
+    of: usize,
+    out: impl AsRef<Path>,
+    mode: MergeMode,
+) -> Result<(), FeatureError> {
+    super::merge(prefix, of, out, mode, &AtomicBool::new(false))
 }
 
 /// The names in a folder, sorted.
@@ -184,6 +195,17 @@ fn a_job_resumes_where_it_stopped() {
     assert_eq!(missing_shards(&prefix, 4, &layout).expect("shards"), [0; 0]);
     merge(&prefix, 4, merged_path(&prefix), MergeMode::Copy).expect("joined");
     check_content(&merged_path(&prefix), &layout, 0..103);
+}
+
+#[test]
+fn joining_can_be_stopped() {
+    let folder = folder();
+    let (layout, prefix) = (layout(), folder.path().join("train"));
+    write_job(&prefix, 2, &layout);
+    let stop = AtomicBool::new(true);
+    let error = message(super::merge(&prefix, 2, merged_path(&prefix), MergeMode::Copy, &stop));
+    assert_eq!(error, "stopped; nothing was left half-written");
+    assert_eq!(names(folder.path()), ["train.0000-of-0002.h5", "train.0001-of-0002.h5"]);
 }
 
 #[test]
