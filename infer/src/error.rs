@@ -63,6 +63,14 @@ pub enum InferError {
     /// A tensor cannot be made or read.
     #[error("ONNX Runtime refuses a tensor: {0}")]
     Tensor(String),
+    /// The network gives something that cannot be drawn.
+    #[error("the picture of seed {seed} holds {value}: check the model's weights and its precision")]
+    NotFinite {
+        /// The picture's seed.
+        seed: u64,
+        /// NaN or an infinity.
+        value: f64,
+    },
     /// Features of another job are where these are to go.
     #[error(
         "{} holds {what} {found} where this job has {expected}: choose another output with -o, or give --overwrite",
@@ -130,12 +138,11 @@ pub enum InferError {
 impl InferError {
     /// Whether the command was asked for something that makes no sense, rather than failing at it.
     pub fn is_usage(&self) -> bool {
-        matches!(
-            self,
-            InferError::Argument(_)
-                | InferError::Data(DataError::UnknownName { .. } | DataError::Argument(_))
-                | InferError::Features(FeatureError::Layout(_))
-        )
+        match self {
+            InferError::Argument(_) | InferError::Features(FeatureError::Layout(_)) => true,
+            InferError::Data(error) => error.is_usage(),
+            _ => false,
+        }
     }
 
     /// An [`InferError::Io`] for `map_err`.

@@ -28,7 +28,7 @@ pub struct Running {
     batch: Option<u16>,
 
     /// Show what would be done, and do nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     pub dry_run: bool,
 
     /// Print the result as JSON

@@ -33,7 +33,8 @@ impl Sampling<'_> {
     /// The last batch is padded to its full size.
     ///
     /// # Errors
-    /// Those of the runtime and of `consume`; [`InferError::Interrupted`] soon after `stop` was set.
+    /// Those of the runtime and of `consume`; [`InferError::NotFinite`] for a picture that is none;
+    /// [`InferError::Interrupted`] soon after `stop` was set.
     pub fn run(
         &self,
         workers: &mut Workers,
@@ -69,7 +70,12 @@ impl Sampling<'_> {
             },
             |job, pictures| {
                 let positions = job * batch..seeds.len();
-                positions.zip(pictures.chunks_exact(size)).try_for_each(|(at, picture)| consume(at, picture))
+                positions.zip(pictures.chunks_exact(size)).try_for_each(|(at, picture)| {
+                    match picture.iter().find(|value| !value.is_finite()) {
+                        Some(&value) => Err(InferError::NotFinite { seed: seeds[at], value }),
+                        None => consume(at, picture),
+                    }
+                })
             },
         )
     }

@@ -134,11 +134,22 @@ fn options_of_features() {
     refused(folder.path(), 2, &format!("{job} --timesteps 5 --dtype f64"));
     refused(folder.path(), 2, &format!("{job} --timesteps 5 --compression rar"));
     refused(folder.path(), 2, "features FEATURES");
+    refused(folder.path(), 2, &format!("{job} --timesteps 5 --dry-run --json"));
+    for (output, wanted) in [("new/", "'new/'"), ("..", "'..'")] {
+        let wanted = format!("error: {wanted} is a folder: give a name in it as well, such as ");
+        for line in [
+            format!("features FEATURES --data-root DATA --timesteps 5 -o {output}"),
+            format!("merge {output}"),
+        ] {
+            let message = refused(folder.path(), 2, &line);
+            assert!(message.starts_with(&wanted) && message.ends_with("/train"), "{message}");
+        }
+    }
     let message = refused(folder.path(), 2, "features FIXED --data-root DATA -o out --timesteps 12");
     assert!(message.contains("this graph has timestep 11 built in"), "{message}");
     assert_eq!(
         refused(folder.path(), 2, "features FEATURES --timesteps 1 -o out"),
-        "error: --data folder needs its folder: give --data-root DIR with train/CLASS/*.png inside"
+        "error: the data set 'folder' needs its folder: give --data-root DIR with train/CLASS/*.png inside"
     );
 }
 
@@ -219,7 +230,14 @@ fn options_of_sample() {
     ] {
         assert_eq!(refused(folder.path(), 2, line), format!("error: {wanted}"));
     }
-    for line in ["-o out --seeds 9-1", "-o out --seeds 1,1", "", "-o out --no-png", "-o out --columns 0"] {
+    for line in [
+        "-o out --seeds 9-1",
+        "-o out --seeds 1,1",
+        "",
+        "-o out --no-png",
+        "-o out --columns 0",
+        "-o out --columns 4",
+    ] {
         refused(folder.path(), 2, &format!("sample DDPM {line}"));
     }
     for (line, wanted) in [

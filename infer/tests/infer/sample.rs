@@ -2,10 +2,15 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
+use ddae_infer::device::Device;
+use ddae_infer::sample::Sampling;
+use ddae_infer::workers::Workers;
+use ddae_model::diffusion::{Plan, SamplerKind};
 use serde_json::{Value, json};
 
-use crate::scene::{done, infer, names};
+use crate::scene::{MODELS, ddpm_process, done, infer, names};
 
 const SAMPLE: &str = "sample DDPM --steps 4";
 
@@ -154,4 +159,17 @@ fn samplers_follow_the_model() {
     assert_eq!(settings("sample DDPM --sampler ddpm"), (json!("ddpm"), json!(100)));
     assert_eq!(settings("sample EDM"), (json!("edm"), json!(18)));
     assert_eq!(settings("sample EDM --steps 3"), (json!("edm"), json!(3)));
+}
+
+/// What a broken model gives is not drawn as black.
+#[test]
+fn values_that_are_no_numbers_are_refused() {
+    let process = serde_json::from_value(ddpm_process()).expect("a DDPM");
+    let mut plan = Plan::ddpm(&process, SamplerKind::Ddim { steps: 2, eta: 0.0 }).expect("a plan");
+    plan.steps[1].coefficients[0] = f64::NAN;
+    let mut workers = Workers::open(&MODELS.ddpm, Device::Cpu, 1).expect("a session");
+    let sampling = Sampling { plan: &plan, shape: [1, 12, 12], batch: 2 };
+    let drawn = sampling.run(&mut workers, &[7, 8, 9], &AtomicBool::new(false), |_| (), |_, _| Ok(()));
+    let message = drawn.expect_err("no pictures").to_string();
+    assert_eq!(message, "the picture of seed 7 holds NaN: check the model's weights and its precision");
 }

@@ -56,7 +56,8 @@ pub struct Arguments {
     sheet: Option<PathBuf>,
 
     /// Columns of the sheet
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", requires = "sheet", default_value_t = 8,
+          value_parser = clap::value_parser!(u16).range(1..))]
     columns: u16,
 
     /// All pictures as one array, uint8 [N, H, W, C], in the order of the seeds
@@ -118,11 +119,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let stop = stop_flag();
     let mut workers = Workers::open(&model.path, device, threads)?;
-    let outputs = Outputs::open(arguments, &settled.settings, shape)?;
+    let mut outputs = Outputs::open(arguments, &settled.settings, shape)?;
     let batch = balanced_batch(missing.len(), workers.sessions(), largest);
     let sampling = Sampling { plan: &settled.plan, shape, batch };
     let progress = Progress::new(missing.len(), settled.plan.steps.len(), running.quiet);
-    let mut outputs = outputs;
     let drawn = sampling.run(
         &mut workers,
         &missing,
