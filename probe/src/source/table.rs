@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use ndarray::{Array2, Axis, s};
+use ndarray::{Array2, s};
 
 use super::feature_set::FeatureSet;
 use super::samples::Samples;
 use crate::error::Result;
-use crate::rows::Rows;
+use crate::rows::{PASS_BYTES, Rows};
 
 /// What becomes of the views of a training sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,13 +97,21 @@ impl<'a> Table<'a> {
         let Some(subset) = self.subset else {
             return self.samples.read(self.features, view, range);
         };
-        let subset = &subset[range];
-        let (Some(&first), Some(&last)) = (subset.first(), subset.last()) else {
-            return Ok(Array2::zeros((0, self.dim)));
-        };
-        let span = self.samples.read(self.features, view, first..last + 1)?;
-        let positions: Vec<usize> = subset.iter().map(|sample| sample - first).collect();
-        Ok(span.select(Axis(0), &positions))
+        let mut left = &subset[range];
+        let mut rows = Array2::zeros((left.len(), self.dim));
+        let mut targets = rows.rows_mut().into_iter();
+        // The samples between those of a sparse subset are read along with them, a block at a time.
+        let longest = (PASS_BYTES / (4 * self.dim.max(1))).max(1);
+        while let Some(&first) = left.first() {
+            let (near, far) = left.split_at(left.partition_point(|&sample| sample - first < longest));
+            let last = near[near.len() - 1];
+            let block = self.samples.read(self.features, view, first..last + 1)?;
+            for (&sample, mut target) in near.iter().zip(&mut targets) {
+                target.assign(&block.row(sample - first));
+            }
+            left = far;
+        }
+        Ok(rows)
     }
 }
 
@@ -144,5 +152,33 @@ impl Rows for Table<'_> {
                 Ok(rows)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ddae_data::Split;
+
+    use super::*;
+
+    /// Pictures so large that four of them are a block.
+    #[test]
+    fn sparse_subsets_are_read_block_by_block() {
+        let (count, size) = (12, 1 << 20);
+        let level = |i: usize| (i / size * 20 + i % 7) as u8;
+        let levels = (0..count * size).map(level).collect();
+        let classes = vec!["a".into(), "b".into()];
+        let split = Split::in_memory("large", classes, vec![0; count], [1, 1024, 1024], levels);
+        let samples = Samples::of_pixels(split.expect("consistent")).expect("samples");
+        let subset = [0, 3, 4, 9, 10, 11];
+        let table =
+            Table::new(&samples, &FeatureSet::Pixels, Views::Average, Some(&subset)).expect("a table");
+        let rows = table.read(1..6).expect("rows");
+        assert_eq!(rows.dim(), (5, size));
+        for (row, sample) in rows.rows().into_iter().zip(&subset[1..]) {
+            let expected = |i: usize| f32::from(level(sample * size + i)) / 255.0;
+            assert!((0..size).all(|i| row[i] == expected(i)), "sample {sample}");
+        }
+        assert_eq!(table.read(2..2).expect("no rows").dim(), (0, size));
     }
 }
