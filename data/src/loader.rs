@@ -204,7 +204,7 @@ fn make_batch(
         }
         match (options.edm_augment, &mut batch.augment_labels) {
             (Some(probability), Some(labels)) => {
-                // In [-1, 1], where networks see it: black comes in from outside as -1.
+                // In [-1, 1], as published: what comes in from beyond the mirror images is 0 there, a middle grey.
                 let picture: Vec<f32> = levels.iter().map(|&v| f32::from(v) / 127.5 - 1.0).collect();
                 let mut rng = stream(options.seed, Purpose::EdmAugment, id, options.epoch);
                 let (picture, label) = edm_augment::augment(&picture, shape, probability, &mut rng);

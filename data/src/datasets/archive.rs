@@ -159,7 +159,7 @@ pub(crate) fn missing(kind: Kind, root: &Path) -> DataError {
         name: kind.name().into(),
         root: root.to_path_buf(),
         expected: format!(
-            "the folder {} or the archive {}; download it from {page} or say with --root where it is",
+            "the folder {} or the archive {}; download it from {page} or say with --data-root where it is",
             folders.join(" or "),
             files.join(" or "),
         ),

@@ -59,8 +59,8 @@ pub(crate) fn open(mnist: &Mnist, given: Option<&Path>) -> Result<DataSet, DataE
             root,
             expected: format!(
                 "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and \
-                 t10k-labels-idx1-ubyte, each with .gz or without; download them from {} or say with --root where \
-                 they are",
+                 t10k-labels-idx1-ubyte, each with .gz or without; download them from {} or say with --data-root \
+                 where they are",
                 mnist.page
             ),
         });
