@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::progress::say;
+use ddae_cli::tell;
 
 static ASKED: AtomicBool = AtomicBool::new(false);
 
@@ -14,7 +14,7 @@ pub fn watch() {
         if ASKED.swap(true, Ordering::SeqCst) {
             std::process::exit(1);
         }
-        say("\nstopping after this step (again to stop at once, without a checkpoint)");
+        tell("\nstopping after this step (again to stop at once, without a checkpoint)");
     };
     // The only errors are a second handler and a system without signals; both leave signals as they were.
     let _ = ctrlc::set_handler(handler);

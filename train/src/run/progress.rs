@@ -1,19 +1,15 @@
 //! A run on the terminal: a bar where stderr is one, plain lines elsewhere.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use ddae_cli::tell;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Time between plain lines.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(30);
 /// Weight of the newest loss in the smoothed one.
 const SMOOTHING: f64 = 0.05;
-
-/// Writes a line to stderr. That nobody reads it any more (a closed terminal or pipe) is no reason to end a run.
-pub fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
 
 /// Shows steps, the smoothed loss, speed and remaining time on stderr.
 #[derive(Debug)]
@@ -90,8 +86,8 @@ impl Progress {
     pub fn line(&self, text: &str) {
         match &self.bar {
             _ if self.quiet => {}
-            Some(bar) => bar.suspend(|| say(text)),
-            None => say(text),
+            Some(bar) => bar.suspend(|| tell(text)),
+            None => tell(text),
         }
     }
 
