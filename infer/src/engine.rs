@@ -25,6 +25,7 @@ pub struct Engine {
     device: Device,
     session: Session,
     outputs: Vec<String>,
+    before: Option<Box<Engine>>,
 }
 
 /// Where a result is wanted.
@@ -53,7 +54,17 @@ impl Engine {
         }
         let session = builder.commit_from_file(path).map_err(load)?;
         let outputs = session.outputs().iter().map(|output| output.name().to_string()).collect();
-        Ok(Engine { path: path.to_path_buf(), device, session, outputs })
+        Ok(Engine { path: path.to_path_buf(), device, session, outputs, before: None })
+    }
+
+    /// The same engine with another that makes its inputs.
+    pub fn after(self, before: Option<Engine>) -> Engine {
+        Engine { before: before.map(Box::new), ..self }
+    }
+
+    /// The engine that makes this one's inputs, if there is one.
+    pub fn before(&mut self) -> Option<&mut Engine> {
+        self.before.as_deref_mut()
     }
 
     /// Names of the inputs, in order.

@@ -29,14 +29,31 @@ impl Workers {
     /// # Errors
     /// Like [`Engine::open`].
     pub fn open(path: &Path, device: Device, threads: usize) -> Result<Workers, InferError> {
+        Workers::open_after(path, None, device, threads)
+    }
+
+    /// The same, each session with another of the graph `before` that makes its inputs.
+    ///
+    /// # Errors
+    /// Like [`Engine::open`].
+    pub fn open_after(
+        path: &Path,
+        before: Option<&Path>,
+        device: Device,
+        threads: usize,
+    ) -> Result<Workers, InferError> {
+        let open = || -> Result<Engine, InferError> {
+            let before = before.map(|path| Engine::open(path, device)).transpose()?;
+            Ok(Engine::open(path, device)?.after(before))
+        };
         let (count, producers) = match device {
             Device::Cpu => (threads.max(1), 0),
             Device::Cuda { .. } => (1, threads.max(1)),
         };
         // The first one alone: what is wrong with the file or the device is found once.
-        let first = Engine::open(path, device)?;
+        let first = open()?;
         let others = thread::scope(|scope| {
-            let opening: Vec<_> = (1..count).map(|_| scope.spawn(|| Engine::open(path, device))).collect();
+            let opening: Vec<_> = (1..count).map(|_| scope.spawn(open)).collect();
             let opened = opening.into_iter().map(|handle| handle.join().unwrap_or(Err(InferError::Thread)));
             opened.collect::<Result<Vec<_>, _>>()
         })?;

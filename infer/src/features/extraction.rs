@@ -26,8 +26,10 @@ pub struct Views {
 /// What is extracted from each picture.
 #[derive(Clone, Debug)]
 pub struct Extraction {
-    /// The pictures, in the network's shape.
+    /// The pictures, in the network's shape, or in that of the graph that makes latents of them.
     pub split: Split,
+    /// Shape of the latents that the network sees, where another graph makes them of the pictures.
+    pub latents: Option<[usize; 3]>,
     /// The timesteps; 0 alone for a graph without.
     pub timesteps: Vec<i64>,
     /// Whether the graph takes noise.
@@ -45,6 +47,9 @@ pub struct Extraction {
     /// Pictures per run of the graph.
     pub batch: usize,
 }
+
+/// In place of a timestep, in the key of the noise by which latents are drawn from their posterior.
+const POSTERIOR: u64 = u32::MAX as u64;
 
 /// One run of the graph: some rows, at one view and timestep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +70,8 @@ pub struct Pass {
 pub struct PassInputs {
     pass: Pass,
     image: DynValue,
+    /// The posterior's, where latents are made.
+    posterior: Option<DynValue>,
     noise: Option<DynValue>,
     timestep: Option<DynValue>,
 }
@@ -119,15 +126,20 @@ impl Extraction {
             let floats: Vec<f32> = levels.iter().map(|&level| f32::from(level) / 255.0).collect();
             Tensor::from_array((shape, floats)).map(Tensor::into_dyn)
         };
-        let noise = match self.noisy {
-            true => Some(Tensor::from_array((shape, self.noise(pass)))?.into_dyn()),
-            false => None,
+        let [c, h, w] = self.latents.unwrap_or([c, h, w]);
+        let noise = |variant: u64| -> Result<DynValue, InferError> {
+            let values = self.noise(pass, c * h * w, variant);
+            Ok(Tensor::from_array(([self.batch, c, h, w], values))?.into_dyn())
         };
+        // Timesteps are far below 2^32, and other than the last.
+        let view = (pass.view as u64) << 32;
+        let posterior = self.latents.map(|_| noise(view | POSTERIOR)).transpose()?;
+        let noise = self.noisy.then(|| noise(view | pass.timestep as u64)).transpose()?;
         let timestep = match self.fixed {
             true => None,
             false => Some(Tensor::from_array(([self.batch], vec![pass.timestep; self.batch]))?.into_dyn()),
         };
-        Ok(PassInputs { pass, image: image?, noise, timestep })
+        Ok(PassInputs { pass, image: image?, posterior, noise, timestep })
     }
 
     /// The pictures of a pass as levels `[batch, C, H, W]`, padded with black ones.
@@ -147,12 +159,9 @@ impl Extraction {
         Ok(levels)
     }
 
-    /// Noise `[batch, C, H, W]` of a pass: a function of the seed, the picture, the view and the timestep.
-    fn noise(&self, pass: Pass) -> Vec<f32> {
-        let size = self.split.picture_len();
+    /// Noise of a pass, `size` values for each picture: a function of the seed, the picture and the variant.
+    fn noise(&self, pass: Pass, size: usize, variant: u64) -> Vec<f32> {
         let mut noise = vec![0.0; self.batch * size];
-        // Timesteps are far below 2^32.
-        let variant = (pass.view as u64) << 32 | pass.timestep as u64;
         for (row, values) in pass.rows().zip(noise.chunks_exact_mut(size)) {
             stream(self.seed, Purpose::Noise, self.split.id(row), variant).fill_normal(values);
         }
@@ -164,7 +173,17 @@ impl Extraction {
     /// # Errors
     /// When the runtime fails or the graph gives something else than its description promises.
     pub fn compute(&self, engine: &mut Engine, inputs: PassInputs) -> Result<Vec<Array2<f32>>, InferError> {
-        let mut named = vec![("image", &inputs.image)];
+        let latent = match (engine.before(), &inputs.posterior) {
+            (Some(encoder), Some(posterior)) => {
+                let latent = encoder.run(&[("image", &inputs.image), ("noise", posterior)], Keep::Device)?;
+                latent.into_iter().next()
+            }
+            _ => None,
+        };
+        let mut named = vec![match &latent {
+            Some(latent) => ("latent", latent),
+            None => ("image", &inputs.image),
+        }];
         named.extend(inputs.noise.as_ref().map(|noise| ("noise", noise)));
         named.extend(inputs.timestep.as_ref().map(|timestep| ("timestep", timestep)));
         let results = engine.run(&named, Keep::Host)?;
@@ -209,6 +228,7 @@ mod tests {
         let split = Split::in_memory("grey", vec!["a".into()], labels, [1, 2, 2], vec![0; 200]);
         let extraction = Extraction {
             split: split.expect("a split"),
+            latents: None,
             timesteps: vec![21, 1],
             noisy: true,
             fixed: false,

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use ddae_data::datasets;
 use ddae_data::features::{FeatureFile, FeatureKey};
+use ddae_data::random::{Purpose, stream};
 use ddae_export::runtime::OnnxNetwork;
 use ddae_model::config::{ChannelStatistics, DdpmConfig, ModelConfig, ProcessConfig, Timesteps};
-use ddae_model::networks::{Architecture, DitConfig, DitSize, EncoderArch, EncoderConfig};
+use ddae_model::networks::{Architecture, DitConfig, DitSize, EncoderArch, EncoderConfig, VaeEncoderConfig};
 use ddae_model::onnx_metadata::GraphKind;
 use ddae_model::tensor::{Data, Tensor};
 use serde_json::json;
@@ -35,9 +37,8 @@ fn codes_of_a_data_set() {
     for bytes in [false, true] {
         let what = Export { kind: GraphKind::Encoder, taps: vec![], timestep: None, bytes };
         let model = export(folder.path(), "encoder", &encoder(), what);
-        let line =
-            format!("features encoder.onnx --data folder --data-root DATA --split test -o out --overwrite");
-        done(folder.path(), &line);
+        let line = "features encoder.onnx --data folder --data-root DATA --split test -o out --overwrite";
+        done(folder.path(), line);
         let file = FeatureFile::open(folder.path().join("out.h5")).expect("a feature file");
         let keys: Vec<String> = file.keys().iter().map(FeatureKey::to_string).collect();
         assert_eq!((keys, file.len()), (vec!["t0/z".to_string()], TEST));
@@ -76,7 +77,29 @@ fn what_such_graphs_do_not_have_is_refused() {
     let message = infer(folder.path(), "sample encoder.onnx -o out");
     assert!(message.error(&[1, 2]).contains("is a graph of kind 'encoder', and 'sample' wants 'sampler'"));
 
-    let dit = DitConfig {
+    export(folder.path(), "dit", &dit(), Export::features(&["layer-0"]));
+    export(folder.path(), "vae", &latent_encoder([16, 8]), latent());
+    let job = "features dit.onnx --data folder --data-root DATA --timesteps 0 -o out";
+    for (line, message) in [
+        (job.to_string(), "give the graph that makes them with --latents FILE"),
+        (format!("{job} --latents vae.onnx"), "it makes latents of 4x8x4, and the graph takes 4x4x4"),
+        (
+            "features encoder.onnx --latents vae.onnx --data folder --data-root DATA -o out".to_string(),
+            "--latents is for graphs that take latents; this one takes pictures",
+        ),
+    ] {
+        let ended = infer(folder.path(), &line);
+        assert!(ended.error(&[2]).contains(message), "{line}: {ended:?}");
+    }
+    let ended = infer(folder.path(), &format!("{job} --latents encoder.onnx"));
+    assert!(
+        ended.error(&[1]).contains("is a graph of kind 'encoder', and 'features --latents' wants 'latent'")
+    );
+}
+
+/// A tiny DiT on latents of 4x4.
+fn dit() -> ModelConfig {
+    let config = DitConfig {
         hidden_size: 16,
         num_heads: 2,
         depth: 1,
@@ -84,8 +107,66 @@ fn what_such_graphs_do_not_have_is_refused() {
         ..DitConfig::new(DitSize::S, 2, 4)
     };
     let process = Some(ProcessConfig::Ddpm(DdpmConfig::published(Timesteps::Index)));
-    let dit = ModelConfig { process, ..ModelConfig::of(Architecture::DiT(dit)) };
-    export(folder.path(), "dit", &dit, Export::features(&["layer-0"]));
-    let message = infer(folder.path(), "features dit.onnx --data folder --data-root DATA -o out");
-    assert!(message.error(&[1]).contains("it takes latents of an autoencoder, and data sets hold pictures"));
+    ModelConfig { process, ..ModelConfig::of(Architecture::DiT(config)) }
+}
+
+/// A tiny latent encoder that halves once.
+fn latent_encoder(image_size: [usize; 2]) -> ModelConfig {
+    let config = VaeEncoderConfig {
+        image_size,
+        in_channels: 1,
+        block_out_channels: vec![32, 32],
+        layers_per_block: 1,
+        ..VaeEncoderConfig::sd_vae_ft_mse(8, 8)
+    };
+    ModelConfig::of(Architecture::VaeEncoder(config))
+}
+
+fn latent() -> Export {
+    Export { kind: GraphKind::Latent, taps: vec![], timestep: None, bytes: false }
+}
+
+#[test]
+fn features_of_latents() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dit = export(folder.path(), "dit", &dit(), Export::features(&["layer-0"]));
+    let vae = export(folder.path(), "vae", &latent_encoder([8, 8]), latent());
+    // The pictures are resized to the encoder's.
+    let job = "features dit.onnx --latents vae.onnx --data folder --data-root DATA --split test";
+    done(folder.path(), &format!("{job} --timesteps 0,81 --views 2 --seed 5 -o out"));
+    let file = FeatureFile::open(folder.path().join("out.h5")).expect("a feature file");
+    let keys: Vec<String> = file.keys().iter().map(FeatureKey::to_string).collect();
+    assert_eq!(keys, ["t0/layer-0", "t81/layer-0"]);
+    assert_eq!(file.attributes()["latents"].as_str().map(str::len), Some(64));
+
+    // By hand: the posterior's noise is of the view, the process's of the view and the timestep.
+    let picture = image::open(data().join("test/dark/00.png")).expect("a picture");
+    let small =
+        datasets::open("folder", Some(data())).expect("pictures").test.fit([1, 8, 8]).expect("resized");
+    let mut levels = vec![0; 64];
+    small.read(0, &mut levels).expect("a picture");
+    assert_eq!((picture.width(), levels.len()), (12, 64));
+    let image = Tensor::f32(&[1, 1, 8, 8], levels.iter().map(|&level| f32::from(level) / 255.0).collect());
+    let noise = |variant: u64| {
+        let mut values = vec![0.0; 64];
+        stream(5, Purpose::Noise, small.id(0), variant).fill_normal(&mut values);
+        Tensor::f32(&[1, 4, 4, 4], values)
+    };
+    let mut vae = OnnxNetwork::open(&vae, 1).expect("a session");
+    let mut dit = OnnxNetwork::open(&dit, 1).expect("a session");
+    for (view, timestep) in [(0, 0), (1, 81)] {
+        let posterior = noise(view << 32 | u64::from(u32::MAX));
+        let latent =
+            vae.run(&[("image", image.clone()), ("noise", posterior)]).expect("a latent").remove(0).1;
+        let inputs = [
+            ("latent", latent),
+            ("noise", noise(view << 32 | timestep)),
+            ("timestep", Tensor::i64(&[1], vec![timestep as i64])),
+        ];
+        let expected = dit.run(&inputs).expect("a feature").remove(0).1;
+        let key = FeatureKey::new(timestep as i64, "layer-0");
+        let found = file.read(&key, view as usize, 0..1).expect("features");
+        let pairs = found.iter().zip(expected.as_f32().expect("f32"));
+        assert!(pairs.clone().all(|(a, b)| (a - b).abs() < 1e-4), "{view} {timestep}: {found} {expected:?}");
+    }
 }

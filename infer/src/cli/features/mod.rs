@@ -42,6 +42,10 @@ pub struct Arguments {
     /// The graph: `ddae-export CHECKPOINT --graph features`, or encoder
     model: PathBuf,
 
+    /// The graph that makes latents of pictures, for a graph that takes latents: `ddae-export sd-vae --graph latent`
+    #[arg(long, value_name = "FILE")]
+    latents: Option<PathBuf>,
+
     /// Output: PREFIX.h5, and shards beside it while the job runs
     #[arg(short, long, value_name = "PREFIX")]
     output: PathBuf,
@@ -145,7 +149,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let (running, device) = (&arguments.running, arguments.running.device()?);
     let model = ModelFile::open(&arguments.model, &[GraphKind::Features, GraphKind::Encoder], "features")?;
-    let settled = Settled::new(arguments, &model, device)?;
+    let latents = match &arguments.latents {
+        Some(path) => Some(ModelFile::open(path, &[GraphKind::Latent], "features --latents")?),
+        None => None,
+    };
+    let settled = Settled::new(arguments, &model, latents.as_ref(), device)?;
     let Settled { extraction, layout, shards } = &settled;
     let job = FeatureJob {
         extraction,
@@ -164,7 +172,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return Ok(());
     }
     let stop = stop_flag();
-    let mut workers = Workers::open(&model.path, device, running.threads(extraction.passes(rows)))?;
+    let threads = running.threads(extraction.passes(rows));
+    let mut workers = Workers::open_after(&model.path, arguments.latents.as_deref(), device, threads)?;
     let progress = Progress::new(rows * extraction.images_per_row(), 1, running.quiet);
     let finished = job.run(&mut workers, stop, |images| progress.add(images));
     let seconds = progress.finish();

@@ -7,7 +7,9 @@ use ddae_infer::InferError;
 use ddae_infer::device::Device;
 use ddae_infer::features::{Extraction, Views};
 use ddae_infer::model_file::ModelFile;
+use ddae_model::config::Config;
 use ddae_model::diffusion::feature_timesteps;
+use ddae_model::networks::Architecture;
 use ddae_model::onnx_metadata::{GraphKind, Pixels};
 use serde_json::{Map, Value, json};
 
@@ -27,16 +29,24 @@ pub struct Settled {
 
 impl Settled {
     /// Opens the data set and checks all options against it and the graph.
-    pub fn new(arguments: &Arguments, model: &ModelFile, device: Device) -> Result<Settled, InferError> {
-        refuse_latents(model)?;
+    /// `latents` is the graph that makes what `model` takes, where that is no pictures.
+    pub fn new(
+        arguments: &Arguments,
+        model: &ModelFile,
+        latents: Option<&ModelFile>,
+        device: Device,
+    ) -> Result<Settled, InferError> {
+        let latent_shape = latent_shape(model, latents)?;
         let timesteps = timesteps(&arguments.timesteps, model)?;
-        let split = split(arguments, model)?;
+        let pictured = latents.unwrap_or(model);
+        let split = split(arguments, pictured, model.training.as_ref())?;
         let taps = model.description.taps.iter();
         let extraction = Extraction {
+            latents: latent_shape,
             timesteps,
             noisy: is_noisy(model),
             fixed: model.description.timestep.is_some() || !is_noisy(model),
-            bytes: model.description.pixels == Pixels::Bytes,
+            bytes: pictured.description.pixels == Pixels::Bytes,
             taps: taps.map(|tap| (tap.name.clone(), tap.shape.iter().product())).collect(),
             views: Views {
                 count: usize::from(arguments.views),
@@ -54,7 +64,7 @@ impl Settled {
             total: rows,
             dtype: arguments.dtype,
             compression: arguments.compression,
-            attributes: attributes(arguments, model, &extraction, device),
+            attributes: attributes(arguments, model, latents, &extraction, device),
         };
         let asked = arguments.shard.map(|shard| shard.of).or(arguments.shards.map(as_size));
         let shards = asked.unwrap_or_else(|| rows.div_ceil(SHARD_ROWS));
@@ -94,16 +104,36 @@ fn is_noisy(model: &ModelFile) -> bool {
     model.description.kind == GraphKind::Features && model.model.process.is_some()
 }
 
-/// Refuses graphs that do not take pictures.
-fn refuse_latents(model: &ModelFile) -> Result<(), InferError> {
-    match model.description.pixels {
-        Pixels::Latent => Err(InferError::Model {
-            path: model.path.clone(),
-            message: "it takes latents of an autoencoder, and data sets hold pictures; run it on latents from a graph \
-                      of kind latent"
+/// The shape of the latents that `latents` makes for `model`; none where that takes pictures.
+fn latent_shape(model: &ModelFile, latents: Option<&ModelFile>) -> Result<Option<[usize; 3]>, InferError> {
+    let argument = |message: String| Err(InferError::Argument(message));
+    let wanted = model.model.architecture.picture();
+    match (model.description.pixels == Pixels::Latent, latents) {
+        (false, None) => Ok(None),
+        (false, Some(_)) => {
+            argument("--latents is for graphs that take latents; this one takes pictures".to_string())
+        }
+        (true, None) => argument(
+            "this graph takes latents of an autoencoder: give the graph that makes them with --latents FILE \
+             (`ddae-export sd-vae --graph latent`)"
                 .to_string(),
-        }),
-        _ => Ok(()),
+        ),
+        (true, Some(latents)) => {
+            let made = match &latents.model.architecture {
+                Architecture::VaeEncoder(config) => Some(config.latent_shape()),
+                _ => None,
+            };
+            if made.is_none() || made != wanted {
+                let shape = |shape: Option<[usize; 3]>| {
+                    shape.map_or("none".to_string(), |[c, h, w]| format!("{c}x{h}x{w}"))
+                };
+                let (made, wanted) = (shape(made), shape(wanted));
+                return argument(format!(
+                    "--latents: it makes latents of {made}, and the graph takes {wanted}; export it with another --image-size"
+                ));
+            }
+            Ok(made)
+        }
     }
 }
 
@@ -147,8 +177,8 @@ fn timesteps(asked: &[i64], model: &ModelFile) -> Result<Vec<i64>, InferError> {
 }
 
 /// The pictures, in the network's shape.
-fn split(arguments: &Arguments, model: &ModelFile) -> Result<Split, InferError> {
-    let trained_on = model.training.as_ref().map(|training| training.dataset.as_str());
+fn split(arguments: &Arguments, model: &ModelFile, training: Option<&Config>) -> Result<Split, InferError> {
+    let trained_on = training.map(|training| training.dataset.as_str());
     let Some(name) = arguments.data.as_deref().or(trained_on) else {
         let message = "--data is needed: the graph does not say what its network was trained on";
         return Err(InferError::Argument(message.to_string()));
@@ -180,6 +210,7 @@ fn split(arguments: &Arguments, model: &ModelFile) -> Result<Split, InferError> 
 fn attributes(
     arguments: &Arguments,
     model: &ModelFile,
+    latents: Option<&ModelFile>,
     extraction: &Extraction,
     device: Device,
 ) -> Map<String, Value> {
@@ -187,6 +218,7 @@ fn attributes(
     let Extraction { split, views, .. } = extraction;
     let attributes = json!({
         "model": description.digest,
+        "latents": latents.map(|latents| &latents.description.digest),
         "weights": description.weights,
         "epoch": description.epoch,
         "step": description.step,
