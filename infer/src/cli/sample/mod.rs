@@ -97,7 +97,7 @@ enum Sampler {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let (running, device) = (&arguments.running, arguments.running.device()?);
-    let model = ModelFile::open(&arguments.model, GraphKind::Sampler, "sample")?;
+    let model = ModelFile::open(&arguments.model, &[GraphKind::Sampler], "sample")?;
     let settled = Settled::new(arguments, &model, device)?;
     let (seeds, shape) = (&arguments.seeds.0, settled.shape);
     Outputs::check(arguments, shape)?;
