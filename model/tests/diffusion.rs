@@ -177,3 +177,31 @@ fn impossible_settings_are_refused() {
         features_graph(&case.run_config(), &FeatureOptions { timestep: None, ..options }).unwrap_err();
     assert_eq!(message.to_string(), "no layer 'out_9' in this network; it has out_1, out_2, out_3, out_4");
 }
+
+/// Counted from 0, the timesteps are the same ones: ancestral sampling differs only in what the network is told.
+#[test]
+fn timesteps_that_are_indices_are_the_same_process() {
+    let (fraction, index) =
+        (DdpmConfig::published(Timesteps::Fraction), DdpmConfig::published(Timesteps::Index));
+    let (ours, theirs) = (Tables::training(&fraction), Tables::training(&index));
+    assert_eq!((ours.beta.len(), theirs.beta.len()), (1001, 1000));
+    for t in [0, 1, 500, 999] {
+        let (a, b) = (ours.alpha_bar[t + 1], theirs.alpha_bar[t]);
+        assert!((a / b - 1.0).abs() < 1e-5, "{t}: {a} and {b}");
+    }
+    let plans = [&fraction, &index].map(|config| Plan::ddpm(config, SamplerKind::Ddpm).unwrap());
+    for (k, (a, b)) in plans[0].steps.iter().zip(&plans[1].steps).enumerate() {
+        assert_eq!((a.t, b.t), ((1000 - k) as f32 / 1000.0, (999 - k) as f32));
+        assert_eq!(a.noise, b.noise);
+        for (a, b) in a.coefficients.iter().zip(&b.coefficients) {
+            assert!((a - b).abs() <= 1e-4 * b.abs(), "step {k}: {a} and {b}");
+        }
+    }
+    // DDIM ends at the picture itself, without a rest of noise.
+    let ddim = Plan::ddpm(&index, SamplerKind::Ddim { steps: 10, eta: 0.0 }).unwrap();
+    assert_eq!(
+        ddim.steps.iter().map(|step| step.t).collect::<Vec<_>>(),
+        [900., 800., 700., 600., 500., 400., 300., 200., 100., 0.]
+    );
+    assert_eq!(ddim.steps[9].coefficients, [0.0, 1.0, 0.0, 0.0]);
+}

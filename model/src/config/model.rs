@@ -86,8 +86,8 @@ impl AnyConfig {
     /// Like [`AnyConfig::read`].
     pub fn parse(text: &str, origin: &str, overrides: &[Override]) -> Result<AnyConfig, ConfigError> {
         let value = super::overridden(text, origin, overrides)?;
-        let has = |key: &&str| value.get(*key).is_some();
-        let is_short = ["net_type", "network"].iter().all(|key| has(key)) && !TRAINING_KEYS.iter().any(|key| has(key));
+        let has = |key: &str| value.get(key).is_some();
+        let is_short = has("net_type") && has("network") && !TRAINING_KEYS.into_iter().any(has);
         if is_short {
             let model = ModelConfig::from_value(value);
             let invalid = |message| ConfigError::Invalid { origin: origin.to_string(), message };
