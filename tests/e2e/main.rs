@@ -10,4 +10,5 @@ mod formats;
 mod interrupts;
 mod pipeline;
 mod place;
+mod published_weights;
 mod tiny;

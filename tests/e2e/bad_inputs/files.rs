@@ -85,6 +85,7 @@ macro_rules! kinds {
 kinds! {
     yaml: "YAML",
     safetensors: "safetensors",
+    pytorch: "PyTorch",
     checkpoint_of_a_run: "checkpoint of a run",
     onnx: "ONNX",
     hdf5_to_learn_from: "HDF5 to learn from",

@@ -1,8 +1,10 @@
 //! Every kind of file that a program reads: a good one in its place, and the command lines that read it.
 
+use ddae_tests::fixtures;
+
 use super::files::Fault;
 use crate::formats::{cifar10_batch, idx};
-use crate::place::Place;
+use crate::place::{Place, read};
 use crate::tiny::{trained, with};
 
 /// A kind of input.
@@ -120,7 +122,7 @@ fn with_shard() -> Place {
 }
 
 /// All kinds.
-pub const KINDS: [Kind; 13] = [
+pub const KINDS: [Kind; 14] = [
     Kind {
         name: "YAML",
         file: "bad.yaml",
@@ -151,6 +153,22 @@ pub const KINDS: [Kind; 13] = [
             "ddae-export bad.safetensors --config ddpm.yaml -o out.onnx",
             "ddae-export bad.safetensors --list-taps",
             "ddae-export inspect bad.safetensors",
+        ],
+        ..PLAIN
+    },
+    Kind {
+        name: "PyTorch",
+        file: "bad.pth",
+        place: || {
+            let place = with(&["data", "ddpm.yaml"]);
+            place.write("bad.pth", read(&fixtures().join("ddae_checkpoint.pth")));
+            place
+        },
+        foreign: picture,
+        commands: &[
+            "ddae-train diffusion --config ddpm.yaml --init bad.pth --run new --data-root data --device cpu",
+            "ddae-export bad.pth --config ddpm.yaml -o out.onnx",
+            "ddae-export inspect bad.pth",
         ],
         ..PLAIN
     },

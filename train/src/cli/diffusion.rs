@@ -52,7 +52,8 @@ pub struct Arguments {
     /// Replace the run that is in the run folder
     #[arg(long)]
     force: bool,
-    /// Start with the weights of this checkpoint, the EMA where it has one (ours or a published one; safetensors or PyTorch)
+    /// Start with the weights of this checkpoint, the EMA where it has one (ours or a published one; safetensors or
+    /// PyTorch)
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
     /// Folder of the data set, or the one above it [default: $DDAE_DATA, or ./datasets]
