@@ -85,7 +85,7 @@ fn a_wrong_configuration_is_named_with_its_key() {
             "c.yaml: n_epoch: invalid type: string \"eight\"",
         ),
         (demo.replace("model_type: DDPM", "model_type: VAE"), "c.yaml: model_type: unknown variant `VAE`"),
-        (demo.replace("n_channels: 32", "n_channels: 48"), "c.yaml: network: n_channels is 48"),
+        (demo.replace("n_channels: 64", "n_channels: 48"), "c.yaml: network: n_channels is 48"),
         (demo.replace("ch_mults: [1, 2, 2]", "ch_mults: [1, 2]"), "c.yaml: network: is_attn has 3 entries"),
         (demo.replace("ch_mults: [1, 2, 2]", "ch_mults: []"), "c.yaml: network: ch_mults is []"),
         (
@@ -99,7 +99,7 @@ fn a_wrong_configuration_is_named_with_its_key() {
         (demo.replace("ema: 0.995", "ema: 1.0"), "c.yaml: ema is 1"),
         (
             demo.replace("ch_mults: [1, 2, 2]", "ch_mults: [1, 2, 18446744073709551615]"),
-            "c.yaml: network: n_channels 32 times ch_mults [1, 2, 18446744073709551615] is",
+            "c.yaml: network: n_channels 64 times ch_mults [1, 2, 18446744073709551615] is",
         ),
         (demo.replace("[1, 28, 28]", "[1, 28, 1000000000000]"), "c.yaml: network: image_shape is [1, 28,"),
         (
@@ -139,15 +139,16 @@ fn noise_levels_that_are_no_numbers_are_named() {
 #[test]
 fn heads_must_fit_where_there_is_attention() {
     let read = |is_attn: &str| {
-        let changes = ["network.attn_channels_per_head=64".to_string(), format!("network.is_attn={is_attn}")];
+        let changes =
+            ["network.attn_channels_per_head=128".to_string(), format!("network.is_attn={is_attn}")];
         let changes: Vec<Override> = changes.iter().map(|text| text.parse().unwrap()).collect();
         Config::parse(&demo(), "demo", &changes)
     };
-    // 32, 64 and 64 channels.
+    // 64, 128 and 128 channels.
     let config = read("[False, True, False]").unwrap();
     unet_graph(&config.network, false).unwrap();
     let message = read("[True, True, False]").unwrap_err().to_string();
-    assert_eq!(message, "demo: network: attn_channels_per_head is 64, which does not divide 32 channels");
+    assert_eq!(message, "demo: network: attn_channels_per_head is 128, which does not divide 64 channels");
 }
 
 #[test]
