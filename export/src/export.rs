@@ -1,18 +1,20 @@
 //! Exporting: read, lower, write, verify, publish.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use ddae_model::checkpoint::WeightSet;
 use ddae_model::diffusion::feature_timesteps;
 use ddae_model::graph::Graph;
-use ddae_model::networks::unet_graph;
-use ddae_model::onnx_metadata::{GraphDescription, Verification};
+use ddae_model::onnx_metadata::{GraphDescription, Precision, Verification};
 
 use crate::ExportError;
 use crate::lower::{Options, lower};
+use crate::memory;
+use crate::numbers::Numbers;
 use crate::onnx::write::{LARGEST_MESSAGE, metadata_suffix};
 use crate::request::Request;
-use crate::runtime::OnnxNetwork;
+use crate::runtime::{OnnxNetwork, all_cores};
 use crate::source::Source;
 use crate::staging::Staging;
 use crate::verify::{self, Difference, Expected};
@@ -20,11 +22,30 @@ use crate::verify::{self, Difference, Expected};
 /// The largest relative difference that is accepted unless another is given.
 pub const TOLERANCE: f64 = 1e-4;
 
+/// How the file is written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// How its numbers are stored and computed.
+    pub numbers: Numbers,
+    /// Whether the weights go to a file of their own however few they are, rather than only where one file is too
+    /// small for them.
+    pub external_data: bool,
+    /// The largest relative difference that is accepted [default: [`Numbers::tolerance`]]. Between a file of another
+    /// precision than float32 and the graph in float32; that graph itself is held to [`TOLERANCE`] then.
+    pub tolerance: Option<f64>,
+}
+
+impl Default for Output {
+    fn default() -> Output {
+        Output { numbers: Numbers::float32(), external_data: false, tolerance: None }
+    }
+}
+
 /// An export that has been found possible.
 pub struct Plan {
     source: Source,
     request: Request,
-    weights: WeightSet,
+    output: Output,
     graph: Graph,
     /// What the file will say of itself.
     pub description: GraphDescription,
@@ -44,46 +65,39 @@ pub struct Exported {
 }
 
 impl Plan {
-    /// Builds the graph that `request` asks for and checks that the source holds its weights: of a training
-    /// checkpoint those of `weights` (the moving average unless given).
+    /// Builds the graph that `request` asks for and checks that the source holds its weights.
     ///
     /// # Errors
     /// An impossible request, or weights of another architecture.
-    pub fn new(
-        source: Source,
-        mut request: Request,
-        weights: Option<WeightSet>,
-    ) -> Result<Plan, ExportError> {
+    pub fn new(source: Source, mut request: Request, output: Output) -> Result<Plan, ExportError> {
         request.resolve(&source.config)?;
-        let graph = request.graph(&source.config)?;
+        output.numbers.check(request.kind, request.timestep, &timesteps(&source))?;
+        let graph = request.graph(&source.model)?;
         let state = source.checkpoint.state();
-        if let (None, Some(set)) = (state, weights) {
-            let set = set.prefix().trim_end_matches('.');
-            let path = source.checkpoint.path().display();
-            let message =
-                format!("--weights {set}: {path} is a plain file of weights and holds only one set");
-            return Err(ExportError::Argument(message));
-        }
-        let weights = weights.unwrap_or_default();
         let path = source.checkpoint.path();
         let description = GraphDescription {
             kind: request.kind,
+            network: Some(source.found.clone()),
             config: source.config.to_yaml(),
             checkpoint: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             digest: source.checkpoint.digest(),
-            weights: state.map(|_| weights),
+            weights: source.weight_set(),
             epoch: state.map(|state| state.epoch),
             step: state.map(|state| state.step),
             taps: request.taps(&graph),
-            pixels: request.pixels(),
+            pixels: request.pixels(&source.model.architecture),
+            unit_length: request.unit_length,
             timestep: request.timestep,
             parameters: graph.parameter_count() as u64,
             flops: graph.flops(),
             tool: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_string(),
+            precision: output.numbers.precision,
+            calibration: None,
             verification: None,
+            errors: None,
         };
-        source.checkpoint.weights(weights, &graph)?;
-        Ok(Plan { source, request, weights, graph, description })
+        source.weights(&graph)?;
+        Ok(Plan { source, request, output, graph, description })
     }
 
     /// The graph.
@@ -91,13 +105,17 @@ impl Plan {
         &self.graph
     }
 
-    /// A name for the file that says what it is: run, weights, kind of graph.
+    /// A name for the file that says what it is: run, weights, kind of graph, precision.
     pub fn file_name(&self) -> PathBuf {
         let mut parts = vec![self.source.run_name()];
         if self.description.weights == Some(WeightSet::Model) {
             parts.push("model".to_string());
         }
         parts.push(self.request.file_stem());
+        let precision = self.output.numbers.precision;
+        if precision != Precision::F32 {
+            parts.push(precision.name().to_string());
+        }
         PathBuf::from(format!("{}.onnx", parts.join("-")))
     }
 
@@ -106,62 +124,97 @@ impl Plan {
     /// At any time there is no more in memory than the weights and what ONNX Runtime or the writing of a file needs.
     ///
     /// # Errors
-    /// When a step fails or the outputs differ by more than `tolerance` (relative); no file is left then.
-    pub fn export(
-        self,
-        target: &Path,
-        tolerance: f64,
-        progress: impl Fn(&str),
-    ) -> Result<Exported, ExportError> {
-        let Plan { source, weights: set, graph, mut description, .. } = self;
+    /// When a step fails or the outputs differ by more than the tolerance; no file is left then.
+    pub fn export(self, target: &Path, progress: impl Fn(&str)) -> Result<Exported, ExportError> {
+        let Plan { source, request, output, graph, mut description } = self;
+        let numbers = &output.numbers;
+        let is_float32 = numbers.precision == Precision::F32;
+        let largest_message = if output.external_data { 0 } else { LARGEST_MESSAGE };
+        let timesteps = timesteps(&source);
+        let training = source.config.training();
+        let trained_on = training.map(|config| config.dataset.as_str());
+        let usual = training.and_then(|config| config.linear.as_ref()).map(|linear| linear.timestep);
+        let samples = match is_float32 {
+            true => None,
+            false => Some(numbers.samples(&graph, trained_on, request.timestep, usual, timesteps.clone())?),
+        };
         let staging = Staging::beside(target)?;
         let staged = staging.path();
+        let float32 = if is_float32 { staged.clone() } else { staging.scratch("float32") };
 
         progress("reading the weights");
         // The record is that of the moving average.
-        let record = source.checkpoint.record()?.filter(|_| set == WeightSet::Ema);
+        let record = source.checkpoint.record()?.filter(|_| description.weights != Some(WeightSet::Model));
         let is_direct = record.as_ref().is_some_and(|record| verify::fits_record(&graph, record));
-        let full = unet_graph(&source.config.network, false)?;
+        let full = source.trained.network_graph(false)?;
         // A graph with the network's output has all parameters of the network, and that of the augmentation label where
         // it takes one, which the record does not.
         let is_whole = graph.outputs().iter().any(|(name, _)| name == "y");
         let needed = if record.is_none() || is_whole { &graph } else { &full };
-        let weights = source.checkpoint.weights(set, needed)?;
+        let weights = source.weights(needed)?;
 
         progress("writing the graph");
-        let entries = description.to_entries();
+        let write_error = |source| ExportError::Write { path: target.to_path_buf(), source };
         let mut model = lower(&graph, &weights, Options::default())?;
         model.name = description.kind.name().to_string();
-        let written = model.write(&staged, &entries, LARGEST_MESSAGE);
-        let files = written.map_err(|source| ExportError::Write { path: target.to_path_buf(), source })?;
+        let mut files = Vec::new();
+        if let Some(samples) = &samples {
+            model.write(&float32, &[], LARGEST_MESSAGE).map_err(write_error)?;
+            if numbers.precision == Precision::Int8 {
+                progress("measuring activations");
+            }
+            description.calibration =
+                numbers.convert(&mut model, &graph, samples, &staging.scratch("calibration"))?;
+        }
+        files.extend(model.write(&staged, &description.to_entries(), largest_message).map_err(write_error)?);
         drop(model);
 
         progress("computing reference outputs");
-        let expected = Expected::compute(&graph, &weights, feature_timesteps(&source.config.process))?;
+        let expected = Expected::compute(&graph, &weights, timesteps)?;
         let by_reference = match &record {
             Some(record) if !is_direct => Some(verify::compare_record_by_reference(&full, &weights, record)?),
             _ => None,
         };
         drop((weights, source));
+        memory::give_back();
 
         progress("verifying in ONNX Runtime");
-        let mut network = OnnxNetwork::open(&staged, 1)?;
-        let reference = accepted(expected.compare(&mut network)?, "the reference interpreter", tolerance)?;
+        let tolerance = output.tolerance.unwrap_or(numbers.tolerance());
+        let exact_tolerance = if is_float32 { tolerance } else { TOLERANCE };
+        let mut network = OnnxNetwork::open(&float32, all_cores())?;
+        let (difference, mut errors) = expected.compare(&mut network)?;
+        let reference = accepted(difference, "the reference interpreter", exact_tolerance)?;
         let difference = match &record {
             Some(record) if is_direct => Some(verify::compare_record(&mut network, record)?),
             _ => by_reference,
         };
-        let record =
-            difference.map(|d| accepted(d, "the outputs recorded in training", tolerance)).transpose()?;
+        let record = difference
+            .map(|d| accepted(d, "the outputs recorded in training", exact_tolerance))
+            .transpose()?;
+        drop(network);
+        if let Some(samples) = &samples {
+            progress("comparing with float32");
+            errors = numbers.compare(&graph, samples, &float32, &staged)?;
+            for output in &errors.outputs {
+                let difference = Difference { output: output.name.clone(), relative: output.relative };
+                accepted(difference, "the same graph in float32", tolerance)?;
+            }
+        }
         let verification = Verification { reference, record, tolerance };
 
         let bytes = files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|info| info.len()).sum();
-        staging.publish(&files, &metadata_suffix(&[verification.to_entry()]))?;
+        staging.publish(&files, &metadata_suffix(&[verification.to_entry(), errors.to_entry()]))?;
         let files =
             files.iter().map(|file| target.with_file_name(file.file_name().unwrap_or_default())).collect();
         description.verification = Some(verification);
+        description.errors = Some(errors);
         Ok(Exported { graph, description, files, bytes })
     }
+}
+
+/// The timesteps of a source's process; where it has none, there is only the picture itself.
+fn timesteps(source: &Source) -> RangeInclusive<i64> {
+    source.model.process.as_ref().map_or(0..=0, feature_timesteps)
 }
 
 /// A difference within the tolerance, to two digits: they say enough, and do not change with the processor.

@@ -4,7 +4,8 @@
 use std::ops::RangeInclusive;
 
 use ddae_model::checkpoint::Record;
-use ddae_model::graph::{Dim, Graph, Node};
+use ddae_model::graph::{Dim, Graph, Node, Op, Value};
+use ddae_model::onnx_metadata::Errors;
 use ddae_model::reference;
 use ddae_model::tensor::{DType, Data, Tensor};
 use ddae_model::weights::Weights;
@@ -12,7 +13,11 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::ExportError;
+use crate::comparison::Comparison;
 use crate::runtime::OnnxNetwork;
+
+/// What inputs without pictures are called.
+pub const RANDOM: &str = "random inputs";
 
 /// The batch sizes that are tried.
 const BATCHES: [usize; 2] = [2, 1];
@@ -52,7 +57,10 @@ impl Expected {
         for batch in BATCHES {
             let inputs: Vec<(String, Tensor)> = graph
                 .inputs()
-                .map(|(_, node)| (node.name.clone(), random_input(node, batch, &timesteps, &mut rng)))
+                .map(|(value, node)| {
+                    let integers = integers(graph, value, &timesteps);
+                    (node.name.clone(), random_input(node, batch, &integers, &mut rng))
+                })
                 .collect();
             let outputs = reference::run::<f32>(graph, weights, &by_name(&inputs))?;
             runs.push(Run { inputs, outputs });
@@ -60,14 +68,16 @@ impl Expected {
         Ok(Expected { runs })
     }
 
-    /// The largest difference of the file's outputs.
+    /// The largest difference of the file's outputs in any batch, and that of each output over all batches.
     ///
     /// # Errors
     /// When the runtime fails.
-    pub fn compare(&self, network: &mut OnnxNetwork) -> Result<Difference, ExportError> {
+    pub fn compare(&self, network: &mut OnnxNetwork) -> Result<(Difference, Errors), ExportError> {
         let mut largest = Difference { output: String::new(), relative: 0.0 };
+        let mut comparison = Comparison::default();
         for run in &self.runs {
             let outputs = network.run(&by_name(&run.inputs))?;
+            comparison.add(&outputs, &run.outputs);
             for (name, expected) in &run.outputs {
                 let found = outputs.iter().find(|(output, _)| output == name).map(|(_, tensor)| tensor);
                 let relative = found.map_or(f64::INFINITY, |found| relative_difference(found, expected));
@@ -76,14 +86,30 @@ impl Expected {
                 }
             }
         }
-        Ok(largest)
+        let count = BATCHES.iter().sum::<usize>() as u64;
+        Ok((largest, Errors { inputs: RANDOM.to_string(), count, outputs: comparison.errors() }))
     }
 }
 
-/// Whether a graph computes what a record holds: the network's `y` from the recorded inputs and nothing else.
+/// Values that an input of integers may have: rows of the table that a label selects from, else timesteps.
+pub(crate) fn integers(graph: &Graph, input: Value, timesteps: &RangeInclusive<i64>) -> RangeInclusive<i64> {
+    let rows = graph.nodes().iter().find_map(|node| match (&node.op, &*node.inputs) {
+        (Op::Gather, [table, index]) if *index == input => graph.shape(*table).size(0),
+        _ => None,
+    });
+    match (graph.node(input).name.as_str(), rows) {
+        ("label", Some(rows)) => 0..=i64::try_from(rows).map_or(0, |rows| rows - 1),
+        _ => timesteps.clone(),
+    }
+}
+
+/// Whether a graph computes what a record holds: the network's `y` from inputs of the recorded shapes and nothing else.
 pub fn fits_record(graph: &Graph, record: &Record) -> bool {
-    let mut wanted: Vec<&str> = graph.inputs().map(|(_, node)| node.name.as_str()).collect();
-    let mut given: Vec<&str> = record.inputs.iter().map(|(name, _)| name.as_str()).collect();
+    let batch = record.y.shape().first().copied().unwrap_or(0);
+    let mut wanted: Vec<(&str, Vec<usize>)> =
+        graph.inputs().map(|(_, node)| (node.name.as_str(), node.shape.resolve(batch))).collect();
+    let mut given: Vec<(&str, Vec<usize>)> =
+        record.inputs.iter().map(|(name, input)| (name.as_str(), input.shape().to_vec())).collect();
     wanted.sort_unstable();
     given.sort_unstable();
     wanted == given && graph.outputs().iter().any(|(name, _)| name == "y")
@@ -137,7 +163,12 @@ fn relative_difference(found: &Tensor, expected: &Tensor) -> f64 {
 
 /// Values of the kind that an input has in use: timesteps of the process, pictures in [0, 1], scalars in (0, 1]
 /// (which no sampler step divides by too little), and normal noise for all others.
-fn random_input(node: &Node, batch: usize, timesteps: &RangeInclusive<i64>, rng: &mut ChaCha8Rng) -> Tensor {
+pub(crate) fn random_input(
+    node: &Node,
+    batch: usize,
+    timesteps: &RangeInclusive<i64>,
+    rng: &mut ChaCha8Rng,
+) -> Tensor {
     let shape = node.shape.resolve(batch);
     let count: usize = shape.iter().product();
     let is_scale = node.name == "t" || node.shape.dims().iter().all(|dim| matches!(dim, Dim::Size(_)));

@@ -13,7 +13,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 fn config(overrides: &[&str]) -> Config {
-    let small = ["network.image_shape=[1, 8, 8]", "network.ch_mults=[1, 2]", "network.is_attn=[False, True]"];
+    let small = [
+        "network.image_shape=[1, 8, 8]",
+        "network.n_channels=32",
+        "network.ch_mults=[1, 2]",
+        "network.is_attn=[False, True]",
+    ];
     let overrides: Vec<Override> =
         small.iter().chain(overrides).map(|text| text.parse().expect("key=value")).collect();
     Config::parse(include_str!("../../configs/demo.yaml"), "demo.yaml", &overrides).expect("a config")
@@ -231,7 +236,10 @@ fn a_checkpoint_is_inspected() {
     assert!(out.starts_with("training checkpoint, epoch 2, step 20"), "{out}");
     assert!(out.contains("ema.final.weight") && out.contains("f32  [1, 32, 3, 3]"), "{out}");
     let report = json(&folder, "inspect plain.safetensors --json");
-    assert_eq!((&report["type"], &report["format"]), (&Value::from("checkpoint"), &Value::from("safetensors")));
+    assert_eq!(
+        (&report["type"], &report["format"]),
+        (&Value::from("checkpoint"), &Value::from("safetensors"))
+    );
     assert_eq!((&report["layout"], &report["state"]), (&Value::from("plain state dict"), &Value::Null));
 }
 
@@ -247,18 +255,15 @@ fn options_that_make_no_sense_end_with_2() {
         ("demo -g features --timestep 1001", "timestep: 1001 is outside 1..=1000"),
         ("demo -g features --timestep -3", "timestep: -3 is outside 1..=1000"),
         ("demo --timestep 3", "--timestep is for --graph features, not network"),
-        ("demo -g sampler --input u8", "--input u8 is for --graph features, not sampler"),
-        ("demo -g sampler --taps out_1", "--taps is for --graph features, not sampler"),
+        ("demo -g sampler --input u8", "--input u8 is for --graph features, encoder or latent, not sampler"),
+        ("demo -g sampler --taps out_1", "--taps is for --graph network or features, not sampler"),
         ("demo --label", "this network has no augmentation label"),
         ("plain.safetensors --weights model", "plain file of weights and holds only one set"),
         ("demo -o demo", "-o demo: this is a folder"),
         ("demo --set network.n_channels=33", "n_channels is 33"),
         ("demo --set network.nonsense=1", "nonsense"),
         ("--config config.yaml", "give the checkpoint"),
-        (
-            "inspect plain.safetensors --nodes",
-            "--nodes is for ONNX files; plain.safetensors is a safetensors file",
-        ),
+        ("inspect plain.safetensors --nodes", "--nodes is for ONNX files; plain.safetensors is a checkpoint"),
     ] {
         fail(&folder, arguments, 2, message);
     }
@@ -293,7 +298,6 @@ fn files_that_cannot_be_used_end_with_1() {
         ("foreign.safetensors --config c.yaml", "foreign.safetensors: is not a complete safetensors file"),
         ("there.onnx", "there.onnx: is not a complete safetensors file"),
         ("void", "void: this folder holds no checkpoint"),
-        ("apart/w.safetensors", "give --config FILE"),
         ("plain.safetensors --config missing.yaml", "missing.yaml: No such file"),
         ("demo -o no/such/file.onnx", "no/such: this folder does not exist; make it first"),
         ("demo -o there.onnx", "there.onnx: it exists already; replace it with --force"),
@@ -312,6 +316,7 @@ fn files_that_cannot_be_used_end_with_1() {
         fail(&folder, arguments, 1, message);
     }
     fail(&folder, "plain.safetensors --config binary.yaml", 2, "binary.yaml");
+    fail(&folder, "apart/w.safetensors", 2, "give --image-size HxW, or --config FILE");
 }
 
 #[test]

@@ -6,24 +6,28 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use ddae_cli::shell;
 use ddae_export::ExportError;
-use ddae_export::export::{Exported, Plan, TOLERANCE};
+use ddae_export::export::{Exported, Plan};
 use ddae_export::inspect::short;
+use ddae_export::onnx::write::data_file;
 use ddae_export::request::Request;
-use ddae_export::source::Source;
+use ddae_export::source::{Source, SourceOptions};
 use ddae_export::staging::remove_on_interrupt;
 use ddae_model::checkpoint::WeightSet;
-use ddae_model::config::{Config, Override};
+use ddae_model::config::{AnyConfig, Override};
+use ddae_model::diffusion::feature_layers;
 use ddae_model::graph::Graph;
-use ddae_model::networks::unet_graph;
-use ddae_model::onnx_metadata::{GraphDescription, GraphKind};
+use ddae_model::onnx_metadata::{GraphDescription, GraphKind, Precision};
 use serde_json::json;
+
+use super::numbers::{NumberArguments, error_lines};
+use super::untold::UntoldArguments;
 
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// A checkpoint, a run folder (its furthest checkpoint), or a safetensors file of published names
+    /// A checkpoint, a run folder (its furthest checkpoint), a folder of diffusers, or a file of published weights
     #[arg(required_unless_present = "config")]
     checkpoint: Option<PathBuf>,
-    /// Configuration (YAML) [default: that of the checkpoint or of its run folder]
+    /// Configuration (YAML) [default: that of the checkpoint or its run folder, or what the weights tell]
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Set a key of the configuration, as in network.dropout=0.2; may be repeated
@@ -32,19 +36,23 @@ pub struct Arguments {
     /// What the file computes
     #[arg(short, long, value_enum, default_value = "network")]
     graph: Kind,
-    /// Layers, separated by commas, or all [default for features: that of the configuration's linear probe]
+    /// Layers, separated by commas, or all [default for features: that of the configuration's linear probe; Inception's
+    /// pool]
     #[arg(short, long, value_name = "NAMES", value_delimiter = ',')]
     taps: Vec<String>,
     /// Fix the timestep of a features graph, which then runs faster
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     timestep: Option<i64>,
-    /// Take the augmentation label in a network graph
+    /// Take a label in a network graph: the augmentation's, or a class
     #[arg(long)]
     label: bool,
-    /// Weights of a training checkpoint [default: ema]
+    /// Divide an encoder's output by its length
+    #[arg(long)]
+    normalise: bool,
+    /// Weights of a checkpoint that has several sets [default: ema]
     #[arg(short, long, value_enum)]
     weights: Option<Weights>,
-    /// Type of a features graph's pictures: f32 [B,C,H,W] in 0..1, or u8 [B,H,W,C]
+    /// Type of pictures in 0..1: f32 [B,C,H,W], or u8 [B,H,W,C]
     #[arg(long, value_enum, default_value = "f32")]
     input: Input,
     /// The file to write [default: a name made of run, graph and layers, in this folder]
@@ -53,9 +61,8 @@ pub struct Arguments {
     /// Replace the file if it exists
     #[arg(long)]
     force: bool,
-    /// Largest accepted relative difference of an output in ONNX Runtime
-    #[arg(long, value_name = "X", default_value_t = TOLERANCE, value_parser = tolerance)]
-    tolerance: f64,
+    #[command(flatten)]
+    numbers: NumberArguments,
     /// List the layers that --taps takes, and do nothing
     #[arg(long)]
     list_taps: bool,
@@ -68,6 +75,9 @@ pub struct Arguments {
     /// Write nothing but errors to stderr
     #[arg(short, long)]
     quiet: bool,
+    // Last, as it has a heading of its own.
+    #[command(flatten)]
+    untold: UntoldArguments,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -78,6 +88,22 @@ enum Kind {
     Features,
     /// One step of the sampler
     Sampler,
+    /// Pictures to the codes of an encoder
+    Encoder,
+    /// Pictures to the latents of a latent encoder
+    Latent,
+}
+
+impl Kind {
+    fn graph(self) -> GraphKind {
+        match self {
+            Kind::Network => GraphKind::Network,
+            Kind::Features => GraphKind::Features,
+            Kind::Sampler => GraphKind::Sampler,
+            Kind::Encoder => GraphKind::Encoder,
+            Kind::Latent => GraphKind::Latent,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -94,13 +120,6 @@ enum Input {
     U8,
 }
 
-fn tolerance(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(x) if x > 0.0 && x.is_finite() => Ok(x),
-        _ => Err("a number above 0 is wanted, as in 1e-4".to_string()),
-    }
-}
-
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
@@ -111,16 +130,17 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for file in source.passed_over.iter().filter(|_| !arguments.quiet) {
         let _ = writeln!(std::io::stderr(), "warning: passed over: {file}");
     }
-    let plan = Plan::new(source, request(arguments), arguments.weights.map(weight_set))?;
+    let plan = Plan::new(source, request(arguments), arguments.numbers.output())?;
     let target = arguments.output.clone().unwrap_or_else(|| plan.file_name());
     if target.is_dir() {
         let message = format!("-o {}: this is a folder; give the name of a file", target.display());
         return Err(ExportError::Argument(message).into());
     }
-    if target.exists() && !arguments.force {
+    let existing = [target.clone(), data_file(&target)].into_iter().find(|path| path.exists());
+    if let Some(path) = existing.filter(|_| !arguments.force) {
         let message =
             "it exists already; replace it with --force, or choose another name with -o".to_string();
-        return Err(ExportError::Source { path: target, message }.into());
+        return Err(ExportError::Source { path, message }.into());
     }
     if arguments.dry_run {
         if arguments.json {
@@ -128,12 +148,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             return Ok(());
         }
         print_graph(&mut out, plan.graph(), &plan.description)?;
-        writeln!(
-            out,
-            "would write {} (about {}B)",
-            target.display(),
-            short(4 * plan.description.parameters)
-        )?;
+        let width = match plan.description.precision {
+            Precision::F32 => 4,
+            Precision::F16 | Precision::Bf16 => 2,
+            Precision::Int8 => 1,
+        };
+        let bytes = short(width * plan.description.parameters);
+        writeln!(out, "would write {} (about {bytes}B)", target.display())?;
         return Ok(());
     }
     remove_on_interrupt();
@@ -143,7 +164,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             let _ = writeln!(std::io::stderr(), "{what} …");
         }
     };
-    let exported = plan.export(&target, arguments.tolerance, progress)?;
+    let exported = plan.export(&target, progress)?;
     if arguments.json {
         writeln!(out, "{}", as_json(&exported.description, &exported.files, Some(exported.bytes)))?;
         return Ok(());
@@ -160,20 +181,27 @@ fn source(arguments: &Arguments) -> Result<Source, ExportError> {
             "give the checkpoint, run folder or file of weights to export".to_string(),
         ));
     };
-    Source::open(checkpoint, arguments.config.as_deref(), &arguments.set)
+    Source::open(checkpoint, &source_options(arguments))
+}
+
+fn source_options(arguments: &Arguments) -> SourceOptions {
+    SourceOptions {
+        config: arguments.config.clone(),
+        overrides: arguments.set.clone(),
+        weights: arguments.weights.map(weight_set),
+        kind: arguments.graph.graph(),
+        ..arguments.untold.options()
+    }
 }
 
 fn request(arguments: &Arguments) -> Request {
     Request {
-        kind: match arguments.graph {
-            Kind::Network => GraphKind::Network,
-            Kind::Features => GraphKind::Features,
-            Kind::Sampler => GraphKind::Sampler,
-        },
+        kind: arguments.graph.graph(),
         taps: arguments.taps.clone(),
         timestep: arguments.timestep,
         input_u8: arguments.input == Input::U8,
         label: arguments.label,
+        unit_length: arguments.normalise,
     }
 }
 
@@ -185,19 +213,13 @@ fn weight_set(weights: Weights) -> WeightSet {
 }
 
 fn list_taps(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<()> {
-    let config = match (&arguments.checkpoint, &arguments.config) {
-        (_, Some(path)) => Config::read_with(path, &arguments.set).map_err(ExportError::from)?,
-        _ => source(arguments)?.config,
+    let architecture = match (&arguments.checkpoint, &arguments.config) {
+        (None, Some(path)) => {
+            AnyConfig::read(path, &arguments.set).map_err(ExportError::from)?.model().architecture
+        }
+        _ => source(arguments)?.model.architecture,
     };
-    let graph = unet_graph(&config.network, false).map_err(ExportError::from)?;
-    let taps: Vec<(&str, Vec<usize>)> = graph
-        .taps()
-        .iter()
-        .map(|(name, value)| {
-            let shape = graph.shape(*value);
-            (name.as_str(), (0..shape.rank()).filter_map(|axis| shape.size(axis)).collect())
-        })
-        .collect();
+    let taps = feature_layers(&architecture).map_err(ExportError::from)?;
     if arguments.json {
         let list: Vec<_> = taps.iter().map(|(name, shape)| json!({ "name": name, "shape": shape })).collect();
         writeln!(out, "{}", serde_json::to_string_pretty(&list)?)?;
@@ -212,6 +234,9 @@ fn list_taps(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<()> 
 
 fn print_graph(out: &mut impl Write, graph: &Graph, description: &GraphDescription) -> std::io::Result<()> {
     let GraphDescription { kind, parameters, flops, .. } = description;
+    if let Some(network) = &description.network {
+        writeln!(out, "{network}")?;
+    }
     let (parameters, flops) = (short(*parameters), short(*flops));
     writeln!(out, "{}: {parameters} parameters, {flops}FLOP per picture", kind.name())?;
     let inputs = graph.inputs().map(|(_, node)| ("in ", &node.name, node));
@@ -229,6 +254,11 @@ fn print_result(out: &mut impl Write, exported: &Exported) -> std::io::Result<()
             writeln!(out, "verified: the weights give what training recorded, to {record:.1e}")?;
         }
     }
+    if let Some(errors) = &exported.description.errors {
+        for line in error_lines(errors, exported.description.precision) {
+            writeln!(out, "{line}")?;
+        }
+    }
     let names: Vec<String> = exported.files.iter().map(|file| file.display().to_string()).collect();
     writeln!(out, "wrote {} ({}B)", names.join(" and "), short(exported.bytes))
 }
@@ -238,16 +268,21 @@ fn as_json(description: &GraphDescription, files: &[PathBuf], bytes: Option<u64>
         "files": files,
         "bytes": bytes,
         "kind": description.kind,
+        "network": description.network,
         "weights": description.weights,
         "epoch": description.epoch,
         "step": description.step,
         "taps": description.taps,
         "pixels": description.pixels,
+        "unit_length": description.unit_length,
         "timestep": description.timestep,
         "parameters": description.parameters,
         "flops": description.flops,
         "digest": description.digest,
+        "precision": description.precision,
+        "calibration": description.calibration,
         "verification": description.verification,
+        "errors": description.errors,
     })
 }
 
@@ -255,8 +290,8 @@ fn as_json(description: &GraphDescription, files: &[PathBuf], bytes: Option<u64>
 fn next_command(description: &GraphDescription, file: &Path) -> String {
     let (stem, file) = (shell::word(file.with_extension("")), shell::word(file));
     match description.kind {
-        GraphKind::Network => format!("ddae-export inspect {file}"),
-        GraphKind::Features => format!("ddae-infer features {file} -o {stem}"),
+        GraphKind::Network | GraphKind::Latent => format!("ddae-export inspect {file}"),
+        GraphKind::Features | GraphKind::Encoder => format!("ddae-infer features {file} -o {stem}"),
         GraphKind::Sampler => format!("ddae-infer sample {file} -o {stem}"),
     }
 }

@@ -7,6 +7,8 @@ use clap::Args;
 use ddae_export::ExportError;
 use ddae_export::inspect::{CheckpointReport, NodeReport, OnnxReport, Report, ValueReport, inspect, short};
 
+use super::numbers::error_lines;
+
 /// Say what an ONNX file or a checkpoint (safetensors, PyTorch) holds
 #[derive(Args, Debug)]
 pub struct Arguments {
@@ -22,9 +24,8 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let report = inspect(&arguments.file)?;
-    if arguments.nodes && matches!(report, Report::Safetensors(_)) {
-        let message =
-            format!("--nodes is for ONNX files; {} is a safetensors file", arguments.file.display());
+    if arguments.nodes && matches!(report, Report::Checkpoint(_)) {
+        let message = format!("--nodes is for ONNX files; {} is a checkpoint", arguments.file.display());
         return Err(ExportError::Argument(message).into());
     }
     let mut out = std::io::stdout().lock();
@@ -63,6 +64,12 @@ fn print_onnx(out: &mut impl Write, report: &OnnxReport) -> std::io::Result<()> 
     writeln!(out, "constants {} in {} tensors", short(report.elements), report.constants)?;
     if let Some(own) = &report.description {
         writeln!(out, "kind      {}, pixels {}", own.kind.name(), own.pixels.name())?;
+        if let Some(network) = &own.network {
+            writeln!(out, "network   {network}")?;
+        }
+        if own.unit_length {
+            writeln!(out, "output    of length 1")?;
+        }
         for tap in &own.taps {
             writeln!(out, "layer     {} {:?}", tap.name, tap.shape)?;
         }
@@ -81,6 +88,18 @@ fn print_onnx(out: &mut impl Write, report: &OnnxReport) -> std::io::Result<()> 
         let details: String = [weights, epoch, step].into_iter().flatten().collect();
         writeln!(out, "from      {}{details}", own.checkpoint)?;
         writeln!(out, "sha256    {}", own.digest)?;
+        writeln!(out, "precision {}", own.precision.name())?;
+        if let Some(calibrated) = &own.calibration {
+            let (count, pictures, range) = (calibrated.count, &calibrated.pictures, &calibrated.range);
+            writeln!(
+                out,
+                "calibrated on {count} of {pictures}, timesteps {:?}, range {range}",
+                calibrated.timesteps
+            )?;
+        }
+        for line in own.errors.iter().flat_map(|errors| error_lines(errors, own.precision)) {
+            writeln!(out, "{line}")?;
+        }
         if let Some(verified) = own.verification {
             write!(out, "verified  {:.1e} from the reference interpreter", verified.reference)?;
             if let Some(record) = verified.record {
@@ -131,6 +150,9 @@ fn print_checkpoint(out: &mut impl Write, report: &CheckpointReport) -> std::io:
             let count = short(report.elements(""));
             writeln!(out, "{}, {}, {count} values", report.format, report.layout)?;
         }
+    }
+    if !report.networks.is_empty() {
+        writeln!(out, "networks  {}", report.networks.join(", "))?;
     }
     writeln!(out, "sha256    {}", report.digest)?;
     let width = report.tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0);

@@ -2,6 +2,8 @@
 
 mod export;
 mod inspect;
+mod numbers;
+mod untold;
 
 use clap::{Parser, Subcommand};
 
@@ -10,18 +12,31 @@ Examples:
   ddae-export runs/demo --list-taps
   ddae-export runs/demo --graph features --taps out_2,out_3 --timestep 11
   ddae-export runs/demo --graph sampler -o demo-sampler.onnx
-  ddae-export weights.safetensors --config configs/DDPM_ddpm.yaml --graph network --taps all
+  ddae-export checkpoint.pth --config configs/DDPM_ddpm.yaml --graph features
+  ddae-export ddpm-cifar10-32 --graph features --taps out_6
+  ddae-export DiT-XL-2-256x256.pt --graph features --taps layer-13
+  ddae-export sd-vae --graph latent
+  ddae-export soda.pth --graph encoder --image-size 32x32 --statistics cifar10 --normalise
   ddae-export inspect demo-sampler.onnx";
 
 const KINDS: &str = "\
 Graphs (B is the batch, free in every file):
-  network   x [B,C,H,W], t [B] (what the network embeds), with --label augment_label [B,9]
-            -> y [B,C,H,W] and the layers asked for [B,C,H,W]
-  features  image [B,C,H,W] in 0..1 (with --input u8: bytes [B,H,W,C]),
-            noise [B,C,H,W] standard normal, timestep i64 [B] unless fixed by --timestep
+  network   x [B,C,H,W], t [B] (what the network embeds), with --label augment_label [B,9];
+            a SODA decoder also z [B,Z], mask [B]; a DiT t i64, with --label label i64 [B]
+            -> y [B,C,H,W] (classifiers: logits, encoders: z, moments or pool) and the layers
+            asked for [B,C,H,W]
+  features  image [B,C,H,W] in 0..1 (with --input u8: bytes [B,H,W,C]; a DiT: latent),
+            noise [B,C,H,W] standard normal, timestep i64 [B] unless fixed by --timestep;
+            Inception: image alone
             -> the layers asked for, averaged over the picture [B,D]
   sampler   x [B,C,H,W], noise [B,C,H,W], t [1], preconditioning, coefficients, EDM also carry
             -> one step on: next, EDM also next_carry
+  encoder   image [B,C,H,W] in 0..1 -> z [B,Z]
+  latent    image [B,C,H,W] in 0..1, noise [B,Z,H/8,W/8] standard normal, or zeros for the mean
+            -> latent, like noise
+
+What a file of weights holds is recognised by names and shapes; what they do not tell (size of
+the pictures, process) is asked for. docs/import.md lists what can be imported, with commands.
 
 The file is run in ONNX Runtime and compared with a reference before it appears under its name.";
 

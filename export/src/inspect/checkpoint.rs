@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ddae_model::checkpoint::{Checkpoint, CheckpointError, TrainingState, WeightSet};
+use ddae_model::networks::architecture::{Shapes, find};
 use serde::Serialize;
 
 /// What a checkpoint holds.
@@ -14,6 +15,8 @@ pub struct CheckpointReport {
     pub layout: String,
     /// The sets of weights in it, the one that is taken unless the other is asked for first.
     pub weight_sets: Vec<WeightSet>,
+    /// The networks in it that are known, in words.
+    pub networks: Vec<String>,
     /// SHA-256 of the file.
     pub digest: String,
     /// Where training stood, in a training checkpoint.
@@ -66,10 +69,21 @@ pub fn report(path: &Path) -> Result<CheckpointReport, CheckpointError> {
         format: checkpoint.format().name().to_string(),
         layout: checkpoint.layout().to_string(),
         weight_sets: checkpoint.weight_sets(),
+        networks: networks(&checkpoint)?,
         digest: checkpoint.digest(),
         state: checkpoint.state().cloned(),
         config: checkpoint.config().map(|config| config.to_yaml()),
         tensors: tensors.collect(),
         values: values.map(|(name, value)| ValueEntry { name, value }).collect(),
     })
+}
+
+/// What the names of the preferred set are of; nothing where they are of no known network.
+fn networks(checkpoint: &Checkpoint) -> Result<Vec<String>, CheckpointError> {
+    let set = checkpoint.weight_sets().first().copied().unwrap_or_default();
+    let tensors = checkpoint.parameters(set)?;
+    let shapes: Shapes =
+        tensors.into_iter().map(|(name, tensor)| (name.to_string(), tensor.shape().to_vec())).collect();
+    let found = find(&shapes).unwrap_or_default();
+    Ok(found.into_iter().map(|found| found.family.name().to_string()).collect())
 }

@@ -63,6 +63,8 @@ fn the_networks_of_a_soda() {
     let (place, encoder, decoder) = (Place::new(), soda_encoder(), soda_decoder());
     let all: Vec<(&str, &Tensor)> = named(&encoder).into_iter().chain(named(&decoder)).collect();
     place.torch("soda.pth", &all, &[("MODEL", "module."), ("EMA", "ema_model.")]);
+    let said = place.done("inspect soda.pth");
+    assert!(said.contains("\nnetworks  the encoder of a SODA, the decoder of a SODA\n"), "{said}");
     let out = place.done("soda.pth --image-size 32x32 -o decoder.onnx");
     assert!(out.starts_with("SODA decoder: 3x32x32 pictures"), "{out}");
     place.check("decoder.onnx", &decoder, &["y"]);
