@@ -1,6 +1,31 @@
-//! The augmentations of classifier and diffusion training: horizontal flip and padded random crop.
+//! The augmentations of training pictures.
 //!
-//! Both work on pictures of [C, H, W], of levels or of numbers, in place.
+//! | | |
+//! | --- | --- |
+//! | [`random_flip`], [`random_crop`] | of classifier and diffusion training: horizontal flip and padded crop |
+//! | [`Canvas`], [`Operation`], [`RandAugment`], [`ResizedCrop`] | torchvision's, with the levels that PIL computes |
+//! | [`Normaliser`] | levels to what encoders and classifiers see |
+//! | [`SodaViews`] | SODA's source and target of a picture |
+//! | [`DownstreamCrop`] | training pictures of the probes of SODA's features |
+//!
+//! Flip and padded crop work on pictures of [C, H, W], of levels or of numbers, in place.
+
+mod affine;
+mod blend;
+mod canvas;
+mod downstream;
+mod levels;
+mod normaliser;
+mod rand_augment;
+mod resized_crop;
+mod soda;
+
+pub use canvas::Canvas;
+pub use downstream::DownstreamCrop;
+pub use normaliser::Normaliser;
+pub use rand_augment::{Operation, RandAugment};
+pub use resized_crop::{Rectangle, ResizedCrop};
+pub use soda::{PictureKey, SodaViews};
 
 use crate::random::Stream;
 

@@ -3,14 +3,21 @@
 //! What is in a batch depends on (seed, epoch, position) alone, not on the number of workers, so a run that resumes in
 //! the middle of an epoch, or on a machine with more cores, sees the same pictures.
 
+mod pairs;
 mod pool;
+mod schedule;
 
-use crate::augment::{random_crop, random_flip};
+use ddae_model::config::ChannelStatistics;
+
+use crate::augment::{DownstreamCrop, Normaliser, random_crop, random_flip};
 use crate::datasets::DataError;
 use crate::edm_augment;
 use crate::random::{Purpose, stream};
 use crate::split::Split;
 use pool::Pool;
+use schedule::Schedule;
+
+pub use pairs::{PairBatch, PairLoader, PairOptions};
 
 /// What a [`Loader`] does with a split.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +40,11 @@ pub struct LoaderOptions {
     pub crop_padding: Option<usize>,
     /// EDM's augmentation, each of its transformations with this probability (0.12 as published).
     pub edm_augment: Option<f64>,
+    /// The random resized crops of SODA's probes ([`DownstreamCrop`]), which take the place of `flip` and
+    /// `crop_padding`.
+    pub downstream_crop: bool,
+    /// By which pictures are normalised; not with EDM's augmentation.
+    pub normalisation: Option<ChannelStatistics>,
     /// Threads that read ahead; 0 reads in the calling thread.
     pub workers: usize,
 }
@@ -50,15 +62,42 @@ impl Default for LoaderOptions {
             flip: false,
             crop_padding: None,
             edm_augment: None,
+            downstream_crop: false,
+            normalisation: None,
             workers: 1,
         }
+    }
+}
+
+impl LoaderOptions {
+    /// Checks the augmentations for pictures of this shape.
+    fn check(&self, [_, height, width]: [usize; 3]) -> Result<(), DataError> {
+        let refuse = |message: String| Err(DataError::Argument(message));
+        if let Some(p) = self.edm_augment.filter(|p| !(0.0..=1.0).contains(p)) {
+            return refuse(format!("an augmentation probability of {p}: it must lie between 0 and 1"));
+        }
+        if let Some(padding) = self.crop_padding.filter(|&p| p > height.min(width)) {
+            return refuse(format!(
+                "a crop padding of {padding} is more than the pictures' {height}x{width}"
+            ));
+        }
+        if self.downstream_crop && (self.flip || self.crop_padding.is_some()) {
+            return refuse("resized crops mirror pictures themselves: leave out flip and padded crop".into());
+        }
+        if self.normalisation.is_some() && self.edm_augment.is_some() {
+            return refuse(
+                "EDM's augmentation is for pictures in [0, 1]: leave out the normalisation".into(),
+            );
+        }
+        Ok(())
     }
 }
 
 /// Some pictures of a split.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
-    /// Pictures in [0, 1], [B, C, H, W]; EDM's augmentation, which resamples, may leave that range a little.
+    /// Pictures [B, C, H, W], normalised where that was asked for, or else in [0, 1]; EDM's augmentation, which
+    /// resamples, may leave that range a little.
     pub images: Vec<f32>,
     /// Labels, `[B]`.
     pub labels: Vec<i64>,
@@ -107,7 +146,7 @@ pub fn order(seed: u64, epoch: u64, count: usize) -> Vec<u32> {
 /// ```
 #[derive(Debug)]
 pub struct Loader {
-    pool: Pool,
+    pool: Pool<Batch>,
     batches: usize,
 }
 
@@ -116,44 +155,22 @@ impl Loader {
     ///
     /// # Errors
     /// When an option makes no sense: an empty batch, a probability outside [0, 1], a padding larger than the
-    /// pictures, a start beyond the last batch.
+    /// pictures, a start beyond the last batch, a normalisation for other channels, or options that exclude each other.
     pub fn new(split: &Split, options: LoaderOptions) -> Result<Loader, DataError> {
-        let count = split.len();
-        if options.batch == 0 {
-            return Err(DataError::Argument("a batch of 0 pictures: give at least 1".into()));
-        }
-        let batches = match options.drop_last {
-            true => count / options.batch,
-            false => count.div_ceil(options.batch),
+        let shuffle = options.shuffle.then_some((options.seed, options.epoch));
+        let schedule = Schedule::new(split, options.batch, options.drop_last, shuffle)?;
+        schedule.check_start(options.start_batch, split)?;
+        options.check(split.shape())?;
+        let [channels, ..] = split.shape();
+        let normaliser = match &options.normalisation {
+            Some(statistics) => Normaliser::new(channels, statistics)?,
+            None => Normaliser::to_unit(channels),
         };
-        if options.start_batch > batches {
-            return Err(DataError::Argument(format!(
-                "cannot start at batch {}: {} has {batches} batches of {}",
-                options.start_batch,
-                split.name(),
-                options.batch
-            )));
-        }
-        if let Some(p) = options.edm_augment.filter(|p| !(0.0..=1.0).contains(p)) {
-            return Err(DataError::Argument(format!(
-                "an augmentation probability of {p}: it must lie between 0 and 1"
-            )));
-        }
-        let [_, height, width] = split.shape();
-        if let Some(padding) = options.crop_padding.filter(|&p| p > height.min(width)) {
-            return Err(DataError::Argument(format!(
-                "a crop padding of {padding} is more than the pictures' {height}x{width}"
-            )));
-        }
-        let order = options.shuffle.then(|| order(options.seed, options.epoch, count));
-        let start = options.start_batch;
-        let workers = options.workers;
+        let crop = options.downstream_crop.then(|| DownstreamCrop::new(split.shape())).transpose()?;
+        let (start, batches, workers) = (options.start_batch, schedule.batches(), options.workers);
         let split = split.clone();
         let make = move |number: usize| {
-            let first = number * options.batch;
-            let last = (first + options.batch).min(count);
-            let positions = (first..last).map(|i| order.as_ref().map_or(i, |order| order[i] as usize));
-            make_batch(&split, positions, &options)
+            make_batch(&split, schedule.positions(number), &options, crop.clone(), &normaliser)
         };
         Ok(Loader { pool: Pool::new(start..batches, workers, make), batches })
     }
@@ -183,6 +200,8 @@ fn make_batch(
     split: &Split,
     positions: impl ExactSizeIterator<Item = usize>,
     options: &LoaderOptions,
+    mut downstream_crop: Option<DownstreamCrop>,
+    normaliser: &Normaliser,
 ) -> Result<Batch, DataError> {
     let shape = split.shape();
     let mut levels = vec![0u8; split.picture_len()];
@@ -202,6 +221,9 @@ fn make_batch(
         if options.flip {
             random_flip(&mut levels, shape, &mut rng);
         }
+        if let Some(crop) = &mut downstream_crop {
+            crop.apply(&mut levels, &mut rng);
+        }
         match (options.edm_augment, &mut batch.augment_labels) {
             (Some(probability), Some(labels)) => {
                 // In [-1, 1], as published: what comes in from beyond the mirror images is 0 there, a middle grey.
@@ -211,7 +233,7 @@ fn make_batch(
                 batch.images.extend(picture.iter().map(|v| (v + 1.0) / 2.0));
                 labels.extend(label);
             }
-            _ => batch.images.extend(levels.iter().map(|&v| f32::from(v) / 255.0)),
+            _ => normaliser.append(&levels, &mut batch.images),
         }
         batch.labels.push(split.label(position) as i64);
         batch.indices.push(id);

@@ -39,6 +39,10 @@ pub enum Purpose {
     Initialise = 10,
     /// Which pictures an exported file is calibrated and compared on.
     Calibrate = 11,
+    /// SODA's source view of one picture; index: picture, variant: epoch.
+    SodaSource = 12,
+    /// SODA's target view of one picture; index: picture, variant: epoch.
+    SodaTarget = 13,
 }
 
 /// The stream for (seed, purpose, index, variant), from its beginning.

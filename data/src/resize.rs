@@ -2,16 +2,18 @@
 //! ("antialiased bilinear"), in 22-bit fixed point, rows first.
 
 /// Fraction bits of a filter weight; with them a sum of weighted 8-bit levels still fits 32 bits (PIL's choice).
-const WEIGHT_BITS: u32 = 32 - 8 - 2;
+pub(crate) const WEIGHT_BITS: u32 = 32 - 8 - 2;
 
 /// The source levels that one destination level is made of.
-struct Taps {
-    first: usize,
-    weights: Vec<i32>,
+pub(crate) struct Taps {
+    /// The first of them.
+    pub first: usize,
+    /// What each of them counts, in units of 2^-[`WEIGHT_BITS`].
+    pub weights: Vec<i32>,
 }
 
 /// The taps of every destination position along one axis.
-fn taps(from: usize, to: usize) -> Vec<Taps> {
+pub(crate) fn taps(from: usize, to: usize) -> Vec<Taps> {
     let scale = from as f64 / to as f64;
     let support = scale.max(1.0);
     (0..to)

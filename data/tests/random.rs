@@ -35,6 +35,9 @@ fn purposes_keep_their_numbers() {
         (Purpose::EdmAugment, 7),
         (Purpose::Preview, 8),
         (Purpose::Initialise, 10),
+        (Purpose::Calibrate, 11),
+        (Purpose::SodaSource, 12),
+        (Purpose::SodaTarget, 13),
     ];
     for (purpose, number) in numbers {
         assert_eq!(purpose as u64, number, "{purpose:?}");

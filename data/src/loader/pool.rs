@@ -8,53 +8,63 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use super::Batch;
 use crate::datasets::DataError;
 
 /// Finished and unfinished batches per worker: enough that no worker waits for the reader, few enough to stay small.
 const AHEAD_PER_WORKER: usize = 2;
 
-type Outcome = Result<Batch, DataError>;
+type Outcome<B> = Result<B, DataError>;
 
-pub(super) struct Pool {
-    make: Arc<dyn Fn(usize) -> Outcome + Send + Sync>,
-    shared: Arc<Shared>,
+/// Makes the batch of a number.
+type Make<B> = dyn Fn(usize) -> Outcome<B> + Send + Sync;
+
+/// Makes batches of the type `B`.
+pub(super) struct Pool<B> {
+    make: Arc<Make<B>>,
+    shared: Arc<Shared<B>>,
     end: usize,
     workers: Vec<JoinHandle<()>>,
 }
 
-struct Shared {
-    state: Mutex<State>,
+struct Shared<B> {
+    state: Mutex<State<B>>,
     /// A batch was finished.
     finished: Condvar,
     /// A batch was taken, or the pool is being dropped.
     taken: Condvar,
 }
 
-struct State {
+struct State<B> {
     /// The next batch to hand over.
     next: usize,
     /// The next batch to begin.
     begin: usize,
-    ready: BTreeMap<usize, Outcome>,
+    ready: BTreeMap<usize, Outcome<B>>,
     stop: bool,
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl<B> Shared<B> {
+    fn lock(&self) -> MutexGuard<'_, State<B>> {
         // Nothing panics while it holds the lock, and every change to the state is a single step.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Pool {
+impl<B> Pool<B> {
+    /// Number of batches still to be handed over.
+    pub fn left(&self) -> usize {
+        self.end - self.shared.lock().next
+    }
+}
+
+impl<B: Send + 'static> Pool<B> {
     /// Makes the batches of `numbers` with `workers` threads; with 0, each one when it is asked for.
     pub fn new(
         numbers: Range<usize>,
         workers: usize,
-        make: impl Fn(usize) -> Outcome + Send + Sync + 'static,
-    ) -> Pool {
-        let make: Arc<dyn Fn(usize) -> Outcome + Send + Sync> = Arc::new(make);
+        make: impl Fn(usize) -> Outcome<B> + Send + Sync + 'static,
+    ) -> Pool<B> {
+        let make: Arc<Make<B>> = Arc::new(make);
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 next: numbers.start,
@@ -81,13 +91,8 @@ impl Pool {
         Pool { make, shared, end, workers }
     }
 
-    /// Number of batches still to be handed over.
-    pub fn left(&self) -> usize {
-        self.end - self.shared.lock().next
-    }
-
     /// The next batch, waiting for it if need be.
-    pub fn next(&mut self) -> Option<Outcome> {
+    pub fn next(&mut self) -> Option<Outcome<B>> {
         let mut state = self.shared.lock();
         let number = state.next;
         if number == self.end {
@@ -108,7 +113,7 @@ impl Pool {
     }
 }
 
-impl Drop for Pool {
+impl<B> Drop for Pool<B> {
     fn drop(&mut self) {
         self.shared.lock().stop = true;
         self.shared.taken.notify_all();
@@ -119,13 +124,13 @@ impl Drop for Pool {
     }
 }
 
-impl fmt::Debug for Pool {
+impl<B> fmt::Debug for Pool<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool").field("left", &self.left()).field("workers", &self.workers.len()).finish()
     }
 }
 
-fn work(shared: &Shared, end: usize, ahead: usize, make: &(dyn Fn(usize) -> Outcome + Send + Sync)) {
+fn work<B>(shared: &Shared<B>, end: usize, ahead: usize, make: &Make<B>) {
     let mut state = shared.lock();
     loop {
         if state.stop || state.begin == end {
@@ -146,7 +151,7 @@ fn work(shared: &Shared, end: usize, ahead: usize, make: &(dyn Fn(usize) -> Outc
 }
 
 /// A panic becomes an error: the reader would otherwise wait for this batch for ever.
-fn attempt(number: usize, make: &(dyn Fn(usize) -> Outcome + Send + Sync)) -> Outcome {
+fn attempt<B>(number: usize, make: &Make<B>) -> Outcome<B> {
     catch_unwind(AssertUnwindSafe(|| make(number)))
         .unwrap_or_else(|panic| Err(DataError::Worker(message(panic.as_ref()))))
 }
@@ -164,8 +169,8 @@ mod tests {
 
     use super::*;
 
-    fn numbered(number: usize) -> Outcome {
-        Ok(Batch { labels: vec![number as i64], ..Batch::default() })
+    fn numbered(number: usize) -> Outcome<usize> {
+        Ok(number)
     }
 
     #[test]
@@ -181,7 +186,7 @@ mod tests {
         for number in 3..50 {
             assert_eq!(pool.left(), 50 - number);
             let batch = pool.next().expect("not at the end").expect("no error");
-            assert_eq!(batch.labels, [number as i64]);
+            assert_eq!(batch, number);
             assert!(begun.load(Ordering::SeqCst) <= number - 3 + 1 + 3 * AHEAD_PER_WORKER);
         }
         assert!(pool.next().is_none());

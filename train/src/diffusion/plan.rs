@@ -86,9 +86,9 @@ impl Plan {
             start_batch: start as usize,
             drop_last: true,
             flip: self.config.training.flip,
-            crop_padding: None,
             edm_augment: augment,
             workers,
+            ..LoaderOptions::default()
         }
     }
 

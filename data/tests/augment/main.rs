@@ -1,0 +1,25 @@
+//! Augmentation with torchvision's semantics: against the fixture, against Pillow, and what SODA makes of it.
+
+mod operations;
+mod pairs;
+mod pillow;
+mod views;
+
+use ddae_data::Split;
+use ddae_model::config::ChannelStatistics;
+
+/// `count` pictures of `shape`, all levels equally likely.
+fn split(count: usize, shape: [usize; 3]) -> Split {
+    let size: usize = shape.iter().product();
+    let levels = ddae_tests::rule_values("augmented pictures", count * size, 0.0, 256.0);
+    let labels = (0..count).map(|i| (i % 3) as u32).collect();
+    let classes = ["a", "b", "c"].map(String::from).to_vec();
+    let levels = levels.into_iter().map(|level| level as u8).collect();
+    Split::in_memory("noise/train", classes, labels, shape, levels).expect("consistent")
+}
+
+/// Different statistics for every channel.
+fn statistics(channels: usize) -> ChannelStatistics {
+    let all = ChannelStatistics::published("cifar10").expect("published");
+    ChannelStatistics { mean: all.mean[..channels].to_vec(), std: all.std[..channels].to_vec() }
+}

@@ -1,0 +1,141 @@
+//! SODA's views, and the crops of its probes.
+
+use ddae_data::Split;
+use ddae_data::augment::{DownstreamCrop, Normaliser, PictureKey, SodaViews};
+use ddae_data::random::{Purpose, stream};
+
+use super::{split, statistics};
+
+fn picture(split: &Split) -> Vec<u8> {
+    let mut levels = vec![0; split.picture_len()];
+    split.read(0, &mut levels).expect("in memory");
+    levels
+}
+
+fn key(epoch: u64, id: u64) -> PictureKey {
+    PictureKey { seed: 4, epoch, id }
+}
+
+/// FNV-1a over the bits.
+fn hash(numbers: &[f32]) -> u64 {
+    numbers.iter().fold(0xcbf2_9ce4_8422_2325, |h: u64, number| {
+        (h ^ u64::from(number.to_bits())).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+#[test]
+fn a_key_decides_every_draw() {
+    let shape = [3, 32, 32];
+    let levels = picture(&split(1, shape));
+    let views = SodaViews::new(shape, &statistics(3), true).expect("RGB");
+    let mut canvas = views.canvas();
+    let mut make = |key: PictureKey| {
+        let (mut source, mut target) = (Vec::new(), Vec::new());
+        views.source(&levels, key, &mut canvas, &mut source);
+        views.target(&levels, key, &mut canvas, &mut target);
+        (source, target)
+    };
+    let first = make(key(0, 0));
+    let others = [key(0, 1), key(1, 0), PictureKey { seed: 5, epoch: 0, id: 0 }].map(&mut make);
+    assert_eq!(make(key(0, 0)), first);
+    for (source, target) in &others {
+        assert_ne!(*source, first.0);
+        assert_ne!(*target, first.1);
+    }
+    // The pictures of a published seed stay what they are.
+    let targets: Vec<f32> = (0..64).flat_map(|id| make(key(0, id)).1).collect();
+    assert_eq!(hash(&targets), 2_231_160_193_819_891_911);
+}
+
+#[test]
+fn views_are_drawn_as_often_as_published() {
+    let shape = [3, 32, 32];
+    let levels = picture(&split(1, shape));
+    let views = SodaViews::new(shape, &statistics(3), true).expect("RGB");
+    let plain: Vec<f32> = levels.iter().map(|&level| f32::from(level) / 255.0).collect();
+    let (mut canvas, mut target) = (views.canvas(), Vec::new());
+    let mut untouched = 0;
+    for id in 0..20_000 {
+        target.clear();
+        views.target(&levels, key(0, id), &mut canvas, &mut target);
+        untouched += u32::from(target == plain);
+    }
+    // Neither cropped (0.05) nor under RandAugment (0.35), or under two of the operations that change nothing here
+    // (Identity, AutoContrast); and some crops are the whole picture.
+    assert!((300..460).contains(&untouched), "{untouched}");
+}
+
+#[test]
+fn the_source_has_the_noise_and_the_target_has_none() {
+    let shape = [1, 28, 28];
+    let levels = vec![100; 28 * 28];
+    let views = SodaViews::new(shape, &statistics(1), true).expect("grey");
+    let mut canvas = views.canvas();
+    // A flat picture stays flat under crops, so that what varies from pixel to pixel is noise.
+    let mut variances: Vec<f64> = (0..50)
+        .map(|id| {
+            let mut source = Vec::new();
+            views.source(&levels, key(0, id), &mut canvas, &mut source);
+            let mean = source.iter().map(|&v| f64::from(v)).sum::<f64>() / source.len() as f64;
+            source.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / source.len() as f64
+        })
+        .collect();
+    variances.sort_by(f64::total_cmp);
+    // Shear, translation and rotation bring in black; the lower half of the pictures has none of them.
+    assert!(variances[25] < 0.012 && variances[0] > 0.008, "{variances:?}");
+    let mut target = Vec::new();
+    views.target(&levels, key(0, 0), &mut canvas, &mut target);
+    let levels_of_target = target.iter().map(|value| value * 255.0);
+    assert!(levels_of_target.clone().all(|level| (level - level.round()).abs() < 1e-4));
+}
+
+#[test]
+fn without_augmentation_the_target_is_the_picture() {
+    let shape = [3, 9, 12];
+    let levels = picture(&split(1, shape));
+    let views = SodaViews::new(shape, &statistics(3), false).expect("RGB");
+    let (mut canvas, mut target, mut source) = (views.canvas(), Vec::new(), Vec::new());
+    views.target(&levels, key(0, 0), &mut canvas, &mut target);
+    let plain: Vec<f32> = levels.iter().map(|&level| f32::from(level) / 255.0).collect();
+    assert_eq!(target, plain);
+    // The source does not change with it.
+    views.source(&levels, key(0, 0), &mut canvas, &mut source);
+    let both = SodaViews::new(shape, &statistics(3), true).expect("RGB");
+    let mut with_both = Vec::new();
+    both.source(&levels, key(0, 0), &mut canvas, &mut with_both);
+    assert_eq!(source, with_both);
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let error = |shape, channels| SodaViews::new(shape, &statistics(channels), true).unwrap_err().to_string();
+    assert!(error([2, 8, 8], 2).contains("1 or 3 channels"));
+    assert!(error([1, 8, 8], 3).contains("the normalisation is for 3 channels, but the pictures have 1"));
+    assert!(DownstreamCrop::new([4, 8, 8]).is_err());
+}
+
+#[test]
+fn downstream_crops_leave_a_third_of_the_pictures() {
+    let levels = picture(&split(1, [3, 16, 16]));
+    let mut crop = DownstreamCrop::new([3, 16, 16]).expect("RGB");
+    let mut untouched = 0;
+    for id in 0..4000 {
+        let mut cropped = levels.clone();
+        crop.apply(&mut cropped, &mut stream(0, Purpose::Augment, id, 0));
+        untouched += u32::from(cropped == levels);
+    }
+    // 0.35, and the few crops that are the whole picture, not mirrored.
+    assert!((1320..1560).contains(&untouched), "{untouched}");
+}
+
+#[test]
+fn published_normalisation_of_cifar10() {
+    let normaliser = Normaliser::new(3, &statistics(3)).expect("three of each");
+    let mut numbers = Vec::new();
+    normaliser.append(&[0, 128, 255], &mut numbers);
+    // torchvision's ToTensor and Normalize, in float32.
+    let expected = [-2.4290657, 0.099101394, 2.7537313];
+    for (ours, expected) in numbers.iter().zip(expected) {
+        assert!((ours - expected).abs() <= 5e-7, "{numbers:?}");
+    }
+}
