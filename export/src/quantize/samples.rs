@@ -6,13 +6,13 @@ use std::path::Path;
 use ddae_data::datasets::{self, DataError};
 use ddae_data::random::{Purpose, stream};
 use ddae_data::split::Split;
-use ddae_model::graph::{Graph, Node};
+use ddae_model::graph::{Graph, Node, Value};
 use ddae_model::tensor::{DType, Data, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::ExportError;
-use crate::verify::{RANDOM, random_input};
+use crate::verify::{RANDOM, integers, random_input};
 
 /// The seed of the choice of pictures and of the noise.
 const SEED: u64 = 0;
@@ -99,7 +99,8 @@ impl Samples {
     /// # Errors
     /// When a picture cannot be read.
     pub fn inputs(&self, graph: &Graph, range: Range<usize>) -> Result<Vec<(String, Tensor)>, ExportError> {
-        let of_node = |node: &Node| -> Result<Tensor, ExportError> {
+        let of_node = |value: Value, node: &Node| -> Result<Tensor, ExportError> {
+            let integers = integers(graph, value, &self.range);
             Ok(match (node.name.as_str(), node.dtype, &self.pictures) {
                 ("image", DType::F32 | DType::U8, Some(pictures)) => pictures.tensor(node, range.clone())?,
                 ("timestep", DType::I64, _) if !self.timesteps.is_empty() => {
@@ -108,20 +109,20 @@ impl Samples {
                 }
                 // A stream for every sample and input: a sample is the same in any batch.
                 _ if node.shape.has_batch() => {
-                    joined(range.clone().map(|sample| self.random(node, sample as u64)).collect())
+                    joined(range.clone().map(|sample| random(node, &integers, sample as u64)).collect())
                 }
-                _ => self.random(node, 0),
+                _ => random(node, &integers, 0),
             })
         };
-        graph.inputs().map(|(_, node)| Ok((node.name.clone(), of_node(node)?))).collect()
+        graph.inputs().map(|(value, node)| Ok((node.name.clone(), of_node(value, node)?))).collect()
     }
+}
 
-    /// A random value of an input for one sample.
-    fn random(&self, node: &Node, sample: u64) -> Tensor {
-        let of_name = |seed: u64, byte: u8| seed.wrapping_mul(31).wrapping_add(byte.into());
-        let seed = node.name.bytes().fold(sample, of_name);
-        random_input(node, 1, &self.range, &mut ChaCha8Rng::seed_from_u64(seed))
-    }
+/// A random value of an input for one sample; integers are from `integers`.
+fn random(node: &Node, integers: &RangeInclusive<i64>, sample: u64) -> Tensor {
+    let of_name = |seed: u64, byte: u8| seed.wrapping_mul(31).wrapping_add(byte.into());
+    let seed = node.name.bytes().fold(sample, of_name);
+    random_input(node, 1, integers, &mut ChaCha8Rng::seed_from_u64(seed))
 }
 
 /// Samples one after the other.

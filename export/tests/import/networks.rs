@@ -114,6 +114,7 @@ fn a_dit_with_its_features() {
     place.torch("dit.pt", &named(&case), &[]);
     place.done("dit.pt --heads 4 --label --taps all -o network.onnx");
     place.check("network.onnx", &case, &["y", "layer-0", "layer-1", "layer-2"]);
+    place.done("dit.pt --heads 4 --label --dtype f16 -o half.onnx");
     assert_eq!(place.done("dit.pt --heads 4 --list-taps").lines().count(), 3);
 
     place.done("dit.pt --heads 4 --graph features --taps layer-1 --timestep 81 -o features.onnx");
