@@ -46,11 +46,13 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         folder: Option<PathBuf>,
     },
-    /// Measure images/s, FLOP/s and the share of this machine's matrix-product peak, and the memory of a feature job
+    /// Measure images/s, FLOP/s, the share of this machine's matrix-product peak, augmentation and memory
     ///
     /// Speed: the published 35.7 M network at 32x32, training and forward in libtorch (fp32, bf16), and the exported
     /// graphs in ONNX Runtime (fp32): forward, one sampler step, features at out_6. All of a library take turns with
     /// its product of square matrices, and the best round of each counts.
+    ///
+    /// Augment: SODA's training pairs (source and target, 3x32x32) in one thread, and by a loader with a worker per core.
     ///
     /// Memory: the peak of `ddae-infer features` over made-up data sets of 2,000 and of 60,000 pictures, which should
     /// be about the same.
@@ -61,7 +63,7 @@ enum Command {
         /// Two rounds instead of five, and 8,000 pictures instead of 60,000
         #[arg(long)]
         quick: bool,
-        /// Only one of the two parts
+        /// Only one of the parts
         #[arg(long, value_enum)]
         part: Option<bench::Part>,
     },

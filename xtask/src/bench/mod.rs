@@ -1,9 +1,11 @@
-//! `cargo xtask bench`: how fast this machine trains, samples and extracts, against its own matrix-product peak; and
-//! whether the memory of a feature job grows with the data set. `docs/performance.md` says how to read it.
+//! `cargo xtask bench`: how fast this machine trains, samples and extracts, against its own matrix-product peak; how
+//! fast it augments; and whether the memory of a feature job grows with the data set. `docs/performance.md` says how to
+//! read it.
 
 mod figures;
 mod machine;
 mod memory;
+mod pairs;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +18,7 @@ use crate::native::Native;
 use crate::repository;
 use figures::Figure;
 use machine::Machine;
+use pairs::Pairs;
 
 /// What the bench does.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +34,8 @@ pub struct Options {
 pub enum Part {
     /// Images per second
     Speed,
+    /// SODA's training pairs per second
+    Augment,
     /// Peak memory of a feature job
     Memory,
 }
@@ -43,6 +48,7 @@ struct Programs {
     infer: PathBuf,
     step_speed: PathBuf,
     onnx_speed: PathBuf,
+    augment_speed: PathBuf,
 }
 
 /// Measures and prints.
@@ -52,11 +58,16 @@ struct Programs {
 pub fn bench(native: &Native, options: Options) -> Result<()> {
     let programs = Programs::build(native)?;
     println!("{}", Machine::read());
-    if options.part != Some(Part::Memory) {
-        let figures = programs.speeds(if options.quick { 2 } else { 5 })?;
+    let wanted = |part| options.part.is_none_or(|only| only == part);
+    let rounds = if options.quick { 2 } else { 5 };
+    if wanted(Part::Speed) {
+        let figures = programs.speeds(rounds)?;
         println!("\n{}\n{}", table::speed(&figures), table::NOTES);
     }
-    if options.part != Some(Part::Speed) {
+    if wanted(Part::Augment) {
+        println!("\n{}", pairs::table(&programs.pairs(rounds)?));
+    }
+    if wanted(Part::Memory) {
         let sizes = if options.quick { [2_000, 8_000] } else { [2_000, 60_000] };
         println!("\n{}", table::memory(&memory::measure(&programs, sizes)?));
     }
@@ -66,14 +77,16 @@ pub fn bench(native: &Native, options: Options) -> Result<()> {
 impl Programs {
     fn build(native: &Native) -> Result<Programs> {
         // The whole workspace, for the reason that `build_binaries` gives.
-        let examples = ["--example", "step_speed", "--example", "onnx_speed"];
-        let built = build(native, "programs", &[&["--workspace", "--bins"], &examples[..]].concat())?;
+        let examples = ["step_speed", "onnx_speed", "augment_speed"].map(|name| ["--example", name]);
+        let built =
+            build(native, "programs", &[&["--workspace", "--bins"], examples.as_flattened()].concat())?;
         Ok(Programs {
             train: built.path("ddae-train")?,
             export: built.path("ddae-export")?,
             infer: built.path("ddae-infer")?,
             step_speed: built.path("step_speed")?,
             onnx_speed: built.path("onnx_speed")?,
+            augment_speed: built.path("augment_speed")?,
         })
     }
 
@@ -83,14 +96,25 @@ impl Programs {
         figures.extend(figures_of(&self.onnx_speed, "exported graphs in ONNX Runtime", rounds)?);
         Ok(figures)
     }
+
+    fn pairs(&self, rounds: usize) -> Result<Vec<Pairs>> {
+        let program = &self.augment_speed;
+        let printed = printed_by(program, "augmentation", rounds)?;
+        pairs::parse(&printed).with_context(|| program.display().to_string())
+    }
 }
 
-fn figures_of(program: &Path, what: &str, rounds: usize) -> Result<Vec<Figure>> {
+/// What a measuring program prints.
+fn printed_by(program: &Path, what: &str, rounds: usize) -> Result<String> {
     eprintln!("# Measuring {what}, {rounds} rounds");
     let mut command = Command::new(program);
     command.args(["--rounds", &rounds.to_string(), "--json"]).current_dir(repository());
-    let figures =
-        figures::parse(&run(&mut command)?.stdout).with_context(|| program.display().to_string())?;
+    Ok(run(&mut command)?.stdout)
+}
+
+fn figures_of(program: &Path, what: &str, rounds: usize) -> Result<Vec<Figure>> {
+    let printed = printed_by(program, what, rounds)?;
+    let figures = figures::parse(&printed).with_context(|| program.display().to_string())?;
     ensure!(!figures.is_empty(), "{} measured nothing", program.display());
     Ok(figures)
 }
