@@ -5,18 +5,25 @@
 //! | [`source`] | opens a checkpoint, a run folder or a file of weights, with its configuration |
 //! | [`request`] | builds the graph that is asked for |
 //! | [`lower`] | writes a graph with its weights as ONNX operators |
+//! | [`numbers`] | 16-bit floats and integers in place of float32 |
+//! | [`quantize`] | calibrated 8-bit integers |
 //! | [`onnx`] | the file format: messages, writing, reading |
 //! | [`runtime`] | runs files in ONNX Runtime |
 //! | [`verify`] | compares a file with the reference interpreter and with recorded outputs |
+//! | [`comparison`] | measures how far outputs are from others |
 //! | [`staging`] | makes files under a temporary name |
 //! | [`export`] | all of these in order |
 //! | [`inspect`] | says what a file holds |
 
+pub mod comparison;
 mod error;
 pub mod export;
 pub mod inspect;
 pub mod lower;
+mod memory;
+pub mod numbers;
 pub mod onnx;
+pub mod quantize;
 pub mod request;
 pub mod runtime;
 pub mod source;

@@ -11,7 +11,7 @@ use crate::comparison::Comparison;
 use crate::lower::precision::{compute_f16, store_bf16};
 use crate::onnx::write::Model;
 use crate::quantize::calibration::{MEMORY, Measuring};
-use crate::quantize::histogram::RangeRule;
+use crate::quantize::histogram::{PERCENTILE, RangeRule};
 use crate::quantize::rewrite::{Selection, quantize};
 use crate::quantize::samples::{PictureSource, Samples};
 use crate::runtime::{OnnxNetwork, all_cores};
@@ -21,7 +21,7 @@ pub const CALIBRATION_IMAGES: usize = 128;
 
 /// Work that the comparison with float32 may take, in floating-point operations on either side, and the least and most
 /// samples for it.
-const COMPARISON_FLOPS: u64 = 300_000_000_000;
+const COMPARISON_FLOPS: u64 = 150_000_000_000;
 const LEAST_SAMPLES: u64 = 3;
 const MOST_SAMPLES: u64 = 128;
 
@@ -212,7 +212,7 @@ impl Numbers {
 }
 
 /// The rule for ranges unless another is asked for; `docs/precision.md` has the measurement.
-pub const DEFAULT_RANGE: RangeRule = RangeRule::MinMax;
+pub const DEFAULT_RANGE: RangeRule = RangeRule::Percentile(PERCENTILE);
 
 /// The name of a rule in files and on the command line.
 pub fn range_name(rule: RangeRule) -> &'static str {

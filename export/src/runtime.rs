@@ -74,12 +74,14 @@ pub struct OnnxNetwork {
 }
 
 impl OnnxNetwork {
-    /// Loads a file with all optimisations.
+    /// Loads a file with all optimisations. Threads that wait sleep: other programs may be at work.
     ///
     /// # Errors
     /// When the library is missing or refuses the file.
     pub fn open(path: &Path, threads: usize) -> Result<OnnxNetwork, RuntimeError> {
-        let session = session(path, |builder| Ok(builder.with_intra_threads(threads)?))?;
+        let session = session(path, |builder| {
+            Ok(builder.with_intra_threads(threads)?.with_intra_op_spinning(false)?)
+        })?;
         Ok(OnnxNetwork { path: path.to_path_buf(), session })
     }
 

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use tempfile::TempDir;
 
 use crate::ExportError;
+use crate::onnx::write::data_file;
 
 /// The folder in use, for [`remove_on_interrupt`].
 static CURRENT: Mutex<Option<PathBuf>> = Mutex::new(None);
@@ -44,7 +45,15 @@ impl Staging {
         self.folder.path().join(self.target.file_name().unwrap_or_default())
     }
 
-    /// Appends `suffix` to the file, syncs it, and moves `files` (the file last) to their final place.
+    /// Where to write a file that is needed only meanwhile.
+    pub fn scratch(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("scratch-{name}.onnx"))
+    }
+
+    /// Appends `suffix` to the file, syncs it, and moves `files` to their final place, the file itself last.
+    ///
+    /// A file is replaced in one step. A file and its data cannot be: the old ones are removed first, so that at no
+    /// time a file lies beside the data of another.
     ///
     /// # Errors
     /// What the file system says; nothing is left.
@@ -54,8 +63,14 @@ impl Staging {
             let mut file = OpenOptions::new().append(true).open(&staged)?;
             file.write_all(suffix)?;
             file.sync_all()?;
-            let others = files.iter().filter(|path| **path != staged);
-            for path in others.chain([&staged]) {
+            let others: Vec<&PathBuf> = files.iter().filter(|path| **path != staged).collect();
+            let old_data = data_file(&self.target);
+            if !others.is_empty() || old_data.exists() {
+                for old in [&self.target, &old_data].into_iter().filter(|path| path.exists()) {
+                    fs::remove_file(old)?;
+                }
+            }
+            for path in others.into_iter().chain([&staged]) {
                 fs::rename(path, self.target.with_file_name(path.file_name().unwrap_or_default()))?;
             }
             let parent = self.target.parent().filter(|parent| !parent.as_os_str().is_empty());

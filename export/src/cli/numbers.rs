@@ -25,7 +25,7 @@ pub struct NumberArguments {
     /// Timesteps of their noise [default: --timestep, else that of the configuration's linear probe, else five]
     #[arg(long, value_delimiter = ',', value_name = "T,..", allow_negative_numbers = true)]
     calibration_timesteps: Vec<i64>,
-    /// What the integers of an activation cover [default: minmax]
+    /// What the integers of an activation cover [default: percentile]
     #[arg(long, value_enum, value_name = "RULE")]
     calibration_range: Option<RuleName>,
     /// When the weights go to a file of their own, FILE.onnx.data
@@ -57,7 +57,7 @@ enum Quantize {
 enum RuleName {
     /// All values that were seen
     Minmax,
-    /// All but a few at either end
+    /// All but one of 10,000, half of them at either end
     Percentile,
     /// What makes the mean squared error of rounding and cutting off least
     Error,
