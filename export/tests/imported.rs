@@ -4,7 +4,7 @@
 mod onnx;
 
 use ddae_export::lower::Options;
-use ddae_model::config::{DdpmConfig, ModelConfig, ProcessConfig, Timesteps};
+use ddae_model::config::{Betas, DdpmConfig, ModelConfig, ProcessConfig, Timesteps};
 use ddae_model::diffusion::{FeatureOptions, latent_graph, model_features_graph};
 use ddae_model::graph::Graph;
 use ddae_model::networks::{Architecture, VaeEncoderConfig};
@@ -56,7 +56,7 @@ fn assert_like_reference(graph: &Graph, weights: &Weights, inputs: &[(&str, Tens
 /// With a timestep of each sample's own, and with a fixed one, where all modulation is the same for every sample.
 #[test]
 fn dit_features() {
-    let process = DdpmConfig { n_t: 1000, betas: [1e-4, 0.02], timesteps: Timesteps::Index };
+    let process = DdpmConfig { n_t: 1000, betas: Betas::Linear([1e-4, 0.02]), timesteps: Timesteps::Index };
     let process = Some(ProcessConfig::Ddpm(process));
     let model = ModelConfig { process, ..ModelConfig::of(Architecture::DiT(dit_config())) };
     let taps = vec!["layer-0".to_string(), "layer-2".to_string()];

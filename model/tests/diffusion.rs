@@ -1,6 +1,6 @@
 //! The published tables, features and sampling runs, computed by the reference interpreter.
 
-use ddae_model::config::{Config, DdpmConfig, EdmConfig, ProcessConfig, Timesteps};
+use ddae_model::config::{Betas, Config, DdpmConfig, EdmConfig, ProcessConfig, Timesteps};
 use ddae_model::diffusion::{
     FeatureOptions, Plan, SamplerKind, ddpm::Tables, edm, features_graph, sampler_graph,
 };
@@ -39,6 +39,35 @@ fn ddpm_tables_are_the_published_ones() {
         let (_, theirs) = case.f32(&format!("output.{name}.sqrt_beta_t"));
         let roots: Vec<f32> = ours.beta.iter().map(|b| b.sqrt()).collect();
         assert!(relative_error(&roots, &theirs) < 1e-6);
+    }
+}
+
+#[test]
+fn curved_schedules_are_the_published_ones() {
+    let case = fixture("beta_schedules");
+    for (name, betas) in [("cosine", Betas::Cosine), ("inverted", Betas::Inverted)] {
+        let config = DdpmConfig { betas, ..DdpmConfig::published(Timesteps::Fraction) };
+        let tables = Tables::training(&config);
+        assert_eq!(tables.beta[0], 0.0);
+        // The last variances of the inverted schedule come out of the rounding of its arc cosine.
+        let (_, theirs) = case.f32(&format!("output.{name}_1000"));
+        let error = relative_error(&tables.beta[1..], &theirs);
+        assert!(error <= tolerance::SAMPLER, "{name}: {error:e}");
+        let alpha_bar: Vec<f64> = theirs
+            .iter()
+            .scan(1.0, |product, &beta| {
+                *product *= 1.0 - f64::from(beta);
+                Some(*product)
+            })
+            .collect();
+        let error = relative_error(&tables.alpha_bar[1..], &alpha_bar);
+        assert!(error <= tolerance::NETWORK, "{name}: {error:e}");
+        // Counted from 0, they are the same without the first.
+        let index = Tables::training(&DdpmConfig { timesteps: Timesteps::Index, ..config.clone() });
+        assert_eq!(index.beta, tables.beta[1..]);
+        let ddim = Tables::ddim(&config);
+        assert_eq!(ddim.beta.len(), 1001);
+        assert!(ddim.alpha_bar.windows(2).all(|pair| pair[0] > pair[1] && pair[1] >= 0.0));
     }
 }
 

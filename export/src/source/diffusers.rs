@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ddae_model::config::{DdpmConfig, ProcessConfig, Timesteps};
+use ddae_model::config::{Betas, DdpmConfig, ProcessConfig, Timesteps};
 use ddae_model::networks::DiffusersConfig;
 use serde_json::Value;
 
@@ -96,7 +96,7 @@ impl Beside {
                 .ok_or_else(|| wrong(format!("num_train_timesteps is {other}; it must be a whole number")))?,
         };
         // diffusers' own defaults.
-        let betas = [number("beta_start", 1e-4)?, number("beta_end", 0.02)?];
+        let betas = Betas::Linear([number("beta_start", 1e-4)?, number("beta_end", 0.02)?]);
         let process = ProcessConfig::Ddpm(DdpmConfig { n_t, betas, timesteps: Timesteps::Index });
         process.check().map_err(wrong)?;
         Ok(Some(process))

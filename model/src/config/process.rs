@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_norway::Value;
 
-use super::typed;
+use super::{Betas, typed};
 
 /// The largest `n_T`: far more timesteps than anyone uses, and tables of a few megabytes.
 const MOST_TIMESTEPS: usize = 1_000_000;
@@ -27,8 +27,8 @@ pub struct DdpmConfig {
     /// Number of noise levels.
     #[serde(rename = "n_T")]
     pub n_t: usize,
-    /// First and last variance of the linear schedule.
-    pub betas: [f64; 2],
+    /// The variances of the noise.
+    pub betas: Betas,
     /// Our addition, for weights from elsewhere: how timesteps are counted.
     #[serde(default, skip_serializing_if = "Timesteps::is_default")]
     pub timesteps: Timesteps,
@@ -108,18 +108,14 @@ impl ProcessConfig {
 impl DdpmConfig {
     /// 1000 timesteps, variances from 1e-4 to 0.02: what DDPM, DDAE and DiT have in common.
     pub fn published(timesteps: Timesteps) -> DdpmConfig {
-        DdpmConfig { n_t: 1000, betas: [1e-4, 0.02], timesteps }
+        DdpmConfig { n_t: 1000, betas: Betas::Linear([1e-4, 0.02]), timesteps }
     }
 
     fn check(&self) -> Result<(), String> {
-        let [first, last] = self.betas;
         if !(1..=MOST_TIMESTEPS).contains(&self.n_t) {
             return Err(format!("n_T is {}; it must be 1 to {MOST_TIMESTEPS}", self.n_t));
         }
-        if !(first > 0.0 && first < last && last < 1.0) {
-            return Err(format!("betas is [{first}, {last}]; it must rise within (0, 1)"));
-        }
-        Ok(())
+        self.betas.check()
     }
 }
 

@@ -1,6 +1,13 @@
 //! The discrete process of DDPM (arXiv 2006.11239), in the arithmetic of the published code.
 
-use crate::config::{DdpmConfig, Timesteps};
+use std::f64::consts::PI;
+
+use crate::config::{Betas, DdpmConfig, Timesteps};
+
+/// Nichol and Dhariwal's offset, which keeps the first variances from vanishing.
+const OFFSET: f64 = 0.008;
+/// The largest variance of the curved schedules, whose last would be 1.
+const LARGEST_BETA: f64 = 0.999;
 
 /// What a noise schedule gives at each timestep: `0..=n_T`, or `0..=n_T - 1` where timesteps are indices.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,12 +25,12 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// The schedule of training, feature extraction and ancestral sampling: `n_T` variances rise linearly over the
-    /// timesteps. Where those are `1..=n_T`, nothing happens at timestep 0.
+    /// The schedule of training, feature extraction and ancestral sampling: `n_T` variances over the timesteps. Where
+    /// those are `1..=n_T`, nothing happens at timestep 0.
     pub fn training(config: &DdpmConfig) -> Tables {
         match config.timesteps {
             Timesteps::Fraction => {
-                let mut betas = linear(config.betas, config.n_t);
+                let mut betas = variances(config.betas, config.n_t);
                 betas.insert(0, 0.0);
                 Tables::from_betas(betas)
             }
@@ -31,20 +38,24 @@ impl Tables {
         }
     }
 
-    /// The schedule of DDIM sampling. DDAE's is one of its own: `n_T + 1` variances rise linearly over the timesteps
+    /// The schedule of DDIM sampling. That of DDAE and SODA is one of its own: `n_T + 1` variances over the timesteps
     /// `0..=n_T`.
     pub fn ddim(config: &DdpmConfig) -> Tables {
         match config.timesteps {
-            Timesteps::Fraction => Tables::from_betas(linear(config.betas, config.n_t + 1)),
+            Timesteps::Fraction => Tables::from_betas(variances(config.betas, config.n_t + 1)),
             Timesteps::Index => Tables::by_index(config),
         }
     }
 
     /// In the float64 arithmetic of the code that DiT comes with, rounded at the end.
     fn by_index(config: &DdpmConfig) -> Tables {
-        let [first, last] = config.betas;
-        let intervals = config.n_t.saturating_sub(1).max(1) as f64;
-        let beta: Vec<f64> = (0..config.n_t).map(|i| first + (last - first) * i as f64 / intervals).collect();
+        let beta: Vec<f64> = match config.betas {
+            Betas::Linear([first, last]) => {
+                let intervals = config.n_t.saturating_sub(1).max(1) as f64;
+                (0..config.n_t).map(|i| first + (last - first) * i as f64 / intervals).collect()
+            }
+            curved => variances(curved, config.n_t).into_iter().map(f64::from).collect(),
+        };
         let mut product = 1.0;
         let alpha_bar: Vec<f64> = beta
             .iter()
@@ -99,6 +110,28 @@ impl DdpmConfig {
             Timesteps::Index => 0,
         }
     }
+}
+
+/// The variances of `count` timesteps.
+fn variances(betas: Betas, count: usize) -> Vec<f32> {
+    match betas {
+        Betas::Linear(ends) => linear(ends, count),
+        // What is left of the picture at time 0 to 1; divided by its value at time 0.
+        Betas::Cosine => falling(count, |time| {
+            ((time + OFFSET as f32) / (1.0 + OFFSET as f32) * PI as f32 * 0.5).cos().powi(2)
+        }),
+        Betas::Inverted => falling(count, |time| {
+            time.sqrt().acos() * (2.0 / PI) as f32 * (1.0 + OFFSET as f32) - OFFSET as f32
+        }),
+    }
+}
+
+/// The variances with which `left(time)` of the picture is left after each of `count` timesteps, in float32 as
+/// published.
+fn falling(count: usize, left: impl Fn(f32) -> f32) -> Vec<f32> {
+    let start = left(0.0);
+    let at = |i: usize| left(i as f32 / count as f32) / start;
+    (0..count).map(|i| (1.0 - at(i + 1) / at(i)).clamp(0.0, LARGEST_BETA as f32)).collect()
 }
 
 /// `count` values from the first to the last.

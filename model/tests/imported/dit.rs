@@ -1,4 +1,4 @@
-use ddae_model::config::{DdpmConfig, ModelConfig, ProcessConfig, Timesteps};
+use ddae_model::config::{Betas, DdpmConfig, ModelConfig, ProcessConfig, Timesteps};
 use ddae_model::diffusion::ddpm::Tables;
 use ddae_model::diffusion::{FeatureOptions, model_features_graph};
 use ddae_model::graph::Op;
@@ -11,7 +11,7 @@ use super::{assert_near, assert_parameters, check, numbers, outputs};
 
 /// The process that the published networks were trained in.
 fn process() -> DdpmConfig {
-    DdpmConfig { n_t: 1000, betas: [1e-4, 0.02], timesteps: Timesteps::Index }
+    DdpmConfig { n_t: 1000, betas: Betas::Linear([1e-4, 0.02]), timesteps: Timesteps::Index }
 }
 
 fn model(config: DitConfig) -> ModelConfig {
