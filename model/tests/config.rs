@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ddae_model::config::{Config, Optim, Override, ProcessConfig};
+use ddae_model::config::{AnyConfig, Config, Optim, Override, ProcessConfig};
 use ddae_model::networks::unet_graph;
 
 fn configs() -> PathBuf {
@@ -22,11 +22,11 @@ fn every_configuration_here_reads_and_builds() {
     let mut count = 0;
     for entry in std::fs::read_dir(configs()).unwrap() {
         let path = entry.unwrap().path();
-        let config = Config::read(&path).unwrap_or_else(|e| panic!("{e}"));
-        unet_graph(&config.network, true).unwrap();
+        let config = AnyConfig::read(&path, &[]).unwrap_or_else(|e| panic!("{e}"));
+        config.model().architecture.network_graph(false).unwrap();
         count += 1;
     }
-    assert!(count >= 6, "{count} configurations");
+    assert!(count >= 10, "{count} configurations");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::layout::Layout;
 use super::stored::StoredTensor;
 use super::training::{FORMAT, Record, TrainingState};
 use super::{CheckpointError, WeightSet, pytorch, safetensors};
-use crate::config::Config;
+use crate::config::RunConfig;
 use crate::tensor::Tensor;
 use crate::weights::Weights;
 
@@ -32,7 +32,7 @@ pub struct Checkpoint {
     tensors: Vec<StoredTensor>,
     values: Vec<(String, String)>,
     metadata: HashMap<String, String>,
-    config: Option<Config>,
+    config: Option<RunConfig>,
     state: Option<TrainingState>,
     layout: Layout,
 }
@@ -132,7 +132,7 @@ impl Checkpoint {
     }
 
     /// The configuration of a training checkpoint.
-    pub fn config(&self) -> Option<&Config> {
+    pub fn config(&self) -> Option<&RunConfig> {
         self.config.as_ref()
     }
 
@@ -213,17 +213,30 @@ impl Checkpoint {
         Ok(weights)
     }
 
-    /// The recorded outputs of a training checkpoint.
+    /// The recorded outputs of a training checkpoint; of a SODA, those of its decoder.
     ///
     /// # Errors
     /// When the record is incomplete.
     pub fn record(&self) -> Result<Option<Record>, CheckpointError> {
-        let mut tensors: Vec<(String, Tensor)> = self.tensors_with_prefix("record.")?.into_iter().collect();
+        self.recorded("record.", "y")
+    }
+
+    /// The recorded latents of a SODA's training checkpoint: the encoder's input `x` and what it gave for it.
+    ///
+    /// # Errors
+    /// When the record is incomplete.
+    pub fn encoder_record(&self) -> Result<Option<Record>, CheckpointError> {
+        self.recorded("record_encoder.", "z")
+    }
+
+    fn recorded(&self, prefix: &str, output: &str) -> Result<Option<Record>, CheckpointError> {
+        let mut tensors: Vec<(String, Tensor)> = self.tensors_with_prefix(prefix)?.into_iter().collect();
         if tensors.is_empty() {
             return Ok(None);
         }
-        let Some(at) = tensors.iter().position(|(name, _)| name == "y") else {
-            return Err(CheckpointError::format(&self.path, "its record has inputs but no 'record.y'"));
+        let Some(at) = tensors.iter().position(|(name, _)| name == output) else {
+            let message = format!("its record has inputs but no '{prefix}{output}'");
+            return Err(CheckpointError::format(&self.path, message));
         };
         let (_, y) = tensors.remove(at);
         Ok(Some(Record { inputs: tensors, y }))
@@ -261,7 +274,7 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Format, Contents), CheckpointError
 fn training(
     path: &Path,
     metadata: &HashMap<String, String>,
-) -> Result<(Option<Config>, Option<TrainingState>), CheckpointError> {
+) -> Result<(Option<RunConfig>, Option<TrainingState>), CheckpointError> {
     match metadata.get("ddae.format").map(String::as_str) {
         None => Ok((None, None)),
         Some(FORMAT) => {
@@ -271,7 +284,7 @@ fn training(
                 };
                 metadata.get(key).ok_or_else(missing)
             };
-            let config = Config::parse(wanted("ddae.config")?, "the checkpoint's config", &[])
+            let config = RunConfig::parse(wanted("ddae.config")?, "the checkpoint's config")
                 .map_err(|e| CheckpointError::format(path, e.to_string()))?;
             let state = serde_json::from_str(wanted("ddae.state")?).map_err(|e| {
                 CheckpointError::format(path, format!("its 'ddae.state' cannot be read ({e})"))

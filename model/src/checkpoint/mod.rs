@@ -12,7 +12,8 @@
 //! | `model.` | the weights in training |
 //! | `ema.` | their moving average |
 //! | `optimizer.exp_avg.`, `optimizer.exp_avg_sq.` | moments of Adam |
-//! | `record.` | a fixed input of the network and the EMA network's `y` for it |
+//! | `record.` | a fixed input of the network and the EMA network's `y` for it; of a SODA, of its decoder |
+//! | `record_encoder.` | the same of a SODA's encoder, whose output is `z` |
 //!
 //! and the file's metadata holds `ddae.format`, `ddae.config` (YAML) and `ddae.state` (JSON of [`TrainingState`]).
 //!

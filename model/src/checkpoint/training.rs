@@ -8,7 +8,7 @@ use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
 
 use super::CheckpointError;
-use crate::config::Config;
+use crate::config::RunConfig;
 use crate::tensor::{Data, Tensor};
 
 /// The value of `ddae.format` that this version reads and writes.
@@ -46,7 +46,7 @@ pub struct TrainingState {
 pub struct Record {
     /// The network's inputs by name (`x`, `t`).
     pub inputs: Vec<(String, Tensor)>,
-    /// The network's output `y`.
+    /// The network's output: `y`, of an encoder `z`.
     pub y: Tensor,
 }
 
@@ -93,7 +93,7 @@ impl safetensors::View for Stored<'_> {
 /// When the system refuses (a full disk, a missing folder); the temporary file is removed.
 pub fn write(
     path: &Path,
-    config: &Config,
+    config: &RunConfig,
     state: &TrainingState,
     tensors: &[(String, Tensor)],
 ) -> Result<(), CheckpointError> {

@@ -14,8 +14,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_norway::Value;
 
-use super::{Config, ConfigError, Override, ProcessConfig, typed};
+use super::{Config, ConfigError, Override, ProcessConfig, RunConfig, SodaRun, typed};
 use crate::networks::Architecture;
+use crate::onnx_metadata::GraphKind;
 
 /// A network with what is around it in graphs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -50,7 +51,7 @@ const TRAINING_KEYS: [&str; 8] =
 #[derive(Clone, Debug, PartialEq)]
 pub enum AnyConfig {
     /// Everything about a training run.
-    Training(Box<Config>),
+    Run(RunConfig),
     /// A network and its process.
     Model(Box<ModelConfig>),
 }
@@ -93,14 +94,27 @@ impl AnyConfig {
             let invalid = |message| ConfigError::Invalid { origin: origin.to_string(), message };
             return Ok(AnyConfig::Model(Box::new(model.map_err(invalid)?)));
         }
-        Ok(AnyConfig::Training(Box::new(Config::from_value(value, origin)?)))
+        let run = match super::soda::is_soda(&value) {
+            true => SodaRun::from_value(value, origin)?.into(),
+            false => Config::from_value(value, origin)?.into(),
+        };
+        Ok(AnyConfig::Run(run))
     }
 
-    /// The network and its process.
+    /// The network and its process; of a SODA the decoder.
     pub fn model(&self) -> ModelConfig {
         match self {
-            AnyConfig::Training(config) => config.model(),
+            AnyConfig::Run(RunConfig::Diffusion(config)) => config.model(),
+            AnyConfig::Run(RunConfig::Soda(config)) => config.decoder_model(),
             AnyConfig::Model(model) => (**model).clone(),
+        }
+    }
+
+    /// The network that graphs of a kind are made of, and its process: of a SODA the encoder, or else the decoder.
+    pub fn model_for(&self, kind: GraphKind) -> ModelConfig {
+        match (self, kind) {
+            (AnyConfig::Run(RunConfig::Soda(config)), GraphKind::Encoder) => config.encoder_model(),
+            _ => self.model(),
         }
     }
 
@@ -111,20 +125,27 @@ impl AnyConfig {
     pub fn resized(&self, size: [usize; 2]) -> Result<AnyConfig, String> {
         let mut resized = self.clone();
         match &mut resized {
-            AnyConfig::Training(config) => {
+            AnyConfig::Run(RunConfig::Diffusion(config)) => {
                 let [channels, ..] = config.network.image_shape;
                 config.network.image_shape = [channels, size[0], size[1]];
                 config.network.check()?;
+            }
+            AnyConfig::Run(RunConfig::Soda(config)) => {
+                let [channels, ..] = config.picture();
+                let shape = [channels, size[0], size[1]];
+                config.networks.encoder.image_shape = shape;
+                config.networks.decoder.image_shape = shape;
+                config.networks.check()?;
             }
             AnyConfig::Model(model) => model.architecture = model.architecture.resized(size)?,
         }
         Ok(resized)
     }
 
-    /// The configuration of the training run, where it is one.
+    /// The configuration of the diffusion model's training run, where it is one.
     pub fn training(&self) -> Option<&Config> {
         match self {
-            AnyConfig::Training(config) => Some(config),
+            AnyConfig::Run(run) => run.diffusion(),
             AnyConfig::Model(_) => None,
         }
     }
@@ -132,7 +153,7 @@ impl AnyConfig {
     /// The configuration as YAML that [`AnyConfig::parse`] reads back.
     pub fn to_yaml(&self) -> String {
         match self {
-            AnyConfig::Training(config) => config.to_yaml(),
+            AnyConfig::Run(run) => run.to_yaml(),
             AnyConfig::Model(model) => model.to_yaml(),
         }
     }
@@ -140,7 +161,13 @@ impl AnyConfig {
 
 impl From<Config> for AnyConfig {
     fn from(config: Config) -> AnyConfig {
-        AnyConfig::Training(Box::new(config))
+        AnyConfig::Run(config.into())
+    }
+}
+
+impl From<SodaRun> for AnyConfig {
+    fn from(config: SodaRun) -> AnyConfig {
+        AnyConfig::Run(config.into())
     }
 }
 

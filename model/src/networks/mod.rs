@@ -17,9 +17,10 @@ pub use dit::{DitConfig, DitSize, dit, dit_graph, position_table};
 pub use inception::{InceptionConfig, inception, inception_graph};
 pub use noise_mlp::{NoiseMlpConfig, noise_mlp, noise_mlp_graph};
 pub use resnet::{EncoderArch, EncoderConfig, resnet, resnet_graph};
-pub use soda::{SodaConfig, decoder, decoder_graph, unit_length};
+pub use soda::{SodaConfig, decoder, decoder_graph, soda_graph, unit_length};
 pub use unet::{
-    AttentionNames, Conventions, DiffusersConfig, TensorSource, UNetConfig, diffusers_sources, unet, unet_graph,
+    AttentionNames, Conventions, DiffusersConfig, TensorSource, UNetConfig, diffusers_sources, unet,
+    unet_graph,
 };
 pub use vae_encoder::{
     VAE_ENCODER_OLDER_NAMES, VaeEncoderConfig, posterior_sample, vae_encoder, vae_encoder_graph,

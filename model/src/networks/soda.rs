@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::EncoderConfig;
 use super::unet::{Guides, Latent, UNetConfig, guided};
+use super::{EncoderConfig, resnet};
 use crate::graph::{Graph, GraphError, Path, Shape, Value};
 use crate::tensor::DType;
 
@@ -56,6 +56,21 @@ fn check_decoder(config: &UNetConfig) -> Result<(), String> {
     Ok(())
 }
 
+/// Both networks as one graph, as they are trained: inputs `source [B,C,H,W]`, normalised, and `x`, `t` and `mask` of the
+/// decoder ([`decoder_graph`]); output `y [B,C,H,W]`. The encoder's parameters come before the decoder's, under the names
+/// of a SODA checkpoint.
+///
+/// # Errors
+/// When the configuration cannot be built.
+pub fn soda_graph(config: &SodaConfig) -> Result<Graph, GraphError> {
+    let mut g = Graph::new();
+    let source = g.input("source", DType::F32, Shape::batch(&config.encoder.image_shape))?;
+    let z = resnet(&mut g, &Path::root().at("encoder").at("encoder"), &config.encoder, source)?;
+    let y = decoder_inputs(&mut g, &config.decoder, Some(z))?;
+    g.output("y", y);
+    Ok(g)
+}
+
 /// The decoder as a graph of kind `network`: inputs `x [B,C,H,W]`, `t [B]`, `z [B,Z]` and `mask [B]` (or
 /// `[B, z_parts]`); output `y [B,C,H,W]`; taps `out_1 … out_N [B,C,H,W]`. Its names are those in a SODA checkpoint
 /// (`decoder.image_proj.weight`).
@@ -64,14 +79,22 @@ fn check_decoder(config: &UNetConfig) -> Result<(), String> {
 /// When the configuration cannot be built.
 pub fn decoder_graph(config: &UNetConfig) -> Result<Graph, GraphError> {
     let mut g = Graph::new();
-    let x = g.input("x", DType::F32, Shape::batch(&config.image_shape))?;
-    let t = g.input("t", DType::F32, Shape::batch(&[]))?;
-    let z = g.input("z", DType::F32, Shape::batch(&[config.z_channels]))?;
-    let mask = if config.z_parts > 1 { Shape::batch(&[config.z_parts]) } else { Shape::batch(&[]) };
-    let mask = g.input("mask", DType::F32, mask)?;
-    let y = decoder(&mut g, &Path::root().at("decoder"), config, x, t, z, mask)?;
+    let y = decoder_inputs(&mut g, config, None)?;
     g.output("y", y);
     Ok(g)
+}
+
+/// Adds the decoder with its inputs, `z` among them where the graph has none.
+fn decoder_inputs(g: &mut Graph, config: &UNetConfig, z: Option<Value>) -> Result<Value, GraphError> {
+    let x = g.input("x", DType::F32, Shape::batch(&config.image_shape))?;
+    let t = g.input("t", DType::F32, Shape::batch(&[]))?;
+    let z = match z {
+        Some(z) => z,
+        None => g.input("z", DType::F32, Shape::batch(&[config.z_channels]))?,
+    };
+    let mask = if config.z_parts > 1 { Shape::batch(&[config.z_parts]) } else { Shape::batch(&[]) };
+    let mask = g.input("mask", DType::F32, mask)?;
+    decoder(g, &Path::root().at("decoder"), config, x, t, z, mask)
 }
 
 /// Adds the decoder to a graph, under the path `p`.

@@ -1,0 +1,155 @@
+//! The configuration of a diffusion model.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_norway::Value;
+
+use super::{
+    ConfigError, ModelConfig, Override, ProcessConfig, TrainingConfig, overridden, read_text, typed,
+};
+use crate::networks::{Architecture, UNetConfig};
+
+/// The keys that it has beside those of every training run.
+const KEYS: [&str; 8] =
+    ["dataset", "classes", "model_type", "diffusion", "net_type", "network", "flip", "linear"];
+
+/// A whole configuration of a diffusion model, `model_type: DDPM` or `EDM`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Config {
+    /// Data set: `cifar`, `cifar100`, `tiny`, or one that the `data` crate adds.
+    pub dataset: String,
+    /// Number of classes, for probes.
+    pub classes: usize,
+    /// DDPM or EDM, with its process.
+    #[serde(flatten)]
+    pub process: ProcessConfig,
+    /// The only type there is: `UNet`.
+    pub net_type: NetType,
+    /// The network.
+    pub network: UNetConfig,
+    /// Mirror half of the pictures.
+    pub flip: bool,
+    /// Everything else about the training run.
+    #[serde(flatten)]
+    pub training: TrainingConfig,
+    /// The published linear probe of this model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub linear: Option<LinearConfig>,
+}
+
+/// Kinds of networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NetType {
+    /// The UNet of [`crate::networks::unet`].
+    UNet,
+}
+
+/// `linear`: the published linear probe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinearConfig {
+    /// Passes over the features.
+    pub n_epoch: usize,
+    /// Features per step.
+    pub batch_size: usize,
+    /// Learning rate.
+    pub lrate: f64,
+    /// Timestep of the features.
+    pub timestep: i64,
+    /// Layer of the features (`out_6`).
+    pub blockname: String,
+}
+
+/// The keys as the file has them: `diffusion` is read once `model_type` is known.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    dataset: String,
+    classes: usize,
+    model_type: String,
+    net_type: NetType,
+    diffusion: Value,
+    network: UNetConfig,
+    #[serde(default)]
+    flip: bool,
+    #[serde(default)]
+    linear: Option<LinearConfig>,
+}
+
+impl Config {
+    /// Reads a YAML file.
+    ///
+    /// # Errors
+    /// One line that names the file, the key and what is wrong with it.
+    pub fn read(path: &Path) -> Result<Config, ConfigError> {
+        Config::read_with(path, &[])
+    }
+
+    /// Reads a YAML file, then sets single keys (`network.dropout=0.2`).
+    ///
+    /// # Errors
+    /// Like [`Config::read`].
+    pub fn read_with(path: &Path, overrides: &[Override]) -> Result<Config, ConfigError> {
+        Config::parse(&read_text(path)?, &path.display().to_string(), overrides)
+    }
+
+    /// Reads YAML text; `origin` names it in errors.
+    ///
+    /// # Errors
+    /// Like [`Config::read`].
+    pub fn parse(text: &str, origin: &str, overrides: &[Override]) -> Result<Config, ConfigError> {
+        Config::from_value(overridden(text, origin, overrides)?, origin)
+    }
+
+    pub(super) fn from_value(value: Value, origin: &str) -> Result<Config, ConfigError> {
+        let invalid = |message: String| ConfigError::Invalid { origin: origin.to_string(), message };
+        if super::soda::is_soda(&value) {
+            let message = "the configuration of a SODA (it has an encoder): `ddae-train soda` trains it";
+            return Err(invalid(message.to_string()));
+        }
+        let (training, rest) = TrainingConfig::split(value, &KEYS).map_err(&invalid)?;
+        let raw: Raw = typed(rest, "").map_err(&invalid)?;
+        let process = ProcessConfig::from_value(&raw.model_type, raw.diffusion).map_err(&invalid)?;
+        let config = Config {
+            dataset: raw.dataset,
+            classes: raw.classes,
+            process,
+            net_type: raw.net_type,
+            network: raw.network,
+            flip: raw.flip,
+            training,
+            linear: raw.linear,
+        };
+        config.check().map_err(invalid)?;
+        Ok(config)
+    }
+
+    /// The part that graphs are made of.
+    pub fn model(&self) -> ModelConfig {
+        let architecture = Architecture::UNet(self.network.clone());
+        ModelConfig { architecture, process: Some(self.process.clone()), normalisation: None }
+    }
+
+    /// The configuration as YAML that [`Config::parse`] reads back.
+    pub fn to_yaml(&self) -> String {
+        // Only maps with string keys, numbers and lists: nothing that YAML cannot hold.
+        serde_norway::to_string(self).unwrap_or_default()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.network.check().map_err(|message| format!("network: {message}"))?;
+        if self.classes == 0 {
+            return Err("classes is 0; it must be at least 1".to_string());
+        }
+        self.training.check()?;
+        if let ProcessConfig::Edm(edm) = &self.process
+            && edm.augment_prob > 0.0
+            && self.network.augment_dim != 9
+        {
+            let dim = self.network.augment_dim;
+            return Err(format!("diffusion.augment_prob needs network.augment_dim: 9, which is {dim}"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,185 @@
+//! The keys that all training runs share.
+
+use serde::{Deserialize, Serialize};
+use serde_norway::{Mapping, Value};
+
+use super::typed;
+
+/// The largest `n_sample`.
+const MOST_SAMPLES: usize = 10_000;
+
+/// The keys of [`TrainingConfig`].
+const KEYS: [&str; 13] = [
+    "n_epoch",
+    "batch_size",
+    "lrate",
+    "warm_epoch",
+    "lr_schedule",
+    "load_epoch",
+    "ema",
+    "optim",
+    "optim_args",
+    "grad_clip_norm",
+    "n_sample",
+    "save_dir",
+    "save_model",
+];
+
+/// Optimisers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Optim {
+    /// Adam; weight decay, where given, is added to the gradient.
+    #[default]
+    Adam,
+    /// AdamW: decoupled weight decay.
+    AdamW,
+}
+
+/// `optim_args`, with PyTorch's defaults.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimArgs {
+    /// Weight decay.
+    #[serde(default)]
+    pub weight_decay: f64,
+    /// Decay of the first and second moment.
+    #[serde(default = "OptimArgs::default_betas")]
+    pub betas: [f64; 2],
+    /// Added to the root of the second moment.
+    #[serde(default = "OptimArgs::default_eps")]
+    pub eps: f64,
+}
+
+impl OptimArgs {
+    fn default_betas() -> [f64; 2] {
+        [0.9, 0.999]
+    }
+
+    fn default_eps() -> f64 {
+        1e-8
+    }
+}
+
+impl Default for OptimArgs {
+    fn default() -> OptimArgs {
+        OptimArgs { weight_decay: 0.0, betas: OptimArgs::default_betas(), eps: OptimArgs::default_eps() }
+    }
+}
+
+/// How the learning rate goes on after the warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LrSchedule {
+    /// It stays, as published.
+    #[default]
+    Constant,
+    /// It falls to zero over the run along half a cosine, step by step.
+    Cosine,
+}
+
+/// The part of a training run that is the same for all networks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingConfig {
+    /// Number of passes over the data.
+    pub n_epoch: usize,
+    /// Pictures per step and device.
+    pub batch_size: usize,
+    /// Learning rate per device; multiplied by the number of devices.
+    pub lrate: f64,
+    /// Epochs over which the learning rate rises linearly.
+    #[serde(default)]
+    pub warm_epoch: usize,
+    /// Our addition: what follows the warm-up.
+    #[serde(default)]
+    pub lr_schedule: LrSchedule,
+    /// Epoch to go on from; -1 for none.
+    #[serde(default = "TrainingConfig::from_scratch")]
+    pub load_epoch: i64,
+    /// Largest decay of the moving average of the weights.
+    pub ema: f64,
+    /// The optimiser.
+    #[serde(default)]
+    pub optim: Optim,
+    /// Its settings.
+    #[serde(default)]
+    pub optim_args: OptimArgs,
+    /// Largest joint norm of the gradients; DDAE's configurations do not say it, and its code has 1.
+    #[serde(default = "TrainingConfig::published_norm")]
+    pub grad_clip_norm: f64,
+    /// Pictures on a sheet of samples or reconstructions.
+    pub n_sample: usize,
+    /// The run folder.
+    pub save_dir: String,
+    /// Whether checkpoints are written.
+    #[serde(default = "TrainingConfig::saving")]
+    pub save_model: bool,
+}
+
+impl TrainingConfig {
+    fn from_scratch() -> i64 {
+        -1
+    }
+
+    fn published_norm() -> f64 {
+        1.0
+    }
+
+    fn saving() -> bool {
+        true
+    }
+
+    /// Reads these keys of a configuration; gives the other keys as well, all of which are among `others`.
+    pub(super) fn split(value: Value, others: &[&str]) -> Result<(TrainingConfig, Value), String> {
+        let Value::Mapping(mapping) = value else {
+            return Err("not a configuration: it needs keys like 'dataset: cifar'".to_string());
+        };
+        let (mut training, mut rest) = (Mapping::new(), Mapping::new());
+        for (key, value) in mapping {
+            match key.as_str() {
+                Some(name) if KEYS.contains(&name) => training.insert(key, value),
+                Some(name) if others.contains(&name) => rest.insert(key, value),
+                _ => {
+                    let name = key.as_str().map_or_else(|| format!("{key:?}"), str::to_string);
+                    let known: Vec<String> =
+                        others.iter().chain(&KEYS).map(|name| format!("`{name}`")).collect();
+                    let known = known.join(", ");
+                    return Err(format!("{name}: unknown field `{name}`, expected one of {known}"));
+                }
+            };
+        }
+        Ok((typed(Value::Mapping(training), "")?, Value::Mapping(rest)))
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        let positive = [("n_epoch", self.n_epoch), ("batch_size", self.batch_size)];
+        if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(format!("{key} is 0; it must be at least 1"));
+        }
+        let above_0 = [("lrate", self.lrate), ("grad_clip_norm", self.grad_clip_norm)];
+        if let Some((key, value)) = above_0.iter().find(|(_, v)| !(v.is_finite() && *v > 0.0)) {
+            return Err(format!("{key} is {value}; it must be above 0"));
+        }
+        if !(0.0..1.0).contains(&self.ema) {
+            return Err(format!("ema is {}; it must be in [0, 1)", self.ema));
+        }
+        let OptimArgs { weight_decay, betas: [b1, b2], eps } = self.optim_args;
+        if !(0.0..1.0).contains(&b1) || !(0.0..1.0).contains(&b2) {
+            return Err(format!("optim_args.betas is [{b1}, {b2}]; both must be in [0, 1)"));
+        }
+        let least_0 = [("weight_decay", weight_decay), ("eps", eps)];
+        if let Some((key, value)) = least_0.iter().find(|(_, v)| !(v.is_finite() && *v >= 0.0)) {
+            return Err(format!("optim_args.{key} is {value}; it must be at least 0"));
+        }
+        if self.n_sample > MOST_SAMPLES {
+            return Err(format!("n_sample is {}; a sheet holds at most {MOST_SAMPLES}", self.n_sample));
+        }
+        if self.load_epoch < -1 {
+            return Err(format!(
+                "load_epoch is {}; it must be -1 (from scratch) or an epoch",
+                self.load_epoch
+            ));
+        }
+        Ok(())
+    }
+}
