@@ -260,10 +260,8 @@ impl Errors {
 impl GraphDescription {
     /// The metadata entries, in the order of the table above.
     pub fn to_entries(&self) -> Vec<(String, String)> {
-        let mut entries = vec![
-            ("ddae.format", FORMAT.to_string()),
-            ("ddae.kind", self.kind.name().to_string()),
-        ];
+        let mut entries =
+            vec![("ddae.format", FORMAT.to_string()), ("ddae.kind", self.kind.name().to_string())];
         entries.extend(self.network.clone().map(|network| ("ddae.network", network)));
         entries.extend([
             ("ddae.config", self.config.clone()),
@@ -453,7 +451,11 @@ mod tests {
     fn broken_entries_are_named() {
         for (key, value, message) in [
             ("ddae.format", "ddae-onnx-9", "of format 'ddae-onnx-9'"),
-            ("ddae.kind", "decoder", "'ddae.kind' is 'decoder', which is not network, features, sampler, encoder or latent"),
+            (
+                "ddae.kind",
+                "decoder",
+                "'ddae.kind' is 'decoder', which is not network, features, sampler, encoder or latent",
+            ),
             ("ddae.timestep", "soon", "'ddae.timestep' is 'soon', which is not a whole number"),
             ("ddae.taps", "[", "'ddae.taps' is '['"),
             ("ddae.precision", "f8", "'ddae.precision' is 'f8', which is not f32, f16, bf16 or int8"),

@@ -9,6 +9,7 @@ use safetensors::{Dtype, SafeTensors};
 
 mod cases;
 pub mod golden;
+pub mod guided;
 pub mod imported;
 pub mod ops;
 pub mod programs;

@@ -125,7 +125,8 @@ impl Family {
             Family::SodaEncoder => &[GraphKind::Network, GraphKind::Encoder],
             Family::DiT | Family::Inception => &[GraphKind::Network, GraphKind::Features],
             Family::VaeEncoder => &[GraphKind::Network, GraphKind::Latent],
-            Family::SodaDecoder | Family::WideResNet | Family::NoiseMlp => &[GraphKind::Network],
+            Family::SodaDecoder => &[GraphKind::Network, GraphKind::Sampler],
+            Family::WideResNet | Family::NoiseMlp => &[GraphKind::Network],
         }
     }
 }
