@@ -176,6 +176,50 @@ pub enum ProbeError {
         /// Its own words.
         reason: String,
     },
+    /// A training that went astray.
+    #[error(
+        "the training diverged: its loss is {loss} in epoch {epoch} with a learning rate of {learning_rate}; give a smaller --lr, or scale the features with --normalise"
+    )]
+    Diverged {
+        /// The loss of the last step.
+        loss: f64,
+        /// The epoch, counted from 1.
+        epoch: usize,
+        /// The learning rate of that epoch.
+        learning_rate: f64,
+    },
+    /// Batches without enough rows to take a mean over.
+    #[error(
+        "{rows} training row(s) in batches of {batch}: batch normalisation needs at least 2 rows in a batch; give a larger --batch or more training samples"
+    )]
+    BatchOfOne {
+        /// The training rows.
+        rows: usize,
+        /// Rows in a batch.
+        batch: usize,
+    },
+    /// One noising where two are needed.
+    #[error("{path}: there is one view of each picture, and alignment compares two noisings: extract with --views 2, or give a second file that was extracted with another --seed", path = path.display())]
+    OneView {
+        /// The feature file.
+        path: PathBuf,
+    },
+    /// Two files whose rows are not the same pictures.
+    #[error("{first} and {second} do not hold the same pictures: {what}; extract both from the same split, with the same --limit", first = first.display(), second = second.display())]
+    OtherPictures {
+        /// The first file.
+        first: PathBuf,
+        /// The second file.
+        second: PathBuf,
+        /// What differs.
+        what: String,
+    },
+    /// Too few pictures to compare.
+    #[error("{origin}: there is one picture, and uniformity is measured between pictures: give at least 2")]
+    OnePicture {
+        /// The feature file.
+        origin: String,
+    },
     /// A picture or file that cannot be written.
     #[error("{path}: {source}", path = path.display())]
     Write {

@@ -1,4 +1,5 @@
-//! Probes: how much a linear model or the neighbours of a sample can tell from features.
+//! Probes: how much a linear model or the neighbours of a sample can tell from features, and how features lie
+//! without labels.
 //!
 //! | module | subject |
 //! | --- | --- |
@@ -6,7 +7,9 @@
 //! | [`rows`] | tables that are read block by block |
 //! | [`scaling`] | standardising, L2 normalisation |
 //! | [`logistic`] | multinomial logistic regression in float64 |
+//! | [`linear`] | the published linear probe: a layer trained for some epochs |
 //! | [`knn`] | exact k-nearest-neighbours classification |
+//! | [`contrastive`] | alignment and uniformity under noise |
 //! | [`labels`] | labels and classes |
 //! | [`held_out`] | the part of the training set on which choices are made |
 //! | [`experiment`] | a probe from the choice of features to the report |
@@ -16,11 +19,13 @@
 //! A new probe is a module that implements [`experiment::Probe`], and a command in the binary.
 
 pub mod confusion_picture;
+pub mod contrastive;
 pub mod error;
 pub mod experiment;
 pub mod held_out;
 pub mod knn;
 pub mod labels;
+pub mod linear;
 pub mod logistic;
 pub mod report;
 pub mod rows;

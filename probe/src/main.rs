@@ -1,4 +1,4 @@
-//! `ddae-probe`: measures features with simple classifiers.
+//! `ddae-probe`: measures features with simple classifiers and without labels.
 
 mod cli;
 

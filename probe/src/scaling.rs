@@ -27,6 +27,18 @@ impl Normalisation {
             Self::None => "none",
         }
     }
+
+    /// Learns from the training set what there is to learn.
+    ///
+    /// # Errors
+    /// As [`Rows::read`].
+    pub fn fit(self, train: &dyn Rows) -> Result<Scaling> {
+        Ok(match self {
+            Self::L2 => Scaling::L2,
+            Self::Standardise => Scaling::Standardise(Standardise::fit_rows(train)?),
+            Self::None => Scaling::None,
+        })
+    }
 }
 
 /// Shifts and scales every feature to mean 0 and standard deviation 1 on the training set (population standard
@@ -145,6 +157,17 @@ pub enum Scaling {
     Standardise(Standardise),
 }
 
+impl Scaling {
+    /// Scales rows `[N, D]` in place.
+    pub fn apply(&self, features: &mut Array2<f32>) {
+        match self {
+            Self::None => {}
+            Self::L2 => normalise_l2(features),
+            Self::Standardise(standardise) => standardise.apply_f32(features),
+        }
+    }
+}
+
 /// Rows that are scaled as they are read.
 pub struct Scaled<'a> {
     /// The rows as they are.
@@ -164,11 +187,7 @@ impl Rows for Scaled<'_> {
 
     fn read(&self, range: Range<usize>) -> Result<Array2<f32>> {
         let mut features = self.rows.read(range)?;
-        match self.scaling {
-            Scaling::None => {}
-            Scaling::L2 => normalise_l2(&mut features),
-            Scaling::Standardise(standardise) => standardise.apply_f32(&mut features),
-        }
+        self.scaling.apply(&mut features);
         Ok(features)
     }
 }

@@ -73,11 +73,7 @@ struct Choice {
     #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = share, help_heading = "Choosing")]
     held_out: f64,
 
-    /// What becomes of the views of a training sample
-    #[arg(long, value_enum, default_value_t = ViewsArgument::Average, help_heading = "Choosing")]
-    views: ViewsArgument,
-
-    /// Seed of the held-out part
+    /// Seed of what is drawn: the held-out part, and what a probe draws in its training
     #[arg(long, default_value_t = 0, help_heading = "Choosing")]
     seed: u64,
 }
@@ -90,14 +86,25 @@ enum ProtocolArgument {
     Published,
 }
 
+/// What becomes of views, for probes that see each sample once.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum ViewsArgument {
+pub enum ViewsArgument {
     /// One row: the mean of the views; of test samples too
     Average,
     /// One row: the first view; of test samples too
     First,
     /// A row for each view; of test samples the mean
     All,
+}
+
+impl From<ViewsArgument> for Views {
+    fn from(argument: ViewsArgument) -> Self {
+        match argument {
+            ViewsArgument::Average => Self::Average,
+            ViewsArgument::First => Self::First,
+            ViewsArgument::All => Self::All,
+        }
+    }
 }
 
 /// What is done to features first.
@@ -129,7 +136,7 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 impl Choice {
-    fn plan(&self) -> Result<Plan> {
+    fn plan(&self, views: Views) -> Result<Plan> {
         let features = self.features.as_deref().map(FeatureSet::parse_list).transpose()?;
         Ok(Plan {
             features: features.unwrap_or_default(),
@@ -138,11 +145,7 @@ impl Choice {
                 ProtocolArgument::Published => Selection::Published,
             },
             held_out: self.held_out,
-            views: match self.views {
-                ViewsArgument::Average => Views::Average,
-                ViewsArgument::First => Views::First,
-                ViewsArgument::All => Views::All,
-            },
+            views,
             seed: self.seed,
         })
     }
@@ -175,9 +178,14 @@ impl SourceOptions {
 }
 
 impl Options {
+    /// The seed of everything that is drawn.
+    pub fn seed(&self) -> u64 {
+        self.choice.seed
+    }
+
     /// Runs `probe`, shows its report and suggests to run `other` on the same features.
-    pub fn run<P: Probe>(&self, probe: &P, other: &str) -> Result<()> {
-        let plan = self.choice.plan()?;
+    pub fn run<P: Probe>(&self, probe: &P, views: Views, other: &str) -> Result<()> {
+        let plan = self.choice.plan(views)?;
         if let Some(path) = &self.confusion {
             check_folder(path)?;
         }

@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use ddae_probe::knn::probe::KnnProbe;
 use ddae_probe::knn::{KnnOptions, Metric, Votes};
 
-use super::experiment::{NormaliseArgument, Options};
+use super::experiment::{NormaliseArgument, Options, ViewsArgument};
 
 /// k-nearest neighbours
 ///
@@ -21,6 +21,10 @@ Examples:
 pub struct Arguments {
     #[command(flatten)]
     options: Options,
+
+    /// What becomes of the views of a training sample
+    #[arg(long, value_enum, default_value_t = ViewsArgument::Average, help_heading = "Choosing")]
+    views: ViewsArgument,
 
     /// Number of neighbours
     #[arg(short, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Model")]
@@ -65,5 +69,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         VotesArgument::Distance => Votes::Distance,
     };
     let options = KnnOptions { k: arguments.k as usize, metric, votes };
-    arguments.options.run(&KnnProbe { normalisation: arguments.normalise.into(), options }, "logistic")
+    let probe = KnnProbe { normalisation: arguments.normalise.into(), options };
+    arguments.options.run(&probe, arguments.views.into(), "logistic")
 }

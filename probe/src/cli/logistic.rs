@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use ddae_probe::logistic::probe::{LogisticProbe, Regularisation};
 use ddae_probe::logistic::{LogisticOptions, Solver};
 
-use super::experiment::{NormaliseArgument, Options};
+use super::experiment::{NormaliseArgument, Options, ViewsArgument};
 
 /// Logistic regression on standardised features
 ///
@@ -21,6 +21,10 @@ Examples:
 pub struct Arguments {
     #[command(flatten)]
     options: Options,
+
+    /// What becomes of the views of a training sample
+    #[arg(long, value_enum, default_value_t = ViewsArgument::Average, help_heading = "Choosing")]
+    views: ViewsArgument,
 
     /// Inverse strength of the penalty, above 0, or auto: the best of 0.0001 to 10 on held-out training samples
     #[arg(long, value_name = "C|auto", default_value = "auto", value_parser = regularisation, help_heading = "Model")]
@@ -65,5 +69,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let options = LogisticOptions { solver, max_iterations: arguments.max_iterations, ..Default::default() };
     let normalisation = arguments.normalise.into();
-    arguments.options.run(&LogisticProbe { normalisation, regularisation: arguments.c, options }, "knn")
+    let probe = LogisticProbe { normalisation, regularisation: arguments.c, options };
+    arguments.options.run(&probe, arguments.views.into(), "knn")
 }

@@ -1,14 +1,16 @@
 //! The commands of `ddae-probe`.
 
+mod contrastive;
 mod experiment;
 mod knn;
+mod linear;
 mod logistic;
 mod progress;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-/// Measures features with simple classifiers.
+/// Measures features with simple classifiers and without labels.
 #[derive(Debug, Parser)]
 #[command(name = "ddae-probe", version, max_term_width = 100)]
 pub struct Arguments {
@@ -19,13 +21,17 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Logistic(logistic::Arguments),
+    Linear(linear::Arguments),
     Knn(knn::Arguments),
+    Contrastive(contrastive::Arguments),
 }
 
 /// Runs a command.
 pub fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
         Command::Logistic(arguments) => logistic::run(&arguments),
+        Command::Linear(arguments) => linear::run(&arguments),
         Command::Knn(arguments) => knn::run(&arguments),
+        Command::Contrastive(arguments) => contrastive::run(&arguments),
     }
 }

@@ -8,7 +8,7 @@ use crate::experiment::{Classified, Probe, Progress, Tuned, describe};
 use crate::labels::Classes;
 use crate::report::Scores;
 use crate::rows::Rows;
-use crate::scaling::{Normalisation, Scaled, Scaling, Standardise};
+use crate::scaling::{Normalisation, Scaled};
 use crate::source::table::Table;
 
 /// k-NN with its normalisation.
@@ -24,11 +24,7 @@ impl KnnProbe {
     fn predict(&self, train: &Table, test: &Table, progress: &mut dyn Progress) -> Result<Vec<usize>> {
         let labels = train.labels();
         let classes = Classes::of(&labels)?;
-        let scaling = match self.normalisation {
-            Normalisation::None => Scaling::None,
-            Normalisation::L2 => Scaling::L2,
-            Normalisation::Standardise => Scaling::Standardise(Standardise::fit_rows(train)?),
-        };
+        let scaling = self.normalisation.fit(train)?;
         let queries = Scaled { rows: test, scaling: &scaling };
         let base = Scaled { rows: train, scaling: &scaling };
         let base_classes = classes.indices(&labels, train.origin())?;

@@ -182,7 +182,7 @@ fn check(
 }
 
 /// The mean loss of guessing by the frequency of each class: `ln(classes)` for balanced classes, less for others.
-fn chance_loss(class_indices: &[usize], classes: usize) -> f64 {
+pub(crate) fn chance_loss(class_indices: &[usize], classes: usize) -> f64 {
     let mut counts = vec![0.0; classes];
     for &class in class_indices {
         counts[class] += 1.0;
@@ -236,6 +236,6 @@ impl LogisticModel {
 }
 
 /// Position of the first of the largest values.
-fn first_largest(values: impl Iterator<Item = f64>) -> usize {
+pub(crate) fn first_largest(values: impl Iterator<Item = f64>) -> usize {
     values.enumerate().fold((0, f64::NEG_INFINITY), |best, (i, v)| if v > best.1 { (i, v) } else { best }).0
 }

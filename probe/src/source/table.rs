@@ -18,6 +18,9 @@ pub enum Views {
     First,
     /// One row for each view, all with the sample's label.
     All,
+    /// One row: any view, drawn anew each time a probe passes over the training set ([`Table::read_drawn`]). Of test
+    /// samples, and where nothing draws, the first.
+    Drawn,
 }
 
 impl Views {
@@ -27,6 +30,7 @@ impl Views {
             Self::Average => "average",
             Self::First => "first",
             Self::All => "all",
+            Self::Drawn => "drawn",
         }
     }
 
@@ -34,7 +38,8 @@ impl Views {
     pub fn for_test(self) -> Self {
         match self {
             Self::All => Self::Average,
-            other => other,
+            Self::Drawn => Self::First,
+            Self::Average | Self::First => self,
         }
     }
 }
@@ -83,6 +88,16 @@ impl<'a> Table<'a> {
         self.features
     }
 
+    /// What becomes of the views of a sample.
+    pub fn views(&self) -> Views {
+        self.views
+    }
+
+    /// How many views each sample has.
+    pub fn view_count(&self) -> usize {
+        self.samples.views()
+    }
+
     /// Where the samples come from.
     pub fn origin(&self) -> &str {
         self.samples.origin()
@@ -90,6 +105,26 @@ impl<'a> Table<'a> {
 
     fn rows_per_sample(&self) -> usize {
         if self.views == Views::All { self.samples.views() } else { 1 }
+    }
+
+    /// Reads the samples at the positions `range`, each in the view that `view_of` gives for its position:
+    /// `[range.len(), D]`. Every view that is asked for is read once.
+    ///
+    /// # Errors
+    /// As [`Rows::read`].
+    pub fn read_drawn(&self, range: Range<usize>, view_of: &dyn Fn(usize) -> usize) -> Result<Array2<f32>> {
+        let views: Vec<usize> = range.clone().map(view_of).collect();
+        let mut rows = Array2::zeros((range.len(), self.dim));
+        for view in 0..self.samples.views() {
+            if !views.contains(&view) {
+                continue;
+            }
+            let block = self.read_view(view, range.clone())?;
+            for (row, _) in views.iter().enumerate().filter(|(_, drawn)| **drawn == view) {
+                rows.row_mut(row).assign(&block.row(row));
+            }
+        }
+        Ok(rows)
     }
 
     /// Reads one view of the samples at the positions `range` of the subset.
@@ -127,7 +162,7 @@ impl Rows for Table<'_> {
     /// With [`Views::All`] the rows are all samples in their first view, then all in their second, and so on.
     fn read(&self, range: Range<usize>) -> Result<Array2<f32>> {
         match self.views {
-            Views::First => self.read_view(0, range),
+            Views::First | Views::Drawn => self.read_view(0, range),
             Views::Average => {
                 let mut sum = self.read_view(0, range.clone())?;
                 for view in 1..self.samples.views() {

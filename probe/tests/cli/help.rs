@@ -9,9 +9,13 @@ use crate::{probe, text};
 #[test]
 fn help_texts_are_as_reviewed() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (name, arguments) in
-        [("short", &["-h"][..]), ("logistic", &["logistic", "--help"]), ("knn", &["knn", "--help"])]
-    {
+    for (name, arguments) in [
+        ("short", &["-h"][..]),
+        ("logistic", &["logistic", "--help"]),
+        ("linear", &["linear", "--help"]),
+        ("knn", &["knn", "--help"]),
+        ("contrastive", &["contrastive", "--help"]),
+    ] {
         let output = probe(folder, arguments);
         assert!(output.status.success());
         assert_golden(folder.join(format!("tests/cli/help/{name}.txt")), &text(&output.stdout));

@@ -1,8 +1,10 @@
 //! The binary `ddae-probe`: results, messages and exit codes.
 
+mod contrastive;
 mod errors;
 mod files;
 mod help;
+mod linear;
 mod results;
 
 use std::path::Path;

@@ -1,0 +1,71 @@
+//! `ddae-probe contrastive`.
+
+use std::io::{Write, stdout};
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use ddae_cli::shell;
+use ddae_probe::contrastive::BATCH;
+use ddae_probe::contrastive::noisings::Noisings;
+use ddae_probe::contrastive::report::ContrastReport;
+use ddae_probe::source::feature_set::FeatureSet;
+
+use super::progress::Shown;
+
+/// Alignment and uniformity of features at two noisings, without labels
+///
+/// Rows are divided by their length. Alignment is the mean squared distance of a picture's two noisings, uniformity the
+/// logarithm of the mean of exp(-2 d²) over the pairs of pictures in a batch; lower is better for both. Batches are taken
+/// in the order of the file and averaged. As published, the features are those of the training pictures without
+/// augmentation: ddae-infer features --split train --views 2.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ddae-probe contrastive train.h5
+  ddae-probe contrastive train.h5 --features t11/out_5,t11/out_6 --json
+  ddae-probe contrastive seed_0.h5 seed_1.h5")]
+pub struct Arguments {
+    /// Feature file with at least two views; the first two are compared
+    #[arg(value_name = "FILE.h5")]
+    first: PathBuf,
+
+    /// Feature file of the same pictures with other noise; the first views of both files are compared
+    #[arg(value_name = "OTHER.h5")]
+    second: Option<PathBuf>,
+
+    /// Features to measure, such as t11/out_6 [default: all, one by one]
+    ///
+    /// Several are separated by commas; taps that are joined into one row by a plus.
+    #[arg(long, value_name = "KEYS")]
+    features: Option<String>,
+
+    /// Pictures in a batch, 2 to 4096; uniformity depends on it a little
+    #[arg(long, value_name = "N", default_value_t = BATCH as u64,
+          value_parser = clap::value_parser!(u64).range(2..=4096))]
+    batch: u64,
+
+    /// Print one JSON object in place of the table
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let features = arguments.features.as_deref().map(FeatureSet::parse_list).transpose()?;
+    let noisings = Noisings::open(&arguments.first, arguments.second.as_deref())?;
+    let mut progress = Shown::new();
+    let features = features.unwrap_or_default();
+    let report = ContrastReport::measure(&noisings, &features, arguments.batch as usize, &mut progress)?;
+    drop(progress);
+    let mut out = stdout().lock();
+    if arguments.json {
+        serde_json::to_writer(&mut out, &report).map_err(std::io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        write!(out, "{report}")?;
+    }
+    out.flush()?;
+    let train = shell::word(&arguments.first);
+    ddae_cli::tell(format_args!("\nnext: ddae-probe linear --train {train} --test TEST.h5"));
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! Two noisings of the same pictures: two views in one feature file, or one view in each of two.
+
+use std::ops::Range;
+use std::path::Path;
+
+use ddae_data::features::{FeatureFile, FeatureKey};
+use ndarray::Array2;
+use serde_json::{Map, Value};
+
+use crate::error::{ProbeError, Result};
+use crate::source::agreement;
+use crate::source::feature_set::FeatureSet;
+use crate::source::samples::Samples;
+
+/// Features of pictures at two independent noisings.
+pub struct Noisings {
+    first: Samples,
+    /// Where the second noising is; none where it is the second view of `first`.
+    second: Option<Samples>,
+    keys: Vec<FeatureKey>,
+}
+
+impl Noisings {
+    /// Opens a feature file with at least two views, or two files with the same pictures.
+    ///
+    /// # Errors
+    /// When a file cannot be read or is a shard, there is one view only, or the files hold other pictures or were made by
+    /// other models.
+    pub fn open(first: &Path, second: Option<&Path>) -> Result<Self> {
+        let first = FeatureFile::open(first)?;
+        agreement::check_whole(&first)?;
+        let Some(second) = second else {
+            if first.views() < 2 {
+                return Err(ProbeError::OneView { path: first.path().to_path_buf() });
+            }
+            let keys = first.keys().to_vec();
+            return Ok(Self { first: Samples::of_file(first)?, second: None, keys });
+        };
+        let second = FeatureFile::open(second)?;
+        agreement::check_whole(&second)?;
+        agreement::check(&first, &second)?;
+        check_pictures(&first, &second)?;
+        let common = agreement::common_features(&first, &second)?;
+        let keys = first.keys().iter().filter(|key| common.contains(&FeatureSet::Taps(vec![(*key).clone()])));
+        let keys = keys.cloned().collect();
+        Ok(Self { first: Samples::of_file(first)?, second: Some(Samples::of_file(second)?), keys })
+    }
+
+    /// Number of pictures.
+    pub fn len(&self) -> usize {
+        self.first.labels().len()
+    }
+
+    /// Whether there are none; never so.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The features that both noisings have, one by one.
+    pub fn available(&self) -> Vec<FeatureSet> {
+        self.keys.iter().map(|key| FeatureSet::Taps(vec![key.clone()])).collect()
+    }
+
+    /// The number of features in `features`.
+    ///
+    /// # Errors
+    /// When they do not exist, or the files disagree.
+    pub fn dim(&self, features: &FeatureSet) -> Result<usize> {
+        let dim = self.first.dim(features)?;
+        if let Some(second) = &self.second {
+            let second_dim = second.dim(features)?;
+            if dim != second_dim {
+                return Err(ProbeError::Dims {
+                    features: features.to_string(),
+                    train: self.first.origin().into(),
+                    test: second.origin().into(),
+                    train_dim: dim,
+                    test_dim: second_dim,
+                });
+            }
+        }
+        Ok(dim)
+    }
+
+    /// Reads `features` of consecutive pictures at both noisings, `[rows.len(), D]` each.
+    ///
+    /// # Errors
+    /// When they cannot be read, or a value is NaN or infinite.
+    pub fn read(&self, features: &FeatureSet, rows: Range<usize>) -> Result<(Array2<f32>, Array2<f32>)> {
+        let first = self.first.read(features, 0, rows.clone())?;
+        let second = match &self.second {
+            Some(second) => second.read(features, 0, rows)?,
+            None => self.first.read(features, 1, rows)?,
+        };
+        Ok((first, second))
+    }
+
+    /// The files.
+    pub fn origin(&self) -> String {
+        match &self.second {
+            Some(second) => format!("{} and {}", self.first.origin(), second.origin()),
+            None => self.first.origin().to_string(),
+        }
+    }
+
+    /// Which views of which files the noisings are.
+    pub fn describe(&self) -> String {
+        match &self.second {
+            Some(_) => format!("the first views of {}", self.origin()),
+            None => format!("the first two of {} views of {}", self.first.views(), self.origin()),
+        }
+    }
+
+    /// How features are stored: `f32` or `f16`.
+    pub fn dtype(&self) -> &'static str {
+        self.first.dtype()
+    }
+
+    /// What is known of where the features come from; of the first file.
+    pub fn attributes(&self) -> Map<String, Value> {
+        self.first.attributes()
+    }
+}
+
+/// Checks that the rows of two files are the same pictures in the same order.
+fn check_pictures(first: &FeatureFile, second: &FeatureFile) -> Result<()> {
+    let other = |what: String| {
+        Err(ProbeError::OtherPictures {
+            first: first.path().to_path_buf(),
+            second: second.path().to_path_buf(),
+            what,
+        })
+    };
+    if first.len() != second.len() {
+        return other(format!("the first has {} and the second {}", first.len(), second.len()));
+    }
+    for attribute in ["data_set", "split"] {
+        let (a, b) = (first.attributes().get(attribute), second.attributes().get(attribute));
+        if a != b {
+            let text = |value: Option<&Value>| value.map_or_else(|| "absent".to_string(), Value::to_string);
+            return other(format!(
+                "attribute {attribute} is {} in the first and {} in the second",
+                text(a),
+                text(b)
+            ));
+        }
+    }
+    let indices = first.indices()?.into_iter().zip(second.indices()?);
+    if let Some((row, (a, b))) = indices.enumerate().find(|(_, (a, b))| a != b) {
+        return other(format!("row {row} is picture {a} in the first and picture {b} in the second"));
+    }
+    Ok(())
+}

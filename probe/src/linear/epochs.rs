@@ -1,0 +1,80 @@
+//! The rows that each epoch sees.
+
+use ddae_data::random::{Purpose, stream};
+use ndarray::{Array2, ArrayView2, s};
+
+use crate::error::Result;
+use crate::rows::{PASS_BYTES, Rows, blocks};
+use crate::scaling::Scaling;
+use crate::source::table::{Table, Views};
+
+/// A training set as it is seen epoch by epoch: always the same rows, or, with [`Views::Drawn`], of each sample a view
+/// that is drawn anew, every view equally likely.
+///
+/// The rows of one epoch are in memory, 4 bytes a feature. Views are read again for each epoch, block by block.
+pub struct Epochs<'a> {
+    table: &'a Table<'a>,
+    scaling: &'a Scaling,
+    seed: u64,
+    /// `[N, D]`, scaled, of the epoch before; none at the beginning.
+    rows: Option<Array2<f32>>,
+}
+
+impl<'a> Epochs<'a> {
+    /// Of the rows of `table`, with views drawn by `seed`. Nothing is read yet.
+    pub fn new(table: &'a Table<'a>, scaling: &'a Scaling, seed: u64) -> Self {
+        Self { table, scaling, seed, rows: None }
+    }
+
+    /// Number of rows in an epoch.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Number of features in a row.
+    pub fn dim(&self) -> usize {
+        self.table.dim()
+    }
+
+    /// Whether epochs differ.
+    fn is_drawn(&self) -> bool {
+        self.table.views() == Views::Drawn && self.table.view_count() > 1
+    }
+
+    /// The view of a row in an epoch.
+    fn view(&self, epoch: usize, row: usize) -> usize {
+        let views = self.table.view_count() as u64;
+        stream(self.seed, Purpose::Augment, row as u64, epoch as u64).below(views) as usize
+    }
+
+    /// The rows of an epoch, counted from 0: `[N, D]`, scaled.
+    ///
+    /// # Errors
+    /// As [`Rows::read`].
+    pub fn rows(&mut self, epoch: usize) -> Result<ArrayView2<'_, f32>> {
+        let rows = match self.rows.take() {
+            Some(rows) if !self.is_drawn() => rows,
+            Some(rows) => self.read(epoch, rows)?,
+            None => self.read(epoch, Array2::zeros((self.len(), self.dim())))?,
+        };
+        Ok(self.rows.insert(rows).view())
+    }
+
+    /// Reads the rows of an epoch into the memory of those before.
+    fn read(&self, epoch: usize, mut rows: Array2<f32>) -> Result<Array2<f32>> {
+        for range in blocks(self.len(), self.dim(), PASS_BYTES) {
+            let mut block = match self.is_drawn() {
+                true => self.table.read_drawn(range.clone(), &|row| self.view(epoch, row))?,
+                false => self.table.read(range.clone())?,
+            };
+            self.scaling.apply(&mut block);
+            rows.slice_mut(s![range, ..]).assign(&block);
+        }
+        Ok(rows)
+    }
+}
