@@ -1,0 +1,122 @@
+//! Exported files through a runtime that has nothing in common with ONNX Runtime: tract, written in Rust. The numbers
+//! are those of the published code for the network of each fixture, and the reference interpreter's for graphs of
+//! other kinds.
+
+mod runtime;
+
+use ddae_model::config::{Config, Override};
+use ddae_model::diffusion::{FeatureOptions, features_graph, sampler_graph};
+use ddae_model::graph::Graph;
+use ddae_model::reference;
+use ddae_model::tensor::{DType, Tensor};
+use ddae_tests::imported::{self, Case};
+use ddae_tests::{published, relative_error, rule_values, rule_weights, tolerance};
+use runtime::{Batch, through_tract};
+
+fn check(case: &Case) {
+    case.check(&through_tract(&case.graph, &case.weights, &case.inputs, Batch::Free));
+}
+
+#[test]
+fn unet() {
+    check(&published::diffusers_ddpm());
+}
+
+#[test]
+fn soda() {
+    check(&published::soda_encoder());
+    check(&published::soda_decoder());
+}
+
+#[test]
+fn noise_conditional_classifiers() {
+    check(&published::wrn_noise());
+    check(&published::noise_mlp());
+}
+
+#[test]
+fn dit() {
+    check(&imported::dit(false, true));
+}
+
+#[test]
+fn latent_encoder() {
+    check(&imported::vae_encoder());
+}
+
+#[test]
+fn fid_inception() {
+    let case = imported::fid_inception();
+    case.check(&through_tract(&case.graph, &case.weights, &case.inputs, Batch::Fixed));
+}
+
+/// Configurations of two processes with a small network.
+fn configs() -> [Config; 2] {
+    let small = ["network.image_shape=[3, 8, 8]", "network.ch_mults=[1, 2]", "network.is_attn=[False, True]"];
+    let edm = ["network.use_res_for_updown=True"];
+    let read = |text: &str, overrides: &[&str]| {
+        let overrides: Vec<Override> =
+            overrides.iter().map(|text| text.parse().expect("key=value")).collect();
+        Config::parse(text, "the configuration", &overrides).expect("a configuration")
+    };
+    let narrow = [&small[..], &["network.n_channels=32", "network.n_blocks=1"]].concat();
+    [
+        read(include_str!("../../configs/demo.yaml"), &small),
+        read(include_str!("../../configs/EDM_ddpmpp.yaml"), &[&narrow[..], &edm].concat()),
+    ]
+}
+
+/// Compares the outputs of a graph in tract with the reference interpreter's, for inputs by rule.
+fn compare(graph: &Graph) {
+    let weights = rule_weights(graph);
+    for batch in [2, 1] {
+        let inputs: Vec<(String, Tensor)> = graph
+            .inputs()
+            .map(|(_, node)| {
+                let shape = node.shape.resolve(batch);
+                let count = shape.iter().product();
+                let values = rule_values(&node.name, count, 0.1, 1.0);
+                let tensor = match node.dtype {
+                    DType::F32 => Tensor::f32(&shape, values),
+                    DType::F64 => Tensor::f64(&shape, values.into_iter().map(f64::from).collect()),
+                    DType::I64 => Tensor::i64(&shape, vec![11; count]),
+                    DType::U8 => {
+                        let bytes = values.into_iter().map(|x| (255.0 * x) as u8).collect();
+                        Tensor::new(&shape, ddae_model::tensor::Data::U8(bytes))
+                            .expect("as many as the shape holds")
+                    }
+                };
+                (node.name.clone(), tensor)
+            })
+            .collect();
+        let inputs: Vec<(&str, Tensor)> =
+            inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
+        let expected = reference::run::<f32>(graph, &weights, &inputs).expect("outputs");
+        let found = through_tract(graph, &weights, &inputs, Batch::Free);
+        assert_eq!(found.len(), expected.len());
+        for ((name, found), (_, expected)) in found.iter().zip(&expected) {
+            assert_eq!(found.shape(), expected.shape(), "{name}");
+            let as_f32 =
+                |tensor: &Tensor| tensor.to_f64_vec().into_iter().map(|x| x as f32).collect::<Vec<_>>();
+            let error = relative_error(&as_f32(found), &as_f32(expected));
+            assert!(error <= tolerance::NETWORK, "{name}: {error:e}");
+        }
+    }
+}
+
+#[test]
+fn features() {
+    for config in configs() {
+        for (timestep, input_u8) in [(None, false), (Some(11), true)] {
+            let options = FeatureOptions { taps: vec!["out_2".to_string()], timestep, input_u8 };
+            compare(&features_graph(&config, &options).expect("a graph"));
+        }
+    }
+}
+
+#[test]
+fn sampler_steps() {
+    for config in configs() {
+        compare(&sampler_graph(&config).expect("a graph"));
+    }
+}
