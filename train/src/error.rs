@@ -8,6 +8,7 @@ use ddae_model::checkpoint::CheckpointError;
 use ddae_model::config::ConfigError;
 use ddae_model::diffusion::PlanError;
 use ddae_model::graph::GraphError;
+use ddae_probe::ProbeError;
 
 use crate::torch::TorchError;
 
@@ -35,6 +36,9 @@ pub enum TrainError {
     /// A sampler's settings.
     #[error(transparent)]
     Sampler(#[from] PlanError),
+    /// Probing features.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
     /// A sheet of samples.
     #[error(transparent)]
     Sheet(#[from] SheetError),

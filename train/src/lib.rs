@@ -6,7 +6,10 @@
 //! | [`optimizer`], [`grad_scaler`] | Adam and AdamW with state that we own, and the gradient scaler of fp16 |
 //! | [`ema`] | the moving average of the weights |
 //! | [`learning_rate`] | warm-up and decay |
-//! | [`diffusion`] | losses, sampling and the training loop of DDPM and EDM |
+//! | [`sampler`] | sampling |
+//! | [`training`] | the training loop, the same for every method |
+//! | [`diffusion`] | DDPM and EDM: losses, sheets of samples |
+//! | [`soda`] | SODA: an encoder that guides a denoising decoder, and how good its features are |
 //! | [`run`] | the run folder: checkpoints, log, statistics, TensorBoard scalars |
 
 pub mod diffusion;
@@ -16,6 +19,9 @@ pub mod grad_scaler;
 pub mod learning_rate;
 pub mod optimizer;
 pub mod run;
+pub mod sampler;
+pub mod soda;
 pub mod torch;
+pub mod training;
 
 pub use error::TrainError;

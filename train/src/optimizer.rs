@@ -1,20 +1,23 @@
 //! Adam and AdamW with state that we own, so that a checkpoint can hold all of it.
 
-use ddae_model::config::{Optim, OptimArgs};
+use std::ops::Range;
+
+use ddae_model::config::{Optim, OptimArgs, TrainingConfig};
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::grad_scaler::GradScaler;
 use crate::torch::shim::{self, AdamStep, AdamTensors, Scaled};
 use crate::torch::{Parameters, TorchError};
 
-/// Largest joint norm of the gradients, as published.
-pub const MAX_GRADIENT_NORM: f64 = 1.0;
-
 /// Adam (arXiv 1412.6980) or AdamW (arXiv 1711.05101) over a network's parameters.
 #[derive(Debug)]
 pub struct Optimizer {
     kind: Optim,
     arguments: OptimArgs,
+    /// Largest joint norm of the gradients.
+    max_norm: f64,
+    /// Parameters in a row that learn at the same multiple of the learning rate, and the multiple.
+    groups: Vec<(Range<usize>, f64)>,
     /// Moving average of the gradients.
     pub exp_avg: Parameters,
     /// Moving average of their squares.
@@ -26,19 +29,28 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
-    /// A fresh optimiser for `weights`.
+    /// A fresh optimiser for `weights`. `rate_ratio` gives each parameter's learning rate in multiples of that of
+    /// [`Optimizer::step`].
     ///
     /// # Errors
     /// libtorch's, as for lack of memory.
     pub fn new(
-        kind: Optim,
-        arguments: OptimArgs,
+        config: &TrainingConfig,
         weights: &Parameters,
+        rate_ratio: impl Fn(&str) -> f64,
         device: Device,
         scaler: Option<GradScaler>,
     ) -> Result<Optimizer, TorchError> {
-        let (exp_avg, exp_avg_sq) = (weights.zeros_like()?, weights.zeros_like()?);
-        let mut optimizer = Optimizer { kind, arguments, exp_avg, exp_avg_sq, steps: Vec::new(), scaler };
+        let mut optimizer = Optimizer {
+            kind: config.optim,
+            arguments: config.optim_args.clone(),
+            max_norm: config.grad_clip_norm,
+            groups: groups(weights.names().iter().map(|name| rate_ratio(name))),
+            exp_avg: weights.zeros_like()?,
+            exp_avg_sq: weights.zeros_like()?,
+            steps: Vec::new(),
+            scaler,
+        };
         optimizer.set_steps(0, device)?;
         Ok(optimizer)
     }
@@ -73,8 +85,8 @@ impl Optimizer {
         self.scaler = Some(scaler);
     }
 
-    /// Propagates `loss` back and moves `weights`, their gradients clipped to a joint norm of
-    /// [`MAX_GRADIENT_NORM`]. Gives the norm before the clipping, a scalar tensor, so that a GPU is not waited for.
+    /// Propagates `loss` back and moves `weights`, their gradients clipped to a joint norm of `grad_clip_norm`. Gives the
+    /// norm before the clipping, a scalar tensor, so that a GPU is not waited for.
     ///
     /// Under fp16, a step whose gradients are not finite moves nothing and lowers the scale; its norm is not finite.
     ///
@@ -94,33 +106,34 @@ impl Optimizer {
         .map_err(failed)?;
         let gradients = weights.gradients()?;
         let found_inf = self.scaler.as_ref().map(|scaler| scaler.unscale(&gradients)).transpose()?;
-        let norm = shim::clip_gradients(&gradients, MAX_GRADIENT_NORM)?;
+        let norm = shim::clip_gradients(&gradients, self.max_norm)?;
 
         // The kernel wants the count with this step; one that is left out is taken back below.
         self.count(|count| count.f_add_scalar_(1.0))?;
-        let step = AdamStep {
-            learning_rate,
-            beta1: self.arguments.betas[0],
-            beta2: self.arguments.betas[1],
-            eps: self.arguments.eps,
-            weight_decay: self.arguments.weight_decay,
-            decoupled: self.kind == Optim::AdamW,
-        };
-        let tensors = AdamTensors {
-            parameters: weights.tensors(),
-            gradients: &gradients,
-            first_moments: self.exp_avg.tensors(),
-            second_moments: self.exp_avg_sq.tensors(),
-            steps: &self.steps,
-        };
-        match (&mut self.scaler, &found_inf) {
-            (Some(scaler), Some(found_inf)) => {
-                // The gradients are unscaled already: they were clipped.
-                shim::adam_step(step, &tensors, Some(Scaled { scale: &scaler.one, found_inf }))?;
-                scaler.update(found_inf)?;
-                self.count(|count| count.f_sub_(found_inf))?;
-            }
-            _ => shim::adam_step(step, &tensors, None)?,
+        for (range, ratio) in self.groups.clone() {
+            let step = AdamStep {
+                learning_rate: ratio * learning_rate,
+                beta1: self.arguments.betas[0],
+                beta2: self.arguments.betas[1],
+                eps: self.arguments.eps,
+                weight_decay: self.arguments.weight_decay,
+                decoupled: self.kind == Optim::AdamW,
+            };
+            let tensors = AdamTensors {
+                parameters: &weights.tensors()[range.clone()],
+                gradients: &gradients[range.clone()],
+                first_moments: &self.exp_avg.tensors()[range.clone()],
+                second_moments: &self.exp_avg_sq.tensors()[range.clone()],
+                steps: &self.steps[range],
+            };
+            // The gradients are unscaled already: they were clipped.
+            let scaled = self.scaler.as_ref().zip(found_inf.as_ref());
+            let scaled = scaled.map(|(scaler, found_inf)| Scaled { scale: &scaler.one, found_inf });
+            shim::adam_step(step, &tensors, scaled)?;
+        }
+        if let (Some(scaler), Some(found_inf)) = (&mut self.scaler, &found_inf) {
+            scaler.update(found_inf)?;
+            self.count(|count| count.f_sub_(found_inf))?;
         }
         shim::clear_gradients(weights.tensors())?;
         Ok(norm)
@@ -133,8 +146,21 @@ impl Optimizer {
     }
 }
 
+/// Equal values in a row.
+fn groups(ratios: impl Iterator<Item = f64>) -> Vec<(Range<usize>, f64)> {
+    let mut groups: Vec<(Range<usize>, f64)> = Vec::new();
+    for (at, ratio) in ratios.enumerate() {
+        match groups.last_mut() {
+            Some((range, known)) if *known == ratio => range.end = at + 1,
+            _ => groups.push((at..at + 1, ratio)),
+        }
+    }
+    groups
+}
+
 #[cfg(test)]
 mod tests {
+    use ddae_model::config::Config;
     use ddae_model::graph::{Graph, Init, Path, Shape};
     use ddae_model::tensor::{DType, Tensor as Array};
     use ddae_model::weights::Weights;
@@ -144,12 +170,21 @@ mod tests {
 
     /// One parameter of two values.
     fn parameters(values: [f32; 2]) -> Parameters {
+        several(&[("w", values)])
+    }
+
+    /// Parameters of two values each.
+    fn several(named: &[(&str, [f32; 2])]) -> Parameters {
         let mut graph = Graph::new();
-        let x = graph.input("x", DType::F32, Shape::batch(&[2])).expect("an input");
-        let w = graph.parameter(&Path::root().at("w"), &[2], Init::Zeros).expect("a parameter");
-        let y = graph.add(x, w).expect("a sum");
+        let mut y = graph.input("x", DType::F32, Shape::batch(&[2])).expect("an input");
+        for (name, _) in named {
+            let w = graph.parameter(&Path::root().at(name), &[2], Init::Zeros).expect("a parameter");
+            y = graph.add(y, w).expect("a sum");
+        }
         graph.output("y", y);
-        let weights: Weights = [("w".to_string(), Array::f32(&[2], values.to_vec()))].into_iter().collect();
+        let weight =
+            |(name, values): &(&str, [f32; 2])| (name.to_string(), Array::f32(&[2], values.to_vec()));
+        let weights: Weights = named.iter().map(weight).collect();
         Parameters::new(&graph, &weights, Device::Cpu, Kind::Float, Layout::Contiguous, true)
             .expect("parameters")
     }
@@ -164,8 +199,17 @@ mod tests {
         weights: &Parameters,
         scaler: Option<GradScaler>,
     ) -> Optimizer {
-        let arguments = OptimArgs { weight_decay, ..OptimArgs::default() };
-        Optimizer::new(kind, arguments, weights, Device::Cpu, scaler).expect("an optimiser")
+        let config = TrainingConfig {
+            optim: kind,
+            optim_args: OptimArgs { weight_decay, ..OptimArgs::default() },
+            ..demo()
+        };
+        Optimizer::new(&config, weights, |_| 1.0, Device::Cpu, scaler).expect("an optimiser")
+    }
+
+    fn demo() -> TrainingConfig {
+        let demo = include_str!("../../configs/demo.yaml");
+        Config::parse(demo, "demo.yaml", &[]).expect("the demo's configuration").training
     }
 
     /// The loss whose gradient is `gradient`.
@@ -191,6 +235,31 @@ mod tests {
                 assert!((ours - theirs).abs() < 1e-6, "{kind:?} {weight_decay}: {ours} instead of {theirs}");
             }
             assert_eq!(optimizer.steps().expect("steps"), 1);
+        }
+    }
+
+    #[test]
+    fn parameters_learn_at_multiples_of_the_learning_rate() {
+        assert_eq!(groups([2.0, 2.0, 1.0].into_iter()), [(0..2, 2.0), (2..3, 1.0)]);
+        let weights = several(&[("a", [0.0; 2]), ("b", [0.0; 2]), ("c", [0.0; 2])]);
+        let ratio = |name: &str| if name == "c" { 1.0 } else { 2.0 };
+        for (scaler, steps) in [(None, 1), (GradScaler::new(8.0, 0, Device::Cpu).ok(), 1)] {
+            let config = TrainingConfig { optim_args: OptimArgs::default(), ..demo() };
+            let mut optimizer =
+                Optimizer::new(&config, &weights, ratio, Device::Cpu, scaler).expect("an optimiser");
+            let before: Vec<Tensor> = weights.tensors().iter().map(|w| w.detach().copy()).collect();
+            let loss: Tensor = weights.tensors().iter().map(|w| w.sum(Kind::Float)).sum();
+            let _ = optimizer.step(&loss, &weights, 0.1).expect("a step");
+            let moved: Vec<f64> = weights
+                .tensors()
+                .iter()
+                .zip(&before)
+                .map(|(w, before)| (before - w.detach()).double_value(&[0]))
+                .collect();
+            for (moved, expected) in moved.iter().zip([0.2, 0.2, 0.1]) {
+                assert!((moved - expected).abs() < 1e-6, "{moved} instead of {expected}");
+            }
+            assert_eq!(optimizer.steps().expect("steps"), steps);
         }
     }
 

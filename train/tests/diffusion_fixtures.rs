@@ -7,7 +7,7 @@ use ddae_model::tensor::{DType, Tensor as Array};
 use ddae_model::weights::Weights;
 use ddae_tests::{Fixture, fixture, relative_error, rule_weights, tolerance};
 use ddae_train::diffusion::loss::{DiffusionLoss, Draws};
-use ddae_train::diffusion::trainer::training_graph;
+use ddae_train::diffusion::training_graph;
 use ddae_train::ema;
 use ddae_train::torch::{Layout, Mode, Network, Parameters, TorchError, convert};
 use tch::{Device, Kind, Tensor};

@@ -3,8 +3,9 @@
 
 mod torch_case;
 
-use ddae_tests::{fixture, published, relative_error, tolerance};
-use ddae_train::torch::{Mode, Precision};
+use ddae_tests::{fixture, guided, published, relative_error, tolerance};
+use ddae_train::torch::{Mode, Network, Parameters, Precision, TorchError, convert};
+use tch::{Device, Kind, Tensor};
 use torch_case::{LAYOUTS, check, parameters, run};
 
 #[test]
@@ -51,4 +52,23 @@ fn noise_mlp() {
 #[test]
 fn diffusers_ddpm() {
     check(&published::diffusers_ddpm());
+}
+
+#[test]
+fn soda_sample() {
+    let case = guided::soda_sample();
+    for layout in LAYOUTS {
+        let (cpu, kind) = (Device::Cpu, Kind::Float);
+        let network = Network::new(&case.graph, cpu, kind, layout).expect("a network");
+        let parameters =
+            Parameters::new(&case.graph, &case.weights, cpu, kind, layout, false).expect("parameters");
+        case.check(|inputs| {
+            let tensors = inputs.iter().map(|(name, array)| Ok((*name, convert::to_torch(array)?)));
+            let tensors = tensors.collect::<Result<Vec<(&str, Tensor)>, TorchError>>()?;
+            let inputs: Vec<(&str, &Tensor)> = tensors.iter().map(|(name, tensor)| (*name, tensor)).collect();
+            let results = network.forward(&parameters, &inputs, Mode::EVALUATION)?;
+            let arrays = results.iter().map(convert::from_torch).collect::<Result<Vec<_>, TorchError>>()?;
+            Ok::<_, TorchError>(network.outputs().map(str::to_string).zip(arrays).collect())
+        });
+    }
 }

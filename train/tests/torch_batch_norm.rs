@@ -1,6 +1,6 @@
 //! Batch norm in training: the batch's statistics, the running ones, gradients; and what becomes of buffers.
 
-use ddae_model::config::{Optim, OptimArgs};
+use ddae_model::config::Config;
 use ddae_model::graph::{Conv, Graph, Path, Shape};
 use ddae_model::reference;
 use ddae_model::tensor::{DType, Tensor as Array};
@@ -220,9 +220,10 @@ fn buffers_are_kept_and_averaged_but_not_optimised() {
     assert_eq!(parameters.zeros_like().expect("moments").state().len(), parameters.tensors().len());
 
     let average = parameters.copy().expect("a copy");
-    let arguments = OptimArgs::default();
+    let config =
+        Config::parse(include_str!("../../configs/demo.yaml"), "demo.yaml", &[]).expect("the demo's");
     let mut optimizer =
-        Optimizer::new(Optim::Adam, arguments, &parameters, Device::Cpu, None).expect("an optimiser");
+        Optimizer::new(&config.training, &parameters, |_| 1.0, Device::Cpu, None).expect("an optimiser");
     let network = Network::new(&graph, Device::Cpu, kind, layout).expect("a network");
     let x = convert::to_torch(&batch(&graph, 3)).expect("a tensor");
     let (mut averaged, name) = (Vec::new(), "bn1.running_mean");

@@ -1,6 +1,8 @@
 //! The commands of `ddae-train`.
 
 mod diffusion;
+mod run;
+mod soda;
 
 use clap::{Parser, Subcommand};
 use ddae_train::TrainError;
@@ -16,12 +18,14 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Diffusion(Box<diffusion::Arguments>),
+    Soda(Box<soda::Arguments>),
 }
 
 /// Runs a command.
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Diffusion(arguments) => diffusion::run(&arguments),
+        Command::Soda(arguments) => soda::run(&arguments),
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use ddae_model::config::Config;
+use ddae_model::config::RunConfig;
 
 use crate::TrainError;
 
@@ -132,7 +132,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn write_config(&self, config: &Config) -> Result<(), TrainError> {
+    pub fn write_config(&self, config: &RunConfig) -> Result<(), TrainError> {
         replace(&self.path.join("config.yaml"), &config.to_yaml())
     }
 

@@ -1,5 +1,6 @@
-//! `stats.jsonl`: the numbers of a run, a JSON object per logging interval.
+//! `stats.jsonl`: the numbers of a run, a JSON object per logging interval and one per evaluation.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -36,11 +37,27 @@ pub struct StatsLine {
     pub skipped_steps: Option<u64>,
 }
 
+/// One line of an evaluation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScoresLine {
+    /// Finished steps.
+    pub step: u64,
+    /// Finished epochs.
+    pub epoch: u64,
+    /// Scores from 0 to 1, as in `"knn_accuracy": 0.8`.
+    #[serde(flatten)]
+    pub scores: BTreeMap<String, f64>,
+    /// How they were obtained.
+    pub protocol: serde_json::Value,
+}
+
 /// The file, open for appending.
 #[derive(Debug)]
 pub struct Stats {
     path: PathBuf,
     file: File,
+    /// The last evaluation.
+    scores: Option<ScoresLine>,
 }
 
 impl Stats {
@@ -60,8 +77,9 @@ impl Stats {
         if kept.len() != old.len() {
             replace(path, &kept)?;
         }
+        let scores = kept.lines().rev().find_map(|line| serde_json::from_str(line).ok());
         let file = File::options().append(true).create(true).open(path).map_err(io)?;
-        Ok(Stats { path: path.to_path_buf(), file })
+        Ok(Stats { path: path.to_path_buf(), file, scores })
     }
 
     /// Appends a line.
@@ -69,15 +87,40 @@ impl Stats {
     /// # Errors
     /// When the system refuses.
     pub fn append(&mut self, line: &StatsLine) -> Result<(), TrainError> {
+        self.write(line)
+    }
+
+    /// Appends the line of an evaluation.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn append_scores(&mut self, line: ScoresLine) -> Result<(), TrainError> {
+        self.write(&line)?;
+        self.scores = Some(line);
+        Ok(())
+    }
+
+    /// The evaluation after `step` steps, if there was one.
+    pub fn scores(&self, step: u64) -> Option<&ScoresLine> {
+        self.scores.as_ref().filter(|line| line.step == step)
+    }
+
+    fn write(&mut self, line: &impl Serialize) -> Result<(), TrainError> {
         let json = serde_json::to_string(line).map_err(std::io::Error::from);
         json.and_then(|json| self.file.write_all(format!("{json}\n").as_bytes()))
             .map_err(TrainError::io(&self.path))
     }
 }
 
+/// What lines of both kinds have.
+#[derive(Deserialize)]
+struct Step {
+    step: u64,
+}
+
 /// Whether a whole line of the file is about finished steps.
 fn is_before(line: &str, step: u64) -> bool {
-    let parsed: Option<StatsLine> = line.strip_suffix('\n').and_then(|l| serde_json::from_str(l).ok());
+    let parsed: Option<Step> = line.strip_suffix('\n').and_then(|l| serde_json::from_str(l).ok());
     parsed.is_some_and(|parsed| parsed.step <= step)
 }
 

@@ -20,9 +20,11 @@ fn check(arguments: &[&str], golden: &str) {
 fn short() {
     check(&["-h"], "help.txt");
     check(&["diffusion", "-h"], "diffusion_short.txt");
+    check(&["soda", "-h"], "soda_short.txt");
 }
 
 #[test]
 fn long() {
     check(&["diffusion", "--help"], "diffusion_long.txt");
+    check(&["soda", "--help"], "soda_long.txt");
 }

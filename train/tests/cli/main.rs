@@ -4,4 +4,5 @@ mod bad_input;
 mod help;
 mod program;
 mod resume;
+mod soda;
 mod training;

@@ -15,12 +15,19 @@ const PICTURES: usize = 24;
 /// A folder with a data set, a configuration and room for runs.
 pub struct Place {
     folder: TempDir,
+    command: &'static str,
 }
 
 impl Place {
+    /// For `ddae-train diffusion`.
     pub fn new() -> Place {
+        Place::of("diffusion")
+    }
+
+    /// For another command.
+    pub fn of(command: &'static str) -> Place {
         let folder = tempfile::tempdir().expect("a folder");
-        let place = Place { folder };
+        let place = Place { folder, command };
         for (class, level) in [("bright", 200), ("dark", 40)] {
             let class = place.path("data/train").join(class);
             fs::create_dir_all(&class).expect("created");
@@ -32,6 +39,7 @@ impl Place {
         }
         place.write("ddpm.yaml", CONFIG);
         place.write("edm.yaml", CONFIG.replace(DDPM, EDM));
+        place.write("soda.yaml", SODA);
         place
     }
 
@@ -43,10 +51,10 @@ impl Place {
         fs::write(self.path(name), text).expect("written");
     }
 
-    /// `ddae-train diffusion` in the folder, on one thread of the CPU unless said otherwise.
+    /// The command in the folder, on one thread of the CPU unless said otherwise.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ddae-train"));
-        command.current_dir(self.folder.path()).env_remove("DDAE_DATA").arg("diffusion").args(arguments);
+        command.current_dir(self.folder.path()).env_remove("DDAE_DATA").arg(self.command).args(arguments);
         command.args(["--data-root", "data", "--threads", "1"]);
         if !arguments.contains(&"--device") {
             command.args(["--device", "cpu"]);
@@ -159,4 +167,32 @@ flip: True
 ema: 0.99
 n_sample: 4
 save_dir: run
+";
+
+/// A SODA whose latent has two parts: 3 epochs of 6 steps.
+const SODA: &str = "dataset: folder
+encoder: {arch: resnet18, feature_dim: 8, cifar_small_image: False}
+decoder:
+  image_shape: [1, 8, 8]
+  n_channels: 32
+  ch_mults: [1, 1]
+  is_attn: [False, True]
+  dropout: 0.1
+  n_blocks: 1
+  use_res_for_updown: False
+  z_channels: 8
+  z_parts: 2
+diffusion: {betas: [1.0e-4, 0.02], n_T: 100, drop_prob: 0.1, layer_mask_prob: 0.2}
+batch_size: 8
+lrate: 1.0e-3
+lrate_ratio: 2
+optim: AdamW
+optim_args: {weight_decay: 0.05, betas: [0.9, 0.95]}
+grad_clip_norm: 1
+n_epoch: 3
+warm_epoch: 2
+ema: 0.9
+n_sample: 3
+save_dir: run
+save_per: 2
 ";

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::program::{Ended, Place};
 
 /// Runs `arguments` until `stats.jsonl` in `run` has a line about step `step`, then sends the signal.
-fn stop_after(place: &Place, arguments: &[&str], run: &str, step: u64, signal: &str) -> Ended {
+pub fn stop_after(place: &Place, arguments: &[&str], run: &str, step: u64, signal: &str) -> Ended {
     let mut command = place.command(arguments);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program starts");
@@ -25,7 +25,7 @@ fn stop_after(place: &Place, arguments: &[&str], run: &str, step: u64, signal: &
 }
 
 /// The last step that the statistics tell of.
-fn steps(stats: &Path) -> u64 {
+pub fn steps(stats: &Path) -> u64 {
     let text = fs::read_to_string(stats).unwrap_or_default();
     let last = text.lines().last().and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     last.and_then(|line| line["step"].as_u64()).unwrap_or(0)

@@ -1,11 +1,10 @@
-//! What a training run is asked for, beside its configuration.
+//! What a training run is asked for, beside its configuration and its data.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use ddae_model::config::Config;
 use tch::Device;
 
 use crate::torch::{Layout, Precision, TorchError, device};
@@ -106,16 +105,12 @@ pub enum Start {
 /// A run as it is asked for.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The configuration, with everything that the command line sets in it.
-    pub config: Config,
     /// The run folder.
     pub run: PathBuf,
     /// Where it begins.
     pub start: Start,
     /// Seed of everything random; a resumed run keeps its own.
     pub seed: Option<u64>,
-    /// Folder of the data set.
-    pub data_root: Option<PathBuf>,
     /// Where tensors live.
     pub device: DeviceChoice,
     /// Precision; a resumed run keeps its own.
@@ -130,10 +125,8 @@ pub struct Options {
     pub save_every: u64,
     /// Time between checkpoints that replace each other.
     pub save_interval: Duration,
-    /// Epochs between sheets of samples; 0 for none but the last.
-    pub sample_every: u64,
-    /// Steps of the sampler; the process's own number when absent.
-    pub sample_steps: Option<usize>,
+    /// Epochs between evaluations: sheets of pictures and scores; 0 for none but the last.
+    pub evaluate_every: u64,
     /// Steps between lines of `stats.jsonl`.
     pub log_every: u64,
     /// Whether nothing but errors is written to stderr.

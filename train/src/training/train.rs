@@ -3,15 +3,14 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use ddae_data::loader::Loader;
 use ddae_model::checkpoint::{self, TrainingState};
 use serde::Serialize;
 use tch::{Cuda, Device};
 
 use super::meter::Meter;
+use super::method::{Epoch, Evaluation, Method, Place, Scores};
 use super::options::{Amp, Options};
 use super::plan::Plan;
-use super::sample::Sampler;
 use super::start::Beginning;
 use super::trainer::Trainer;
 use crate::TrainError;
@@ -19,7 +18,7 @@ use crate::run::checkpoints::{self, LATEST, epoch_name};
 use crate::run::folder::RunFolder;
 use crate::run::interrupt;
 use crate::run::progress::Progress;
-use crate::run::stats::Stats;
+use crate::run::stats::{ScoresLine, Stats};
 use crate::run::tensorboard::EventFile;
 use crate::torch::shim;
 
@@ -43,15 +42,22 @@ pub struct Summary {
     pub seconds: f64,
     /// The last checkpoint, unless `save_model` is off.
     pub checkpoint: Option<PathBuf>,
+    /// What the last evaluation measured, if the method measures anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scores: Option<ScoresLine>,
 }
 
-/// Trains until the last epoch, from wherever the run stands.
+/// Trains until the last epoch, from wherever the run stands. `method` is made once it is known where the run computes.
 ///
 /// # Errors
 /// Those of starting; [`TrainError::Diverged`] when the loss is not finite any more; [`TrainError::Interrupted`] after a
 /// signal. A checkpoint under its final name is always whole and good.
-pub fn train(options: &Options, plan: &Plan) -> Result<Summary, TrainError> {
-    let mut session = Session::begin(options, plan)?;
+pub fn train<M: Method>(
+    options: &Options,
+    plan: &Plan,
+    method: impl FnOnce(Place) -> Result<M, TrainError>,
+) -> Result<Summary, TrainError> {
+    let mut session = Session::begin(options, plan, method)?;
     let result = session.run();
     session.progress.finish();
     if let Err(error) = &result {
@@ -61,14 +67,22 @@ pub fn train(options: &Options, plan: &Plan) -> Result<Summary, TrainError> {
     result.map(|()| session.summary())
 }
 
+/// Which sheets of pictures are made.
+#[derive(Clone, Copy, PartialEq)]
+enum Sheets {
+    /// One for every evaluation: an older one is of other weights.
+    New,
+    /// Those that are not there.
+    Missing,
+}
+
 /// A process at work on a run.
-struct Session<'a> {
+struct Session<'a, M> {
     options: &'a Options,
     plan: &'a Plan,
     folder: RunFolder,
-    trainer: Trainer,
+    trainer: Trainer<M>,
     state: TrainingState,
-    sampler: Sampler,
     amp: Amp,
     device: Device,
     meter: Meter,
@@ -78,11 +92,15 @@ struct Session<'a> {
     last_save: Instant,
 }
 
-impl Session<'_> {
+impl<M: Method> Session<'_, M> {
     fn run(&mut self) -> Result<(), TrainError> {
         let epochs = self.plan.epochs();
         if self.state.step == 0 && self.state.epoch == 0 {
             self.save(&epoch_name(0))?;
+        }
+        if self.state.step_in_epoch == 0 {
+            // Where the last process was stopped between a checkpoint and its evaluation.
+            self.evaluate_if_due(Sheets::Missing)?;
         }
         while self.state.epoch < epochs {
             self.epoch()?;
@@ -93,31 +111,26 @@ impl Session<'_> {
                 self.read()?;
                 self.log()?;
             }
-            let due = |every: u64| every > 0 && epoch.is_multiple_of(every);
-            if last || due(self.options.save_every) {
+            if last || is_due(self.options.save_every, epoch) {
                 self.save(&epoch_name(epoch))?;
             }
-            if due(self.options.sample_every) {
-                self.sample()?;
-            }
+            self.evaluate_if_due(Sheets::New)?;
             let loss = self.progress.loss().unwrap_or(f64::NAN);
             let rate = self.progress.images_per_second(self.state.step);
             self.folder.log(&format!("epoch {epoch}/{epochs}: loss {loss:.4}, {rate:.1} images/s"))?;
         }
-        // Also where the last process was stopped between the last checkpoint and the last sheet.
-        if self.sheet().exists() { Ok(()) } else { self.sample() }
+        Ok(())
     }
 
     /// The rest of the current epoch.
     fn epoch(&mut self) -> Result<(), TrainError> {
-        let TrainingState { seed, epoch, step_in_epoch, .. } = self.state;
+        let TrainingState { seed, epoch: number, step_in_epoch: start, .. } = self.state;
         let workers = self.options.workers.unwrap_or(if self.device.is_cuda() { 4 } else { 1 });
-        let mut loader =
-            Loader::new(&self.plan.train, self.plan.loader(seed, epoch, step_in_epoch, workers))?;
+        let mut batches = self.trainer.method().batches(self.plan, Epoch { seed, number, start, workers })?;
         let read_every = if self.device.is_cuda() { GPU_READ_EVERY } else { 1 };
         loop {
             let start = Instant::now();
-            let Some(batch) = loader.next().transpose()? else { return Ok(()) };
+            let Some(batch) = batches.next().transpose()? else { return Ok(()) };
             let waiting = start.elapsed();
             let learning_rate = self.plan.learning_rate.at(self.state.step);
             let result = self.trainer.step(&batch, self.state.step, learning_rate)?;
@@ -160,7 +173,7 @@ impl Session<'_> {
 
     fn log(&mut self) -> Result<(), TrainError> {
         let TrainingState { step, epoch, .. } = self.state;
-        let batch = self.plan.config.training.batch_size as u64;
+        let batch = self.plan.config.training().batch_size as u64;
         // At the end of the last epoch there is no next one to speak of.
         let epoch = epoch.min(self.plan.epochs().saturating_sub(1));
         let Some(mut line) = self.meter.line(step, epoch, batch) else { return Ok(()) };
@@ -183,11 +196,11 @@ impl Session<'_> {
     /// Writes a checkpoint under `name`, and makes it the latest.
     fn save(&mut self, name: &str) -> Result<(), TrainError> {
         self.last_save = Instant::now();
-        if !self.plan.config.training.save_model {
+        if !self.plan.config.training().save_model {
             return Ok(());
         }
         self.read()?;
-        let tensors = self.trainer.to_tensors(&self.plan.config)?;
+        let tensors = self.trainer.to_tensors()?;
         let finite = |values: &[f32]| values.iter().all(|v| v.is_finite());
         let broken = tensors.iter().find(|(_, array)| !array.as_f32().is_none_or(finite));
         if let Some((name, _)) = broken {
@@ -211,26 +224,57 @@ impl Session<'_> {
         self.folder.log(&format!("wrote {} at step {}", path.display(), self.state.step))
     }
 
-    /// The sheet of samples of the current epoch.
+    /// The sheet of pictures of the current epoch.
     fn sheet(&self) -> PathBuf {
         self.folder.samples().join(format!("epoch_{:04}.png", self.state.epoch))
     }
 
-    fn sample(&mut self) -> Result<(), TrainError> {
-        let training = &self.plan.config.training;
-        if training.n_sample == 0 {
+    /// Evaluates the average between epochs, as often as the options say. The untrained network has scores, if the method
+    /// has any, but makes no pictures.
+    fn evaluate_if_due(&mut self, sheets: Sheets) -> Result<(), TrainError> {
+        let TrainingState { epoch, step, seed, .. } = self.state;
+        let last = epoch == self.plan.epochs();
+        if !(epoch == 0 || last || is_due(self.options.evaluate_every, epoch)) {
             return Ok(());
         }
-        let path = self.sheet();
-        let (count, batch, seed) = (training.n_sample, training.batch_size, self.state.seed);
-        let average = self.trainer.average();
-        if !self.sampler.sheet(average, count, batch, seed, &self.plan.train, &path)? {
+        let makes_pictures = epoch > 0 && self.plan.config.training().n_sample > 0;
+        let sheet =
+            Some(self.sheet()).filter(|sheet| makes_pictures && (sheets == Sheets::New || !sheet.exists()));
+        let scores = self.trainer.method().has_scores() && self.stats.scores(step).is_none();
+        if sheet.is_none() && !scores {
+            return Ok(());
+        }
+        let wanted = Evaluation { epoch, seed, sheet, scores };
+        let found = self.trainer.method().evaluate(self.plan, self.trainer.average(), &wanted)?;
+        let Some(Scores { values, protocol, notes }) = found else {
             self.save(LATEST)?;
             return Err(self.interrupted());
+        };
+        for note in notes {
+            self.say(&format!("warning     {note}"))?;
         }
-        self.folder.log(&format!("wrote {}", path.display()))?;
-        self.progress.line(&format!("samples: {}", path.display()));
+        if !values.is_empty() {
+            let named: Vec<String> =
+                values.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+            self.say(&format!("epoch {epoch}: {}", named.join(", ")))?;
+            let tags: Vec<String> = values.iter().map(|(name, _)| format!("evaluation/{name}")).collect();
+            let scalars: Vec<(&str, f64)> =
+                tags.iter().map(String::as_str).zip(values.iter().map(|(_, value)| *value)).collect();
+            self.events.scalars(step, &scalars)?;
+            let scores = values.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
+            self.stats.append_scores(ScoresLine { step, epoch, scores, protocol })?;
+        }
+        if let Some(path) = wanted.sheet {
+            self.folder.log(&format!("wrote {}", path.display()))?;
+            self.progress.line(&format!("samples: {}", path.display()));
+        }
         Ok(())
+    }
+
+    /// To the log and the terminal.
+    fn say(&mut self, line: &str) -> Result<(), TrainError> {
+        self.progress.line(line);
+        self.folder.log(line)
     }
 
     fn diverged(&self, step: u64, learning_rate: f64, what: String) -> TrainError {
@@ -245,7 +289,7 @@ impl Session<'_> {
     }
 
     fn interrupted(&self) -> TrainError {
-        let resume = if self.plan.config.training.save_model {
+        let resume = if self.plan.config.training().save_model {
             format!("Go on with: {}", self.options.resume_command)
         } else {
             "Nothing was saved (save_model is off)".to_string()
@@ -262,11 +306,18 @@ impl Session<'_> {
             loss: self.progress.loss(),
             images_per_second: self.progress.images_per_second(self.state.step),
             seconds: self.meter.total().as_secs_f64(),
-            checkpoint: self.plan.config.training.save_model.then_some(latest),
+            checkpoint: self.plan.config.training().save_model.then_some(latest),
+            scores: self.stats.scores(self.state.step).cloned(),
         }
     }
+}
 
-    fn begin<'a>(options: &'a Options, plan: &'a Plan) -> Result<Session<'a>, TrainError> {
+impl<'a, M: Method> Session<'a, M> {
+    fn begin(
+        options: &'a Options,
+        plan: &'a Plan,
+        method: impl FnOnce(Place) -> Result<M, TrainError>,
+    ) -> Result<Session<'a, M>, TrainError> {
         let (device, no_gpu) = options.device.resolve()?;
         if let Some(threads) = options.threads {
             tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
@@ -283,14 +334,14 @@ impl Session<'_> {
         let Beginning { mut folder, weights, mut state, checkpoint, amp, notes } =
             Beginning::find(options, plan, &data)?;
         (state.data, state.amp) = (data, amp.to_string());
-        let (layout, precision) = (options.layout, amp.precision());
-        let mut trainer = Trainer::new(&plan.config, &weights, state.seed, device, layout, precision)?;
+        let place = Place { device, layout: options.layout, precision: amp.precision() };
+        let mut trainer = Trainer::new(plan, method(place)?, &weights, state.seed, place)?;
         if let Some(checkpoint) = &checkpoint {
             trainer.load(checkpoint, &state)?;
         }
         folder.write_config(&plan.config)?;
 
-        let batch = plan.config.training.batch_size as u64;
+        let batch = plan.config.training().batch_size as u64;
         let progress = Progress::new(state.step, plan.steps(), batch, plan.epochs(), options.quiet);
         let threads = tch::get_num_threads();
         let device_note = match device {
@@ -309,7 +360,6 @@ impl Session<'_> {
         Ok(Session {
             stats: Stats::open(&folder.stats(), state.step)?,
             events: EventFile::create(&folder.tensorboard(), state.step)?,
-            sampler: Sampler::new(&plan.config, plan.sampler.clone(), device, layout, precision)?,
             options,
             plan,
             folder,
@@ -322,4 +372,9 @@ impl Session<'_> {
             last_save: Instant::now(),
         })
     }
+}
+
+/// Whether something that is done every so many epochs (0: never) is to be done after this one.
+fn is_due(every: u64, epoch: u64) -> bool {
+    every > 0 && epoch.is_multiple_of(every)
 }

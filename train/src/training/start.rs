@@ -66,7 +66,7 @@ impl Beginning {
         };
         let path = checkpoint.path().to_path_buf();
         let saved = checkpoint.config().unwrap_or(&plan.config);
-        resume::check(&path, saved, &state, options, data)?;
+        resume::check(&path, saved, &state, &plan.config, options, data)?;
         let amp = resume::amp(&path, &state)?;
         let weights = checkpoint.weights(WeightSet::Model, &plan.graph)?;
         let mut notes: Vec<String> =

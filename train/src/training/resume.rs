@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use ddae_model::checkpoint::TrainingState;
-use ddae_model::config::{Config, LrSchedule};
+use ddae_model::config::{LrSchedule, RunConfig};
 use serde_json::Value;
 
 use super::options::{Amp, Options};
@@ -12,18 +12,19 @@ use crate::TrainError;
 
 /// Keys that change nothing about the weights of the steps to come. `n_epoch` is another one unless the learning rate
 /// depends on it.
-const FREE: [&str; 5] = ["save_dir", "save_model", "n_sample", "load_epoch", "linear"];
+const FREE: [&str; 6] = ["save_dir", "save_model", "save_per", "n_sample", "load_epoch", "linear"];
 
 const NEW_RUN: &str = "set it back, or start a new run (--run, with --init to begin with these weights)";
 
-/// Checks that `options` fit the run that the checkpoint at `path` is of.
+/// Checks that `config` and `options` fit the run that the checkpoint at `path` is of.
 ///
 /// # Errors
 /// [`TrainError::Mismatch`] names the first setting that differs.
 pub fn check(
     path: &Path,
-    saved: &Config,
+    saved: &RunConfig,
     state: &TrainingState,
+    config: &RunConfig,
     options: &Options,
     data: &str,
 ) -> Result<(), TrainError> {
@@ -34,7 +35,7 @@ pub fn check(
         given,
         advice: NEW_RUN,
     };
-    if let Some((key, saved, given)) = difference(saved, &options.config) {
+    if let Some((key, saved, given)) = difference(saved, config) {
         return Err(mismatch(&key, saved, given));
     }
     if let Some(seed) = options.seed.filter(|&seed| seed != state.seed) {
@@ -44,7 +45,7 @@ pub fn check(
         return Err(mismatch("amp", state.amp.clone(), amp.to_string()));
     }
     if state.data != data {
-        let named = |digest: &str| format!("{} (digest {digest})", options.config.dataset);
+        let named = |digest: &str| format!("{} (digest {digest})", config.dataset());
         return Err(mismatch("dataset", named(&state.data), named(data)));
     }
     Ok(())
@@ -62,9 +63,9 @@ pub fn amp(path: &Path, state: &TrainingState) -> Result<Amp, TrainError> {
 }
 
 /// The first key that differs, with both values.
-fn difference(saved: &Config, given: &Config) -> Option<(String, String, String)> {
-    let as_json = |config: &Config| serde_json::to_value(config).unwrap_or_default();
-    let epochs_are_free = saved.training.lr_schedule == LrSchedule::Constant;
+fn difference(saved: &RunConfig, given: &RunConfig) -> Option<(String, String, String)> {
+    let as_json = |config: &RunConfig| serde_json::to_value(config).unwrap_or_default();
+    let epochs_are_free = saved.training().lr_schedule == LrSchedule::Constant;
     let free = |key: &str| FREE.contains(&key) || (key == "n_epoch" && epochs_are_free);
     first_difference("", &as_json(saved), &as_json(given), &free)
 }
@@ -90,13 +91,14 @@ fn first_difference(
 
 #[cfg(test)]
 mod tests {
-    use ddae_model::config::Override;
+    use ddae_model::config::{Config, Override};
 
     use super::*;
 
-    fn demo(set: &[&str]) -> Config {
+    fn demo(set: &[&str]) -> RunConfig {
         let set: Vec<Override> = set.iter().map(|text| text.parse().expect("key=value")).collect();
-        Config::parse(include_str!("../../../configs/demo.yaml"), "demo.yaml", &set).expect("a configuration")
+        let demo = include_str!("../../../configs/demo.yaml");
+        Config::parse(demo, "demo.yaml", &set).expect("a configuration").into()
     }
 
     #[test]

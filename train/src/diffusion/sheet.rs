@@ -1,0 +1,81 @@
+//! Sheets of generated pictures above real ones.
+
+use std::path::Path;
+
+use ddae_data::sheet::Sheet;
+use ddae_data::split::Split;
+use ddae_model::config::{Config, ProcessConfig};
+use ddae_model::diffusion::{Plan, PlanError, SamplerKind};
+
+use crate::TrainError;
+use crate::sampler::Sampler;
+use crate::torch::Parameters;
+
+/// Steps of DDIM, as published.
+pub(crate) const DDIM_STEPS: usize = 100;
+/// Steps of EDM's sampler, as published.
+const EDM_STEPS: usize = 18;
+/// Rows of real pictures under the samples.
+const REAL_ROWS: usize = 2;
+
+/// DDIM (eta 0) for a DDPM, EDM's sampler without churn for an EDM; with the published number of steps, or another.
+///
+/// # Errors
+/// When the process cannot be sampled with so many steps.
+pub fn plan(config: &Config, steps: Option<usize>) -> Result<Plan, PlanError> {
+    match &config.process {
+        ProcessConfig::Ddpm(ddpm) => {
+            let steps = steps.unwrap_or(DDIM_STEPS.min(ddpm.n_t));
+            Plan::ddpm(ddpm, SamplerKind::Ddim { steps, eta: 0.0 })
+        }
+        ProcessConfig::Edm(edm) => {
+            let steps = steps.unwrap_or(EDM_STEPS);
+            Plan::edm(edm, SamplerKind::Edm { steps, eta: 0.0 })
+        }
+    }
+}
+
+/// Writes a PNG sheet of `count` samples, drawn `batch` at a time, above two rows of the first pictures of `real`. `false`
+/// if an [interrupt](crate::run::interrupt) came, and there is no sheet.
+///
+/// # Errors
+/// libtorch's, or the system's.
+pub fn write(
+    sampler: &Sampler,
+    weights: &Parameters,
+    count: usize,
+    batch: usize,
+    seed: u64,
+    real: &Split,
+    path: &Path,
+) -> Result<bool, TrainError> {
+    let shape = real.shape();
+    let size = real.picture_len();
+    let columns = (count as f64).sqrt().ceil() as usize;
+    let rows = count.div_ceil(columns);
+    let captions = std::iter::repeat_n("sample", rows).chain(std::iter::repeat_n("real", REAL_ROWS));
+    let mut sheet = Sheet::new(columns, shape)?.gap(2).scale(scale(shape)).captions(captions);
+    for first in (0..count).step_by(batch) {
+        let numbers = first as u64..(first + batch).min(count) as u64;
+        let Some(pictures) = sampler.sample(weights, numbers, seed, &[])? else { return Ok(false) };
+        for picture in pictures.chunks_exact(size) {
+            sheet.push_f32(picture)?;
+        }
+    }
+    for _ in count..rows * columns {
+        sheet.push_f32(&vec![1.0; size])?;
+    }
+    let mut levels = vec![0; size];
+    for i in 0..REAL_ROWS * columns {
+        // A data set smaller than the sheet begins anew.
+        real.read(i % real.len().max(1), &mut levels)?;
+        sheet.push_u8(&levels)?;
+    }
+    sheet.write_png(path)?;
+    Ok(true)
+}
+
+/// Pixels of a sheet along each side of a picture's pixel, so that small pictures can be seen.
+pub(crate) fn scale([_, height, _]: [usize; 3]) -> usize {
+    (96 / height.max(1)).clamp(1, 4)
+}

@@ -1,0 +1,108 @@
+//! Latents of pictures.
+
+use ddae_data::loader::{Loader, LoaderOptions};
+use ddae_data::split::Split;
+use ddae_model::config::ChannelStatistics;
+use ddae_model::networks::{EncoderConfig, resnet_graph};
+use ddae_model::tensor::Tensor as Array;
+use ndarray::Array2;
+use tch::{Kind, Tensor};
+
+use crate::TrainError;
+use crate::run::interrupt;
+use crate::torch::{Mode, Network, Parameters, TorchError, convert};
+use crate::training::Place;
+
+/// The encoder, as it is used after training: batch norms take their running statistics.
+#[derive(Debug)]
+pub struct Encoder {
+    network: Network,
+    picture: [usize; 3],
+    width: usize,
+    place: Place,
+}
+
+/// Latents and labels of a split's pictures, in its order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Latents {
+    /// `[N, feature_dim]`.
+    pub latents: Array2<f32>,
+    /// `[N]`.
+    pub labels: Vec<i64>,
+}
+
+/// How pictures are prepared for [`Encoder::split`].
+#[derive(Clone, Debug)]
+pub struct Preparation<'a> {
+    /// By which they are normalised.
+    pub normalisation: &'a ChannelStatistics,
+    /// Seed and epoch of the random crops of the training pictures of probes; none leaves pictures as they are.
+    pub crops: Option<(u64, u64)>,
+    /// Pictures per batch.
+    pub batch: usize,
+    /// Threads that read ahead.
+    pub workers: usize,
+}
+
+impl Encoder {
+    /// The encoder of a configuration.
+    ///
+    /// # Errors
+    /// When it cannot be built, or libtorch refuses.
+    pub fn new(config: &EncoderConfig, place: Place) -> Result<Encoder, TrainError> {
+        let network = Network::new(&resnet_graph(config)?, place.device, Kind::Float, place.layout)?;
+        Ok(Encoder { network, picture: config.image_shape, width: config.feature_dim, place })
+    }
+
+    /// The latents `[N, feature_dim]` of normalised pictures, `[C, H, W]` one after the other. `weights` may hold more
+    /// than the encoder's.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn pictures(&self, weights: &Parameters, normalised: &[f32]) -> Result<Array, TrainError> {
+        let [c, h, w] = self.picture.map(|n| n as i64);
+        let x = Tensor::f_from_slice(normalised)
+            .and_then(|flat| flat.f_reshape([-1, c, h, w]))
+            .map_err(|e| TorchError::at("pictures", e))?;
+        let mode = Mode { train: false, precision: self.place.precision };
+        let z = tch::no_grad(|| self.network.forward(weights, &[("x", &x)], mode))?;
+        Ok(convert::from_torch(&z[0])?)
+    }
+
+    /// The latents of a whole split. `None` if an [interrupt] came.
+    ///
+    /// # Errors
+    /// When a picture cannot be read, or libtorch's.
+    pub fn split(
+        &self,
+        weights: &Parameters,
+        split: &Split,
+        preparation: &Preparation,
+    ) -> Result<Option<Latents>, TrainError> {
+        let (seed, epoch) = preparation.crops.unwrap_or_default();
+        let options = LoaderOptions {
+            batch: preparation.batch,
+            seed,
+            epoch,
+            downstream_crop: preparation.crops.is_some(),
+            normalisation: Some(preparation.normalisation.clone()),
+            workers: preparation.workers,
+            ..LoaderOptions::default()
+        };
+        let mut latents = Array2::zeros((split.len(), self.width));
+        let mut rows = latents.rows_mut().into_iter();
+        let mut labels = Vec::with_capacity(split.len());
+        for batch in Loader::new(split, options)? {
+            if interrupt::asked() {
+                return Ok(None);
+            }
+            let batch = batch?;
+            let z = self.pictures(weights, &batch.images)?;
+            for (z, mut row) in z.as_f32().unwrap_or_default().chunks_exact(self.width).zip(&mut rows) {
+                row.iter_mut().zip(z).for_each(|(to, from)| *to = *from);
+            }
+            labels.extend(batch.labels);
+        }
+        Ok(Some(Latents { latents, labels }))
+    }
+}

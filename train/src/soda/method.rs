@@ -1,0 +1,288 @@
+//! SODA as a [`Method`] of training.
+
+use std::path::Path;
+
+use ddae_data::loader::{PairBatch, PairLoader, PairOptions};
+use ddae_data::random::{Purpose, stream};
+use ddae_data::statistics::channel_statistics;
+use ddae_data::{DataError, Split, datasets};
+use ddae_model::config::{ChannelStatistics, ProcessConfig, SodaDiffusion, SodaRun};
+use ddae_model::diffusion::{self, SamplerKind, model_sampler_graph};
+use ddae_model::networks::{decoder_graph, resnet_graph, soda_graph};
+use ddae_model::tensor::Tensor as Array;
+use ddae_model::weights::Weights;
+use tch::{Device, Kind, TchError, Tensor};
+
+use super::encoder::{Encoder, Preparation};
+use super::scores::{self, Splits};
+use super::sheet::Reconstruction;
+use crate::TrainError;
+use crate::diffusion::loss::DiffusionLoss;
+use crate::diffusion::sheet::DDIM_STEPS;
+use crate::sampler::Sampler;
+use crate::torch::{Parameters, TorchError};
+use crate::training::method::{Epoch, Forward};
+use crate::training::{Evaluation, Method, Options, Place, Plan, Scores, Summary, record, train};
+
+/// A training run of a SODA.
+#[derive(Debug)]
+pub struct SodaTraining {
+    /// The run.
+    pub plan: Plan,
+    config: SodaRun,
+    /// How the pictures of a sheet are sampled.
+    sampler: diffusion::Plan,
+    /// What k-NN and linear probe work on, where they can.
+    splits: Option<Splits>,
+}
+
+impl SodaTraining {
+    /// Opens the data set in the folder `data_root`, builds both networks and counts the steps. Sheets are sampled in
+    /// `sample_steps`, or in the published number.
+    ///
+    /// # Errors
+    /// When one of them cannot be had, or the process cannot be sampled in so many steps.
+    pub fn new(
+        config: SodaRun,
+        data_root: Option<&Path>,
+        sample_steps: Option<usize>,
+    ) -> Result<SodaTraining, TrainError> {
+        let graph = soda_graph(&config.networks)?;
+        let data = datasets::open(&config.dataset, data_root)?;
+        let mut plan = Plan::new(config.clone().into(), &data, graph)?;
+        let splits = match Splits::new(&plan.train, &plan.test) {
+            Ok(splits) => Some(splits),
+            Err(reason) => {
+                plan.notes.push(reason);
+                None
+            }
+        };
+        if config.normalisation.is_none() {
+            plan.notes.push("the pictures' mean and standard deviation are measured first".to_string());
+        }
+        let process = config.diffusion.process();
+        let steps = sample_steps.unwrap_or(DDIM_STEPS.min(process.n_t));
+        let sampler = diffusion::Plan::ddpm(&process, SamplerKind::Ddim { steps, eta: 0.0 })?;
+        Ok(SodaTraining { plan, config, sampler, splits })
+    }
+
+    /// Trains until the last epoch.
+    ///
+    /// # Errors
+    /// When the pictures cannot be normalised, and those of [`train`].
+    pub fn train(mut self, options: &Options) -> Result<Summary, TrainError> {
+        let normalisation = match self.config.normalisation.take() {
+            Some(known) => known,
+            None => measured(&self.plan.train)?,
+        };
+        self.config.normalisation = Some(normalisation.clone());
+        self.plan.config = self.config.clone().into();
+        let SodaTraining { plan, config, sampler, splits } = self;
+        train(options, &plan, |place| {
+            let step = model_sampler_graph(&config.decoder_model())?;
+            let process = ProcessConfig::Ddpm(config.diffusion.process());
+            Ok(Soda {
+                loss: DiffusionLoss::new(&process, place.device),
+                sampler: Sampler::new(&step, sampler, config.picture(), place)?,
+                encoder: Encoder::new(&config.networks.encoder, place)?,
+                config,
+                normalisation,
+                splits,
+                place,
+                workers: options.workers,
+            })
+        })
+    }
+}
+
+/// Mean and standard deviation of each channel.
+fn measured(split: &Split) -> Result<ChannelStatistics, TrainError> {
+    let found = channel_statistics(split, |_| {})?;
+    let statistics = ChannelStatistics {
+        mean: found.iter().map(|channel| channel.mean).collect(),
+        std: found.iter().map(|channel| channel.std).collect(),
+    };
+    let wrong = |message| TrainError::Argument(format!("{}, measured: {message}", split.name()));
+    statistics.check().map_err(wrong)?;
+    Ok(statistics)
+}
+
+/// Training of a SODA.
+#[derive(Debug)]
+struct Soda {
+    config: SodaRun,
+    normalisation: ChannelStatistics,
+    loss: DiffusionLoss,
+    sampler: Sampler,
+    encoder: Encoder,
+    splits: Option<Splits>,
+    place: Place,
+    workers: Option<usize>,
+}
+
+impl Soda {
+    fn pictures(&self, values: &[f32]) -> Result<Tensor, TorchError> {
+        let [c, h, w] = self.config.picture().map(|n| n as i64);
+        Tensor::f_from_slice(values)
+            .and_then(|flat| flat.f_reshape([-1, c, h, w])?.f_to_device(self.place.device))
+            .map_err(|e| TorchError::at("pictures", e))
+    }
+
+    fn scores(
+        &self,
+        splits: &Splits,
+        average: &Parameters,
+        wanted: &Evaluation,
+    ) -> Result<Option<Scores>, TrainError> {
+        let of = |split, crops| {
+            let preparation = Preparation {
+                normalisation: &self.normalisation,
+                crops,
+                batch: self.config.training.batch_size,
+                workers: self.workers.unwrap_or(1),
+            };
+            self.encoder.split(average, split, &preparation)
+        };
+        let Some(base) = of(&splits.base, Some((wanted.seed, wanted.epoch)))? else { return Ok(None) };
+        let Some(queries) = of(&splits.queries, None)? else { return Ok(None) };
+        scores::scores(splits, base, queries).map(Some)
+    }
+}
+
+/// What is hidden of the latents of `count` pictures, 1 for hidden and 0 for shown: `[B]`, or `[B, parts]` where they have
+/// several parts.
+fn mask(config: &SodaDiffusion, parts: usize, count: usize, device: Device) -> Result<Tensor, TchError> {
+    let (count, parts) = (count as i64, parts as i64);
+    let below = |size: &[i64], p: f64| Tensor::f_rand(size, (Kind::Float, device))?.f_lt(p);
+    let hidden = match parts {
+        1 => below(&[count], config.drop_prob)?,
+        _ => {
+            let whole = below(&[count, 1], config.drop_prob)?;
+            whole.f_logical_or(&below(&[count, parts], config.layer_mask_prob)?)?
+        }
+    };
+    hidden.f_to_kind(Kind::Float)
+}
+
+impl Method for Soda {
+    type Batch = PairBatch;
+    type Batches = PairLoader;
+
+    fn batches(&self, plan: &Plan, epoch: Epoch) -> Result<PairLoader, DataError> {
+        let options = PairOptions {
+            batch: self.config.training.batch_size,
+            seed: epoch.seed,
+            epoch: epoch.number,
+            start_batch: epoch.start as usize,
+            augment_target: self.config.augment_target,
+            workers: epoch.workers,
+            ..PairOptions::new(self.normalisation.clone())
+        };
+        PairLoader::new(&plan.train, options)
+    }
+
+    fn loss(&self, batch: &PairBatch, network: &mut Forward) -> Result<Tensor, TorchError> {
+        let (source, target) = (self.pictures(&batch.sources)?, self.pictures(&batch.targets)?);
+        let draws = self.loss.draw(&target)?;
+        let parts = self.config.networks.decoder.z_parts;
+        let mask = mask(&self.config.diffusion, parts, batch.len(), self.place.device)
+            .map_err(|e| TorchError::at("mask", e))?;
+        self.loss.loss(&target, &draws, |x, t| {
+            network(&[("source", &source), ("x", x), ("t", t), ("mask", &mask)])
+        })
+    }
+
+    fn rate_ratio(&self, parameter: &str) -> f64 {
+        if parameter.starts_with("encoder.") { self.config.lrate_ratio } else { 1.0 }
+    }
+
+    /// The latents of two pictures of noise; and what the decoder makes of two more at two noise levels, the one guided
+    /// by its latent and the other not.
+    fn record(&self, average: &Weights) -> Result<Vec<(String, Array)>, TrainError> {
+        let [c, h, w] = self.config.picture();
+        let noise = |index: u64| {
+            let mut values = vec![0f32; 2 * c * h * w];
+            stream(0, Purpose::Noise, index, 0).fill_normal(&mut values);
+            Array::f32(&[2, c, h, w], values)
+        };
+        let source = [("x", noise(1))];
+        let z = record::output(&resnet_graph(&self.config.networks.encoder)?, average, &source)?;
+        let decoder = &self.config.networks.decoder;
+        let mask = [vec![0.0; decoder.z_parts], vec![1.0; decoder.z_parts]].concat();
+        let shape = if decoder.z_parts > 1 { vec![2, decoder.z_parts] } else { vec![2] };
+        let inputs = [
+            ("x", noise(0)),
+            ("t", Array::f32(&[2], vec![0.01, 0.5])),
+            ("z", z.clone()),
+            ("mask", Array::f32(&shape, mask)),
+        ];
+        let y = record::output(&decoder_graph(decoder)?, average, &inputs)?;
+        let latents = record::named("record_encoder.", source.into_iter().chain([("z", z)]));
+        Ok(record::named("record.", inputs.into_iter().chain([("y", y)])).chain(latents).collect())
+    }
+
+    fn has_scores(&self) -> bool {
+        self.splits.is_some()
+    }
+
+    fn evaluate(
+        &self,
+        plan: &Plan,
+        average: &Parameters,
+        wanted: &Evaluation,
+    ) -> Result<Option<Scores>, TrainError> {
+        let scores = match &self.splits {
+            Some(splits) if wanted.scores => self.scores(splits, average, wanted)?,
+            _ => Some(Scores::default()),
+        };
+        let (Some(scores), Some(path)) = (&scores, &wanted.sheet) else { return Ok(scores) };
+        let reconstruction = Reconstruction {
+            encoder: &self.encoder,
+            sampler: &self.sampler,
+            weights: average,
+            normalisation: &self.normalisation,
+            augment_target: self.config.augment_target,
+            seed: wanted.seed,
+        };
+        let split = self.splits.as_ref().map_or(&plan.train, |splits| &splits.queries);
+        let whole = reconstruction.write(split, self.config.training.n_sample, path)?;
+        Ok(whole.then(|| scores.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ddae_model::config::Betas;
+
+    use super::*;
+
+    fn config(drop_prob: f64, layer_mask_prob: f64) -> SodaDiffusion {
+        SodaDiffusion { betas: Betas::Linear([1e-4, 0.02]), n_t: 1000, drop_prob, layer_mask_prob }
+    }
+
+    #[test]
+    fn latents_are_hidden_as_often_as_said() {
+        tch::manual_seed(7);
+        let hidden = mask(&config(0.1, 0.0), 1, 20_000, Device::Cpu).expect("a mask");
+        assert_eq!(hidden.size(), [20_000]);
+        let share = hidden.mean(Kind::Float).double_value(&[]);
+        assert!((share - 0.1).abs() < 0.01, "{share}");
+        for (drop_prob, expected) in [(0.0, 0.0), (1.0, 1.0)] {
+            let hidden = mask(&config(drop_prob, 0.0), 1, 100, Device::Cpu).expect("a mask");
+            assert_eq!(hidden.mean(Kind::Float).double_value(&[]), expected);
+        }
+    }
+
+    #[test]
+    fn parts_are_hidden_on_their_own_and_all_together() {
+        tch::manual_seed(8);
+        let hidden = mask(&config(0.1, 0.25), 4, 20_000, Device::Cpu).expect("a mask");
+        assert_eq!(hidden.size(), [20_000, 4]);
+        let share = hidden.mean(Kind::Float).double_value(&[]);
+        assert!((share - (0.1 + 0.9 * 0.25)).abs() < 0.01, "{share}");
+        let all = hidden.prod_dim_int(1, false, Kind::Float).mean(Kind::Float).double_value(&[]);
+        assert!((all - (0.1 + 0.9 * 0.25f64.powi(4))).abs() < 0.01, "{all}");
+        let alone = mask(&config(0.3, 0.0), 4, 1000, Device::Cpu).expect("a mask");
+        assert!(alone.eq_tensor(&alone.select(1, 0).unsqueeze(1)).all().int64_value(&[]) == 1);
+    }
+}

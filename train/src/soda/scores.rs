@@ -1,0 +1,144 @@
+//! How much k-NN and a linear model tell from latents: SODA's published k-NN, and a logistic regression in place of the
+//! published linear layer, which Adam trains on fresh crops for 15 epochs.
+
+use ddae_data::split::Split;
+use ddae_probe::knn::{self, KnnOptions};
+use ddae_probe::labels::Classes;
+use ddae_probe::logistic::{LogisticOptions, TrainingSet};
+use ddae_probe::report::Scores as Tally;
+use ddae_probe::scaling::normalise_l2;
+use serde_json::json;
+
+use super::encoder::Latents;
+use crate::TrainError;
+use crate::training::Scores;
+
+/// Share of the training pictures that is held out where a data set has no others.
+const HELD_OUT: f64 = 0.1;
+
+/// The pictures whose latents are compared.
+#[derive(Clone, Debug)]
+pub struct Splits {
+    /// Those with known classes.
+    pub base: Split,
+    /// Those that are classified.
+    pub queries: Split,
+}
+
+impl Splits {
+    /// The training and the test pictures; without test pictures, a tenth of the training pictures is classified by the
+    /// others.
+    ///
+    /// # Errors
+    /// A sentence: why there is nothing to classify.
+    pub fn new(train: &Split, test: &Split) -> Result<Splits, String> {
+        let classes = train.class_counts().into_iter().filter(|&count| count > 0).count();
+        if classes < 2 {
+            return Err(format!("no k-NN and no linear probe: {} has only one class", train.name()));
+        }
+        if !test.is_empty() {
+            return Ok(Splits { base: train.clone(), queries: test.clone() });
+        }
+        let parts = train.hold_out(HELD_OUT, 0);
+        let (base, queries) = parts.map_err(|error| format!("no k-NN and no linear probe: {error}"))?;
+        Ok(Splits { base, queries })
+    }
+}
+
+/// The accuracies of k-NN and of logistic regression, on latents scaled to length 1.
+///
+/// # Errors
+/// When a class of the queries is not among those of the base.
+pub fn scores(splits: &Splits, mut base: Latents, mut queries: Latents) -> Result<Scores, TrainError> {
+    normalise_l2(&mut base.latents);
+    normalise_l2(&mut queries.latents);
+    let classes = Classes::of(&base.labels)?;
+    let known = classes.indices(&base.labels, splits.base.name())?;
+    let truth = classes.indices(&queries.labels, splits.queries.name())?;
+    let accuracy = |predictions: &[usize]| Tally::new(&truth, predictions, classes.len()).accuracy();
+
+    let options = KnnOptions::default();
+    let options = KnnOptions { k: options.k.min(base.latents.nrows()), ..options };
+    let (rows, others) = (queries.latents.view(), base.latents.view());
+    let nearest = knn::classify(&rows, &others, &known, classes.len(), &options, &mut |_| {})?;
+    let mut values = vec![("knn_accuracy", accuracy(&nearest))];
+
+    let logistic = LogisticOptions::default();
+    let fitted = TrainingSet::new(base.latents.mapv(f64::from), &base.labels)
+        .and_then(|set| set.fit(&logistic, None, &mut || {}));
+    let mut notes = Vec::new();
+    match fitted {
+        Ok(model) => values.push(("linear_accuracy", accuracy(&model.predict(queries.latents.view())))),
+        // Latents that are all alike, early in a run.
+        Err(error) => notes.push(format!("no linear probe: {error}")),
+    }
+    let protocol = json!({
+        "base": splits.base.name(),
+        "queries": splits.queries.name(),
+        "base_pictures": "a random crop and mirroring with probability 0.65",
+        "normalise": "l2",
+        "knn": { "k": options.k, "metric": options.metric.name(), "votes": options.votes.name() },
+        "linear": { "probe": "logistic regression on standardised latents", "c": logistic.c },
+    });
+    Ok(Scores { values, protocol, notes })
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+
+    use super::*;
+
+    /// `count` pictures of one pixel, in two classes that take turns.
+    fn split(count: usize) -> Split {
+        let labels = (0..count as u32).map(|i| i % 2).collect();
+        let classes = vec!["a".to_string(), "b".to_string()];
+        Split::in_memory("data", classes, labels, [1, 1, 1], vec![0; count]).expect("a split")
+    }
+
+    /// Latents that tell the class, or all the same.
+    fn latents(split: &Split, tell: bool) -> Latents {
+        let labels: Vec<i64> = (0..split.len()).map(|i| split.label(i) as i64).collect();
+        let value = |(i, j): (usize, usize)| match (tell, labels[i] as usize == j) {
+            (true, true) => 3.0 + 0.01 * i as f32,
+            (true, false) => 0.1 * ((i * 7 + j) % 5) as f32,
+            (false, _) => 1.0,
+        };
+        Latents { latents: Array2::from_shape_fn((split.len(), 2), value), labels }
+    }
+
+    fn named(scores: &Scores, name: &str) -> Option<f64> {
+        scores.values.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+    }
+
+    #[test]
+    fn latents_that_tell_the_class_score_1() {
+        let splits = Splits::new(&split(60), &split(20)).expect("splits");
+        let found =
+            scores(&splits, latents(&splits.base, true), latents(&splits.queries, true)).expect("scores");
+        assert_eq!((named(&found, "knn_accuracy"), named(&found, "linear_accuracy")), (Some(1.0), Some(1.0)));
+        assert_eq!(found.protocol["knn"]["k"], 20);
+        assert_eq!(found.notes, Vec::<String>::new());
+    }
+
+    #[test]
+    fn latents_that_are_all_alike_are_no_error() {
+        let splits = Splits::new(&split(12), &split(20)).expect("splits");
+        let found =
+            scores(&splits, latents(&splits.base, false), latents(&splits.queries, false)).expect("scores");
+        assert_eq!((named(&found, "knn_accuracy"), named(&found, "linear_accuracy")), (Some(0.5), None));
+        assert_eq!(found.protocol["knn"]["k"], 12, "there are no more");
+        assert!(found.notes[0].starts_with("no linear probe: "), "{:?}", found.notes);
+    }
+
+    #[test]
+    fn without_test_pictures_some_of_the_others_are_held_out() {
+        let empty = split(0);
+        let splits = Splits::new(&split(40), &empty).expect("splits");
+        assert_eq!((splits.base.len(), splits.queries.len()), (36, 4));
+        let reason = Splits::new(&split(1), &empty).expect_err("one class");
+        assert_eq!(reason, "no k-NN and no linear probe: data has only one class");
+        let reason = Splits::new(&split(4), &empty).expect_err("too few");
+        assert!(reason.starts_with("no k-NN and no linear probe: cannot hold out"), "{reason}");
+    }
+}

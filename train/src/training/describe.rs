@@ -1,0 +1,135 @@
+//! A run in words, for `--dry-run` and the log.
+
+use std::fmt;
+
+use ddae_model::config::{LrSchedule, ProcessConfig, RunConfig, SodaDiffusion};
+
+use super::options::Amp;
+use super::plan::Plan;
+
+/// Shows a [`Plan`].
+#[derive(Debug)]
+pub struct Description<'a> {
+    plan: &'a Plan,
+    amp: Amp,
+}
+
+impl<'a> Description<'a> {
+    pub(super) fn new(plan: &'a Plan, amp: Amp) -> Description<'a> {
+        Description { plan, amp }
+    }
+
+    /// Bytes of weights, average, gradients and moments, and a guess at those of the activations that the backward pass
+    /// needs: every result of the forward pass, once.
+    fn memory(&self) -> (f64, f64) {
+        let graph = &self.plan.graph;
+        let parameters = graph.parameter_count();
+        let activations: usize = graph.nodes().iter().map(|n| n.shape.per_sample()).sum();
+        let activations = activations.saturating_sub(parameters) as f64;
+        let bytes = if self.amp == Amp::Off { 4.0 } else { 2.0 };
+        let batch = self.plan.config.training().batch_size as f64;
+        (5.0 * 4.0 * parameters as f64, activations * bytes * batch)
+    }
+}
+
+/// The process in words.
+fn process(config: &RunConfig) -> String {
+    match config {
+        RunConfig::Diffusion(config) => match &config.process {
+            ProcessConfig::Ddpm(c) => format!("DDPM, {} timesteps", c.n_t),
+            ProcessConfig::Edm(c) if c.augment_prob > 0.0 => {
+                format!("EDM, augmented with probability {}", c.augment_prob)
+            }
+            ProcessConfig::Edm(_) => "EDM".to_string(),
+        },
+        RunConfig::Soda(config) => {
+            let SodaDiffusion { n_t, drop_prob, layer_mask_prob, .. } = config.diffusion;
+            let parts = match config.networks.decoder.z_parts {
+                1 => String::new(),
+                parts => format!(", cut into {parts} parts"),
+            };
+            let masked = match layer_mask_prob {
+                0.0 => String::new(),
+                p => format!(", each of them with probability {p}"),
+            };
+            let target = if config.augment_target { "augmented" } else { "unaltered" };
+            format!(
+                "SODA, {n_t} timesteps, targets {target}; latent of {} numbers{parts}, hidden with probability \
+                 {drop_prob}{masked}",
+                config.networks.encoder.feature_dim
+            )
+        }
+    }
+}
+
+impl fmt::Display for Description<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Plan { config, train, origin, graph, steps_per_epoch, .. } = self.plan;
+        let training = config.training();
+        let schedule = match training.lr_schedule {
+            LrSchedule::Constant => "constant",
+            LrSchedule::Cosine => "cosine to 0",
+        };
+        let (state, activations) = self.memory();
+        let encoder = config.soda().map_or(String::new(), |config| {
+            format!(" (encoder {:e})", config.lrate_ratio * config.training.lrate)
+        });
+        let flops = graph.flops() as f64;
+        writeln!(f, "data        {}: {} pictures, {origin}", train.name(), train.len())?;
+        writeln!(f, "process     {}", process(config))?;
+        writeln!(
+            f,
+            "network     {} parameters, {:.2} GFLOP forward per picture",
+            thousands(graph.parameter_count() as u64),
+            flops / 1e9
+        )?;
+        writeln!(
+            f,
+            "steps       {} epochs of {} steps of {} pictures: {} steps, {:.3} PFLOP in all",
+            training.n_epoch,
+            steps_per_epoch,
+            training.batch_size,
+            thousands(self.plan.steps()),
+            // The backward pass computes two products for each one of the forward pass.
+            3.0 * flops * self.plan.steps() as f64 * training.batch_size as f64 / 1e15
+        )?;
+        writeln!(
+            f,
+            "optimiser   {:?}, learning rate {:e}{encoder}, {} warm-up epochs, {schedule}, EMA {}",
+            training.optim, training.lrate, training.warm_epoch, training.ema
+        )?;
+        write!(
+            f,
+            "memory      {:.2} GiB of weights and optimiser, about {:.2} GiB of activations (amp {})",
+            state / f64::from(1 << 30),
+            activations / f64::from(1 << 30),
+            self.amp
+        )?;
+        self.plan.notes.iter().try_for_each(|note| write!(f, "\nnote        {note}"))
+    }
+}
+
+/// 35746307 as 35,746,307.
+fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_grouped_from_the_right() {
+        assert_eq!(thousands(35_746_307), "35,746,307");
+        assert_eq!(thousands(746_307), "746,307");
+        assert_eq!(thousands(0), "0");
+    }
+}

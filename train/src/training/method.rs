@@ -1,0 +1,113 @@
+//! What a way of training must say of itself.
+
+use std::path::PathBuf;
+
+use ddae_data::DataError;
+use ddae_model::tensor::Tensor as Array;
+use ddae_model::weights::Weights;
+use tch::{Device, Tensor};
+
+use super::plan::Plan;
+use crate::TrainError;
+use crate::torch::{Layout, Parameters, Precision, TorchError};
+
+/// Where and in which numbers a run computes.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Where tensors live.
+    pub device: Device,
+    /// Order of pictures' axes in memory.
+    pub layout: Layout,
+    /// What the network multiplies.
+    pub precision: Precision,
+}
+
+/// Which batches of an epoch are wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Epoch {
+    /// The run's seed.
+    pub seed: u64,
+    /// The epoch, counted from 0.
+    pub number: u64,
+    /// The first batch, counted from 0.
+    pub start: u64,
+    /// Threads that read ahead; 0 reads between steps.
+    pub workers: usize,
+}
+
+/// How much the average of the weights is worth, in numbers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scores {
+    /// Names, as in `knn_accuracy`, and values from 0 to 1; none where they were not wanted.
+    pub values: Vec<(&'static str, f64)>,
+    /// How they were obtained.
+    pub protocol: serde_json::Value,
+    /// What the user should know.
+    pub notes: Vec<String>,
+}
+
+/// How the average of the weights is looked at.
+#[derive(Clone, Debug)]
+pub struct Evaluation {
+    /// Finished epochs.
+    pub epoch: u64,
+    /// The run's seed.
+    pub seed: u64,
+    /// Where a sheet of pictures is written, if one is wanted.
+    pub sheet: Option<PathBuf>,
+    /// Whether scores are wanted.
+    pub scores: bool,
+}
+
+/// Runs a network on named inputs and gives its first output.
+pub type Forward<'a> = dyn FnMut(&[(&str, &Tensor)]) -> Result<Tensor, TorchError> + 'a;
+
+/// A way to train a network: all that is not the same for every training run.
+pub trait Method {
+    /// What a step learns from.
+    type Batch;
+    /// The batches of an epoch in order, read ahead of time.
+    type Batches: Iterator<Item = Result<Self::Batch, DataError>>;
+
+    /// The batches of an epoch. What is in them depends on seed, epoch and number alone.
+    ///
+    /// # Errors
+    /// When the configuration is not for these pictures.
+    fn batches(&self, plan: &Plan, epoch: Epoch) -> Result<Self::Batches, DataError>;
+
+    /// The loss of a batch, a scalar. `network` is the plan's graph in training. Whatever is random comes from libtorch's
+    /// generator, which is seeded for the step.
+    ///
+    /// # Errors
+    /// Those of `network` and libtorch's.
+    fn loss(&self, batch: &Self::Batch, network: &mut Forward) -> Result<Tensor, TorchError>;
+
+    /// The learning rate of a parameter in multiples of the configuration's.
+    fn rate_ratio(&self, _parameter: &str) -> f64 {
+        1.0
+    }
+
+    /// What the average gives for fixed inputs, under the names of a checkpoint's record
+    /// ([`ddae_model::checkpoint`]). On the CPU in float32, whatever the run trains on, so that an export can be held
+    /// against it.
+    ///
+    /// # Errors
+    /// When the network cannot be built, or libtorch refuses.
+    fn record(&self, average: &Weights) -> Result<Vec<(String, Array)>, TrainError>;
+
+    /// Whether there are [`Scores`]. Where there are, the untrained network is evaluated too.
+    fn has_scores(&self) -> bool {
+        false
+    }
+
+    /// Looks at the average of the weights. `None` if an [interrupt](crate::run::interrupt) came, and there is no sheet.
+    ///
+    /// # Errors
+    /// libtorch's, or the system's.
+    fn evaluate(
+        &self,
+        plan: &Plan,
+        average: &Parameters,
+        wanted: &Evaluation,
+    ) -> Result<Option<Scores>, TrainError>;
+}

@@ -1,0 +1,31 @@
+//! The training run, whatever is trained: from the command line's options to the last checkpoint.
+//!
+//! What differs between networks is a [`Method`]: its batches, its loss, and how its progress is looked at. Everything else
+//! is here once.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`method`](mod@method) | what a way of training must say of itself |
+//! | [`options`] | what a run is asked for |
+//! | [`plan`] | the run that follows from it: data, network, steps, memory |
+//! | [`train`](mod@train) | the training loop |
+//! | [`trainer`] | weights, average, optimiser, and the step that changes them |
+//! | [`resume`] | which settings must not change when a run goes on |
+//! | [`record`] | outputs for fixed inputs, kept in checkpoints |
+//! | [`meter`] | losses and speed on the way to log and progress bar |
+
+mod describe;
+pub mod meter;
+pub mod method;
+pub mod options;
+pub mod plan;
+pub mod record;
+pub mod resume;
+mod start;
+pub mod train;
+pub mod trainer;
+
+pub use method::{Evaluation, Method, Place, Scores};
+pub use options::{Amp, DeviceChoice, Options, Start};
+pub use plan::Plan;
+pub use train::{Summary, train};

@@ -1,0 +1,155 @@
+//! Everything that changes while a network is trained, and the step that changes it.
+
+use ddae_data::random::{Purpose, Rng, stream};
+use ddae_model::checkpoint::{Checkpoint, TrainingState, WeightSet};
+use ddae_model::graph::Graph;
+use ddae_model::tensor::Tensor as Array;
+use ddae_model::weights::Weights;
+use tch::{Device, Kind, Tensor};
+
+use super::method::{Method, Place};
+use super::plan::Plan;
+use crate::grad_scaler::GradScaler;
+use crate::optimizer::Optimizer;
+use crate::torch::{Mode, Network, Parameters, Precision, TorchError};
+use crate::{TrainError, ema};
+
+/// A network in training, with its average and its optimiser.
+#[derive(Debug)]
+pub struct Trainer<M> {
+    method: M,
+    graph: Graph,
+    network: Network,
+    weights: Parameters,
+    average: Parameters,
+    optimizer: Optimizer,
+    device: Device,
+    mode: Mode,
+    seed: u64,
+    beta: f64,
+}
+
+/// What a step gives: scalars on the device, so that it is not waited for.
+#[derive(Debug)]
+pub struct StepResult {
+    /// The loss.
+    pub loss: Tensor,
+    /// The norm of the gradients before they were clipped.
+    pub norm: Tensor,
+}
+
+impl<M: Method> Trainer<M> {
+    /// The plan's network, trained by `method` from `weights` on.
+    ///
+    /// # Errors
+    /// When the weights are not the network's, or libtorch refuses.
+    pub fn new(
+        plan: &Plan,
+        method: M,
+        weights: &Weights,
+        seed: u64,
+        place: Place,
+    ) -> Result<Trainer<M>, TrainError> {
+        let Place { device, layout, precision } = place;
+        let graph = plan.graph.clone();
+        let weights = Parameters::new(&graph, weights, device, Kind::Float, layout, true)?;
+        let scaler = match precision {
+            Precision::Fp16 => Some(GradScaler::new(GradScaler::INITIAL_SCALE, 0, device)?),
+            _ => None,
+        };
+        let ratio = |name: &str| method.rate_ratio(name);
+        Ok(Trainer {
+            network: Network::new(&graph, device, Kind::Float, layout)?,
+            average: weights.copy()?,
+            optimizer: Optimizer::new(plan.config.training(), &weights, ratio, device, scaler)?,
+            method,
+            graph,
+            weights,
+            device,
+            mode: Mode { train: true, precision },
+            seed,
+            beta: plan.config.training().ema,
+        })
+    }
+
+    /// One step on a batch; `step` counts from 0 over the whole run. Whatever is random in it depends on the seed and the
+    /// step alone.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn step(
+        &mut self,
+        batch: &M::Batch,
+        step: u64,
+        learning_rate: f64,
+    ) -> Result<StepResult, TorchError> {
+        tch::manual_seed(stream(self.seed, Purpose::Training, step, 0).next_u64() as i64);
+        let mut network = |inputs: &[(&str, &Tensor)]| {
+            self.network.forward(&self.weights, inputs, self.mode).map(|mut results| results.remove(0))
+        };
+        let loss = self.method.loss(batch, &mut network)?;
+        let norm = self.optimizer.step(&loss, &self.weights, learning_rate)?;
+        ema::update(&self.average, &self.weights, step, self.beta)?;
+        Ok(StepResult { loss: loss.detach(), norm })
+    }
+
+    /// What trains it.
+    pub fn method(&self) -> &M {
+        &self.method
+    }
+
+    /// The moving average of the weights.
+    pub fn average(&self) -> &Parameters {
+        &self.average
+    }
+
+    /// Scale of the loss, steps since it changed and number of left-out steps among `step`; 1, 0, 0 unless fp16.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn loss_scale(&self, step: u64) -> Result<(f64, u64, u64), TorchError> {
+        match self.optimizer.scaler() {
+            None => Ok((1.0, 0, 0)),
+            Some(scaler) => {
+                let (scale, steps) = scaler.state()?;
+                Ok((scale, steps, step.saturating_sub(self.optimizer.steps()?)))
+            }
+        }
+    }
+
+    /// All tensors of a checkpoint, under the names of [`ddae_model::checkpoint`].
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn to_tensors(&self) -> Result<Vec<(String, Array)>, TrainError> {
+        let average = self.average.to_weights()?;
+        let mut tensors = self.method.record(&average)?;
+        let parts = [
+            (WeightSet::Model.prefix(), self.weights.to_weights()?),
+            (WeightSet::Ema.prefix(), average),
+            ("optimizer.exp_avg.", self.optimizer.exp_avg.to_weights()?),
+            ("optimizer.exp_avg_sq.", self.optimizer.exp_avg_sq.to_weights()?),
+        ];
+        for (prefix, part) in parts {
+            tensors.extend(part.into_iter().map(|(name, array)| (format!("{prefix}{name}"), array)));
+        }
+        Ok(tensors)
+    }
+
+    /// Takes over everything from a training checkpoint.
+    ///
+    /// # Errors
+    /// When a tensor is missing or of another shape.
+    pub fn load(&mut self, checkpoint: &Checkpoint, state: &TrainingState) -> Result<(), TrainError> {
+        self.weights.load(&checkpoint.weights(WeightSet::Model, &self.graph)?)?;
+        self.average.load(&checkpoint.weights(WeightSet::Ema, &self.graph)?)?;
+        self.optimizer.exp_avg.load(&checkpoint.tensors_with_prefix("optimizer.exp_avg.")?)?;
+        self.optimizer.exp_avg_sq.load(&checkpoint.tensors_with_prefix("optimizer.exp_avg_sq.")?)?;
+        self.optimizer.set_steps(state.step.saturating_sub(state.skipped_steps), self.device)?;
+        if self.mode.precision == Precision::Fp16 {
+            let scaler = GradScaler::new(state.loss_scale, state.loss_scale_steps, self.device)?;
+            self.optimizer.set_scaler(scaler);
+        }
+        Ok(())
+    }
+}

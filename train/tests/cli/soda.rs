@@ -1,0 +1,208 @@
+//! `ddae-train soda`.
+
+use std::collections::HashMap;
+use std::fs;
+
+use ddae_model::checkpoint::{Checkpoint, write_tensors};
+use ddae_model::tensor::Tensor;
+use serde_json::Value;
+
+use crate::program::Place;
+use crate::resume::{steps, stop_after};
+
+/// The lines of `stats.jsonl` of a run.
+fn lines(place: &Place, run: &str) -> Vec<Value> {
+    let text = fs::read_to_string(place.path(run).join("stats.jsonl")).expect("statistics");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+fn names(place: &Place, folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(place.path(folder)).expect("a folder");
+    let mut names: Vec<String> =
+        entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_run_leaves_scores_sheets_and_both_networks() {
+    let place = Place::of("soda");
+    let ended = place.train(&["--config", "soda.yaml", "--log-every", "6", "--sample-steps", "4"]);
+    assert!(ended.stdout.starts_with("trained 3 epochs (18 steps): loss "), "{}", ended.stdout);
+    assert!(ended.stdout.contains("\nknn:        "), "{}", ended.stdout);
+    let next =
+        "next:       ddae-export run/checkpoints/latest.safetensors --graph encoder -o run/encoder.onnx\n";
+    assert!(ended.stdout.ends_with(next), "{}", ended.stdout);
+    assert_eq!(
+        names(&place, "run/checkpoints"),
+        ["epoch_0000.safetensors", "epoch_0002.safetensors", "epoch_0003.safetensors", "latest.safetensors"]
+    );
+    assert_eq!(names(&place, "run/samples"), ["epoch_0002.png", "epoch_0003.png"]);
+
+    let lines = lines(&place, "run");
+    let scored: Vec<&Value> = lines.iter().filter(|line| line.get("knn_accuracy").is_some()).collect();
+    let at: Vec<u64> = scored.iter().map(|line| line["epoch"].as_u64().expect("an epoch")).collect();
+    assert_eq!(at, [0, 2, 3], "the untrained network too");
+    for line in &scored {
+        let knn = line["knn_accuracy"].as_f64().expect("a share");
+        assert!((0.0..=1.0).contains(&knn), "{line}");
+        assert_eq!(line["protocol"]["knn"]["k"], 20);
+        // No test pictures: 5 of the 48 are held out.
+        assert_eq!(line["protocol"]["queries"], "folder/train (held-out part)");
+    }
+    let rates: Vec<f64> = lines.iter().filter_map(|line| line.get("lr")?.as_f64()).collect();
+    assert_eq!(rates, [5e-4, 1e-3, 1e-3]);
+
+    let path = place.path("run/checkpoints/latest.safetensors");
+    let checkpoint = Checkpoint::open(&path).expect("a checkpoint");
+    let config = checkpoint.config().and_then(|config| config.soda()).expect("a SODA's configuration");
+    let measured = config.normalisation.as_ref().expect("measured");
+    assert!((0.3..0.7).contains(&measured.mean[0]) && measured.std[0] > 0.1, "{measured:?}");
+    let weights = place.checkpoint("run/checkpoints/latest.safetensors").weights;
+    let first = place.checkpoint("run/checkpoints/epoch_0000.safetensors").weights;
+    for name in ["encoder.encoder.0.weight", "encoder.encoder.1.running_mean", "decoder.final.bias"] {
+        for set in ["model", "ema"] {
+            let name = format!("{set}.{name}");
+            assert!(weights.get(&name).is_some(), "{name}");
+            assert_ne!(weights.get(&name), first.get(&name), "{name}");
+        }
+    }
+    let record = checkpoint.record().expect("a record").expect("of the decoder");
+    assert_eq!(record.y.shape(), [2, 1, 8, 8]);
+    let mut inputs: Vec<&str> = record.inputs.iter().map(|(name, _)| name.as_str()).collect();
+    inputs.sort();
+    assert_eq!(inputs, ["mask", "t", "x", "z"]);
+    let record = checkpoint.encoder_record().expect("a record").expect("of the encoder");
+    assert_eq!((record.inputs[0].0.as_str(), record.y.shape()), ("x", &[2, 8][..]));
+}
+
+#[test]
+fn a_stopped_run_ends_like_one_that_was_not() {
+    let place = Place::of("soda");
+    let common = ["--config", "soda.yaml", "--epochs", "5", "--log-every", "1"];
+    let few = ["--set", "n_sample=0", "--set", "save_per=0"];
+    let common = [&common[..], &few].concat();
+    place.train(&[&common[..], &["--run", "straight"]].concat());
+    let stopped = [&common[..], &["--run", "stopped"]].concat();
+    let ended = stop_after(&place, &stopped, "stopped", 8, "-INT");
+    assert!(ended.error(1).contains("Go on with: "), "{}", ended.stderr);
+    let middle = place.checkpoint("stopped/checkpoints/latest.safetensors").state;
+    assert!((8..30).contains(&middle.step), "{middle:?}");
+
+    place.train(&[&stopped[..], &["--resume"]].concat());
+    let last = "checkpoints/epoch_0005.safetensors";
+    let straight = place.checkpoint(&format!("straight/{last}"));
+    straight.assert_same(&place.checkpoint(&format!("stopped/{last}")));
+    assert_eq!(steps(&place.path("stopped/stats.jsonl")), 30);
+    let scores = |run: &str| {
+        let scored = lines(&place, run).into_iter().filter(|line| line.get("knn_accuracy").is_some());
+        scored.collect::<Vec<Value>>()
+    };
+    assert_eq!(scores("stopped"), scores("straight"));
+    assert_eq!(scores("stopped").len(), 2);
+
+    // A finished run is left alone; what it measured is told again.
+    let ended = place.train(&[&stopped[..], &["--resume", "--json"]].concat());
+    let summary: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    assert_eq!(summary["scores"], scores("stopped")[1]);
+    assert_eq!(scores("stopped").len(), 2);
+    let error = place.run(&[&stopped[..], &["--resume", "--set", "lrate_ratio=1"]].concat());
+    let wanted = "this run was started with lrate_ratio = 2.0, now it is 1.0";
+    assert!(error.error(2).contains(wanted), "{}", error.stderr);
+}
+
+#[test]
+fn the_seed_is_all_that_a_run_depends_on() {
+    let place = Place::of("soda");
+    let common = ["--config", "soda.yaml", "--epochs", "1", "--set", "n_sample=0", "--amp", "bf16"];
+    let run = |name: &str, extra: &[&str]| {
+        place.train(&[&common[..], &["--run", name], extra].concat());
+        place.checkpoint(&format!("{name}/checkpoints/latest.safetensors"))
+    };
+    let first = run("a", &["--seed", "5", "--workers", "0"]);
+    first.assert_same(&run("b", &["--seed", "5", "--workers", "2"]));
+    assert_ne!(first.weights, run("c", &["--seed", "6"]).weights);
+}
+
+#[test]
+fn init_takes_a_checkpoint_of_the_published_code() {
+    let place = Place::of("soda");
+    let common = ["--config", "soda.yaml", "--epochs", "1", "--set", "n_sample=0", "--amp", "fp16"];
+    place.train(&common);
+    let ours = place.checkpoint("run/checkpoints/latest.safetensors").weights;
+    let published: Vec<(String, Tensor)> = ours
+        .into_iter()
+        .filter_map(|(name, tensor)| match name.split_once('.')? {
+            ("ema", name) => Some((format!("EMA.ema_model.{name}"), tensor)),
+            ("model", name) => Some((format!("MODEL.module.{name}"), tensor)),
+            _ => None,
+        })
+        .collect();
+    let tensors = published.iter().map(|(name, tensor)| (name.as_str(), tensor));
+    write_tensors(&place.path("published.safetensors"), HashMap::new(), tensors).expect("written");
+    let ended = place.train(&[&common[..], &["--init", "published.safetensors", "--run", "second"]].concat());
+    assert!(ended.stderr.contains("(checkpoint of the published SODA code"), "{}", ended.stderr);
+    let second = place.checkpoint("second/checkpoints/epoch_0000.safetensors").weights;
+    for name in ["encoder.encoder.10.bias", "encoder.encoder.1.running_var", "decoder.final.weight"] {
+        let theirs = published.iter().find(|(known, _)| *known == format!("EMA.ema_model.{name}"));
+        assert_eq!(second.get(&format!("model.{name}")), theirs.map(|(_, tensor)| tensor), "{name}");
+    }
+    assert!(second.get("model.decoder.final.weight").is_some());
+}
+
+#[test]
+fn a_dry_run_tells_and_writes_nothing() {
+    let place = Place::of("soda");
+    let ended = place.train(&["--config", "soda.yaml", "--dry-run", "--set", "augment_target=False"]);
+    let process = "process     SODA, 100 timesteps, targets unaltered; latent of 8 numbers, cut into 2 parts, hidden \
+                   with probability 0.1, each of them with probability 0.2\n";
+    assert!(ended.stdout.contains(process), "{}", ended.stdout);
+    assert!(ended.stdout.contains("learning rate 1e-3 (encoder 2e-3)"), "{}", ended.stdout);
+    assert!(
+        ended.stdout.contains("\nnote        the pictures' mean and standard deviation are measured first\n")
+    );
+    assert!(!place.path("run").exists());
+}
+
+#[test]
+fn pictures_of_one_class_are_not_scored() {
+    let place = Place::of("soda");
+    fs::remove_dir_all(place.path("data/train/dark")).expect("removed");
+    let ended = place.train(&["--config", "soda.yaml", "--epochs", "1", "--sample-steps", "2"]);
+    let note = "note        no k-NN and no linear probe: folder/train has only one class";
+    assert!(ended.stderr.contains(note), "{}", ended.stderr);
+    assert!(!ended.stdout.contains("knn"), "{}", ended.stdout);
+    assert_eq!(names(&place, "run/samples"), ["epoch_0001.png"]);
+}
+
+#[test]
+fn wrong_input_is_refused_before_anything_is_written() {
+    let place = Place::of("soda");
+    let refused = |arguments: &[&str], wanted: &str| {
+        let ended = place.run(arguments);
+        let error = ended.error(2);
+        assert!(error.contains(wanted), "{error}");
+        assert!(!place.path("run").exists());
+    };
+    refused(&["--config", "ddpm.yaml"], "ddpm.yaml: the configuration of a DDPM or EDM");
+    let set = |set, wanted| refused(&["--config", "soda.yaml", "--set", set], wanted);
+    set("decoder.z_parts=1", "diffusion: layer_mask_prob is 0.2; it hides parts of the latent");
+    set("batch_size=500", "batch_size is 500, but folder/train has only 48 pictures");
+    set("flip=True", "flip: unknown field `flip`");
+    set("diffusion.betas=sigmoid", "diffusion.betas: invalid value: string \"sigmoid\"");
+    refused(&["--config", "soda.yaml", "--sample-steps", "101"], "101 steps: this sampler takes 1 to 100");
+}
+
+#[test]
+fn pictures_that_cannot_be_normalised() {
+    let place = Place::of("soda");
+    for entry in fs::read_dir(place.path("data/train/dark")).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        ddae_data::sheet::write_png_image(path, &[0.5; 64], [1, 8, 8]).expect("written");
+    }
+    fs::remove_dir_all(place.path("data/train/bright")).expect("removed");
+    let ended = place.run(&["--config", "soda.yaml"]);
+    let wanted = "folder/train, measured: normalisation.std has 0; it must be above 0";
+    assert!(ended.error(2).contains(wanted), "{}", ended.stderr);
+    assert!(!place.path("run").exists());
+}
