@@ -22,20 +22,29 @@ fn text(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// The lines of the fenced blocks of a page, lines that end with a backslash joined to the next.
+/// The lines of the fenced blocks of a page.
 fn fenced_lines(page: &str) -> Vec<String> {
-    let (mut is_fenced, mut lines, mut continued) = (false, Vec::new(), String::new());
+    let (mut is_fenced, mut lines) = (false, Vec::new());
     for line in page.lines() {
         if line.trim_start().starts_with("```") {
             is_fenced = !is_fenced;
         } else if is_fenced {
-            match line.strip_suffix('\\') {
-                Some(start) => continued.push_str(start),
-                None => lines.push(std::mem::take(&mut continued) + line),
-            }
+            lines.push(line);
         }
     }
-    lines
+    joined(lines.into_iter())
+}
+
+/// Lines that end with a backslash joined to the next.
+fn joined<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let (mut joined, mut continued) = (Vec::new(), String::new());
+    for line in lines {
+        match line.strip_suffix('\\') {
+            Some(start) => continued.push_str(start),
+            None => joined.push(std::mem::take(&mut continued) + line),
+        }
+    }
+    joined
 }
 
 /// The words of a shell command up to a pipe, redirection, comment or next command; quotes are taken away.
@@ -134,8 +143,7 @@ fn examples_in_the_help_texts_parse() {
         let mut texts = vec![help(program, &[])];
         texts.extend(subcommands(&texts[0].clone()).iter().map(|command| help(program, &[command])));
         for text in texts {
-            let lines: Vec<String> =
-                text.lines().skip_while(|line| *line != "Examples:").skip(1).map(String::from).collect();
+            let lines = joined(text.lines().skip_while(|line| *line != "Examples:").skip(1));
             for (name, arguments) in commands(&lines) {
                 count += 1;
                 wrong.extend(parses(&name, &arguments).err());

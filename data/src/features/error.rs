@@ -153,7 +153,7 @@ impl FeatureError {
 }
 
 /// Whether HDF5 could not lock the file: readers share it, a writer has it alone.
-fn is_lock(error: &hdf5::Error) -> bool {
+pub(super) fn is_lock(error: &hdf5::Error) -> bool {
     error.contains_minor(hdf5::MinorErrorCode::CantLockFile)
 }
 

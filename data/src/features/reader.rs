@@ -4,6 +4,8 @@ use std::fs;
 use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use half::f16;
 use hdf5::Dataset;
@@ -12,13 +14,17 @@ use hdf5::types::{FloatSize, IntSize, TypeDescriptor};
 use ndarray::{Array2, s};
 use serde_json::{Map, Value};
 
-use super::error::reason;
+use super::error::{is_lock, reason};
 use super::file::{chunk_rows, folder};
 use super::header::Header;
 use super::{FeatureError, FeatureKey, FeatureType, Layout};
 
 /// The first bytes of an HDF5 file.
 const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
+
+/// How often, and how long each time, a reader waits for a lock before the file counts as in use: a quarter of a second.
+const LOCK_WAITS: u32 = 25;
+const LOCK_WAIT: Duration = Duration::from_millis(10);
 
 /// A feature file, open for reading: a single shard, or a joined file (copied or virtual).
 ///
@@ -74,7 +80,7 @@ impl FeatureFile {
     /// Opens one HDF5 file and reads what its root says.
     fn open_one(path: &Path) -> Result<Self, FeatureError> {
         check_signature(path)?;
-        let file = File::open(path).map_err(FeatureError::damaged(path))?;
+        let file = waited_for(|| File::open(path)).map_err(FeatureError::damaged(path))?;
         let header = Header::read(&file, path)?;
         let keys = header.layout.keys.iter().map(|(key, _)| key.clone()).collect();
         Ok(Self { path: path.to_path_buf(), file, header, keys, shards: Vec::new() })
@@ -295,6 +301,21 @@ impl FeatureFile {
             Some((what, found, expected)) => {
                 Err(FeatureError::OtherJob { path: self.path.clone(), what, found, expected })
             }
+        }
+    }
+}
+
+/// Opens a file that may be locked for a moment: HDF5 does not wait for locks, and a lock outlives its writer for as long
+/// as a process that was started meanwhile holds a copy of the open file.
+fn waited_for(open: impl Fn() -> hdf5::Result<File>) -> hdf5::Result<File> {
+    let mut waits = LOCK_WAITS;
+    loop {
+        match open() {
+            Err(error) if waits > 0 && is_lock(&error) => {
+                waits -= 1;
+                thread::sleep(LOCK_WAIT);
+            }
+            result => return result,
         }
     }
 }
