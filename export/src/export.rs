@@ -4,9 +4,10 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use ddae_model::checkpoint::WeightSet;
+use ddae_model::config::AnyConfig;
 use ddae_model::diffusion::feature_timesteps;
 use ddae_model::graph::Graph;
-use ddae_model::onnx_metadata::{GraphDescription, Precision, Verification};
+use ddae_model::onnx_metadata::{GraphDescription, GraphKind, Precision, Verification};
 
 use crate::ExportError;
 use crate::lower::{Options, lower};
@@ -132,7 +133,10 @@ impl Plan {
         let largest_message = if output.external_data { 0 } else { LARGEST_MESSAGE };
         let timesteps = timesteps(&source);
         let training = source.config.training();
-        let trained_on = training.map(|config| config.dataset.as_str());
+        let trained_on = match &source.config {
+            AnyConfig::Run(run) => Some(run.dataset()),
+            AnyConfig::Model(_) => None,
+        };
         let usual = training.and_then(|config| config.linear.as_ref()).map(|linear| linear.timestep);
         let samples = match is_float32 {
             true => None,
@@ -144,7 +148,11 @@ impl Plan {
 
         progress("reading the weights");
         // The record is that of the moving average.
-        let record = source.checkpoint.record()?.filter(|_| description.weights != Some(WeightSet::Model));
+        let record = match request.kind {
+            GraphKind::Encoder => source.checkpoint.encoder_record()?,
+            _ => source.checkpoint.record()?,
+        };
+        let record = record.filter(|_| description.weights != Some(WeightSet::Model));
         let is_direct = record.as_ref().is_some_and(|record| verify::fits_record(&graph, record));
         let full = source.trained.network_graph(false)?;
         // A graph with the network's output has all parameters of the network, and that of the augmentation label where

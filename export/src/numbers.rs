@@ -12,8 +12,9 @@ use crate::lower::precision::{compute_f16, store_bf16};
 use crate::onnx::write::Model;
 use crate::quantize::calibration::{MEMORY, Measuring};
 use crate::quantize::histogram::{PERCENTILE, RangeRule};
-use crate::quantize::rewrite::{Selection, quantize};
+use crate::quantize::rewrite::quantize;
 use crate::quantize::samples::{PictureSource, Samples};
+use crate::quantize::selection::Selection;
 use crate::runtime::{OnnxNetwork, all_cores};
 
 /// Pictures that activations are measured on, unless another number is asked for.
@@ -64,8 +65,8 @@ impl Numbers {
         range: &RangeInclusive<i64>,
     ) -> Result<(), ExportError> {
         let wrong = |message: String| Err(ExportError::Argument(message));
-        if self.precision == Precision::Int8 && kind != GraphKind::Features {
-            return wrong(format!("--quantize int8 is for --graph features, not {}", kind.name()));
+        if self.precision == Precision::Int8 && !matches!(kind, GraphKind::Features | GraphKind::Encoder) {
+            return wrong(format!("--quantize int8 is for --graph features or encoder, not {}", kind.name()));
         }
         let options = [
             ("--calibrate", self.calibrate.is_some()),
@@ -269,7 +270,7 @@ mod tests {
         };
         let int8 = Numbers { precision: Precision::Int8, ..Numbers::float32() };
         let message = check(int8.clone(), GraphKind::Sampler, None);
-        assert_eq!(message, "--quantize int8 is for --graph features, not sampler");
+        assert_eq!(message, "--quantize int8 is for --graph features or encoder, not sampler");
         let half = Numbers { precision: Precision::F16, images: Some(3), ..Numbers::float32() };
         let message = check(half, GraphKind::Features, None);
         assert_eq!(message, "--calibration-images is for --quantize int8");

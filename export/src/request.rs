@@ -51,7 +51,7 @@ impl Request {
     /// [`ExportError::Argument`] for a kind of graph that the network does not have, or lacks something for, and for
     /// options that the kind does not have; an unknown layer with the list of those there are.
     pub fn resolve(&mut self, config: &AnyConfig) -> Result<(), ExportError> {
-        let (kind, model) = (self.kind, config.model());
+        let (kind, model) = (self.kind, config.model_for(self.kind));
         let network = &model.architecture;
         self.check_kind(&model)?;
         let bytes = [GraphKind::Features, GraphKind::Encoder, GraphKind::Latent];

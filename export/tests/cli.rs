@@ -47,7 +47,7 @@ fn write_checkpoint(path: &Path, config: &Config, epoch: u64, record_error: f32)
     tensors.extend(named(WeightSet::Ema.prefix(), &ema));
     tensors.extend([("record.x", x), ("record.t", t), ("record.y", y)].map(|(n, t)| (n.to_string(), t)));
     let state = TrainingState { epoch, step: 10 * epoch, ..TrainingState::default() };
-    checkpoint::write(path, config, &state, &tensors).expect("a checkpoint");
+    checkpoint::write(path, &config.clone().into(), &state, &tensors).expect("a checkpoint");
 }
 
 /// A folder with a run `demo` of two checkpoints, a file of weights `plain.safetensors` and `config.yaml`.

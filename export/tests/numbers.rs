@@ -132,7 +132,7 @@ fn image_of(level: u8) -> Vec<u8> {
 fn options_that_would_do_nothing_are_refused() {
     let folder = workplace();
     for (options, message) in [
-        ("--quantize int8", "--quantize int8 is for --graph features, not network"),
+        ("--quantize int8", "--quantize int8 is for --graph features or encoder, not network"),
         ("-g features --calibrate fashion-sample", "--calibrate is for --quantize int8"),
         ("-g features --dtype f16 --calibration-images 3", "--calibration-images is for --quantize int8"),
         ("-g features --quantize int8 --dtype f16", "cannot be used with"),

@@ -4,15 +4,16 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use ddae_export::comparison::Comparison;
+use ddae_export::lower::precision::{compute_f16, store_bf16};
 use ddae_export::lower::{Options, lower};
 use ddae_export::numbers::Numbers;
 use ddae_export::onnx::messages::{GraphProto, data_type};
 use ddae_export::onnx::read;
-use ddae_export::onnx::write::{LARGEST_MESSAGE, data_file};
+use ddae_export::onnx::write::{LARGEST_MESSAGE, Model, data_file};
 use ddae_export::quantize::calibration::{MEMORY, Measuring};
 use ddae_export::quantize::histogram::RangeRule;
-use ddae_export::quantize::rewrite::Selection;
 use ddae_export::quantize::samples::{PictureSource, Samples};
+use ddae_export::quantize::selection::Selection;
 use ddae_export::runtime::{OnnxNetwork, optimized_copy};
 use ddae_model::config::{Config, Override};
 use ddae_model::diffusion::{FeatureOptions, features_graph};
@@ -20,7 +21,7 @@ use ddae_model::graph::Graph;
 use ddae_model::networks::unet_graph;
 use ddae_model::onnx_metadata::{OutputError, Precision};
 use ddae_model::weights::Weights;
-use ddae_tests::rule_weights;
+use ddae_tests::{imported, published, rule_weights};
 
 fn config() -> Config {
     let small = ["network.n_channels=32", "network.ch_mults=[1, 2]", "network.is_attn=[False, True]"];
@@ -119,7 +120,7 @@ fn a_sampler_steps_in_float32() {
     let graph = ddae_model::diffusion::sampler_graph(&config).expect("a graph");
     let weights = rule_weights(&graph);
     let mut model = lower(&graph, &weights, Options::default()).expect("an ONNX graph");
-    ddae_export::lower::precision::compute_f16(&mut model).expect("a conversion");
+    compute_f16(&mut model).expect("a conversion");
     let last_half = model.nodes.iter().rposition(|node| {
         let name = node.output[0].as_str();
         model.values.iter().any(|value| value.name == name && value.element_type() == data_type::FLOAT16)
@@ -131,6 +132,33 @@ fn a_sampler_steps_in_float32() {
     let folder = tempfile::tempdir().expect("a folder");
     model.write(&folder.path().join("sampler.onnx"), &[], LARGEST_MESSAGE).expect("a file");
     OnnxNetwork::open(&folder.path().join("sampler.onnx"), 1).expect("a file that loads");
+}
+
+#[test]
+fn networks_of_every_kind_run_in_16_bits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("network.onnx");
+    for case in [
+        published::soda_encoder(),
+        published::wrn_noise(),
+        published::noise_mlp(),
+        imported::dit(false, true),
+        imported::vae_encoder(),
+        imported::fid_inception(),
+    ] {
+        for (convert, tolerance) in [(compute_f16 as fn(&mut Model) -> _, 1e-2), (store_bf16, 5e-2)] {
+            let mut model = lower(&case.graph, &case.weights, Options::default()).expect("an ONNX graph");
+            convert(&mut model).expect("a conversion");
+            model.write(&path, &[], LARGEST_MESSAGE).expect("a file");
+            let mut network = OnnxNetwork::open(&path, 2).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+            let mut comparison = Comparison::default();
+            comparison.add(&network.run(&case.inputs).expect("outputs"), &case.expected);
+            for error in comparison.errors() {
+                let error_is_right = error.relative > 1e-6 && error.relative < tolerance;
+                assert!(error_is_right, "{}: {error:?}", case.name);
+            }
+        }
+    }
 }
 
 #[test]

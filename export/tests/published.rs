@@ -4,6 +4,7 @@
 mod onnx;
 
 use ddae_export::lower::Options;
+use ddae_tests::guided::soda_sample;
 use ddae_tests::imported::Case;
 use ddae_tests::published;
 use onnx::load;
@@ -20,6 +21,13 @@ fn check(case: &Case) {
 fn soda_net() {
     check(&published::soda_encoder());
     check(&published::soda_decoder());
+}
+
+#[test]
+fn soda_sampling() {
+    let case = soda_sample();
+    let mut network = load(&case.graph, &case.weights, Options::default());
+    case.check(|inputs| network.run(inputs));
 }
 
 #[test]

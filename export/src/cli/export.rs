@@ -19,7 +19,7 @@ use ddae_model::graph::Graph;
 use ddae_model::onnx_metadata::{GraphDescription, GraphKind, Precision};
 use serde_json::json;
 
-use super::numbers::{NumberArguments, error_lines};
+use super::numbers::{NumberArguments, calibration_line, error_lines};
 use super::untold::UntoldArguments;
 
 #[derive(Args, Debug)]
@@ -171,7 +171,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     print_graph(&mut out, &exported.graph, &exported.description)?;
     print_result(&mut out, &exported)?;
-    writeln!(out, "\nnext: {}", next_command(&exported.description, &target))?;
+    writeln!(out, "\nnext: {}", next_command(&exported, &target))?;
     Ok(())
 }
 
@@ -254,6 +254,9 @@ fn print_result(out: &mut impl Write, exported: &Exported) -> std::io::Result<()
             writeln!(out, "verified: the weights give what training recorded, to {record:.1e}")?;
         }
     }
+    if let Some(calibration) = &exported.description.calibration {
+        writeln!(out, "{}", calibration_line(calibration))?;
+    }
     if let Some(errors) = &exported.description.errors {
         for line in error_lines(errors, exported.description.precision) {
             writeln!(out, "{line}")?;
@@ -287,11 +290,15 @@ fn as_json(description: &GraphDescription, files: &[PathBuf], bytes: Option<u64>
 }
 
 /// The command that uses the file, ready to be pasted into a shell.
-fn next_command(description: &GraphDescription, file: &Path) -> String {
+fn next_command(exported: &Exported, file: &Path) -> String {
     let (stem, file) = (shell::word(file.with_extension("")), shell::word(file));
-    match description.kind {
+    let is_guided = exported.graph.inputs().any(|(_, node)| node.name == "guidance");
+    match exported.description.kind {
         GraphKind::Network | GraphKind::Latent => format!("ddae-export inspect {file}"),
         GraphKind::Features | GraphKind::Encoder => format!("ddae-infer features {file} -o {stem}"),
+        GraphKind::Sampler if is_guided => {
+            format!("ddae-infer reconstruct IMAGE --encoder ENCODER.onnx --sampler {file} -o {stem}.png")
+        }
         GraphKind::Sampler => format!("ddae-infer sample {file} -o {stem}"),
     }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use ddae_export::ExportError;
 use ddae_export::inspect::{CheckpointReport, NodeReport, OnnxReport, Report, ValueReport, inspect, short};
 
-use super::numbers::error_lines;
+use super::numbers::{calibration_line, error_lines};
 
 /// Say what an ONNX file or a checkpoint (safetensors, PyTorch) holds
 #[derive(Args, Debug)]
@@ -89,13 +89,8 @@ fn print_onnx(out: &mut impl Write, report: &OnnxReport) -> std::io::Result<()> 
         writeln!(out, "from      {}{details}", own.checkpoint)?;
         writeln!(out, "sha256    {}", own.digest)?;
         writeln!(out, "precision {}", own.precision.name())?;
-        if let Some(calibrated) = &own.calibration {
-            let (count, pictures, range) = (calibrated.count, &calibrated.pictures, &calibrated.range);
-            writeln!(
-                out,
-                "calibrated on {count} of {pictures}, timesteps {:?}, range {range}",
-                calibrated.timesteps
-            )?;
+        if let Some(calibration) = &own.calibration {
+            writeln!(out, "{}", calibration_line(calibration))?;
         }
         for line in own.errors.iter().flat_map(|errors| error_lines(errors, own.precision)) {
             writeln!(out, "{line}")?;

@@ -17,6 +17,7 @@ Examples:
   ddae-export DiT-XL-2-256x256.pt --graph features --taps layer-13
   ddae-export sd-vae --graph latent
   ddae-export soda.pth --graph encoder --image-size 32x32 --statistics cifar10 --normalise
+  ddae-export soda.pth --graph sampler --image-size 32x32
   ddae-export inspect demo-sampler.onnx";
 
 const KINDS: &str = "\
@@ -29,7 +30,8 @@ Graphs (B is the batch, free in every file):
             noise [B,C,H,W] standard normal, timestep i64 [B] unless fixed by --timestep;
             Inception: image alone
             -> the layers asked for, averaged over the picture [B,D]
-  sampler   x [B,C,H,W], noise [B,C,H,W], t [1], preconditioning, coefficients, EDM also carry
+  sampler   x [B,C,H,W], noise [B,C,H,W], t [1], preconditioning, coefficients, EDM also carry;
+            a SODA decoder also z [B,Z], guidance [1] (0 for none, usually 0.3)
             -> one step on: next, EDM also next_carry
   encoder   image [B,C,H,W] in 0..1 -> z [B,Z]
   latent    image [B,C,H,W] in 0..1, noise [B,Z,H/8,W/8] standard normal, or zeros for the mean

@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use ddae_export::export::Output;
 use ddae_export::numbers::{CALIBRATION_IMAGES, Numbers};
 use ddae_export::quantize::histogram::{PERCENTILE, RangeRule};
-use ddae_model::onnx_metadata::{Errors, Precision};
+use ddae_model::onnx_metadata::{Calibration, Errors, Precision};
 
 #[derive(Args, Debug)]
 pub struct NumberArguments {
@@ -101,6 +101,13 @@ impl NumberArguments {
         let external_data = self.external_data == ExternalData::Always;
         Output { numbers, external_data, tolerance: self.tolerance }
     }
+}
+
+/// What a file was calibrated on, in a line.
+pub fn calibration_line(calibration: &Calibration) -> String {
+    let Calibration { pictures, count, timesteps, range } = calibration;
+    let timesteps: Vec<String> = timesteps.iter().map(i64::to_string).collect();
+    format!("calibrated on {count} of {pictures} at timestep {}, range by {range}", timesteps.join(", "))
 }
 
 /// The errors of a file's outputs, one a line.

@@ -52,6 +52,9 @@ impl Lowering<'_, '_> {
     pub(super) fn convolution(&mut self, value: Value, plan: &Conv) -> Lowered<()> {
         let node = self.graph.node(plan.conv);
         let x = self.operand(plan.input)?;
+        if let Some(norm) = plan.norm {
+            return self.normed_convolution(value, plan, norm, &x);
+        }
         let bias = self.conv_bias(node, plan.added)?;
         if plan.doubled {
             return self.doubled_convolution(value, plan, &x, bias.as_deref());
@@ -62,6 +65,34 @@ impl Lowering<'_, '_> {
         let weight = self.operand(node.inputs[1])?;
         let inputs: Vec<&str> = [x.as_str(), &weight].into_iter().chain(bias.as_deref()).collect();
         self.result(value, "Conv", &inputs, conv_attributes(kernel, stride, padding))
+    }
+
+    /// A convolution whose results are normalised by known statistics: another with other weights.
+    fn normed_convolution(&mut self, value: Value, plan: &Conv, norm: Value, x: &str) -> Lowered<()> {
+        let node = self.graph.node(plan.conv);
+        let batch_norm = self.graph.node(norm);
+        let (Op::Conv2d { stride, padding }, Op::BatchNorm { eps, .. }) = (&node.op, &batch_norm.op) else {
+            return Ok(());
+        };
+        let [scale, shift, mean, variance] = [1, 2, 3, 4].map(|i| batch_norm.inputs[i]);
+        let [scale, shift] = [self.known_f32(scale)?, self.known_f32(shift)?];
+        let [mean, variance] = [self.known_f32(mean)?, self.known_f32(variance)?];
+        let own = node.inputs.get(2).map(|&bias| self.known_f32(bias)).transpose()?;
+        let weight = self.known(node.inputs[1])?;
+        let (shape, values) = (weight.shape().to_vec(), self.known_f32(node.inputs[1])?);
+        let per_channel = values.len() / shape[0].max(1);
+        let factor = |c: usize| f64::from(scale[c]) / (f64::from(variance[c]) + eps).sqrt();
+        let folded = values.iter().enumerate().map(|(i, w)| (f64::from(*w) * factor(i / per_channel)) as f32);
+        let folded = Tensor::f32(&shape, folded.collect());
+        let bias = (0..shape[0]).map(|c| {
+            let own = own.map_or(0.0, |bias| f64::from(bias[c]));
+            (f64::from(shift[c]) + (own - f64::from(mean[c])) * factor(c)) as f32
+        });
+        let bias = Tensor::f32(&[shape[0]], bias.collect());
+        let weight = self.initializer(&format!("{}/weight", node.name), Cow::Owned(folded))?;
+        let bias = self.initializer(&format!("{}/bias", node.name), Cow::Owned(bias))?;
+        let attributes = conv_attributes([shape[2], shape[3]], *stride, *padding);
+        self.result(value, "Conv", &[x, &weight, &bias], attributes)
     }
 
     /// The bias of a convolution, with the constant that is added to its result.

@@ -31,6 +31,8 @@ pub struct Conv {
     pub doubled: bool,
     /// A constant `[1, C, 1, 1]` that is added to the result.
     pub added: Option<Value>,
+    /// The batch norm of the result, by known statistics.
+    pub norm: Option<Value>,
 }
 
 /// Attention between pixels: `[norm,] flatten, projection, attention, output, unflatten`.
@@ -66,6 +68,7 @@ pub fn plan(graph: &Graph, constants: &[Option<Cow<'_, Tensor>>], options: Optio
         let found = match &node.op {
             Op::Conv2d { .. } => Some(matcher.conv(value, options)),
             Op::Add if options.fuse => matcher.conv_and_constant(&plans, value),
+            Op::BatchNorm { .. } if options.fuse => matcher.conv_and_norm(&plans, value),
             Op::Reshape if options.fuse => matcher.pixel_attention(value),
             _ => None,
         };
@@ -108,9 +111,9 @@ impl Matcher<'_> {
         match doubling.filter(|_| options.fuse && is_3x3) {
             Some(up) => {
                 let input = self.input(up, 0);
-                (Plan::Conv(Conv { conv, input, doubled: true, added: None }), vec![up])
+                (Plan::Conv(Conv { conv, input, doubled: true, added: None, norm: None }), vec![up])
             }
-            None => (Plan::Conv(Conv { conv, input, doubled: false, added: None }), vec![]),
+            None => (Plan::Conv(Conv { conv, input, doubled: false, added: None, norm: None }), vec![]),
         }
     }
 
@@ -124,6 +127,17 @@ impl Matcher<'_> {
             let Plan::Conv(plan) = &plans[conv.index()] else { return None };
             Some((Plan::Conv(Conv { added: Some(added), ..plan.clone() }), vec![conv]))
         })
+    }
+
+    /// A batch norm that alone uses a convolution. Runtimes fold it into the weights too, but not before they look for
+    /// integers.
+    fn conv_and_norm(&self, plans: &[Plan], norm: Value) -> Match {
+        let conv = self.only_here(self.input(norm, 0), |op| matches!(op, Op::Conv2d { .. }))?;
+        let is_known = |i: usize| self.constants[self.input(norm, i).index()].is_some();
+        let Plan::Conv(plan) = &plans[conv.index()] else { return None };
+        let fits =
+            !plan.doubled && self.constants[self.input(conv, 1).index()].is_some() && (1..5).all(is_known);
+        fits.then(|| (Plan::Conv(Conv { norm: Some(norm), ..plan.clone() }), vec![conv]))
     }
 
     fn pixel_attention(&self, unflatten: Value) -> Match {

@@ -4,8 +4,10 @@
 //! pair on every operand and on the result with the operation between into one on integers; ONNX Runtime's CPU
 //! provider makes `QLinearConv` and `MatMulIntegerToFloat` of them:
 //!
-//! - `Conv`: operand, weight (int8, by output channel), bias (int32) and result.
+//! - `Conv`: operand, weight (int8, by output channel), bias (int32) and result, which is that of a ReLU where one
+//!   follows: cutting off what is negative costs integers nothing.
 //! - `MatMul` with a weight: operand and weight (int8, by column). The result is float32.
+//! - `Add` and ReLU at the end of a residual block, between integers: operands and result.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -13,8 +15,8 @@ use std::collections::{HashMap, HashSet};
 use ddae_model::tensor::{Data, Tensor};
 
 use super::histogram::Range;
+use super::selection::Selection;
 use crate::lower::LowerError;
-use crate::lower::precision::picture_values;
 use crate::onnx::initializer::{Encoding, Initializer, Width};
 use crate::onnx::messages::{AttributeProto, NodeProto, ValueInfoProto, data_type};
 use crate::onnx::write::Model;
@@ -27,63 +29,6 @@ const LARGEST_WEIGHT: f32 = 64.0;
 /// Integers of a bias stay below this, far from the limit of 32 bits to which the products are added.
 const LARGEST_BIAS: f32 = (1 << 28) as f32;
 
-/// The operations of a graph that are to be quantised.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Selection {
-    /// Positions of the nodes.
-    nodes: Vec<usize>,
-    /// The activations whose range is needed: operands, and results of convolutions.
-    pub activations: Vec<String>,
-}
-
-impl Selection {
-    /// Convolutions and matrix products with float32 weights of their own that follow another.
-    pub fn of(model: &Model<'_>) -> Selection {
-        let pictures = picture_values(model);
-        let weights: HashSet<&str> =
-            model.initializers.iter().filter(|i| i.floats().is_some()).map(|i| i.name.as_str()).collect();
-        let mut uses: HashMap<&str, usize> = HashMap::new();
-        for name in model.nodes.iter().flat_map(|node| &node.input) {
-            *uses.entry(name).or_insert(0) += 1;
-        }
-        let outputs: HashSet<&str> = model.outputs.iter().map(|output| output.name.as_str()).collect();
-        let mut after_product: HashSet<&str> = HashSet::new();
-        let (mut nodes, mut activations) = (Vec::new(), Vec::new());
-        for (position, node) in model.nodes.iter().enumerate() {
-            let (Some(x), Some(output)) = (node.input.first(), node.output.first()) else { continue };
-            let has_weight = node.input.get(1).is_some_and(|weight| {
-                weights.contains(weight.as_str()) && uses.get(weight.as_str()) == Some(&1)
-            });
-            let has_known_bias = node.input.get(2).is_none_or(|bias| weights.contains(bias.as_str()));
-            let is_product =
-                ["Conv", "MatMul"].contains(&node.op_type.as_str()) && has_weight && has_known_bias;
-            let follows = node.input.iter().any(|name| after_product.contains(name.as_str()));
-            if is_product && pictures.contains(x.as_str()) && follows && !outputs.contains(output.as_str()) {
-                nodes.push(position);
-                activations.push(x.clone());
-                activations.extend((node.op_type == "Conv").then(|| output.clone()));
-            }
-            let is_any_product = ["Conv", "ConvTranspose", "MatMul", "Gemm"].contains(&node.op_type.as_str());
-            if follows || (is_any_product && pictures.contains(x.as_str())) {
-                after_product.extend(node.output.iter().map(String::as_str));
-            }
-        }
-        let mut seen = HashSet::new();
-        activations.retain(|name| seen.insert(name.clone()));
-        Selection { nodes, activations }
-    }
-
-    /// Whether nothing in the graph can be quantised.
-    pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
-    }
-
-    /// Number of operations that become integer.
-    pub fn len(&self) -> usize {
-        self.nodes.len()
-    }
-}
-
 /// Quantises the selected operations. `ranges` holds those of [`Selection::activations`].
 ///
 /// # Errors
@@ -93,14 +38,17 @@ pub fn quantize(
     selection: &Selection,
     ranges: &HashMap<String, Range>,
 ) -> Result<(), LowerError> {
-    let selected: HashSet<usize> = selection.nodes.iter().copied().collect();
     let mut rewriting = Rewriting::new(model, ranges);
-    for (position, node) in std::mem::take(&mut rewriting.model.nodes).into_iter().enumerate() {
-        if selected.contains(&position) {
-            rewriting.operation(node)?;
-        } else {
-            rewriting.nodes.push(node);
+    for (position, mut node) in std::mem::take(&mut rewriting.model.nodes).into_iter().enumerate() {
+        if selection.products.contains(&position) {
+            rewriting.product(&mut node)?;
+        } else if selection.sums.contains(&position) {
+            for input in &mut node.input {
+                *input = rewriting.activation(&input.clone())?;
+            }
         }
+        let is_result = node.output.first().is_some_and(|name| selection.results.contains(name));
+        if is_result { rewriting.result(node)? } else { rewriting.nodes.push(node) }
     }
     rewriting.finish();
     Ok(())
@@ -130,28 +78,30 @@ impl<'m, 'w> Rewriting<'m, 'w> {
         Rewriting { model, ranges, nodes: Vec::new(), constants, values, dequantized: HashMap::new(), taken }
     }
 
-    fn operation(&mut self, mut node: NodeProto) -> Result<(), LowerError> {
+    /// Makes the operands of a product integers.
+    fn product(&mut self, node: &mut NodeProto) -> Result<(), LowerError> {
         let x = node.input[0].clone();
         let (x_scale, _) = self.range(&x)?.scale_and_zero();
         node.input[0] = self.activation(&x)?;
         let is_conv = node.op_type == "Conv";
-        let scales = self.weight_scales(&node, is_conv, x_scale);
+        let scales = self.weight_scales(node, is_conv, x_scale);
         node.input[1] = self.weight(&node.input[1].clone(), if is_conv { 0 } else { 1 }, &scales)?;
         if let Some(bias) = node.input.get(2).cloned() {
             let scales = scales.iter().map(|scale| scale * x_scale).collect();
             node.input[2] = self.bias(&bias, &format!("{}/bias", node.name), scales)?;
         }
-        if is_conv {
-            let name = node.output[0].clone();
-            let exact = self.claim(format!("{name}/exact"), &name, data_type::FLOAT)?;
-            node.output[0] = exact.clone();
-            self.nodes.push(node);
-            self.quantized_pair(&exact, &name, &name)?;
-            // A user of the result that is quantised as well takes it as it comes.
-            self.dequantized.insert(name.clone(), name);
-        } else {
-            self.nodes.push(node);
-        }
+        Ok(())
+    }
+
+    /// Adds an operation whose result is to be integers.
+    fn result(&mut self, mut node: NodeProto) -> Result<(), LowerError> {
+        let name = node.output[0].clone();
+        let exact = self.claim(format!("{name}/exact"), &name, data_type::FLOAT)?;
+        node.output[0] = exact.clone();
+        self.nodes.push(node);
+        self.quantized_pair(&exact, &name, &name)?;
+        // A user of the result that is quantised as well takes it as it comes.
+        self.dequantized.insert(name.clone(), name);
         Ok(())
     }
 

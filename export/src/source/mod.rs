@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use ddae_model::checkpoint::{Checkpoint, LayoutKind, NameMap, WeightSet};
 use ddae_model::config::{
-    AnyConfig, ChannelStatistics, DdpmConfig, EdmConfig, ModelConfig, Override, ProcessConfig, Timesteps,
+    AnyConfig, ChannelStatistics, DdpmConfig, EdmConfig, ModelConfig, Override, ProcessConfig, RunConfig,
+    Timesteps,
 };
 use ddae_model::graph::Graph;
 use ddae_model::networks::Architecture;
@@ -90,13 +91,13 @@ impl Source {
         let Located { checkpoint, passed_over, beside, .. } = located;
         let (config, names, found) = match configured {
             Some(config) => {
-                let family = names_for(&shapes, &config.model().architecture);
-                let found = config.model().architecture.describe();
+                let architecture = config.model_for(options.kind).architecture;
+                let (family, found) = (names_for(&shapes, &architecture), architecture.describe());
                 (config, family, found)
             }
             None => recognised(&checkpoint, &shapes, &beside, options)?,
         };
-        let trained = config.model().architecture;
+        let trained = config.model_for(options.kind).architecture;
         let wrong = |message: String| ExportError::Argument(message);
         let config = match options.image_size {
             Some(size) => {
@@ -104,10 +105,14 @@ impl Source {
             }
             None => config,
         };
-        let model = completed(config.model(), options)?;
+        let model = completed(config.model_for(options.kind), options)?;
         // What was given is part of what a file says of itself.
         let config = match config {
             AnyConfig::Model(_) => model.clone().into(),
+            AnyConfig::Run(RunConfig::Soda(mut run)) => {
+                run.normalisation = options.normalisation.clone().or(run.normalisation);
+                AnyConfig::Run(RunConfig::Soda(run))
+            }
             training => training,
         };
         let names = name_map(names, &model.architecture)?;
@@ -222,6 +227,8 @@ fn recognised(
     let needs_process = matches!(options.kind, GraphKind::Features | GraphKind::Sampler);
     let process = match found.family {
         Family::DiT => Some(ProcessConfig::Ddpm(DdpmConfig::published(Timesteps::Index))),
+        // All published configurations have it; another schedule is --set diffusion.betas=cosine or inverted.
+        Family::SodaDecoder => Some(ProcessConfig::Ddpm(DdpmConfig::published(Timesteps::Fraction))),
         Family::DiffusersUNet if options.process.is_none() && needs_process => beside.process()?,
         Family::DiffusersUNet if options.process == Some(PublishedProcess::Ddpm) => {
             Some(ProcessConfig::Ddpm(DdpmConfig::published(Timesteps::Index)))

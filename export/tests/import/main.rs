@@ -6,6 +6,7 @@ mod networks;
 mod options;
 mod place;
 mod ready_made;
+mod soda;
 #[path = "../../../model/tests/checkpoint/torch_save.rs"]
 #[allow(dead_code)]
 mod torch_save;
