@@ -9,6 +9,8 @@ use ddae_data::sheet::SheetError;
 use ddae_export::onnx::read::ReadError;
 use ddae_export::runtime::RuntimeError;
 
+use crate::fid::FidError;
+
 /// Why a job cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum InferError {
@@ -127,6 +129,9 @@ pub enum InferError {
     /// A picture file.
     #[error(transparent)]
     Sheet(#[from] SheetError),
+    /// A Fréchet distance.
+    #[error(transparent)]
+    Fid(#[from] FidError),
     /// A thread of the job ended without a result.
     #[error("a thread of the job ended unexpectedly; this is a mistake in ddae-infer, please report it")]
     Thread,
@@ -139,7 +144,9 @@ impl InferError {
     /// Whether the command was asked for something that makes no sense, rather than failing at it.
     pub fn is_usage(&self) -> bool {
         match self {
-            InferError::Argument(_) | InferError::Features(FeatureError::Layout(_)) => true,
+            InferError::Argument(_)
+            | InferError::Features(FeatureError::Layout(_))
+            | InferError::Fid(FidError::Source { .. }) => true,
             InferError::Data(error) => error.is_usage(),
             _ => false,
         }

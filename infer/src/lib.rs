@@ -7,7 +7,10 @@
 //! | [`engine`] | one session on a device |
 //! | [`workers`] | a job over all sessions of a device |
 //! | [`sample`] | pictures from noise |
+//! | [`reconstruct`] | pictures from the latents of others |
 //! | [`features`] | features of a data set into feature files |
+//! | [`fid`] | Fréchet inception distance |
+//! | [`pictures`] | pictures as graphs take them |
 //! | [`lock`] | one process at a time for one output |
 //!
 //! # What the numbers depend on
@@ -30,8 +33,11 @@ pub mod device;
 pub mod engine;
 pub mod error;
 pub mod features;
+pub mod fid;
 pub mod lock;
 pub mod model_file;
+pub mod pictures;
+pub mod reconstruct;
 pub mod sample;
 pub mod workers;
 

@@ -17,8 +17,10 @@ pub struct ModelFile {
     pub description: GraphDescription,
     /// The network and its process.
     pub model: ModelConfig,
-    /// The configuration of the training run, where there is one.
+    /// The configuration of a diffusion model's training run, where that is what it comes from.
     pub training: Option<Config>,
+    /// The data set of the training run, where there is one.
+    pub data_set: Option<String>,
 }
 
 impl ModelFile {
@@ -45,7 +47,12 @@ impl ModelFile {
         }
         let config = AnyConfig::parse(&description.config, "the configuration in it", &[])
             .map_err(|error| unusable(format!("{error}; export it again")))?;
-        let (model, training) = (config.model(), config.training().cloned());
-        Ok(ModelFile { path: path.to_path_buf(), description, model, training })
+        let model = config.model_for(description.kind);
+        let training = config.training().cloned();
+        let data_set = match &config {
+            AnyConfig::Run(run) => Some(run.dataset().to_string()),
+            AnyConfig::Model(_) => None,
+        };
+        Ok(ModelFile { path: path.to_path_buf(), description, model, training, data_set })
     }
 }

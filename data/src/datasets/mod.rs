@@ -18,6 +18,7 @@ mod cifar_batch;
 mod cifar_classes;
 mod encoded;
 mod error;
+mod files;
 mod folder;
 mod idx;
 mod mnist;
@@ -32,6 +33,7 @@ use std::path::{Path, PathBuf};
 pub use archive::{Progress, Stage};
 pub use error::DataError;
 pub(crate) use error::Shape;
+pub use files::of_files;
 pub use normalisation::Normalisation;
 pub use prepare::{Prepared, prepare};
 

@@ -1,11 +1,14 @@
 //! The commands of `ddae-infer`.
 
 mod features;
+mod fid;
 mod merge;
 mod progress;
+mod reconstruct;
 mod running;
 mod sample;
 mod seeds;
+mod sheets;
 mod summary;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +20,8 @@ Examples:
   ddae-infer features features.onnx --split train --timesteps 11,21 -o train
   ddae-infer features features.onnx --split test --timesteps 11,21 -o test
   ddae-infer sample sampler.onnx --seeds 0-63 -o pictures --sheet pictures.png
+  ddae-infer fid cifar10 pictures --inception inception.onnx
+  ddae-infer reconstruct cat.png --encoder encoder.onnx --sampler sampler.onnx -o cats.png
   ddae-infer features features.onnx --shard 0/4 -o shared/train  # 0/4 to 3/4 on four machines";
 
 /// Extracts features and draws pictures with graphs written by ddae-export.
@@ -32,6 +37,8 @@ enum Command {
     Features(features::Arguments),
     Merge(merge::Arguments),
     Sample(sample::Arguments),
+    Reconstruct(reconstruct::Arguments),
+    Fid(fid::Arguments),
 }
 
 /// Runs a command.
@@ -40,6 +47,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Command::Features(arguments) => features::run(arguments),
         Command::Merge(arguments) => merge::run(arguments),
         Command::Sample(arguments) => sample::run(arguments),
+        Command::Reconstruct(arguments) => reconstruct::run(arguments),
+        Command::Fid(arguments) => fid::run(arguments),
     }
 }
 

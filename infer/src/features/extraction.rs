@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use ddae_data::augment::{random_crop, random_flip};
+use ddae_data::augment::{DownstreamCrop, random_crop, random_flip};
 use ddae_data::features::FeatureKey;
 use ddae_data::random::{Purpose, stream};
 use ddae_data::split::Split;
@@ -11,6 +11,7 @@ use ort::value::{DynValue, Tensor};
 
 use crate::engine::{Engine, Keep};
 use crate::error::InferError;
+use crate::pictures::image_input;
 
 /// How a picture looks from one view to the next. Every view has noise of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Views {
     pub crop_padding: usize,
     /// Whether it is mirrored at random.
     pub flip: bool,
+    /// Whether it is cropped, scaled and mirrored as [`DownstreamCrop`] does, in place of the above.
+    pub resized_crop: bool,
 }
 
 /// What is extracted from each picture.
@@ -117,15 +120,7 @@ impl Extraction {
         let [c, h, w] = self.split.shape();
         let shape = [self.batch, c, h, w];
         let levels = self.levels(pass)?;
-        let image = if self.bytes {
-            let pictures = levels.chunks_exact(c * h * w).flat_map(|picture| {
-                (0..h * w).flat_map(move |pixel| (0..c).map(move |plane| picture[plane * h * w + pixel]))
-            });
-            Tensor::from_array(([self.batch, h, w, c], pictures.collect::<Vec<u8>>())).map(Tensor::into_dyn)
-        } else {
-            let floats: Vec<f32> = levels.iter().map(|&level| f32::from(level) / 255.0).collect();
-            Tensor::from_array((shape, floats)).map(Tensor::into_dyn)
-        };
+        let image = image_input(&levels, shape, self.bytes)?;
         let [c, h, w] = self.latents.unwrap_or([c, h, w]);
         let noise = |variant: u64| -> Result<DynValue, InferError> {
             let values = self.noise(pass, c * h * w, variant);
@@ -139,13 +134,14 @@ impl Extraction {
             true => None,
             false => Some(Tensor::from_array(([self.batch], vec![pass.timestep; self.batch]))?.into_dyn()),
         };
-        Ok(PassInputs { pass, image: image?, posterior, noise, timestep })
+        Ok(PassInputs { pass, image, posterior, noise, timestep })
     }
 
     /// The pictures of a pass as levels `[batch, C, H, W]`, padded with black ones.
     fn levels(&self, pass: Pass) -> Result<Vec<u8>, InferError> {
         let (shape, size) = (self.split.shape(), self.split.picture_len());
         let mut levels = vec![0; self.batch * size];
+        let mut resized = self.views.resized_crop.then(|| DownstreamCrop::new(shape)).transpose()?;
         for (row, picture) in pass.rows().zip(levels.chunks_exact_mut(size)) {
             self.split.read(row, picture)?;
             let mut draws = stream(self.seed, Purpose::Augment, self.split.id(row), pass.view as u64);
@@ -154,6 +150,9 @@ impl Extraction {
             }
             if self.views.flip {
                 random_flip(picture, shape, &mut draws);
+            }
+            if let Some(crop) = &mut resized {
+                crop.apply(picture, &mut draws);
             }
         }
         Ok(levels)

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use ddae_data::sheet::Sheet;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -17,7 +18,7 @@ const RECORD: &str = "run.json";
 /// Longest value in a message.
 const SHOWN: usize = 60;
 
-/// Everything that decides what the picture of a seed looks like.
+/// Everything that decides what the picture of a seed looks like, where nothing else guides it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// SHA-256 of the checkpoint.
@@ -51,7 +52,8 @@ enum Holds {
     Others(String),
 }
 
-/// A folder with one PNG file per seed, `000042.png`, and `run.json`, locked against other processes.
+/// A folder with one PNG file per seed, `000042.png`, and `run.json` with everything that decides what they look like
+/// (the type `S` of [`PictureFolder::open`]), locked against other processes.
 #[derive(Debug)]
 pub struct PictureFolder {
     path: PathBuf,
@@ -65,9 +67,9 @@ impl PictureFolder {
     /// # Errors
     /// When it holds pictures of other settings and `overwrite` is not set (the message says which differ), or
     /// pictures that this program did not make.
-    pub fn missing(
+    pub fn missing<S: Serialize + DeserializeOwned>(
         path: &Path,
-        settings: &Settings,
+        settings: &S,
         seeds: &[u64],
         overwrite: bool,
     ) -> Result<Vec<u64>, InferError> {
@@ -86,9 +88,9 @@ impl PictureFolder {
     ///
     /// # Errors
     /// Like [`PictureFolder::missing`]; when another process has the folder, or the disk refuses.
-    pub fn open(
+    pub fn open<S: Serialize + DeserializeOwned>(
         path: &Path,
-        settings: &Settings,
+        settings: &S,
         shape: [usize; 3],
         overwrite: bool,
     ) -> Result<PictureFolder, InferError> {
@@ -168,7 +170,7 @@ fn pictures(folder: &Path) -> Result<Vec<PathBuf>, InferError> {
 }
 
 /// What the folder holds, seen from a run with `settings`.
-fn holds(folder: &Path, settings: &Settings) -> Result<Holds, InferError> {
+fn holds<S: Serialize + DeserializeOwned>(folder: &Path, settings: &S) -> Result<Holds, InferError> {
     if folder.is_file() {
         let message = "it is a file; give a folder for the pictures".to_string();
         return Err(InferError::Output { path: folder.to_path_buf(), message });
@@ -184,7 +186,7 @@ fn holds(folder: &Path, settings: &Settings) -> Result<Holds, InferError> {
         }
         Err(source) => return Err(InferError::Io { action: "read", path: record, source }),
     };
-    let Ok(found) = serde_json::from_str::<Settings>(&text) else {
+    let Ok(found) = serde_json::from_str::<S>(&text) else {
         return Ok(Holds::Others(format!("a {RECORD} that is damaged or of another version")));
     };
     let (found, wanted) = (serde_json::to_value(&found), serde_json::to_value(settings));

@@ -1,8 +1,10 @@
 //! Many pictures over the sessions of a device.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ddae_model::diffusion::Plan;
+use ort::value::{DynValue, Tensor};
 
 use super::run::{picture_noise, sample_batch};
 use crate::error::InferError;
@@ -16,6 +18,30 @@ pub struct Sampling<'a> {
     pub shape: [usize; 3],
     /// Pictures per batch.
     pub batch: usize,
+    /// What guides a network that takes latents.
+    pub guide: Option<Guide<'a>>,
+}
+
+/// The latents that guide a network.
+#[derive(Clone, Copy, Debug)]
+pub struct Guide<'a> {
+    /// One after the other, as many as there are pictures.
+    pub latents: &'a [f32],
+    /// Length of a latent.
+    pub width: usize,
+    /// How much further than by itself each leads.
+    pub guidance: f32,
+}
+
+impl Guide<'_> {
+    /// The inputs of a batch for the pictures at `positions`, padded with zeros.
+    fn inputs(&self, positions: Range<usize>, batch: usize) -> ort::Result<Vec<(&'static str, DynValue)>> {
+        let mut latents = self.latents[positions.start * self.width..positions.end * self.width].to_vec();
+        latents.resize(batch * self.width, 0.0);
+        let latents = Tensor::from_array(([batch, self.width], latents))?.into_dyn();
+        let guidance = Tensor::from_array(([1], vec![self.guidance]))?.into_dyn();
+        Ok(vec![("z", latents), ("guidance", guidance)])
+    }
 }
 
 /// The size of batches, at most `largest`, that lets all `sessions` end at about the same time.
@@ -26,7 +52,7 @@ pub fn balanced_batch(pictures: usize, sessions: usize, largest: usize) -> usize
 }
 
 impl Sampling<'_> {
-    /// Draws the pictures of `seeds` and gives each to `consume` (its position in `seeds`, values in [0, 1] not
+    /// Draws the pictures of `seeds`, each with the latent at its position, and gives each to `consume` (its position in `seeds`, values in [0, 1] not
     /// clamped, `[C, H, W]`), in the order in which batches are ready. `progress` is told of every network call (its
     /// pictures), from any thread.
     ///
@@ -50,6 +76,8 @@ impl Sampling<'_> {
             stop,
             |job| Ok(job * batch..seeds.len().min((job + 1) * batch)),
             |engine, positions| {
+                let guides = self.guide.map(|guide| guide.inputs(positions.clone(), batch)).transpose()?;
+                let guides = guides.unwrap_or_default();
                 let seeds = &seeds[positions];
                 let noise = |draw: usize, values: &mut [f32]| {
                     for (i, values) in values.chunks_exact_mut(size).enumerate() {
@@ -66,7 +94,7 @@ impl Sampling<'_> {
                         Ok(())
                     }
                 };
-                sample_batch(engine, self.plan, [batch, c, h, w], noise, step)
+                sample_batch(engine, self.plan, [batch, c, h, w], &guides, noise, step)
             },
             |job, pictures| {
                 let positions = job * batch..seeds.len();

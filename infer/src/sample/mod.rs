@@ -15,7 +15,7 @@ pub mod npy;
 pub mod run;
 
 pub use folder::{PictureFolder, Settings};
-pub use job::{Sampling, balanced_batch};
+pub use job::{Guide, Sampling, balanced_batch};
 pub use levels::to_levels;
 pub use npy::NpyWriter;
 pub use run::{picture_noise, sample_batch};

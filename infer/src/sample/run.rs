@@ -15,8 +15,9 @@ pub fn picture_noise(seed: u64, draw: usize, values: &mut [f32]) {
 
 /// Runs the sampler graph through a plan for one batch of `shape = [B, C, H, W]`.
 ///
-/// `noise(draw, values)` fills in the standard normal values of a draw, row-major. `step` is called before each network
-/// call and can end the run by an error. The state stays on the device from one step to the next.
+/// `guides` are inputs that stay the same from step to step: those of a guided network. `noise(draw, values)` fills in
+/// the standard normal values of a draw, row-major. `step` is called before each network call and can end the run by an
+/// error. The state stays on the device from one step to the next.
 ///
 /// Returns the pictures, row-major, in [0, 1] as far as the network keeps to it: nothing is clamped.
 ///
@@ -26,6 +27,7 @@ pub fn sample_batch(
     engine: &mut Engine,
     plan: &Plan,
     shape: [usize; 4],
+    guides: &[(&str, DynValue)],
     mut noise: impl FnMut(usize, &mut [f32]),
     mut step: impl FnMut() -> Result<(), InferError>,
 ) -> Result<Vec<f64>, InferError> {
@@ -61,6 +63,7 @@ pub fn sample_batch(
             ("preconditioning", &preconditioning),
             ("coefficients", &coefficients),
         ];
+        inputs.extend(guides.iter().map(|(name, value)| (*name, value)));
         if with_carry {
             inputs.push(("carry", &carry));
         }

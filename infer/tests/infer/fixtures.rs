@@ -5,10 +5,11 @@ use ddae_infer::engine::{Engine, Keep};
 use ddae_infer::sample::sample_batch;
 use ddae_model::config::ProcessConfig;
 use ddae_model::diffusion::{Plan, SamplerKind};
+use ddae_tests::guided::soda_sample;
 use ddae_tests::{Fixture, fixture, relative_error, tolerance};
 use ort::value::Tensor;
 
-use crate::scene::{Export, config, export};
+use crate::scene::{Export, config, export, export_graph};
 
 fn check_sampler(name: &str, kind: SamplerKind) {
     let case = fixture(name);
@@ -28,7 +29,7 @@ fn check_sampler(name: &str, kind: SamplerKind) {
         values.copy_from_slice(&case.f32(&format!("input.noise.{draw}")).1);
         drawn += 1;
     };
-    let pictures = sample_batch(&mut engine, &plan, shape, noise, || Ok(())).expect("pictures");
+    let pictures = sample_batch(&mut engine, &plan, shape, &[], noise, || Ok(())).expect("pictures");
     // Deterministic samplers draw their start alone, EDM churns some of its steps, and the others draw for every step.
     let stored = case.names("input.noise.").len();
     let expected = match kind {
@@ -60,6 +61,23 @@ fn ddim() {
 fn edm() {
     check_sampler("edm_sample_eta0.0", SamplerKind::Edm { steps: 18, eta: 0.0 });
     check_sampler("edm_sample_eta1.0", SamplerKind::Edm { steps: 18, eta: 1.0 });
+}
+
+#[test]
+fn guided() {
+    let case = soda_sample();
+    let folder = tempfile::tempdir().expect("a folder");
+    let network = case.model.architecture.network_graph(false).expect("a network");
+    let path = export_graph(folder.path(), "sampler", &case.model.to_yaml(), &network, Export::sampler());
+    let mut engine = Engine::open(&path, Device::Cpu).expect("a session");
+    let guides = case.guides().map(|(name, tensor)| {
+        let values = tensor.as_f32().expect("f32").to_vec();
+        (name, Tensor::from_array((tensor.shape().to_vec(), values)).expect("a tensor").into_dyn())
+    });
+    let (shape, start) = case.noise();
+    let noise = |_: usize, values: &mut [f32]| values.copy_from_slice(&start);
+    let pictures = sample_batch(&mut engine, &case.plan, shape, &guides, noise, || Ok(())).expect("pictures");
+    case.compare(&pictures);
 }
 
 /// The features of a case at its timestep, by a graph that takes the timestep and one that has it built in.

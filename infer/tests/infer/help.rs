@@ -15,6 +15,9 @@ fn help_texts() {
         ("features-short", "features -h"),
         ("sample", "sample --help"),
         ("sample-short", "sample -h"),
+        ("reconstruct", "reconstruct --help"),
+        ("reconstruct-short", "reconstruct -h"),
+        ("fid", "fid --help"),
         ("merge", "merge --help"),
     ] {
         let help = done(here, line);

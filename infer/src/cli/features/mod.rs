@@ -82,6 +82,14 @@ pub struct Arguments {
     #[arg(long)]
     flip: bool,
 
+    /// Crop, scale and mirror at random, for training views of SODA's encoder
+    ///
+    /// What the published probes of SODA's features train on: with probability 0.65 torchvision's RandomResizedCrop (8 to
+    /// 100 % of the area, 3:4 to 4:3, antialiased bilinear), then mirrored with probability 1/2; else the picture as it
+    /// is.
+    #[arg(long, conflicts_with_all = ["crop", "flip"])]
+    resized_crop: bool,
+
     /// Seed of noise and augmentation
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,

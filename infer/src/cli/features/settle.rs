@@ -7,7 +7,6 @@ use ddae_infer::InferError;
 use ddae_infer::device::Device;
 use ddae_infer::features::{Extraction, Views};
 use ddae_infer::model_file::ModelFile;
-use ddae_model::config::Config;
 use ddae_model::diffusion::feature_timesteps;
 use ddae_model::networks::Architecture;
 use ddae_model::onnx_metadata::{GraphKind, Pixels};
@@ -39,7 +38,7 @@ impl Settled {
         let latent_shape = latent_shape(model, latents)?;
         let timesteps = timesteps(&arguments.timesteps, model)?;
         let pictured = latents.unwrap_or(model);
-        let split = split(arguments, pictured, model.training.as_ref())?;
+        let split = split(arguments, pictured, model.data_set.as_deref())?;
         let taps = model.description.taps.iter();
         let extraction = Extraction {
             latents: latent_shape,
@@ -52,6 +51,7 @@ impl Settled {
                 count: usize::from(arguments.views),
                 crop_padding: if arguments.crop { CROP_PADDING } else { 0 },
                 flip: arguments.flip,
+                resized_crop: arguments.resized_crop,
             },
             seed: arguments.seed,
             batch: arguments.running.batch().min(split.len()),
@@ -82,8 +82,9 @@ impl Settled {
             self.layout.keys.iter().map(|(key, width)| format!("{key} [{width}]")).collect();
         let crop = if views.crop_padding > 0 { ", cropped" } else { "" };
         let flip = if views.flip { ", mirrored" } else { "" };
+        let resized = if views.resized_crop { ", resized crops" } else { "" };
         format!(
-            "pictures  {} of {}, {} view{} each{crop}{flip}\nfeatures  {} in {}\ndevice    {device}, batches of {batch}",
+            "pictures  {} of {}, {} view{} each{crop}{flip}{resized}\nfeatures  {} in {}\ndevice    {device}, batches of {batch}",
             split.len(),
             split.name(),
             views.count,
@@ -177,8 +178,7 @@ fn timesteps(asked: &[i64], model: &ModelFile) -> Result<Vec<i64>, InferError> {
 }
 
 /// The pictures, in the network's shape.
-fn split(arguments: &Arguments, model: &ModelFile, training: Option<&Config>) -> Result<Split, InferError> {
-    let trained_on = training.map(|training| training.dataset.as_str());
+fn split(arguments: &Arguments, model: &ModelFile, trained_on: Option<&str>) -> Result<Split, InferError> {
     let Some(name) = arguments.data.as_deref().or(trained_on) else {
         let message = "--data is needed: the graph does not say what its network was trained on";
         return Err(InferError::Argument(message.to_string()));
@@ -229,11 +229,14 @@ fn attributes(
         "views": views.count,
         "crop_padding": views.crop_padding,
         "flip": views.flip,
+        "resized_crop": views.resized_crop,
         "graph": description.kind,
         "unit_length": description.unit_length,
         "pooling": if description.kind == GraphKind::Encoder { "none" } else { "mean over the picture" },
         "provider": device.provider(),
         "precision": device.precision(),
+        "model_precision": description.precision.name(),
+        "calibration": description.calibration,
         "tool": concat!("ddae-infer ", env!("CARGO_PKG_VERSION")),
         "exporter": description.tool,
         "timesteps": extraction.timesteps,

@@ -121,7 +121,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut workers = Workers::open(&model.path, device, threads)?;
     let mut outputs = Outputs::open(arguments, &settled.settings, shape)?;
     let batch = balanced_batch(missing.len(), workers.sessions(), largest);
-    let sampling = Sampling { plan: &settled.plan, shape, batch };
+    let sampling = Sampling { plan: &settled.plan, shape, batch, guide: None };
     let progress = Progress::new(missing.len(), settled.plan.steps.len(), running.quiet);
     let drawn = sampling.run(
         &mut workers,

@@ -1,20 +1,14 @@
 //! Where the pictures of a run go: a folder of PNG files, an array, a sheet.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ddae_data::sheet::Sheet;
 use ddae_infer::InferError;
 use ddae_infer::sample::{NpyWriter, PictureFolder, Settings};
 
 use super::Arguments;
-
-/// Side of a picture on the sheet in pixels, about.
-const SHOWN_SIDE: usize = 56;
-/// Pixels between the pictures of a sheet.
-const GAP: usize = 2;
-/// Longest side of a sheet in pixels.
-const LONGEST_SIDE: usize = 65_535;
+use crate::cli::sheets;
 
 /// The files of a run, open.
 pub struct Outputs {
@@ -34,20 +28,13 @@ impl Outputs {
             let message = "--no-png leaves nothing to write: give --npy or --sheet as well";
             return Err(InferError::Argument(message.to_string()));
         }
-        for path in [&arguments.npy, &arguments.sheet].into_iter().flatten() {
-            check_target(path)?;
+        if let Some(path) = &arguments.npy {
+            sheets::check_target(path)?;
         }
-        if arguments.sheet.is_some() {
+        if let Some(path) = &arguments.sheet {
             let (columns, pictures) = (usize::from(arguments.columns), arguments.seeds.0.len());
-            let side = |pictures: usize, side: usize| pictures * (side * scale(shape) + GAP) + GAP;
-            let (width, height) =
-                (side(columns.min(pictures), shape[2]), side(pictures.div_ceil(columns), shape[1]));
-            if width.max(height) > LONGEST_SIDE {
-                return Err(InferError::Argument(format!(
-                    "--sheet: {pictures} pictures in {columns} columns are {width} x {height} pixels, and {LONGEST_SIDE} \
-                     is the most on a side; change --columns, or leave the sheet out"
-                )));
-            }
+            let instead = "change --columns, or leave the sheet out";
+            sheets::check("--sheet", path, columns, pictures, shape, instead)?;
         }
         Ok(())
     }
@@ -68,10 +55,7 @@ impl Outputs {
             None => None,
         };
         let sheet = match &arguments.sheet {
-            Some(path) => {
-                let sheet = Sheet::new(usize::from(arguments.columns), shape)?.gap(GAP).scale(scale(shape));
-                Some((path.clone(), sheet))
-            }
+            Some(path) => Some((path.clone(), sheets::sheet(usize::from(arguments.columns), shape)?)),
             None => None,
         };
         let positions = match npy {
@@ -126,26 +110,5 @@ impl Outputs {
             Some(npy) => npy.finish(),
             None => Ok(()),
         }
-    }
-}
-
-/// Pixels of the sheet for each of a picture's.
-fn scale(shape: [usize; 3]) -> usize {
-    (SHOWN_SIDE / shape[1].max(shape[2])).max(1)
-}
-
-/// Refuses a file that cannot be written at the end: a folder of that name, or no folder for it.
-fn check_target(path: &Path) -> Result<(), InferError> {
-    let refuse = |path: &Path, message: &str| {
-        Err(InferError::Output { path: path.to_path_buf(), message: message.to_string() })
-    };
-    if path.is_dir() {
-        return refuse(path, "it is a folder; give the name of a file");
-    }
-    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        Some(folder) if !folder.is_dir() => {
-            refuse(folder, "this folder does not exist; make it first (mkdir -p)")
-        }
-        _ => Ok(()),
     }
 }

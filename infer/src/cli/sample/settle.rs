@@ -6,6 +6,7 @@ use ddae_infer::model_file::ModelFile;
 use ddae_infer::sample::Settings;
 use ddae_model::config::ProcessConfig;
 use ddae_model::diffusion::{Plan, PlanError, SamplerKind};
+use ddae_model::networks::Architecture;
 
 use super::{Arguments, Sampler};
 
@@ -23,6 +24,11 @@ impl Settled {
             path: model.path.clone(),
             message: format!("{message}; export it again"),
         };
+        if let Architecture::SodaDecoder(_) = &model.model.architecture {
+            let message =
+                "this sampler draws what latents of an encoder say: `ddae-infer reconstruct` gives it those";
+            return Err(InferError::Argument(message.to_string()));
+        }
         let process = model.model.process.as_ref();
         let process =
             process.ok_or_else(|| unusable("it does not say which process it is a step of".to_string()))?;

@@ -1,0 +1,305 @@
+//! `ddae-infer fid`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use ddae_cli::shell;
+use ddae_data::split::Split;
+use ddae_infer::InferError;
+use ddae_infer::fid::pictures::Inception;
+use ddae_infer::fid::{Distance, Source, Statistics, archive, frechet_distance};
+use ddae_infer::model_file::ModelFile;
+use ddae_infer::sample::balanced_batch;
+use ddae_infer::workers::Workers;
+use ddae_model::onnx_metadata::GraphKind;
+use serde_json::{Map, Value, json};
+
+use super::progress::Progress;
+use super::running::Running;
+use super::stop_flag;
+use super::summary::Summary;
+
+const NOTES: &str = "\
+REAL and FAKE are each
+  a folder        the PNG and JPEG files in it, of the size that the graph was exported for
+  a data set      cifar10 for its training pictures, cifar10/test for those to test with; a folder
+                  that is called like one is written ./cifar10
+  a .npz file     statistics: mu and sigma, of this program or of pytorch-fid --save-stats
+  a .h5 file      features that `ddae-infer features` extracted with the graph of Inception
+
+The distance is pytorch-fid's. It falls with the number of pictures, so only distances of as many
+pictures can be compared: as published, 50,000 against those for training.
+
+The graph is that of pytorch-fid's Inception, exported for the size of the pictures:
+  ddae-export pt_inception-2015-12-05-6726825d.pth --graph features --image-size 32x32
+
+Examples:
+  ddae-infer fid cifar10 pictures --inception inception.onnx --save-real cifar10.npz
+  ddae-infer fid cifar10.npz pictures --inception inception.onnx --json
+  ddae-infer fid cifar10.npz pictures.npz";
+
+/// Measure how far pictures are from real ones: Fréchet inception distance
+///
+/// Mean and covariance of Inception's features are collected in one pass over each set, in float64.
+#[derive(Args, Debug)]
+#[command(after_long_help = NOTES)]
+pub struct Arguments {
+    /// The real pictures, or what was made of them: folder, data set, .npz or .h5
+    real: String,
+
+    /// The pictures to be measured, likewise
+    fake: String,
+
+    /// The graph of Inception; not needed where both are statistics or features already
+    #[arg(long, value_name = "FILE")]
+    inception: Option<PathBuf>,
+
+    /// Folder of data sets, or the one above it [default: $DDAE_DATA, or ./datasets]
+    #[arg(long, value_name = "DIR")]
+    data_root: Option<PathBuf>,
+
+    /// Only the first N pictures of each set of pictures
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..))]
+    limit: Option<u64>,
+
+    /// Keep the statistics of the real pictures, for the next time
+    #[arg(long, value_name = "FILE.npz")]
+    save_real: Option<PathBuf>,
+
+    /// Keep the statistics of the others
+    #[arg(long, value_name = "FILE.npz")]
+    save_fake: Option<PathBuf>,
+
+    #[command(flatten)]
+    running: Running,
+}
+
+/// One of the two sets.
+struct Side<'a> {
+    role: &'static str,
+    text: &'a str,
+    source: Source,
+    pictures: Option<Split>,
+    save: Option<&'a Path>,
+}
+
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let running = &arguments.running;
+    let device = running.device()?;
+    let mut sides = [
+        Side::new("real", &arguments.real, arguments.save_real.as_deref())?,
+        Side::new("fake", &arguments.fake, arguments.save_fake.as_deref())?,
+    ];
+    let model = open_inception(arguments, &sides)?;
+    let inception = model.as_ref().map(Inception::new).transpose()?;
+    if let Some(inception) = &inception {
+        let limit = arguments.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        for side in &mut sides {
+            side.pictures = side.source.pictures(arguments.data_root.as_deref(), inception.shape, limit)?;
+        }
+    }
+    let of_side = |side: &Side| side.pictures.as_ref().map_or(0, Split::len);
+    let pictures: usize = sides.iter().map(of_side).sum();
+    if running.dry_run {
+        for side in &sides {
+            writeln!(out, "{}      {}", side.role, side.describe())?;
+        }
+        writeln!(out, "device    {device}")?;
+        return Ok(());
+    }
+    // Statistics that are there already first: what is wrong with them is found before the work.
+    let mut read = Vec::with_capacity(sides.len());
+    for side in &sides {
+        read.push(side.source.statistics()?);
+    }
+    let mut workers = match &model {
+        Some(model) => {
+            let threads = running.threads(pictures.div_ceil(running.batch()));
+            Some(Workers::open(&model.path, device, threads)?)
+        }
+        None => None,
+    };
+    let progress = Progress::new(pictures, 1, running.quiet || pictures == 0);
+    let stop = stop_flag();
+    let mut statistics = Vec::with_capacity(sides.len());
+    for (side, read) in sides.iter().zip(read) {
+        let of_side = match (read, &side.pictures, &inception, &mut workers) {
+            (Some(read), ..) => read,
+            (None, Some(pictures), Some(inception), Some(workers)) => {
+                let batch = balanced_batch(pictures.len(), workers.sessions(), running.batch());
+                let add = |images| progress.add(images);
+                inception.statistics(pictures, batch, workers, stop, add).map_err(interrupted)?
+            }
+            // A side without pictures is read, and one with pictures has a graph.
+            _ => anyhow::bail!("{}: there is nothing to compute from", side.text),
+        };
+        if let Some(path) = side.save {
+            archive::write(path, &of_side)?;
+        }
+        statistics.push(of_side);
+    }
+    let seconds = progress.finish();
+    let [real, fake] = statistics.as_slice() else { anyhow::bail!("there are two sets") };
+    let distance = frechet_distance(real, fake)?;
+    let summary = workers.map(|workers| Summary {
+        images: pictures,
+        seconds,
+        provider: device.provider(),
+        sessions: workers.sessions(),
+    });
+    let report = Report { arguments, sides: &sides, distance, real, fake, summary, model: model.as_ref() };
+    if running.json {
+        writeln!(out, "{}", Value::Object(report.json()))?;
+    } else {
+        report.write(&mut out)?;
+    }
+    Ok(())
+}
+
+/// The graph, where there are pictures to be seen.
+fn open_inception(arguments: &Arguments, sides: &[Side]) -> anyhow::Result<Option<ModelFile>> {
+    let usage = |message: String| Err(InferError::Argument(message).into());
+    let picture = sides.iter().find(|side| side.source.needs_inception());
+    match (&arguments.inception, picture) {
+        (Some(path), Some(_)) => Ok(Some(ModelFile::open(path, &[GraphKind::Features], "fid")?)),
+        (None, Some(side)) => usage(format!(
+            "{} are pictures: give the graph that sees them with --inception FILE (`ddae-infer fid --help` says how to \
+             export it)",
+            side.text
+        )),
+        (Some(_), None) => {
+            usage("--inception: there are no pictures for it, only statistics and features".to_string())
+        }
+        (None, None) if arguments.limit.is_some() => {
+            usage("--limit is for pictures, and there are only statistics and features".to_string())
+        }
+        (None, None) if arguments.data_root.is_some() => {
+            usage("--data-root is for data sets, and there are only statistics and features".to_string())
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+fn interrupted(error: InferError) -> anyhow::Error {
+    match error {
+        InferError::Interrupted => anyhow::anyhow!(
+            "interrupted; nothing is kept of a set that was not finished (`ddae-infer features` with the same graph can be \
+             stopped and goes on, and fid takes its .h5)"
+        ),
+        other => other.into(),
+    }
+}
+
+impl<'a> Side<'a> {
+    fn new(role: &'static str, text: &'a str, save: Option<&'a Path>) -> Result<Side<'a>, InferError> {
+        if let Some(path) = save {
+            check_target(path)?;
+        }
+        Ok(Side { role, text, source: Source::parse(text)?, pictures: None, save })
+    }
+
+    fn describe(&self) -> String {
+        match (&self.pictures, &self.source) {
+            (Some(pictures), _) => format!("{} pictures of {}", pictures.len(), self.text),
+            (None, Source::Features(_)) => format!("features in {}", self.text),
+            (None, _) => format!("statistics in {}", self.text),
+        }
+    }
+}
+
+/// Refuses a file that cannot be written at the end: a folder of that name, or no folder for it.
+fn check_target(path: &Path) -> Result<(), InferError> {
+    let refuse = |path: &Path, message: &str| {
+        Err(InferError::Output { path: path.to_path_buf(), message: message.to_string() })
+    };
+    if path.is_dir() {
+        return refuse(path, "it is a folder; give the name of a file");
+    }
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) if !folder.is_dir() => {
+            refuse(folder, "this folder does not exist; make it first (mkdir -p)")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What is said at the end.
+struct Report<'a> {
+    arguments: &'a Arguments,
+    sides: &'a [Side<'a>; 2],
+    distance: Distance,
+    real: &'a Statistics,
+    fake: &'a Statistics,
+    summary: Option<Summary>,
+    model: Option<&'a ModelFile>,
+}
+
+impl Report<'_> {
+    fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let Distance { of_means, of_covariances } = self.distance;
+        writeln!(out, "FID       {:.4}", self.distance.total())?;
+        writeln!(out, "parts     {of_means:.4} of the means, {of_covariances:.4} of the covariances")?;
+        for (side, statistics) in self.sides.iter().zip([self.real, self.fake]) {
+            let count = match statistics.count {
+                Some(count) => format!("{count} pictures"),
+                None => "it does not say of how many pictures".to_string(),
+            };
+            writeln!(out, "{}      {} ({count})", side.role, side.text)?;
+        }
+        if let Some(summary) = &self.summary {
+            writeln!(out, "computed  {}", summary.line())?;
+        }
+        for warning in self.warnings() {
+            writeln!(out, "warning: {warning}")?;
+        }
+        if let (Some(path), Some(inception)) = (&self.arguments.save_real, &self.arguments.inception) {
+            let (path, inception) = (shell::word(path), shell::word(inception));
+            writeln!(out, "next: ddae-infer fid {path} PICTURES --inception {inception}")?;
+        }
+        Ok(())
+    }
+
+    fn json(&self) -> Map<String, Value> {
+        let mut object = self.summary.as_ref().map(Summary::json).unwrap_or_default();
+        let side = |side: &Side, statistics: &Statistics| {
+            json!({
+                "source": side.text,
+                "pictures": statistics.count,
+                "network": statistics.network,
+                "saved": side.save,
+            })
+        };
+        let Distance { of_means, of_covariances } = self.distance;
+        for (name, value) in [
+            ("fid", json!(self.distance.total())),
+            ("of_means", json!(of_means)),
+            ("of_covariances", json!(of_covariances)),
+            ("features", json!(self.real.dim())),
+            ("real", side(&self.sides[0], self.real)),
+            ("fake", side(&self.sides[1], self.fake)),
+            ("precision", json!(self.model.map(|model| model.description.precision))),
+            ("warnings", json!(self.warnings())),
+        ] {
+            object.insert(name.to_string(), value);
+        }
+        object
+    }
+
+    /// What the reader should know before trusting the number.
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (side, statistics) in self.sides.iter().zip([self.real, self.fake]) {
+            let dim = statistics.dim();
+            if let Some(count) = statistics.count.filter(|count| *count <= dim as u64) {
+                warnings.push(format!(
+                    "{} has {count} pictures, not more than the {dim} features: the distance is far too large, and only \
+                     good to compare sets of the same size",
+                    side.text
+                ));
+            }
+        }
+        warnings
+    }
+}

@@ -1,0 +1,223 @@
+//! `ddae-infer reconstruct`.
+
+mod outputs;
+mod settle;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use ddae_infer::InferError;
+use ddae_infer::model_file::ModelFile;
+use ddae_infer::reconstruct::{Encoding, Way};
+use ddae_infer::sample::{Guide, PictureFolder, Sampling, balanced_batch, to_levels};
+use ddae_infer::workers::Workers;
+use ddae_model::onnx_metadata::GraphKind;
+use serde_json::{Value, json};
+
+use super::progress::Progress;
+use super::running::Running;
+use super::seeds::Indices;
+use super::stop_flag;
+use super::summary::Summary;
+use outputs::Outputs;
+use settle::Settled;
+
+const USAGE: &str = "\
+ddae-infer reconstruct [OPTIONS] --encoder FILE --sampler FILE -o FILE.png IMAGE...
+       ddae-infer reconstruct [OPTIONS] --encoder FILE --sampler FILE -o FILE.png --data NAME";
+
+const NOTES: &str = "\
+Each row of the sheet is a source as the encoder sees it (scaled to cover the network's size and
+cropped to the centre), then its variations: one latent, other noise. Column by column the noise
+is the same in every row.
+
+With --interpolate N, each row is the first picture, N pictures drawn from latents on the way to
+the second, the two pictures' own at the ends, and the second picture; rows differ in their noise.
+
+A picture depends on the graphs, the sampler's settings, its latent and its seed: not on batches,
+threads, the other pictures or interruptions. On the CPU that holds bit for bit, for processors
+of one kind. With --pictures DIR they are kept as PNG files there, numbered row by row, and an
+interrupted run goes on with the same command; run.json says what made them.";
+
+/// Draw pictures from the latents of others
+///
+/// A SODA's encoder makes a latent of each picture, and its decoder draws new ones that the latent leads to.
+#[derive(Args, Debug)]
+#[command(after_long_help = NOTES, override_usage = USAGE)]
+pub struct Arguments {
+    /// Pictures to reconstruct (PNG or JPEG), in place of --data
+    #[arg(value_name = "IMAGE", required_unless_present = "data", conflicts_with = "data")]
+    images: Vec<PathBuf>,
+
+    /// The graph that makes latents: `ddae-export CHECKPOINT --graph encoder`
+    #[arg(long, value_name = "FILE")]
+    encoder: PathBuf,
+
+    /// The graph that draws: `ddae-export CHECKPOINT --graph sampler`
+    #[arg(long, value_name = "FILE")]
+    sampler: PathBuf,
+
+    /// Sheet of the sources and what is drawn
+    #[arg(short, long, value_name = "FILE.png")]
+    output: PathBuf,
+
+    /// Folder for each picture drawn, as a PNG file
+    #[arg(long, value_name = "DIR")]
+    pictures: Option<PathBuf>,
+
+    /// Draw pictures again that are in that folder, and remove those of other settings
+    #[arg(long, requires = "pictures")]
+    overwrite: bool,
+
+    /// Data set to take pictures from (`ddae-data --help` lists them)
+    #[arg(long, alias = "dataset", value_name = "NAME")]
+    data: Option<String>,
+
+    /// Folder of the data set, or the one above it [default: $DDAE_DATA, or ./datasets]
+    #[arg(long, value_name = "DIR")]
+    data_root: Option<PathBuf>,
+
+    /// Which part of the data set [default: test]
+    #[arg(long, value_enum)]
+    split: Option<Which>,
+
+    /// Which pictures of it: 0-7, or 3,7,10-12 [default: 0-7]
+    #[arg(long, value_name = "LIST")]
+    indices: Option<Indices>,
+
+    /// Pictures drawn from each latent [default: 4; with --interpolate 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    variations: Option<u16>,
+
+    /// Draw N latents on the way between two pictures, their own at the ends
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..))]
+    interpolate: Option<u16>,
+
+    /// The way between latents [default: linear]
+    #[arg(long, value_enum, requires = "interpolate")]
+    way: Option<Way>,
+
+    /// How much further than by itself a latent leads; 0 for no guidance
+    #[arg(long, value_name = "W", default_value_t = 0.3, allow_negative_numbers = true)]
+    guidance: f64,
+
+    /// Steps of DDIM
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    steps: usize,
+
+    /// Noise added on the way, 0 to 1
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
+    eta: f64,
+
+    /// Seed of the first variation; each further one has the next
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+
+    #[command(flatten)]
+    running: Running,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Which {
+    Train,
+    Test,
+}
+
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let (running, device) = (&arguments.running, arguments.running.device()?);
+    let encoder = ModelFile::open(&arguments.encoder, &[GraphKind::Encoder], "reconstruct --encoder")?;
+    let sampler = ModelFile::open(&arguments.sampler, &[GraphKind::Sampler], "reconstruct --sampler")?;
+    let settled = Settled::new(arguments, &encoder, &sampler, device)?;
+    let Settled { plan, split, rows, settings, .. } = &settled;
+    if let Some(warning) = settle::mismatch(&encoder, &sampler).filter(|_| !running.quiet) {
+        ddae_cli::tell(format!("warning: {warning}"));
+    }
+    let numbers: Vec<u64> = (0..rows.drawn() as u64).collect();
+    let missing = match &arguments.pictures {
+        Some(folder) => PictureFolder::missing(folder, settings, &numbers, arguments.overwrite)?,
+        None => numbers,
+    };
+    let largest = running.batch();
+    let threads = running.threads(missing.len());
+    if running.dry_run {
+        let ([c, h, w], count) = (split.shape(), split.len());
+        writeln!(out, "sources   {count} of {c}x{h}x{w} from {}", split.name())?;
+        writeln!(out, "pictures  {}, {} of them still to draw", rows.drawn(), missing.len())?;
+        let (steps, eta, guidance) = (settings.steps, settings.eta, settings.guidance);
+        writeln!(out, "sampler   ddim, {steps} steps, eta {eta}, guidance {guidance}")?;
+        writeln!(out, "device    {device}, batches of {largest} at most")?;
+        return Ok(());
+    }
+    let stop = stop_flag();
+    let latents = {
+        let batch = balanced_batch(split.len(), threads, largest);
+        let mut workers = Workers::open(&encoder.path, device, threads.min(split.len()))?;
+        let encoding = Encoding { split, bytes: settled.bytes, width: settled.width, batch };
+        encoding.run(&mut workers, stop).map_err(|error| interrupted(error, arguments))?
+    };
+    let jobs: Vec<usize> = missing.iter().map(|&number| number as usize).collect();
+    let (latents, seeds) = rows.jobs(&jobs, &latents, settled.width, arguments.seed);
+
+    let mut workers = Workers::open(&sampler.path, device, threads)?;
+    let mut outputs = Outputs::open(arguments, &settled)?;
+    let batch = balanced_batch(jobs.len(), workers.sessions(), largest);
+    let guide = Guide { latents: &latents, width: settled.width, guidance: arguments.guidance as f32 };
+    let sampling = Sampling { plan, shape: split.shape(), batch, guide: Some(guide) };
+    let progress = Progress::new(jobs.len(), plan.steps.len(), running.quiet);
+    let drawn = sampling.run(
+        &mut workers,
+        &seeds,
+        stop,
+        |images| progress.add(images),
+        |at, picture| outputs.put(missing[at], to_levels(picture)),
+    );
+    let seconds = progress.finish();
+    drawn.map_err(|error| interrupted(error, arguments))?;
+    outputs.finish(&settled)?;
+    let (provider, sessions) = (device.provider(), workers.sessions());
+    let summary = Summary { images: jobs.len(), seconds, provider, sessions };
+    report(&mut out, arguments, &settled, &summary)?;
+    Ok(())
+}
+
+/// Says what an interrupted run leaves.
+fn interrupted(error: InferError, arguments: &Arguments) -> anyhow::Error {
+    match (error, &arguments.pictures) {
+        (InferError::Interrupted, None) => {
+            anyhow::anyhow!("interrupted; nothing is left, since no --pictures DIR keeps what was drawn")
+        }
+        (InferError::Interrupted, Some(_)) if arguments.overwrite => anyhow::anyhow!(
+            "interrupted; the pictures drawn so far stay, and the same command without --overwrite goes on"
+        ),
+        (InferError::Interrupted, Some(_)) => {
+            anyhow::anyhow!("interrupted; the pictures drawn so far stay, and the same command goes on")
+        }
+        (other, _) => other.into(),
+    }
+}
+
+fn report(
+    out: &mut impl Write,
+    arguments: &Arguments,
+    settled: &Settled,
+    summary: &Summary,
+) -> std::io::Result<()> {
+    if arguments.running.json {
+        let mut object = summary.json();
+        object.insert("sources".to_string(), json!(settled.split.len()));
+        object.insert("pictures".to_string(), json!(settled.rows.drawn()));
+        object.insert("drawn".to_string(), json!(summary.images));
+        object.insert("sheet".to_string(), json!(arguments.output));
+        object.insert("folder".to_string(), json!(arguments.pictures));
+        object.insert("settings".to_string(), json!(settled.settings));
+        return writeln!(out, "{}", Value::Object(object));
+    }
+    let (steps, guidance) = (settled.settings.steps, settled.settings.guidance);
+    writeln!(out, "{}, {steps} steps of ddim, guidance {guidance}", summary.line())?;
+    if let Some(folder) = &arguments.pictures {
+        writeln!(out, "folder  {}", folder.display())?;
+    }
+    writeln!(out, "sheet   {}", arguments.output.display())
+}

@@ -1,0 +1,69 @@
+//! Where reconstructions go: a sheet, and a folder of PNG files.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use ddae_infer::InferError;
+use ddae_infer::sample::PictureFolder;
+
+use super::Arguments;
+use super::settle::Settled;
+use crate::cli::sheets;
+
+/// The files of a run.
+pub struct Outputs {
+    sheet: PathBuf,
+    folder: Option<PictureFolder>,
+    /// Pictures that no folder keeps, by number.
+    waiting: HashMap<u64, Vec<u8>>,
+}
+
+impl Outputs {
+    pub fn open(arguments: &Arguments, settled: &Settled) -> Result<Outputs, InferError> {
+        let folder = match &arguments.pictures {
+            Some(path) => {
+                let shape = settled.split.shape();
+                Some(PictureFolder::open(path, &settled.settings, shape, arguments.overwrite)?)
+            }
+            None => None,
+        };
+        Ok(Outputs { sheet: arguments.output.clone(), folder, waiting: HashMap::new() })
+    }
+
+    /// Takes a picture that was just drawn, levels `[C, H, W]`.
+    pub fn put(&mut self, number: u64, levels: Vec<u8>) -> Result<(), InferError> {
+        match &self.folder {
+            Some(folder) => folder.write(number, &levels),
+            None => {
+                self.waiting.insert(number, levels);
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes the sheet, of the sources and of what was drawn now or before.
+    pub fn finish(mut self, settled: &Settled) -> Result<(), InferError> {
+        let (rows, split) = (settled.rows, &settled.split);
+        let mut sheet = sheets::sheet(rows.columns(), split.shape())?;
+        let mut source = vec![0; split.picture_len()];
+        let [count, columns] = rows.sizes();
+        for row in 0..count {
+            let (before, after) = rows.frame(row);
+            split.read(before, &mut source)?;
+            sheet.push_u8(&source)?;
+            for number in (row * columns..(row + 1) * columns).map(|number| number as u64) {
+                let levels = match (&self.folder, self.waiting.remove(&number)) {
+                    (_, Some(levels)) => levels,
+                    (Some(folder), None) => folder.read(number)?,
+                    (None, None) => continue,
+                };
+                sheet.push_u8(&levels)?;
+            }
+            if let Some(after) = after {
+                split.read(after, &mut source)?;
+                sheet.push_u8(&source)?;
+            }
+        }
+        Ok(sheet.write_png(&self.sheet)?)
+    }
+}

@@ -1,0 +1,62 @@
+//! Sheets of pictures: how large they become, and whether they can be written.
+
+use std::path::Path;
+
+use ddae_data::sheet::Sheet;
+use ddae_infer::InferError;
+
+/// Side of a picture on the sheet in pixels, about.
+const SHOWN_SIDE: usize = 56;
+/// Pixels between the pictures of a sheet.
+const GAP: usize = 2;
+/// Longest side of a sheet in pixels.
+const LONGEST_SIDE: usize = 65_535;
+
+/// An empty sheet for pictures of `shape`, small ones magnified.
+pub fn sheet(columns: usize, shape: [usize; 3]) -> Result<Sheet, InferError> {
+    Ok(Sheet::new(columns, shape)?.gap(GAP).scale(scale(shape)))
+}
+
+/// Finds what would fail only at the end, after hours of drawing. Changes nothing. `instead` is what to do about too
+/// large a sheet.
+pub fn check(
+    option: &str,
+    path: &Path,
+    columns: usize,
+    pictures: usize,
+    shape: [usize; 3],
+    instead: &str,
+) -> Result<(), InferError> {
+    check_target(path)?;
+    let side = |pictures: usize, side: usize| pictures * (side * scale(shape) + GAP) + GAP;
+    let (width, height) =
+        (side(columns.min(pictures), shape[2]), side(pictures.div_ceil(columns.max(1)), shape[1]));
+    if width.max(height) > LONGEST_SIDE {
+        return Err(InferError::Argument(format!(
+            "{option}: {pictures} pictures in {columns} columns are {width} x {height} pixels, and {LONGEST_SIDE} \
+             is the most on a side; {instead}"
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses a file that cannot be written at the end: a folder of that name, or no folder for it.
+pub fn check_target(path: &Path) -> Result<(), InferError> {
+    let refuse = |path: &Path, message: &str| {
+        Err(InferError::Output { path: path.to_path_buf(), message: message.to_string() })
+    };
+    if path.is_dir() {
+        return refuse(path, "it is a folder; give the name of a file");
+    }
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) if !folder.is_dir() => {
+            refuse(folder, "this folder does not exist; make it first (mkdir -p)")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Pixels of the sheet for each of a picture's.
+fn scale(shape: [usize; 3]) -> usize {
+    (SHOWN_SIDE / shape[1].max(shape[2])).max(1)
+}

@@ -1,0 +1,241 @@
+//! Statistics as `.npz`: NumPy arrays in a zip file, as pytorch-fid keeps them.
+//!
+//! | array | type | shape |
+//! | --- | --- | --- |
+//! | `mu` | f64 | `[D]` |
+//! | `sigma` | f64 | `[D, D]` |
+//! | `count` | u64 | `[]`: pictures; only in files of this program |
+//! | `network` | u8 | `[64]`: the checkpoint's digest as text; only in files of this program |
+
+use std::fs::{self, File};
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use ndarray::{Array, Array1, Array2, ArrayView, Dimension, Ix0, Ix1, arr0};
+use ndarray_npy::{ViewElement, ViewNpyError, ViewNpyExt, WriteNpyError, WriteNpyExt};
+use zip::result::ZipError;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
+
+use super::error::FidError;
+use super::statistics::Statistics;
+use crate::error::InferError;
+
+/// A longer array is no statistics: 8192 features have a covariance of half of it.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// Where an array in memory begins, so that its numbers are aligned: its header is padded to a multiple.
+const ALIGNMENT: usize = 64;
+
+/// Reads the statistics in `path`.
+///
+/// # Errors
+/// When it cannot be read, is no archive with `mu` and `sigma`, or their shapes do not fit each other.
+pub fn read(path: &Path) -> Result<Statistics, InferError> {
+    let wrong = |message: String| FidError::File { path: path.to_path_buf(), message };
+    let file = File::open(path).map_err(InferError::io("read", path))?;
+    let mut archive = ZipArchive::new(BufReader::new(file))
+        .map_err(|error| wrong(format!("it is no .npz file, or it was cut off ({error})")))?;
+    let mut of_name = |name: &str| array_bytes(&mut archive, name).map_err(wrong);
+    let needed = |name: &str, bytes: Option<Vec<u8>>| {
+        let advice = "wanted are mu [D] and sigma [D, D], as pytorch-fid --save-stats writes them";
+        bytes.ok_or_else(|| wrong(format!("it has no array '{name}'; {advice}")))
+    };
+    let mean: Array1<f64> = floats("mu", &needed("mu", of_name("mu")?)?).map_err(wrong)?;
+    let covariance: Array2<f64> = floats("sigma", &needed("sigma", of_name("sigma")?)?).map_err(wrong)?;
+    let (dim, shape) = (mean.len(), covariance.dim());
+    if dim == 0 || shape != (dim, dim) {
+        let (rows, columns) = shape;
+        return Err(
+            wrong(format!("mu has {dim} numbers and sigma {rows}x{columns}; wanted are D and DxD")).into()
+        );
+    }
+    let count = match of_name("count")? {
+        Some(bytes) => Some(array::<u64, Ix0>("count", &bytes).map_err(wrong)?.into_scalar()),
+        None => None,
+    };
+    let network = match of_name("network")? {
+        Some(bytes) => {
+            let text = array::<u8, Ix1>("network", &bytes).map_err(wrong)?.to_vec();
+            Some(String::from_utf8(text).map_err(|_| wrong("its array 'network' is no text".to_string()))?)
+        }
+        None => None,
+    };
+    Ok(Statistics { mean, covariance, count, network })
+}
+
+/// The array file `name.npy` of an archive, aligned as [`array`] wants it; none where there is no such array.
+fn array_bytes(
+    archive: &mut ZipArchive<impl Read + std::io::Seek>,
+    name: &str,
+) -> Result<Option<Vec<u8>>, String> {
+    let damaged = |error: &dyn std::fmt::Display| format!("its array '{name}' cannot be read: {error}");
+    let mut file = match archive.by_name(&format!("{name}.npy")) {
+        Ok(file) => file,
+        Err(ZipError::FileNotFound) => return Ok(None),
+        Err(error) => return Err(damaged(&error)),
+    };
+    let size = file.size();
+    if size > MOST_BYTES {
+        return Err(format!(
+            "its array '{name}' has {size} bytes, and no statistics have more than {MOST_BYTES}"
+        ));
+    }
+    let mut bytes = vec![0; size as usize + ALIGNMENT];
+    let begin = bytes.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+    file.read_exact(&mut bytes[begin..begin + size as usize]).map_err(|error| damaged(&error))?;
+    bytes.truncate(begin + size as usize);
+    Ok(Some(bytes))
+}
+
+/// The numbers of an array file that [`array_bytes`] read. What its header promises is checked against its length.
+fn array<T: ViewElement + Clone, D: Dimension>(name: &str, bytes: &[u8]) -> Result<Array<T, D>, String> {
+    view(bytes).map_err(|error| format!("its array '{name}' cannot be read: {error}"))
+}
+
+fn view<T: ViewElement + Clone, D: Dimension>(bytes: &[u8]) -> Result<Array<T, D>, ViewNpyError> {
+    let begin = bytes.as_ptr().align_offset(ALIGNMENT).min(bytes.len());
+    ArrayView::<T, D>::view_npy(&bytes[begin..]).map(|view| view.to_owned())
+}
+
+/// The same of f64 or f32.
+fn floats<D: Dimension>(name: &str, bytes: &[u8]) -> Result<Array<f64, D>, String> {
+    match view::<f64, D>(bytes) {
+        Err(ViewNpyError::WrongDescriptor(_)) => Ok(array::<f32, D>(name, bytes)?.mapv(f64::from)),
+        other => other.map_err(|error| format!("its array '{name}' cannot be read: {error}")),
+    }
+}
+
+/// Writes statistics to `path`, which appears when it is whole, in place of what is there.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn write(path: &Path, statistics: &Statistics) -> Result<(), InferError> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    let written = write_file(&partial, statistics).and_then(|()| fs::rename(&partial, path));
+    written.map_err(|source| {
+        // What is left of the attempt; that it may not exist is no second error.
+        let _ = fs::remove_file(&partial);
+        InferError::Io { action: "write", path: path.to_path_buf(), source }
+    })
+}
+
+fn write_file(path: &Path, statistics: &Statistics) -> std::io::Result<()> {
+    let mut archive = ZipWriter::new(BufWriter::new(File::create(path)?));
+    let mut add = |name: &str, array: &dyn Fn(&mut dyn Write) -> Result<(), WriteNpyError>| {
+        let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
+        archive.start_file(format!("{name}.npy"), options)?;
+        array(&mut BufWriter::new(&mut archive)).map_err(|error| match error {
+            WriteNpyError::Io(error) => error,
+            other => std::io::Error::other(other),
+        })
+    };
+    add("mu", &|out| statistics.mean.write_npy(out))?;
+    add("sigma", &|out| statistics.covariance.write_npy(out))?;
+    if let Some(count) = statistics.count {
+        add("count", &|out| arr0(count).write_npy(out))?;
+    }
+    if let Some(network) = &statistics.network {
+        let text = Array1::from_vec(network.clone().into_bytes());
+        add("network", &|out| text.write_npy(out))?;
+    }
+    let mut out = archive.finish()?;
+    out.flush()?;
+    out.get_ref().sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::array;
+
+    use super::*;
+
+    fn statistics() -> Statistics {
+        Statistics {
+            mean: array![1.0, -2.5, 1e-300],
+            covariance: array![[2.0, 0.1, 0.0], [0.1, 3.0, 0.3], [0.0, 0.3, 4.0]],
+            count: Some(50_000),
+            network: Some("ab".repeat(32)),
+        }
+    }
+
+    /// An archive of these entries, `(name, bytes)`.
+    fn archive(folder: &Path, entries: &[(&str, Vec<u8>)]) -> PathBuf {
+        let path = folder.join("entries.npz");
+        let mut archive = ZipWriter::new(File::create(&path).expect("a file"));
+        for (name, bytes) in entries {
+            let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+            archive.start_file(*name, options).expect("an entry");
+            archive.write_all(bytes).expect("written");
+        }
+        archive.finish().expect("an archive");
+        path
+    }
+
+    fn npy(array: &impl WriteNpyExt) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        array.write_npy(&mut bytes).expect("written");
+        bytes
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("statistics.npz");
+        let plain = Statistics { count: None, network: None, ..statistics() };
+        for written in [statistics(), plain] {
+            write(&path, &written).expect("written");
+            assert_eq!(read(&path).expect("statistics"), written);
+        }
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
+        let nowhere = folder.path().join("no/x.npz");
+        let message = write(&nowhere, &statistics()).expect_err("no folder").to_string();
+        assert!(message.starts_with("cannot write") && message.contains("no/x.npz"), "{message}");
+    }
+
+    #[test]
+    fn single_precision_is_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mean, covariance) = (array![0.5_f32, 2.0], array![[1.0_f32, 0.0], [0.0, 1.0]]);
+        let path = archive(folder.path(), &[("mu.npy", npy(&mean)), ("sigma.npy", npy(&covariance))]);
+        let found = read(&path).expect("statistics");
+        assert_eq!((found.mean, found.count), (array![0.5, 2.0], None));
+    }
+
+    #[test]
+    fn what_is_no_statistics_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mean, covariance) = (npy(&array![0.5, 2.0]), npy(&Array2::<f64>::eye(2)));
+        let huge = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1099511627776,), }";
+        let mut promising = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+        promising.extend(huge);
+        promising.resize(127, b' ');
+        promising.push(b'\n');
+        for (entries, message) in [
+            (vec![("mu.npy", mean.clone())], "it has no array 'sigma'; wanted are mu [D] and sigma [D, D]"),
+            (vec![("sigma.npy", covariance.clone())], "it has no array 'mu'"),
+            (
+                vec![("mu.npy", npy(&array![1.0])), ("sigma.npy", covariance.clone())],
+                "mu has 1 numbers and sigma 2x2",
+            ),
+            (vec![("mu.npy", promising)], "its array 'mu' cannot be read: missing "),
+            (vec![("mu.npy", mean[..mean.len() - 4].to_vec())], "its array 'mu' cannot be read: "),
+            (vec![("mu.npy", b"hello".to_vec())], "its array 'mu' cannot be read: "),
+            (vec![("mu.npy", npy(&array![[1.0]]))], "its array 'mu' cannot be read: ndim 2"),
+            (vec![("mu.npy", npy(&array![1_u64]))], "its array 'mu' cannot be read: incorrect descriptor"),
+        ] {
+            let path = archive(folder.path(), &entries);
+            let error = read(&path).expect_err(message).to_string();
+            assert!(error.starts_with(&format!("cannot use {}: ", path.display())), "{error}");
+            assert!(error.contains(message) && !error.contains('\n'), "{error}");
+        }
+        let path = folder.path().join("text.npz");
+        fs::write(&path, "hello").expect("written");
+        let error = read(&path).expect_err("no archive").to_string();
+        assert!(error.contains("it is no .npz file, or it was cut off"), "{error}");
+        let error = read(&folder.path().join("none.npz")).expect_err("no file").to_string();
+        assert!(error.contains("cannot read") && error.contains("No such file"), "{error}");
+    }
+}

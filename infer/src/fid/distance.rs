@@ -1,0 +1,127 @@
+//! The Fréchet distance between two Gaussians.
+
+use nalgebra::DMatrix;
+use ndarray::ArrayView2;
+
+use super::error::FidError;
+use super::factor::factor;
+use super::statistics::Statistics;
+
+/// The squared Fréchet distance (Dowson and Landau 1982) in its two parts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Distance {
+    /// `||m - n||²`, at least 0.
+    pub of_means: f64,
+    /// `tr(A) + tr(B) - 2 tr((A B)^(1/2))`, at least 0.
+    pub of_covariances: f64,
+}
+
+impl Distance {
+    /// Both together: what is called FID.
+    pub fn total(&self) -> f64 {
+        self.of_means + self.of_covariances
+    }
+}
+
+/// The squared Fréchet distance between `real` and `fake`.
+///
+/// With factors A = K Kᵀ and B = L Lᵀ, the trace of (A B)^(1/2) is the sum of the singular values of Kᵀ L: no root is
+/// taken of computed eigenvalues, which would make 1e-8 of a rounding of 1e-16 in every direction in which a set does not
+/// vary. So no small multiple of the identity has to be added where there are fewer pictures than features.
+///
+/// # Errors
+/// When the numbers of features differ, the statistics come from different networks, or one is no mean and covariance.
+pub fn frechet_distance(real: &Statistics, fake: &Statistics) -> Result<Distance, FidError> {
+    if real.dim() != fake.dim() {
+        return Err(FidError::Dims { real: real.dim(), fake: fake.dim() });
+    }
+    if let (Some(real), Some(fake)) = (&real.network, &fake.network)
+        && real != fake
+    {
+        return Err(FidError::OtherNetwork { real: short(real), fake: short(fake) });
+    }
+    for mean in [&real.mean, &fake.mean] {
+        if let Some((column, &value)) = mean.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+            return Err(FidError::Covariance { what: format!("has a mean of {value} in feature {column}") });
+        }
+    }
+    let (of_real, of_fake) = (factor(real.covariance.view())?, factor(fake.covariance.view())?);
+    let common = sum_of_singular_values(of_real.t().dot(&of_fake).view());
+    let trace = real.covariance.diag().sum() + fake.covariance.diag().sum();
+    let difference = &real.mean - &fake.mean;
+    // Rounding alone can make it negative.
+    let of_covariances = (trace - 2.0 * common).max(0.0);
+    Ok(Distance { of_means: difference.dot(&difference), of_covariances })
+}
+
+fn sum_of_singular_values(matrix: ArrayView2<f64>) -> f64 {
+    if matrix.is_empty() {
+        return 0.0;
+    }
+    let (rows, columns) = matrix.dim();
+    DMatrix::from_row_iterator(rows, columns, matrix.iter().copied()).singular_values().sum()
+}
+
+/// The first digits of a digest.
+fn short(digest: &str) -> String {
+    digest.chars().take(12).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array1, Array2, array};
+
+    use super::*;
+
+    fn statistics(mean: Array1<f64>, covariance: Array2<f64>) -> Statistics {
+        Statistics { mean, covariance, count: None, network: None }
+    }
+
+    /// Gaussians with the same axes, some of which they do not vary along: the distance of the covariances is that of
+    /// their roots. The axes are the columns of a reflection.
+    #[test]
+    fn gaussians_with_common_axes() {
+        let dim = 60;
+        let normal = Array1::from_shape_fn(dim, |i| ((i * 7 + 3) % 11) as f64 + 0.5);
+        let outer = Array2::from_shape_fn((dim, dim), |(i, j)| normal[i] * normal[j]);
+        let axes = Array2::<f64>::eye(dim) - outer * (2.0 / normal.dot(&normal));
+        let covariance = |variances: &Array1<f64>| (&axes * variances).dot(&axes.t());
+        let real =
+            Array1::from_shape_fn(dim, |i| if i % 3 == 0 { 0.0 } else { 10_f64.powi(2 - i as i32 % 9) });
+        let fake = Array1::from_shape_fn(dim, |i| if i % 4 == 0 { 0.0 } else { 1.0 + i as f64 });
+        let expected: f64 = real.iter().zip(&fake).map(|(a, b)| (a.sqrt() - b.sqrt()).powi(2)).sum();
+        let means = (Array1::ones(dim), Array1::from_elem(dim, 1.5));
+        let real = statistics(means.0, covariance(&real));
+        let fake = statistics(means.1, covariance(&fake));
+        for (a, b) in [(&real, &fake), (&fake, &real)] {
+            let distance = frechet_distance(a, b).expect("a distance");
+            assert!((distance.of_means - 15.0).abs() < 1e-12, "{distance:?}");
+            assert!((distance.of_covariances / expected - 1.0).abs() < 1e-9, "{distance:?} {expected}");
+        }
+        let same = frechet_distance(&real, &real).expect("a distance").total();
+        assert!(same.abs() < 1e-9, "{same:e}");
+    }
+
+    #[test]
+    fn a_set_that_does_not_vary() {
+        let point = statistics(array![3.0, 0.0], Array2::zeros((2, 2)));
+        let other = statistics(array![0.0, 4.0], array![[2.0, 1.0], [1.0, 2.0]]);
+        let distance = frechet_distance(&point, &other).expect("a distance");
+        assert_eq!((distance.of_means, distance.of_covariances), (25.0, 4.0));
+    }
+
+    #[test]
+    fn statistics_that_do_not_belong_together() {
+        let small = statistics(array![0.0], array![[1.0]]);
+        let large = statistics(array![0.0, 0.0], Array2::eye(2));
+        let error = frechet_distance(&small, &large).expect_err("other widths").to_string();
+        assert!(error.contains("of 1 features and the fake ones of 2"), "{error}");
+        let of = |network: &str| Statistics { network: Some(network.into()), ..small.clone() };
+        let error = frechet_distance(&of("0123456789abcdef"), &of("ff")).expect_err("others").to_string();
+        assert!(error.contains("by the network 0123456789ab and the fake ones by ff"), "{error}");
+        frechet_distance(&of("ff"), &small).expect("one of them does not say");
+        let broken = statistics(array![f64::NAN], array![[1.0]]);
+        let error = frechet_distance(&small, &broken).expect_err("no number").to_string();
+        assert!(error.contains("has a mean of NaN in feature 0"), "{error}");
+    }
+}

@@ -1,0 +1,95 @@
+//! What can go wrong on the way to a distance.
+
+use std::path::PathBuf;
+
+/// Why there is no distance.
+#[derive(Debug, thiserror::Error)]
+pub enum FidError {
+    /// What is neither pictures nor statistics.
+    #[error(
+        "{text:?} is neither a folder of pictures, nor statistics (.npz), nor a feature file (.h5), nor a data set \
+         ({known}; the test pictures of one are {example}/test)"
+    )]
+    Source {
+        /// What was given.
+        text: String,
+        /// The data sets.
+        known: String,
+        /// One of them.
+        example: &'static str,
+    },
+    /// A folder without pictures.
+    #[error("{}: there is no .png, .jpg or .jpeg file in this folder; give the folder that holds the pictures themselves", path.display())]
+    NoPictures {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A picture that would have to be resized.
+    #[error(
+        "{}: it is {}x{} (height x width) and the graph is for {}x{}: resizing would change the distance; export \
+         Inception with --image-size {}x{}",
+        path.display(), found[0], found[1], wanted[0], wanted[1], found[0], found[1]
+    )]
+    Size {
+        /// The picture.
+        path: PathBuf,
+        /// Its height and width.
+        found: [usize; 2],
+        /// Those of the graph.
+        wanted: [usize; 2],
+    },
+    /// A file of statistics or features that cannot be used.
+    #[error("cannot use {}: {message}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        message: String,
+    },
+    /// Too few rows for a covariance.
+    #[error("{count} picture(s): a covariance needs at least 2")]
+    TooFew {
+        /// Pictures seen.
+        count: u64,
+    },
+    /// A feature that is NaN or infinite.
+    #[error(
+        "picture {row} has the feature {value} in column {column}: check the graph's weights and its precision (one in \
+         half precision may overflow)"
+    )]
+    NotFinite {
+        /// The picture's place, counted from 0.
+        row: u64,
+        /// The feature.
+        column: usize,
+        /// NaN or an infinity.
+        value: f64,
+    },
+    /// Statistics of different features.
+    #[error(
+        "the real statistics are of {real} features and the fake ones of {fake}: both must come from the same network and layer"
+    )]
+    Dims {
+        /// Features of the real pictures.
+        real: usize,
+        /// Features of the fake ones.
+        fake: usize,
+    },
+    /// Statistics of different networks.
+    #[error(
+        "the real statistics were made by the network {real} and the fake ones by {fake}: distances are between \
+         features of the same weights; compute both with one --inception"
+    )]
+    OtherNetwork {
+        /// Digest of the real ones' checkpoint.
+        real: String,
+        /// Digest of the fake ones'.
+        fake: String,
+    },
+    /// A matrix that is no covariance.
+    #[error("the covariance {what}")]
+    Covariance {
+        /// What is wrong with it.
+        what: String,
+    },
+}

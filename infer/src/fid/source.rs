@@ -1,0 +1,235 @@
+//! Where statistics come from.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ddae_data::datasets::{self, NAMES};
+use ddae_data::features::{FeatureFile, FeatureKey};
+use ddae_data::split::Split;
+
+use super::statistics::{Accumulator, Statistics};
+use super::{FidError, TAP, archive};
+use crate::error::InferError;
+
+/// Rows of a feature file that are read at a time.
+const ROWS: usize = 1024;
+
+/// What a set of pictures is given as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Statistics in a `.npz` file.
+    Statistics(PathBuf),
+    /// Inception's features in a `.h5` file.
+    Features(PathBuf),
+    /// PNG and JPEG files directly in a folder.
+    Folder(PathBuf),
+    /// A data set.
+    DataSet {
+        /// Its name.
+        name: String,
+        /// Whether the test pictures are meant, and not those for training.
+        is_test: bool,
+    },
+}
+
+impl Source {
+    /// What `text` means: a file that ends in `.npz` or `.h5`; a data set, `cifar10` or `cifar10/test`; a folder. A folder
+    /// that is called like a data set is written with a path, `./cifar10`.
+    ///
+    /// # Errors
+    /// When it is nothing of these.
+    pub fn parse(text: &str) -> Result<Source, FidError> {
+        let path = PathBuf::from(text);
+        match path.extension().and_then(|ending| ending.to_str()) {
+            Some("npz") if !path.is_dir() => return Ok(Source::Statistics(path)),
+            Some("h5") if !path.is_dir() => return Ok(Source::Features(path)),
+            _ => {}
+        }
+        let (name, split) = text.split_once('/').unwrap_or((text, "train"));
+        // The name in published configurations is one more.
+        if NAMES.contains(&name) || name == "cifar" {
+            match split {
+                "train" => return Ok(Source::DataSet { name: name.to_string(), is_test: false }),
+                "test" => return Ok(Source::DataSet { name: name.to_string(), is_test: true }),
+                _ => {}
+            }
+        }
+        if path.is_dir() {
+            return Ok(Source::Folder(path));
+        }
+        Err(FidError::Source { text: text.to_string(), known: NAMES.join(", "), example: "cifar10" })
+    }
+
+    /// Whether there are pictures to be seen by a network.
+    pub fn needs_inception(&self) -> bool {
+        matches!(self, Source::Folder(_) | Source::DataSet { .. })
+    }
+
+    /// Opens the pictures, in the shape `[C, H, W]` of the graph, at most `limit` of them; none where there are statistics
+    /// or features already.
+    ///
+    /// A data set is fitted to the shape as for training ([`Split::fit`]). Pictures in a folder have its height and width
+    /// already: pytorch-fid resizes them to 299x299 from the size they have, and so does the graph.
+    ///
+    /// # Errors
+    /// When there are no pictures, or they have another size; when the data set cannot be opened.
+    pub fn pictures(
+        &self,
+        root: Option<&Path>,
+        shape: [usize; 3],
+        limit: Option<usize>,
+    ) -> Result<Option<Split>, InferError> {
+        let split = match self {
+            Source::Statistics(_) | Source::Features(_) => return Ok(None),
+            Source::Folder(folder) => {
+                let mut files = files(folder)?;
+                files.truncate(limit.unwrap_or(usize::MAX));
+                check_sizes(&files, shape)?;
+                return Ok(Some(datasets::of_files(files, shape)));
+            }
+            Source::DataSet { name, is_test } => {
+                let set = datasets::open(name, root)?;
+                let split = if *is_test { set.test } else { set.train };
+                if split.is_empty() {
+                    return Err(InferError::Argument(format!("{name} has no such pictures")));
+                }
+                split.fit(shape)?
+            }
+        };
+        match limit {
+            Some(limit) if limit < split.len() => Ok(Some(split.subset(&(0..limit).collect::<Vec<_>>())?)),
+            _ => Ok(Some(split)),
+        }
+    }
+
+    /// Reads the statistics that are there already; none for pictures.
+    ///
+    /// # Errors
+    /// When the file cannot be read or does not hold them.
+    pub fn statistics(&self) -> Result<Option<Statistics>, InferError> {
+        match self {
+            Source::Statistics(path) => archive::read(path).map(Some),
+            Source::Features(path) => of_features(path).map(Some),
+            Source::Folder(_) | Source::DataSet { .. } => Ok(None),
+        }
+    }
+}
+
+/// The PNG and JPEG files in a folder, in the order of their names; at least one.
+fn files(folder: &Path) -> Result<Vec<PathBuf>, InferError> {
+    let list = || -> std::io::Result<Vec<PathBuf>> {
+        fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect()
+    };
+    let mut files = list().map_err(InferError::io("list", folder))?;
+    files.retain(|path| {
+        let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+        ["png", "jpg", "jpeg"].iter().any(|known| ending == *known)
+    });
+    files.sort();
+    if files.is_empty() {
+        return Err(FidError::NoPictures { path: folder.to_path_buf() }.into());
+    }
+    Ok(files)
+}
+
+/// Reads the heads of all files: what is wrong is found before hours of work.
+fn check_sizes(files: &[PathBuf], [_, height, width]: [usize; 3]) -> Result<(), InferError> {
+    for path in files {
+        let (found_width, found_height) = image::image_dimensions(path).map_err(|error| FidError::File {
+            path: path.clone(),
+            message: format!("it is no whole PNG or JPEG picture ({error}); remove it or make it again"),
+        })?;
+        let found = [found_height as usize, found_width as usize];
+        if found != [height, width] {
+            return Err(FidError::Size { path: path.clone(), found, wanted: [height, width] }.into());
+        }
+    }
+    Ok(())
+}
+
+/// The statistics of a feature file that `ddae-infer features` made with Inception's graph. Every view counts as a picture.
+fn of_features(path: &Path) -> Result<Statistics, InferError> {
+    let wrong = |message: String| FidError::File { path: path.to_path_buf(), message };
+    let file = FeatureFile::open(path)?;
+    let key = FeatureKey::new(0, TAP);
+    if !file.keys().contains(&key) {
+        let known: Vec<String> = file.keys().iter().map(FeatureKey::to_string).collect();
+        let known = known.join(", ");
+        return Err(wrong(format!(
+            "it has {known} and not {key}: make it with `ddae-infer features` and the graph of Inception"
+        ))
+        .into());
+    }
+    if file.len() != file.layout().total {
+        return Err(wrong(format!(
+            "it is one shard, with {} of {} rows; join them with `ddae-infer merge`",
+            file.len(),
+            file.layout().total
+        ))
+        .into());
+    }
+    let mut accumulator = Accumulator::new(file.dim(&key)?);
+    for view in 0..file.views() {
+        for begin in (0..file.len()).step_by(ROWS) {
+            let rows = file.read(&key, view, begin..file.len().min(begin + ROWS))?;
+            accumulator.add(rows.view()).map_err(|error| wrong(error.to_string()))?;
+        }
+    }
+    let statistics = accumulator.finish().map_err(|error| wrong(error.to_string()))?;
+    let network = file.attributes().get("model").and_then(|model| model.as_str()).map(str::to_string);
+    Ok(Statistics { network, ..statistics })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_typed_is_understood() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().display().to_string();
+        let data_set = |name: &str, is_test| Source::DataSet { name: name.into(), is_test };
+        for (text, source) in [
+            ("a/real.npz", Source::Statistics("a/real.npz".into())),
+            ("fake.h5", Source::Features("fake.h5".into())),
+            ("cifar10", data_set("cifar10", false)),
+            ("cifar", data_set("cifar", false)),
+            ("fashion-sample/test", data_set("fashion-sample", true)),
+            ("tiny/train", data_set("tiny", false)),
+            (&path, Source::Folder(folder.path().into())),
+        ] {
+            assert_eq!(Source::parse(text).expect(text), source);
+        }
+        for text in ["nowhere", "cifar11", "cifar10/val", "real.npy"] {
+            let error = Source::parse(text).expect_err(text).to_string();
+            assert!(error.starts_with(&format!("{text:?} is neither a folder of pictures")), "{error}");
+            assert!(error.contains("fashion-sample, ") && error.contains("cifar10/test"), "{error}");
+        }
+    }
+
+    #[test]
+    fn folders_are_checked_before_the_work() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let source = Source::Folder(folder.path().into());
+        let open = |limit| source.pictures(None, [3, 4, 5], limit);
+        let message = open(None).expect_err("no pictures").to_string();
+        assert!(message.contains("there is no .png, .jpg or .jpeg file in this folder"), "{message}");
+        let save = |name: &str, width, height| {
+            let picture = image::GrayImage::from_pixel(width, height, image::Luma([7]));
+            picture.save(folder.path().join(name)).expect("a picture");
+        };
+        save("b.png", 5, 4);
+        save("a.png", 5, 4);
+        fs::write(folder.path().join("run.json"), "{}").expect("a file");
+        let split = open(None).expect("pictures").expect("pictures");
+        assert_eq!((split.len(), split.shape()), (2, [3, 4, 5]));
+        save("c.png", 4, 5);
+        let message = open(None).expect_err("another size").to_string();
+        assert!(message.contains("c.png: it is 5x4 (height x width) and the graph is for 4x5"), "{message}");
+        assert!(message.ends_with("export Inception with --image-size 5x4"), "{message}");
+        assert_eq!(open(Some(2)).expect("pictures").expect("pictures").len(), 2);
+        fs::write(folder.path().join("aa.png"), "hello").expect("a file");
+        let message = open(None).expect_err("no picture").to_string();
+        assert!(message.contains("aa.png: it is no whole PNG or JPEG picture"), "{message}");
+    }
+}

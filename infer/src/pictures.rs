@@ -1,0 +1,21 @@
+//! Pictures as graphs take them.
+
+use ort::value::{DynValue, Tensor};
+
+/// `levels` of `[B, C, H, W]` = `shape` as the input `image`: f32 `[B, C, H, W]` in [0, 1], or bytes `[B, H, W, C]`.
+///
+/// # Errors
+/// When the levels do not fill the shape.
+pub fn image_input(levels: &[u8], shape: [usize; 4], bytes: bool) -> ort::Result<DynValue> {
+    if !bytes {
+        let floats: Vec<f32> = levels.iter().map(|&level| f32::from(level) / 255.0).collect();
+        return Ok(Tensor::from_array((shape, floats))?.into_dyn());
+    }
+    let [batch, channels, height, width] = shape;
+    let pixels = height * width;
+    let pictures = levels.chunks_exact(channels * pixels).flat_map(|picture| {
+        (0..pixels).flat_map(move |pixel| (0..channels).map(move |plane| picture[plane * pixels + pixel]))
+    });
+    let pictures: Vec<u8> = pictures.collect();
+    Ok(Tensor::from_array(([batch, height, width, channels], pictures))?.into_dyn())
+}

@@ -1,0 +1,55 @@
+//! What decides how a reconstruction looks.
+
+use ddae_data::split::Split;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::Way;
+use crate::error::InferError;
+
+/// Everything that decides what the pictures of a run look like, and which of them is which. What differs first between
+/// two runs is named in messages, so the short entries come first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// The decoder's steps.
+    pub steps: usize,
+    /// Their noise.
+    pub eta: f64,
+    /// How much further than by itself a latent leads.
+    pub guidance: f64,
+    /// Seed of the first variation.
+    pub seed: u64,
+    /// Pictures from each latent, each with noise of its own.
+    pub variations: usize,
+    /// Latents on the way from the first picture to the second, where that is what is drawn.
+    pub interpolate: Option<usize>,
+    /// That way.
+    pub way: Option<Way>,
+    /// The execution provider.
+    pub provider: String,
+    /// How products are computed: `f32` or `tf32`.
+    pub precision: String,
+    /// The program and its version.
+    pub tool: String,
+    /// SHA-256 of the encoder's ONNX file's checkpoint, and the precision of the file.
+    pub encoder: String,
+    /// The same of the sampler.
+    pub sampler: String,
+    /// The decoder's configuration (YAML).
+    pub config: String,
+    /// SHA-256 of the levels of each source.
+    pub sources: Vec<String>,
+}
+
+/// SHA-256 of the levels of each picture.
+///
+/// # Errors
+/// When one cannot be read.
+pub fn digests(split: &Split) -> Result<Vec<String>, InferError> {
+    let mut levels = vec![0; split.picture_len()];
+    let digest = |index: usize| {
+        split.read(index, &mut levels)?;
+        Ok(Sha256::digest(&levels).iter().map(|byte| format!("{byte:02x}")).collect())
+    };
+    (0..split.len()).map(digest).collect()
+}
