@@ -2,8 +2,9 @@
 //!
 //!     cargo run --release -p ddae-export --example onnx_speed -- --batch 8
 //!
-//! The graphs of the published DDPM UNet (35.7 M) at 32x32, one single-threaded session per thread. The peak is that of
-//! the runtime's own float32 product of large square matrices. Rounds of one second alternate between all of them, and
+//! The graphs of the published DDPM UNet (35.7 M) at 32x32, or of SODA's published encoder (ResNet-18) at 32x32, in
+//! float32 and in integers; one single-threaded session per thread. The peak is that of the runtime's own float32
+//! product of large square matrices. Rounds of one second alternate between all of them, and
 //! the best round of each counts, so that other work on the machine matters less. With `--json`, one object a line, as
 //! `cargo xtask bench` reads it.
 
@@ -12,20 +13,25 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use ddae_export::lower::{Options, lower};
+use ddae_export::numbers::Numbers;
 use ddae_export::onnx::write::LARGEST_MESSAGE;
 use ddae_export::runtime::OnnxNetwork;
-use ddae_model::config::Config;
-use ddae_model::diffusion::{FeatureOptions, features_graph, sampler_graph};
+use ddae_model::config::{Config, SodaRun};
+use ddae_model::diffusion::{FeatureOptions, encoder_graph, features_graph, sampler_graph};
 use ddae_model::graph::{Graph, Node, Path as Layer, Shape, Value};
 use ddae_model::networks::unet_graph;
+use ddae_model::onnx_metadata::Precision;
 use ddae_model::tensor::{DType, Tensor};
 use ddae_model::weights::Weights;
 
 /// Images per second of exported graphs in ONNX Runtime.
 #[derive(Parser)]
 struct Arguments {
+    /// The network.
+    #[arg(long, value_enum, default_value = "ddpm")]
+    network: Network,
     /// Pictures per run.
     #[arg(long, default_value_t = 8)]
     batch: usize,
@@ -38,14 +44,26 @@ struct Arguments {
     /// Time the graphs without fused layers, too.
     #[arg(long)]
     unfused: bool,
+    /// Leave the graphs in this folder, for the example file_speed.
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
     /// Print one JSON object a line.
     #[arg(long)]
     json: bool,
 }
 
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Network {
+    /// The published 35.7 M UNet for 3x32x32 pictures.
+    Ddpm,
+    /// SODA's published encoder for 3x32x32 pictures.
+    SodaEncoder,
+}
+
 /// One thing to measure.
 struct Case {
     name: &'static str,
+    precision: Precision,
     path: PathBuf,
     flops: u64,
     inputs: Vec<(String, Tensor)>,
@@ -66,7 +84,10 @@ fn main() -> Result<()> {
         None => std::thread::available_parallelism()?.get(),
     };
     let folder = tempfile::tempdir()?;
-    let cases = cases(arguments.batch, arguments.unfused, folder.path())?;
+    if let Some(folder) = &arguments.keep {
+        std::fs::create_dir_all(folder)?;
+    }
+    let cases = cases(&arguments, arguments.keep.as_deref().unwrap_or(folder.path()))?;
     let cases: Arc<[Case]> = cases.into();
     let best = measure(&cases, threads, arguments.rounds.max(1))?;
     if !arguments.json {
@@ -78,11 +99,12 @@ fn main() -> Result<()> {
     let peak = best[0] * cases[0].flops as f64;
     for (i, (case, rate)) in cases.iter().zip(best).enumerate() {
         let flops = rate * case.flops as f64;
+        let precision = if case.precision == Precision::F32 { "fp32" } else { case.precision.name() };
         if arguments.json {
             let object = serde_json::json!({
                 "library": "ONNX Runtime",
                 "measure": case.name,
-                "precision": "fp32",
+                "precision": precision,
                 "fused": case.fused,
                 "batch": (i > 0).then_some(case.batch),
                 "threads": threads,
@@ -92,7 +114,7 @@ fn main() -> Result<()> {
             println!("{object}");
         } else {
             println!(
-                "{:32} {rate:8.1} images/s {:8.1} GFLOP/s (nominal), {:4.0} % of the product's{}",
+                "{:32} {precision:6} {rate:8.1} images/s {:8.1} GFLOP/s (nominal), {:4.0} % of the product's{}",
                 case.name,
                 flops / 1e9,
                 100.0 * flops / peak,
@@ -104,8 +126,21 @@ fn main() -> Result<()> {
 }
 
 /// The matrix product, which must come first, and the graphs.
-fn cases(batch: usize, unfused: bool, folder: &Path) -> Result<Vec<Case>> {
+fn cases(arguments: &Arguments, folder: &Path) -> Result<Vec<Case>> {
     let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
+    let (batch, float32) = (arguments.batch, Precision::F32);
+    let mut cases = vec![case("matrix product", &products(8)?, 1, true, float32, folder)?];
+    if arguments.network == Network::SodaEncoder {
+        let model = SodaRun::read_with(&configs.join("soda_cifar10.yaml"), &[])?.encoder_model();
+        let graph = encoder_graph(&model, false, false)?;
+        for precision in [float32, Precision::Int8] {
+            cases.push(case("encoder", &graph, batch, true, precision, folder)?);
+        }
+        if arguments.unfused {
+            cases.push(case("encoder", &graph, batch, false, float32, folder)?);
+        }
+        return Ok(cases);
+    }
     let config = Config::read(&configs.join("DDPM_ddpm.yaml"))?;
     let features = |timestep| {
         features_graph(&config, &FeatureOptions { taps: vec![TAP.to_string()], timestep, input_u8: false })
@@ -116,21 +151,34 @@ fn cases(batch: usize, unfused: bool, folder: &Path) -> Result<Vec<Case>> {
         ("features out_6", features(None)?),
         ("features out_6, fixed timestep", features(Some(TIMESTEP))?),
     ];
-    let mut cases = vec![case("matrix product", &products(8)?, 1, true, folder)?];
-    for fused in [true, false].into_iter().filter(|&fused| fused || unfused) {
+    for fused in [true, false].into_iter().filter(|&fused| fused || arguments.unfused) {
         for (name, graph) in &graphs {
-            cases.push(case(name, graph, batch, fused, folder)?);
+            cases.push(case(name, graph, batch, fused, float32, folder)?);
         }
     }
     Ok(cases)
 }
 
-fn case(name: &'static str, graph: &Graph, batch: usize, fused: bool, folder: &Path) -> Result<Case> {
-    let path = folder.join(format!("{name}, {fused}.onnx"));
-    let options = Options { fuse: fused };
-    lower(graph, &Weights::initial(graph, 0), options)?.write(&path, &[], LARGEST_MESSAGE)?;
+/// A graph with weights as training begins with them, as a file. Integers are calibrated on the built-in pictures.
+fn case(
+    name: &'static str,
+    graph: &Graph,
+    batch: usize,
+    fused: bool,
+    precision: Precision,
+    folder: &Path,
+) -> Result<Case> {
+    let path = folder.join(format!("{name}, {}, {fused}.onnx", precision.name()));
+    let weights = Weights::initial(graph, 0);
+    let mut model = lower(graph, &weights, Options { fuse: fused })?;
+    if precision != Precision::F32 {
+        let numbers = Numbers { precision, ..Numbers::float32() };
+        let samples = numbers.samples(graph, None, None, None, 0..=0)?;
+        numbers.convert(&mut model, graph, &samples, &folder.join("scratch.onnx"))?;
+    }
+    model.write(&path, &[], LARGEST_MESSAGE)?;
     let inputs = graph.inputs().map(|(_, node)| (node.name.clone(), input(node, batch))).collect();
-    Ok(Case { name, path, flops: graph.flops(), inputs, batch, fused })
+    Ok(Case { name, precision, path, flops: graph.flops(), inputs, batch, fused })
 }
 
 /// Values between -1 and 1; timesteps are all the same.

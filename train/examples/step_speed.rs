@@ -8,15 +8,15 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
-use ddae_model::graph::Graph;
-use ddae_model::networks::{UNetConfig, unet_graph};
+use ddae_model::graph::{Graph, Node, Shape};
+use ddae_model::networks::{EncoderArch, EncoderConfig, UNetConfig, resnet_graph, unet_graph};
 use ddae_model::weights::Weights;
 use ddae_train::torch::{Layout, Mode, Network, Parameters, Precision, device, shim};
 use tch::{Cuda, Device, Kind, Reduction, Tensor};
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Size {
     /// The published 35.7 M network for 3x32x32 pictures.
     Ddpm,
@@ -24,6 +24,8 @@ enum Size {
     Ddpmpp,
     /// One block a resolution, 64 wide, for 1x28x28 pictures.
     Small,
+    /// SODA's published encoder, a ResNet-18, for 3x32x32 pictures.
+    SodaEncoder,
 }
 
 /// Rows and columns of the square matrices whose product is the yardstick. The fastest counts: which one it is depends
@@ -90,8 +92,14 @@ fn layout(text: &str) -> Result<(&'static str, Layout), String> {
     }
 }
 
-fn config(size: Size) -> UNetConfig {
-    match size {
+fn graph(size: Size) -> Result<Graph> {
+    let config = match size {
+        Size::SodaEncoder => {
+            let arch = EncoderArch::ResNet18;
+            let (feature_dim, image_shape) = (128, [3, 32, 32]);
+            let config = EncoderConfig { arch, feature_dim, cifar_small_image: true, image_shape };
+            return Ok(resnet_graph(&config)?);
+        }
         Size::Ddpm => UNetConfig::ddpm(),
         Size::Ddpmpp => UNetConfig::ddpmpp(),
         Size::Small => UNetConfig {
@@ -102,7 +110,8 @@ fn config(size: Size) -> UNetConfig {
             n_blocks: 1,
             ..UNetConfig::ddpm()
         },
-    }
+    };
+    Ok(unet_graph(&config, false)?)
 }
 
 /// A network with all that a training step needs.
@@ -112,39 +121,39 @@ struct Trial {
     average: Parameters,
     moments: [Parameters; 2],
     steps: Vec<Tensor>,
-    x: Tensor,
-    t: Tensor,
+    inputs: Vec<(String, Tensor)>,
+    target: Tensor,
 }
 
 impl Trial {
-    fn new(
-        graph: &Graph,
-        config: &UNetConfig,
-        batch: usize,
-        layout: Layout,
-        device: Device,
-    ) -> Result<Trial> {
+    fn new(graph: &Graph, batch: usize, layout: Layout, device: Device) -> Result<Trial> {
         let weights = Weights::initial(graph, 0);
         let parameters = Parameters::new(graph, &weights, device, Kind::Float, layout, true)?;
-        let [channels, height, width] = config.image_shape.map(|n| n as i64);
+        let sizes = |shape: &Shape| shape.resolve(batch).into_iter().map(|n| n as i64).collect::<Vec<_>>();
+        let random = |node: &Node| match node.shape.rank() {
+            1 => Tensor::rand(sizes(&node.shape), (Kind::Float, device)),
+            _ => Tensor::randn(sizes(&node.shape), (Kind::Float, device)),
+        };
+        let (_, result) = graph.outputs().first().context("the network has no output")?;
         Ok(Trial {
             network: Network::new(graph, device, Kind::Float, layout)?,
             average: parameters.copy()?,
             moments: [parameters.zeros_like()?, parameters.zeros_like()?],
             steps: parameters.tensors().iter().map(|_| Tensor::from(0f32).to_device(device)).collect(),
             parameters,
-            x: Tensor::randn([batch as i64, channels, height, width], (Kind::Float, device)),
-            t: Tensor::rand([batch as i64], (Kind::Float, device)),
+            inputs: graph.inputs().map(|(_, node)| (node.name.clone(), random(node))).collect(),
+            target: random(graph.node(*result)),
         })
     }
 
     fn forward(&self, mode: Mode) -> Result<Tensor> {
-        let mut results = self.network.forward(&self.parameters, &[("x", &self.x), ("t", &self.t)], mode)?;
+        let inputs: Vec<(&str, &Tensor)> = self.inputs.iter().map(|(name, x)| (name.as_str(), x)).collect();
+        let mut results = self.network.forward(&self.parameters, &inputs, mode)?;
         Ok(results.swap_remove(0))
     }
 
     fn train(&mut self, mode: Mode) -> Result<()> {
-        let loss = self.forward(mode)?.mse_loss(&self.x, Reduction::Mean);
+        let loss = self.forward(mode)?.mse_loss(&self.target, Reduction::Mean);
         loss.backward();
         let gradients = self.parameters.gradients()?;
         let _norm = shim::clip_gradients(&gradients, 1.0)?;
@@ -295,8 +304,11 @@ fn main() -> Result<()> {
     }
     shim::flush_denormals(true)?;
     shim::keep_memory()?;
-    let config = config(arguments.network);
-    let graph = unet_graph(&config, false)?;
+    ensure!(
+        arguments.network != Size::SodaEncoder || !arguments.work.contains(&Work::Train),
+        "--network soda-encoder is for --work forward: an encoder is trained with its decoder"
+    );
+    let graph = graph(arguments.network)?;
     let flops = graph.flops() as f64;
     if !arguments.json {
         println!(
@@ -316,7 +328,7 @@ fn main() -> Result<()> {
         arguments.precision.iter().map(|&(name, precision)| Product::new(name, precision, device)).collect();
     let mut trials = Vec::new();
     for &(name, layout) in &arguments.layout {
-        trials.push((name, Trial::new(&graph, &config, arguments.batch, layout, device)?));
+        trials.push((name, Trial::new(&graph, arguments.batch, layout, device)?));
     }
     let mut rows: Vec<Row> = products
         .iter()

@@ -13,8 +13,11 @@ pub struct Figure {
     pub library: String,
     /// `matrix product`, `forward`, `train`, `sampler step`, `features out_6`, ...
     pub measure: String,
-    /// `fp32` or `bf16`.
+    /// `fp32`, `bf16` or `int8`.
     pub precision: String,
+    /// How pictures lie in memory, where that was chosen.
+    #[serde(default)]
+    pub layout: Option<String>,
     /// Pictures per call; none for a matrix product.
     pub batch: Option<usize>,
     /// Threads that computed.
@@ -61,6 +64,7 @@ pub mod tests {
             library: library.to_string(),
             measure: measure.to_string(),
             precision: precision.to_string(),
+            layout: None,
             batch: images.map(|_| 32),
             threads: 2,
             images_per_second: images,
@@ -83,7 +87,10 @@ pub mod tests {
             figures,
             [
                 figure("libtorch", "matrix product", "fp32", None, 162.5),
-                figure("libtorch", "forward", "fp32", Some(10.5), 130.0),
+                Figure {
+                    layout: Some("channels-last".to_string()),
+                    ..figure("libtorch", "forward", "fp32", Some(10.5), 130.0)
+                },
             ]
         );
         assert_eq!(share_of_peak(&figures[1], &figures), Some(0.8));

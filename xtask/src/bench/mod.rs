@@ -1,7 +1,8 @@
 //! `cargo xtask bench`: how fast this machine trains, samples and extracts, against its own matrix-product peak; how
-//! fast it augments; and whether the memory of a feature job grows with the data set. `docs/performance.md` says how to
+//! fast SODA's encoder is and its training pairs are made; and whether the memory of a feature job grows with the data set. `docs/performance.md` says how to
 //! read it.
 
+mod encoder;
 mod figures;
 mod machine;
 mod memory;
@@ -34,6 +35,8 @@ pub struct Options {
 pub enum Part {
     /// Images per second
     Speed,
+    /// Images per second of SODA's encoder
+    Encoder,
     /// SODA's training pairs per second
     Augment,
     /// Peak memory of a feature job
@@ -64,6 +67,10 @@ pub fn bench(native: &Native, options: Options) -> Result<()> {
         let figures = programs.speeds(rounds)?;
         println!("\n{}\n{}", table::speed(&figures), table::NOTES);
     }
+    if wanted(Part::Encoder) {
+        let [torch, onnx] = programs.encoder(rounds)?;
+        println!("\n{}", encoder::table(&torch, &onnx));
+    }
     if wanted(Part::Augment) {
         println!("\n{}", pairs::table(&programs.pairs(rounds)?));
     }
@@ -92,28 +99,39 @@ impl Programs {
 
     /// The figures of both measuring programs, which run one after the other.
     fn speeds(&self, rounds: usize) -> Result<Vec<Figure>> {
-        let mut figures = figures_of(&self.step_speed, "training and forward in libtorch", rounds)?;
-        figures.extend(figures_of(&self.onnx_speed, "exported graphs in ONNX Runtime", rounds)?);
+        let mut figures = figures_of(&self.step_speed, &[], "training and forward in libtorch", rounds)?;
+        figures.extend(figures_of(&self.onnx_speed, &[], "exported graphs in ONNX Runtime", rounds)?);
         Ok(figures)
+    }
+
+    /// The figures of SODA's encoder, in libtorch and exported.
+    fn encoder(&self, rounds: usize) -> Result<[Vec<Figure>; 2]> {
+        let network = ["--network", "soda-encoder"];
+        let forward = ["--work", "forward", "--layout", "contiguous,channels-last", "--batch", "128"];
+        let torch = [&network[..], &forward].concat();
+        Ok([
+            figures_of(&self.step_speed, &torch, "SODA's encoder in libtorch", rounds)?,
+            figures_of(&self.onnx_speed, &network, "SODA's exported encoder in ONNX Runtime", rounds)?,
+        ])
     }
 
     fn pairs(&self, rounds: usize) -> Result<Vec<Pairs>> {
         let program = &self.augment_speed;
-        let printed = printed_by(program, "augmentation", rounds)?;
+        let printed = printed_by(program, &[], "augmentation", rounds)?;
         pairs::parse(&printed).with_context(|| program.display().to_string())
     }
 }
 
 /// What a measuring program prints.
-fn printed_by(program: &Path, what: &str, rounds: usize) -> Result<String> {
+fn printed_by(program: &Path, options: &[&str], what: &str, rounds: usize) -> Result<String> {
     eprintln!("# Measuring {what}, {rounds} rounds");
     let mut command = Command::new(program);
-    command.args(["--rounds", &rounds.to_string(), "--json"]).current_dir(repository());
+    command.args(["--rounds", &rounds.to_string(), "--json"]).args(options).current_dir(repository());
     Ok(run(&mut command)?.stdout)
 }
 
-fn figures_of(program: &Path, what: &str, rounds: usize) -> Result<Vec<Figure>> {
-    let printed = printed_by(program, what, rounds)?;
+fn figures_of(program: &Path, options: &[&str], what: &str, rounds: usize) -> Result<Vec<Figure>> {
+    let printed = printed_by(program, options, what, rounds)?;
     let figures = figures::parse(&printed).with_context(|| program.display().to_string())?;
     ensure!(!figures.is_empty(), "{} measured nothing", program.display());
     Ok(figures)
