@@ -14,12 +14,13 @@ use ddae_export::quantize::calibration::{MEMORY, Measuring};
 use ddae_export::quantize::histogram::RangeRule;
 use ddae_export::quantize::samples::{PictureSource, Samples};
 use ddae_export::quantize::selection::Selection;
-use ddae_export::runtime::{OnnxNetwork, optimized_copy};
+use ddae_export::runtime::{OnnxNetwork, integers, optimized_copy};
 use ddae_model::config::{Config, Override};
 use ddae_model::diffusion::{FeatureOptions, features_graph};
 use ddae_model::graph::Graph;
 use ddae_model::networks::unet_graph;
 use ddae_model::onnx_metadata::{OutputError, Precision};
+use ddae_model::tensor::Tensor;
 use ddae_model::weights::Weights;
 use ddae_tests::{imported, published, rule_weights};
 
@@ -201,6 +202,28 @@ fn int8_runs_on_integers() {
     for error in errors {
         assert!((1e-4..0.1).contains(&error.relative) && error.cosine > 0.95, "{error:?}");
     }
+}
+
+#[test]
+fn integer_convolutions_are_the_same_as_matrix_products() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (graph, weights) = features(Some(11));
+    exported(folder.path(), &graph, &weights, &numbers(Precision::Int8));
+    let [float32, int8, as_products] =
+        ["f32.onnx", "other.onnx", "products.onnx"].map(|name| folder.path().join(name));
+    assert_eq!(integers::as_products(&float32).expect("a file"), None);
+    let products = integers::as_products(&int8).expect("a file").expect("integers");
+    std::fs::write(&as_products, products).expect("a file");
+    let inputs = samples(&graph).inputs(&graph, 0..3).expect("inputs");
+    let inputs: Vec<(&str, Tensor)> =
+        inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
+    let results = [&int8, &as_products].map(|path| {
+        let mut network = OnnxNetwork::open(path, 1).expect("a network");
+        let names: Vec<String> = network.inputs().iter().map(|name| name.to_string()).collect();
+        assert_eq!(names, ["image", "noise"]);
+        network.run(&inputs).expect("features")
+    });
+    assert_eq!(results[0], results[1]);
 }
 
 #[test]

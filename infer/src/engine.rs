@@ -52,7 +52,10 @@ impl Engine {
         if let Device::Cuda { number, tf32 } = device {
             cuda::register(&mut builder, number, tf32)?;
         }
-        let session = builder.commit_from_file(path).map_err(load)?;
+        let session = match device {
+            Device::Cpu => runtime::load(builder, path)?,
+            Device::Cuda { .. } => builder.commit_from_file(path).map_err(load)?,
+        };
         let outputs = session.outputs().iter().map(|output| output.name().to_string()).collect();
         Ok(Engine { path: path.to_path_buf(), device, session, outputs, before: None })
     }

@@ -1,5 +1,7 @@
 //! Running ONNX files in ONNX Runtime on the CPU.
 
+pub mod integers;
+
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -79,9 +81,10 @@ impl OnnxNetwork {
     /// # Errors
     /// When the library is missing or refuses the file.
     pub fn open(path: &Path, threads: usize) -> Result<OnnxNetwork, RuntimeError> {
-        let session = session(path, |builder| {
+        let builder = builder(path, |builder| {
             Ok(builder.with_intra_threads(threads)?.with_intra_op_spinning(false)?)
         })?;
+        let session = load(builder, path)?;
         Ok(OnnxNetwork { path: path.to_path_buf(), session })
     }
 
@@ -144,25 +147,44 @@ impl OnnxNetwork {
 /// # Errors
 /// When the library is missing or refuses the file, or the copy cannot be written.
 pub fn optimized_copy(path: &Path, copy: &Path) -> Result<(), RuntimeError> {
-    session(path, |builder| Ok(builder.with_optimized_model_path(copy)?)).map(drop)
+    let mut builder = builder(path, |builder| Ok(builder.with_optimized_model_path(copy)?))?;
+    builder.commit_from_file(path).map(drop).map_err(refused(path))
 }
 
-/// A session with all optimisations, `adapt` being told of its options.
-fn session(
+/// Loads the file at `path` as this machine's processor runs it fastest ([`integers`]), with the options of `builder`.
+///
+/// # Errors
+/// When the library is missing or refuses the file.
+pub fn load(mut builder: SessionBuilder, path: &Path) -> Result<Session, RuntimeError> {
+    let products = if integers::has_amx() { integers::as_products(path)? } else { None };
+    let loaded = match products {
+        None => builder.commit_from_file(path),
+        Some(bytes) => builder
+            .with_optimization_level(GraphOptimizationLevel::Disable)
+            .map_err(ort::Error::from)
+            .and_then(|mut builder| builder.commit_from_memory(&bytes)),
+    };
+    loaded.map_err(refused(path))
+}
+
+/// A session's options: all optimisations, and what `adapt` adds.
+fn builder(
     path: &Path,
     adapt: impl FnOnce(SessionBuilder) -> ort::Result<SessionBuilder>,
-) -> Result<Session, RuntimeError> {
+) -> Result<SessionBuilder, RuntimeError> {
     let environment = environment()?;
-    let load = || -> ort::Result<Session> {
+    let build = || -> ort::Result<SessionBuilder> {
         let builder = Session::builder(environment)?
             .with_log_level(LogLevel::Error)?
             .with_optimization_level(GraphOptimizationLevel::All)?;
-        adapt(builder)?.commit_from_file(path)
+        adapt(builder)
     };
-    load().map_err(|error| RuntimeError::Load {
-        path: path.to_path_buf(),
-        message: first_line(&error.to_string()),
-    })
+    build().map_err(refused(path))
+}
+
+/// The error for a file that the runtime does not take.
+fn refused(path: &Path) -> impl Fn(ort::Error) -> RuntimeError {
+    |error| RuntimeError::Load { path: path.to_path_buf(), message: first_line(&error.to_string()) }
 }
 
 /// The number of threads that use the whole machine.
