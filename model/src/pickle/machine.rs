@@ -23,6 +23,7 @@ pub fn load<'a>(bytes: &'a [u8], names: &'static [&'static str]) -> Result<Progr
         bytes,
         names,
         position: 0,
+        opcodes: 0,
         stack: Vec::new(),
         marks: Vec::new(),
         memo: Vec::new(),
@@ -41,6 +42,7 @@ struct Machine<'a> {
     bytes: &'a [u8],
     names: &'static [&'static str],
     position: usize,
+    opcodes: usize,
     stack: Vec<Value>,
     marks: Vec<usize>,
     memo: Vec<Option<Value>>,
@@ -50,7 +52,8 @@ struct Machine<'a> {
 impl Machine<'_> {
     /// Runs the program and returns the value it leaves.
     fn run(&mut self) -> Result<Value, PickleError> {
-        for _ in 0..MOST_OPCODES {
+        while self.opcodes < MOST_OPCODES {
+            self.opcodes += 1;
             let opcode = self.byte()?;
             if opcode == b'.' {
                 return self.pop();
@@ -259,8 +262,8 @@ impl Machine<'_> {
     }
 
     fn memoize(&mut self, slot: usize) -> Result<(), PickleError> {
-        // Picklers hand out slots in order. One beyond the bytes read so far is damage, and would reserve memory.
-        if slot > self.position {
+        // Picklers hand out slots in order. One beyond the opcodes so far is damage, and would reserve memory.
+        if slot > self.opcodes {
             return Err(self.damaged("a memo slot out of order"));
         }
         let Some(&value) = self.stack.last() else { return Err(self.damaged("an empty stack")) };

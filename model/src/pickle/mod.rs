@@ -6,8 +6,8 @@
 //!
 //! The result is an arena ([`Program`]): values are small, copyable, and refer to each other by number, so no nesting
 //! can exhaust the stack, neither while reading nor when the arena is dropped. Strings are not copied but remembered by
-//! their place. Opcodes, objects, stack, marks and memo are bounded, and every allocation is paid for by bytes that were
-//! read: a file cannot make the reader reserve memory by promising something.
+//! their place. Opcodes, objects, stack and marks are bounded, the memo by the opcodes, and every allocation is paid for by
+//! opcodes that were read: a file cannot make the reader reserve memory by promising something.
 
 mod machine;
 

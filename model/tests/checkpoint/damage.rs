@@ -141,6 +141,38 @@ fn shared_parts_are_not_a_tree_without_end() {
     assert!(message.contains("repeats its parts") || message.contains("levels of nesting"), "{message}");
 }
 
+/// Small parts that are stored once and referred to from everywhere: read each time, they would fill any memory, or take
+/// any time.
+#[test]
+fn shared_parts_are_paid_for_each_time() {
+    let many = |part: &[u8], count: usize| [&b"]("[..], &part.repeat(count), b"e"].concat();
+    let rebuild = global("torch._utils", "_rebuild_tensor_v2");
+    let start = [&*rebuild, b"q\x00", &*storage("FloatStorage", "k", 6), b"q\x01"].concat();
+    let tensors = many(b"h\x00(h\x01K\x00h\x02h\x02tR", 50_000);
+    let ones = |count: usize| [&b"("[..], &b"K\x01".repeat(count), b"tq\x02"].concat();
+    let bytes = floats(&[0.0; 6]);
+    for (axes, message) in [
+        (50_000, "says of the tensor '0' neither sizes nor strides"),
+        (64, "repeats its parts beyond measure"),
+    ] {
+        let value = [&*start, &ones(axes), &tensors].concat();
+        let found = refused(archive(&value, &[("k", &bytes)]));
+        assert!(found.contains(message), "{found}");
+    }
+    // What is printed of a value is longer than a reference to it.
+    let unseen = text(&"\u{200b}".repeat(80));
+    let printed = [&b"("[..], &unseen.repeat(8), b"tq\x00", &many(b"h\x00", 50_000)].concat();
+    // What is only looked at costs time.
+    let long = [&b"("[..], &b"N".repeat(90_000), b"tq\x00"].concat();
+    let lists = [&*long, &many(b"h\x00", 50_000)].concat();
+    let dictionary = [&*global("collections", "OrderedDict"), b"q\x01"].concat();
+    let pairs = [&*long, &*dictionary, &many(b"h\x01h\x00\x85R", 50_000)].concat();
+    for value in [printed, lists, pairs] {
+        let found = refused(archive(&value, &[]));
+        assert!(found.contains("repeats its parts beyond measure"), "{found}");
+    }
+}
+
 #[test]
 fn promises_take_no_memory() {
     let bare = |bytes: &[u8]| refused(bytes.to_vec());
@@ -156,6 +188,12 @@ fn promises_take_no_memory() {
         assert!(message.contains(cut) || message.contains("bytes in a string"), "{message}");
     }
     assert!(bare(b"\x80\x02Nr\xff\xff\xff\xff.").contains("a memo slot out of order"));
+    // A long string is one opcode, and makes no room in the memo.
+    let slot = 5_000_000u32.to_le_bytes();
+    let value = [&*text(&"x".repeat(6_000_000)), b"r", &slot].concat();
+    assert!(refused(archive(&value, &[])).contains("a memo slot out of order"));
+    let key = [&b"}"[..], &*text(&"x".repeat(5000)), b"Ns"].concat();
+    assert!(refused(archive(&key, &[])).contains("more than 4096 bytes in a key"));
     assert!(bare(&[&b"\x80\x02c"[..], &[b'a'; 5000]].concat()).contains("more than 256 bytes in a name"));
     // A header of safetensors that ends beyond the file, and sizes whose product is beyond all numbers.
     assert!(bare(b"\xff\xff\xff\xff\xff\xff\xff\x7f{").contains("not a complete safetensors file"));

@@ -8,6 +8,7 @@ mod published;
 mod pytorch;
 mod sharded;
 mod torch_save;
+mod wide_archives;
 
 use ddae_model::graph::{Graph, Init, Path};
 

@@ -2,10 +2,11 @@
 //!
 //! Both hold a pickle of nested dictionaries in which a tensor is a recorded call: a storage by its key, an offset,
 //! sizes and strides. [`tree`] walks the dictionaries, [`storages`] resolves the keys to places in the file, which
-//! [`archive`] and [`legacy`] know. Nothing of the file is executed: see [`crate::pickle`].
+//! [`archive`] (by way of [`members`]) and [`legacy`] know. Nothing of the file is executed: see [`crate::pickle`].
 
 mod archive;
 mod legacy;
+mod members;
 mod storages;
 mod tree;
 

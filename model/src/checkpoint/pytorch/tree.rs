@@ -7,6 +7,16 @@ use crate::pickle::{Object, PickleError, Program, Value};
 
 /// A checkpoint has 4: `EMA`, its entry's name; `opt`, `state`, a number, `exp_avg`.
 const DEEPEST: usize = 64;
+/// PyTorch's own bound; weights have 5 axes at most.
+const MOST_AXES: usize = 64;
+/// Of one key of a dictionary.
+const LONGEST_KEY: usize = 4096;
+/// Places of values, and parts of lists that are looked at, however long the program is: those of a checkpoint are some
+/// for each tensor.
+const MOST_VISITS: usize = 1 << 18;
+const MOST_LOOKS: usize = 1 << 22;
+/// Bytes of names, printed values and sizes, however long the program is.
+const MOST_TEXT: usize = 16 << 20;
 /// Elements of a list that are shown.
 const SHOWN: usize = 8;
 /// Characters of a string that are shown.
@@ -18,13 +28,15 @@ const SHOWN_TEXT: usize = 80;
 /// When a tensor is not inside its storage, or the nesting is not one that an honest file has.
 pub fn flatten(program: &Program<'_>, extents: &Extents) -> Result<Contents, Fault> {
     // An object may be shared, so that a small file could be a huge tree. What is not shared takes more bytes than this.
+    let length = program.length();
     let mut walk = Walk {
         program,
         extents,
         contents: Contents::default(),
         pending: Vec::new(),
-        visits: 1_024 + program.length(),
-        name_bytes: 65_536 + 16 * program.length(),
+        visits: (1_024 + length).min(MOST_VISITS),
+        looks: (1_024 + 2 * length.min(MOST_LOOKS)).min(MOST_LOOKS),
+        text: (65_536 + 16 * length.min(MOST_TEXT)).min(MOST_TEXT),
     };
     walk.defer(program.top(), String::new(), 0)?;
     while let Some(place) = walk.pending.pop() {
@@ -39,8 +51,10 @@ struct Walk<'w, 'a> {
     contents: Contents,
     /// What is still to be visited, the next one last: no recursion, so no nesting exhausts the stack.
     pending: Vec<Place>,
+    /// What is left of each bound.
     visits: usize,
-    name_bytes: usize,
+    looks: usize,
+    text: usize,
 }
 
 struct Place {
@@ -54,12 +68,8 @@ impl Walk<'_, '_> {
         if depth > DEEPEST {
             return Err(PickleError::Limit { what: "levels of nesting", most: DEEPEST }.into());
         }
-        let (Some(visits), Some(bytes)) =
-            (self.visits.checked_sub(1), self.name_bytes.checked_sub(name.len()))
-        else {
-            return Err("repeats its parts beyond measure: the file is refused".to_string().into());
-        };
-        (self.visits, self.name_bytes) = (visits, bytes);
+        pay(&mut self.visits, 1)?;
+        pay(&mut self.text, name.len())?;
         self.pending.push(Place { value, name, depth });
         Ok(())
     }
@@ -67,8 +77,7 @@ impl Walk<'_, '_> {
     fn visit(&mut self, Place { value, name, depth }: Place) -> Result<(), Fault> {
         let program = self.program;
         let Some(object) = program.object(value) else {
-            self.value(name, describe(program, value));
-            return Ok(());
+            return self.value(name, describe(program, value));
         };
         match object {
             Object::Dictionary(entries) => self.entries(entries, &name, depth),
@@ -76,8 +85,7 @@ impl Walk<'_, '_> {
             Object::Tuple(parts) => self.sequence(parts, name, depth),
             Object::Persistent(pickled) => {
                 let storage = reference(program, *pickled)?;
-                self.value(name, format!("a storage of {} values of {}", storage.length, storage.element));
-                Ok(())
+                self.value(name, format!("a storage of {} values of {}", storage.length, storage.element))
             }
             Object::Call(_) => self.call(value, name, depth),
         }
@@ -92,6 +100,7 @@ impl Walk<'_, '_> {
                 // Python 2 gives the items as an argument: a list of pairs.
                 let listed =
                     arguments.first().and_then(|&items| self.program.sequence(items)).unwrap_or_default();
+                pay(&mut self.looks, listed.len())?;
                 let pair = |&pair: &Value| match self.program.sequence(pair) {
                     Some(&[key, value]) => Some((key, value)),
                     _ => None,
@@ -114,16 +123,16 @@ impl Walk<'_, '_> {
                     [] => Err(format!("holds the parameter '{name}' without its tensor").into()),
                 }
             }
-            _ => {
-                self.value(name, describe(self.program, value));
-                Ok(())
-            }
+            _ => self.value(name, describe(self.program, value)),
         }
     }
 
     fn entries(&mut self, entries: &[(Value, Value)], name: &str, depth: usize) -> Result<(), Fault> {
         for (position, &(key, value)) in entries.iter().enumerate().rev() {
             let key = match (key, self.program.text(key)) {
+                (_, Some(text)) if text.len() > LONGEST_KEY => {
+                    return Err(PickleError::Limit { what: "bytes in a key", most: LONGEST_KEY }.into());
+                }
                 (_, Some(text)) => text.to_string(),
                 (Value::Int(number), _) => number.to_string(),
                 // No key that names a tensor; its place tells it from others.
@@ -145,14 +154,15 @@ impl Walk<'_, '_> {
     }
 
     fn sequence(&mut self, parts: &[Value], name: String, depth: usize) -> Result<(), Fault> {
+        pay(&mut self.looks, parts.len())?;
         if parts.iter().any(|part| matches!(part, Value::Object(_))) {
             for (position, &part) in parts.iter().enumerate().rev() {
                 self.defer(part, below(&name, &position.to_string()), depth + 1)?;
             }
+            Ok(())
         } else {
-            self.value(name, describe_parts(self.program, parts));
+            self.value(name, describe_parts(self.program, parts))
         }
-        Ok(())
     }
 
     fn tensor(&mut self, name: String, arguments: &[Value]) -> Result<(), Fault> {
@@ -171,14 +181,25 @@ impl Walk<'_, '_> {
             _ => None,
         };
         let view = view.ok_or_else(|| format!("says of the tensor '{name}' neither sizes nor strides"))?;
+        pay(&mut self.text, size_of_val(&*view.shape) + size_of_val(&*view.strides))?;
         self.contents.tensors.push(StoredTensor::viewing(name, storage, view)?);
         Ok(())
     }
 
-    fn value(&mut self, name: String, printed: String) {
+    fn value(&mut self, name: String, printed: String) -> Result<(), Fault> {
+        pay(&mut self.text, printed.len())?;
         let name = if name.is_empty() { "value".to_string() } else { name };
         self.contents.values.push((name, printed));
+        Ok(())
     }
+}
+
+/// Takes `price` from what is left of a bound.
+fn pay(left: &mut usize, price: usize) -> Result<(), Fault> {
+    *left = left
+        .checked_sub(price)
+        .ok_or_else(|| "repeats its parts beyond measure: the file is refused".to_string())?;
+    Ok(())
 }
 
 /// The name of what is under `key` in what is called `name`.
@@ -196,6 +217,9 @@ fn sizes(program: &Program<'_>, value: Value) -> Option<Vec<usize>> {
         Value::Int(size) => usize::try_from(*size).ok(),
         _ => None,
     };
+    if parts.len() > MOST_AXES {
+        return None;
+    }
     parts.iter().map(size).collect()
 }
 
