@@ -4,7 +4,7 @@
 //!
 //! ```yaml
 //! net_type: DiT
-//! network: {input_size: [32, 32], patch_size: 2, …}
+//! network: {input_size: 32, patch_size: 2, …}
 //! model_type: DDPM
 //! diffusion: {n_T: 1000, betas: [1.0e-4, 0.02], timesteps: index}
 //! ```

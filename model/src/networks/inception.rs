@@ -16,6 +16,9 @@ const EPS: f64 = 1e-3;
 /// Side of the pictures that the network was trained on.
 const SIDE: usize = 299;
 
+/// A limit far above any picture: beyond it its numbers could not even be counted.
+const LARGEST_SIDE: usize = 4096;
+
 /// What the network is built for. Its weights fit pictures of any size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,8 +34,8 @@ impl InceptionConfig {
     /// A sentence that names the key and the values.
     pub fn check(&self) -> Result<(), String> {
         let [height, width] = self.image_size;
-        if height == 0 || width == 0 {
-            return Err(format!("image_size is [{height}, {width}]; both must be at least 1"));
+        if [height, width].iter().any(|side| !(1..=LARGEST_SIDE).contains(side)) {
+            return Err(format!("image_size is [{height}, {width}]; both must be 1 to {LARGEST_SIDE}"));
         }
         Ok(())
     }

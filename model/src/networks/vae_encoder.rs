@@ -12,6 +12,11 @@ type Built = Result<Value, GraphError>;
 
 const EPS: f64 = 1e-6;
 
+/// Limits far above any encoder: beyond them its numbers could not even be counted.
+const LARGEST_SIDE: usize = 4096;
+const LARGEST_WIDTH: usize = 1 << 16;
+const MOST_BLOCKS: usize = 1000;
+
 /// Limits that the published code sets to the logarithm of the posterior's variance.
 const LOG_VARIANCE: [f64; 2] = [-30.0, 20.0];
 
@@ -79,18 +84,22 @@ impl VaeEncoderConfig {
     pub fn check(&self) -> Result<(), String> {
         let [height, width] = self.image_size;
         let counts = [
-            ("image_size", height),
-            ("image_size", width),
-            ("in_channels", self.in_channels),
-            ("latent_channels", self.latent_channels),
-            ("layers_per_block", self.layers_per_block),
-            ("norm_num_groups", self.norm_num_groups),
+            ("image_size", height, LARGEST_SIDE),
+            ("image_size", width, LARGEST_SIDE),
+            ("in_channels", self.in_channels, LARGEST_WIDTH),
+            ("latent_channels", self.latent_channels, LARGEST_WIDTH),
+            ("layers_per_block", self.layers_per_block, MOST_BLOCKS),
+            ("norm_num_groups", self.norm_num_groups, LARGEST_WIDTH),
         ];
-        if let Some((key, _)) = counts.iter().find(|(_, count)| *count == 0) {
-            return Err(format!("{key} has a 0; it must be at least 1"));
+        if let Some((key, count, most)) = counts.iter().find(|(_, count, most)| !(1..=*most).contains(count))
+        {
+            return Err(format!("{key} has {count}; it must be 1 to {most}"));
         }
         if self.block_out_channels.is_empty() {
             return Err("block_out_channels is empty; it needs one number per resolution".to_string());
+        }
+        if let Some(channels) = self.block_out_channels.iter().find(|c| **c > LARGEST_WIDTH) {
+            return Err(format!("block_out_channels has {channels}; each must be at most {LARGEST_WIDTH}"));
         }
         let groups = self.norm_num_groups;
         if let Some(channels) = self.block_out_channels.iter().find(|c| **c == 0 || !c.is_multiple_of(groups))

@@ -141,7 +141,26 @@ fn wrong_settings_are_named() {
         message(DitConfig { hidden_size: 6, num_heads: 1, ..good.clone() }),
         "network: hidden_size is 6; it must be a multiple of 4 (sine and cosine of two axes)"
     );
-    assert_eq!(message(DitConfig { depth: 0, ..good.clone() }), "network: depth is 0; it must be at least 1");
+    assert_eq!(message(DitConfig { depth: 0, ..good.clone() }), "network: depth is 0; it must be 1 to 1000");
+    // What cannot be counted, or would fill any memory.
+    for (config, key) in [
+        (DitConfig { hidden_size: usize::MAX - 3, num_heads: 1, ..good.clone() }, "hidden_size"),
+        (DitConfig { input_size: usize::MAX, patch_size: 1, ..good.clone() }, "input_size"),
+        (DitConfig { in_channels: usize::MAX, ..good.clone() }, "in_channels"),
+        (DitConfig { num_classes: usize::MAX, ..good.clone() }, "num_classes"),
+        (DitConfig { depth: usize::MAX, ..good.clone() }, "depth"),
+    ] {
+        let message = message(config);
+        assert!(
+            message.starts_with(&format!("network: {key} is ")) && message.contains("must be 1 to"),
+            "{message}"
+        );
+    }
+    assert_eq!(
+        message(DitConfig { input_size: 4096, patch_size: 1, ..good.clone() }),
+        "network: input_size 4096 in patches of 1 is 16777216 tokens of hidden_size 384; together they must be at most \
+         268435456 numbers"
+    );
 }
 
 #[test]

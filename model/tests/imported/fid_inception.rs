@@ -32,7 +32,10 @@ fn pictures_of_the_networks_own_size_are_not_resized() {
 }
 
 #[test]
-fn an_empty_picture_is_refused() {
-    let error = inception_graph(&InceptionConfig { image_size: [0, 32] }).expect_err("no pixels").to_string();
-    assert_eq!(error, "network: image_size is [0, 32]; both must be at least 1");
+fn pictures_of_nothing_and_of_everything_are_refused() {
+    for side in [0, 1 << 62] {
+        let config = InceptionConfig { image_size: [side, 32] };
+        let error = inception_graph(&config).expect_err("no picture").to_string();
+        assert_eq!(error, format!("network: image_size is [{side}, 32]; both must be 1 to 4096"));
+    }
 }

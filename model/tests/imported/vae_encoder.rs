@@ -106,7 +106,19 @@ fn wrong_settings_are_named() {
         message(tiny(20, 16)),
         "network: 20x16 pictures cannot be halved 3 times: make both sides multiples of 8"
     );
-    assert_eq!(message(tiny(0, 16)), "network: image_size has a 0; it must be at least 1");
+    assert_eq!(message(tiny(0, 16)), "network: image_size has 0; it must be 1 to 4096");
+    assert_eq!(
+        message(tiny(16, 1 << 62)),
+        format!("network: image_size has {}; it must be 1 to 4096", 1u64 << 62)
+    );
+    assert_eq!(
+        message(VaeEncoderConfig { block_out_channels: vec![4, 1 << 40], ..tiny(16, 16) }),
+        "network: block_out_channels has 1099511627776; each must be at most 65536"
+    );
+    assert!(
+        message(VaeEncoderConfig { layers_per_block: usize::MAX, ..tiny(16, 16) })
+            .ends_with("it must be 1 to 1000")
+    );
     assert_eq!(
         message(VaeEncoderConfig { norm_num_groups: 3, ..tiny(16, 16) }),
         "network: block_out_channels has 4, which does not split into 3 groups (norm_num_groups)"

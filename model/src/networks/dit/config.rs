@@ -2,6 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Limits far above any network: beyond them its numbers could not even be counted.
+const LARGEST_SIDE: usize = 4096;
+const LARGEST_WIDTH: usize = 1 << 16;
+const MOST_BLOCKS: usize = 1000;
+const MOST_CLASSES: usize = 1 << 20;
+/// Numbers in the table of positions, which a graph may hold: 1 GB.
+const LARGEST_TABLE: usize = 1 << 28;
+
 /// The four published widths and depths (arXiv 2212.09748, table 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DitSize {
@@ -96,20 +104,28 @@ impl DitConfig {
     pub fn check(&self) -> Result<(), String> {
         let DitConfig { input_size, patch_size, hidden_size, num_heads, .. } = *self;
         let counts = [
-            ("input_size", input_size),
-            ("patch_size", patch_size),
-            ("in_channels", self.in_channels),
-            ("hidden_size", hidden_size),
-            ("depth", self.depth),
-            ("num_heads", num_heads),
-            ("num_classes", self.num_classes),
+            ("input_size", input_size, LARGEST_SIDE),
+            ("patch_size", patch_size, LARGEST_SIDE),
+            ("in_channels", self.in_channels, LARGEST_WIDTH),
+            ("hidden_size", hidden_size, LARGEST_WIDTH),
+            ("depth", self.depth, MOST_BLOCKS),
+            ("num_heads", num_heads, LARGEST_WIDTH),
+            ("num_classes", self.num_classes, MOST_CLASSES),
         ];
-        if let Some((key, _)) = counts.iter().find(|(_, count)| *count == 0) {
-            return Err(format!("{key} is 0; it must be at least 1"));
+        if let Some((key, count, most)) = counts.iter().find(|(_, count, most)| !(1..=*most).contains(count))
+        {
+            return Err(format!("{key} is {count}; it must be 1 to {most}"));
         }
         if !input_size.is_multiple_of(patch_size) {
             return Err(format!(
                 "input_size is {input_size}; it must be a multiple of patch_size, {patch_size}"
+            ));
+        }
+        let tokens = self.grid() * self.grid();
+        if tokens * hidden_size > LARGEST_TABLE {
+            return Err(format!(
+                "input_size {input_size} in patches of {patch_size} is {tokens} tokens of hidden_size {hidden_size}; \
+                 together they must be at most {LARGEST_TABLE} numbers"
             ));
         }
         if !hidden_size.is_multiple_of(4) {
