@@ -27,6 +27,8 @@ fn assert_all_there(recognised: &Recognised, graph: &Graph, file: &Shapes) {
         });
         assert_eq!(sizes.sum::<usize>(), node.shape.per_sample(), "{}", node.name);
     }
+    let unused = recognised.architecture.unused(recognised.names, file).expect("a graph");
+    assert_eq!(unused, [""; 0], "nothing is left");
 }
 
 fn recognise(case: &str, given: &Given) -> Recognised {
@@ -177,6 +179,41 @@ fn diffusers_unet_with_and_without_its_configuration() {
 /// Why a case is not recognised.
 fn message(case: &str, given: &Given) -> String {
     Architecture::recognise(&shapes(case), given).unwrap_err().to_string()
+}
+
+/// Layers that a network was not understood to have would be left out in silence.
+#[test]
+fn what_is_left_over_is_named() {
+    let with = |case: &str, added: &[&str]| -> Shapes {
+        let added = added.iter().map(|name| (name.to_string(), vec![32]));
+        parameter_shapes(case).into_iter().chain(added).collect()
+    };
+    for (case, added, left) in [
+        // Attention in the first of two blocks only, another embedding, and what is no layer of anything.
+        ("unet_ddpm", &["down.0.attn.norm.weight"][..], &["down.0.attn.norm.weight"][..]),
+        ("diffusers_ddpm", &["class_embedding.weight"], &["class_embedding.weight"]),
+        ("wrn_noise", &["head.bias", "init_conv.bias"], &["head.bias", "init_conv.bias"]),
+        // The decoder is another network, and so is what stands beside a latent encoder.
+        (
+            "vae_encoder",
+            &[
+                "decoder.conv_in.weight",
+                "encoder.down_blocks.0.attentions.0.to_q.weight",
+                "post_quant_conv.bias",
+            ],
+            &["encoder.down_blocks.0.attentions.0.to_q.weight"],
+        ),
+        ("soda_net", &["encoder.encoder.1.num_batches_tracked"], &[]),
+        ("fid_inception", &["fc.weight"], &[]),
+    ] {
+        let file = with(case, added);
+        let found = ddae_model::networks::architecture::find(&file).expect("networks");
+        for network in found {
+            let recognised = network.recognise(&file, &sized(32, 32)).expect("a network");
+            let unused = recognised.architecture.unused(recognised.names, &file).expect("a graph");
+            assert_eq!(unused, left, "{case}");
+        }
+    }
 }
 
 #[test]

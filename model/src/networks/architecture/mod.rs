@@ -7,6 +7,7 @@
 //! | `unet`, `diffusers`, `dit`, `others` | the sizes of each, from its parameters |
 //! | `describe` | a network in a sentence |
 //! | `names` | parameters under the names of other implementations |
+//! | `unused` | what a file holds of a network beyond what was understood |
 
 mod describe;
 mod diffusers;
@@ -16,6 +17,7 @@ mod others;
 mod recognise;
 mod shapes;
 mod unet;
+mod unused;
 
 pub use names::{Names, name_map};
 pub use recognise::{Family, Found, Given, RecogniseError, Recognised, find};
