@@ -242,6 +242,14 @@ fn relu_networks_start_with_he_initialisation() {
     assert_eq!(init(&wrn, "time_emb.W"), 16.0);
     let encoder = published::soda_encoder().graph;
     assert_eq!(init(&encoder, "encoder.encoder.4.0.conv1.weight"), (2.0 / (128.0 * 9.0f64)).sqrt());
+    // For small pictures the first layer is not torchvision's, and starts as PyTorch's do: uniform within 1/sqrt(fan in).
+    let first =
+        encoder.nodes().iter().find(|node| node.name == "encoder.encoder.0.weight").expect("a parameter");
+    let bound = 1.0 / 27f64.sqrt();
+    assert!(matches!(first.op, Op::Parameter { init: Init::Uniform { bound: found }, .. } if found == bound));
+    let large = EncoderConfig { cifar_small_image: false, ..published::soda_config().encoder };
+    let large = resnet_graph(&large).expect("a graph");
+    assert_eq!(init(&large, "encoder.encoder.0.weight"), (2.0 / (64.0 * 49.0f64)).sqrt());
 }
 
 #[test]

@@ -87,8 +87,11 @@ pub fn resnet_graph(config: &EncoderConfig) -> Result<Graph, GraphError> {
 pub fn resnet(g: &mut Graph, p: &Path, config: &EncoderConfig, x: Value) -> Built {
     config.check().map_err(|message| GraphError::Shape { path: "encoder".to_string(), message })?;
     let small = config.cifar_small_image;
-    let stem = if small { Conv::same(STEM, 3) } else { Conv::same(STEM, 7).stride(2) };
-    let x = conv(g, &p.at(0), x, stem)?;
+    // The published code puts a new layer in the place of torchvision's, which starts like all of PyTorch's.
+    let x = match small {
+        true => g.conv2d(&p.at(0), x, Conv::same(STEM, 3).without_bias())?,
+        false => conv(g, &p.at(0), x, Conv::same(STEM, 7).stride(2))?,
+    };
     let x = g.batch_norm(&p.at(1), x, EPS)?;
     let mut x = g.relu(x)?;
     // The ReLU is child 2.
@@ -125,7 +128,7 @@ fn basic_block(g: &mut Graph, p: &Path, x: Value, channels: usize, stride: usize
     g.relu(sum)
 }
 
-/// A convolution without bias.
+/// A convolution without bias, which starts as torchvision's do.
 fn conv(g: &mut Graph, p: &Path, x: Value, conv: Conv) -> Built {
     let fan_out = conv.channels * conv.kernel[0] * conv.kernel[1];
     let x = g.conv2d(p, x, conv.without_bias())?;
