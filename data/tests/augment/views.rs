@@ -3,6 +3,7 @@
 use ddae_data::Split;
 use ddae_data::augment::{DownstreamCrop, Normaliser, PictureKey, SodaViews};
 use ddae_data::random::{Purpose, stream};
+use ddae_model::config::ChannelStatistics;
 
 use super::{split, statistics};
 
@@ -87,6 +88,26 @@ fn the_source_has_the_noise_and_the_target_has_none() {
     views.target(&levels, key(0, 0), &mut canvas, &mut target);
     let levels_of_target = target.iter().map(|value| value * 255.0);
     assert!(levels_of_target.clone().all(|level| (level - level.round()).abs() < 1e-4));
+}
+
+#[test]
+fn source_and_target_are_drawn_for_themselves() {
+    let shape = [3, 32, 32];
+    let levels = picture(&split(1, shape));
+    // Not normalised, so that they could be alike.
+    let plain = ChannelStatistics { mean: vec![0.0; 3], std: vec![1.0; 3] };
+    let views = SodaViews::new(shape, &plain, true).expect("RGB");
+    let mut canvas = views.canvas();
+    let mut alike = 0;
+    for id in 0..500 {
+        let (mut source, mut target) = (Vec::new(), Vec::new());
+        views.source(&levels, key(0, id), &mut canvas, &mut source);
+        views.target(&levels, key(0, id), &mut canvas, &mut target);
+        let distance = source.iter().zip(&target).map(|(a, b)| (a - b).abs()).sum::<f32>();
+        // The noise alone is 0.08 on average.
+        alike += u32::from(distance / (source.len() as f32) < 0.09);
+    }
+    assert!(alike <= 5, "{alike} of 500");
 }
 
 #[test]
