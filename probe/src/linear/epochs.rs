@@ -8,6 +8,29 @@ use crate::rows::{PASS_BYTES, Rows, blocks};
 use crate::scaling::Scaling;
 use crate::source::table::{Table, Views};
 
+/// What a training passes over, epoch by epoch: rows `[N, D]`, scaled.
+pub trait TrainingRows {
+    /// N and D.
+    fn size(&self) -> [usize; 2];
+
+    /// The rows of an epoch, counted from 0.
+    ///
+    /// # Errors
+    /// As [`Rows::read`].
+    fn of_epoch(&mut self, epoch: usize) -> Result<ArrayView2<'_, f32>>;
+}
+
+/// The same rows in every epoch.
+impl TrainingRows for Array2<f32> {
+    fn size(&self) -> [usize; 2] {
+        [self.nrows(), self.ncols()]
+    }
+
+    fn of_epoch(&mut self, _epoch: usize) -> Result<ArrayView2<'_, f32>> {
+        Ok(self.view())
+    }
+}
+
 /// A training set as it is seen epoch by epoch: always the same rows, or, with [`Views::Drawn`], of each sample a view
 /// that is drawn anew, every view equally likely.
 ///
@@ -26,21 +49,6 @@ impl<'a> Epochs<'a> {
         Self { table, scaling, seed, rows: None }
     }
 
-    /// Number of rows in an epoch.
-    pub fn len(&self) -> usize {
-        self.table.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
-    }
-
-    /// Number of features in a row.
-    pub fn dim(&self) -> usize {
-        self.table.dim()
-    }
-
     /// Whether epochs differ.
     fn is_drawn(&self) -> bool {
         self.table.views() == Views::Drawn && self.table.view_count() > 1
@@ -52,22 +60,9 @@ impl<'a> Epochs<'a> {
         stream(self.seed, Purpose::Augment, row as u64, epoch as u64).below(views) as usize
     }
 
-    /// The rows of an epoch, counted from 0: `[N, D]`, scaled.
-    ///
-    /// # Errors
-    /// As [`Rows::read`].
-    pub fn rows(&mut self, epoch: usize) -> Result<ArrayView2<'_, f32>> {
-        let rows = match self.rows.take() {
-            Some(rows) if !self.is_drawn() => rows,
-            Some(rows) => self.read(epoch, rows)?,
-            None => self.read(epoch, Array2::zeros((self.len(), self.dim())))?,
-        };
-        Ok(self.rows.insert(rows).view())
-    }
-
     /// Reads the rows of an epoch into the memory of those before.
     fn read(&self, epoch: usize, mut rows: Array2<f32>) -> Result<Array2<f32>> {
-        for range in blocks(self.len(), self.dim(), PASS_BYTES) {
+        for range in blocks(self.table.len(), self.table.dim(), PASS_BYTES) {
             let mut block = match self.is_drawn() {
                 true => self.table.read_drawn(range.clone(), &|row| self.view(epoch, row))?,
                 false => self.table.read(range.clone())?,
@@ -76,5 +71,20 @@ impl<'a> Epochs<'a> {
             rows.slice_mut(s![range, ..]).assign(&block);
         }
         Ok(rows)
+    }
+}
+
+impl TrainingRows for Epochs<'_> {
+    fn size(&self) -> [usize; 2] {
+        [self.table.len(), self.table.dim()]
+    }
+
+    fn of_epoch(&mut self, epoch: usize) -> Result<ArrayView2<'_, f32>> {
+        let rows = match self.rows.take() {
+            Some(rows) if !self.is_drawn() => rows,
+            Some(rows) => self.read(epoch, rows)?,
+            None => self.read(epoch, Array2::zeros(self.size()))?,
+        };
+        Ok(self.rows.insert(rows).view())
     }
 }

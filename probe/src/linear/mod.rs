@@ -24,7 +24,7 @@ use ndarray::Axis;
 
 use crate::error::{ProbeError, Result};
 use crate::scaling::Normalisation;
-use epochs::Epochs;
+use epochs::TrainingRows;
 use model::LinearModel;
 use trainer::Trainer;
 
@@ -99,8 +99,8 @@ pub struct TrainingSummary {
     pub last_loss: f64,
 }
 
-/// Trains a layer on the rows of `epochs`, with one class index below `class_count` for each. `progress` is told the
-/// number of rows after each step.
+/// Trains a layer on `rows`, with one class index below `class_count` for each. `progress` is told the number of rows after
+/// each step.
 ///
 /// With batch normalisation a single row that is left at an epoch's end is passed over: it has no variance.
 ///
@@ -110,24 +110,24 @@ pub struct TrainingSummary {
 /// # Panics
 /// When there is not one class for each row.
 pub fn train(
-    epochs: &mut Epochs,
+    rows: &mut impl TrainingRows,
     classes: &[usize],
     class_count: usize,
     options: &LinearOptions,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(LinearModel, TrainingSummary)> {
-    let rows = epochs.len();
-    assert_eq!(rows, classes.len(), "one class per row");
+    let [count, dim] = rows.size();
+    assert_eq!(count, classes.len(), "one class per row");
     let least = if options.batch_norm { 2 } else { 1 };
-    if rows.min(options.batch) < least {
-        return Err(ProbeError::BatchOfOne { rows, batch: options.batch });
+    if count.min(options.batch) < least {
+        return Err(ProbeError::BatchOfOne { rows: count, batch: options.batch });
     }
-    let model = LinearModel::initial(epochs.dim(), class_count, options.batch_norm, options.seed);
+    let model = LinearModel::initial(dim, class_count, options.batch_norm, options.seed);
     let mut trainer = Trainer::new(model);
     let mut summary = TrainingSummary { steps: 0, last_loss: 0.0 };
     for epoch in 0..options.epochs {
-        let features = epochs.rows(epoch)?;
-        let mut order: Vec<usize> = (0..rows).collect();
+        let features = rows.of_epoch(epoch)?;
+        let mut order: Vec<usize> = (0..count).collect();
         stream(options.seed, Purpose::Shuffle, 0, epoch as u64).shuffle(&mut order);
         let learning_rate = learning_rate(options, epoch);
         let (mut sum, mut seen) = (0.0, 0);

@@ -21,10 +21,11 @@ Examples:
       --set diffusion.layer_mask_prob=0.1 --set diffusion.betas=inverted
 
 Every save_per epochs (a key of the configuration), a checkpoint is kept, the average of the
-weights is measured by k-NN and a linear probe on its latents (lines of stats.jsonl with
-knn_accuracy and linear_accuracy), and samples/ gets a sheet of sources, targets and
-reconstructions. Classes are used for that alone. The latents of the training pictures classify
-those of the test pictures: for choosing an epoch or a setting, hold pictures out instead.
+weights is measured by k-NN, the published linear probe and a logistic regression on its latents
+(lines of stats.jsonl with knn_accuracy, linear_accuracy and logistic_accuracy), and samples/ gets
+a sheet of sources, targets and reconstructions. Classes are used for that alone. The latents of
+the training pictures classify those of the test pictures: for choosing an epoch or a setting,
+hold pictures out instead.
 
 The published configurations are for 4 or 8 devices; lrate and batch_size are those of one.
 Ctrl-C ends a run after the step, with a checkpoint.";

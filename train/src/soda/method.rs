@@ -89,7 +89,7 @@ impl SodaTraining {
                 normalisation,
                 splits,
                 place,
-                workers: options.workers,
+                workers: options.workers(place.device),
             })
         })
     }
@@ -117,7 +117,8 @@ struct Soda {
     encoder: Encoder,
     splits: Option<Splits>,
     place: Place,
-    workers: Option<usize>,
+    /// Threads that read the pictures of evaluations ahead.
+    workers: usize,
 }
 
 impl Soda {
@@ -139,7 +140,7 @@ impl Soda {
                 normalisation: &self.normalisation,
                 crops,
                 batch: self.config.training.batch_size,
-                workers: self.workers.unwrap_or(1),
+                workers: self.workers,
             };
             self.encoder.split(average, split, &preparation)
         };

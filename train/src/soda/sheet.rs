@@ -1,5 +1,6 @@
 //! Sheets of sources, targets and reconstructions.
 
+use std::ops::Range;
 use std::path::Path;
 
 use ddae_data::augment::{PictureKey, SodaViews};
@@ -46,14 +47,8 @@ impl Reconstruction<'_> {
         let mut sheet = Sheet::new(columns, shape)?.gap(2).scale(scale(shape)).captions(captions);
         for first in (0..count).step_by(columns) {
             let numbers = first..(first + columns).min(count);
-            let (sources, targets) = self.views(split, numbers.clone())?;
-            let z = self.encoder.pictures(self.weights, &sources)?;
-            let guides = [("z", z), ("guidance", Array::f32(&[1], vec![GUIDANCE]))];
-            let range = numbers.start as u64..numbers.end as u64;
-            let Some(made) = self.sampler.sample(self.weights, range, self.seed, &guides)? else {
-                return Ok(false);
-            };
-            for row in [self.shown(&sources, shape), targets, made] {
+            let Some(rows) = self.rows(split, numbers.clone())? else { return Ok(false) };
+            for row in rows {
                 for picture in row.chunks_exact(size) {
                     sheet.push_f32(picture)?;
                 }
@@ -66,12 +61,19 @@ impl Reconstruction<'_> {
         Ok(true)
     }
 
+    /// Sources of the pictures at these positions, targets, and what the latents of the sources lead to: `[C, H, W]` in
+    /// [0, 1] each, as far as they keep to it. `None` if an [interrupt](crate::run::interrupt) came.
+    fn rows(&self, split: &Split, numbers: Range<usize>) -> Result<Option<[Vec<f32>; 3]>, TrainError> {
+        let (sources, targets) = self.views(split, numbers.clone())?;
+        let z = self.encoder.pictures(self.weights, &sources)?;
+        let guides = [("z", z), ("guidance", Array::f32(&[1], vec![GUIDANCE]))];
+        let numbers = numbers.start as u64..numbers.end as u64;
+        let made = self.sampler.sample(self.weights, numbers, self.seed, &guides)?;
+        Ok(made.map(|made| [self.shown(&sources, split.shape()), targets, made]))
+    }
+
     /// Sources, normalised, and targets of pictures. They are the same in every sheet of a run.
-    fn views(
-        &self,
-        split: &Split,
-        numbers: std::ops::Range<usize>,
-    ) -> Result<(Vec<f32>, Vec<f32>), TrainError> {
+    fn views(&self, split: &Split, numbers: Range<usize>) -> Result<(Vec<f32>, Vec<f32>), TrainError> {
         let views = SodaViews::new(split.shape(), self.normalisation, self.augment_target)?;
         let (mut sources, mut targets) = (Vec::new(), Vec::new());
         let (mut canvas, mut levels) = (views.canvas(), vec![0; split.picture_len()]);
@@ -93,5 +95,115 @@ impl Reconstruction<'_> {
             plane.iter().map(move |&value| value * std as f32 + mean as f32)
         });
         shown.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ddae_model::config::SodaRun;
+    use ddae_model::diffusion::{Plan, SamplerKind, model_sampler_graph};
+    use ddae_model::networks::soda_graph;
+    use ddae_tests::{relative_error, rule_values, rule_weights, tolerance};
+    use tch::{Device, Kind};
+
+    use super::*;
+    use crate::torch::{Layout, Precision};
+    use crate::training::Place;
+
+    const CONFIG: &str = "
+dataset: cifar10
+encoder: {arch: resnet18, feature_dim: 8, cifar_small_image: True}
+decoder:
+  image_shape: [3, 8, 8]
+  n_channels: 32
+  ch_mults: [1, 1]
+  is_attn: [False, True]
+  dropout: 0.1
+  n_blocks: 1
+  use_res_for_updown: False
+  z_channels: 8
+diffusion: {betas: [1.0e-4, 0.02], n_T: 100, drop_prob: 0.1}
+batch_size: 4
+lrate: 1.0e-3
+lrate_ratio: 2
+n_epoch: 1
+ema: 0.9
+n_sample: 4
+save_dir: run
+save_per: 1
+";
+    const SHAPE: [usize; 3] = [3, 8, 8];
+    const SIZE: usize = 192;
+    const SEED: u64 = 3;
+
+    fn split() -> Split {
+        let levels = rule_values("levels", 8 * SIZE, 0.0, 256.0).into_iter().map(|level| level as u8);
+        Split::in_memory("data", vec!["a".to_string()], vec![0; 8], SHAPE, levels.collect()).expect("a split")
+    }
+
+    /// Source and target of a picture, normalised by these statistics.
+    fn views(statistics: &ChannelStatistics, position: usize) -> [Vec<f32>; 2] {
+        let views = SodaViews::new(SHAPE, statistics, true).expect("RGB");
+        let (mut canvas, mut levels) = (views.canvas(), vec![0; SIZE]);
+        let [mut source, mut target] = [vec![], vec![]];
+        split().read(position, &mut levels).expect("a picture");
+        let key = PictureKey { seed: SEED, epoch: 0, id: position as u64 };
+        views.source(&levels, key, &mut canvas, &mut source);
+        views.target(&levels, key, &mut canvas, &mut target);
+        [source, target]
+    }
+
+    #[test]
+    fn rows_are_sources_targets_and_what_the_latents_lead_to() {
+        let config = SodaRun::parse(CONFIG, "CONFIG", &[]).expect("a configuration");
+        let place = Place { device: Device::Cpu, layout: Layout::Contiguous, precision: Precision::Full };
+        let graph = soda_graph(&config.networks).expect("a graph");
+        let weights = rule_weights(&graph);
+        let weights = Parameters::new(&graph, &weights, place.device, Kind::Float, place.layout, false);
+        let weights = weights.expect("parameters");
+        let encoder = Encoder::new(&config.networks.encoder, place).expect("an encoder");
+        let step = model_sampler_graph(&config.decoder_model()).expect("a graph");
+        let plan = Plan::ddpm(&config.diffusion.process(), SamplerKind::Ddim { steps: 3, eta: 0.0 });
+        let sampler = Sampler::new(&step, plan.expect("a plan"), SHAPE, place).expect("a sampler");
+        let normalisation = ChannelStatistics { mean: vec![0.2, 0.5, 0.7], std: vec![0.3, 0.2, 0.4] };
+        let rows = |augment_target: bool| {
+            let reconstruction = Reconstruction {
+                encoder: &encoder,
+                sampler: &sampler,
+                weights: &weights,
+                normalisation: &normalisation,
+                augment_target,
+                seed: SEED,
+            };
+            reconstruction.rows(&split(), 5..7).expect("rows").expect("no interrupt")
+        };
+        let [sources, targets, made] = rows(true);
+
+        let plain = ChannelStatistics { mean: vec![0.0; 3], std: vec![1.0; 3] };
+        let mut normalised = Vec::new();
+        for (i, position) in [5, 6].into_iter().enumerate() {
+            let [source, target] = views(&plain, position);
+            assert_eq!(targets[i * SIZE..][..SIZE], target);
+            // The same but for the noise, which comes after the normalisation.
+            for (shown, source) in sources[i * SIZE..][..SIZE].chunks(64).zip(source.chunks(64)) {
+                let mean = shown.iter().zip(source).map(|(a, b)| a - b).sum::<f32>() / 64.0;
+                assert!(mean.abs() < 0.05, "{mean}");
+            }
+            normalised.extend_from_slice(&views(&normalisation, position)[0]);
+        }
+        let z = encoder.pictures(&weights, &normalised).expect("latents");
+        let expected = |guidance: f32| {
+            let guides = [("z", z.clone()), ("guidance", Array::f32(&[1], vec![guidance]))];
+            sampler.sample(&weights, 5..7, SEED, &guides).expect("pictures").expect("no interrupt")
+        };
+        let error = |guidance: f32| relative_error(&made, &expected(guidance));
+        assert!(error(0.3) <= tolerance::SAMPLER && error(0.0) > tolerance::SAMPLER);
+
+        let [same, unaltered, _] = rows(false);
+        assert_eq!(same, sources);
+        let mut levels = vec![0; SIZE];
+        split().read(6, &mut levels).expect("a picture");
+        let levels: Vec<f32> = levels.iter().map(|&level| f32::from(level) / 255.0).collect();
+        assert_eq!(unaltered[SIZE..], levels);
     }
 }

@@ -134,3 +134,10 @@ pub struct Options {
     /// The command line that resumes this run, for messages.
     pub resume_command: String,
 }
+
+impl Options {
+    /// Threads that read pictures ahead of what `device` does with them.
+    pub fn workers(&self, device: Device) -> usize {
+        self.workers.unwrap_or(if device.is_cuda() { 4 } else { 1 })
+    }
+}

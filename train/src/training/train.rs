@@ -125,7 +125,7 @@ impl<M: Method> Session<'_, M> {
     /// The rest of the current epoch.
     fn epoch(&mut self) -> Result<(), TrainError> {
         let TrainingState { seed, epoch: number, step_in_epoch: start, .. } = self.state;
-        let workers = self.options.workers.unwrap_or(if self.device.is_cuda() { 4 } else { 1 });
+        let workers = self.options.workers(self.device);
         let mut batches = self.trainer.method().batches(self.plan, Epoch { seed, number, start, workers })?;
         let read_every = if self.device.is_cuda() { GPU_READ_EVERY } else { 1 };
         loop {

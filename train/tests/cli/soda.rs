@@ -39,13 +39,22 @@ fn a_run_leaves_scores_sheets_and_both_networks() {
     );
     assert_eq!(names(&place, "run/samples"), ["epoch_0002.png", "epoch_0003.png"]);
 
+    let events = fs::read_dir(place.path("run/tensorboard")).expect("a folder").next().expect("a file");
+    let events = fs::read(events.expect("an entry").path()).expect("events");
+    for tag in ["evaluation/knn_accuracy", "evaluation/linear_accuracy", "evaluation/logistic_accuracy"] {
+        let count = events.windows(tag.len()).filter(|bytes| *bytes == tag.as_bytes()).count();
+        assert_eq!(count, 3, "{tag}");
+    }
+
     let lines = lines(&place, "run");
     let scored: Vec<&Value> = lines.iter().filter(|line| line.get("knn_accuracy").is_some()).collect();
     let at: Vec<u64> = scored.iter().map(|line| line["epoch"].as_u64().expect("an epoch")).collect();
     assert_eq!(at, [0, 2, 3], "the untrained network too");
     for line in &scored {
-        let knn = line["knn_accuracy"].as_f64().expect("a share");
-        assert!((0.0..=1.0).contains(&knn), "{line}");
+        for score in ["knn_accuracy", "linear_accuracy", "logistic_accuracy"] {
+            let score = line[score].as_f64().expect("a share");
+            assert!((0.0..=1.0).contains(&score), "{line}");
+        }
         assert_eq!(line["protocol"]["knn"]["k"], 20);
         // No test pictures: 5 of the 48 are held out.
         assert_eq!(line["protocol"]["queries"], "folder/train (held-out part)");
@@ -138,16 +147,23 @@ fn init_takes_a_checkpoint_of_the_published_code() {
             _ => None,
         })
         .collect();
+    let found = |name: &str| published.iter().find(|(known, _)| *known == name).map(|(_, tensor)| tensor);
+    let names = ["encoder.encoder.10.bias", "encoder.encoder.1.running_var", "decoder.final.weight"];
+    for name in names {
+        let [average, other] = ["EMA.ema_model", "MODEL.module"].map(|set| found(&format!("{set}.{name}")));
+        assert!(average.is_some() && average != other, "{name}: nothing tells the average from the weights");
+    }
     let tensors = published.iter().map(|(name, tensor)| (name.as_str(), tensor));
     write_tensors(&place.path("published.safetensors"), HashMap::new(), tensors).expect("written");
     let ended = place.train(&[&common[..], &["--init", "published.safetensors", "--run", "second"]].concat());
     assert!(ended.stderr.contains("(checkpoint of the published SODA code"), "{}", ended.stderr);
     let second = place.checkpoint("second/checkpoints/epoch_0000.safetensors").weights;
-    for name in ["encoder.encoder.10.bias", "encoder.encoder.1.running_var", "decoder.final.weight"] {
-        let theirs = published.iter().find(|(known, _)| *known == format!("EMA.ema_model.{name}"));
-        assert_eq!(second.get(&format!("model.{name}")), theirs.map(|(_, tensor)| tensor), "{name}");
+    for name in names {
+        let theirs = found(&format!("EMA.ema_model.{name}"));
+        for set in ["model", "ema"] {
+            assert_eq!(second.get(&format!("{set}.{name}")), theirs, "{set}.{name}");
+        }
     }
-    assert!(second.get("model.decoder.final.weight").is_some());
 }
 
 #[test]
@@ -169,7 +185,7 @@ fn pictures_of_one_class_are_not_scored() {
     let place = Place::of("soda");
     fs::remove_dir_all(place.path("data/train/dark")).expect("removed");
     let ended = place.train(&["--config", "soda.yaml", "--epochs", "1", "--sample-steps", "2"]);
-    let note = "note        no k-NN and no linear probe: folder/train has only one class";
+    let note = "note        no scores: folder/train has only one class";
     assert!(ended.stderr.contains(note), "{}", ended.stderr);
     assert!(!ended.stdout.contains("knn"), "{}", ended.stdout);
     assert_eq!(names(&place, "run/samples"), ["epoch_0001.png"]);
@@ -205,4 +221,54 @@ fn pictures_that_cannot_be_normalised() {
     let wanted = "folder/train, measured: normalisation.std has 0; it must be above 0";
     assert!(ended.error(2).contains(wanted), "{}", ended.stderr);
     assert!(!place.path("run").exists());
+}
+
+/// How far the trained values of a network moved at most in the only step of a run, and whether its running statistics
+/// did.
+fn moved(place: &Place, run: &str, network: &str) -> (f32, bool) {
+    let [first, last] = [0, 1]
+        .map(|epoch| place.checkpoint(&format!("{run}/checkpoints/epoch_{epoch:04}.safetensors")).weights);
+    let mut largest = 0f32;
+    let mut statistics = false;
+    for (name, after) in last.iter().filter(|(name, _)| name.starts_with(&format!("model.{network}."))) {
+        let before = first.get(name).expect("the same tensors").as_f32().expect("f32");
+        let distances = after.as_f32().expect("f32").iter().zip(before).map(|(a, b)| (a - b).abs());
+        let distance = distances.fold(0f32, f32::max);
+        match name.contains(".running_") {
+            true => statistics |= distance > 0.0,
+            false => largest = largest.max(distance),
+        }
+    }
+    (largest, statistics)
+}
+
+#[test]
+fn the_encoder_has_its_own_learning_rate_and_learns_only_from_what_is_shown() {
+    let place = Place::of("soda");
+    let common = [
+        ["--config", "soda.yaml"],
+        ["--epochs", "1"],
+        ["--set", "batch_size=48"],
+        ["--set", "warm_epoch=0"],
+        ["--set", "n_sample=0"],
+        ["--set", "optim_args={weight_decay: 0}"],
+    ];
+    let train = |run: &str, hidden: [&str; 2]| {
+        let sets = hidden.iter().flat_map(|set| ["--set", set]);
+        place.train(&common.into_iter().flatten().chain(["--run", run]).chain(sets).collect::<Vec<_>>());
+        [moved(&place, run, "encoder"), moved(&place, run, "decoder")]
+    };
+    // Adam's first step is as long as the learning rate, wherever there is a gradient.
+    let is = |found: f32, expected: f32| (found / expected - 1.0).abs() < 0.01;
+    let [(encoder, _), (decoder, _)] =
+        train("shown", ["diffusion.drop_prob=0", "diffusion.layer_mask_prob=0"]);
+    assert!(is(encoder, 2e-3) && is(decoder, 1e-3), "{encoder} {decoder}");
+    for (run, hidden) in [
+        ("whole", ["diffusion.drop_prob=1", "diffusion.layer_mask_prob=0"]),
+        ("parts", ["diffusion.drop_prob=0", "diffusion.layer_mask_prob=1"]),
+    ] {
+        let [(encoder, statistics), (decoder, _)] = train(run, hidden);
+        assert_eq!((encoder, statistics), (0.0, true), "{run}");
+        assert!(is(decoder, 1e-3), "{run}: {decoder}");
+    }
 }
