@@ -85,7 +85,7 @@ pub struct TrainingConfig {
     pub n_epoch: usize,
     /// Pictures per step and device.
     pub batch_size: usize,
-    /// Learning rate per device; multiplied by the number of devices.
+    /// Learning rate, of one device as published.
     pub lrate: f64,
     /// Epochs over which the learning rate rises linearly.
     #[serde(default)]
