@@ -98,6 +98,7 @@ impl Plan {
             errors: None,
         };
         source.weights(&graph)?;
+        source.check_whole()?;
         Ok(Plan { source, request, output, graph, description })
     }
 

@@ -16,6 +16,7 @@ use ddae_model::checkpoint::WeightSet;
 use ddae_model::config::{AnyConfig, Override};
 use ddae_model::diffusion::feature_layers;
 use ddae_model::graph::Graph;
+use ddae_model::networks::Architecture;
 use ddae_model::onnx_metadata::{GraphDescription, GraphKind, Precision};
 use serde_json::json;
 
@@ -214,9 +215,7 @@ fn weight_set(weights: Weights) -> WeightSet {
 
 fn list_taps(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<()> {
     let architecture = match (&arguments.checkpoint, &arguments.config) {
-        (None, Some(path)) => {
-            AnyConfig::read(path, &arguments.set).map_err(ExportError::from)?.model().architecture
-        }
+        (None, Some(path)) => configured(path, &source_options(arguments))?,
         _ => source(arguments)?.model.architecture,
     };
     let taps = feature_layers(&architecture).map_err(ExportError::from)?;
@@ -230,6 +229,31 @@ fn list_taps(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<()> 
         writeln!(out, "{name:8} {}", sizes.join("x"))?;
     }
     Ok(())
+}
+
+/// The network of a configuration without weights.
+fn configured(path: &Path, options: &SourceOptions) -> Result<Architecture, ExportError> {
+    for (option, is_given) in [
+        ("--weights", options.weights.is_some()),
+        ("--heads", options.heads.is_some()),
+        ("--head-channels", options.head_channels.is_some()),
+        ("--process", options.process.is_some()),
+        ("--statistics", options.normalisation.is_some()),
+    ] {
+        if is_given {
+            return Err(ExportError::Argument(format!(
+                "{option} is for weights; here is a configuration alone"
+            )));
+        }
+    }
+    let config = AnyConfig::read(path, &options.overrides)?;
+    let config = match options.image_size {
+        Some(size) => config
+            .resized(size)
+            .map_err(|message| ExportError::Argument(format!("--image-size: {message}")))?,
+        None => config,
+    };
+    Ok(config.model_for(options.kind).architecture)
 }
 
 fn print_graph(out: &mut impl Write, graph: &Graph, description: &GraphDescription) -> std::io::Result<()> {

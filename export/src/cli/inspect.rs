@@ -33,14 +33,18 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
         return Ok(());
     }
+    let mut text = Vec::new();
     match &report {
         Report::Onnx(report) => {
-            print_onnx(&mut out, report)?;
+            print_onnx(&mut text, report)?;
             if arguments.nodes {
-                print_nodes(&mut out, &report.nodes)?;
+                print_nodes(&mut text, &report.nodes)?;
             }
         }
-        Report::Checkpoint(report) => print_checkpoint(&mut out, report)?,
+        Report::Checkpoint(report) => print_checkpoint(&mut text, report)?,
+    }
+    for line in String::from_utf8_lossy(&text).split_terminator('\n') {
+        writeln!(out, "{}", plain(line))?;
     }
     Ok(())
 }
@@ -150,18 +154,25 @@ fn print_checkpoint(out: &mut impl Write, report: &CheckpointReport) -> std::io:
         writeln!(out, "networks  {}", report.networks.join(", "))?;
     }
     writeln!(out, "sha256    {}", report.digest)?;
-    let width = report.tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0);
-    for tensor in &report.tensors {
-        writeln!(out, "{:width$}  {:4} {:?}", tensor.name, tensor.dtype, tensor.shape)?;
+    let names: Vec<String> = report.tensors.iter().map(|tensor| plain(&tensor.name)).collect();
+    let width = names.iter().map(String::len).max().unwrap_or(0);
+    for (name, tensor) in names.iter().zip(&report.tensors) {
+        writeln!(out, "{name:width$}  {:4} {:?}", tensor.dtype, tensor.shape)?;
     }
     if !report.values.is_empty() {
         writeln!(out, "other values:")?;
         for entry in &report.values {
-            writeln!(out, "  {} = {}", entry.name, entry.value)?;
+            writeln!(out, "  {} = {}", plain(&entry.name), entry.value)?;
         }
     }
     if let Some(config) = &report.config {
         writeln!(out, "configuration:\n  {}", config.trim_end().replace('\n', "\n  "))?;
     }
     Ok(())
+}
+
+/// Text in one line, without what would steer a terminal: names come from files that anybody may have made.
+fn plain(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
+    text.chars().map(shown).collect()
 }

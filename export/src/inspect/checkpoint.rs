@@ -50,10 +50,12 @@ pub struct TensorReport {
 }
 
 impl CheckpointReport {
-    /// Elements of all tensors whose name starts with `prefix`.
+    /// Elements of all tensors whose name starts with `prefix`; views of few numbers may claim more than can be counted.
     pub fn elements(&self, prefix: &str) -> u64 {
         let tensors = self.tensors.iter().filter(|tensor| tensor.name.starts_with(prefix));
-        tensors.map(|tensor| tensor.shape.iter().product::<usize>() as u64).sum()
+        let count =
+            |tensor: &TensorReport| tensor.shape.iter().fold(1, |n: u64, &d| n.saturating_mul(d as u64));
+        tensors.map(count).fold(0, u64::saturating_add)
     }
 }
 

@@ -4,10 +4,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ddae_model::config::{Betas, DdpmConfig, ProcessConfig, Timesteps};
-use ddae_model::networks::DiffusersConfig;
+use ddae_model::networks::{DiffusersConfig, VaeEncoderConfig};
 use serde_json::Value;
 
 use crate::ExportError;
+
+/// What other autoencoders of diffusers have otherwise: key, and the one value (JSON) that is known here.
+const AUTOENCODER: [(&str, &str); 5] = [
+    ("act_fn", "\"silu\""),
+    ("shift_factor", "null"),
+    ("latents_mean", "null"),
+    ("latents_std", "null"),
+    ("mid_block_add_attention", "true"),
+];
 
 /// The configuration files of a diffusers model.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -50,13 +59,42 @@ impl Beside {
         serde_json::from_value(config).map(Some).map_err(|error| wrong(error.to_string()))
     }
 
-    /// What an autoencoder's latents are multiplied by, where its configuration says so.
+    /// Takes from an autoencoder's configuration what its weights do not tell: groups of the norms, and what latents are
+    /// multiplied by.
     ///
     /// # Errors
-    /// When the configuration cannot be read.
-    pub fn scaling_factor(&self) -> Result<Option<f64>, ExportError> {
-        let config = self.config.as_ref().map(|path| json(path)).transpose()?;
-        Ok(config.and_then(|config| config["scaling_factor"].as_f64()))
+    /// When the configuration cannot be read, or is of an autoencoder that computes something else.
+    pub fn adapt_autoencoder(&self, encoder: &mut VaeEncoderConfig) -> Result<(), ExportError> {
+        let Some(path) = &self.config else { return Ok(()) };
+        let config = json(path)?;
+        let wrong = |message: String| ExportError::Source { path: path.clone(), message };
+        for (key, known) in AUTOENCODER {
+            let found = &config[key];
+            if !found.is_null() && found.to_string() != known {
+                return Err(wrong(format!("{key} is {found}; only {known} is supported")));
+            }
+        }
+        let blocks = config["down_block_types"].as_array().into_iter().flatten();
+        if let Some(other) = blocks.into_iter().find(|block| block.as_str() != Some("DownEncoderBlock2D")) {
+            let message = format!("down_block_types has {other}; only \"DownEncoderBlock2D\" is supported");
+            return Err(wrong(message));
+        }
+        match &config["scaling_factor"] {
+            Value::Null => {}
+            factor => {
+                let message = || wrong(format!("scaling_factor is {factor}; it must be a number"));
+                encoder.scaling_factor = factor.as_f64().ok_or_else(message)?;
+            }
+        }
+        match &config["norm_num_groups"] {
+            Value::Null => {}
+            groups => {
+                let message = || wrong(format!("norm_num_groups is {groups}; it must be a whole number"));
+                let groups = groups.as_u64().and_then(|groups| usize::try_from(groups).ok());
+                encoder.norm_num_groups = groups.ok_or_else(message)?;
+            }
+        }
+        Ok(())
     }
 
     /// The process that the scheduler's configuration describes; none where there is no such file.

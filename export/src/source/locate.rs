@@ -9,6 +9,9 @@ use ddae_model::onnx_metadata::GraphKind;
 use super::diffusers::Beside;
 use crate::ExportError;
 
+/// What the names of diffusers' files of weights begin with (`diffusion_pytorch_model.fp16.safetensors`).
+const STEM: &str = "diffusion_pytorch_model";
+
 /// What files of diffusers' models are called, the preferred first.
 const WEIGHTS: [&str; 3] = [
     "diffusion_pytorch_model.safetensors",
@@ -48,7 +51,7 @@ pub fn locate(path: &Path, wanted: GraphKind) -> Result<Located, ExportError> {
 impl Located {
     fn of(checkpoint: Checkpoint, passed_over: Vec<String>) -> Located {
         let is_diffusers =
-            checkpoint.path().file_name().is_some_and(|name| WEIGHTS.iter().any(|known| name == *known));
+            checkpoint.path().file_name().is_some_and(|name| name.to_string_lossy().starts_with(STEM));
         let folder = checkpoint.path().parent().unwrap_or(Path::new(""));
         let beside = if is_diffusers { Beside::find(folder) } else { Beside::default() };
         let candidates = [folder.join("config.yaml"), folder.join("../config.yaml")];

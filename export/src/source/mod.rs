@@ -71,6 +71,8 @@ pub struct Source {
     /// Which of its weights.
     set: WeightSet,
     names: NameMap,
+    /// Tensors of the network in the file that the network as it was trained does not have.
+    unused: Vec<String>,
 }
 
 impl Source {
@@ -98,6 +100,7 @@ impl Source {
             None => recognised(&checkpoint, &shapes, &beside, options)?,
         };
         let trained = config.model_for(options.kind).architecture;
+        let unused = trained.unused(names, &shapes)?.into_iter().map(str::to_string).collect();
         let wrong = |message: String| ExportError::Argument(message);
         let config = match options.image_size {
             Some(size) => {
@@ -116,7 +119,7 @@ impl Source {
             training => training,
         };
         let names = name_map(names, &model.architecture)?;
-        Ok(Source { checkpoint, config, model, trained, found, passed_over, set, names })
+        Ok(Source { checkpoint, config, model, trained, found, passed_over, set, names, unused })
     }
 
     /// The parameters and buffers of a graph. Only they are read.
@@ -125,6 +128,27 @@ impl Source {
     /// The first that is missing, or of another shape or type.
     pub fn weights(&self, graph: &Graph) -> Result<Weights, ExportError> {
         Ok(self.checkpoint.mapped_weights(self.set, graph, &self.names)?)
+    }
+
+    /// Refuses weights that the network, as it is recognised or configured, does not use: it would be exported as another
+    /// network than the file's.
+    ///
+    /// # Errors
+    /// With the name of the first.
+    pub fn check_whole(&self) -> Result<(), ExportError> {
+        let Some(first) = self.unused.first() else { return Ok(()) };
+        let others = match self.unused.len() - 1 {
+            0 => String::new(),
+            n => format!(" and {n} other tensor{}", if n == 1 { "" } else { "s" }),
+        };
+        let message = format!(
+            "it holds '{}'{others}, which {} does not have ({}): that would be another network than the file's. Give the \
+             right configuration with --config FILE or --set KEY=VALUE, if there is one",
+            first.escape_debug(),
+            self.trained.name(),
+            self.trained.describe()
+        );
+        Err(ExportError::Source { path: self.checkpoint.path().to_path_buf(), message })
     }
 
     /// Which weights these are, where the file has several sets.
@@ -211,18 +235,24 @@ fn recognised(
     let all = find(shapes).map_err(wrong)?;
     let found = chosen(checkpoint, &all, options.kind)?;
     let SourceOptions { image_size, heads, head_channels, .. } = *options;
+    check_heads(found.family, options)?;
     let diffusers = match found.family {
         Family::DiffusersUNet => beside.unet(image_size)?,
         _ => None,
     };
+    if let (Some(_), Some(_)) = (head_channels, &diffusers) {
+        let message = "--head-channels: the config.json beside the weights tells them (attention_head_dim)";
+        return Err(ExportError::Argument(message.to_string()));
+    }
+    let is_guessed = found.family == Family::DiffusersUNet && diffusers.is_none();
     let given = Given { image_size, heads, head_channels, diffusers };
-    let recognised = found.recognise(shapes, &given).map_err(wrong)?;
-    let sentence = recognised.describe();
-    let mut architecture = recognised.architecture;
-    if let Architecture::VaeEncoder(config) = &mut architecture
-        && let Some(factor) = beside.scaling_factor()?
-    {
-        config.scaling_factor = factor;
+    let mut recognised = found.recognise(shapes, &given).map_err(wrong)?;
+    if let Architecture::VaeEncoder(config) = &mut recognised.architecture {
+        beside.adapt_autoencoder(config)?;
+    }
+    let mut sentence = recognised.describe();
+    if is_guessed {
+        sentence.push_str(", taken for one of Google's DDPMs (no config.json is beside it)");
     }
     let needs_process = matches!(options.kind, GraphKind::Features | GraphKind::Sampler);
     let process = match found.family {
@@ -235,9 +265,24 @@ fn recognised(
         }
         _ => None,
     };
-    let model = ModelConfig { architecture, process, normalisation: None };
+    let model = ModelConfig { architecture: recognised.architecture, process, normalisation: None };
     let config = AnyConfig::parse(&model.to_yaml(), "what the weights tell", &options.overrides)?;
     Ok((config, recognised.names, sentence))
+}
+
+/// Refuses numbers of heads for networks that have none to be told.
+fn check_heads(family: Family, options: &SourceOptions) -> Result<(), ExportError> {
+    let is_unet = matches!(family, Family::UNet | Family::DiffusersUNet | Family::SodaDecoder);
+    for (is_given, fits, option, of) in [
+        (options.heads.is_some(), family == Family::DiT, "--heads", "a DiT"),
+        (options.head_channels.is_some(), is_unet, "--head-channels", "UNets"),
+    ] {
+        if is_given && !fits {
+            let message = format!("{option} is for {of}; this is {}", family.name());
+            return Err(ExportError::Argument(message));
+        }
+    }
+    Ok(())
 }
 
 /// The network among several from which the wanted graph can be made.
@@ -279,7 +324,11 @@ fn completed(mut model: ModelConfig, options: &SourceOptions) -> Result<ModelCon
     let argument = |message: String| Err(ExportError::Argument(message));
     match (options.process, &model.process) {
         (None, _) => {}
-        (Some(PublishedProcess::Ddpm), Some(ProcessConfig::Ddpm(_))) if options.config.is_none() => {}
+        // What is said again is no contradiction.
+        (Some(PublishedProcess::Ddpm), Some(ProcessConfig::Ddpm(known)))
+            if *known == DdpmConfig::published(known.timesteps) => {}
+        (Some(PublishedProcess::Edm), Some(ProcessConfig::Edm(known)))
+            if *known == EdmConfig::published() => {}
         (Some(_), Some(_)) => {
             return argument(
                 "--process: the process is known already; change it with --set diffusion.KEY=VALUE"

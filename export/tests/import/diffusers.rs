@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use ddae_model::tensor::Tensor;
+use ddae_tests::imported::vae_encoder;
 use ddae_tests::published::diffusers_ddpm;
 use ddae_tests::{fixture, parameter_shapes, rule_weight};
 use serde_json::json;
 
-use crate::place::Place;
+use crate::place::{Place, named};
 
 /// The rule's weights under diffusers' names.
 fn weights() -> BTreeMap<String, Tensor> {
@@ -93,6 +94,25 @@ fn what_a_folder_lacks_is_said() {
     write("m/scheduler_config.json", "[]".to_string());
     place.fail("m --graph sampler", 1, "scheduler_config.json: not a configuration of diffusers");
 
+    // The configuration lies beside weights of any type, and has the last word.
+    fs::rename(
+        place.path("m/diffusion_pytorch_model.safetensors"),
+        place.path("m/diffusion_pytorch_model.fp16.safetensors"),
+    )
+    .expect("a new name");
+    let file = "m/diffusion_pytorch_model.fp16.safetensors";
+    let out = place.done(&format!("{file} --dry-run"));
+    assert!(!out.contains("taken for one of Google's"), "{out}");
+    place.fail(
+        &format!("{file} --head-channels 8"),
+        2,
+        "--head-channels: the config.json beside the weights",
+    );
+    fs::copy(place.path(file), place.path("alone.safetensors")).expect("a copy");
+    let out = place.done("alone.safetensors --image-size 32 --dry-run");
+    assert!(out.contains("taken for one of Google's DDPMs (no config.json is beside it)"), "{out}");
+    fs::rename(place.path(file), place.path("m/diffusion_pytorch_model.safetensors")).expect("the old name");
+
     let mut changed = config.clone();
     changed["act_fn"] = "relu".into();
     write("m/config.json", changed.to_string());
@@ -100,4 +120,45 @@ fn what_a_folder_lacks_is_said() {
     changed["_class_name"] = "UNet2DConditionModel".into();
     write("m/config.json", changed.to_string());
     place.fail("m", 1, "it is of a UNet2DConditionModel; UNet2DModel and AutoencoderKL are known here");
+}
+
+/// What of an autoencoder is not in its weights, and what other ones have.
+#[test]
+fn an_autoencoder_is_what_its_configuration_says() {
+    let place = Place::new();
+    let case = vae_encoder();
+    place.safetensors("vae/diffusion_pytorch_model.safetensors", named(&case));
+    let published = json!({
+        "_class_name": "AutoencoderKL", "act_fn": "silu", "norm_num_groups": 32, "scaling_factor": 0.18215,
+        "down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D"], "shift_factor": null,
+    });
+    let export = |changes: &[(&str, serde_json::Value)], options: &str| {
+        let mut config = published.clone();
+        changes.iter().for_each(|(key, value)| config[*key] = value.clone());
+        fs::write(place.path("vae/config.json"), config.to_string()).expect("a file");
+        place.run(&format!("vae --graph latent --image-size 64 {options}"))
+    };
+    let said = |output: std::process::Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said(export(&[], "--dry-run")).contains("scaled by 0.18215"));
+    assert!(said(export(&[("scaling_factor", json!(0.5))], "--dry-run")).contains("scaled by 0.5"));
+    assert!(export(&[("norm_num_groups", json!(16))], "-o other.onnx").status.success());
+    let config = &place.json("inspect other.onnx")["metadata"]["ddae.config"];
+    assert!(config.as_str().is_some_and(|config| config.contains("norm_num_groups: 16")), "{config}");
+    for (key, value, message) in [
+        ("act_fn", json!("relu"), r#"act_fn is "relu"; only "silu" is supported"#),
+        ("shift_factor", json!(0.1), "shift_factor is 0.1; only null is supported"),
+        ("mid_block_add_attention", json!(false), "mid_block_add_attention is false; only true is supported"),
+        (
+            "down_block_types",
+            json!(["AttnDownEncoderBlock2D"]),
+            r#"down_block_types has "AttnDownEncoderBlock2D""#,
+        ),
+        ("scaling_factor", json!("1"), r#"scaling_factor is "1"; it must be a number"#),
+        ("norm_num_groups", json!(-1), "norm_num_groups is -1; it must be a whole number"),
+        ("norm_num_groups", json!(7), "does not split into 7 groups"),
+    ] {
+        let output = export(&[(key, value)], "--dry-run");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && error.contains(message), "{message}: {error}");
+    }
 }
