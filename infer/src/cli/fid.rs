@@ -12,7 +12,7 @@ use ddae_infer::fid::{Distance, Source, Statistics, archive, frechet_distance};
 use ddae_infer::model_file::ModelFile;
 use ddae_infer::sample::balanced_batch;
 use ddae_infer::workers::Workers;
-use ddae_model::onnx_metadata::GraphKind;
+use ddae_model::onnx_metadata::{GraphKind, Precision};
 use serde_json::{Map, Value, json};
 
 use super::progress::Progress;
@@ -92,6 +92,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Side::new("real", &arguments.real, arguments.save_real.as_deref())?,
         Side::new("fake", &arguments.fake, arguments.save_fake.as_deref())?,
     ];
+    check_targets(&sides)?;
     let model = open_inception(arguments, &sides)?;
     let inception = model.as_ref().map(Inception::new).transpose()?;
     if let Some(inception) = &inception {
@@ -110,9 +111,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return Ok(());
     }
     // Statistics that are there already first: what is wrong with them is found before the work.
-    let mut read = Vec::with_capacity(sides.len());
+    let (mut read, mut notes) = (Vec::with_capacity(sides.len()), Vec::new());
     for side in &sides {
         read.push(side.source.statistics()?);
+        notes.extend(side.source.note()?);
     }
     let mut workers = match &model {
         Some(model) => {
@@ -149,7 +151,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         provider: device.provider(),
         sessions: workers.sessions(),
     });
-    let report = Report { arguments, sides: &sides, distance, real, fake, summary, model: model.as_ref() };
+    let model = model.as_ref();
+    let report = Report { arguments, sides: &sides, distance, real, fake, summary, model, notes: &notes };
     if running.json {
         writeln!(out, "{}", Value::Object(report.json()))?;
     } else {
@@ -163,6 +166,12 @@ fn open_inception(arguments: &Arguments, sides: &[Side]) -> anyhow::Result<Optio
     let usage = |message: String| Err(InferError::Argument(message).into());
     let picture = sides.iter().find(|side| side.source.needs_inception());
     match (&arguments.inception, picture) {
+        (Some(_), Some(_))
+            if arguments.data_root.is_some()
+                && !sides.iter().any(|side| matches!(side.source, Source::DataSet { .. })) =>
+        {
+            usage("--data-root is for data sets, and there are none".to_string())
+        }
         (Some(path), Some(_)) => Ok(Some(ModelFile::open(path, &[GraphKind::Features], "fid")?)),
         (None, Some(side)) => usage(format!(
             "{} are pictures: give the graph that sees them with --inception FILE (`ddae-infer fid --help` says how to \
@@ -209,13 +218,39 @@ impl<'a> Side<'a> {
     }
 }
 
-/// Refuses a file that cannot be written at the end: a folder of that name, or no folder for it.
+/// Refuses statistics that would replace those of the other set.
+fn check_targets([real, fake]: &[Side; 2]) -> Result<(), InferError> {
+    // The same file by two names is one; a file that is not there yet has the name it was given.
+    let place = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let (of_real, of_fake) = (real.save.map(place), fake.save.map(place));
+    if of_real.is_some() && of_real == of_fake {
+        return Err(InferError::Argument(
+            "--save-real and --save-fake name the same file; give each its own".to_string(),
+        ));
+    }
+    for (option, target, other) in [("--save-real", of_real, fake), ("--save-fake", of_fake, real)] {
+        if let (Some(target), Source::Statistics(path) | Source::Features(path)) = (target, &other.source)
+            && target == place(path)
+        {
+            let message = format!("{option} would replace {}, which is the other set", path.display());
+            return Err(InferError::Argument(message));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a file that cannot be written at the end, a folder of that name or no folder for it, or that could not be given
+/// again.
 fn check_target(path: &Path) -> Result<(), InferError> {
     let refuse = |path: &Path, message: &str| {
         Err(InferError::Output { path: path.to_path_buf(), message: message.to_string() })
     };
     if path.is_dir() {
         return refuse(path, "it is a folder; give the name of a file");
+    }
+    if path.extension().is_none_or(|ending| ending != "npz") {
+        let message = format!("{}: statistics are kept in files that end in .npz", path.display());
+        return Err(InferError::Argument(message));
     }
     match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         Some(folder) if !folder.is_dir() => {
@@ -234,6 +269,8 @@ struct Report<'a> {
     fake: &'a Statistics,
     summary: Option<Summary>,
     model: Option<&'a ModelFile>,
+    /// What is to be said of the sources.
+    notes: &'a [String],
 }
 
 impl Report<'_> {
@@ -290,6 +327,15 @@ impl Report<'_> {
     /// What the reader should know before trusting the number.
     fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
+        if let Some(precision) = self.model.map(|model| model.description.precision)
+            && precision != Precision::F32
+        {
+            warnings.push(format!(
+                "Inception was computed in {}: as published, it is in f32 (ddae-export without --dtype or --quantize)",
+                precision.name()
+            ));
+        }
+        warnings.extend_from_slice(self.notes);
         for (side, statistics) in self.sides.iter().zip([self.real, self.fake]) {
             let dim = statistics.dim();
             if let Some(count) = statistics.count.filter(|count| *count <= dim as u64) {

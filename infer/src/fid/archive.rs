@@ -8,7 +8,7 @@
 //! | `network` | u8 | `[64]`: the checkpoint's digest as text; only in files of this program |
 
 use std::fs::{self, File};
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufWriter, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 
 use ndarray::{Array, Array1, Array2, ArrayView, Dimension, Ix0, Ix1, arr0};
@@ -33,8 +33,13 @@ const ALIGNMENT: usize = 64;
 /// When it cannot be read, is no archive with `mu` and `sigma`, or their shapes do not fit each other.
 pub fn read(path: &Path) -> Result<Statistics, InferError> {
     let wrong = |message: String| FidError::File { path: path.to_path_buf(), message };
-    let file = File::open(path).map_err(InferError::io("read", path))?;
-    let mut archive = ZipArchive::new(BufReader::new(file))
+    let bytes = small_file(path)?;
+    if promises_many(&bytes) {
+        return Err(
+            wrong("it is an archive of more than 65,535 files, and no statistics are".to_string()).into()
+        );
+    }
+    let mut archive = ZipArchive::new(Cursor::new(bytes))
         .map_err(|error| wrong(format!("it is no .npz file, or it was cut off ({error})")))?;
     let mut of_name = |name: &str| array_bytes(&mut archive, name).map_err(wrong);
     let needed = |name: &str, bytes: Option<Vec<u8>>| {
@@ -62,6 +67,30 @@ pub fn read(path: &Path) -> Result<Statistics, InferError> {
         None => None,
     };
     Ok(Statistics { mean, covariance, count, network })
+}
+
+/// The bytes of a file that is not too large for statistics.
+fn small_file(path: &Path) -> Result<Vec<u8>, InferError> {
+    let read = InferError::io("read", path);
+    let size = match fs::metadata(path) {
+        Ok(info) => info.len(),
+        Err(error) => return Err(read(error)),
+    };
+    if size > MOST_BYTES {
+        let message = format!("it has {size} bytes, and no statistics have more than {MOST_BYTES}");
+        return Err(FidError::File { path: path.to_path_buf(), message }.into());
+    }
+    fs::read(path).map_err(read)
+}
+
+/// Whether an archive has the record that only one of more than 65,535 files, or beyond 4 GB, needs: a reader would
+/// reserve memory for as many files as it promises.
+fn promises_many(archive: &[u8]) -> bool {
+    const LOCATOR: &[u8] = b"PK\x06\x07";
+    const LOCATOR_LENGTH: usize = 20;
+    const END: &[u8] = b"PK\x05\x06";
+    let records = archive.windows(LOCATOR_LENGTH + END.len());
+    records.into_iter().any(|record| record.starts_with(LOCATOR) && record.ends_with(END))
 }
 
 /// The array file `name.npy` of an archive, aligned as [`array`] wants it; none where there is no such array.
@@ -235,6 +264,16 @@ mod tests {
         fs::write(&path, "hello").expect("written");
         let error = read(&path).expect_err("no archive").to_string();
         assert!(error.contains("it is no .npz file, or it was cut off"), "{error}");
+        // An end record of 64 bits that promises any number of files.
+        let whole = fs::read(archive(folder.path(), &[("mu.npy", b"hello".to_vec())])).expect("an archive");
+        let end = whole.windows(4).rposition(|window| window == b"PK\x05\x06").expect("an end record");
+        let promise = [&b"PK\x06\x06"[..], &[0xff; 52], b"PK\x06\x07", &[0; 16]].concat();
+        fs::write(&path, [&whole[..end], &promise, &whole[end..]].concat()).expect("written");
+        let error = read(&path).expect_err("a promise").to_string();
+        assert!(error.contains("it is an archive of more than 65,535 files"), "{error}");
+        File::create(&path).and_then(|file| file.set_len(MOST_BYTES + 1)).expect("a sparse file");
+        let error = read(&path).expect_err("too large").to_string();
+        assert!(error.contains("it has 1073741825 bytes, and no statistics have more"), "{error}");
         let error = read(&folder.path().join("none.npz")).expect_err("no file").to_string();
         assert!(error.contains("cannot read") && error.contains("No such file"), "{error}");
     }

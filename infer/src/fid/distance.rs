@@ -46,7 +46,13 @@ pub fn frechet_distance(real: &Statistics, fake: &Statistics) -> Result<Distance
         }
     }
     let (of_real, of_fake) = (factor(real.covariance.view())?, factor(fake.covariance.view())?);
-    let common = sum_of_singular_values(of_real.t().dot(&of_fake).view());
+    let product = of_real.t().dot(&of_fake);
+    // Finite numbers may be too large to multiply, and of infinite ones the decomposition would not end.
+    if !product.iter().all(|value| value.is_finite()) {
+        let what = "is too large to compute with; features of pictures are near 1: compute it again";
+        return Err(FidError::Covariance { what: what.to_string() });
+    }
+    let common = sum_of_singular_values(product.view());
     let trace = real.covariance.diag().sum() + fake.covariance.diag().sum();
     let difference = &real.mean - &fake.mean;
     // Rounding alone can make it negative.
@@ -120,6 +126,10 @@ mod tests {
         let error = frechet_distance(&of("0123456789abcdef"), &of("ff")).expect_err("others").to_string();
         assert!(error.contains("by the network 0123456789ab and the fake ones by ff"), "{error}");
         frechet_distance(&of("ff"), &small).expect("one of them does not say");
+        let huge = Array2::from_shape_fn((5, 5), |(i, j)| if i == j { 1.5e308 } else { 1e308 });
+        let huge = statistics(Array1::zeros(5), huge);
+        let error = frechet_distance(&huge, &huge).expect_err("beyond all numbers").to_string();
+        assert!(error.starts_with("the covariance is too large to compute with"), "{error}");
         let broken = statistics(array![f64::NAN], array![[1.0]]);
         let error = frechet_distance(&small, &broken).expect_err("no number").to_string();
         assert!(error.contains("has a mean of NaN in feature 0"), "{error}");

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use ddae_data::datasets::{self, NAMES};
 use ddae_data::features::{FeatureFile, FeatureKey};
 use ddae_data::split::Split;
+use serde_json::Value;
 
 use super::statistics::{Accumulator, Statistics};
 use super::{FidError, TAP, archive};
@@ -112,6 +113,30 @@ impl Source {
             Source::Features(path) => of_features(path).map(Some),
             Source::Folder(_) | Source::DataSet { .. } => Ok(None),
         }
+    }
+
+    /// What the reader of a distance should know of a feature file whose pictures were augmented.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn note(&self) -> Result<Option<String>, InferError> {
+        let Source::Features(path) = self else { return Ok(None) };
+        let file = FeatureFile::open(path)?;
+        let attributes = file.attributes();
+        let is_set = |name: &&&str| match attributes.get(**name) {
+            Some(Value::Bool(set)) => *set,
+            Some(Value::Number(number)) => number.as_f64() != Some(0.0),
+            _ => false,
+        };
+        let changed: Vec<&str> =
+            ["crop_padding", "flip", "resized_crop"].iter().filter(is_set).copied().collect();
+        let note = || {
+            let (path, changed) = (path.display(), changed.join(", "));
+            format!(
+                "the pictures of {path} were changed before Inception saw them ({changed}): as published, they are not"
+            )
+        };
+        Ok((!changed.is_empty()).then(note))
     }
 }
 

@@ -145,6 +145,12 @@ fn pictures_features_and_statistics_have_the_same_distance() {
     let expected = frechet_distance(&real, &fake).expect("a distance").total();
     assert!((fid / expected - 1.0).abs() < 1e-9, "{fid} {expected}");
 
+    // Features of pictures that were changed are not what is published.
+    done(root, &line("features INCEPTION --data folder --data-root ROOT -o flipped --flip"));
+    let warning = infer(root, "fid flipped.h5 fake.npz --json").json()["warnings"][0].clone();
+    let expected = "the pictures of flipped.h5 were changed before Inception saw them (flip): as published, they are not";
+    assert_eq!(warning, expected);
+
     let text = done(root, "fid real.npz fake.npz");
     assert!(
         text.starts_with(&format!("FID       {fid:.4}\nparts     {:.4} of the means", parts[0])),
@@ -218,6 +224,26 @@ fn what_cannot_be_compared_is_refused() {
         ),
         ("fid REAL FAKE --inception INCEPTION --save-real no/x.npz", 1, "this folder does not exist"),
         ("fid REAL text.npz --inception INCEPTION", 1, "text.npz: it is no .npz file"),
+        (
+            "fid REAL FAKE --inception INCEPTION --data-root x",
+            2,
+            "--data-root is for data sets, and there are none",
+        ),
+        (
+            "fid plain.npz plain.npz --save-real x.json",
+            2,
+            "x.json: statistics are kept in files that end in .npz",
+        ),
+        (
+            "fid plain.npz plain.npz --save-real x.npz --save-fake x.npz",
+            2,
+            "--save-real and --save-fake name the same file",
+        ),
+        (
+            "fid plain.npz wide.npz --save-fake ./plain.npz",
+            2,
+            "--save-fake would replace plain.npz, which is the other set",
+        ),
         ("fid plain.npz wide.npz", 1, "the real statistics are of 3 features and the fake ones of 4"),
         ("fid first.npz second.npz", 1, "were made by the network aa and the fake ones by bb"),
         ("fid plain.npz none.npz", 1, "cannot read none.npz: No such file"),
