@@ -26,6 +26,13 @@ pub struct Views {
     pub resized_crop: bool,
 }
 
+impl Views {
+    /// Whether a picture itself looks different from view to view.
+    pub fn alter(&self) -> bool {
+        self.crop_padding > 0 || self.flip || self.resized_crop
+    }
+}
+
 /// What is extracted from each picture.
 #[derive(Clone, Debug)]
 pub struct Extraction {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ddae_data::augment::DownstreamCrop;
 use ddae_data::datasets;
 use ddae_data::features::{FeatureFile, FeatureKey};
 use ddae_data::random::{Purpose, stream};
@@ -10,6 +11,7 @@ use ddae_model::config::{ChannelStatistics, DdpmConfig, ModelConfig, ProcessConf
 use ddae_model::networks::{Architecture, DitConfig, DitSize, EncoderArch, EncoderConfig, VaeEncoderConfig};
 use ddae_model::onnx_metadata::GraphKind;
 use ddae_model::tensor::{Data, Tensor};
+use ddae_tests::relative_error;
 use serde_json::json;
 
 use crate::scene::{Export, TEST, data, done, export_graph, infer};
@@ -58,6 +60,51 @@ fn codes_of_a_data_set() {
         let expected = expected[0].1.as_f32().expect("f32");
         assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5), "{found} {expected:?}");
     }
+}
+
+#[test]
+fn codes_of_resized_crops() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let what = Export { kind: GraphKind::Encoder, taps: vec![], timestep: None, bytes: false };
+    let model = export(folder.path(), "encoder", &encoder(), what);
+    let job = "features encoder.onnx --data folder --data-root DATA --split test --resized-crop -o out";
+    let told = done(folder.path(), &format!("{job} --views 3 --seed 5 --dry-run"));
+    assert!(told.starts_with("pictures  10 of folder/test, 3 views each, resized crops\n"), "{told}");
+    done(folder.path(), &format!("{job} --views 3 --seed 5"));
+    let file = FeatureFile::open(folder.path().join("out.h5")).expect("a feature file");
+    assert_eq!((&file.attributes()["resized_crop"], file.views()), (&json!(true), 3));
+
+    let split = datasets::open("folder", Some(data())).expect("pictures").test;
+    let mut network = OnnxNetwork::open(&model, 1).expect("a session");
+    let mut crop = DownstreamCrop::new([1, 12, 12]).expect("grey");
+    let mut altered = 0;
+    for row in 0..TEST {
+        for view in 0..3 {
+            let mut levels = vec![0; 144];
+            split.read(row, &mut levels).expect("a picture");
+            let before = levels.clone();
+            crop.apply(&mut levels, &mut stream(5, Purpose::Augment, split.id(row), view as u64));
+            altered += usize::from(levels != before);
+            let picture = levels.iter().map(|&level| f32::from(level) / 255.0).collect();
+            let inputs = [("image", Tensor::f32(&[1, 1, 12, 12], picture))];
+            let expected = network.run(&inputs).expect("a code").remove(0).1;
+            let found = file.read(&FeatureKey::new(0, "z"), view, row..row + 1).expect("features");
+            let error = relative_error(found.as_slice().expect("a row"), expected.as_f32().expect("f32"));
+            assert!(error < 1e-5, "{row} {view}: {error:e}");
+        }
+    }
+    assert!((10..30).contains(&altered), "{altered} of 30");
+
+    let line = job.replace("-o out", "-o plain");
+    for (line, message) in [
+        (line.replace("--resized-crop", "--views 2"), "--views 2: this graph sees pictures without noise"),
+        (format!("{line} --flip"), "the argument '--resized-crop' cannot be used with '--flip'"),
+        (format!("{line} --crop"), "the argument '--resized-crop' cannot be used with '--crop'"),
+    ] {
+        let ended = infer(folder.path(), &line);
+        assert!(ended.error(&[2]).contains(message), "{line}: {ended}");
+    }
+    done(folder.path(), &line.replace("--resized-crop", "--views 2 --flip"));
 }
 
 #[test]

@@ -40,6 +40,20 @@ impl Settled {
         let pictured = latents.unwrap_or(model);
         let split = split(arguments, pictured, model.data_set.as_deref())?;
         let taps = model.description.taps.iter();
+        let views = Views {
+            count: usize::from(arguments.views),
+            crop_padding: if arguments.crop { CROP_PADDING } else { 0 },
+            flip: arguments.flip,
+            resized_crop: arguments.resized_crop,
+        };
+        let is_drawn = is_noisy(model) || latent_shape.is_some() || views.alter();
+        if views.count > 1 && !is_drawn {
+            return Err(InferError::Argument(format!(
+                "--views {}: this graph sees pictures without noise, and all views would be alike; add --resized-crop, or \
+                 --crop and --flip",
+                views.count
+            )));
+        }
         let extraction = Extraction {
             latents: latent_shape,
             timesteps,
@@ -47,12 +61,7 @@ impl Settled {
             fixed: model.description.timestep.is_some() || !is_noisy(model),
             bytes: pictured.description.pixels == Pixels::Bytes,
             taps: taps.map(|tap| (tap.name.clone(), tap.shape.iter().product())).collect(),
-            views: Views {
-                count: usize::from(arguments.views),
-                crop_padding: if arguments.crop { CROP_PADDING } else { 0 },
-                flip: arguments.flip,
-                resized_crop: arguments.resized_crop,
-            },
+            views,
             seed: arguments.seed,
             batch: arguments.running.batch().min(split.len()),
             split,
