@@ -89,7 +89,7 @@ pub enum InferError {
         expected: String,
     },
     /// Pictures of other settings are where these are to go.
-    #[error("{} holds pictures with {what}: choose another folder with -o, or give --overwrite", path.display())]
+    #[error("{} holds pictures with {what}: choose another folder, or give --overwrite", path.display())]
     OtherPictures {
         /// The folder.
         path: PathBuf,

@@ -1,6 +1,7 @@
 //! What decides how a reconstruction looks.
 
 use ddae_data::split::Split;
+use ddae_model::onnx_metadata::Calibration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -31,12 +32,16 @@ pub struct Settings {
     pub precision: String,
     /// The program and its version.
     pub tool: String,
-    /// SHA-256 of the encoder's ONNX file's checkpoint, and the precision of the file.
+    /// The encoder's checkpoint (SHA-256), which of its weights, and the precision of the ONNX file.
     pub encoder: String,
     /// The same of the sampler.
     pub sampler: String,
-    /// The decoder's configuration (YAML).
-    pub config: String,
+    /// What the ranges of an encoder of integers were chosen from.
+    pub encoder_calibration: Option<Calibration>,
+    /// The encoder's configuration (YAML), with the normalisation of its pictures.
+    pub encoder_config: String,
+    /// The sampler's configuration (YAML), with the process.
+    pub sampler_config: String,
     /// SHA-256 of the levels of each source.
     pub sources: Vec<String>,
 }

@@ -25,6 +25,8 @@ pub struct Settings {
     pub model: String,
     /// Which of its weights: `ema`, `model`, or nothing for a plain file of weights.
     pub weights: Option<String>,
+    /// The precision of the ONNX file.
+    pub model_precision: String,
     /// The configuration (YAML).
     pub config: String,
     /// The sampler: `ddpm`, `ddim` or `edm`.

@@ -52,9 +52,9 @@ pub fn balanced_batch(pictures: usize, sessions: usize, largest: usize) -> usize
 }
 
 impl Sampling<'_> {
-    /// Draws the pictures of `seeds`, each with the latent at its position, and gives each to `consume` (its position in `seeds`, values in [0, 1] not
-    /// clamped, `[C, H, W]`), in the order in which batches are ready. `progress` is told of every network call (its
-    /// pictures), from any thread.
+    /// Draws the pictures of `seeds`, each with the latent at its position, and gives each to `consume` (its position in
+    /// `seeds`, values in [0, 1] not clamped, `[C, H, W]`), in the order in which batches are ready. `progress` is told of
+    /// every network call (its pictures), from any thread.
     ///
     /// The last batch is padded to its full size.
     ///

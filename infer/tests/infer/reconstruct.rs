@@ -32,6 +32,8 @@ static SODA: LazyLock<Soda> = LazyLock::new(|| {
     write("bytes", &encoder(8, 12), GraphKind::Encoder, true);
     write("wide", &encoder(9, 12), GraphKind::Encoder, false);
     write("large", &encoder(8, 16), GraphKind::Encoder, false);
+    let normalisation = Some(ChannelStatistics { mean: vec![0.5], std: vec![0.25] });
+    write("statistics", &ModelConfig { normalisation, ..encoder(8, 12) }, GraphKind::Encoder, false);
     write("sampler", &decoder(), GraphKind::Sampler, false);
     Soda { folder }
 });
@@ -234,6 +236,8 @@ fn a_folder_keeps_what_was_drawn() {
         ("a.png b.png --variations 3", "variations 2, and this run has 3"),
         ("a.png b.png --variations 2 --guidance 0", "guidance 0.3, and this run has 0.0"),
         ("a.png c.png --variations 2", "another sources"),
+        // Of the same checkpoint, for pictures of another normalisation.
+        ("a.png b.png --variations 2 --encoder statistics", "another encoder_config"),
     ] {
         let ended = reconstruct(root, &format!("{other} --pictures kept -o sheet.png"));
         let message = ended.error(&[1]);
@@ -270,6 +274,7 @@ fn bad_input_gets_one_line() {
         ("a.png b.png --interpolate 1 -o s.png", 2, "1 is not in 2.."),
         ("a.png --way linear -o s.png", 2, "the following required arguments were not provided"),
         ("a.png --guidance nan -o s.png", 2, "--guidance is NaN; it must be a number"),
+        ("a.png --guidance 1e39 -o s.png", 2, "it must be a number in float32"),
         ("a.png --steps 0 -o s.png", 2, "0 steps: this sampler takes 1 to 100"),
         ("a.png --eta 2 -o s.png", 2, "eta is 2; it must be in [0, 1]"),
         ("a.png --variations 5000 -o s.png", 2, "take fewer pictures, or fewer variations of them"),

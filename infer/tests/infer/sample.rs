@@ -104,12 +104,19 @@ fn pictures_of_other_settings_are_in_the_way() {
         let message = infer(root, &format!("{line} --seeds 9 -o pictures")).error(&[1]).to_string();
         assert_eq!(
             message,
-            format!(
-                "error: pictures holds pictures with {what}: choose another folder with -o, or give --overwrite"
-            )
+            format!("error: pictures holds pictures with {what}: choose another folder, or give --overwrite")
         );
     }
     assert!(fs::read(root.join("pictures/000000.png")).expect("a picture") == before);
+    // A file of the same checkpoint in other numbers.
+    let record = root.join("pictures/run.json");
+    let text = fs::read_to_string(&record).expect("a record");
+    let key = "\"model_precision\": \"f32\"";
+    assert!(text.contains(key), "{text}");
+    fs::write(&record, text.replace(key, "\"model_precision\": \"f16\"")).expect("a file");
+    let ended = infer(root, &format!("{SAMPLE} --seeds 9 -o pictures"));
+    let wanted = "model_precision \"f16\", and this run has \"f32\"";
+    assert!(ended.error(&[1]).contains(wanted), "{ended}");
     // Overwritten, the folder holds no picture of the old settings.
     done(root, &format!("{SAMPLE} --eta 0.5 --seeds 1-2 -o pictures --overwrite"));
     assert_eq!(names(&root.join("pictures")), ["000001.png", "000002.png", "run.json"]);

@@ -118,8 +118,12 @@ impl Settled {
     ) -> Result<Settled, InferError> {
         let argument = |message: String| InferError::Argument(message);
         let (shape, width) = fitting(encoder, sampler)?;
-        if !arguments.guidance.is_finite() {
-            return Err(argument(format!("--guidance is {}; it must be a number", arguments.guidance)));
+        // The graph takes it in float32.
+        if !(arguments.guidance as f32).is_finite() {
+            return Err(argument(format!(
+                "--guidance is {}; it must be a number in float32",
+                arguments.guidance
+            )));
         }
         let Some(ProcessConfig::Ddpm(process)) = &sampler.model.process else {
             return Err(unusable(sampler, "it does not say which process it is a step of"));
@@ -150,7 +154,9 @@ impl Settled {
             tool: concat!("ddae-infer ", env!("CARGO_PKG_VERSION")).to_string(),
             encoder: identity(encoder),
             sampler: identity(sampler),
-            config: sampler.description.config.clone(),
+            encoder_calibration: encoder.description.calibration.clone(),
+            encoder_config: encoder.description.config.clone(),
+            sampler_config: sampler.description.config.clone(),
             sources: digests(&split)?,
         };
         let bytes = encoder.description.pixels == Pixels::Bytes;

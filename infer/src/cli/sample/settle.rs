@@ -59,6 +59,7 @@ impl Settled {
         let settings = Settings {
             model: description.digest.clone(),
             weights: description.weights.map(|set| set.prefix().trim_end_matches('.').to_string()),
+            model_precision: description.precision.name().to_string(),
             config: description.config.clone(),
             sampler: sampler.to_string(),
             steps,
