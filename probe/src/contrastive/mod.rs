@@ -10,14 +10,14 @@
 //!   where all pictures have the same features, near -4 where they are spread evenly over a sphere of many dimensions.
 //!
 //! Lower is better for both, and neither needs labels. As published they are taken in batches of 128 pictures in the
-//! order of the file, and the batches' values averaged by their number of pictures.
+//! order of the file, and the batches' values averaged; the last one, which may be shorter, counts as any other.
 //!
 //! [`noisings`] is where the rows come from, [`report`] what is shown.
 
 pub mod noisings;
 pub mod report;
 
-use ndarray::{Array2, ArrayView2, Axis, s};
+use ndarray::{Array2, ArrayView2, s};
 use rayon::prelude::*;
 
 use crate::error::{ProbeError, Result};
@@ -101,7 +101,7 @@ pub fn measure(
     if rows < 2 {
         return Err(ProbeError::OnePicture { origin: noisings.origin() });
     }
-    let mut sum = Contrast { alignment: 0.0, uniformity: 0.0 };
+    let (mut sum, mut count) = (Contrast { alignment: 0.0, uniformity: 0.0 }, 0.0);
     // Blocks of whole batches.
     for batches in blocks(rows.div_ceil(batch), noisings.dim(features)? * batch, PASS_BYTES) {
         let range = batches.start * batch..rows.min(batches.end * batch);
@@ -110,21 +110,17 @@ pub fn measure(
             let begin = index * batch;
             rows.slice(s![begin..range.len().min(begin + batch), ..]).to_owned()
         };
-        let values: Vec<(Contrast, usize)> = (0..batches.len())
-            .into_par_iter()
-            .map(|index| {
-                let (x, y) = (part(&x, index), part(&y, index));
-                (of_batch(x.view(), y.view()), x.len_of(Axis(0)))
-            })
-            .collect();
+        let of_part = |index| of_batch(part(&x, index).view(), part(&y, index).view());
+        let values: Vec<Contrast> = (0..batches.len()).into_par_iter().map(of_part).collect();
         // In order, so that the sum does not depend on the threads.
-        for (value, rows) in values {
-            sum.alignment += value.alignment * rows as f64;
-            sum.uniformity += value.uniformity * rows as f64;
+        for value in values {
+            sum.alignment += value.alignment;
+            sum.uniformity += value.uniformity;
+            count += 1.0;
         }
         progress(range.len() as u64);
     }
-    Ok(Contrast { alignment: sum.alignment / rows as f64, uniformity: sum.uniformity / rows as f64 })
+    Ok(Contrast { alignment: sum.alignment / count, uniformity: sum.uniformity / count })
 }
 
 #[cfg(test)]
