@@ -4,14 +4,22 @@
 
 mod runtime;
 
-use ddae_model::config::{Config, Override};
-use ddae_model::diffusion::{FeatureOptions, features_graph, sampler_graph};
-use ddae_model::graph::Graph;
+use ddae_export::lower::precision::compute_f16;
+use ddae_export::onnx::write::{LARGEST_MESSAGE, data_file};
+use ddae_model::config::{
+    ChannelStatistics, Config, DdpmConfig, ModelConfig, Override, ProcessConfig, Timesteps,
+};
+use ddae_model::diffusion::{
+    FeatureOptions, encoder_graph, features_graph, latent_graph, model_features_graph, sampler_graph,
+};
+use ddae_model::graph::{Graph, Node};
+use ddae_model::networks::{Architecture, EncoderArch, EncoderConfig, VaeEncoderConfig};
 use ddae_model::reference;
-use ddae_model::tensor::{DType, Tensor};
+use ddae_model::tensor::{DType, Data, Tensor};
+use ddae_tests::guided::soda_sample;
 use ddae_tests::imported::{self, Case};
 use ddae_tests::{published, relative_error, rule_values, rule_weights, tolerance};
-use runtime::{Batch, through_tract};
+use runtime::{Batch, through_tract, through_tract_as};
 
 fn check(case: &Case) {
     case.check(&through_tract(&case.graph, &case.weights, &case.inputs, Batch::Free));
@@ -66,41 +74,44 @@ fn configs() -> [Config; 2] {
     ]
 }
 
+/// Inputs by rule.
+fn inputs(graph: &Graph, batch: usize) -> Vec<(&str, Tensor)> {
+    let input = |node: &Node| {
+        let shape = node.shape.resolve(batch);
+        let count = shape.iter().product();
+        let values = rule_values(&node.name, count, 0.1, 1.0);
+        match node.dtype {
+            DType::F32 => Tensor::f32(&shape, values),
+            DType::F64 => Tensor::f64(&shape, values.into_iter().map(f64::from).collect()),
+            DType::I64 => Tensor::i64(&shape, vec![11; count]),
+            DType::U8 => {
+                let bytes = values.into_iter().map(|x| (255.0 * x) as u8).collect();
+                Tensor::new(&shape, Data::U8(bytes)).expect("as many as the shape holds")
+            }
+        }
+    };
+    graph.inputs().map(|(_, node)| (node.name.as_str(), input(node))).collect()
+}
+
+/// Checks outputs against others, within a relative error.
+fn assert_near(found: &[(String, Tensor)], expected: &[(String, Tensor)], limit: f64) {
+    assert_eq!(found.len(), expected.len());
+    for ((name, found), (_, expected)) in found.iter().zip(expected) {
+        assert_eq!(found.shape(), expected.shape(), "{name}");
+        let as_f32 = |tensor: &Tensor| tensor.to_f64_vec().into_iter().map(|x| x as f32).collect::<Vec<_>>();
+        let error = relative_error(&as_f32(found), &as_f32(expected));
+        assert!(error <= limit, "{name}: {error:e}");
+    }
+}
+
 /// Compares the outputs of a graph in tract with the reference interpreter's, for inputs by rule.
 fn compare(graph: &Graph) {
     let weights = rule_weights(graph);
     for batch in [2, 1] {
-        let inputs: Vec<(String, Tensor)> = graph
-            .inputs()
-            .map(|(_, node)| {
-                let shape = node.shape.resolve(batch);
-                let count = shape.iter().product();
-                let values = rule_values(&node.name, count, 0.1, 1.0);
-                let tensor = match node.dtype {
-                    DType::F32 => Tensor::f32(&shape, values),
-                    DType::F64 => Tensor::f64(&shape, values.into_iter().map(f64::from).collect()),
-                    DType::I64 => Tensor::i64(&shape, vec![11; count]),
-                    DType::U8 => {
-                        let bytes = values.into_iter().map(|x| (255.0 * x) as u8).collect();
-                        Tensor::new(&shape, ddae_model::tensor::Data::U8(bytes))
-                            .expect("as many as the shape holds")
-                    }
-                };
-                (node.name.clone(), tensor)
-            })
-            .collect();
-        let inputs: Vec<(&str, Tensor)> =
-            inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
+        let inputs = inputs(graph, batch);
         let expected = reference::run::<f32>(graph, &weights, &inputs).expect("outputs");
         let found = through_tract(graph, &weights, &inputs, Batch::Free);
-        assert_eq!(found.len(), expected.len());
-        for ((name, found), (_, expected)) in found.iter().zip(&expected) {
-            assert_eq!(found.shape(), expected.shape(), "{name}");
-            let as_f32 =
-                |tensor: &Tensor| tensor.to_f64_vec().into_iter().map(|x| x as f32).collect::<Vec<_>>();
-            let error = relative_error(&as_f32(found), &as_f32(expected));
-            assert!(error <= tolerance::NETWORK, "{name}: {error:e}");
-        }
+        assert_near(&found, &expected, tolerance::NETWORK);
     }
 }
 
@@ -119,4 +130,58 @@ fn sampler_steps() {
     for config in configs() {
         compare(&sampler_graph(&config).expect("a graph"));
     }
+}
+
+#[test]
+fn guided_sampler_steps() {
+    compare(&soda_sample().graph);
+}
+
+#[test]
+fn features_of_latents() {
+    let process = Some(ProcessConfig::Ddpm(DdpmConfig::published(Timesteps::Index)));
+    let model = ModelConfig { process, ..ModelConfig::of(Architecture::DiT(imported::dit_config())) };
+    for timestep in [None, Some(121)] {
+        let options = FeatureOptions { taps: vec!["layer-1".to_string()], timestep, input_u8: false };
+        compare(&model_features_graph(&model, &options).expect("a graph"));
+    }
+}
+
+#[test]
+fn codes_and_latents() {
+    let encoder = EncoderConfig {
+        arch: EncoderArch::ResNet18,
+        feature_dim: 8,
+        cifar_small_image: true,
+        image_shape: [3, 8, 8],
+    };
+    let normalisation = ChannelStatistics::published("cifar10");
+    let encoder = ModelConfig { normalisation, ..ModelConfig::of(Architecture::SodaEncoder(encoder)) };
+    compare(&encoder_graph(&encoder, true, true).expect("a graph"));
+    let vae = VaeEncoderConfig {
+        block_out_channels: vec![8, 8, 16, 16],
+        norm_num_groups: 4,
+        ..VaeEncoderConfig::sd_vae_ft_mse(24, 40)
+    };
+    compare(&latent_graph(&ModelConfig::of(Architecture::VaeEncoder(vae)), false).expect("a graph"));
+}
+
+/// Weights in a file of their own, and in float16 (tract knows no bfloat16).
+#[test]
+fn files_of_other_forms() {
+    let [config, _] = configs();
+    let options = FeatureOptions { taps: vec!["out_2".to_string()], timestep: None, input_u8: false };
+    let graph = features_graph(&config, &options).expect("a graph");
+    let (weights, inputs) = (rule_weights(&graph), inputs(&graph, 2));
+    let expected = reference::run::<f32>(&graph, &weights, &inputs).expect("outputs");
+    let found = through_tract_as(&graph, &weights, &inputs, Batch::Free, |model, path| {
+        model.write(path, &[], 0).expect("files");
+        assert!(data_file(path).exists());
+    });
+    assert_near(&found, &expected, tolerance::NETWORK);
+    let found = through_tract_as(&graph, &weights, &inputs, Batch::Free, |model, path| {
+        compute_f16(model).expect("a conversion");
+        model.write(path, &[], LARGEST_MESSAGE).expect("a file");
+    });
+    assert_near(&found, &expected, 1e-2);
 }

@@ -1,7 +1,9 @@
 //! Running graphs by way of their ONNX files in tract.
 
+use std::path::Path;
+
 use ddae_export::lower::{Options, lower};
-use ddae_export::onnx::write::LARGEST_MESSAGE;
+use ddae_export::onnx::write::{LARGEST_MESSAGE, Model};
 use ddae_model::graph::Graph;
 use ddae_model::tensor::{Data, Tensor};
 use ddae_model::weights::Weights;
@@ -25,10 +27,22 @@ pub fn through_tract(
     inputs: &[(&str, Tensor)],
     batch: Batch,
 ) -> Vec<(String, Tensor)> {
+    let write =
+        |model: &mut Model<'_>, path: &Path| drop(model.write(path, &[], LARGEST_MESSAGE).expect("a file"));
+    through_tract_as(graph, weights, inputs, batch, write)
+}
+
+/// The same of a file that `write` makes of the operators.
+pub fn through_tract_as(
+    graph: &Graph,
+    weights: &Weights,
+    inputs: &[(&str, Tensor)],
+    batch: Batch,
+    write: impl FnOnce(&mut Model<'_>, &Path),
+) -> Vec<(String, Tensor)> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("graph.onnx");
-    let model = lower(graph, weights, Options::default()).expect("an ONNX graph");
-    model.write(&path, &[], LARGEST_MESSAGE).expect("a file");
+    write(&mut lower(graph, weights, Options::default()).expect("an ONNX graph"), &path);
 
     let is_fixed = batch == Batch::Fixed;
     let reader = tract_onnx::onnx().with_ignore_value_info(is_fixed).with_ignore_output_shapes(is_fixed);
