@@ -24,7 +24,7 @@ pub use canvas::Canvas;
 pub use downstream::DownstreamCrop;
 pub use normaliser::Normaliser;
 pub use rand_augment::{Operation, RandAugment};
-pub use resized_crop::{Rectangle, ResizedCrop};
+pub use resized_crop::{CROP_AREA, Rectangle, ResizedCrop};
 pub use soda::{PictureKey, SodaViews};
 
 use crate::random::Stream;

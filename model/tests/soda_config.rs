@@ -27,7 +27,7 @@ fn error(set: &[&str]) -> String {
 fn published_values_are_read() {
     let config = read("soda_cifar10.yaml", &[]).unwrap();
     assert_eq!((config.dataset.as_str(), config.picture()), ("cifar10", [3, 32, 32]));
-    assert_eq!((config.lrate_ratio, config.save_per, config.augment_target), (2.0, 100, true));
+    assert_eq!((config.lrate_ratio, config.save_per, config.augmentation.augment_target), (2.0, 100, true));
     let diffusion = &config.diffusion;
     assert_eq!((diffusion.n_t, diffusion.drop_prob, diffusion.layer_mask_prob), (1000, 0.1, 0.0));
     assert_eq!(diffusion.betas, Betas::Linear([1e-4, 0.02]));
@@ -73,7 +73,7 @@ fn what_the_paper_adds_is_read() {
     let set = ["decoder.z_parts=4", "diffusion.layer_mask_prob=0.2", "diffusion.betas=inverted"];
     let config = read("soda_cifar10.yaml", &[&set[..], &["augment_target=False"]].concat()).unwrap();
     assert_eq!((config.networks.decoder.z_parts, config.diffusion.layer_mask_prob), (4, 0.2));
-    assert_eq!((config.diffusion.betas, config.augment_target), (Betas::Inverted, false));
+    assert_eq!((config.diffusion.betas, config.augmentation.augment_target), (Betas::Inverted, false));
     assert_eq!(
         error(&set[1..]),
         "diffusion: layer_mask_prob is 0.2; it hides parts of the latent: set decoder.z_parts to 2 or more"
@@ -81,8 +81,24 @@ fn what_the_paper_adds_is_read() {
 }
 
 #[test]
+fn crops_leave_what_is_asked_for() {
+    let area = |set: &[&str]| read("soda_cifar10.yaml", set).map(|config| config.augmentation.crop_area);
+    assert_eq!(area(&[]), Ok([0.08, 1.0]));
+    assert_eq!(area(&["crop_area=[0.5, 0.5]"]), Ok([0.5, 0.5]));
+    for wrong in ["[0.0, 1.0]", "[0.5, 0.4]", "[0.5, 1.1]", "[.nan, 1.0]"] {
+        let message = error(&[&format!("crop_area={wrong}")]);
+        assert!(message.contains("crop_area is [") && message.contains("[0.08, 1.0]"), "{message}");
+    }
+}
+
+#[test]
 fn a_configuration_survives_writing() {
-    let more = ["decoder.z_parts=2", "diffusion.layer_mask_prob=0.2", "diffusion.betas=cosine"];
+    let more = [
+        "decoder.z_parts=2",
+        "diffusion.layer_mask_prob=0.2",
+        "diffusion.betas=cosine",
+        "crop_area=[0.3, 1]",
+    ];
     for (name, set) in [("soda_cifar10.yaml", &[][..]), ("soda_tiny.yaml", &more), ("soda_demo.yaml", &more)]
     {
         let config = read(name, set).unwrap();

@@ -7,8 +7,8 @@ use super::Canvas;
 use crate::random::Stream;
 use crate::resize::{WEIGHT_BITS, taps};
 
-/// Share of the picture's area that a part has, from, to.
-const SCALE: [f64; 2] = [0.08, 1.0];
+/// Share of the picture's area that a part has unless told otherwise, from, to.
+pub const CROP_AREA: [f64; 2] = [0.08, 1.0];
 /// Width of a part over its height, from, to.
 const RATIO: [f64; 2] = [3.0 / 4.0, 4.0 / 3.0];
 /// Parts that are drawn before one in the middle is taken.
@@ -28,17 +28,17 @@ pub struct Rectangle {
 }
 
 impl Rectangle {
-    /// The part of a picture of `height` x `width` that `RandomResizedCrop` would take: between 8 % and all of the
-    /// area, evenly, between 3:4 and 4:3 wide, evenly in the logarithm, at any place. Where ten such parts did not fit,
+    /// The part of a picture of `height` x `width` that `RandomResizedCrop` with `scale=share` would take: between the
+    /// two shares of the area, evenly, between 3:4 and 4:3 wide, evenly in the logarithm, at any place. Where ten such parts did not fit,
     /// the largest one in the middle that is at most so narrow or wide.
     ///
     /// # Panics
     /// When `height` or `width` is 0.
-    pub fn random(height: usize, width: usize, rng: &mut Stream) -> Rectangle {
+    pub fn random(height: usize, width: usize, share: [f64; 2], rng: &mut Stream) -> Rectangle {
         let between = |[from, to]: [f64; 2], rng: &mut Stream| from + (to - from) * rng.uniform();
         let area = (height * width) as f64;
         for _ in 0..ATTEMPTS {
-            let part = area * between(SCALE, rng);
+            let part = area * between(share, rng);
             let ratio = between(RATIO.map(f64::ln), rng).exp();
             let of_width = (part * ratio).sqrt().round_ties_even() as usize;
             let of_height = (part / ratio).sqrt().round_ties_even() as usize;
@@ -118,12 +118,22 @@ impl Axis {
 pub struct ResizedCrop {
     rows: Arc<Axis>,
     columns: Arc<Axis>,
+    area: [f64; 2],
 }
 
 impl ResizedCrop {
-    /// For pictures of `height` x `width`.
+    /// For pictures of `height` x `width`, and random parts with [`CROP_AREA`].
     pub fn new(height: usize, width: usize) -> ResizedCrop {
-        ResizedCrop { rows: Arc::new(Axis::new(height)), columns: Arc::new(Axis::new(width)) }
+        ResizedCrop {
+            rows: Arc::new(Axis::new(height)),
+            columns: Arc::new(Axis::new(width)),
+            area: CROP_AREA,
+        }
+    }
+
+    /// The same, with random parts that have between these shares of the area.
+    pub fn with_area(self, area: [f64; 2]) -> ResizedCrop {
+        ResizedCrop { area, ..self }
     }
 
     /// Draws a part and scales it to the size of the picture.
@@ -131,7 +141,7 @@ impl ResizedCrop {
     /// # Panics
     /// As [`ResizedCrop::apply`].
     pub fn random(&self, canvas: &mut Canvas, rng: &mut Stream) {
-        self.apply(canvas, Rectangle::random(self.rows.length, self.columns.length, rng));
+        self.apply(canvas, Rectangle::random(self.rows.length, self.columns.length, self.area, rng));
     }
 
     /// Scales a part to the size of the picture, with the levels that PIL computes.
@@ -203,7 +213,7 @@ mod tests {
         let (mut area, mut log_ratio, mut centre) = (0.0, 0.0, [0.0; 2]);
         let count = 20_000;
         for _ in 0..count {
-            let part = Rectangle::random(1000, 1000, &mut rng);
+            let part = Rectangle::random(1000, 1000, CROP_AREA, &mut rng);
             let (height, width) = (part.height as f64, part.width as f64);
             assert!((0.0795..=1.0).contains(&(height * width / 1e6)), "{part:?}");
             assert!((0.745..=1.345).contains(&(width / height)), "{part:?}");
@@ -227,7 +237,7 @@ mod tests {
         // 1 pixel wide and 200 high: all but the tiniest parts are wider than the picture.
         let mut rng = stream(0, Purpose::Preview, 1, 0);
         for _ in 0..100 {
-            let part = Rectangle::random(200, 1, &mut rng);
+            let part = Rectangle::random(200, 1, CROP_AREA, &mut rng);
             assert!(part.width == 1 && part.height >= 1 && part.top + part.height <= 200, "{part:?}");
         }
     }

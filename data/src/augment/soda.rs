@@ -3,7 +3,7 @@
 //! Each view is drawn for itself: with probability 0.95 a resized crop, then mirrored with probability 1/2; with
 //! probability 0.65 RandAugment. The source is normalised and gets noise; the target lies in [0, 1].
 
-use ddae_model::config::ChannelStatistics;
+use ddae_model::config::{ChannelStatistics, SodaAugmentation};
 
 use super::{Canvas, Normaliser, RandAugment, ResizedCrop, random_flip};
 use crate::datasets::DataError;
@@ -54,17 +54,17 @@ impl SodaViews {
     pub fn new(
         shape: [usize; 3],
         statistics: &ChannelStatistics,
-        augment_target: bool,
+        augmentation: SodaAugmentation,
     ) -> Result<SodaViews, DataError> {
         let canvas = Canvas::new(shape)?;
         let [channels, height, width] = shape;
         Ok(SodaViews {
             canvas,
-            crop: ResizedCrop::new(height, width),
+            crop: ResizedCrop::new(height, width).with_area(augmentation.crop_area),
             rand_augment: RandAugment::new(height, width),
             source: Normaliser::new(channels, statistics)?,
             target: Normaliser::to_unit(channels),
-            augment_target,
+            augment_target: augmentation.augment_target,
         })
     }
 

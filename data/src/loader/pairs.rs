@@ -1,4 +1,4 @@
-use ddae_model::config::ChannelStatistics;
+use ddae_model::config::{ChannelStatistics, SodaAugmentation};
 
 use super::pool::Pool;
 use super::schedule::Schedule;
@@ -23,14 +23,14 @@ pub struct PairOptions {
     pub drop_last: bool,
     /// By which sources are normalised.
     pub normalisation: ChannelStatistics,
-    /// Whether targets are augmented as sources are; otherwise they are the pictures as they are.
-    pub augment_target: bool,
+    /// How the views differ from the picture.
+    pub augmentation: SodaAugmentation,
     /// Threads that read ahead; 0 reads in the calling thread.
     pub workers: usize,
 }
 
 impl PairOptions {
-    /// Shuffled batches of 128, an incomplete one left out, both views augmented, one worker.
+    /// Shuffled batches of 128, an incomplete one left out, augmentation as published, one worker.
     pub fn new(normalisation: ChannelStatistics) -> PairOptions {
         PairOptions {
             batch: 128,
@@ -40,7 +40,7 @@ impl PairOptions {
             start_batch: 0,
             drop_last: true,
             normalisation,
-            augment_target: true,
+            augmentation: SodaAugmentation::default(),
             workers: 1,
         }
     }
@@ -77,7 +77,7 @@ impl PairBatch {
 /// ```
 /// use ddae_data::datasets;
 /// use ddae_data::loader::{PairLoader, PairOptions};
-/// use ddae_model::config::ChannelStatistics;
+/// use ddae_model::config::{ChannelStatistics, SodaAugmentation};
 /// # fn main() -> Result<(), ddae_data::DataError> {
 /// let train = datasets::open("fashion-sample", None)?.train;
 /// let normalisation = ChannelStatistics { mean: vec![0.286], std: vec![0.353] };
@@ -105,7 +105,7 @@ impl PairLoader {
         let shuffle = options.shuffle.then_some((options.seed, options.epoch));
         let schedule = Schedule::new(split, options.batch, options.drop_last, shuffle)?;
         schedule.check_start(options.start_batch, split)?;
-        let views = SodaViews::new(split.shape(), &options.normalisation, options.augment_target)?;
+        let views = SodaViews::new(split.shape(), &options.normalisation, options.augmentation)?;
         let batches = schedule.batches();
         let split = split.clone();
         let (seed, epoch) = (options.seed, options.epoch);

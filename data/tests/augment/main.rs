@@ -6,7 +6,10 @@ mod pillow;
 mod views;
 
 use ddae_data::Split;
-use ddae_model::config::ChannelStatistics;
+use ddae_model::config::{ChannelStatistics, SodaAugmentation};
+
+/// As published but for the target, which is the picture.
+const UNALTERED_TARGET: SodaAugmentation = SodaAugmentation { augment_target: false, crop_area: [0.08, 1.0] };
 
 /// `count` pictures of `shape`, all levels equally likely.
 fn split(count: usize, shape: [usize; 3]) -> Split {

@@ -3,8 +3,9 @@
 use ddae_data::augment::{PictureKey, SodaViews};
 use ddae_data::loader::{Batch, Loader, LoaderOptions, PairBatch, PairLoader, PairOptions};
 use ddae_data::{DataError, Split};
+use ddae_model::config::SodaAugmentation;
 
-use super::{split, statistics};
+use super::{UNALTERED_TARGET, split, statistics};
 
 const SHAPE: [usize; 3] = [3, 8, 6];
 
@@ -50,7 +51,7 @@ fn an_interrupted_epoch_goes_on_with_the_same_batches() {
 #[test]
 fn a_pair_is_the_two_views_of_its_picture() {
     let split = split(20, SHAPE);
-    let views = SodaViews::new(SHAPE, &statistics(3), true).expect("RGB");
+    let views = SodaViews::new(SHAPE, &statistics(3), SodaAugmentation::default()).expect("RGB");
     let (mut canvas, mut levels) = (views.canvas(), vec![0; split.picture_len()]);
     let part = split.subset(&[17, 4]).expect("in range");
     let batch = all(&part, &PairOptions { shuffle: false, ..options() }).remove(0);
@@ -80,7 +81,7 @@ fn epochs_and_orders_differ() {
 #[test]
 fn targets_can_be_the_pictures_themselves() {
     let split = split(9, SHAPE);
-    let options = PairOptions { augment_target: false, shuffle: false, ..options() };
+    let options = PairOptions { augmentation: UNALTERED_TARGET, shuffle: false, ..options() };
     let targets: Vec<f32> = all(&split, &options).into_iter().flat_map(|batch| batch.targets).collect();
     let plain = Loader::new(&split, LoaderOptions::default()).expect("defaults").next();
     assert_eq!(targets, plain.expect("one batch").expect("readable").images);

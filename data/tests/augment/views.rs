@@ -1,11 +1,11 @@
 //! SODA's views, and the crops of its probes.
 
 use ddae_data::Split;
-use ddae_data::augment::{DownstreamCrop, Normaliser, PictureKey, SodaViews};
+use ddae_data::augment::{CROP_AREA, DownstreamCrop, Normaliser, PictureKey, SodaViews};
 use ddae_data::random::{Purpose, stream};
-use ddae_model::config::ChannelStatistics;
+use ddae_model::config::{ChannelStatistics, SodaAugmentation};
 
-use super::{split, statistics};
+use super::{UNALTERED_TARGET, split, statistics};
 
 fn picture(split: &Split) -> Vec<u8> {
     let mut levels = vec![0; split.picture_len()];
@@ -28,7 +28,7 @@ fn hash(numbers: &[f32]) -> u64 {
 fn a_key_decides_every_draw() {
     let shape = [3, 32, 32];
     let levels = picture(&split(1, shape));
-    let views = SodaViews::new(shape, &statistics(3), true).expect("RGB");
+    let views = SodaViews::new(shape, &statistics(3), SodaAugmentation::default()).expect("RGB");
     let mut canvas = views.canvas();
     let mut make = |key: PictureKey| {
         let (mut source, mut target) = (Vec::new(), Vec::new());
@@ -52,7 +52,7 @@ fn a_key_decides_every_draw() {
 fn views_are_drawn_as_often_as_published() {
     let shape = [3, 32, 32];
     let levels = picture(&split(1, shape));
-    let views = SodaViews::new(shape, &statistics(3), true).expect("RGB");
+    let views = SodaViews::new(shape, &statistics(3), SodaAugmentation::default()).expect("RGB");
     let plain: Vec<f32> = levels.iter().map(|&level| f32::from(level) / 255.0).collect();
     let (mut canvas, mut target) = (views.canvas(), Vec::new());
     let mut untouched = 0;
@@ -70,7 +70,7 @@ fn views_are_drawn_as_often_as_published() {
 fn the_source_has_the_noise_and_the_target_has_none() {
     let shape = [1, 28, 28];
     let levels = vec![100; 28 * 28];
-    let views = SodaViews::new(shape, &statistics(1), true).expect("grey");
+    let views = SodaViews::new(shape, &statistics(1), SodaAugmentation::default()).expect("grey");
     let mut canvas = views.canvas();
     // A flat picture stays flat under crops, so that what varies from pixel to pixel is noise.
     let mut variances: Vec<f64> = (0..50)
@@ -96,7 +96,7 @@ fn source_and_target_are_drawn_for_themselves() {
     let levels = picture(&split(1, shape));
     // Not normalised, so that they could be alike.
     let plain = ChannelStatistics { mean: vec![0.0; 3], std: vec![1.0; 3] };
-    let views = SodaViews::new(shape, &plain, true).expect("RGB");
+    let views = SodaViews::new(shape, &plain, SodaAugmentation::default()).expect("RGB");
     let mut canvas = views.canvas();
     let mut alike = 0;
     for id in 0..500 {
@@ -114,22 +114,47 @@ fn source_and_target_are_drawn_for_themselves() {
 fn without_augmentation_the_target_is_the_picture() {
     let shape = [3, 9, 12];
     let levels = picture(&split(1, shape));
-    let views = SodaViews::new(shape, &statistics(3), false).expect("RGB");
+    let views = SodaViews::new(shape, &statistics(3), UNALTERED_TARGET).expect("RGB");
     let (mut canvas, mut target, mut source) = (views.canvas(), Vec::new(), Vec::new());
     views.target(&levels, key(0, 0), &mut canvas, &mut target);
     let plain: Vec<f32> = levels.iter().map(|&level| f32::from(level) / 255.0).collect();
     assert_eq!(target, plain);
     // The source does not change with it.
     views.source(&levels, key(0, 0), &mut canvas, &mut source);
-    let both = SodaViews::new(shape, &statistics(3), true).expect("RGB");
+    let both = SodaViews::new(shape, &statistics(3), SodaAugmentation::default()).expect("RGB");
     let mut with_both = Vec::new();
     both.source(&levels, key(0, 0), &mut canvas, &mut with_both);
     assert_eq!(source, with_both);
 }
 
 #[test]
+fn crops_leave_the_share_of_the_picture_that_was_asked_for() {
+    let shape = [3, 32, 32];
+    let levels = picture(&split(1, shape));
+    let plain: Vec<f32> = levels.iter().map(|&level| f32::from(level) / 255.0).collect();
+    let mirrored: Vec<f32> = plain.chunks(32).flat_map(|row| row.iter().rev().copied()).collect();
+    let whole = |crop_area| {
+        let augmentation = SodaAugmentation { crop_area, ..SodaAugmentation::default() };
+        let views = SodaViews::new(shape, &statistics(3), augmentation).expect("RGB");
+        let (mut canvas, mut target) = (views.canvas(), Vec::new());
+        let is_whole = |id: &u64| {
+            target.clear();
+            views.target(&levels, key(0, *id), &mut canvas, &mut target);
+            target == plain || target == mirrored
+        };
+        (0..300).filter(is_whole).count()
+    };
+    assert_eq!(SodaAugmentation::default().crop_area, CROP_AREA);
+    // All of a square picture is left by nothing but the whole; RandAugment changes most of the others.
+    let (published, all) = (whole(CROP_AREA), whole([1.0, 1.0]));
+    assert!(published < 20 && all > 90, "{published} {all}");
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
-    let error = |shape, channels| SodaViews::new(shape, &statistics(channels), true).unwrap_err().to_string();
+    let error = |shape, channels| {
+        SodaViews::new(shape, &statistics(channels), SodaAugmentation::default()).unwrap_err().to_string()
+    };
     assert!(error([2, 8, 8], 2).contains("1 or 3 channels"));
     assert!(error([1, 8, 8], 3).contains("the normalisation is for 3 channels, but the pictures have 1"));
     assert!(DownstreamCrop::new([4, 8, 8]).is_err());

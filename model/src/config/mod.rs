@@ -28,7 +28,7 @@ pub use model::{AnyConfig, ChannelStatistics, ModelConfig};
 pub use overrides::Override;
 pub use process::{DdpmConfig, EdmConfig, ProcessConfig, Timesteps};
 pub use run::RunConfig;
-pub use soda::{SodaDiffusion, SodaRun};
+pub use soda::{SodaAugmentation, SodaDiffusion, SodaRun};
 pub use training::{LrSchedule, Optim, OptimArgs, TrainingConfig};
 
 /// Why a configuration cannot be used.

@@ -12,7 +12,7 @@ use super::{
 use crate::networks::{Architecture, EncoderConfig, SodaConfig, UNetConfig};
 
 /// The keys that it has beside those of every training run.
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "dataset",
     "encoder",
     "decoder",
@@ -20,6 +20,7 @@ const KEYS: [&str; 8] = [
     "lrate_ratio",
     "save_per",
     "augment_target",
+    "crop_area",
     "normalisation",
 ];
 
@@ -42,9 +43,9 @@ pub struct SodaRun {
     pub lrate_ratio: f64,
     /// Epochs between evaluations, each with a checkpoint; 0 for one at the end.
     pub save_per: u64,
-    /// Our addition: whether targets are augmented as sources are, as published. Reconstructions are better and features
-    /// worse without.
-    pub augment_target: bool,
+    /// How views differ from their picture.
+    #[serde(flatten)]
+    pub augmentation: SodaAugmentation,
     /// Our addition: how pictures are normalised for the encoder. That of the published data sets is known; others' is
     /// measured when training starts.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,6 +53,34 @@ pub struct SodaRun {
     /// Everything else about the training run.
     #[serde(flatten)]
     pub training: TrainingConfig,
+}
+
+/// Our additions to SODA's augmentation, which is otherwise fixed; the default is as published.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct SodaAugmentation {
+    /// Whether targets are augmented as sources are, as published. Reconstructions are better and features worse without.
+    pub augment_target: bool,
+    /// Smallest and largest share of a picture's area that is left by the random crops of sources and targets, in (0, 1].
+    pub crop_area: [f64; 2],
+}
+
+impl Default for SodaAugmentation {
+    fn default() -> Self {
+        Self { augment_target: true, crop_area: [0.08, 1.0] }
+    }
+}
+
+impl SodaAugmentation {
+    fn check(self) -> Result<(), String> {
+        let [smallest, largest] = self.crop_area;
+        if smallest > 0.0 && smallest <= largest && largest <= 1.0 {
+            return Ok(());
+        }
+        Err(format!(
+            "crop_area is [{smallest}, {largest}]; give the smallest and the largest share of a picture, above 0 and at \
+             most 1, as [0.08, 1.0]"
+        ))
+    }
 }
 
 /// `diffusion` of a SODA: a DDPM's, with what the decoder does not see in training.
@@ -108,15 +137,21 @@ struct Raw {
     diffusion: SodaDiffusion,
     lrate_ratio: f64,
     save_per: u64,
-    #[serde(default = "Raw::augmented")]
-    augment_target: bool,
+    #[serde(default)]
+    augment_target: Option<bool>,
+    #[serde(default)]
+    crop_area: Option<[f64; 2]>,
     #[serde(default)]
     normalisation: Option<ChannelStatistics>,
 }
 
 impl Raw {
-    fn augmented() -> bool {
-        true
+    fn augmentation(&self) -> SodaAugmentation {
+        let published = SodaAugmentation::default();
+        SodaAugmentation {
+            augment_target: self.augment_target.unwrap_or(published.augment_target),
+            crop_area: self.crop_area.unwrap_or(published.crop_area),
+        }
     }
 }
 
@@ -153,13 +188,14 @@ impl SodaRun {
         let (training, rest) = TrainingConfig::split(value, &KEYS).map_err(&invalid)?;
         let raw: Raw = typed(rest, "").map_err(&invalid)?;
         let known = ChannelStatistics::published(&raw.dataset);
+        let augmentation = raw.augmentation();
         let run = SodaRun {
             dataset: raw.dataset,
             networks: SodaConfig { encoder: raw.encoder, decoder: raw.decoder },
             diffusion: raw.diffusion,
             lrate_ratio: raw.lrate_ratio,
             save_per: raw.save_per,
-            augment_target: raw.augment_target,
+            augmentation,
             normalisation: raw.normalisation.or(known),
             training,
         };
@@ -202,6 +238,7 @@ impl SodaRun {
         }
         self.diffusion.check(decoder).map_err(|message| format!("diffusion: {message}"))?;
         self.training.check()?;
+        self.augmentation.check()?;
         if !(self.lrate_ratio.is_finite() && self.lrate_ratio > 0.0) {
             return Err(format!("lrate_ratio is {}; it must be above 0", self.lrate_ratio));
         }

@@ -175,7 +175,7 @@ impl Method for Soda {
             seed: epoch.seed,
             epoch: epoch.number,
             start_batch: epoch.start as usize,
-            augment_target: self.config.augment_target,
+            augmentation: self.config.augmentation,
             workers: epoch.workers,
             ..PairOptions::new(self.normalisation.clone())
         };
@@ -242,7 +242,7 @@ impl Method for Soda {
             sampler: &self.sampler,
             weights: average,
             normalisation: &self.normalisation,
-            augment_target: self.config.augment_target,
+            augmentation: self.config.augmentation,
             seed: wanted.seed,
         };
         let split = self.splits.as_ref().map_or(&plan.train, |splits| &splits.queries);

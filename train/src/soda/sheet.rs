@@ -6,7 +6,7 @@ use std::path::Path;
 use ddae_data::augment::{PictureKey, SodaViews};
 use ddae_data::sheet::Sheet;
 use ddae_data::split::Split;
-use ddae_model::config::ChannelStatistics;
+use ddae_model::config::{ChannelStatistics, SodaAugmentation};
 use ddae_model::tensor::Tensor as Array;
 
 use super::encoder::Encoder;
@@ -27,7 +27,7 @@ pub struct Reconstruction<'a> {
     /// Of both networks.
     pub weights: &'a Parameters,
     pub normalisation: &'a ChannelStatistics,
-    pub augment_target: bool,
+    pub augmentation: SodaAugmentation,
     pub seed: u64,
 }
 
@@ -74,7 +74,7 @@ impl Reconstruction<'_> {
 
     /// Sources, normalised, and targets of pictures. They are the same in every sheet of a run.
     fn views(&self, split: &Split, numbers: Range<usize>) -> Result<(Vec<f32>, Vec<f32>), TrainError> {
-        let views = SodaViews::new(split.shape(), self.normalisation, self.augment_target)?;
+        let views = SodaViews::new(split.shape(), self.normalisation, self.augmentation)?;
         let (mut sources, mut targets) = (Vec::new(), Vec::new());
         let (mut canvas, mut levels) = (views.canvas(), vec![0; split.picture_len()]);
         for number in numbers {
@@ -143,7 +143,7 @@ save_per: 1
 
     /// Source and target of a picture, normalised by these statistics.
     fn views(statistics: &ChannelStatistics, position: usize) -> [Vec<f32>; 2] {
-        let views = SodaViews::new(SHAPE, statistics, true).expect("RGB");
+        let views = SodaViews::new(SHAPE, statistics, SodaAugmentation::default()).expect("RGB");
         let (mut canvas, mut levels) = (views.canvas(), vec![0; SIZE]);
         let [mut source, mut target] = [vec![], vec![]];
         split().read(position, &mut levels).expect("a picture");
@@ -167,12 +167,13 @@ save_per: 1
         let sampler = Sampler::new(&step, plan.expect("a plan"), SHAPE, place).expect("a sampler");
         let normalisation = ChannelStatistics { mean: vec![0.2, 0.5, 0.7], std: vec![0.3, 0.2, 0.4] };
         let rows = |augment_target: bool| {
+            let augmentation = SodaAugmentation { augment_target, ..SodaAugmentation::default() };
             let reconstruction = Reconstruction {
                 encoder: &encoder,
                 sampler: &sampler,
                 weights: &weights,
                 normalisation: &normalisation,
-                augment_target,
+                augmentation,
                 seed: SEED,
             };
             reconstruction.rows(&split(), 5..7).expect("rows").expect("no interrupt")

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ddae_model::config::{LrSchedule, ProcessConfig, RunConfig, SodaDiffusion};
+use ddae_model::config::{LrSchedule, ProcessConfig, RunConfig, SodaAugmentation, SodaDiffusion};
 
 use super::options::Amp;
 use super::plan::Plan;
@@ -52,9 +52,16 @@ fn process(config: &RunConfig) -> String {
                 0.0 => String::new(),
                 p => format!(", each of them with probability {p}"),
             };
-            let target = if config.augment_target { "augmented" } else { "unaltered" };
+            let SodaAugmentation { augment_target, crop_area } = config.augmentation;
+            let crops = if crop_area == SodaAugmentation::default().crop_area {
+                String::new()
+            } else {
+                let [smallest, largest] = crop_area.map(|share| 100.0 * share);
+                format!(", crops of {smallest:.0} to {largest:.0} % of the picture")
+            };
+            let target = if augment_target { "augmented" } else { "unaltered" };
             format!(
-                "SODA, {n_t} timesteps, targets {target}; latent of {} numbers{parts}, hidden with probability \
+                "SODA, {n_t} timesteps, targets {target}{crops}; latent of {} numbers{parts}, hidden with probability \
                  {drop_prob}{masked}",
                 config.networks.encoder.feature_dim
             )
