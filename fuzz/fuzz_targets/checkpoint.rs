@@ -1,10 +1,12 @@
-//! Any bytes as a checkpoint file, in every format: opening it and reading its tensors ends in a result.
+//! Any bytes as a checkpoint file, in every format: opening it, reading its tensors and recognising its networks end in a
+//! result.
 
 #![no_main]
 
 use std::path::Path;
 
 use ddae_model::checkpoint::{Checkpoint, WeightSet};
+use ddae_model::networks::architecture::{Given, Shapes, find};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -12,7 +14,15 @@ fuzz_target!(|bytes: &[u8]| {
         for tensor in file.tensors() {
             let _ = file.read(tensor.name());
         }
-        let _ = file.parameters(WeightSet::Ema);
+        let parameters = file.parameters(WeightSet::Ema).unwrap_or_default().into_iter();
+        let shapes: Shapes = parameters.map(|(name, tensor)| (name.to_string(), tensor.shape().to_vec())).collect();
+        let given = Given { image_size: Some([32, 32]), heads: Some(4), ..Given::default() };
+        for found in find(&shapes).unwrap_or_default() {
+            if let Ok(network) = found.recognise(&shapes, &given) {
+                let _ = network.name_map();
+                let _ = network.architecture.unused(network.names, &shapes);
+            }
+        }
         let _ = file.layout().to_string();
         let _ = file.record();
     }

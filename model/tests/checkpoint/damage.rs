@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use ddae_model::checkpoint::Checkpoint;
+use ddae_model::checkpoint::{Checkpoint, WeightSet};
+use ddae_model::networks::architecture::{Given, Shapes, find};
 use ddae_tests::fixtures;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -19,12 +20,27 @@ fn justified(length: usize) -> usize {
     (64 << 20).min((1 << 20) + 256 * length)
 }
 
-/// Opens a file and reads all its tensors; gives the first error.
+/// Asks which networks a file holds, as far as its names and shapes tell.
+fn recognise(file: &Checkpoint) {
+    let parameters = file.parameters(WeightSet::Ema).unwrap_or_default().into_iter();
+    let shapes: Shapes =
+        parameters.map(|(name, tensor)| (name.to_string(), tensor.shape().to_vec())).collect();
+    let given = Given { image_size: Some([32, 32]), heads: Some(4), ..Given::default() };
+    for found in find(&shapes).unwrap_or_default() {
+        if let Ok(network) = found.recognise(&shapes, &given) {
+            let _ = network.name_map();
+            let _ = network.architecture.unused(network.names, &shapes);
+        }
+    }
+}
+
+/// Opens a file, recognises its networks and reads all its tensors; gives the first error.
 fn read(bytes: &[u8]) -> Result<(), String> {
     let (length, copy) = (bytes.len(), bytes.to_vec());
     let (file, peak) = peak_of(|| Checkpoint::from_bytes(Path::new("w"), copy));
     assert!(peak <= justified(length), "{peak} bytes for a file of {length}");
     let file = file.map_err(|e| e.to_string())?;
+    recognise(&file);
     let mut result = Ok(());
     for tensor in file.tensors() {
         let (read, peak) = peak_of(|| file.read(tensor.name()).map(drop));
