@@ -69,8 +69,8 @@ impl Beside {
         let config = json(path)?;
         let wrong = |message: String| ExportError::Source { path: path.clone(), message };
         for (key, known) in AUTOENCODER {
-            let found = &config[key];
-            if !found.is_null() && found.to_string() != known {
+            let found = config[key].to_string();
+            if found != "null" && found != known {
                 return Err(wrong(format!("{key} is {found}; only {known} is supported")));
             }
         }
