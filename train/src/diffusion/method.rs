@@ -52,7 +52,7 @@ impl DiffusionRun {
     /// Trains until the last epoch.
     ///
     /// # Errors
-    /// Those of [`train`].
+    /// Those of [`train()`].
     pub fn train(&self, options: &Options) -> Result<Summary, TrainError> {
         train(options, &self.plan, |place| {
             let step = diffusion::sampler_graph(&self.config)?;

@@ -69,7 +69,7 @@ impl SodaTraining {
     /// Trains until the last epoch.
     ///
     /// # Errors
-    /// When the pictures cannot be normalised, and those of [`train`].
+    /// When the pictures cannot be normalised, and those of [`train()`].
     pub fn train(mut self, options: &Options) -> Result<Summary, TrainError> {
         let normalisation = match self.config.normalisation.take() {
             Some(known) => known,
