@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: how fast this machine trains, samples and extracts, against its own matrix-product peak; how
-//! fast SODA's encoder is and its training pairs are made; and whether the memory of a feature job grows with the data set. `docs/performance.md` says how to
-//! read it.
+//! fast SODA's encoder is and its training pairs are made; and whether the memory of a feature job grows with the data
+//! set. `docs/performance.md` says how to read it.
 
 mod encoder;
 mod figures;
