@@ -12,7 +12,7 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 use ddae_data::Split;
 use ddae_data::loader::{PairLoader, PairOptions};
-use ddae_data::random::{Purpose, Rng, stream};
+use ddae_base::random::{Purpose, Rng, stream};
 use ddae_model::config::ChannelStatistics;
 
 /// SODA's training pairs per second.

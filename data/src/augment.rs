@@ -27,7 +27,7 @@ pub use rand_augment::{Operation, RandAugment};
 pub use resized_crop::{CROP_AREA, Rectangle, ResizedCrop};
 pub use soda::{PictureKey, SodaViews};
 
-use crate::random::Stream;
+use ddae_base::random::Stream;
 
 /// Mirrors every row.
 ///
@@ -100,7 +100,7 @@ fn check_len<T>(picture: &[T], shape: [usize; 3]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::{Purpose, stream};
+    use ddae_base::random::{Purpose, stream};
 
     const SHAPE: [usize; 3] = [2, 2, 3];
     const PICTURE: [u8; 12] = [1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16];

@@ -14,7 +14,7 @@
 //!
 //! A picture for which nothing but flips was drawn skips these steps, with the same result.
 
-use crate::random::Stream;
+use ddae_base::random::Stream;
 
 /// Standard deviation of both scalings, in powers of two.
 const SCALE_STD: f64 = 0.2;

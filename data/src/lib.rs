@@ -9,16 +9,12 @@
 //! | [`augment`] | flips and padded crops |
 //! | [`edm_augment`] | the EDM paper's non-leaking augmentation with its label |
 //! | [`loader`] | batches in order, prefetched by worker threads |
-//! | [`random`] | random streams keyed by what they are for |
 //! | [`sheet`] | grids of pictures as PNG |
-//! | [`features`] | feature files (HDF5) |
 
 pub mod augment;
 pub mod datasets;
 pub mod edm_augment;
-pub mod features;
 pub mod loader;
-pub mod random;
 pub mod resize;
 pub mod sheet;
 pub mod split;

@@ -12,7 +12,7 @@ use ddae_model::config::ChannelStatistics;
 use crate::augment::{DownstreamCrop, Normaliser, random_crop, random_flip};
 use crate::datasets::DataError;
 use crate::edm_augment;
-use crate::random::{Purpose, stream};
+use ddae_base::random::{Purpose, stream};
 use crate::split::Split;
 use pool::Pool;
 use schedule::Schedule;

@@ -8,5 +8,5 @@ use clap::Parser;
 use ddae_data::DataError;
 
 fn main() -> ExitCode {
-    ddae_cli::end(cli::run(cli::Arguments::parse()), DataError::is_usage)
+    ddae_base::end(cli::run(cli::Arguments::parse()), DataError::is_usage)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::datasets::source::{Adapted, Planes, Source};
 use crate::datasets::{DataError, Shape};
-use crate::random::{Purpose, stream};
+use ddae_base::random::{Purpose, stream};
 
 /// The training or test pictures of a data set with their labels, read one by one from any thread.
 ///

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use ddae_export::onnx::messages::{Dimension, ValueInfoProto, data_type};
-use ddae_export::onnx::read;
-use ddae_export::runtime::{OnnxNetwork, optimized_copy};
+use ddae_onnx::messages::{Dimension, ValueInfoProto, data_type};
+use ddae_onnx::read;
+use ddae_onnx::runtime::{OnnxNetwork, optimized_copy};
 use ddae_model::tensor::Tensor;
 
 /// Samples per second of ONNX files.

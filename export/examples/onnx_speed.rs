@@ -16,13 +16,13 @@ use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use ddae_export::lower::{Options, lower};
 use ddae_export::numbers::Numbers;
-use ddae_export::onnx::write::LARGEST_MESSAGE;
-use ddae_export::runtime::OnnxNetwork;
+use ddae_onnx::write::LARGEST_MESSAGE;
+use ddae_onnx::runtime::OnnxNetwork;
 use ddae_model::config::{Config, SodaRun};
 use ddae_model::diffusion::{FeatureOptions, encoder_graph, features_graph, sampler_graph};
 use ddae_model::graph::{Graph, Node, Path as Layer, Shape, Value};
 use ddae_model::networks::unet_graph;
-use ddae_model::onnx_metadata::Precision;
+use ddae_onnx::metadata::Precision;
 use ddae_model::tensor::{DType, Tensor};
 use ddae_model::weights::Weights;
 

@@ -1,6 +1,6 @@
 //! How far outputs are from others that are taken to be right.
 
-use ddae_model::onnx_metadata::OutputError;
+use ddae_onnx::metadata::OutputError;
 use ddae_model::tensor::{Data, Tensor};
 
 /// Outputs by name.

@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 
 use ddae_data::DataError;
-use ddae_model::checkpoint::CheckpointError;
+use ddae_checkpoint::CheckpointError;
 use ddae_model::config::ConfigError;
 use ddae_model::graph::GraphError;
 use ddae_model::networks::architecture::RecogniseError;
 use ddae_model::reference::RunError;
 
 use crate::lower::LowerError;
-use crate::onnx::read::ReadError;
-use crate::runtime::RuntimeError;
+use ddae_onnx::read::ReadError;
+use ddae_onnx::runtime::RuntimeError;
 
 /// An export, or a look into a file, that cannot be done.
 #[derive(Debug, thiserror::Error)]

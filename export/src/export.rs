@@ -3,19 +3,19 @@
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use ddae_model::checkpoint::WeightSet;
+use ddae_checkpoint::WeightSet;
 use ddae_model::config::AnyConfig;
 use ddae_model::diffusion::feature_timesteps;
 use ddae_model::graph::Graph;
-use ddae_model::onnx_metadata::{GraphDescription, GraphKind, Precision, Verification};
+use ddae_onnx::metadata::{GraphDescription, GraphKind, Precision, Verification};
 
 use crate::ExportError;
 use crate::lower::{Options, lower};
 use crate::memory;
 use crate::numbers::Numbers;
-use crate::onnx::write::{LARGEST_MESSAGE, metadata_suffix};
+use ddae_onnx::write::{LARGEST_MESSAGE, metadata_suffix};
 use crate::request::Request;
-use crate::runtime::{OnnxNetwork, all_cores};
+use ddae_onnx::runtime::{OnnxNetwork, all_cores};
 use crate::source::Source;
 use crate::staging::Staging;
 use crate::verify::{self, Difference, Expected};

@@ -7,8 +7,6 @@
 //! | [`lower`] | writes a graph with its weights as ONNX operators |
 //! | [`numbers`] | 16-bit floats and integers in place of float32 |
 //! | [`quantize`] | calibrated 8-bit integers |
-//! | [`onnx`] | the file format: messages, writing, reading |
-//! | [`runtime`] | runs files in ONNX Runtime |
 //! | [`verify`] | compares a file with the reference interpreter and with recorded outputs |
 //! | [`comparison`] | measures how far outputs are from others |
 //! | [`staging`] | makes files under a temporary name |
@@ -22,10 +20,8 @@ pub mod inspect;
 pub mod lower;
 mod memory;
 pub mod numbers;
-pub mod onnx;
 pub mod quantize;
 pub mod request;
-pub mod runtime;
 pub mod source;
 pub mod staging;
 pub mod verify;

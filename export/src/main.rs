@@ -8,5 +8,5 @@ use clap::Parser;
 use ddae_export::ExportError;
 
 fn main() -> ExitCode {
-    ddae_cli::end(cli::run(&cli::Arguments::parse()), ExportError::is_usage)
+    ddae_base::end(cli::run(&cli::Arguments::parse()), ExportError::is_usage)
 }

@@ -4,18 +4,18 @@ use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 
 use ddae_model::graph::Graph;
-use ddae_model::onnx_metadata::{Calibration, Errors, GraphKind, Precision};
+use ddae_onnx::metadata::{Calibration, Errors, GraphKind, Precision};
 
 use crate::ExportError;
 use crate::comparison::Comparison;
 use crate::lower::precision::{compute_f16, store_bf16};
-use crate::onnx::write::Model;
+use ddae_onnx::write::Model;
 use crate::quantize::calibration::{MEMORY, Measuring};
 use crate::quantize::histogram::{PERCENTILE, RangeRule};
 use crate::quantize::rewrite::quantize;
 use crate::quantize::samples::{PictureSource, Samples};
 use crate::quantize::selection::Selection;
-use crate::runtime::{OnnxNetwork, all_cores};
+use ddae_onnx::runtime::{OnnxNetwork, all_cores};
 
 /// Pictures that activations are measured on, unless another number is asked for.
 pub const CALIBRATION_IMAGES: usize = 128;

@@ -6,7 +6,7 @@ use ddae_model::diffusion::{
 };
 use ddae_model::graph::{Graph, GraphError};
 use ddae_model::networks::Architecture;
-use ddae_model::onnx_metadata::{GraphKind, Pixels, TapDescription};
+use ddae_onnx::metadata::{GraphKind, Pixels, TapDescription};
 
 use crate::ExportError;
 

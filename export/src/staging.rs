@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use tempfile::TempDir;
 
 use crate::ExportError;
-use crate::onnx::write::data_file;
+use ddae_onnx::write::data_file;
 
 /// The folder in use, for [`remove_on_interrupt`].
 static CURRENT: Mutex<Option<PathBuf>> = Mutex::new(None);

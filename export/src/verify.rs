@@ -3,9 +3,9 @@
 
 use std::ops::RangeInclusive;
 
-use ddae_model::checkpoint::Record;
+use ddae_checkpoint::Record;
 use ddae_model::graph::{Dim, Graph, Node, Op, Value};
-use ddae_model::onnx_metadata::Errors;
+use ddae_onnx::metadata::Errors;
 use ddae_model::reference;
 use ddae_model::tensor::{DType, Data, Tensor};
 use ddae_model::weights::Weights;
@@ -14,7 +14,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::ExportError;
 use crate::comparison::Comparison;
-use crate::runtime::OnnxNetwork;
+use ddae_onnx::runtime::OnnxNetwork;
 
 /// What inputs without pictures are called.
 pub const RANDOM: &str = "random inputs";

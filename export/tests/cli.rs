@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use ddae_model::checkpoint::{self, TrainingState, WeightSet};
+use ddae_checkpoint::{self, TrainingState, WeightSet};
 use ddae_model::config::{Config, Override};
 use ddae_model::networks::unet_graph;
 use ddae_model::reference;

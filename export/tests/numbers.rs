@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use ddae_model::checkpoint;
+use ddae_checkpoint;
 use ddae_model::config::{Config, Override};
 use ddae_model::networks::unet_graph;
 use ddae_model::weights::Weights;

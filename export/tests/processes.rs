@@ -3,7 +3,7 @@
 mod onnx;
 
 use ddae_export::lower::Options;
-use ddae_export::runtime::RuntimeError;
+use ddae_onnx::runtime::RuntimeError;
 use ddae_model::config::ProcessConfig;
 use ddae_model::diffusion::{FeatureOptions, Plan, SamplerKind, features_graph, sampler_graph};
 use ddae_model::tensor::Tensor;

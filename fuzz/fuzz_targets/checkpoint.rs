@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use ddae_model::checkpoint::{Checkpoint, WeightSet};
+use ddae_checkpoint::{Checkpoint, WeightSet};
 use ddae_model::networks::architecture::{Given, Shapes, find};
 use libfuzzer_sys::fuzz_target;
 

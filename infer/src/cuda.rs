@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use ddae_export::runtime::library_path;
+use ddae_onnx::runtime::library_path;
 use ort::ep::cuda::{ConvAlgorithmSearch, preload_dylibs};
 use ort::ep::{CUDA, ExecutionProvider};
 use ort::session::builder::SessionBuilder;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ddae_export::runtime::{self, RuntimeError};
+use ddae_onnx::runtime::{self, RuntimeError};
 use ort::logging::LogLevel;
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::Session;

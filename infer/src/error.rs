@@ -4,10 +4,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ddae_data::datasets::DataError;
-use ddae_data::features::FeatureError;
+use ddae_store::FeatureError;
 use ddae_data::sheet::SheetError;
-use ddae_export::onnx::read::ReadError;
-use ddae_export::runtime::RuntimeError;
+use ddae_onnx::read::ReadError;
+use ddae_onnx::runtime::RuntimeError;
 
 use crate::fid::FidError;
 

@@ -15,7 +15,7 @@
 //!
 //! # What the numbers depend on
 //!
-//! All randomness comes from streams keyed by what it is for ([`ddae_data::random`]): a picture's noise by its seed
+//! All randomness comes from streams keyed by what it is for ([`ddae_base::random`]): a picture's noise by its seed
 //! and the step, a feature's noise by the seed, the picture, the view and the timestep. So the batch size, the number
 //! of threads, the shards and an interruption do not change what is computed, only when.
 //!

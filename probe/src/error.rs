@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use ddae_data::DataError;
-use ddae_data::features::FeatureError;
+use ddae_store::FeatureError;
 
 /// A probe's failure. Each text names the file, feature or number and says what to do next.
 #[derive(Debug, thiserror::Error)]

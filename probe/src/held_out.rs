@@ -1,6 +1,6 @@
 //! The part of the training set on which choices are made.
 
-use ddae_data::random::{Purpose, stream};
+use ddae_base::random::{Purpose, stream};
 
 use crate::error::{ProbeError, Result};
 use crate::labels::Classes;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ddae_model::checkpoint::Checkpoint;
+use ddae_checkpoint::Checkpoint;
 use ddae_tests::fixtures;
 
 use crate::formats::tensors;

@@ -5,7 +5,7 @@
 mod runtime;
 
 use ddae_export::lower::precision::compute_f16;
-use ddae_export::onnx::write::{LARGEST_MESSAGE, data_file};
+use ddae_onnx::write::{LARGEST_MESSAGE, data_file};
 use ddae_model::config::{
     ChannelStatistics, Config, DdpmConfig, ModelConfig, Override, ProcessConfig, Timesteps,
 };

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ddae_export::lower::{Options, lower};
-use ddae_export::onnx::write::{LARGEST_MESSAGE, Model};
+use ddae_onnx::write::{LARGEST_MESSAGE, Model};
 use ddae_model::graph::Graph;
 use ddae_model::tensor::{Data, Tensor};
 use ddae_model::weights::Weights;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ddae_data::DataError;
 use ddae_data::sheet::SheetError;
-use ddae_model::checkpoint::CheckpointError;
+use ddae_checkpoint::CheckpointError;
 use ddae_model::config::ConfigError;
 use ddae_model::diffusion::PlanError;
 use ddae_model::graph::GraphError;

@@ -7,5 +7,5 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    ddae_cli::end(cli::run(cli::Arguments::parse()), cli::is_usage)
+    ddae_base::end(cli::run(cli::Arguments::parse()), cli::is_usage)
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use ddae_data::random::{Purpose, stream};
+use ddae_base::random::{Purpose, stream};
 use ddae_model::diffusion::Plan;
 use ddae_model::graph::Graph;
 use ddae_model::tensor::Tensor as Array;

@@ -1,6 +1,6 @@
 use super::{Canvas, ResizedCrop, random_flip};
 use crate::datasets::DataError;
-use crate::random::Stream;
+use ddae_base::random::Stream;
 
 /// Probability that a picture is cropped at all.
 const PROBABILITY: f64 = 0.65;

@@ -1,7 +1,7 @@
 //! RandAugment (arXiv 1909.13719) with torchvision's fourteen operations, as it applies them to PIL pictures.
 
 use super::Canvas;
-use crate::random::Stream;
+use ddae_base::random::Stream;
 
 /// One of RandAugment's operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,7 +160,7 @@ impl RandAugment {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::{Purpose, stream};
+    use ddae_base::random::{Purpose, stream};
 
     #[test]
     fn every_operation_and_both_signs_are_drawn() {

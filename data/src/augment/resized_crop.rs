@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Canvas;
-use crate::random::Stream;
+use ddae_base::random::Stream;
 use crate::resize::{WEIGHT_BITS, taps};
 
 /// Share of the picture's area that a part has unless told otherwise, from, to.
@@ -188,7 +188,7 @@ impl ResizedCrop {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::{Purpose, stream};
+    use ddae_base::random::{Purpose, stream};
     use crate::resize::{crop, resize};
 
     #[test]

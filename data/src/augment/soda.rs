@@ -7,7 +7,7 @@ use ddae_model::config::{ChannelStatistics, SodaAugmentation};
 
 use super::{Canvas, Normaliser, RandAugment, ResizedCrop, random_flip};
 use crate::datasets::DataError;
-use crate::random::{Purpose, Stream, stream};
+use ddae_base::random::{Purpose, Stream, stream};
 
 /// Probability of the resized crop of a view.
 const CROP: f64 = 0.95;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use ddae_cli::shell;
+use ddae_base::shell;
 
 const NAMES_HELP: &str = "\
 Data sets:

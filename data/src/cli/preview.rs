@@ -3,10 +3,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use ddae_cli::shell;
+use ddae_base::shell;
 use ddae_data::datasets;
 use ddae_data::loader::{Loader, LoaderOptions};
-use ddae_data::random::{Purpose, stream};
+use ddae_base::random::{Purpose, stream};
 use ddae_data::sheet::Sheet;
 use ddae_data::{DataError, DataSet, Split};
 

@@ -14,7 +14,7 @@ pub enum Unit {
 /// A bar for `length` units of `what`.
 pub fn bar(what: &str, length: u64, unit: Unit) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
-        ddae_cli::tell(what);
+        ddae_base::tell(what);
         return ProgressBar::hidden();
     }
     let template = match unit {

@@ -1,7 +1,7 @@
 //! The batches of CIFAR's python versions: a pickled dictionary with labels and one two-dimensional numpy array of
-//! unsigned bytes, read without running anything of it (see [`ddae_model::pickle`]).
+//! unsigned bytes, read without running anything of it (see [`ddae_pickle`]).
 
-use ddae_model::pickle::{self, Object, Program, Value};
+use ddae_pickle::{self, Object, Program, Value};
 
 /// The Python objects that a numpy array is pickled with.
 const NAMES: &[&str] = &[

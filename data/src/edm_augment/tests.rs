@@ -1,7 +1,7 @@
 use ddae_tests::{Fixture, fixture, relative_error, tolerance};
 
 use super::*;
-use crate::random::{Purpose, stream};
+use ddae_base::random::{Purpose, stream};
 
 /// The fixtures' draws of picture `i`, gated as their config says.
 fn draws(case: &Fixture, i: usize) -> Draws {

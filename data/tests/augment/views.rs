@@ -2,7 +2,7 @@
 
 use ddae_data::Split;
 use ddae_data::augment::{CROP_AREA, DownstreamCrop, Normaliser, PictureKey, SodaViews};
-use ddae_data::random::{Purpose, stream};
+use ddae_base::random::{Purpose, stream};
 use ddae_model::config::{ChannelStatistics, SodaAugmentation};
 
 use super::{UNALTERED_TARGET, split, statistics};

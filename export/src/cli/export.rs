@@ -4,20 +4,20 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use ddae_cli::shell;
+use ddae_base::shell;
 use ddae_export::ExportError;
 use ddae_export::export::{Exported, Plan};
 use ddae_export::inspect::short;
-use ddae_export::onnx::write::data_file;
+use ddae_onnx::write::data_file;
 use ddae_export::request::Request;
 use ddae_export::source::{Source, SourceOptions};
 use ddae_export::staging::remove_on_interrupt;
-use ddae_model::checkpoint::WeightSet;
+use ddae_checkpoint::WeightSet;
 use ddae_model::config::{AnyConfig, Override};
 use ddae_model::diffusion::feature_layers;
 use ddae_model::graph::Graph;
 use ddae_model::networks::Architecture;
-use ddae_model::onnx_metadata::{GraphDescription, GraphKind, Precision};
+use ddae_onnx::metadata::{GraphDescription, GraphKind, Precision};
 use serde_json::json;
 
 use super::numbers::{NumberArguments, calibration_line, error_lines};

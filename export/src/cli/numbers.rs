@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use ddae_export::export::Output;
 use ddae_export::numbers::{CALIBRATION_IMAGES, Numbers};
 use ddae_export::quantize::histogram::{PERCENTILE, RangeRule};
-use ddae_model::onnx_metadata::{Calibration, Errors, Precision};
+use ddae_onnx::metadata::{Calibration, Errors, Precision};
 
 #[derive(Args, Debug)]
 pub struct NumberArguments {
@@ -117,7 +117,7 @@ pub fn error_lines(errors: &Errors, precision: Precision) -> Vec<String> {
         _ => "float32",
     };
     let width = errors.outputs.iter().map(|output| output.name.len()).max().unwrap_or(0);
-    let line = |output: &ddae_model::onnx_metadata::OutputError| {
+    let line = |output: &ddae_onnx::metadata::OutputError| {
         format!("  {:width$} relative {:.1e}, cosine {:.7}", output.name, output.relative, output.cosine)
     };
     let title = format!("errors against {against}, {} of {}:", errors.count, errors.inputs);

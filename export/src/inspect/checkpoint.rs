@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ddae_model::checkpoint::{Checkpoint, CheckpointError, TrainingState, WeightSet};
+use ddae_checkpoint::{Checkpoint, CheckpointError, TrainingState, WeightSet};
 use ddae_model::networks::architecture::{Shapes, find};
 use serde::Serialize;
 

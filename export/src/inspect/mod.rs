@@ -6,7 +6,7 @@ mod onnx;
 
 use std::path::Path;
 
-use ddae_model::checkpoint::Checkpoint;
+use ddae_checkpoint::Checkpoint;
 use serde::Serialize;
 
 pub use checkpoint::{CheckpointReport, TensorReport, ValueEntry};
@@ -32,7 +32,7 @@ pub fn inspect(path: &Path) -> Result<Report, ExportError> {
     if Checkpoint::recognises(path) {
         return Ok(Report::Checkpoint(Box::new(checkpoint::report(path)?)));
     }
-    let model = crate::onnx::read::model(path)?;
+    let model = ddae_onnx::read::model(path)?;
     let bytes = std::fs::metadata(path).map_or(0, |info| info.len());
     Ok(Report::Onnx(Box::new(onnx::report(&model, bytes))))
 }

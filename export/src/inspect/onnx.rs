@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use ddae_model::onnx_metadata::GraphDescription;
+use ddae_onnx::metadata::GraphDescription;
 use serde::Serialize;
 
-use crate::onnx::messages::{
+use ddae_onnx::messages::{
     AttributeProto, Dimension, DimensionProto, ModelProto, NodeProto, TensorHeader, ValueInfoProto, data_type,
 };
 
@@ -128,7 +128,7 @@ fn elements(tensor: &TensorHeader) -> u64 {
 type Shapes<'a> = HashMap<&'a str, Vec<u64>>;
 
 /// Shapes by name, a size known only when the graph runs taken as 1.
-fn shapes<'a>(constants: &'a [TensorHeader], graph: &'a crate::onnx::messages::GraphProto) -> Shapes<'a> {
+fn shapes<'a>(constants: &'a [TensorHeader], graph: &'a ddae_onnx::messages::GraphProto) -> Shapes<'a> {
     let values = graph.value_info.iter().chain(&graph.input).chain(&graph.output);
     let of_values = values.filter_map(|info| {
         let size = |dim: &DimensionProto| match &dim.value {

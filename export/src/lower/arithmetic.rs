@@ -3,8 +3,8 @@
 use ddae_model::graph::{Node, Op, Value};
 
 use super::{Lowered, Lowering};
-use crate::onnx::initializer::Initializer;
-use crate::onnx::messages::{AttributeProto, element_type};
+use ddae_onnx::initializer::Initializer;
+use ddae_onnx::messages::{AttributeProto, element_type};
 
 impl Lowering<'_, '_> {
     pub(super) fn arithmetic(&mut self, value: Value, node: &Node) -> Lowered<()> {

@@ -3,7 +3,7 @@
 use ddae_model::graph::{Node, QkvLayout, Shape, Value};
 
 use super::{Lowered, Lowering};
-use crate::onnx::messages::AttributeProto;
+use ddae_onnx::messages::AttributeProto;
 
 impl Lowering<'_, '_> {
     /// `qkv [B, N, 3 * heads * d]` to `[B, N, heads * d]`, as it stands.

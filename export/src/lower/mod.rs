@@ -34,9 +34,9 @@ use ddae_model::reference::RunError;
 use ddae_model::tensor::{DType, Tensor};
 use ddae_model::weights::{Weights, WeightsError};
 
-use crate::onnx::initializer::Initializer;
-use crate::onnx::messages::{AttributeProto, NodeProto, ValueInfoProto};
-use crate::onnx::write::Model;
+use ddae_onnx::initializer::Initializer;
+use ddae_onnx::messages::{AttributeProto, NodeProto, ValueInfoProto};
+use ddae_onnx::write::Model;
 use plan::Plan;
 
 /// How to lower a graph.

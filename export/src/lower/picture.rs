@@ -7,7 +7,7 @@ use ddae_model::tensor::Tensor;
 
 use super::plan::Conv;
 use super::{Lowered, Lowering};
-use crate::onnx::messages::AttributeProto;
+use ddae_onnx::messages::AttributeProto;
 
 impl Lowering<'_, '_> {
     pub(super) fn picture(&mut self, value: Value, node: &Node) -> Lowered<()> {

@@ -19,7 +19,7 @@ use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 
 use super::plan::PixelAttention;
 use super::{LowerError, Lowered, Lowering};
-use crate::onnx::messages::AttributeProto;
+use ddae_onnx::messages::AttributeProto;
 
 /// The linear layers before and after attention, folded: `[heads * d, C]` before, `[O, heads * d]` after.
 struct Layers {

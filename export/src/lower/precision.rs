@@ -12,9 +12,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::LowerError;
-use crate::onnx::initializer::{Encoding, Initializer};
-use crate::onnx::messages::{AttributeProto, Dimension, NodeProto, ValueInfoProto, data_type};
-use crate::onnx::write::Model;
+use ddae_onnx::initializer::{Encoding, Initializer};
+use ddae_onnx::messages::{AttributeProto, Dimension, NodeProto, ValueInfoProto, data_type};
+use ddae_onnx::write::Model;
 
 /// Inputs of no more numbers than this for each sample are not pictures or features but what conditions a network:
 /// timesteps, labels, augmentation labels, coefficients.

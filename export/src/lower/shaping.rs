@@ -4,7 +4,7 @@ use ddae_model::graph::{Node, Op, Value};
 use ddae_model::tensor::DType;
 
 use super::{Lowered, Lowering};
-use crate::onnx::messages::AttributeProto;
+use ddae_onnx::messages::AttributeProto;
 
 impl Lowering<'_, '_> {
     pub(super) fn shaping(&mut self, value: Value, node: &Node) -> Lowered<()> {

@@ -8,9 +8,9 @@ use ddae_model::graph::Graph;
 use super::histogram::Histogram;
 use super::samples::Samples;
 use crate::ExportError;
-use crate::onnx::messages::{Dimension, ValueInfoProto};
-use crate::onnx::write::{LARGEST_MESSAGE, Model, data_file};
-use crate::runtime::{OnnxNetwork, all_cores};
+use ddae_onnx::messages::{Dimension, ValueInfoProto};
+use ddae_onnx::write::{LARGEST_MESSAGE, Model, data_file};
+use ddae_onnx::runtime::{OnnxNetwork, all_cores};
 
 /// Bytes of activations that are kept at a time, unless those of one sample and activation are more.
 pub const MEMORY: u64 = 256 << 20;

@@ -17,9 +17,9 @@ use ddae_model::tensor::{Data, Tensor};
 use super::histogram::Range;
 use super::selection::Selection;
 use crate::lower::LowerError;
-use crate::onnx::initializer::{Encoding, Initializer, Width};
-use crate::onnx::messages::{AttributeProto, NodeProto, ValueInfoProto, data_type};
-use crate::onnx::write::Model;
+use ddae_onnx::initializer::{Encoding, Initializer, Width};
+use ddae_onnx::messages::{AttributeProto, NodeProto, ValueInfoProto, data_type};
+use ddae_onnx::write::Model;
 
 /// The largest magnitude of a weight's integers. ONNX Runtime multiplies pairs of unsigned activations and signed
 /// weights on processors without VNNI instructions into sums of 16 bits, which 2 * 255 * 127 exceeds: results would

@@ -4,7 +4,7 @@ use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 
 use ddae_data::datasets::{self, DataError};
-use ddae_data::random::{Purpose, stream};
+use ddae_base::random::{Purpose, stream};
 use ddae_data::split::Split;
 use ddae_model::graph::{Graph, Node, Value};
 use ddae_model::tensor::{DType, Data, Tensor};

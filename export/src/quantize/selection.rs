@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::lower::precision::picture_values;
-use crate::onnx::messages::NodeProto;
-use crate::onnx::write::Model;
+use ddae_onnx::messages::NodeProto;
+use ddae_onnx::write::Model;
 
 /// The operations of a graph that are to be quantised.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ddae_model::checkpoint::{Checkpoint, Format};
-use ddae_model::onnx_metadata::GraphKind;
+use ddae_checkpoint::{Checkpoint, Format};
+use ddae_onnx::metadata::GraphKind;
 
 use super::diffusers::Beside;
 use crate::ExportError;

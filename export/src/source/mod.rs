@@ -7,7 +7,7 @@ mod locate;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ddae_model::checkpoint::{Checkpoint, LayoutKind, NameMap, WeightSet};
+use ddae_checkpoint::{Checkpoint, LayoutKind, NameMap, WeightSet};
 use ddae_model::config::{
     AnyConfig, ChannelStatistics, DdpmConfig, EdmConfig, ModelConfig, Override, ProcessConfig, RunConfig,
     Timesteps,
@@ -15,7 +15,7 @@ use ddae_model::config::{
 use ddae_model::graph::Graph;
 use ddae_model::networks::Architecture;
 use ddae_model::networks::architecture::{Family, Found, Given, Names, Shapes, find, name_map};
-use ddae_model::onnx_metadata::GraphKind;
+use ddae_onnx::metadata::GraphKind;
 use ddae_model::weights::Weights;
 
 use crate::ExportError;

@@ -7,6 +7,6 @@ mod options;
 mod place;
 mod ready_made;
 mod soda;
-#[path = "../../../model/tests/checkpoint/torch_save.rs"]
+#[path = "../../../crates/checkpoint/tests/checkpoint/torch_save.rs"]
 #[allow(dead_code)]
 mod torch_save;

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use ddae_export::runtime::OnnxNetwork;
-use ddae_model::checkpoint::write_tensors;
+use ddae_onnx::runtime::OnnxNetwork;
+use ddae_checkpoint::write_tensors;
 use ddae_model::tensor::Tensor;
 use ddae_tests::imported::Case;
 use serde_json::Value;

@@ -1,6 +1,6 @@
 //! Encoder and guided sampler of a SODA: from its training checkpoint, and from a file in the published layout.
 
-use ddae_model::checkpoint::{self, TrainingState};
+use ddae_checkpoint::{self, TrainingState};
 use ddae_model::config::SodaRun;
 use ddae_model::graph::Graph;
 use ddae_model::networks::{SodaConfig, decoder_graph, resnet_graph};
@@ -28,7 +28,7 @@ fn the_sampler_in_the_layout_of_soda() {
         "next: ddae-infer reconstruct IMAGE --encoder ENCODER.onnx --sampler sampler.onnx -o sampler.png";
     assert!(out.contains(next), "{out}");
     let mut network =
-        ddae_export::runtime::OnnxNetwork::open(&place.path("sampler.onnx"), 1).expect("a file");
+        ddae_onnx::runtime::OnnxNetwork::open(&place.path("sampler.onnx"), 1).expect("a file");
     case.check(|inputs| network.run(inputs));
 
     let config = |file: &str| {

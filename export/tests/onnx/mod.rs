@@ -2,8 +2,8 @@
 #![allow(dead_code)] // Each test file uses its part.
 
 use ddae_export::lower::{Options, lower};
-use ddae_export::onnx::write::LARGEST_MESSAGE;
-use ddae_export::runtime::OnnxNetwork;
+use ddae_onnx::write::LARGEST_MESSAGE;
+use ddae_onnx::runtime::OnnxNetwork;
 use ddae_model::graph::Graph;
 use ddae_model::tensor::Tensor;
 use ddae_model::weights::Weights;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ddae_cli::shell;
+use ddae_base::shell;
 use ddae_data::split::Split;
 use ddae_infer::InferError;
 use ddae_infer::fid::pictures::Inception;
@@ -12,7 +12,7 @@ use ddae_infer::fid::{Distance, Source, Statistics, archive, frechet_distance};
 use ddae_infer::model_file::ModelFile;
 use ddae_infer::sample::balanced_batch;
 use ddae_infer::workers::Workers;
-use ddae_model::onnx_metadata::{GraphKind, Precision};
+use ddae_onnx::metadata::{GraphKind, Precision};
 use serde_json::{Map, Value, json};
 
 use super::progress::Progress;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use ddae_data::features::MergeMode;
+use ddae_store::MergeMode;
 use ddae_infer::InferError;
 use ddae_infer::features::Join;
 use serde_json::json;

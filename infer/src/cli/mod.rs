@@ -59,7 +59,7 @@ fn stop_flag() -> &'static AtomicBool {
         if STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(1);
         }
-        ddae_cli::tell("\nstopping (again to stop at once)");
+        ddae_base::tell("\nstopping (again to stop at once)");
     };
     // The only errors are a second handler and a system without signals; both leave signals as they were.
     let _ = ctrlc::set_handler(handler);

@@ -52,7 +52,7 @@ impl Progress {
         let mut last = self.last_line.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.quiet && last.elapsed() >= PLAIN_INTERVAL {
             *last = Instant::now();
-            ddae_cli::tell(self.message(done));
+            ddae_base::tell(self.message(done));
         }
     }
 

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use ddae_data::augment::{DownstreamCrop, random_crop, random_flip};
-use ddae_data::features::FeatureKey;
-use ddae_data::random::{Purpose, stream};
+use ddae_store::FeatureKey;
+use ddae_base::random::{Purpose, stream};
 use ddae_data::split::Split;
 use ndarray::Array2;
 use ort::value::{DynValue, Tensor};

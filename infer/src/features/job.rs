@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use ddae_data::features::{
+use ddae_store::{
     FeatureFile, FeatureKey, Layout, MergeMode, ShardWriter, merge, merged_path, missing_shards, shard_path,
     shard_rows,
 };

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use ddae_data::features::{FeatureFile, MergeMode, merge, merged_path};
+use ddae_store::{FeatureFile, MergeMode, merge, merged_path};
 
 use super::shards::{self, ShardFile};
 use crate::error::InferError;

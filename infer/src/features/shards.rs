@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ddae_data::features::{FeatureError, merged_path, shard_path};
+use ddae_store::{FeatureError, merged_path, shard_path};
 
 use crate::error::InferError;
 

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use ddae_data::split::Split;
 use ddae_model::networks::Architecture;
-use ddae_model::onnx_metadata::Pixels;
+use ddae_onnx::metadata::Pixels;
 use ndarray::Array2;
 
 use super::TAP;

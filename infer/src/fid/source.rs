@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ddae_data::datasets::{self, NAMES};
-use ddae_data::features::{FeatureFile, FeatureKey};
+use ddae_store::{FeatureFile, FeatureKey};
 use ddae_data::split::Split;
 use serde_json::Value;
 

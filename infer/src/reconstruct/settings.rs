@@ -1,7 +1,7 @@
 //! What decides how a reconstruction looks.
 
 use ddae_data::split::Split;
-use ddae_model::onnx_metadata::Calibration;
+use ddae_onnx::metadata::Calibration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 

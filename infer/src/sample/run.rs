@@ -1,6 +1,6 @@
 //! One batch of pictures through the steps of a sampler.
 
-use ddae_data::random::{Purpose, stream};
+use ddae_base::random::{Purpose, stream};
 use ddae_model::diffusion::Plan;
 use ddae_model::tensor::DType;
 use ort::value::{DynValue, Tensor};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ddae_data::random::{Purpose, stream};
+use ddae_base::random::{Purpose, stream};
 use ddae_infer::device::Device;
 use ddae_infer::engine::{Engine, Keep};
 use ort::value::Tensor;

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use ddae_data::augment::DownstreamCrop;
 use ddae_data::datasets;
-use ddae_data::features::{FeatureFile, FeatureKey};
-use ddae_data::random::{Purpose, stream};
-use ddae_export::runtime::OnnxNetwork;
+use ddae_store::{FeatureFile, FeatureKey};
+use ddae_base::random::{Purpose, stream};
+use ddae_onnx::runtime::OnnxNetwork;
 use ddae_model::config::{ChannelStatistics, DdpmConfig, ModelConfig, ProcessConfig, Timesteps};
 use ddae_model::networks::{Architecture, DitConfig, DitSize, EncoderArch, EncoderConfig, VaeEncoderConfig};
-use ddae_model::onnx_metadata::GraphKind;
+use ddae_onnx::metadata::GraphKind;
 use ddae_model::tensor::{Data, Tensor};
 use ddae_tests::relative_error;
 use serde_json::json;

@@ -1,6 +1,6 @@
 //! `ddae-infer features`: what the file holds, going on, other jobs in the way.
 
-use ddae_data::features::{FeatureFile, FeatureKey, FeatureType};
+use ddae_store::{FeatureFile, FeatureKey, FeatureType};
 use serde_json::json;
 
 use crate::scene::{TEST, TRAIN, content, done, infer, names};

@@ -4,13 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use ddae_data::features::{FeatureFile, FeatureKey};
+use ddae_store::{FeatureFile, FeatureKey};
 use ddae_export::export::{Output, Plan};
 use ddae_export::request::Request;
 use ddae_export::source::{Source, SourceOptions};
 use ddae_infer::fid::{Accumulator, Statistics, archive, frechet_distance};
-use ddae_model::checkpoint::write_tensors;
-use ddae_model::onnx_metadata::GraphKind;
+use ddae_checkpoint::write_tensors;
+use ddae_onnx::metadata::GraphKind;
 use ddae_tests::imported::fid_inception;
 use ddae_tests::{fixture, relative_error, rule_values, tolerance};
 use ndarray::{Array2, Axis};

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use ddae_data::features::FeatureFile;
+use ddae_store::FeatureFile;
 use serde_json::json;
 
 use crate::scene::{TRAIN, content, done, infer, names};

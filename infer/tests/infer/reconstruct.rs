@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use ddae_data::random::{Purpose, stream};
-use ddae_export::runtime::OnnxNetwork;
+use ddae_base::random::{Purpose, stream};
+use ddae_onnx::runtime::OnnxNetwork;
 use ddae_model::config::{ChannelStatistics, DdpmConfig, ModelConfig, ProcessConfig};
 use ddae_model::diffusion::{Plan, SamplerKind};
 use ddae_model::networks::{Architecture, EncoderArch, EncoderConfig, UNetConfig};
-use ddae_model::onnx_metadata::GraphKind;
+use ddae_onnx::metadata::GraphKind;
 use ddae_model::tensor::Tensor;
 use ddae_tests::programs::{Ended, run};
 use tempfile::TempDir;

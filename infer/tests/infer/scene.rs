@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use ddae_data::features::{FeatureFile, FeatureKey};
+use ddae_store::{FeatureFile, FeatureKey};
 use ddae_export::export::{Output, Plan};
 use ddae_export::request::Request;
 use ddae_export::source::{Source, SourceOptions};
-use ddae_model::checkpoint::write_tensors;
+use ddae_checkpoint::write_tensors;
 use ddae_model::config::{Config, ProcessConfig};
 use ddae_model::graph::Graph;
 use ddae_model::networks::unet_graph;
-use ddae_model::onnx_metadata::GraphKind;
+use ddae_onnx::metadata::GraphKind;
 use ddae_model::tensor::Tensor;
 use ddae_tests::programs::{Ended, run};
 use ddae_tests::rule_weight;

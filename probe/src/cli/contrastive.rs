@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use ddae_cli::shell;
+use ddae_base::shell;
 use ddae_probe::contrastive::BATCH;
 use ddae_probe::contrastive::noisings::Noisings;
 use ddae_probe::contrastive::report::ContrastReport;
@@ -66,6 +66,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     out.flush()?;
     let train = shell::word(&arguments.first);
-    ddae_cli::tell(format_args!("\nnext: ddae-probe linear --train {train} --test TEST.h5"));
+    ddae_base::tell(format_args!("\nnext: ddae-probe linear --train {train} --test TEST.h5"));
     Ok(())
 }

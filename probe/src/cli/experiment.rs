@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use ddae_cli::shell;
+use ddae_base::shell;
 use ddae_probe::confusion_picture;
 use ddae_probe::experiment::{self, Plan, Probe, Selection};
 use ddae_probe::report::Report;
@@ -223,7 +223,7 @@ impl Options {
         if self.confusion.is_none() {
             command.push_str(&format!(" --confusion {other}.png"));
         }
-        ddae_cli::tell(format_args!("\nnext: {command}"));
+        ddae_base::tell(format_args!("\nnext: {command}"));
     }
 }
 

@@ -24,7 +24,7 @@ impl Progress for Shown {
             bar.finish_and_clear();
         }
         if !self.terminal {
-            ddae_cli::tell(what);
+            ddae_base::tell(what);
             return;
         }
         let (bar, template) = match total {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use ddae_data::features::{FeatureFile, FeatureKey};
+use ddae_store::{FeatureFile, FeatureKey};
 use ndarray::Array2;
 use serde_json::{Map, Value};
 

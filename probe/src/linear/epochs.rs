@@ -1,6 +1,6 @@
 //! The rows that each epoch sees.
 
-use ddae_data::random::{Purpose, stream};
+use ddae_base::random::{Purpose, stream};
 use ndarray::{Array2, ArrayView2, s};
 
 use crate::error::Result;

@@ -19,7 +19,7 @@ pub mod trainer;
 
 use std::f64::consts::PI;
 
-use ddae_data::random::{Purpose, stream};
+use ddae_base::random::{Purpose, stream};
 use ndarray::Axis;
 
 use crate::error::{ProbeError, Result};

@@ -1,6 +1,6 @@
 //! What the linear probe learns: a linear layer, after batch normalisation where the protocol has it.
 
-use ddae_data::random::{Purpose, Stream, stream};
+use ddae_base::random::{Purpose, Stream, stream};
 use ndarray::{Array1, Array2, ArrayView2, Axis, Zip};
 
 use crate::logistic::first_largest;

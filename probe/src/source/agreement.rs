@@ -1,6 +1,6 @@
 //! Whether two feature files belong together.
 
-use ddae_data::features::FeatureFile;
+use ddae_store::FeatureFile;
 use serde_json::Value;
 
 use super::feature_set::{FeatureSet, join};

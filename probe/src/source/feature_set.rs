@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ddae_data::features::FeatureKey;
+use ddae_store::FeatureKey;
 
 use crate::error::{ProbeError, Result};
 

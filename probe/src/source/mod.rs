@@ -14,7 +14,7 @@ pub mod table;
 
 use std::path::Path;
 
-use ddae_data::features::FeatureFile;
+use ddae_store::FeatureFile;
 use serde_json::Value;
 
 use crate::error::{ProbeError, Result};

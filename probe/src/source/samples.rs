@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use ddae_data::features::{FeatureFile, FeatureKey, FeatureType};
+use ddae_store::{FeatureFile, FeatureKey, FeatureType};
 use ddae_data::split::Split;
 use ndarray::{Array2, s};
 use rayon::prelude::*;

@@ -48,7 +48,7 @@ fn batches_count_alike() {
     let folder = folder();
     let whole =
         report(folder.path(), &["contrastive", "noise.h5", "--features", "t11/out_6", "--batch", "130"]);
-    let file = ddae_data::features::FeatureFile::open(folder.path().join("noise.h5")).expect("a file");
+    let file = ddae_store::FeatureFile::open(folder.path().join("noise.h5")).expect("a file");
     let samples = Samples::of_file(file).expect("samples");
     let features = ddae_probe::source::feature_set::FeatureSet::parse_list("t11/out_6").expect("a feature");
     let (mut alignment, mut uniformity) = (0.0, 0.0);

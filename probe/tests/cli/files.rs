@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
-use ddae_data::features::{Compression, FeatureKey, FeatureType, Layout, ShardWriter, shard_path};
+use ddae_store::{Compression, FeatureKey, FeatureType, Layout, ShardWriter, shard_path};
 use ddae_tests::rule_values;
 use ndarray::Array2;
 use serde_json::{Map, Value, json};

@@ -1,6 +1,6 @@
 //! An EDM with augmentation, the whole way.
 
-use ddae_data::features::FeatureFile;
+use ddae_store::FeatureFile;
 
 use super::features::content;
 use crate::formats::{decode_png, tensors};

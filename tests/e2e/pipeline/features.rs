@@ -1,6 +1,6 @@
 //! Feature files: shapes, provenance, and the same numbers however the work is split.
 
-use ddae_data::features::{FeatureFile, FeatureKey, FeatureType};
+use ddae_store::{FeatureFile, FeatureKey, FeatureType};
 
 use crate::place::Place;
 use crate::tiny::{CHANNELS, CLASSES, TAPS, TEST, TRAIN, trained, with};

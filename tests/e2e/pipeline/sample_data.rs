@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use ddae_data::features::FeatureFile;
+use ddae_store::FeatureFile;
 use ddae_tests::programs;
 
 use crate::formats::decode_png;

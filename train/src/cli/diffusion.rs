@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use clap::Args;
-use ddae_cli::shell;
+use ddae_base::shell;
 use ddae_model::config::Config;
 use ddae_train::TrainError;
 use ddae_train::diffusion::DiffusionRun;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use ddae_cli::shell;
+use ddae_base::shell;
 use ddae_model::config::{Override, TrainingConfig};
 use ddae_train::TrainError;
 use ddae_train::run::folder::RunFolder;

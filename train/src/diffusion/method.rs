@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ddae_data::loader::{Batch, Loader, LoaderOptions};
-use ddae_data::random::{Purpose, stream};
+use ddae_base::random::{Purpose, stream};
 use ddae_data::{DataError, datasets};
 use ddae_model::config::{Config, ProcessConfig};
 use ddae_model::diffusion::{self, edm};

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ddae_model::checkpoint::{Checkpoint, CheckpointError, TrainingState};
+use ddae_checkpoint::{Checkpoint, CheckpointError, TrainingState};
 
 use crate::TrainError;
 

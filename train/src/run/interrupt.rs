@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ddae_cli::tell;
+use ddae_base::tell;
 
 static ASKED: AtomicBool = AtomicBool::new(false);
 

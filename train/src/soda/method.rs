@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ddae_data::loader::{PairBatch, PairLoader, PairOptions};
-use ddae_data::random::{Purpose, stream};
+use ddae_base::random::{Purpose, stream};
 use ddae_data::statistics::channel_statistics;
 use ddae_data::{DataError, Split, datasets};
 use ddae_model::config::{ChannelStatistics, ProcessConfig, SodaDiffusion, SodaRun};

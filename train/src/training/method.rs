@@ -88,7 +88,7 @@ pub trait Method {
     }
 
     /// What the average gives for fixed inputs, under the names of a checkpoint's record
-    /// ([`ddae_model::checkpoint`]). On the CPU in float32, whatever the run trains on, so that an export can be held
+    /// ([`ddae_checkpoint`]). On the CPU in float32, whatever the run trains on, so that an export can be held
     /// against it.
     ///
     /// # Errors

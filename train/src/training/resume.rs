@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use ddae_model::checkpoint::TrainingState;
+use ddae_checkpoint::TrainingState;
 use ddae_model::config::{LrSchedule, RunConfig};
 use serde_json::Value;
 

@@ -1,6 +1,6 @@
 //! Where a run begins: with new weights, with those of a file, or with a checkpoint of its own.
 
-use ddae_model::checkpoint::{Checkpoint, TrainingState, WeightSet};
+use ddae_checkpoint::{Checkpoint, TrainingState, WeightSet};
 use ddae_model::weights::Weights;
 
 use super::options::{Amp, Options, Start};

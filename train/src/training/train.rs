@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use ddae_model::checkpoint::{self, TrainingState};
+use ddae_checkpoint::{self, TrainingState};
 use serde::Serialize;
 use tch::{Cuda, Device};
 

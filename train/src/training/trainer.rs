@@ -1,7 +1,7 @@
 //! Everything that changes while a network is trained, and the step that changes it.
 
-use ddae_data::random::{Purpose, Rng, stream};
-use ddae_model::checkpoint::{Checkpoint, TrainingState, WeightSet};
+use ddae_base::random::{Purpose, Rng, stream};
+use ddae_checkpoint::{Checkpoint, TrainingState, WeightSet};
 use ddae_model::graph::Graph;
 use ddae_model::tensor::Tensor as Array;
 use ddae_model::weights::Weights;
@@ -117,7 +117,7 @@ impl<M: Method> Trainer<M> {
         }
     }
 
-    /// All tensors of a checkpoint, under the names of [`ddae_model::checkpoint`].
+    /// All tensors of a checkpoint, under the names of [`ddae_checkpoint`].
     ///
     /// # Errors
     /// libtorch's.

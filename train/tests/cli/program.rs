@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use ddae_model::checkpoint::{Checkpoint, TrainingState};
+use ddae_checkpoint::{Checkpoint, TrainingState};
 use ddae_model::weights::Weights;
 use tempfile::TempDir;
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 
-use ddae_model::checkpoint::{Checkpoint, write_tensors};
+use ddae_checkpoint::{Checkpoint, write_tensors};
 use ddae_model::tensor::Tensor;
 use serde_json::Value;
 

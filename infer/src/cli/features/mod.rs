@@ -6,13 +6,13 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use ddae_cli::shell;
-use ddae_data::features::{Compression, FeatureType, merged_path, shard_rows};
+use ddae_base::shell;
+use ddae_store::{Compression, FeatureType, merged_path, shard_rows};
 use ddae_infer::InferError;
 use ddae_infer::features::{FeatureJob, Finished};
 use ddae_infer::model_file::ModelFile;
 use ddae_infer::workers::Workers;
-use ddae_model::onnx_metadata::GraphKind;
+use ddae_onnx::metadata::GraphKind;
 use serde_json::{Value, json};
 
 use super::progress::Progress;

@@ -1,7 +1,7 @@
 //! From what was typed to what is computed.
 
 use ddae_data::datasets;
-use ddae_data::features::Layout;
+use ddae_store::Layout;
 use ddae_data::split::Split;
 use ddae_infer::InferError;
 use ddae_infer::device::Device;
@@ -9,7 +9,7 @@ use ddae_infer::features::{Extraction, Views};
 use ddae_infer::model_file::ModelFile;
 use ddae_model::diffusion::feature_timesteps;
 use ddae_model::networks::Architecture;
-use ddae_model::onnx_metadata::{GraphKind, Pixels};
+use ddae_onnx::metadata::{GraphKind, Pixels};
 use serde_json::{Map, Value, json};
 
 use super::{Arguments, Which};

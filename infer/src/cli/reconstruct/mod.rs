@@ -12,7 +12,7 @@ use ddae_infer::model_file::ModelFile;
 use ddae_infer::reconstruct::{Encoding, Way};
 use ddae_infer::sample::{Guide, PictureFolder, Sampling, balanced_batch, to_levels};
 use ddae_infer::workers::Workers;
-use ddae_model::onnx_metadata::GraphKind;
+use ddae_onnx::metadata::GraphKind;
 use serde_json::{Value, json};
 
 use super::progress::Progress;
@@ -132,7 +132,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let settled = Settled::new(arguments, &encoder, &sampler, device)?;
     let Settled { plan, split, rows, settings, .. } = &settled;
     if let Some(warning) = settle::mismatch(&encoder, &sampler).filter(|_| !running.quiet) {
-        ddae_cli::tell(format!("warning: {warning}"));
+        ddae_base::tell(format!("warning: {warning}"));
     }
     let numbers: Vec<u64> = (0..rows.drawn() as u64).collect();
     let missing = match &arguments.pictures {

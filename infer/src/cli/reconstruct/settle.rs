@@ -10,7 +10,7 @@ use ddae_infer::reconstruct::{Settings, Way};
 use ddae_model::config::ProcessConfig;
 use ddae_model::diffusion::{Plan, SamplerKind};
 use ddae_model::networks::Architecture;
-use ddae_model::onnx_metadata::Pixels;
+use ddae_onnx::metadata::Pixels;
 
 use super::{Arguments, Which};
 use crate::cli::sheets;

@@ -11,7 +11,7 @@ use ddae_infer::InferError;
 use ddae_infer::model_file::ModelFile;
 use ddae_infer::sample::{PictureFolder, Sampling, balanced_batch, to_levels};
 use ddae_infer::workers::Workers;
-use ddae_model::onnx_metadata::GraphKind;
+use ddae_onnx::metadata::GraphKind;
 use serde_json::{Value, json};
 
 use super::progress::Progress;

@@ -1,0 +1,16 @@
+//! What all programs have in common.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`ending`] | the line on stderr and the exit code of a failure |
+//! | [`random`] | random streams keyed by what they are for |
+//! | [`shell`] | words as they are typed into a shell, for the commands that are suggested |
+//! | [`stderr`] | lines that may go unread |
+
+pub mod ending;
+pub mod random;
+pub mod shell;
+pub mod stderr;
+
+pub use ending::end;
+pub use stderr::tell;

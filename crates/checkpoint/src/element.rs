@@ -1,0 +1,150 @@
+//! Element types of stored tensors, and their conversion to those of [`Tensor`].
+
+use std::fmt;
+
+use half::{bf16, f16};
+
+use ddae_model::tensor::Data;
+
+/// The element type of a tensor in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ElementType {
+    /// 16-bit float
+    F16,
+    /// 16-bit brain float
+    BF16,
+    /// 32-bit float
+    F32,
+    /// 64-bit float
+    F64,
+    /// 8-bit integer
+    I8,
+    /// 16-bit integer
+    I16,
+    /// 32-bit integer
+    I32,
+    /// 64-bit integer
+    I64,
+    /// 8-bit unsigned integer
+    U8,
+    /// Boolean, a byte
+    Bool,
+    /// A type that is listed but not read, by its name in the file's format.
+    Other(&'static str),
+}
+
+impl ElementType {
+    /// Bytes of an element; none for types that are not read.
+    pub fn size(self) -> Option<usize> {
+        match self {
+            ElementType::I8 | ElementType::U8 | ElementType::Bool => Some(1),
+            ElementType::F16 | ElementType::BF16 | ElementType::I16 => Some(2),
+            ElementType::F32 | ElementType::I32 => Some(4),
+            ElementType::F64 | ElementType::I64 => Some(8),
+            ElementType::Other(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for ElementType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            ElementType::F16 => "f16",
+            ElementType::BF16 => "bf16",
+            ElementType::F32 => "f32",
+            ElementType::F64 => "f64",
+            ElementType::I8 => "i8",
+            ElementType::I16 => "i16",
+            ElementType::I32 => "i32",
+            ElementType::I64 => "i64",
+            ElementType::U8 => "u8",
+            ElementType::Bool => "bool",
+            ElementType::Other(name) => name,
+        })
+    }
+}
+
+/// Which elements of a storage a tensor consists of, in row-major order.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Order<'a> {
+    /// The first ones, as many as given.
+    Dense(usize),
+    /// Those at steps of `strides` (in elements) along the axes of `shape`.
+    Strided { shape: &'a [usize], strides: &'a [usize] },
+}
+
+/// The elements of a tensor whose storage begins with `bytes` (little-endian); 16-bit floats become float32, small
+/// integers int64, booleans bytes. `None` for types that are not read.
+pub(super) fn decode(element: ElementType, bytes: &[u8], order: Order<'_>) -> Option<Data> {
+    Some(match element {
+        ElementType::F32 => Data::F32(collect(bytes, order, f32::from_le_bytes)),
+        ElementType::F16 => Data::F32(collect(bytes, order, |b| f16::from_le_bytes(b).to_f32())),
+        ElementType::BF16 => Data::F32(collect(bytes, order, |b| bf16::from_le_bytes(b).to_f32())),
+        ElementType::F64 => Data::F64(collect(bytes, order, f64::from_le_bytes)),
+        ElementType::I64 => Data::I64(collect(bytes, order, i64::from_le_bytes)),
+        ElementType::I32 => Data::I64(collect(bytes, order, |b| i32::from_le_bytes(b).into())),
+        ElementType::I16 => Data::I64(collect(bytes, order, |b| i16::from_le_bytes(b).into())),
+        ElementType::I8 => Data::I64(collect(bytes, order, |b| i8::from_le_bytes(b).into())),
+        ElementType::U8 => Data::U8(collect(bytes, order, |[b]| b)),
+        ElementType::Bool => Data::U8(collect(bytes, order, |[b]| u8::from(b != 0))),
+        ElementType::Other(_) => return None,
+    })
+}
+
+fn collect<const N: usize, T>(bytes: &[u8], order: Order<'_>, value: impl Fn([u8; N]) -> T) -> Vec<T> {
+    let (elements, _) = bytes.as_chunks::<N>();
+    match order {
+        Order::Dense(count) => elements[..count].iter().map(|&bytes| value(bytes)).collect(),
+        Order::Strided { shape, strides } => {
+            let count = shape.iter().product();
+            let mut values = Vec::with_capacity(count);
+            let (mut index, mut at) = (vec![0; shape.len()], 0);
+            for _ in 0..count {
+                values.push(value(elements[at]));
+                for axis in (0..shape.len()).rev() {
+                    index[axis] += 1;
+                    at += strides[axis];
+                    if index[axis] < shape[axis] {
+                        break;
+                    }
+                    at -= strides[axis] * shape[axis];
+                    index[axis] = 0;
+                }
+            }
+            values
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transposed_tensor_is_gathered() {
+        let bytes: Vec<u8> = (0..6i16).flat_map(i16::to_le_bytes).collect();
+        let order = Order::Strided { shape: &[3, 2], strides: &[1, 3] };
+        assert_eq!(decode(ElementType::I16, &bytes, order), Some(Data::I64(vec![0, 3, 1, 4, 2, 5])));
+        // Along an axis that was expanded, the same element repeats.
+        let order = Order::Strided { shape: &[2, 2], strides: &[0, 2] };
+        assert_eq!(decode(ElementType::I16, &bytes, order), Some(Data::I64(vec![0, 2, 0, 2])));
+        let order = Order::Strided { shape: &[], strides: &[] };
+        assert_eq!(decode(ElementType::I16, &bytes, order), Some(Data::I64(vec![0])));
+    }
+
+    #[test]
+    fn every_type_is_converted() {
+        let one =
+            |element, bytes: &[u8]| decode(element, bytes, Order::Dense(1)).expect("a type that is read");
+        assert_eq!(one(ElementType::F16, &0xc100u16.to_le_bytes()), Data::F32(vec![-2.5]));
+        assert_eq!(one(ElementType::BF16, &0x3fc0u16.to_le_bytes()), Data::F32(vec![1.5]));
+        assert_eq!(one(ElementType::F32, &1.1f32.to_le_bytes()), Data::F32(vec![1.1]));
+        assert_eq!(one(ElementType::F64, &1.1f64.to_le_bytes()), Data::F64(vec![1.1]));
+        assert_eq!(one(ElementType::I8, &[0xfe]), Data::I64(vec![-2]));
+        assert_eq!(one(ElementType::I32, &(-3i32).to_le_bytes()), Data::I64(vec![-3]));
+        assert_eq!(one(ElementType::I64, &i64::MIN.to_le_bytes()), Data::I64(vec![i64::MIN]));
+        assert_eq!(one(ElementType::U8, &[200]), Data::U8(vec![200]));
+        assert_eq!(one(ElementType::Bool, &[7]), Data::U8(vec![1]));
+        assert_eq!(decode(ElementType::Other("f8_e4m3"), &[1], Order::Dense(1)), None);
+    }
+}

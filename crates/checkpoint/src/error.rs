@@ -1,0 +1,74 @@
+//! Why a checkpoint cannot be read or written.
+
+use std::path::{Path, PathBuf};
+
+use super::contents::Fault;
+use ddae_pickle::PickleError;
+use ddae_model::weights::WeightsError;
+
+/// Why a checkpoint cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The system refuses.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The bytes are no checkpoint of a known format, or a damaged one.
+    #[error("{}: {message}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what was wanted.
+        message: String,
+    },
+    /// The pickle of a PyTorch file is refused or damaged.
+    #[error("{}: {source}; {}", path.display(), advice(source))]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+        /// What it refers to, or what is wrong.
+        source: PickleError,
+    },
+    /// The tensors are not those of the network.
+    #[error("{}: {source}", path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// The first difference.
+        source: WeightsError,
+    },
+}
+
+impl CheckpointError {
+    pub(super) fn format(path: &Path, message: impl Into<String>) -> CheckpointError {
+        CheckpointError::Format { path: path.to_path_buf(), message: message.into() }
+    }
+
+    /// For `map_err` on what a reader of a file's contents says.
+    pub(super) fn at(path: &Path) -> impl FnOnce(Fault) -> CheckpointError {
+        let path = path.to_path_buf();
+        move |fault| match fault {
+            Fault::Pickle(source) => CheckpointError::Pickle { path, source },
+            Fault::Format(message) => CheckpointError::Format { path, message },
+        }
+    }
+
+    /// For `map_err` on the system's errors.
+    pub(super) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> CheckpointError {
+        let path = path.to_path_buf();
+        move |source| CheckpointError::Io { path, source }
+    }
+}
+
+fn advice(error: &PickleError) -> &'static str {
+    match error {
+        PickleError::Refused(_) | PickleError::Opcode { .. } => {
+            "take a file that holds tensors alone (a state dict)"
+        }
+        _ => "copy it here again, or take another checkpoint",
+    }
+}

@@ -1,0 +1,300 @@
+//! An open checkpoint: what it holds, without reading it.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::bytes::Bytes;
+use super::contents::{Contents, Format};
+use super::layout::Layout;
+use super::stored::StoredTensor;
+use super::training::{FORMAT, Record, TrainingState};
+use super::{CheckpointError, WeightSet, pytorch, safetensors};
+use ddae_model::config::RunConfig;
+use ddae_model::tensor::Tensor;
+use ddae_model::weights::Weights;
+
+/// The ending of an index of several files.
+const INDEX: &str = ".index.json";
+/// Endings that promise a checkpoint.
+const ENDINGS: [&str; 6] = [".safetensors", ".pth", ".pt", ".ckpt", ".bin", INDEX];
+
+/// An open checkpoint file of any [`Format`]. Tensors are read when they are asked for.
+pub struct Checkpoint {
+    path: PathBuf,
+    format: Format,
+    /// The file, or the index and the files that it names.
+    files: Vec<Bytes>,
+    /// Sorted by name.
+    tensors: Vec<StoredTensor>,
+    values: Vec<(String, String)>,
+    metadata: HashMap<String, String>,
+    config: Option<RunConfig>,
+    state: Option<TrainingState>,
+    layout: Layout,
+}
+
+impl Checkpoint {
+    /// Opens a file and reads what it says of its tensors, not their elements. A file whose name ends in
+    /// `.index.json` is the index of several, which lie beside it.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no complete checkpoint of a known format, refers to anything that a file of tensors
+    /// has no need of, or is a checkpoint of a newer version of ours.
+    pub fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
+        let bytes = map(path)?;
+        if path.to_string_lossy().ends_with(INDEX) {
+            return Checkpoint::sharded(path, bytes);
+        }
+        let (format, contents) = read(path, &bytes)?;
+        Checkpoint::assemble(path, format, vec![bytes], contents)
+    }
+
+    /// The same of bytes in memory; `path` is the name in messages.
+    ///
+    /// # Errors
+    /// Like [`Checkpoint::open`].
+    pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Checkpoint, CheckpointError> {
+        let (format, contents) = read(path, &bytes)?;
+        Checkpoint::assemble(path, format, vec![Bytes::Owned(bytes)], contents)
+    }
+
+    /// Whether a file's first bytes or its name promise a checkpoint: a broken one is then reported as what it should
+    /// have been.
+    pub fn recognises(path: &Path) -> bool {
+        let name = path.to_string_lossy();
+        if ENDINGS.iter().any(|ending| name.ends_with(ending)) {
+            return true;
+        }
+        let mut start = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(9).read_to_end(&mut start));
+        read.is_ok() && Format::of(&start).is_some()
+    }
+
+    fn sharded(path: &Path, bytes: Bytes) -> Result<Checkpoint, CheckpointError> {
+        let index = safetensors::Index::read(&bytes).map_err(CheckpointError::at(path))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut files = vec![bytes];
+        let mut all = Contents::default();
+        for (file, names) in index.files() {
+            let part = folder.join(file);
+            let bytes = map(&part)?;
+            let (_, contents) = read(&part, &bytes)?;
+            let held: HashMap<&str, &StoredTensor> =
+                contents.tensors.iter().map(|tensor| (tensor.name(), tensor)).collect();
+            for name in names {
+                let Some(&tensor) = held.get(name) else {
+                    let message = format!("says that '{name}' is in {file}, which does not hold it");
+                    return Err(CheckpointError::format(path, message));
+                };
+                all.tensors.push(tensor.clone().in_file(files.len()));
+            }
+            files.push(bytes);
+        }
+        Checkpoint::assemble(path, Format::Sharded, files, all)
+    }
+
+    fn assemble(
+        path: &Path,
+        format: Format,
+        files: Vec<Bytes>,
+        contents: Contents,
+    ) -> Result<Checkpoint, CheckpointError> {
+        let Contents { mut tensors, values, groups, metadata } = contents;
+        tensors.sort_by(|a, b| a.name().cmp(b.name()));
+        if let Some(pair) = tensors.windows(2).find(|pair| pair[0].name() == pair[1].name()) {
+            let message = format!("holds two tensors '{}'", pair[0].name());
+            return Err(CheckpointError::format(path, message));
+        }
+        let (config, state) = training(path, &metadata)?;
+        let names: Vec<&str> = tensors.iter().map(StoredTensor::name).collect();
+        let layout = Layout::recognise(&names, &groups, state.is_some());
+        let path = path.to_path_buf();
+        Ok(Checkpoint { path, format, files, tensors, values, metadata, config, state, layout })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file's format.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// How it arranges its weights.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The configuration of a training checkpoint.
+    pub fn config(&self) -> Option<&RunConfig> {
+        self.config.as_ref()
+    }
+
+    /// Where the run stood, of a training checkpoint.
+    pub fn state(&self) -> Option<&TrainingState> {
+        self.state.as_ref()
+    }
+
+    /// All metadata entries of a safetensors file.
+    pub fn metadata(&self) -> &HashMap<String, String> {
+        &self.metadata
+    }
+
+    /// SHA-256 of the whole file, in hexadecimal; of several files, of the index and then of each in order of name.
+    pub fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        self.files.iter().for_each(|bytes| bytes.hash(&mut hash));
+        hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    /// All tensors, sorted by name. Names in a PyTorch file are the keys that lead to a tensor, joined with dots:
+    /// `EMA.ema_model.nn_model.norm.weight`.
+    pub fn tensors(&self) -> &[StoredTensor] {
+        &self.tensors
+    }
+
+    /// What a PyTorch file holds beside tensors: names, and the values as Python prints them, abridged.
+    pub fn values(&self) -> &[(String, String)] {
+        &self.values
+    }
+
+    /// The sets of weights in it, the one to prefer first.
+    pub fn weight_sets(&self) -> Vec<WeightSet> {
+        self.layout.sets()
+    }
+
+    /// The tensor of a name.
+    pub fn find(&self, name: &str) -> Option<&StoredTensor> {
+        let at = self.tensors.binary_search_by(|tensor| tensor.name().cmp(name)).ok()?;
+        self.tensors.get(at)
+    }
+
+    /// Reads a tensor. Floats of 16 bits become float32, small integers int64, booleans uint8.
+    ///
+    /// # Errors
+    /// When there is none of this name, or its type is not read.
+    pub fn read(&self, name: &str) -> Result<Tensor, CheckpointError> {
+        let tensor = self.find(name).ok_or_else(|| {
+            let message = format!("holds no tensor '{name}' among its {}", self.tensors.len());
+            CheckpointError::format(&self.path, message)
+        })?;
+        self.read_stored(tensor)
+    }
+
+    pub(super) fn read_stored(&self, tensor: &StoredTensor) -> Result<Tensor, CheckpointError> {
+        let file = &self.files[tensor.file];
+        let read = tensor.read(file).map_err(|message| CheckpointError::format(&self.path, message));
+        file.release(tensor.bytes());
+        read
+    }
+
+    /// The tensors whose names begin with `prefix`.
+    pub(super) fn below(&self, prefix: &str) -> &[StoredTensor] {
+        let start = self.tensors.partition_point(|tensor| tensor.name() < prefix);
+        let rest = &self.tensors[start..];
+        &rest[..rest.partition_point(|tensor| tensor.name().starts_with(prefix))]
+    }
+
+    /// Reads all tensors whose name begins with `prefix`; their names in the result are without it.
+    ///
+    /// # Errors
+    /// When one has an element type that is not read.
+    pub fn tensors_with_prefix(&self, prefix: &str) -> Result<Weights, CheckpointError> {
+        let mut weights = Weights::new();
+        for tensor in self.below(prefix) {
+            weights.insert(&tensor.name()[prefix.len()..], self.read_stored(tensor)?);
+        }
+        Ok(weights)
+    }
+
+    /// The recorded outputs of a training checkpoint; of a SODA, those of its decoder.
+    ///
+    /// # Errors
+    /// When the record is incomplete.
+    pub fn record(&self) -> Result<Option<Record>, CheckpointError> {
+        self.recorded("record.", "y")
+    }
+
+    /// The recorded latents of a SODA's training checkpoint: the encoder's input `x` and what it gave for it.
+    ///
+    /// # Errors
+    /// When the record is incomplete.
+    pub fn encoder_record(&self) -> Result<Option<Record>, CheckpointError> {
+        self.recorded("record_encoder.", "z")
+    }
+
+    fn recorded(&self, prefix: &str, output: &str) -> Result<Option<Record>, CheckpointError> {
+        let mut tensors: Vec<(String, Tensor)> = self.tensors_with_prefix(prefix)?.into_iter().collect();
+        if tensors.is_empty() {
+            return Ok(None);
+        }
+        let Some(at) = tensors.iter().position(|(name, _)| name == output) else {
+            let message = format!("its record has inputs but no '{prefix}{output}'");
+            return Err(CheckpointError::format(&self.path, message));
+        };
+        let (_, y) = tensors.remove(at);
+        Ok(Some(Record { inputs: tensors, y }))
+    }
+}
+
+/// Maps a file.
+fn map(path: &Path) -> Result<Bytes, CheckpointError> {
+    Bytes::open(path).map_err(|source| match source.kind() {
+        ErrorKind::IsADirectory => {
+            CheckpointError::format(path, "is a folder; a checkpoint file is wanted here")
+        }
+        _ => CheckpointError::io(path)(source),
+    })
+}
+
+/// Reads what one file says of its tensors.
+fn read(path: &Path, bytes: &[u8]) -> Result<(Format, Contents), CheckpointError> {
+    if bytes.is_empty() {
+        return Err(CheckpointError::format(path, "is empty; a checkpoint is wanted here"));
+    }
+    let Some(format) = Format::of(bytes) else {
+        let message = "is not a complete safetensors file, nor a PyTorch file; copy it here again, or take another checkpoint";
+        return Err(CheckpointError::format(path, message));
+    };
+    let contents = match format {
+        Format::PyTorch => pytorch::read_archive(bytes),
+        Format::PyTorchLegacy => pytorch::read_legacy(bytes),
+        Format::Safetensors | Format::Sharded => safetensors::read(bytes),
+    };
+    Ok((format, contents.map_err(CheckpointError::at(path))?))
+}
+
+/// What the metadata of a training checkpoint of ours say.
+fn training(
+    path: &Path,
+    metadata: &HashMap<String, String>,
+) -> Result<(Option<RunConfig>, Option<TrainingState>), CheckpointError> {
+    match metadata.get("ddae.format").map(String::as_str) {
+        None => Ok((None, None)),
+        Some(FORMAT) => {
+            let wanted = |key: &str| {
+                let missing = || {
+                    CheckpointError::format(path, format!("holds no '{key}': it is not a whole checkpoint"))
+                };
+                metadata.get(key).ok_or_else(missing)
+            };
+            let config = RunConfig::parse(wanted("ddae.config")?, "the checkpoint's config")
+                .map_err(|e| CheckpointError::format(path, e.to_string()))?;
+            let state = serde_json::from_str(wanted("ddae.state")?).map_err(|e| {
+                CheckpointError::format(path, format!("its 'ddae.state' cannot be read ({e})"))
+            })?;
+            Ok((Some(config), Some(state)))
+        }
+        Some(other) => {
+            let message =
+                format!("is of format '{other}' and this version reads '{FORMAT}': use a newer ddae");
+            Err(CheckpointError::format(path, message))
+        }
+    }
+}

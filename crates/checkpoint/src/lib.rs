@@ -1,0 +1,49 @@
+//! Checkpoint files: our own, and those that others publish.
+//!
+//! [`Checkpoint::open`] takes safetensors files (one, or several with an index) and files of PyTorch (`torch.save`, old
+//! and new format), finds out how they arrange their weights ([`Layout`]) and reads a network's tensors when they are
+//! asked for. It needs no Python and runs nothing of a file: see [`ddae_pickle`].
+//!
+//! A training checkpoint of ours is a safetensors file that holds everything that going on needs. Tensor names start
+//! with what they are:
+//!
+//! | prefix | tensors |
+//! | --- | --- |
+//! | `model.` | the weights in training |
+//! | `ema.` | their moving average |
+//! | `optimizer.exp_avg.`, `optimizer.exp_avg_sq.` | moments of Adam |
+//! | `record.` | a fixed input of the network and the EMA network's `y` for it; of a SODA, of its decoder |
+//! | `record_encoder.` | the same of a SODA's encoder, whose output is `z` |
+//!
+//! and the file's metadata holds `ddae.format`, `ddae.config` (YAML) and `ddae.state` (JSON of [`TrainingState`]).
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `file` | an open file: what it holds |
+//! | `layout` | how files arrange their weights |
+//! | `load` | the weights of a network, by its names or by others |
+//! | `stored`, `element` | where a tensor is in a file, and its conversion |
+//! | `safetensors`, `pytorch` | the formats |
+//! | `training` | what our training checkpoints store beside weights, and writing them |
+
+mod bytes;
+mod contents;
+mod element;
+mod error;
+mod file;
+mod layout;
+mod load;
+mod pytorch;
+mod safetensors;
+mod stored;
+mod training;
+
+pub use contents::Format;
+pub use element::ElementType;
+pub use error::CheckpointError;
+pub use file::Checkpoint;
+pub use layout::{Layout, LayoutKind};
+pub use stored::StoredTensor;
+pub use ddae_model::networks::architecture::{NameMap, Source};
+pub use ddae_model::weights::WeightSet;
+pub use training::{FORMAT, Record, TrainingState, write, write_tensors};

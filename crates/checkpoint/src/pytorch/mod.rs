@@ -1,0 +1,53 @@
+//! Files of `torch.save`: zip archives, and the format of PyTorch before 1.6.
+//!
+//! Both hold a pickle of nested dictionaries in which a tensor is a recorded call: a storage by its key, an offset,
+//! sizes and strides. [`tree`] walks the dictionaries, [`storages`] resolves the keys to places in the file, which
+//! [`archive`] (by way of [`members`]) and [`legacy`] know. Nothing of the file is executed: see [`ddae_pickle`].
+
+mod archive;
+mod legacy;
+mod members;
+mod storages;
+mod tree;
+
+pub(super) use archive::read as read_archive;
+pub(super) use legacy::read as read_legacy;
+
+/// The Python objects that a file of tensors may refer to. Calls of them are recorded, never made; [`tree`] and
+/// [`storages`] say what a recorded call stands for.
+const NAMES: &[&str] = &[
+    "collections.OrderedDict",
+    "torch._utils._rebuild_tensor",
+    "torch._utils._rebuild_tensor_v2",
+    "torch._utils._rebuild_parameter",
+    "torch._utils._rebuild_parameter_with_state",
+    "torch.DoubleStorage",
+    "torch.FloatStorage",
+    "torch.HalfStorage",
+    "torch.BFloat16Storage",
+    "torch.LongStorage",
+    "torch.IntStorage",
+    "torch.ShortStorage",
+    "torch.CharStorage",
+    "torch.ByteStorage",
+    "torch.BoolStorage",
+    "torch.Size",
+    "torch.device",
+    "torch.float64",
+    "torch.float32",
+    "torch.float16",
+    "torch.bfloat16",
+    "torch.int64",
+    "torch.int32",
+    "torch.int16",
+    "torch.int8",
+    "torch.uint8",
+    "torch.bool",
+    // The settings of a training script (DiT's `args`).
+    "argparse.Namespace",
+    // Numbers of numpy, such as a loss or a learning rate.
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "numpy.dtype",
+    "_codecs.encode",
+];

@@ -1,0 +1,33 @@
+//! The kinds of graphs that files hold.
+
+use serde::{Deserialize, Serialize};
+
+/// What a graph computes; its inputs and outputs follow from it (`docs/architecture.md`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GraphKind {
+    /// The bare network.
+    #[default]
+    Network,
+    /// Pictures to pooled features.
+    Features,
+    /// One step of a sampler.
+    Sampler,
+    /// Pictures to the codes of an encoder.
+    Encoder,
+    /// Pictures to the latents that a latent diffusion model works on.
+    Latent,
+}
+
+impl GraphKind {
+    /// The name in files and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            GraphKind::Network => "network",
+            GraphKind::Features => "features",
+            GraphKind::Sampler => "sampler",
+            GraphKind::Encoder => "encoder",
+            GraphKind::Latent => "latent",
+        }
+    }
+}

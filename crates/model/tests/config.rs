@@ -1,0 +1,164 @@
+//! The published configurations, and what is said of wrong ones.
+
+use std::path::PathBuf;
+
+use ddae_model::config::{AnyConfig, Config, Optim, Override, ProcessConfig};
+use ddae_model::networks::unet_graph;
+
+fn configs() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs"))
+}
+
+fn demo() -> String {
+    std::fs::read_to_string(configs().join("demo.yaml")).unwrap()
+}
+
+fn error_of(text: &str) -> String {
+    Config::parse(text, "c.yaml", &[]).unwrap_err().to_string()
+}
+
+#[test]
+fn every_configuration_here_reads_and_builds() {
+    let mut count = 0;
+    for entry in std::fs::read_dir(configs()).unwrap() {
+        let path = entry.unwrap().path();
+        let config = AnyConfig::read(&path, &[]).unwrap_or_else(|e| panic!("{e}"));
+        config.model().architecture.network_graph(false).unwrap();
+        count += 1;
+    }
+    assert!(count >= 10, "{count} configurations");
+}
+
+#[test]
+fn published_values_are_read() {
+    let config = Config::read(&configs().join("EDM_ddpmpp_aug.yaml")).unwrap();
+    let ProcessConfig::Edm(edm) = &config.process else { panic!("an EDM") };
+    assert_eq!((edm.s_noise, edm.augment_prob, edm.sigma_max), (1.007, 0.12, 80.0));
+    assert_eq!((config.network.augment_dim, config.training.n_epoch), (9, 4000));
+    assert_eq!(config.training.optim, Optim::Adam);
+    assert_eq!(config.linear.as_ref().map(|l| l.blockname.as_str()), Some("out_7"));
+    let with_label = unet_graph(&config.network, true).unwrap();
+    let without = unet_graph(&config.network, false).unwrap();
+    assert_eq!((with_label.parameter_count(), without.parameter_count()), (56_525_443, 56_524_291));
+}
+
+#[test]
+fn a_configuration_survives_writing() {
+    for name in ["demo.yaml", "EDM_ddpmpp_aug.yaml"] {
+        let config = Config::read(&configs().join(name)).unwrap();
+        assert_eq!(Config::parse(&config.to_yaml(), "again", &[]).unwrap(), config);
+    }
+}
+
+#[test]
+fn single_keys_are_set_from_outside() {
+    let changes: Vec<Override> =
+        ["network.dropout=0.2", "n_epoch=3", "optim_args.weight_decay=0.05", "network.ch_mults=[1, 1, 2]"]
+            .iter()
+            .map(|text| text.parse().unwrap())
+            .collect();
+    let config = Config::parse(&demo(), "demo", &changes).unwrap();
+    assert_eq!((config.network.dropout, config.training.n_epoch), (0.2, 3));
+    assert_eq!(config.training.optim_args.weight_decay, 0.05);
+    assert_eq!(config.network.ch_mults, [1, 1, 2]);
+
+    let refused = |text: &str| {
+        let change: Override = text.parse().unwrap();
+        Config::parse(&demo(), "demo", &[change]).unwrap_err().to_string()
+    };
+    assert_eq!(
+        refused("network.droput=0.2").split(',').next(),
+        Some("demo: network.droput: unknown field `droput`")
+    );
+    assert_eq!(refused("lrate.x=1"), "demo: cannot set lrate.x: lrate is a single value");
+    let malformed = "dropout".parse::<Override>().unwrap_err();
+    assert_eq!(malformed, "'dropout' is not key=value, as in network.dropout=0.2");
+}
+
+#[test]
+fn a_wrong_configuration_is_named_with_its_key() {
+    let demo = demo();
+    let cases = [
+        (demo.replace("    n_T: 1000\n", ""), "c.yaml: diffusion: missing field `n_T`"),
+        (
+            demo.replace("\nn_epoch: 10", "\nn_epoch: eight"),
+            "c.yaml: n_epoch: invalid type: string \"eight\"",
+        ),
+        (demo.replace("model_type: DDPM", "model_type: VAE"), "c.yaml: model_type: unknown variant `VAE`"),
+        (demo.replace("n_channels: 64", "n_channels: 48"), "c.yaml: network: n_channels is 48"),
+        (demo.replace("ch_mults: [1, 2, 2]", "ch_mults: [1, 2]"), "c.yaml: network: is_attn has 3 entries"),
+        (demo.replace("ch_mults: [1, 2, 2]", "ch_mults: []"), "c.yaml: network: ch_mults is []"),
+        (
+            demo.replace("[1, 28, 28]", "[1, 27, 28]"),
+            "c.yaml: network: 27x28 pictures cannot be halved 2 times",
+        ),
+        (
+            demo.replace("betas: [1.0e-4, 0.02]", "betas: [0.02, 1.0e-4]"),
+            "c.yaml: diffusion: betas is [0.02, 0.0001]",
+        ),
+        (demo.replace("ema: 0.995", "ema: 1.0"), "c.yaml: ema is 1"),
+        (
+            demo.replace("ch_mults: [1, 2, 2]", "ch_mults: [1, 2, 18446744073709551615]"),
+            "c.yaml: network: n_channels 64 times ch_mults [1, 2, 18446744073709551615] is",
+        ),
+        (demo.replace("[1, 28, 28]", "[1, 28, 1000000000000]"), "c.yaml: network: image_shape is [1, 28,"),
+        (
+            demo.replace("n_blocks: 1", "n_blocks: 1000000"),
+            "c.yaml: network: n_blocks is 1000000; it must be 1",
+        ),
+        (
+            demo.replace("n_T: 1000\n", "n_T: 1000000000000\n"),
+            "c.yaml: diffusion: n_T is 1000000000000; it must",
+        ),
+        (format!("{demo}optim_args: {{eps: -1}}\n"), "c.yaml: optim_args.eps is -1; it must be at least 0"),
+        (format!("{demo}optim_args: {{weight_decay: .nan}}\n"), "c.yaml: optim_args.weight_decay is NaN"),
+        (format!("{demo}\nwarmup: 3\n"), "c.yaml: warmup: unknown field `warmup`"),
+        ("[1, 2".to_string(), "c.yaml: not YAML"),
+        (String::new(), "c.yaml: not a configuration"),
+    ];
+    for (text, start) in cases {
+        let message = error_of(&text);
+        assert!(message.starts_with(start), "{message}\nshould start with\n{start}");
+        assert!(!message.contains('\n'), "{message}");
+    }
+}
+
+#[test]
+fn noise_levels_that_are_no_numbers_are_named() {
+    let read = |set: &str| {
+        let change: Override = set.parse().unwrap();
+        Config::read_with(&configs().join("EDM_ddpm.yaml"), &[change])
+    };
+    let message = read("diffusion.p_mean=.nan").unwrap_err().to_string();
+    assert!(message.ends_with("diffusion: p_mean is NaN; it must be a finite number"), "{message}");
+    let message = read("diffusion.S_max=.nan").unwrap_err().to_string();
+    assert!(message.ends_with("diffusion: S_max is NaN; it must be a number"), "{message}");
+    assert!(read("diffusion.S_max=.inf").is_ok());
+}
+
+#[test]
+fn heads_must_fit_where_there_is_attention() {
+    let read = |is_attn: &str| {
+        let changes =
+            ["network.attn_channels_per_head=128".to_string(), format!("network.is_attn={is_attn}")];
+        let changes: Vec<Override> = changes.iter().map(|text| text.parse().unwrap()).collect();
+        Config::parse(&demo(), "demo", &changes)
+    };
+    // 64, 128 and 128 channels.
+    let config = read("[False, True, False]").unwrap();
+    unet_graph(&config.network, false).unwrap();
+    let message = read("[True, True, False]").unwrap_err().to_string();
+    assert_eq!(message, "demo: network: attn_channels_per_head is 128, which does not divide 64 channels");
+}
+
+#[test]
+fn an_unreadable_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("none.yaml");
+    let message = Config::read(&missing).unwrap_err().to_string();
+    assert!(message.contains("none.yaml") && message.contains("No such file"), "{message}");
+    let binary = folder.path().join("binary.yaml");
+    std::fs::write(&binary, [0xff, 0xfe, 0x00]).unwrap();
+    let message = Config::read(&binary).unwrap_err().to_string();
+    assert!(message.ends_with("not a text file; a YAML configuration is wanted here"), "{message}");
+}

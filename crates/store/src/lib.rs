@@ -1,0 +1,70 @@
+//! Feature files: what a network computed for every picture of a split, in HDF5.
+//!
+//! One file holds one split and one run of a feature job:
+//!
+//! | name | type | shape |
+//! | --- | --- | --- |
+//! | `features/t{timestep}/{tap}` | f32 or f16 | `[views, N, D]`, D of its own for every tap |
+//! | `labels` | i64 | `[N]` |
+//! | `indices` | u64 | `[N]`: which picture of the split a row is |
+//!
+//! The attributes of the root say where the numbers come from ([`Layout::attributes`]): all of them as one JSON object
+//! in `attributes`, and texts, numbers and truth values once more under their own names, for `h5dump` and h5py. Every
+//! chunk has a checksum (fletcher32), HDF5's own structures too (format 1.10), so that damage is an error and never a
+//! wrong number. The files are read by any HDF5 1.10 or newer.
+//!
+//! A job writes its rows as shards, `name.0003-of-0010.h5` ([`ShardWriter`]), the work of one machine or of many. A
+//! shard appears under its name when it is complete and on the disk, never before, so a job that was stopped goes on
+//! with [`missing_shards`], and [`merge`] joins the shards into `name.h5`. [`FeatureFile`] reads shards and joined
+//! files alike.
+//!
+//! HDF5 works for one thread at a time: all its calls, of all files, wait on one lock in the process. More threads
+//! read and write no faster; compute in the others and leave the file to one.
+//!
+//! ```
+//! use ddae_store::{Compression, FeatureFile, FeatureKey, FeatureType, Layout, MergeMode, ShardWriter};
+//! use ddae_store::{merge, merged_path, missing_shards, shard_rows};
+//! use ndarray::Array2;
+//! use std::sync::atomic::AtomicBool;
+//!
+//! let folder = tempfile::tempdir()?;
+//! let prefix = folder.path().join("train");
+//! let key: FeatureKey = "t11/out_6".parse()?;
+//! let layout = Layout {
+//!     keys: vec![(key.clone(), 256)],
+//!     views: 1,
+//!     total: 100,
+//!     dtype: FeatureType::F16,
+//!     compression: Compression::Off,
+//!     attributes: serde_json::from_str(r#"{"data_set": "fashion-mnist", "seed": 0}"#)?,
+//! };
+//! for shard in missing_shards(&prefix, 2, &layout)? {
+//!     let rows = shard_rows(layout.total, shard, 2);
+//!     let mut writer = ShardWriter::create(&prefix, shard, 2, rows.clone(), &layout)?;
+//!     writer.write(&key, 0, 0, Array2::ones((rows.len(), 256)).view())?;
+//!     writer.write_labels(0, &vec![7; rows.len()])?;
+//!     writer.finish()?;
+//! }
+//! merge(&prefix, 2, merged_path(&prefix), MergeMode::Copy, &AtomicBool::new(false))?;
+//! let file = FeatureFile::open(merged_path(&prefix))?;
+//! assert_eq!(file.read(&key, 0, 40..60)?, Array2::<f32>::ones((20, 256)));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod error;
+mod file;
+mod header;
+mod layout;
+mod merge;
+mod reader;
+mod shards;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use error::FeatureError;
+pub use layout::{Compression, FeatureKey, FeatureType, Layout};
+pub use merge::{MergeMode, merge};
+pub use reader::FeatureFile;
+pub use shards::{merged_path, missing_shards, remove_shards, shard_path, shard_rows};
+pub use writer::ShardWriter;
