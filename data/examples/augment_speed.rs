@@ -2,7 +2,7 @@
 //!
 //!     cargo run --release -p ddae-data --example augment_speed -- --side 64
 //!
-//! One thread makes pairs of pictures in memory; then a loader does the same with a worker per core. Rounds of one
+//! One thread makes pairs of images in memory; then a loader does the same with a worker per core. Rounds of one
 //! second alternate between both, and the best round of each counts, so that other work on the machine matters less.
 //! With `--json`, one object a line, as `cargo xtask bench` reads it.
 
@@ -10,18 +10,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use clap::Parser;
+use ddae_base::random::{Purpose, Rng, stream};
 use ddae_data::Split;
 use ddae_data::loader::{PairLoader, PairOptions};
-use ddae_base::random::{Purpose, Rng, stream};
 use ddae_model::config::ChannelStatistics;
 
 /// SODA's training pairs per second.
 #[derive(Parser)]
 struct Arguments {
-    /// Height and width of the pictures.
+    /// Height and width of the images.
     #[arg(long, default_value_t = 32)]
     side: usize,
-    /// Channels of the pictures: 1 or 3.
+    /// Channels of the images: 1 or 3.
     #[arg(long, default_value_t = 3)]
     channels: usize,
     /// Pairs per batch.
@@ -40,7 +40,7 @@ struct Arguments {
 
 const ROUND: Duration = Duration::from_secs(1);
 
-/// Pictures in memory: as many as fit 64 batches, so that a round sees an epoch change now and then.
+/// Images in memory: as many as fit 64 batches, so that a round sees an epoch change now and then.
 const BATCHES: usize = 64;
 
 fn main() -> Result<()> {
@@ -51,7 +51,7 @@ fn main() -> Result<()> {
         None => std::thread::available_parallelism()?.get(),
     };
     let shape = [arguments.channels, arguments.side, arguments.side];
-    let split = pictures(shape, arguments.batch * BATCHES)?;
+    let split = images(shape, arguments.batch * BATCHES)?;
     let statistics =
         ChannelStatistics { mean: vec![0.5; arguments.channels], std: vec![0.25; arguments.channels] };
     // 0 workers: in this thread.
@@ -84,15 +84,15 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Pictures with smooth and with noisy parts.
-fn pictures(shape: [usize; 3], count: usize) -> Result<Split> {
+/// Images with smooth and with noisy parts.
+fn images(shape: [usize; 3], count: usize) -> Result<Split> {
     let [_, height, width] = shape;
     let size: usize = shape.iter().product();
     let mut levels = vec![0u8; count * size];
-    for (number, picture) in levels.chunks_exact_mut(size.max(1)).enumerate() {
+    for (number, image) in levels.chunks_exact_mut(size.max(1)).enumerate() {
         let mut rng = stream(0, Purpose::Preview, number as u64, 0);
-        rng.fill_bytes(picture);
-        for (i, level) in picture.iter_mut().enumerate() {
+        rng.fill_bytes(image);
+        for (i, level) in image.iter_mut().enumerate() {
             let (row, column) = (i / width % height, i % width);
             *level = *level / 4 + (96 * row / height + 96 * column / width) as u8;
         }

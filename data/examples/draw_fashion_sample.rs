@@ -1,7 +1,7 @@
 //! Draws the built-in data set from Fashion-MNIST: `cargo run -p ddae-data --example draw_fashion_sample -- FROM TO`
 //!
 //! FROM is a folder with the four idx files of Fashion-MNIST, TO the folder to write the sample's four files to
-//! (`data/assets`). The first 600 training and 100 test pictures of each class are taken, in their published order.
+//! (`data/assets`). The first 600 training and 100 test images of each class are taken, in their published order.
 
 use std::fs::File;
 use std::io::Write;
@@ -22,7 +22,7 @@ fn main() -> Result<()> {
     write(&draw(&fashion.test, 100)?, to, "t10k")
 }
 
-/// The first `per_class` pictures of each class.
+/// The first `per_class` images of each class.
 fn draw(split: &Split, per_class: usize) -> Result<Split> {
     let mut found = vec![0; split.classes().len()];
     let mut drawn = Vec::new();
@@ -34,7 +34,7 @@ fn draw(split: &Split, per_class: usize) -> Result<Split> {
         }
     }
     if let Some(label) = found.iter().position(|count| *count < per_class) {
-        bail!("{} has only {} pictures of class {label}", split.name(), found[label]);
+        bail!("{} has only {} images of class {label}", split.name(), found[label]);
     }
     Ok(split.subset(&drawn)?)
 }
@@ -42,18 +42,18 @@ fn draw(split: &Split, per_class: usize) -> Result<Split> {
 /// Writes both idx files of a split, compressed.
 fn write(split: &Split, folder: &Path, prefix: &str) -> Result<()> {
     let [_, height, width] = split.shape();
-    let mut pictures = header(2051, &[split.len(), height, width])?;
+    let mut images = header(2051, &[split.len(), height, width])?;
     let mut labels = header(2049, &[split.len()])?;
-    let mut picture = vec![0; split.picture_len()];
+    let mut image = vec![0; split.image_len()];
     for index in 0..split.len() {
-        split.read(index, &mut picture)?;
-        pictures.extend(&picture);
+        split.read(index, &mut image)?;
+        images.extend(&image);
         labels.push(u8::try_from(split.label(index))?);
     }
-    for (kind, bytes) in [("images-idx3", pictures), ("labels-idx1", labels)] {
+    for (kind, bytes) in [("images-idx3", images), ("labels-idx1", labels)] {
         let path = folder.join(format!("{prefix}-{kind}-ubyte.gz"));
         let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        // No file name and time in the header: the same pictures give the same bytes.
+        // No file name and time in the header: the same images give the same bytes.
         let mut gzip = GzBuilder::new().write(file, Compression::best());
         gzip.write_all(&bytes)?;
         gzip.finish()?;

@@ -1,14 +1,14 @@
-//! The augmentations of training pictures.
+//! The augmentations of training images.
 //!
 //! | | |
 //! | --- | --- |
 //! | [`random_flip`], [`random_crop`] | of classifier and diffusion training: horizontal flip and padded crop |
 //! | [`Canvas`], [`Operation`], [`RandAugment`], [`ResizedCrop`] | torchvision's, with the levels that PIL computes |
 //! | [`Normaliser`] | levels to what encoders and classifiers see |
-//! | [`SodaViews`] | SODA's source and target of a picture |
-//! | [`DownstreamCrop`] | training pictures of the probes of SODA's features |
+//! | [`SodaViews`] | SODA's source and target of an image |
+//! | [`DownstreamCrop`] | training images of the probes of SODA's features |
 //!
-//! Flip and padded crop work on pictures of [C, H, W], of levels or of numbers, in place.
+//! Flip and padded crop work on images of [C, H, W], of levels or of numbers, in place.
 
 mod affine;
 mod blend;
@@ -25,41 +25,40 @@ pub use downstream::DownstreamCrop;
 pub use normaliser::Normaliser;
 pub use rand_augment::{Operation, RandAugment};
 pub use resized_crop::{CROP_AREA, Rectangle, ResizedCrop};
-pub use soda::{PictureKey, SodaViews};
+pub use soda::{ImageKey, SodaViews};
 
 use ddae_base::random::Stream;
 
 /// Mirrors every row.
 ///
 /// # Panics
-/// When `picture` does not have the length of `shape`.
-pub fn flip<T>(picture: &mut [T], shape: [usize; 3]) {
-    check_len(picture, shape);
-    picture.chunks_exact_mut(shape[2]).for_each(<[T]>::reverse);
+/// When `image` does not have the length of `shape`.
+pub fn flip<T>(image: &mut [T], shape: [usize; 3]) {
+    check_len(image, shape);
+    image.chunks_exact_mut(shape[2]).for_each(<[T]>::reverse);
 }
 
 /// Mirrors every row with probability 1/2 (torchvision's `RandomHorizontalFlip`).
 ///
 /// # Panics
-/// When `picture` does not have the length of `shape`.
-pub fn random_flip<T>(picture: &mut [T], shape: [usize; 3], rng: &mut Stream) {
+/// When `image` does not have the length of `shape`.
+pub fn random_flip<T>(image: &mut [T], shape: [usize; 3], rng: &mut Stream) {
     if rng.chance(0.5) {
-        flip(picture, shape);
+        flip(image, shape);
     }
 }
 
-/// Moves the picture `down` rows and `right` columns; what comes in from outside is zero (black).
+/// Moves the image `down` rows and `right` columns; what comes in from outside is zero (black).
 ///
 /// # Panics
-/// When `picture` does not have the length of `shape`.
-pub fn shift<T: Copy + Default>(picture: &mut [T], shape: [usize; 3], down: isize, right: isize) {
-    check_len(picture, shape);
+/// When `image` does not have the length of `shape`.
+pub fn shift<T: Copy + Default>(image: &mut [T], shape: [usize; 3], down: isize, right: isize) {
+    check_len(image, shape);
     let [_, height, width] = shape;
-    let original = picture.to_vec();
-    picture.fill(T::default());
+    let original = image.to_vec();
+    image.fill(T::default());
     let columns = overlap(width, right);
-    for (plane, original) in
-        picture.chunks_exact_mut(height * width).zip(original.chunks_exact(height * width))
+    for (plane, original) in image.chunks_exact_mut(height * width).zip(original.chunks_exact(height * width))
     {
         for (to, from) in overlap(height, down) {
             for (to_column, from_column) in columns.clone() {
@@ -76,25 +75,20 @@ fn overlap(length: usize, by: isize) -> impl Iterator<Item = (usize, usize)> + C
     (0..count).map(move |i| (first_to + i, first_from + i))
 }
 
-/// Pads the picture with `padding` zeros on every side and cuts a picture of the old size out at a random place
+/// Pads the image with `padding` zeros on every side and cuts an image of the old size out at a random place
 /// (torchvision's `RandomCrop(size, padding)`).
 ///
 /// # Panics
-/// When `picture` does not have the length of `shape`.
-pub fn random_crop<T: Copy + Default>(
-    picture: &mut [T],
-    shape: [usize; 3],
-    padding: usize,
-    rng: &mut Stream,
-) {
+/// When `image` does not have the length of `shape`.
+pub fn random_crop<T: Copy + Default>(image: &mut [T], shape: [usize; 3], padding: usize, rng: &mut Stream) {
     let places = 2 * padding as u64 + 1;
     let mut offset = || padding as isize - rng.below(places) as isize;
     let (down, right) = (offset(), offset());
-    shift(picture, shape, down, right);
+    shift(image, shape, down, right);
 }
 
-fn check_len<T>(picture: &[T], shape: [usize; 3]) {
-    assert_eq!(picture.len(), shape.iter().product::<usize>(), "the picture does not fill its shape");
+fn check_len<T>(image: &[T], shape: [usize; 3]) {
+    assert_eq!(image.len(), shape.iter().product::<usize>(), "the image does not fill its shape");
 }
 
 #[cfg(test)]
@@ -103,22 +97,22 @@ mod tests {
     use ddae_base::random::{Purpose, stream};
 
     const SHAPE: [usize; 3] = [2, 2, 3];
-    const PICTURE: [u8; 12] = [1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16];
+    const IMAGE: [u8; 12] = [1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16];
 
     #[test]
     fn flip_mirrors_rows_of_every_plane() {
-        let mut picture = PICTURE;
-        flip(&mut picture, SHAPE);
-        assert_eq!(picture, [3, 2, 1, 6, 5, 4, 13, 12, 11, 16, 15, 14]);
+        let mut image = IMAGE;
+        flip(&mut image, SHAPE);
+        assert_eq!(image, [3, 2, 1, 6, 5, 4, 13, 12, 11, 16, 15, 14]);
     }
 
     #[test]
     fn shift_brings_in_zeros() {
-        let mut picture = PICTURE;
-        shift(&mut picture, SHAPE, 1, -1);
-        assert_eq!(picture, [0, 0, 0, 2, 3, 0, 0, 0, 0, 12, 13, 0]);
-        shift(&mut picture, SHAPE, 5, 0);
-        assert_eq!(picture, [0; 12]);
+        let mut image = IMAGE;
+        shift(&mut image, SHAPE, 1, -1);
+        assert_eq!(image, [0, 0, 0, 2, 3, 0, 0, 0, 0, 12, 13, 0]);
+        shift(&mut image, SHAPE, 5, 0);
+        assert_eq!(image, [0; 12]);
     }
 
     #[test]
@@ -127,10 +121,10 @@ mod tests {
         let mut counts = [0u32; 25];
         let mut rng = stream(1, Purpose::Augment, 0, 0);
         for _ in 0..25_000 {
-            let mut picture = [0f32; 25];
-            picture[12] = 1.0;
-            random_crop(&mut picture, [1, 5, 5], 2, &mut rng);
-            let place = picture.iter().position(|&v| v == 1.0);
+            let mut image = [0f32; 25];
+            image[12] = 1.0;
+            random_crop(&mut image, [1, 5, 5], 2, &mut rng);
+            let place = image.iter().position(|&v| v == 1.0);
             counts[place.expect("the pixel never leaves")] += 1;
         }
         assert!(counts.iter().all(|c| (850..1150).contains(c)), "{counts:?}");

@@ -1,4 +1,4 @@
-//! EDM's non-leaking augmentation: a random geometric transformation of a training picture, and the nine numbers
+//! EDM's non-leaking augmentation: a random geometric transformation of a training image, and the nine numbers
 //! that tell the network which one it was (so that nothing of it leaks into what is generated).
 //!
 //! Sources: "Elucidating the Design Space of Diffusion-Based Generative Models" (arXiv 2206.00364), appendix F.2,
@@ -7,28 +7,28 @@
 //!
 //! Flips move pixels. Everything else is one affine map, executed without aliasing:
 //!
-//! 1. the picture is continued by reflection, at most one mirror image on each side, and black beyond;
+//! 1. the image is continued by reflection, at most one mirror image on each side, and black beyond;
 //! 2. upsampled 2x by the low-pass filter of the orthogonal wavelet sym6, so that sample `j` lies at pixel `j / 2`;
 //! 3. read at the transformed positions by bilinear interpolation;
 //! 4. downsampled 2x by the same filter, which undoes step 2 exactly where nothing was moved.
 //!
-//! A picture for which nothing but flips was drawn skips these steps, with the same result.
+//! An image for which nothing but flips was drawn skips these steps, with the same result.
 
 use ddae_base::random::Stream;
 
 /// Standard deviation of both scalings, in powers of two.
 const SCALE_STD: f64 = 0.2;
-/// Standard deviation of the translation, in picture widths or heights.
+/// Standard deviation of the translation, in image widths or heights.
 const TRANSLATION_STD: f64 = 0.125;
 
-/// What was drawn for one picture. A transformation that was not enabled has the value that does nothing (0, `false`).
+/// What was drawn for one image. A transformation that was not enabled has the value that does nothing (0, `false`).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Draws {
     /// Mirror left and right.
     pub x_flip: bool,
     /// Mirror top and bottom.
     pub y_flip: bool,
-    /// Isotropic scaling, a draw of N(0, 1): the picture's content becomes `2^(0.2 scale)` times as large.
+    /// Isotropic scaling, a draw of N(0, 1): the image's content becomes `2^(0.2 scale)` times as large.
     pub scale: f64,
     /// Rotation in radians, in [-pi, pi), counter-clockwise as seen.
     pub rotation: f64,
@@ -87,8 +87,8 @@ impl Draws {
         self.scale == 0.0 && self.rotation == 0.0 && self.aniso == 0.0 && self.translation == [0.0; 2]
     }
 
-    /// The map from a position in the augmented picture to the one it is read from, both in pixels relative to the
-    /// centre of the middle of the picture (x to the right, y downwards), for a picture of `width` x `height`.
+    /// The map from a position in the augmented image to the one it is read from, both in pixels relative to the
+    /// centre of the middle of the image (x to the right, y downwards), for an image of `width` x `height`.
     fn inverse(&self, width: usize, height: usize) -> Affine {
         let scale = (-SCALE_STD * self.scale).exp2();
         let aniso = (-SCALE_STD * self.aniso).exp2();
@@ -106,8 +106,8 @@ impl Draws {
 }
 
 /// Draws a transformation and applies it to `image`, [C, H, W] in row-major order and any range whose zero is "black"
-/// (EDM augments pictures in [-1, 1], so its black is mid-grey). `probability` is the config's `augment_prob`; at 0
-/// only the left-right flip remains. Returns the picture, in the same shape, and the label of [`Draws::label`].
+/// (EDM augments images in [-1, 1], so its black is mid-grey). `probability` is the config's `augment_prob`; at 0
+/// only the left-right flip remains. Returns the image, in the same shape, and the label of [`Draws::label`].
 ///
 /// # Panics
 /// When `image` is not as long as `shape` says.
@@ -122,7 +122,7 @@ pub fn augment(image: &[f32], shape: [usize; 3], probability: f64, rng: &mut Str
 /// When `image` is not as long as `shape` says.
 pub fn apply(draws: &Draws, image: &[f32], shape: [usize; 3]) -> Vec<f32> {
     let [channels, height, width] = shape;
-    assert_eq!(image.len(), channels * height * width, "a picture of shape {shape:?}");
+    assert_eq!(image.len(), channels * height * width, "an image of shape {shape:?}");
     let mut flipped = image.to_vec();
     if image.is_empty() {
         return flipped;

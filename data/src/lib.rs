@@ -1,15 +1,15 @@
-//! Data sets, augmentations, picture sheets and the feature store.
+//! Data sets, augmentations, image sheets and the feature store.
 //!
 //! | module | subject |
 //! | --- | --- |
 //! | [`datasets`] | the published data sets by name, their file formats, unpacking archives |
-//! | [`split`] | one split (training or test) of a data set, read picture by picture |
-//! | [`resize`] | resampling pictures the way PIL and torchvision do |
+//! | [`split`] | one split (training or test) of a data set, read image by image |
+//! | [`resize`] | resampling images the way PIL and torchvision do |
 //! | [`statistics`] | mean and deviation of a split's channels |
 //! | [`augment`] | flips and padded crops |
 //! | [`edm_augment`] | the EDM paper's non-leaking augmentation with its label |
 //! | [`loader`] | batches in order, prefetched by worker threads |
-//! | [`sheet`] | grids of pictures as PNG |
+//! | [`sheet`] | grids of images as PNG |
 
 pub mod augment;
 pub mod datasets;

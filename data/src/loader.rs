@@ -1,7 +1,7 @@
 //! Batches of a split in order, read and augmented ahead of time by worker threads.
 //!
 //! What is in a batch depends on (seed, epoch, position) alone, not on the number of workers, so a run that resumes in
-//! the middle of an epoch, or on a machine with more cores, sees the same pictures.
+//! the middle of an epoch, or on a machine with more cores, sees the same images.
 
 mod pairs;
 mod pool;
@@ -12,8 +12,8 @@ use ddae_model::config::ChannelStatistics;
 use crate::augment::{DownstreamCrop, Normaliser, random_crop, random_flip};
 use crate::datasets::DataError;
 use crate::edm_augment;
-use ddae_base::random::{Purpose, stream};
 use crate::split::Split;
+use ddae_base::random::{Purpose, stream};
 use pool::Pool;
 use schedule::Schedule;
 
@@ -22,19 +22,19 @@ pub use pairs::{PairBatch, PairLoader, PairOptions};
 /// What a [`Loader`] does with a split.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoaderOptions {
-    /// Pictures per batch.
+    /// Images per batch.
     pub batch: usize,
     /// Whether the order is drawn anew for every epoch; otherwise it is the split's.
     pub shuffle: bool,
     /// Seed of order and augmentation.
     pub seed: u64,
-    /// Epoch, or view of a feature job: other draws for the same pictures.
+    /// Epoch, or view of a feature job: other draws for the same images.
     pub epoch: u64,
     /// The first batch to give, counted from 0: where an interrupted epoch goes on.
     pub start_batch: usize,
     /// Whether an incomplete last batch is left out.
     pub drop_last: bool,
-    /// Mirror every picture with probability 1/2.
+    /// Mirror every image with probability 1/2.
     pub flip: bool,
     /// Random crop after padding with that many zeros on every side; with EDM's augmentation, before it.
     pub crop_padding: Option<usize>,
@@ -43,7 +43,7 @@ pub struct LoaderOptions {
     /// The random resized crops of SODA's probes ([`DownstreamCrop`]), which take the place of `flip` and
     /// `crop_padding`.
     pub downstream_crop: bool,
-    /// By which pictures are normalised; not with EDM's augmentation.
+    /// By which images are normalised; not with EDM's augmentation.
     pub normalisation: Option<ChannelStatistics>,
     /// Threads that read ahead; 0 reads in the calling thread.
     pub workers: usize,
@@ -70,56 +70,52 @@ impl Default for LoaderOptions {
 }
 
 impl LoaderOptions {
-    /// Checks the augmentations for pictures of this shape.
+    /// Checks the augmentations for images of this shape.
     fn check(&self, [_, height, width]: [usize; 3]) -> Result<(), DataError> {
         let refuse = |message: String| Err(DataError::Argument(message));
         if let Some(p) = self.edm_augment.filter(|p| !(0.0..=1.0).contains(p)) {
             return refuse(format!("an augmentation probability of {p}: it must lie between 0 and 1"));
         }
         if let Some(padding) = self.crop_padding.filter(|&p| p > height.min(width)) {
-            return refuse(format!(
-                "a crop padding of {padding} is more than the pictures' {height}x{width}"
-            ));
+            return refuse(format!("a crop padding of {padding} is more than the images' {height}x{width}"));
         }
         if self.downstream_crop && (self.flip || self.crop_padding.is_some()) {
-            return refuse("resized crops mirror pictures themselves: leave out flip and padded crop".into());
+            return refuse("resized crops mirror images themselves: leave out flip and padded crop".into());
         }
         if self.normalisation.is_some() && self.edm_augment.is_some() {
-            return refuse(
-                "EDM's augmentation is for pictures in [0, 1]: leave out the normalisation".into(),
-            );
+            return refuse("EDM's augmentation is for images in [0, 1]: leave out the normalisation".into());
         }
         Ok(())
     }
 }
 
-/// Some pictures of a split.
+/// Some images of a split.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
-    /// Pictures [B, C, H, W], normalised where that was asked for, or else in [0, 1]; EDM's augmentation, which
+    /// Images [B, C, H, W], normalised where that was asked for, or else in [0, 1]; EDM's augmentation, which
     /// resamples, may leave that range a little.
     pub images: Vec<f32>,
     /// Labels, `[B]`.
     pub labels: Vec<i64>,
-    /// Ids of the pictures in their whole split ([`Split::id`]), `[B]`.
+    /// Ids of the images in their whole split ([`Split::id`]), `[B]`.
     pub indices: Vec<u64>,
     /// Labels of EDM's augmentation, [B, 9], if it was asked for.
     pub augment_labels: Option<Vec<f32>>,
 }
 
 impl Batch {
-    /// Number of pictures.
+    /// Number of images.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// Whether there are no pictures.
+    /// Whether there are no images.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 }
 
-/// The order of `count` pictures in an epoch: every order equally likely, the same for the same seed and epoch.
+/// The order of `count` images in an epoch: every order equally likely, the same for the same seed and epoch.
 pub fn order(seed: u64, epoch: u64, count: usize) -> Vec<u32> {
     let mut positions: Vec<u32> = (0..count as u32).collect();
     stream(seed, Purpose::Shuffle, 0, epoch).shuffle(&mut positions);
@@ -128,7 +124,7 @@ pub fn order(seed: u64, epoch: u64, count: usize) -> Vec<u32> {
 
 /// An iterator over the batches of one epoch.
 ///
-/// After an error (an unreadable picture; the message names its file) it goes on with the next batch, but callers
+/// After an error (an unreadable image; the message names its file) it goes on with the next batch, but callers
 /// should stop. Dropping it in the middle of an epoch ends its threads.
 ///
 /// ```
@@ -155,7 +151,7 @@ impl Loader {
     ///
     /// # Errors
     /// When an option makes no sense: an empty batch, a probability outside [0, 1], a padding larger than the
-    /// pictures, a start beyond the last batch, a normalisation for other channels, or options that exclude each other.
+    /// images, a start beyond the last batch, a normalisation for other channels, or options that exclude each other.
     pub fn new(split: &Split, options: LoaderOptions) -> Result<Loader, DataError> {
         let shuffle = options.shuffle.then_some((options.seed, options.epoch));
         let schedule = Schedule::new(split, options.batch, options.drop_last, shuffle)?;
@@ -204,7 +200,7 @@ fn make_batch(
     normaliser: &Normaliser,
 ) -> Result<Batch, DataError> {
     let shape = split.shape();
-    let mut levels = vec![0u8; split.picture_len()];
+    let mut levels = vec![0u8; split.image_len()];
     let mut batch = Batch {
         images: Vec::with_capacity(positions.len() * levels.len()),
         labels: Vec::with_capacity(positions.len()),
@@ -227,10 +223,10 @@ fn make_batch(
         match (options.edm_augment, &mut batch.augment_labels) {
             (Some(probability), Some(labels)) => {
                 // In [-1, 1], as published: what comes in from beyond the mirror images is 0 there, a middle grey.
-                let picture: Vec<f32> = levels.iter().map(|&v| f32::from(v) / 127.5 - 1.0).collect();
+                let image: Vec<f32> = levels.iter().map(|&v| f32::from(v) / 127.5 - 1.0).collect();
                 let mut rng = stream(options.seed, Purpose::EdmAugment, id, options.epoch);
-                let (picture, label) = edm_augment::augment(&picture, shape, probability, &mut rng);
-                batch.images.extend(picture.iter().map(|v| (v + 1.0) / 2.0));
+                let (image, label) = edm_augment::augment(&image, shape, probability, &mut rng);
+                batch.images.extend(image.iter().map(|v| (v + 1.0) / 2.0));
                 labels.extend(label);
             }
             _ => normaliser.append(&levels, &mut batch.images),

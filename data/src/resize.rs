@@ -1,4 +1,4 @@
-//! Resampling pictures exactly as PIL (and so torchvision) does: triangle filter, widened when shrinking
+//! Resampling images exactly as PIL (and so torchvision) does: triangle filter, widened when shrinking
 //! ("antialiased bilinear"), in 22-bit fixed point, rows first.
 
 /// Fraction bits of a filter weight; with them a sum of weighted 8-bit levels still fits 32 bits (PIL's choice).
@@ -41,7 +41,7 @@ fn weighted(levels: &[u8], start: usize, step: usize, taps: &Taps) -> u8 {
     (sum >> WEIGHT_BITS).clamp(0, 255) as u8
 }
 
-/// Resizes a picture of C planes, [C, H, W] = `shape`, to `height` x `width`.
+/// Resizes an image of C planes, [C, H, W] = `shape`, to `height` x `width`.
 ///
 /// # Panics
 /// When `levels` does not have the length of `shape`, or a side is 0.
@@ -69,13 +69,13 @@ pub fn resize(levels: &[u8], shape: [usize; 3], height: usize, width: usize) -> 
     out
 }
 
-/// Cuts the rectangle of `height` x `width` at (`top`, `left`) out of a picture of `shape` = [C, H, W].
+/// Cuts the rectangle of `height` x `width` at (`top`, `left`) out of an image of `shape` = [C, H, W].
 ///
 /// # Panics
-/// When the rectangle is not inside the picture.
+/// When the rectangle is not inside the image.
 pub fn crop(levels: &[u8], shape: [usize; 3], [top, left, height, width]: [usize; 4]) -> Vec<u8> {
     let [channels, from_height, from_width] = shape;
-    assert!(top + height <= from_height && left + width <= from_width, "the rectangle leaves the picture");
+    assert!(top + height <= from_height && left + width <= from_width, "the rectangle leaves the image");
     let mut out = Vec::with_capacity(channels * height * width);
     for plane in levels.chunks_exact(from_height * from_width) {
         for row in plane.chunks_exact(from_width).skip(top).take(height) {
@@ -85,7 +85,7 @@ pub fn crop(levels: &[u8], shape: [usize; 3], [top, left, height, width]: [usize
     out
 }
 
-/// Scales a picture until it just covers `height` x `width`, keeping its proportions, and cuts the centre out
+/// Scales an image until it just covers `height` x `width`, keeping its proportions, and cuts the centre out
 /// (torchvision's `Resize` and `CenterCrop`).
 ///
 /// # Panics
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_constant_picture_stays_constant() {
+    fn a_constant_image_stays_constant() {
         for (height, width) in [(5, 9), (64, 3), (10, 10)] {
             let out = resize(&[200; 2 * 17 * 10], [2, 17, 10], height, width);
             assert_eq!(out, vec![200; 2 * height * width]);

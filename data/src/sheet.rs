@@ -1,4 +1,4 @@
-//! Grids of pictures as PNG files.
+//! Grids of images as PNG files.
 //!
 //! ```
 //! use ddae_data::sheet::Sheet;
@@ -21,7 +21,7 @@ use image::{ExtendedColorType, ImageEncoder, ImageError};
 
 /// The longest side of a sheet in pixels; viewers give up not far beyond.
 const LONGEST_SIDE: usize = 65_535;
-/// The level of gaps, captions' ground and cells without a picture.
+/// The level of gaps, captions' ground and cells without an image.
 const BACKGROUND: u8 = 255;
 /// The level of captions.
 const INK: u8 = 0;
@@ -31,42 +31,42 @@ const CHARACTER: usize = 8;
 /// What can go wrong when a sheet is filled or written.
 #[derive(Debug, thiserror::Error)]
 pub enum SheetError {
-    /// Pictures of this shape cannot be shown.
+    /// Images of this shape cannot be shown.
     #[error(
-        "pictures of shape {0:?} cannot be shown: a sheet needs [1 or 3 channels, height, width], none of them 0"
+        "images of shape {0:?} cannot be shown: a sheet needs [1 or 3 channels, height, width], none of them 0"
     )]
     Shape([usize; 3]),
     /// No columns, or a scale of 0.
     #[error("a sheet needs at least one column and a scale of at least 1")]
     Zero,
-    /// A picture of another size.
-    #[error("a picture of {found} values does not fit a sheet of {shape:?}, which has {expected}")]
+    /// An image of another size.
+    #[error("an image of {found} values does not fit a sheet of {shape:?}, which has {expected}")]
     Length {
-        /// Values of the picture.
+        /// Values of the image.
         found: usize,
-        /// Values of a picture of the sheet's shape.
+        /// Values of an image of the sheet's shape.
         expected: usize,
         /// The sheet's shape.
         shape: [usize; 3],
     },
     /// Nothing to write.
-    #[error("{0}: the sheet has no pictures")]
+    #[error("{0}: the sheet has no images")]
     Empty(PathBuf),
     /// Captions and rows differ in number.
     #[error("a sheet of {rows} rows was given {captions} captions")]
     Captions {
-        /// Rows of pictures.
+        /// Rows of images.
         rows: usize,
         /// Captions given.
         captions: usize,
     },
     /// The sheet would be larger than viewers can show.
     #[error(
-        "a sheet of {0} x {1} pixels is too large (longest side: {LONGEST_SIDE}): show fewer pictures, or smaller"
+        "a sheet of {0} x {1} pixels is too large (longest side: {LONGEST_SIDE}): show fewer images, or smaller"
     )]
     TooLarge(usize, usize),
     /// The file could not be written.
-    #[error("{path}: cannot write the picture: {source}")]
+    #[error("{path}: cannot write the image: {source}")]
     Write {
         /// The file.
         path: PathBuf,
@@ -75,7 +75,7 @@ pub enum SheetError {
     },
 }
 
-/// A grid of equally large pictures, filled row by row.
+/// A grid of equally large images, filled row by row.
 #[derive(Clone, Debug)]
 pub struct Sheet {
     columns: usize,
@@ -83,12 +83,12 @@ pub struct Sheet {
     gap: usize,
     scale: usize,
     captions: Vec<String>,
-    /// The pictures, [H, W, C] each.
-    pictures: Vec<Vec<u8>>,
+    /// The images, [H, W, C] each.
+    images: Vec<Vec<u8>>,
 }
 
 impl Sheet {
-    /// An empty sheet for pictures of shape [C, H, W], C = 1 (grey) or 3 (RGB), `columns` of them in a row.
+    /// An empty sheet for images of shape [C, H, W], C = 1 (grey) or 3 (RGB), `columns` of them in a row.
     pub fn new(columns: usize, shape: [usize; 3]) -> Result<Self, SheetError> {
         if !matches!(shape[0], 1 | 3) || shape.contains(&0) {
             return Err(SheetError::Shape(shape));
@@ -96,10 +96,10 @@ impl Sheet {
         if columns == 0 {
             return Err(SheetError::Zero);
         }
-        Ok(Self { columns, shape, gap: 0, scale: 1, captions: Vec::new(), pictures: Vec::new() })
+        Ok(Self { columns, shape, gap: 0, scale: 1, captions: Vec::new(), images: Vec::new() })
     }
 
-    /// White pixels between and around the pictures; 0 if not said.
+    /// White pixels between and around the images; 0 if not said.
     pub fn gap(mut self, pixels: usize) -> Self {
         self.gap = pixels;
         self
@@ -117,41 +117,41 @@ impl Sheet {
         self
     }
 
-    /// Adds a picture, [C, H, W] in [0, 1]. Values outside are clamped; what is not a number becomes black.
-    pub fn push_f32(&mut self, picture: &[f32]) -> Result<(), SheetError> {
+    /// Adds an image, [C, H, W] in [0, 1]. Values outside are clamped; what is not a number becomes black.
+    pub fn push_f32(&mut self, image: &[f32]) -> Result<(), SheetError> {
         // The cast saturates and takes NaN to 0.
-        self.push(picture, |value| (value.clamp(0.0, 1.0) * 255.0).round() as u8)
+        self.push(image, |value| (value.clamp(0.0, 1.0) * 255.0).round() as u8)
     }
 
-    /// Adds a picture, [C, H, W] in 0..=255.
-    pub fn push_u8(&mut self, picture: &[u8]) -> Result<(), SheetError> {
-        self.push(picture, |value| value)
+    /// Adds an image, [C, H, W] in 0..=255.
+    pub fn push_u8(&mut self, image: &[u8]) -> Result<(), SheetError> {
+        self.push(image, |value| value)
     }
 
-    fn push<T: Copy>(&mut self, picture: &[T], level: impl Fn(T) -> u8) -> Result<(), SheetError> {
+    fn push<T: Copy>(&mut self, image: &[T], level: impl Fn(T) -> u8) -> Result<(), SheetError> {
         let [channels, height, width] = self.shape;
         let plane = height * width;
-        if picture.len() != channels * plane {
-            let (found, expected) = (picture.len(), channels * plane);
+        if image.len() != channels * plane {
+            let (found, expected) = (image.len(), channels * plane);
             return Err(SheetError::Length { found, expected, shape: self.shape });
         }
-        let interleaved = (0..plane).flat_map(|pixel| (0..channels).map(move |c| picture[c * plane + pixel]));
-        self.pictures.push(interleaved.map(level).collect());
+        let interleaved = (0..plane).flat_map(|pixel| (0..channels).map(move |c| image[c * plane + pixel]));
+        self.images.push(interleaved.map(level).collect());
         Ok(())
     }
 
-    /// Pictures so far.
+    /// Images so far.
     pub fn len(&self) -> usize {
-        self.pictures.len()
+        self.images.len()
     }
 
-    /// Whether there is no picture yet.
+    /// Whether there is no image yet.
     pub fn is_empty(&self) -> bool {
-        self.pictures.is_empty()
+        self.images.is_empty()
     }
 
-    /// Writes the sheet to `path` by way of `path.partial`, so that there is never half a picture under `path`. A sheet
-    /// of one row is as wide as its pictures; cells without a picture are white.
+    /// Writes the sheet to `path` by way of `path.partial`, so that there is never half an image under `path`. A sheet
+    /// of one row is as wide as its images; cells without an image are white.
     pub fn write_png(&self, path: impl AsRef<Path>) -> Result<(), SheetError> {
         let path = path.as_ref();
         if self.is_empty() {
@@ -171,7 +171,7 @@ impl Sheet {
             return Err(SheetError::Captions { rows, captions: self.captions.len() });
         }
         let (cell_height, cell_width) = (height.saturating_mul(self.scale), width.saturating_mul(self.scale));
-        // Letters of about a quarter of the picture's height, at least 8 pixels.
+        // Letters of about a quarter of the image's height, at least 8 pixels.
         let letter = (cell_height / (4 * CHARACTER)).max(1);
         let longest = self.captions.iter().map(|caption| caption.chars().count()).max().unwrap_or(0);
         let margin = longest.saturating_add(usize::from(longest > 0)).saturating_mul(CHARACTER * letter);
@@ -184,10 +184,10 @@ impl Sheet {
             return Err(SheetError::TooLarge(full_width, full_height));
         }
         let mut canvas = Canvas::new(full_width, full_height, channels);
-        for (i, picture) in self.pictures.iter().enumerate() {
+        for (i, image) in self.images.iter().enumerate() {
             let left = margin + self.gap + i % columns * (cell_width + self.gap);
             let top = self.gap + i / columns * (cell_height + self.gap);
-            for (pixel, levels) in picture.chunks_exact(channels).enumerate() {
+            for (pixel, levels) in image.chunks_exact(channels).enumerate() {
                 let (x, y) = (left + pixel % width * self.scale, top + pixel / width * self.scale);
                 canvas.square(x, y, self.scale, levels);
             }
@@ -201,10 +201,10 @@ impl Sheet {
     }
 }
 
-/// Writes one picture, [C, H, W] in [0, 1] (values outside are clamped), as a PNG file of its own.
-pub fn write_png_image(path: impl AsRef<Path>, picture: &[f32], shape: [usize; 3]) -> Result<(), SheetError> {
+/// Writes one image, [C, H, W] in [0, 1] (values outside are clamped), as a PNG file of its own.
+pub fn write_png_image(path: impl AsRef<Path>, image: &[f32], shape: [usize; 3]) -> Result<(), SheetError> {
     let mut sheet = Sheet::new(1, shape)?;
-    sheet.push_f32(picture)?;
+    sheet.push_f32(image)?;
     sheet.write_png(path)
 }
 
@@ -275,18 +275,18 @@ mod tests {
     use super::*;
 
     fn read(path: &Path) -> image::DynamicImage {
-        image::open(path).expect("a picture")
+        image::open(path).expect("an image")
     }
 
     #[test]
-    fn rgb_pictures_are_read_back_where_they_belong() {
+    fn rgb_images_are_read_back_where_they_belong() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("sheet.png");
         let mut sheet = Sheet::new(2, [3, 1, 2]).expect("a sheet").gap(1).scale(2);
         // Planes: red 0 and 255, green 51 and 102, blue 0 and 255.
-        sheet.push_u8(&[0, 255, 51, 102, 0, 255]).expect("picture");
-        sheet.push_f32(&[-1.0, 2.0, 0.2, 0.4, f32::NAN, f32::INFINITY]).expect("picture");
-        sheet.push_u8(&[7; 6]).expect("picture");
+        sheet.push_u8(&[0, 255, 51, 102, 0, 255]).expect("image");
+        sheet.push_f32(&[-1.0, 2.0, 0.2, 0.4, f32::NAN, f32::INFINITY]).expect("image");
+        sheet.push_u8(&[7; 6]).expect("image");
         sheet.write_png(&path).expect("written");
         let found = read(&path).into_rgb8();
         // Two columns of 4 pixels and two rows of 2, with gaps of 1.
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_grey_picture() {
+    fn a_single_grey_image() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("one.png");
         write_png_image(&path, &[0.0, 0.5, 1.0, 0.25, 0.1, 0.9], [1, 2, 3]).expect("written");
@@ -324,8 +324,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("sheet.png");
         let mut sheet = Sheet::new(1, [1, 16, 16]).expect("a sheet").captions(["-", "é"]);
-        sheet.push_u8(&[128; 256]).expect("picture");
-        sheet.push_u8(&[128; 256]).expect("picture");
+        sheet.push_u8(&[128; 256]).expect("image");
+        sheet.push_u8(&[128; 256]).expect("image");
         sheet.write_png(&path).expect("written");
         let found = read(&path).into_luma8();
         assert_eq!(found.dimensions(), (32, 32));
@@ -348,9 +348,9 @@ mod tests {
         assert!(message(new(3, [2, 4, 4])).contains("[2, 4, 4]"));
         assert!(message(new(0, [1, 4, 4])).contains("at least one column"));
         let mut sheet = Sheet::new(3, [1, 2, 2]).expect("a sheet").captions(["a", "b"]);
-        assert!(message(sheet.write_png(folder.path().join("a.png"))).contains("no pictures"));
+        assert!(message(sheet.write_png(folder.path().join("a.png"))).contains("no images"));
         assert!(message(sheet.push_u8(&[0; 5])).contains("5 values"));
-        sheet.push_u8(&[0; 4]).expect("picture");
+        sheet.push_u8(&[0; 4]).expect("image");
         assert!(message(sheet.write_png("a.png")).contains("1 rows was given 2 captions"));
         let sheet = sheet.captions([""; 1]).scale(40_000);
         assert!(message(sheet.write_png("a.png")).contains("too large"));
@@ -360,7 +360,7 @@ mod tests {
         let nowhere = folder.path().join("missing").join("a.png");
         assert!(
             message(sheet.write_png(&nowhere))
-                .contains("missing/a.png: cannot write the picture: No such file")
+                .contains("missing/a.png: cannot write the image: No such file")
         );
     }
 

@@ -8,10 +8,10 @@ use crate::datasets::source::{Adapted, Planes, Source};
 use crate::datasets::{DataError, Shape};
 use ddae_base::random::{Purpose, stream};
 
-/// The training or test pictures of a data set with their labels, read one by one from any thread.
+/// The training or test images of a data set with their labels, read one by one from any thread.
 ///
 /// A split is a cheap handle: clones, subsets and fitted versions share labels and files. What is in memory is the
-/// labels (4 bytes a picture), the paths of picture files, and the pictures themselves only where they come from a
+/// labels (4 bytes an image), the paths of image files, and the images themselves only where they come from a
 /// compressed idx file or are built in.
 #[derive(Clone)]
 pub struct Split {
@@ -20,7 +20,7 @@ pub struct Split {
     /// Of the whole split, by id.
     labels: Arc<[u32]>,
     source: Arc<dyn Source>,
-    /// The ids of a subset's pictures; none for the whole.
+    /// The ids of a subset's images; none for the whole.
     ids: Option<Arc<[u32]>>,
 }
 
@@ -43,7 +43,7 @@ impl Split {
         Split { name, classes: classes.into(), labels: labels.into(), source, ids: None }
     }
 
-    /// A split of pictures in memory: `levels` holds one picture of [C, H, W] = `shape` per label, one after the
+    /// A split of images in memory: `levels` holds one image of [C, H, W] = `shape` per label, one after the
     /// other.
     ///
     /// # Errors
@@ -58,7 +58,7 @@ impl Split {
         let wanted = labels.len() * shape.iter().product::<usize>();
         if levels.len() != wanted {
             return Err(DataError::Argument(format!(
-                "{} labels and pictures of {} need {wanted} levels, but there are {}",
+                "{} labels and images of {} need {wanted} levels, but there are {}",
                 labels.len(),
                 Shape(shape),
                 levels.len()
@@ -74,23 +74,23 @@ impl Split {
         Ok(Self::new(name.into(), classes, labels, Planes { shape, levels }))
     }
 
-    /// Number of pictures.
+    /// Number of images.
     pub fn len(&self) -> usize {
         self.ids.as_ref().map_or(self.labels.len(), |ids| ids.len())
     }
 
-    /// Whether there are no pictures.
+    /// Whether there are no images.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Shape of every picture, [C, H, W].
+    /// Shape of every image, [C, H, W].
     pub fn shape(&self) -> [usize; 3] {
         self.source.shape()
     }
 
-    /// Levels of one picture, C x H x W.
-    pub fn picture_len(&self) -> usize {
+    /// Levels of one image, C x H x W.
+    pub fn image_len(&self) -> usize {
         self.shape().iter().product()
     }
 
@@ -104,7 +104,7 @@ impl Split {
         &self.classes
     }
 
-    /// Label of the picture at position `index`.
+    /// Label of the image at position `index`.
     ///
     /// # Panics
     /// When `index` is not below [`Split::len`].
@@ -112,17 +112,17 @@ impl Split {
         self.labels[self.id(index) as usize] as usize
     }
 
-    /// Number of the picture at position `index` in the whole split: the same picture has the same id in every
+    /// Number of the image at position `index` in the whole split: the same image has the same id in every
     /// subset, so random streams are keyed by it.
     ///
     /// # Panics
     /// When `index` is not below [`Split::len`].
     pub fn id(&self, index: usize) -> u64 {
-        assert!(index < self.len(), "picture {index} of {}, which has {}", self.name, self.len());
+        assert!(index < self.len(), "image {index} of {}, which has {}", self.name, self.len());
         self.ids.as_ref().map_or(index as u64, |ids| ids[index].into())
     }
 
-    /// Number of pictures of each class.
+    /// Number of images of each class.
     pub fn class_counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.classes.len()];
         for index in 0..self.len() {
@@ -131,14 +131,14 @@ impl Split {
         counts
     }
 
-    /// Reads the picture at position `index` into `out` as C planes of H x W levels in 0..=255.
+    /// Reads the image at position `index` into `out` as C planes of H x W levels in 0..=255.
     ///
     /// # Errors
     /// When its file cannot be read or decoded (the message names it), or `index` or the length of `out` is wrong.
     pub fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {
-        if index >= self.len() || out.len() != self.picture_len() {
+        if index >= self.len() || out.len() != self.image_len() {
             return Err(DataError::Argument(format!(
-                "picture {index} into {} bytes: {} has {} pictures of {}",
+                "image {index} into {} bytes: {} has {} images of {}",
                 out.len(),
                 self.name,
                 self.len(),
@@ -148,14 +148,14 @@ impl Split {
         self.source.read(self.id(index) as usize, out)
     }
 
-    /// The same pictures in the shape that a network takes, [C, H, W].
+    /// The same images in the shape that a network takes, [C, H, W].
     ///
-    /// Nothing changes where the shapes agree. Grey pictures become RGB by replication, grey 28x28 becomes 32x32 by a
-    /// border of zeros, and pictures in PNG and JPEG files are scaled to cover the new size (antialiased bilinear) and
+    /// Nothing changes where the shapes agree. Grey images become RGB by replication, grey 28x28 becomes 32x32 by a
+    /// border of zeros, and images in PNG and JPEG files are scaled to cover the new size (antialiased bilinear) and
     /// cropped to the centre.
     ///
     /// # Errors
-    /// Anything else is refused: above all RGB pictures are not made grey.
+    /// Anything else is refused: above all RGB images are not made grey.
     pub fn fit(&self, shape: [usize; 3]) -> Result<Split, DataError> {
         let from = self.shape();
         if from == shape {
@@ -167,7 +167,7 @@ impl Split {
                 return refuse("colour is not thrown away; use a network with 3 image channels");
             }
             (1, 1 | 3) | (3, 3) => {}
-            _ => return refuse("a network's pictures have 1 or 3 channels"),
+            _ => return refuse("a network's images have 1 or 3 channels"),
         }
         if shape[1] == 0 || shape[2] == 0 {
             return refuse("height and width must be at least 1");
@@ -186,14 +186,14 @@ impl Split {
         Ok(Split { source, ..self.clone() })
     }
 
-    /// The pictures at the given positions, in that order.
+    /// The images at the given positions, in that order.
     ///
     /// # Errors
     /// When a position is not below [`Split::len`].
     pub fn subset(&self, positions: &[usize]) -> Result<Split, DataError> {
         if let Some(position) = positions.iter().find(|&&p| p >= self.len()) {
             return Err(DataError::Argument(format!(
-                "there is no picture {position} in {}: it has {}",
+                "there is no image {position} in {}: it has {}",
                 self.name,
                 self.len()
             )));
@@ -205,10 +205,10 @@ impl Split {
         Split { ids: Some(positions.iter().map(|&p| self.id(p) as u32).collect()), ..self.clone() }
     }
 
-    /// Divides the pictures into a part to fit on and a part of `fraction` (in 0..1) to choose a layer, timestep or
+    /// Divides the images into a part to fit on and a part of `fraction` (in 0..1) to choose a layer, timestep or
     /// epoch on, so that the test set is not needed for that. Returns (fit, held out).
     ///
-    /// Every class gives the same share, rounded; which pictures depends on `seed` alone. Both parts keep the order
+    /// Every class gives the same share, rounded; which images depends on `seed` alone. Both parts keep the order
     /// of ids.
     ///
     /// # Errors
@@ -232,7 +232,7 @@ impl Split {
         }
         if fit.is_empty() || held.is_empty() {
             return Err(DataError::Argument(format!(
-                "cannot hold out a fraction of {fraction} of {}: with {} pictures in {} classes one part would be empty",
+                "cannot hold out a fraction of {fraction} of {}: with {} images in {} classes one part would be empty",
                 self.name,
                 self.len(),
                 self.classes.len()

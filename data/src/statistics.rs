@@ -1,11 +1,11 @@
-//! Statistics of a split's pictures.
+//! Statistics of a split's images.
 
 use rayon::prelude::*;
 
 use crate::datasets::DataError;
 use crate::split::Split;
 
-/// Mean and standard deviation of one channel over all pixels of all pictures, with levels in [0, 1].
+/// Mean and standard deviation of one channel over all pixels of all images, with levels in [0, 1].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ChannelStatistics {
     /// Mean.
@@ -14,14 +14,14 @@ pub struct ChannelStatistics {
     pub std: f64,
 }
 
-/// Pictures that one task reads.
+/// Images that one task reads.
 const CHUNK: usize = 256;
 
-/// The statistics of each channel, reading every picture once, in parallel. `progress` is told how many pictures
+/// The statistics of each channel, reading every image once, in parallel. `progress` is told how many images
 /// each task has read. The sums are exact, so the result does not depend on the number of threads.
 ///
 /// # Errors
-/// When the split is empty, or a picture cannot be read; the message names its file.
+/// When the split is empty, or an image cannot be read; the message names its file.
 pub fn channel_statistics(
     split: &Split,
     progress: impl Fn(usize) + Sync,
@@ -29,19 +29,19 @@ pub fn channel_statistics(
     let [channels, height, width] = split.shape();
     let count = split.len();
     if count == 0 {
-        return Err(DataError::Argument(format!("{} has no pictures", split.name())));
+        return Err(DataError::Argument(format!("{} has no images", split.name())));
     }
     let nothing = || vec![(0u64, 0u64); channels];
     let sums = (0..count.div_ceil(CHUNK))
         .into_par_iter()
         .map(|chunk| {
             let mut sums = nothing();
-            let mut picture = vec![0; split.picture_len()];
+            let mut image = vec![0; split.image_len()];
             let positions = chunk * CHUNK..((chunk + 1) * CHUNK).min(count);
             let read = positions.len();
             for position in positions {
-                split.read(position, &mut picture)?;
-                for (sum, plane) in sums.iter_mut().zip(picture.chunks_exact(height * width)) {
+                split.read(position, &mut image)?;
+                for (sum, plane) in sums.iter_mut().zip(image.chunks_exact(height * width)) {
                     for &level in plane {
                         sum.0 += u64::from(level);
                         sum.1 += u64::from(level) * u64::from(level);

@@ -163,7 +163,7 @@ fn targets_that_are_nothing() {
         unverified(&gone).unwrap_err().to_string(),
         format!("cannot open {}: No such file or directory (os error 2)", gone.display())
     );
-    let stranger = write(root.path().join("pictures.rar"), b"hello");
+    let stranger = write(root.path().join("images.rar"), b"hello");
     assert_eq!(
         unverified(&stranger).unwrap_err().to_string(),
         format!(

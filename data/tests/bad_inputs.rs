@@ -53,8 +53,8 @@ fn unknown_names_and_missing_files() {
 }
 
 #[test]
-fn idx_pictures() {
-    const EXPECTED: &str = "expected an idx file of pictures (magic number 2051), gzip-compressed or not";
+fn idx_images() {
+    const EXPECTED: &str = "expected an idx file of images (magic number 2051), gzip-compressed or not";
     let root = folder();
     mnist(root.path(), false);
     let (whole, labels) = idx_pair(0, 20);
@@ -66,7 +66,7 @@ fn idx_pictures() {
     check(&labels, "its magic number is 2049");
     check(&whole[..whole.len() / 2], "its header promises 15696 bytes, but it has 7848");
     check(&[whole.as_slice(), b"x"].concat(), "its header promises 15696 bytes, but it has 15697");
-    check(&idx(2051, &[1, 0, 28], &[]), "its header promises pictures of 0x28");
+    check(&idx(2051, &[1, 0, 28], &[]), "its header promises images of 0x28");
     check(&idx(2051, &[0, 28, 28], &[]), "its header promises no entries");
     check(
         &idx(2051, &[u32::MAX, 4096, 4096], &[1]),
@@ -90,13 +90,13 @@ fn idx_labels() {
     check(
         &idx(2049, &[9], &[0; 9]),
         &format!(
-            "it has 9 labels; expected 10, one for each picture of {}",
+            "it has 9 labels; expected 10, one for each image of {}",
             root.path().join("t10k-images-idx3-ubyte.gz").display()
         ),
     );
     check(
         &idx(2049, &[10], &[0, 1, 2, 3, 10, 5, 6, 7, 8, 9]),
-        "picture 4 has the label 10; expected labels 0 to 9",
+        "image 4 has the label 10; expected labels 0 to 9",
     );
     fs::remove_file(root.path().join(file)).expect("it is there");
     assert_eq!(
@@ -117,7 +117,7 @@ fn cifar_batches() {
     const EXPECTED: &str = "expected whole records of 3073 bytes, 1 of them labels";
     check(b"", &format!("the file is empty; {EXPECTED}"));
     check(&[0; 5000], &format!("it has 5000 bytes, which is not a whole number of records; {EXPECTED}"));
-    check(&cifar_records(0, &[&[3], &[10]]), "picture 1 has the label 10; expected labels 0 to 9");
+    check(&cifar_records(0, &[&[3], &[10]]), "image 1 has the label 10; expected labels 0 to 9");
     fs::remove_file(root.path().join(file)).expect("it is there");
     assert_eq!(
         error("cifar10", root.path()),
@@ -138,7 +138,7 @@ fn a_batch_truncated_between_records_is_noticed() {
     assert_eq!(
         error("cifar10", root.path()),
         format!(
-            "{}: it holds 5000 pictures; expected 10000, as published; it seems to be truncated",
+            "{}: it holds 5000 images; expected 10000, as published; it seems to be truncated",
             below.join("data_batch_4.bin").display()
         )
     );
@@ -174,7 +174,7 @@ fn cifar_pickles() {
         root.path(),
         "cifar-100-python/train",
         &label,
-        "picture 1 has the label 100; expected labels 0 to 99",
+        "image 1 has the label 100; expected labels 0 to 99",
     );
 }
 
@@ -186,14 +186,14 @@ fn tiny_imagenet() {
     let annotations = "tiny-imagenet-200/val/val_annotations.txt";
     let check = |bytes: &[u8], found: &str| {
         let message = format!(
-            "{found}; expected lines of a picture's name, a tab and its class (tiny-imagenet-200/val/val_annotations.txt)"
+            "{found}; expected lines of an image's name, a tab and its class (tiny-imagenet-200/val/val_annotations.txt)"
         );
         expect("tiny", root.path(), annotations, bytes, &message);
     };
     check(b"", "it is empty");
     check(b"val_0.JPEG\tn02\nval_1.JPEG", "line 2 has no tab");
     check(b"val_0.JPEG\tn03\n", "line 1 has the class 'n03', which train/ has not");
-    check(b"../x.JPEG\tn02\n", "line 1 names the picture '../x.JPEG'");
+    check(b"../x.JPEG\tn02\n", "line 1 names the image '../x.JPEG'");
     check(b"\xff\xfe\x00", "it is not text");
     let path = root.path().join(annotations);
     fs::remove_file(&path).expect("it is there");
@@ -206,14 +206,14 @@ fn tiny_imagenet() {
     assert_eq!(
         error("tiny", root.path()),
         format!(
-            "{}: it has no pictures; expected at least one .png, .jpg or .jpeg file",
+            "{}: it has no images; expected at least one .png, .jpg or .jpeg file",
             below.join("train/n01/images").display()
         )
     );
 }
 
 #[test]
-fn pictures_in_a_folder() {
+fn images_in_a_folder() {
     let root = folder();
     let first = root.path().join("train/a/0.png");
     let jpeg = encoded("x.jpg", [10, 120, 200], false, 40, 40);
@@ -221,8 +221,7 @@ fn pictures_in_a_folder() {
     let check = |bytes: &[u8], found: &str| {
         write(&first, bytes);
         let message = error("folder", root.path());
-        let (start, end) =
-            (format!("{}: {found}", first.display()), "; expected a whole PNG or JPEG picture");
+        let (start, end) = (format!("{}: {found}", first.display()), "; expected a whole PNG or JPEG image");
         assert!(message.starts_with(&start) && message.ends_with(end), "{message}");
     };
     check(b"", "the file is empty");
@@ -232,7 +231,7 @@ fn pictures_in_a_folder() {
     for length in [3, 20, jpeg.len() / 2, jpeg.len() - 2] {
         check(&jpeg[..length], "the JPEG ends too early");
     }
-    // A header that promises a picture of 4 GB.
+    // A header that promises an image of 4 GB.
     let mut huge = png.clone();
     huge[16..24].copy_from_slice(&[0, 0, 0x80, 0, 0, 0, 0x80, 0]);
     check(&huge, "it cannot be decoded (");
@@ -267,7 +266,7 @@ fn a_file_truncated_while_in_use() {
     assert_eq!(
         error,
         format!(
-            "{}: it ends within picture 2; expected it not to change while it is in use",
+            "{}: it ends within image 2; expected it not to change while it is in use",
             below.join("data_batch_1.bin").display()
         )
     );

@@ -57,9 +57,11 @@ fn help_texts() {
 #[test]
 fn info_of_the_built_in_sample() {
     let out = stdout(&["info", "fashion-sample"]);
-    assert!(out.starts_with(
-        "fashion-sample: built in\n  shape    1x28x28\n  train    6000 pictures in 10 classes\n"
-    ));
+    assert!(
+        out.starts_with(
+            "fashion-sample: built in\n  shape    1x28x28\n  train    6000 images in 10 classes\n"
+        )
+    );
     assert!(out.contains("\n  mean     0.2869\n  std      0.3538\n"), "{out}");
     assert!(out.contains("\nAnkle boot       600      100\n"), "{out}");
     assert!(out.ends_with("\nnext: ddae-data preview fashion-sample -o fashion-sample.png\n"), "{out}");
@@ -81,14 +83,14 @@ fn info_as_json() {
 }
 
 #[test]
-fn info_names_the_picture_that_cannot_be_read() {
+fn info_names_the_image_that_cannot_be_read() {
     let root = folder();
     write(root.path().join("train/a/1.png"), encoded("1.png", [1, 2, 3], false, 8, 8));
     let broken = write(root.path().join("train/a/2.png"), b"hello");
     assert_eq!(
         failure(1, &["info", "folder", "--root", path(root.path())]),
         format!(
-            "error: {}: it is neither PNG nor JPEG; expected a whole PNG or JPEG picture",
+            "error: {}: it is neither PNG nor JPEG; expected a whole PNG or JPEG image",
             broken.display()
         )
     );
@@ -108,8 +110,8 @@ fn prepare_unpacks_and_says_what_it_found() {
         out,
         format!(
             "cifar10: CIFAR-10, binary version: md5 not checked, unpacked to {here}/cifar-10-batches-bin\n\
-             \x20 train  20 pictures of 3x32x32 in 10 classes, 0 to 5 each\n\
-             \x20 test   4 pictures of 3x32x32 in 10 classes, 0 to 1 each\n\n\
+             \x20 train  20 images of 3x32x32 in 10 classes, 0 to 5 each\n\
+             \x20 test   4 images of 3x32x32 in 10 classes, 0 to 1 each\n\n\
              next: ddae-data preview cifar10 --root {here} -o cifar10.png\n"
         )
     );
@@ -126,7 +128,7 @@ fn preview_writes_a_sheet() {
     let output = path(&sheet);
     let size = || image::image_dimensions(output).expect("a PNG");
     let out = stdout(&["preview", "fashion-sample", "-o", output, "--rows", "2", "--columns", "5"]);
-    assert!(out.starts_with(&format!("{output}: 10 of 6000 pictures of fashion-sample/train\n")), "{out}");
+    assert!(out.starts_with(&format!("{output}: 10 of 6000 images of fashion-sample/train\n")), "{out}");
     assert!(out.ends_with("\nnext: ddae-train diffusion --config configs/demo.yaml\n"), "{out}");
     let plain = std::fs::read(output).expect("written");
     let (width, height) = size();
@@ -139,12 +141,12 @@ fn preview_writes_a_sheet() {
     assert_eq!(size(), (width, height));
     assert_ne!(std::fs::read(output).expect("written"), plain);
     let out = stdout(&["preview", "fashion-sample", "-o", output, "--split", "test", "--by-class"]);
-    assert!(out.starts_with(&format!("{output}: 80 of 1000 pictures of fashion-sample/test\n")), "{out}");
+    assert!(out.starts_with(&format!("{output}: 80 of 1000 images of fashion-sample/test\n")), "{out}");
     assert_eq!(listing(root.path()), ["sheet.png"]);
 }
 
 #[test]
-fn preview_suggests_how_to_train_on_the_pictures() {
+fn preview_suggests_how_to_train_on_the_images() {
     let root = folder();
     mnist(root.path(), false);
     write_all(&root.path().join("cifar-10-batches-bin"), &cifar10_binary());
@@ -169,7 +171,7 @@ fn preview_failures_leave_nothing() {
     let preview = |more: &[&'static str]| [&["preview", "fashion-sample", "-o", output], more].concat();
     assert_eq!(
         failure(2, &preview(&["--crop-padding", "29"])),
-        "error: a crop padding of 29 is more than the pictures' 28x28"
+        "error: a crop padding of 29 is more than the images' 28x28"
     );
     assert_eq!(
         failure(2, &preview(&["--edm-augment", "2"])),
@@ -177,7 +179,7 @@ fn preview_failures_leave_nothing() {
     );
     assert_eq!(
         failure(2, &preview(&["--by-class", "--columns", "200", "--split", "test"])),
-        "error: no class of fashion-sample/test has 200 pictures: give fewer --columns"
+        "error: no class of fashion-sample/test has 200 images: give fewer --columns"
     );
     failure(2, &preview(&["--rows", "0"]));
     failure(2, &preview(&["--split", "all"]));

@@ -8,9 +8,9 @@ use ddae_data::{DataError, Split};
 use layouts::*;
 use proptest::prelude::*;
 
-/// `count` pictures of 1x4x4 with levels that follow from their number.
+/// `count` images of 1x4x4 with levels that follow from their number.
 fn split(count: usize) -> Split {
-    let levels = (0..count).flat_map(|number| picture(number, 16)).collect();
+    let levels = (0..count).flat_map(|number| image(number, 16)).collect();
     let labels = (0..count).map(|i| (i % 3) as u32).collect();
     let classes = ["a", "b", "c"].map(String::from).to_vec();
     Split::in_memory("numbers/train", classes, labels, [1, 4, 4], levels).expect("consistent")
@@ -18,7 +18,7 @@ fn split(count: usize) -> Split {
 
 fn all(split: &Split, options: &LoaderOptions) -> Vec<Batch> {
     let loader = Loader::new(split, options.clone()).expect("sensible options");
-    loader.collect::<Result<_, _>>().expect("readable pictures")
+    loader.collect::<Result<_, _>>().expect("readable images")
 }
 
 fn everything() -> LoaderOptions {
@@ -39,7 +39,7 @@ fn plain_batches_are_the_split_in_order() {
     let split = split(10);
     let batches = all(&split, &LoaderOptions { batch: 4, ..LoaderOptions::default() });
     assert_eq!(batches.iter().map(Batch::len).collect::<Vec<_>>(), [4, 4, 2]);
-    let expected: Vec<f32> = picture(9, 16).iter().map(|&level| f32::from(level) / 255.0).collect();
+    let expected: Vec<f32> = image(9, 16).iter().map(|&level| f32::from(level) / 255.0).collect();
     assert_eq!(batches[2].images[16..], expected);
     assert_eq!(batches[1].indices, [4, 5, 6, 7]);
     assert_eq!(batches[1].labels, [1, 2, 0, 1]);
@@ -85,7 +85,7 @@ fn epochs_differ_in_order_and_augmentation() {
 }
 
 #[test]
-fn a_subset_augments_its_pictures_as_the_whole_does() {
+fn a_subset_augments_its_images_as_the_whole_does() {
     let split = split(30);
     let options = LoaderOptions { shuffle: false, batch: 30, ..everything() };
     let whole = all(&split, &options).remove(0);
@@ -118,19 +118,19 @@ fn edm_augmentation_comes_with_its_labels() {
     let labels = batch.augment_labels.expect("asked for");
     assert_eq!(labels.len(), 50 * 9);
     // With probability 0 only the left-right flip is left.
-    for (label, (image, number)) in labels.chunks_exact(9).zip(batch.images.chunks_exact(16).zip(0..)) {
+    for (label, (ours, number)) in labels.chunks_exact(9).zip(batch.images.chunks_exact(16).zip(0..)) {
         let mut expected: Vec<f32> =
-            picture(number, 16).iter().map(|&level| f32::from(level) / 255.0).collect();
+            image(number, 16).iter().map(|&level| f32::from(level) / 255.0).collect();
         if label[0] != 0.0 {
             expected.chunks_exact_mut(4).for_each(<[f32]>::reverse);
         }
-        assert!(image.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6));
+        assert!(ours.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6));
         assert_eq!(label[1..], [0.0; 8]);
     }
 }
 
 #[test]
-fn an_unreadable_picture_is_named_and_the_loader_ends_cleanly() {
+fn an_unreadable_image_is_named_and_the_loader_ends_cleanly() {
     let root = folder();
     for name in ["1.png", "2.png", "3.png", "4.png"] {
         write(root.path().join("train/a").join(name), encoded(name, [9, 9, 9], false, 8, 8));
@@ -145,7 +145,7 @@ fn an_unreadable_picture_is_named_and_the_loader_ends_cleanly() {
         assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 3);
         let message = outcomes[2].as_ref().unwrap_err().to_string();
         assert!(message.starts_with(&broken.display().to_string()), "{message}");
-        assert!(message.ends_with("expected a whole PNG or JPEG picture"), "{message}");
+        assert!(message.ends_with("expected a whole PNG or JPEG image"), "{message}");
     }
 }
 
@@ -154,7 +154,7 @@ fn options_without_sense_are_refused() {
     let error = |options| Loader::new(&split(10), options).unwrap_err();
     let default = LoaderOptions::default;
     let expectations = [
-        (LoaderOptions { batch: 0, ..default() }, "a batch of 0 pictures: give at least 1"),
+        (LoaderOptions { batch: 0, ..default() }, "a batch of 0 images: give at least 1"),
         (
             LoaderOptions { batch: 4, start_batch: 4, ..default() },
             "cannot start at batch 4: numbers/train has 3 batches of 4",
@@ -165,7 +165,7 @@ fn options_without_sense_are_refused() {
         ),
         (
             LoaderOptions { crop_padding: Some(5), ..default() },
-            "a crop padding of 5 is more than the pictures' 4x4",
+            "a crop padding of 5 is more than the images' 4x4",
         ),
     ];
     for (options, message) in expectations {

@@ -9,8 +9,8 @@ use ddae_data::datasets::{self, Normalisation};
 use layouts::*;
 
 fn read(split: &Split, index: usize) -> Vec<u8> {
-    let mut levels = vec![0; split.picture_len()];
-    split.read(index, &mut levels).expect("a readable picture");
+    let mut levels = vec![0; split.image_len()];
+    split.read(index, &mut levels).expect("a readable image");
     levels
 }
 
@@ -38,8 +38,8 @@ fn mnist_compressed_or_not_gives_the_same() {
         mnist(&root.path().join("mnist"), compressed);
         let set = datasets::open("mnist", Some(root.path())).expect("all files are there");
         assert_eq!((set.train.len(), set.test.len(), set.train.shape()), (20, 10, [1, 28, 28]));
-        assert_eq!(read(&set.train, 13), picture(13, 784));
-        assert_eq!(read(&set.test, 9), picture(29, 784));
+        assert_eq!(read(&set.train, 13), image(13, 784));
+        assert_eq!(read(&set.test, 9), image(29, 784));
         assert_eq!(set.train.label(13), 3);
     }
 }
@@ -53,8 +53,8 @@ fn cifar10_binary_from_folder_parent_or_itself() {
         let set = datasets::open("cifar", Some(place)).expect("all files are there");
         assert_eq!(set.name, "cifar10");
         assert_eq!((set.train.len(), set.test.len(), set.train.shape()), (20, 4, [3, 32, 32]));
-        assert_eq!(read(&set.train, 17), picture(17, 3072));
-        assert_eq!(read(&set.test, 2), picture(22, 3072));
+        assert_eq!(read(&set.train, 17), image(17, 3072));
+        assert_eq!(read(&set.test, 2), image(22, 3072));
         assert_eq!(labels(&set.test), [0, 1, 2, 3]);
         assert_eq!(set.train.classes()[3], "cat");
         assert_eq!(set.normalisation, Some(Normalisation::CIFAR10));
@@ -71,8 +71,8 @@ fn cifar10_python() {
     }
     write(below.join("test_batch"), cifar_pickle(10, "labels", &[7]));
     let set = datasets::open("cifar10", Some(root.path())).expect("all files are there");
-    assert_eq!(read(&set.train, 7), picture(7, 3072));
-    assert_eq!(read(&set.test, 0), picture(10, 3072));
+    assert_eq!(read(&set.train, 7), image(7, 3072));
+    assert_eq!(read(&set.test, 0), image(10, 3072));
     assert_eq!(labels(&set.train), [9, 8, 9, 8, 9, 8, 9, 8, 9, 8]);
 }
 
@@ -90,7 +90,7 @@ fn cifar100_takes_the_fine_labels_of_both_versions() {
         let set = datasets::open("cifar100", Some(root.path())).expect("all files are there");
         assert_eq!(labels(&set.train), [99, 50]);
         assert_eq!(labels(&set.test), [1]);
-        assert_eq!(read(&set.train, 1), picture(1, 3072));
+        assert_eq!(read(&set.train, 1), image(1, 3072));
         assert_eq!(set.train.classes()[99], "worm");
     }
 }
@@ -116,7 +116,7 @@ fn tiny_imagenet_sorts_classes_and_reads_grey_as_rgb() {
     assert_colour(&read(&set.test, 2), [128, 128, 128]);
 }
 
-fn pictures(root: &Path, files: &[(&str, [u8; 3], bool, u32, u32)]) {
+fn images(root: &Path, files: &[(&str, [u8; 3], bool, u32, u32)]) {
     for &(name, colour, grey, width, height) in files {
         write(root.join(name), encoded(name, colour, grey, width, height));
     }
@@ -125,7 +125,7 @@ fn pictures(root: &Path, files: &[(&str, [u8; 3], bool, u32, u32)]) {
 #[test]
 fn a_folder_takes_the_first_shape_and_colour_if_any_class_has_it() {
     let root = folder();
-    pictures(
+    images(
         root.path(),
         &[
             ("train/ant/b.png", [9, 9, 9], true, 30, 20),
@@ -134,7 +134,7 @@ fn a_folder_takes_the_first_shape_and_colour_if_any_class_has_it() {
             ("val/bee/2.png", [4, 5, 6], false, 24, 20),
         ],
     );
-    write(root.path().join("train/ant/notes.txt"), "not a picture");
+    write(root.path().join("train/ant/notes.txt"), "not an image");
     write(root.path().join("train/.cache/x.png"), "hidden");
     let set = datasets::open("folder", Some(root.path())).expect("well-formed");
     assert_eq!(set.train.classes(), ["ant", "bee"]);
@@ -143,14 +143,14 @@ fn a_folder_takes_the_first_shape_and_colour_if_any_class_has_it() {
     assert_eq!(labels(&set.test), [1]);
     assert_colour(&read(&set.train, 1), [9, 9, 9]);
     assert_colour(&read(&set.train, 2), [1, 2, 3]);
-    let small = set.train.fit([3, 8, 8]).expect("pictures are resized");
+    let small = set.train.fit([3, 8, 8]).expect("images are resized");
     assert_colour(&read(&small, 2), [1, 2, 3]);
 }
 
 #[test]
-fn a_grey_folder_without_test_pictures() {
+fn a_grey_folder_without_test_images() {
     let root = folder();
-    pictures(
+    images(
         root.path(),
         &[("train/a/1.png", [9, 9, 9], true, 28, 28), ("train/a/2.png", [1, 2, 3], false, 28, 28)],
     );
@@ -161,7 +161,7 @@ fn a_grey_folder_without_test_pictures() {
     assert_eq!(
         error,
         format!(
-            "{}: it is a colour picture; expected a grey one, like the others of this data set (make it grey, or use a network for 3 channels)",
+            "{}: it is a colour image; expected a grey one, like the others of this data set (make it grey, or use a network for 3 channels)",
             root.path().join("train/a/2.png").display()
         )
     );

@@ -1,7 +1,7 @@
-//! The numbers of a key never change: published seeds keep their pictures.
+//! The numbers of a key never change: published seeds keep their images.
 
-use ddae_data::loader::order;
 use ddae_base::random::{Purpose, Rng, stream};
+use ddae_data::loader::order;
 
 /// Computed by a second implementation of ChaCha8 and of the conversions.
 #[test]

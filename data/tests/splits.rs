@@ -16,8 +16,8 @@ fn small(labels: &[u32], shape: [usize; 3]) -> Split {
 }
 
 fn read(split: &Split, index: usize) -> Vec<u8> {
-    let mut levels = vec![0; split.picture_len()];
-    split.read(index, &mut levels).expect("a readable picture");
+    let mut levels = vec![0; split.image_len()];
+    split.read(index, &mut levels).expect("a readable image");
     levels
 }
 
@@ -41,10 +41,10 @@ fn grey_28_becomes_32_by_a_border_of_zeros() {
 #[test]
 fn grey_becomes_rgb_by_replication_and_nothing_is_done_for_the_same_shape() {
     let split = grey_28();
-    let picture = read(&split, 9);
-    assert_eq!(read(&split.fit([1, 28, 28]).expect("the same"), 9), picture);
+    let image = read(&split, 9);
+    assert_eq!(read(&split.fit([1, 28, 28]).expect("the same"), 9), image);
     let colour = split.fit([3, 28, 28]).expect("replicated");
-    assert_eq!(read(&colour, 9), [picture.clone(), picture.clone(), picture].concat());
+    assert_eq!(read(&colour, 9), [image.clone(), image.clone(), image].concat());
 }
 
 #[test]
@@ -52,18 +52,18 @@ fn what_does_not_fit_is_refused() {
     let error = |split: &Split, shape| split.fit(shape).unwrap_err().to_string();
     assert_eq!(
         error(&small(&[0], [3, 32, 32]), [1, 32, 32]),
-        "small/train holds pictures of 3x32x32, which cannot become 1x32x32: colour is not thrown away; \
+        "small/train holds images of 3x32x32, which cannot become 1x32x32: colour is not thrown away; \
          use a network with 3 image channels"
     );
     assert_eq!(
         error(&small(&[0], [3, 32, 32]), [3, 64, 64]),
-        "small/train holds pictures of 3x32x32, which cannot become 3x64x64: only grey 28x28 is padded, to 32x32, \
+        "small/train holds images of 3x32x32, which cannot become 3x64x64: only grey 28x28 is padded, to 32x32, \
          and only PNG and JPEG files are resized; set the network's image_shape to the data's"
     );
     let message = error(&grey_28(), [1, 64, 64]);
     assert!(message.contains("cannot become 1x64x64"), "{message}");
     let message = error(&grey_28(), [4, 28, 28]);
-    assert!(message.ends_with("a network's pictures have 1 or 3 channels"), "{message}");
+    assert!(message.ends_with("a network's images have 1 or 3 channels"), "{message}");
 }
 
 #[test]
@@ -75,25 +75,25 @@ fn ids_survive_subsets_of_subsets() {
     assert_eq!(read(&part, 1), read(&split, 5));
     assert_eq!(part.class_counts(), [0, 1, 1]);
     let error = part.subset(&[0, 2]).unwrap_err().to_string();
-    assert_eq!(error, "there is no picture 2 in small/train: it has 2");
+    assert_eq!(error, "there is no image 2 in small/train: it has 2");
 }
 
 #[test]
 fn mistakes_in_arguments_are_named() {
     let split = small(&[0, 1], [1, 1, 2]);
     let error = split.read(2, &mut [0; 2]).unwrap_err().to_string();
-    assert_eq!(error, "picture 2 into 2 bytes: small/train has 2 pictures of 1x1x2");
+    assert_eq!(error, "image 2 into 2 bytes: small/train has 2 images of 1x1x2");
     let error = split.hold_out(1.0, 0).unwrap_err().to_string();
     assert_eq!(error, "cannot hold out a fraction of 1: it must lie between 0 and 1");
     let error = split.hold_out(0.1, 0).unwrap_err().to_string();
     assert_eq!(
         error,
-        "cannot hold out a fraction of 0.1 of small/train: with 2 pictures in 3 classes one part would be empty"
+        "cannot hold out a fraction of 0.1 of small/train: with 2 images in 3 classes one part would be empty"
     );
     let of = |labels, levels| Split::in_memory("x", vec!["a".into()], labels, [1, 1, 1], levels);
     assert_eq!(
         of(vec![0], vec![1, 2]).unwrap_err().to_string(),
-        "1 labels and pictures of 1x1x1 need 1 levels, but there are 2"
+        "1 labels and images of 1x1x1 need 1 levels, but there are 2"
     );
     assert_eq!(of(vec![1], vec![1]).unwrap_err().to_string(), "label 1 has no name: there are 1 classes");
 }
@@ -116,7 +116,7 @@ proptest! {
         labels in prop::collection::vec(0u32..3, 20..120), fraction in 0.1f64..0.9, seed in any::<u64>(),
     ) {
         let split = small(&labels, [1, 1, 1]);
-        let (fit, held) = split.hold_out(fraction, seed).expect("20 pictures are enough");
+        let (fit, held) = split.hold_out(fraction, seed).expect("20 images are enough");
         let mut ids: Vec<u64> = (0..fit.len()).map(|i| fit.id(i)).chain((0..held.len()).map(|i| held.id(i))).collect();
         prop_assert!((1..held.len()).all(|i| held.id(i - 1) < held.id(i)), "order is kept");
         ids.sort_unstable();

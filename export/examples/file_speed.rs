@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use ddae_model::tensor::Tensor;
 use ddae_onnx::messages::{Dimension, ValueInfoProto, data_type};
 use ddae_onnx::read;
 use ddae_onnx::runtime::{OnnxNetwork, optimized_copy};
-use ddae_model::tensor::Tensor;
 
 /// Samples per second of ONNX files.
 #[derive(Parser)]

@@ -16,15 +16,15 @@ use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use ddae_export::lower::{Options, lower};
 use ddae_export::numbers::Numbers;
-use ddae_onnx::write::LARGEST_MESSAGE;
-use ddae_onnx::runtime::OnnxNetwork;
 use ddae_model::config::{Config, SodaRun};
 use ddae_model::diffusion::{FeatureOptions, encoder_graph, features_graph, sampler_graph};
 use ddae_model::graph::{Graph, Node, Path as Layer, Shape, Value};
 use ddae_model::networks::unet_graph;
-use ddae_onnx::metadata::Precision;
 use ddae_model::tensor::{DType, Tensor};
 use ddae_model::weights::Weights;
+use ddae_onnx::metadata::Precision;
+use ddae_onnx::runtime::OnnxNetwork;
+use ddae_onnx::write::LARGEST_MESSAGE;
 
 /// Images per second of exported graphs in ONNX Runtime.
 #[derive(Parser)]
@@ -32,7 +32,7 @@ struct Arguments {
     /// The network.
     #[arg(long, value_enum, default_value = "ddpm")]
     network: Network,
-    /// Pictures per run.
+    /// Images per run.
     #[arg(long, default_value_t = 8)]
     batch: usize,
     /// Threads, each with a session of its own [default: all cores].
@@ -54,9 +54,9 @@ struct Arguments {
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Network {
-    /// The published 35.7 M UNet for 3x32x32 pictures.
+    /// The published 35.7 M UNet for 3x32x32 images.
     Ddpm,
-    /// SODA's published encoder for 3x32x32 pictures.
+    /// SODA's published encoder for 3x32x32 images.
     SodaEncoder,
 }
 
@@ -159,7 +159,7 @@ fn cases(arguments: &Arguments, folder: &Path) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// A graph with weights as training begins with them, as a file. Integers are calibrated on the built-in pictures.
+/// A graph with weights as training begins with them, as a file. Integers are calibrated on the built-in images.
 fn case(
     name: &'static str,
     graph: &Graph,

@@ -1,7 +1,7 @@
 //! How far outputs are from others that are taken to be right.
 
-use ddae_onnx::metadata::OutputError;
 use ddae_model::tensor::{Data, Tensor};
+use ddae_onnx::metadata::OutputError;
 
 /// Outputs by name.
 pub type Outputs = [(String, Tensor)];
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn the_mean_does_not_hide_a_difference() {
         let b = [[100.0, 7.0], [101.0, 8.0], [99.0, 6.0], [100.0, 7.0]];
-        // The right mean, and what differs between pictures turned around.
+        // The right mean, and what differs between images turned around.
         let a = [[100.0, 7.0], [99.0, 6.0], [101.0, 8.0], [100.0, 7.0]];
         let error = compared(&a, &b);
         assert!(error.relative < 0.03 && error.cosine == -1.0, "{error:?}");

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use ddae_data::DataError;
 use ddae_checkpoint::CheckpointError;
+use ddae_data::DataError;
 use ddae_model::config::ConfigError;
 use ddae_model::graph::GraphError;
 use ddae_model::networks::architecture::RecogniseError;
@@ -33,7 +33,7 @@ pub enum ExportError {
         /// What is missing and what to do.
         message: String,
     },
-    /// Pictures to calibrate on.
+    /// Images to calibrate on.
     #[error(transparent)]
     Data(#[from] DataError),
     /// The weights are of no network that is known, or do not tell enough.

@@ -13,12 +13,12 @@ use crate::ExportError;
 use crate::lower::{Options, lower};
 use crate::memory;
 use crate::numbers::Numbers;
-use ddae_onnx::write::{LARGEST_MESSAGE, metadata_suffix};
 use crate::request::Request;
-use ddae_onnx::runtime::{OnnxNetwork, all_cores};
 use crate::source::Source;
 use crate::staging::Staging;
 use crate::verify::{self, Difference, Expected};
+use ddae_onnx::runtime::{OnnxNetwork, all_cores};
+use ddae_onnx::write::{LARGEST_MESSAGE, metadata_suffix};
 
 /// The largest relative difference that is accepted unless another is given.
 pub const TOLERANCE: f64 = 1e-4;
@@ -221,7 +221,7 @@ impl Plan {
     }
 }
 
-/// The timesteps of a source's process; where it has none, there is only the picture itself.
+/// The timesteps of a source's process; where it has none, there is only the image itself.
 fn timesteps(source: &Source) -> RangeInclusive<i64> {
     source.model.process.as_ref().map_or(0..=0, feature_timesteps)
 }

@@ -9,15 +9,15 @@ use ddae_onnx::metadata::{Calibration, Errors, GraphKind, Precision};
 use crate::ExportError;
 use crate::comparison::Comparison;
 use crate::lower::precision::{compute_f16, store_bf16};
-use ddae_onnx::write::Model;
 use crate::quantize::calibration::{MEMORY, Measuring};
 use crate::quantize::histogram::{PERCENTILE, RangeRule};
 use crate::quantize::rewrite::quantize;
-use crate::quantize::samples::{PictureSource, Samples};
+use crate::quantize::samples::{ImageSource, Samples};
 use crate::quantize::selection::Selection;
 use ddae_onnx::runtime::{OnnxNetwork, all_cores};
+use ddae_onnx::write::Model;
 
-/// Pictures that activations are measured on, unless another number is asked for.
+/// Images that activations are measured on, unless another number is asked for.
 pub const CALIBRATION_IMAGES: usize = 128;
 
 /// Work that the comparison with float32 may take, in floating-point operations on either side, and the least and most
@@ -37,9 +37,9 @@ const SPREAD: i64 = 5;
 pub struct Numbers {
     /// The precision.
     pub precision: Precision,
-    /// What activations are measured on: a data set by name, or a folder of pictures.
+    /// What activations are measured on: a data set by name, or a folder of images.
     pub calibrate: Option<String>,
-    /// How many pictures of it.
+    /// How many images of it.
     pub images: Option<usize>,
     /// The timesteps of their noise.
     pub timesteps: Vec<i64>,
@@ -105,7 +105,7 @@ impl Numbers {
     /// that features of this network are taken at, `range` all of them.
     ///
     /// # Errors
-    /// When the pictures asked for are not there or do not fit, or int8 was asked for and none do.
+    /// When the images asked for are not there or do not fit, or int8 was asked for and none do.
     pub fn samples(
         &self,
         graph: &Graph,
@@ -120,16 +120,16 @@ impl Numbers {
             (several, _) => several.to_vec(),
         };
         let source =
-            PictureSource { asked: self.calibrate.clone(), trained_on: trained_on.map(str::to_string) };
+            ImageSource { asked: self.calibrate.clone(), trained_on: trained_on.map(str::to_string) };
         let samples = Samples::open(graph, &source, timesteps, range)?;
-        if self.precision == Precision::Int8 && !samples.has_pictures() {
+        if self.precision == Precision::Int8 && !samples.has_images() {
             if !graph.inputs().any(|(_, node)| node.name == "image") {
-                let message = "--quantize int8 is calibrated on pictures, and this graph takes none";
+                let message = "--quantize int8 is calibrated on images, and this graph takes none";
                 return Err(ExportError::Argument(message.to_string()));
             }
             let trained_on = trained_on.unwrap_or("the training data");
             return Err(ExportError::Argument(format!(
-                "--quantize int8 needs pictures to calibrate on: {trained_on} is not here and the built-in ones do not \
+                "--quantize int8 needs images to calibrate on: {trained_on} is not here and the built-in ones do not \
                  fit this network; give --calibrate DATASET or a folder with train/CLASS/*.png"
             )));
         }
@@ -175,7 +175,7 @@ impl Numbers {
         let ranges = histograms.into_iter().map(|(name, histogram)| (name, histogram.range(rule))).collect();
         quantize(model, &selection, &ranges)?;
         Ok(Calibration {
-            pictures: samples.name().to_string(),
+            images: samples.name().to_string(),
             count: count as u64,
             timesteps: samples.timesteps().to_vec(),
             range: range_name(rule).to_string(),
@@ -189,7 +189,7 @@ impl Numbers {
     /// Runs both files on samples that nothing was calibrated on, as far as there are others.
     ///
     /// # Errors
-    /// When a picture cannot be read, or the runtime fails.
+    /// When an image cannot be read, or the runtime fails.
     pub fn compare(
         &self,
         graph: &Graph,

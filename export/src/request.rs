@@ -25,7 +25,7 @@ pub struct Request {
     pub taps: Vec<String>,
     /// A timestep fixed in a `features` graph.
     pub timestep: Option<i64>,
-    /// Whether a graph that takes pictures in [0, 1] takes bytes.
+    /// Whether a graph that takes images in [0, 1] takes bytes.
     pub input_u8: bool,
     /// Whether a `network` graph takes the network's label.
     pub label: bool,
@@ -103,7 +103,7 @@ impl Request {
             return Err(ExportError::Argument(message));
         }
         if self.kind == GraphKind::Encoder && model.normalisation.is_none() {
-            let message = "--graph encoder needs means and standard deviations of the training pictures, which the \
+            let message = "--graph encoder needs means and standard deviations of the training images, which the \
                            weights do not tell: give --statistics cifar10, cifar100 or tiny, or M,M,M/S,S,S";
             return Err(ExportError::Argument(message.to_string()));
         }
@@ -181,7 +181,7 @@ impl Request {
         outputs.map(describe).collect()
     }
 
-    /// The values that picture inputs have.
+    /// The values that image inputs have.
     pub fn pixels(&self, architecture: &Architecture) -> Pixels {
         match (self.kind, architecture) {
             (GraphKind::Sampler, _) => Pixels::Signed,

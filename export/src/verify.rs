@@ -5,10 +5,10 @@ use std::ops::RangeInclusive;
 
 use ddae_checkpoint::Record;
 use ddae_model::graph::{Dim, Graph, Node, Op, Value};
-use ddae_onnx::metadata::Errors;
 use ddae_model::reference;
 use ddae_model::tensor::{DType, Data, Tensor};
 use ddae_model::weights::Weights;
+use ddae_onnx::metadata::Errors;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -16,7 +16,7 @@ use crate::ExportError;
 use crate::comparison::Comparison;
 use ddae_onnx::runtime::OnnxNetwork;
 
-/// What inputs without pictures are called.
+/// What inputs without images are called.
 pub const RANDOM: &str = "random inputs";
 
 /// The results of networks that training records: those of encoders last.
@@ -165,7 +165,7 @@ fn relative_difference(found: &Tensor, expected: &Tensor) -> f64 {
     if relative.is_nan() { f64::INFINITY } else { relative }
 }
 
-/// Values of the kind that an input has in use: timesteps of the process, pictures in [0, 1], scalars in (0, 1]
+/// Values of the kind that an input has in use: timesteps of the process, images in [0, 1], scalars in (0, 1]
 /// (which no sampler step divides by too little), and normal noise for all others.
 pub(crate) fn random_input(
     node: &Node,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use ddae_checkpoint::{self, TrainingState, WeightSet};
+use ddae_checkpoint::{TrainingState, WeightSet};
 use ddae_model::config::{Config, Override};
 use ddae_model::networks::unet_graph;
 use ddae_model::reference;
@@ -47,7 +47,7 @@ fn write_checkpoint(path: &Path, config: &Config, epoch: u64, record_error: f32)
     tensors.extend(named(WeightSet::Ema.prefix(), &ema));
     tensors.extend([("record.x", x), ("record.t", t), ("record.y", y)].map(|(n, t)| (n.to_string(), t)));
     let state = TrainingState { epoch, step: 10 * epoch, ..TrainingState::default() };
-    checkpoint::write(path, &config.clone().into(), &state, &tensors).expect("a checkpoint");
+    ddae_checkpoint::write(path, &config.clone().into(), &state, &tensors).expect("a checkpoint");
 }
 
 /// A folder with a run `demo` of two checkpoints, a file of weights `plain.safetensors` and `config.yaml`.
@@ -61,7 +61,7 @@ fn workplace(overrides: &[&str]) -> TempDir {
     std::fs::write(folder.path().join("config.yaml"), config.to_yaml()).expect("a file");
     let plain = weights(&config, 3);
     let plain_path = folder.path().join("plain.safetensors");
-    checkpoint::write_tensors(&plain_path, Default::default(), plain.iter()).expect("a file of weights");
+    ddae_checkpoint::write_tensors(&plain_path, Default::default(), plain.iter()).expect("a file of weights");
     folder
 }
 

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 
 use ddae_export::inspect::onnx_report;
 use ddae_export::lower::{LowerError, Options, lower};
-use ddae_onnx::read;
-use ddae_onnx::write::{LARGEST_MESSAGE, data_file, metadata_suffix};
-use ddae_onnx::runtime::OnnxNetwork;
 use ddae_model::graph::{Conv, Graph, Path as Layer, Shape};
 use ddae_model::networks::{UNetConfig, unet_graph};
 use ddae_model::tensor::DType;
 use ddae_model::weights::Weights;
+use ddae_onnx::read;
+use ddae_onnx::runtime::OnnxNetwork;
+use ddae_onnx::write::{LARGEST_MESSAGE, data_file, metadata_suffix};
 use ddae_tests::ops::{Case, random_network};
 use ddae_tests::rule_weights;
 use onnx::{load, through_onnx};

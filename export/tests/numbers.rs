@@ -3,14 +3,13 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use ddae_checkpoint;
 use ddae_model::config::{Config, Override};
 use ddae_model::networks::unet_graph;
 use ddae_model::weights::Weights;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A folder with weights of a small network for grey 28 x 28 pictures, and its configuration.
+/// A folder with weights of a small network for grey 28 x 28 images, and its configuration.
 fn workplace() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let small = ["network.n_channels=32", "network.ch_mults=[1, 2]", "network.is_attn=[False, True]"];
@@ -19,7 +18,7 @@ fn workplace() -> TempDir {
     let config = config.expect("a configuration");
     let weights = Weights::initial(&unet_graph(&config.network, false).expect("a graph"), 3);
     let path = folder.path().join("w.safetensors");
-    checkpoint::write_tensors(&path, Default::default(), weights.iter()).expect("a file of weights");
+    ddae_checkpoint::write_tensors(&path, Default::default(), weights.iter()).expect("a file of weights");
     std::fs::write(folder.path().join("config.yaml"), config.to_yaml()).expect("a file");
     folder
 }
@@ -109,22 +108,22 @@ fn calibration_can_be_chosen() {
         let chosen = export(&format!("--calibration-images 4 --calibration-range {rule}"));
         assert_eq!(chosen["range"], rule);
     }
-    // Pictures of a folder.
-    let class = folder.path().join("pictures/train/coats");
+    // Images of a folder.
+    let class = folder.path().join("images/train/coats");
     std::fs::create_dir_all(&class).expect("folders");
     for i in 0..3u8 {
-        let picture = image_of(i);
-        std::fs::write(class.join(format!("{i}.png")), picture).expect("a picture");
+        let image = image_of(i);
+        std::fs::write(class.join(format!("{i}.png")), image).expect("an image");
     }
-    let chosen = export("--calibrate pictures");
+    let chosen = export("--calibrate images");
     assert_eq!((&chosen["pictures"], &chosen["count"]), (&Value::from("folder/train"), &Value::from(3)));
 }
 
 /// A grey 28 x 28 PNG of one level, uncompressed: enough for a reader.
 fn image_of(level: u8) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let picture = image::GrayImage::from_pixel(28, 28, image::Luma([level * 80]));
-    picture.write_to(&mut std::io::Cursor::new(&mut bytes), image::ImageFormat::Png).expect("a picture");
+    let image = image::GrayImage::from_pixel(28, 28, image::Luma([level * 80]));
+    image.write_to(&mut std::io::Cursor::new(&mut bytes), image::ImageFormat::Png).expect("an image");
     bytes
 }
 

@@ -7,21 +7,21 @@ use ddae_export::comparison::Comparison;
 use ddae_export::lower::precision::{compute_f16, store_bf16};
 use ddae_export::lower::{Options, lower};
 use ddae_export::numbers::Numbers;
-use ddae_onnx::messages::{GraphProto, data_type};
-use ddae_onnx::read;
-use ddae_onnx::write::{LARGEST_MESSAGE, Model, data_file};
 use ddae_export::quantize::calibration::{MEMORY, Measuring};
 use ddae_export::quantize::histogram::RangeRule;
-use ddae_export::quantize::samples::{PictureSource, Samples};
+use ddae_export::quantize::samples::{ImageSource, Samples};
 use ddae_export::quantize::selection::Selection;
-use ddae_onnx::runtime::{OnnxNetwork, integers, optimized_copy};
 use ddae_model::config::{Config, Override};
 use ddae_model::diffusion::{FeatureOptions, features_graph};
 use ddae_model::graph::Graph;
 use ddae_model::networks::unet_graph;
-use ddae_onnx::metadata::{OutputError, Precision};
 use ddae_model::tensor::Tensor;
 use ddae_model::weights::Weights;
+use ddae_onnx::messages::{GraphProto, data_type};
+use ddae_onnx::metadata::{OutputError, Precision};
+use ddae_onnx::read;
+use ddae_onnx::runtime::{OnnxNetwork, integers, optimized_copy};
+use ddae_onnx::write::{LARGEST_MESSAGE, Model, data_file};
 use ddae_tests::{imported, published, rule_weights};
 
 fn config() -> Config {
@@ -30,7 +30,7 @@ fn config() -> Config {
     Config::parse(include_str!("../../configs/demo.yaml"), "demo.yaml", &overrides).expect("a config")
 }
 
-/// Features of grey 28 x 28 pictures, which the built-in data set has.
+/// Features of grey 28 x 28 images, which the built-in data set has.
 fn features(timestep: Option<i64>) -> (Graph, Weights) {
     let taps = vec!["out_2".to_string(), "out_3".to_string()];
     let options = FeatureOptions { taps, timestep, input_u8: false };
@@ -44,7 +44,7 @@ fn numbers(precision: Precision) -> Numbers {
 }
 
 fn samples(graph: &Graph) -> Samples {
-    Samples::open(graph, &PictureSource::default(), vec![11], 1..=1000).expect("pictures")
+    Samples::open(graph, &ImageSource::default(), vec![11], 1..=1000).expect("images")
 }
 
 /// Writes the graph in float32 and in a precision; gives the file of the latter and its errors against the former.
@@ -280,9 +280,9 @@ fn little_memory_changes_no_range() {
 }
 
 #[test]
-fn samples_are_pictures_of_many_classes_the_same_every_time() {
+fn samples_are_images_of_many_classes_the_same_every_time() {
     let (graph, _) = features(None);
-    let samples = Samples::open(&graph, &PictureSource::default(), vec![3, 11], 1..=1000).expect("pictures");
+    let samples = Samples::open(&graph, &ImageSource::default(), vec![3, 11], 1..=1000).expect("images");
     let inputs = |range| samples.inputs(&graph, range).expect("inputs");
     let (all, again) = (inputs(0..8), inputs(0..8));
     assert_eq!(all, again);
@@ -291,7 +291,7 @@ fn samples_are_pictures_of_many_classes_the_same_every_time() {
     let image = all[0].1.as_f32().expect("floats");
     assert!(image.iter().all(|x| (0.0..=1.0).contains(x)) && image.iter().any(|x| *x > 0.9));
     assert_eq!(all[2].1.as_i64(), Some(&[3, 11, 3, 11, 3, 11, 3, 11][..]));
-    // A later part shows the same pictures.
+    // A later part shows the same images.
     let later = inputs(2..4);
     assert_eq!(later[0].1.as_f32().expect("floats"), &image[2 * 784..4 * 784]);
     let noise =
@@ -304,19 +304,19 @@ fn samples_are_pictures_of_many_classes_the_same_every_time() {
 }
 
 #[test]
-fn pictures_that_do_not_fit_are_refused() {
+fn images_that_do_not_fit_are_refused() {
     let graph = unet_graph(&config().network, false).expect("a graph");
-    let asked = PictureSource { asked: Some("fashion-sample".to_string()), trained_on: None };
-    let open = |graph: &Graph, source: &PictureSource| match Samples::open(graph, source, vec![], 1..=1000) {
+    let asked = ImageSource { asked: Some("fashion-sample".to_string()), trained_on: None };
+    let open = |graph: &Graph, source: &ImageSource| match Samples::open(graph, source, vec![], 1..=1000) {
         Ok(samples) => samples.name().to_string(),
         Err(error) => error.to_string(),
     };
-    assert!(open(&graph, &asked).contains("takes no pictures"), "{}", open(&graph, &asked));
+    assert!(open(&graph, &asked).contains("takes no images"), "{}", open(&graph, &asked));
     let (graph, _) = features(None);
-    let missing = PictureSource { asked: Some("no-such-set".to_string()), trained_on: None };
+    let missing = ImageSource { asked: Some("no-such-set".to_string()), trained_on: None };
     assert!(open(&graph, &missing).contains("no-such-set"), "{}", open(&graph, &missing));
     // Data that is not here is no reason to fail, unless it was asked for.
-    let elsewhere = PictureSource { asked: None, trained_on: Some("tiny".to_string()) };
+    let elsewhere = ImageSource { asked: None, trained_on: Some("tiny".to_string()) };
     assert_eq!(open(&graph, &elsewhere), "fashion-sample/train");
 }
 

@@ -3,10 +3,10 @@
 mod onnx;
 
 use ddae_export::lower::Options;
-use ddae_onnx::runtime::RuntimeError;
 use ddae_model::config::ProcessConfig;
 use ddae_model::diffusion::{FeatureOptions, Plan, SamplerKind, features_graph, sampler_graph};
 use ddae_model::tensor::Tensor;
+use ddae_onnx::runtime::RuntimeError;
 use ddae_tests::{fixture, relative_error, rule_weights, tolerance};
 use onnx::{load, through_onnx};
 
@@ -61,13 +61,13 @@ fn sampler_agrees(name: &str, kind: SamplerKind) {
     let plan = plan.expect("a plan");
     let graph = sampler_graph(&config).expect("a graph");
     let mut network = load(&graph, &rule_weights(&graph), Options::default());
-    let shape: [usize; 4] = case.f32("input.noise.0").0.try_into().expect("pictures");
+    let shape: [usize; 4] = case.f32("input.noise.0").0.try_into().expect("images");
     let sample = plan.run(
         shape,
         |draw| case.f32(&format!("input.noise.{draw}")).1,
         |inputs| Ok::<_, RuntimeError>(network.run(inputs)?.into_iter().map(|(_, tensor)| tensor).collect()),
     );
-    let ours = sample.expect("pictures").to_f64_vec();
+    let ours = sample.expect("images").to_f64_vec();
     let error = match kind {
         SamplerKind::Edm { .. } => relative_error(&ours, &case.f64("output.sample").1),
         _ => relative_error(&ours, &case.f32("output.sample").1),

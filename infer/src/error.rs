@@ -4,10 +4,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ddae_data::datasets::DataError;
-use ddae_store::FeatureError;
 use ddae_data::sheet::SheetError;
 use ddae_onnx::read::ReadError;
 use ddae_onnx::runtime::RuntimeError;
+use ddae_store::FeatureError;
 
 use crate::fid::FidError;
 
@@ -66,9 +66,9 @@ pub enum InferError {
     #[error("ONNX Runtime refuses a tensor: {0}")]
     Tensor(String),
     /// The network gives something that cannot be drawn.
-    #[error("the picture of seed {seed} holds {value}: check the model's weights and its precision")]
+    #[error("the image of seed {seed} holds {value}: check the model's weights and its precision")]
     NotFinite {
-        /// The picture's seed.
+        /// The image's seed.
         seed: u64,
         /// NaN or an infinity.
         value: f64,
@@ -88,9 +88,9 @@ pub enum InferError {
         /// What this job has.
         expected: String,
     },
-    /// Pictures of other settings are where these are to go.
-    #[error("{} holds pictures with {what}: choose another folder, or give --overwrite", path.display())]
-    OtherPictures {
+    /// Images of other settings are where these are to go.
+    #[error("{} holds images with {what}: choose another folder, or give --overwrite", path.display())]
+    OtherImages {
         /// The folder.
         path: PathBuf,
         /// What differs first.
@@ -126,7 +126,7 @@ pub enum InferError {
     /// A feature file.
     #[error(transparent)]
     Features(#[from] FeatureError),
-    /// A picture file.
+    /// An image file.
     #[error(transparent)]
     Sheet(#[from] SheetError),
     /// A Fréchet distance.

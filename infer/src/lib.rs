@@ -6,20 +6,20 @@
 //! | [`device`], [`cuda`] | where graphs run |
 //! | [`engine`] | one session on a device |
 //! | [`workers`] | a job over all sessions of a device |
-//! | [`sample`] | pictures from noise |
-//! | [`reconstruct`] | pictures from the latents of others |
+//! | [`sample`] | images from noise |
+//! | [`reconstruct`] | images from the latents of others |
 //! | [`features`] | features of a data set into feature files |
 //! | [`fid`] | Fréchet inception distance |
-//! | [`pictures`] | pictures as graphs take them |
+//! | [`images`] | images as graphs take them |
 //! | [`lock`] | one process at a time for one output |
 //!
 //! # What the numbers depend on
 //!
-//! All randomness comes from streams keyed by what it is for ([`ddae_base::random`]): a picture's noise by its seed
-//! and the step, a feature's noise by the seed, the picture, the view and the timestep. So the batch size, the number
+//! All randomness comes from streams keyed by what it is for ([`ddae_base::random`]): an image's noise by its seed
+//! and the step, a feature's noise by the seed, the image, the view and the timestep. So the batch size, the number
 //! of threads, the shards and an interruption do not change what is computed, only when.
 //!
-//! On the CPU that holds bit for bit: every session is single-threaded, and the runtime computes each picture of a
+//! On the CPU that holds bit for bit: every session is single-threaded, and the runtime computes each image of a
 //! batch by itself. Measured with ONNX Runtime 1.31.1 and batches of 1 to 48, with one network of the tests and with
 //! the published one of 35.7 M parameters, features and sampler steps: no bit differs (`tests/infer/batches.rs` checks the
 //! small one). A processor of another kind (AVX2 rather than AVX-512, say) computes with other kernels and differs in
@@ -34,9 +34,9 @@ pub mod engine;
 pub mod error;
 pub mod features;
 pub mod fid;
+pub mod images;
 pub mod lock;
 pub mod model_file;
-pub mod pictures;
 pub mod reconstruct;
 pub mod sample;
 pub mod workers;

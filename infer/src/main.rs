@@ -1,4 +1,4 @@
-//! `ddae-infer`: features and pictures from exported graphs.
+//! `ddae-infer`: features and images from exported graphs.
 
 mod cli;
 

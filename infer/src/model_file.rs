@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use ddae_onnx::read;
 use ddae_model::config::{AnyConfig, Config, ModelConfig};
 use ddae_onnx::metadata::{GraphDescription, GraphKind};
+use ddae_onnx::read;
 
 use crate::error::InferError;
 

@@ -199,14 +199,14 @@ pub enum ProbeError {
         batch: usize,
     },
     /// One noising where two are needed.
-    #[error("{path}: there is one view of each picture, and alignment compares two noisings: extract with --views 2, or give a second file that was extracted with another --seed", path = path.display())]
+    #[error("{path}: there is one view of each image, and alignment compares two noisings: extract with --views 2, or give a second file that was extracted with another --seed", path = path.display())]
     OneView {
         /// The feature file.
         path: PathBuf,
     },
-    /// Two files whose rows are not the same pictures.
-    #[error("{first} and {second} do not hold the same pictures: {what}; extract both from the same split, with the same --limit", first = first.display(), second = second.display())]
-    OtherPictures {
+    /// Two files whose rows are not the same images.
+    #[error("{first} and {second} do not hold the same images: {what}; extract both from the same split, with the same --limit", first = first.display(), second = second.display())]
+    OtherImages {
         /// The first file.
         first: PathBuf,
         /// The second file.
@@ -214,13 +214,13 @@ pub enum ProbeError {
         /// What differs.
         what: String,
     },
-    /// Too few pictures to compare.
-    #[error("{origin}: there is one picture, and uniformity is measured between pictures: give at least 2")]
-    OnePicture {
+    /// Too few images to compare.
+    #[error("{origin}: there is one image, and uniformity is measured between images: give at least 2")]
+    OneImage {
         /// The feature file.
         origin: String,
     },
-    /// A picture or file that cannot be written.
+    /// An image or file that cannot be written.
     #[error("{path}: {source}", path = path.display())]
     Write {
         /// The file.

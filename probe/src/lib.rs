@@ -14,11 +14,11 @@
 //! | [`held_out`] | the part of the training set on which choices are made |
 //! | [`experiment`] | a probe from the choice of features to the report |
 //! | [`report`] | accuracy, confusion matrix and protocol, as text and JSON |
-//! | [`confusion_picture`] | the confusion matrix as a PNG |
+//! | [`confusion_image`] | the confusion matrix as a PNG |
 //!
 //! A new probe is a module that implements [`experiment::Probe`], and a command in the binary.
 
-pub mod confusion_picture;
+pub mod confusion_image;
 pub mod contrastive;
 pub mod error;
 pub mod experiment;

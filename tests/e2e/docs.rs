@@ -165,7 +165,7 @@ fn programs_say_who_they_are() {
     }
 }
 
-/// Targets of a page's links and pictures.
+/// Targets of a page's links and images.
 fn links(page: &str) -> Vec<String> {
     let mut targets = Vec::new();
     for (open, close) in [("](", ')'), ("src=\"", '"'), ("href=\"", '"')] {

@@ -8,9 +8,9 @@ use safetensors::SafeTensors;
 
 /// A grey PNG of `levels` [height, width].
 pub fn png(levels: &[u8], width: usize, height: usize) -> Vec<u8> {
-    let picture = GrayImage::from_raw(width as u32, height as u32, levels.to_vec()).expect("as many levels");
+    let image = GrayImage::from_raw(width as u32, height as u32, levels.to_vec()).expect("as many levels");
     let mut bytes = Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, ImageFormat::Png).expect("in memory");
+    image.write_to(&mut bytes, ImageFormat::Png).expect("in memory");
     bytes.into_inner()
 }
 

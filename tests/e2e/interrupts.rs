@@ -61,7 +61,7 @@ fn features() {
 }
 
 #[test]
-fn pictures() {
+fn images() {
     let place = with(&["sampler.onnx"]);
     let job = |output: &str| {
         let options = "--sampler ddpm --seeds 0-39 --batch 2 --threads 1";

@@ -1,7 +1,7 @@
-//! The programs, run as a user runs them: the whole way from pictures to scores, everything that can be wrong with an
+//! The programs, run as a user runs them: the whole way from images to scores, everything that can be wrong with an
 //! input, interruptions, full disks, and what the documentation promises.
 //!
-//! The network is tiny and so are the pictures, which makes a run of everything take a minute or two. The programs are
+//! The network is tiny and so are the images, which makes a run of everything take a minute or two. The programs are
 //! those of the same build as the tests ([`ddae_tests::programs`]).
 
 mod bad_inputs;

@@ -7,7 +7,7 @@ use ddae_tests::fixtures;
 
 use crate::formats::tensors;
 use crate::place::{Place, read};
-use crate::tiny::{TRAINING, ddpm, write_pictures};
+use crate::tiny::{TRAINING, ddpm, write_images};
 
 /// Puts a fixture into a place.
 fn bring(place: &Place, name: &str) {
@@ -60,7 +60,7 @@ fn files_of_either_format_and_precision_are_inspected() {
 #[test]
 fn a_run_starts_with_published_weights() {
     let place = Place::new();
-    write_pictures(&place);
+    write_images(&place);
     bring(&place, "ddae_checkpoint.pth");
     place.write("published.yaml", config());
     let start = format!("ddae-train diffusion --config published.yaml --epochs 1 {TRAINING}");
@@ -88,7 +88,7 @@ fn a_run_starts_with_published_weights() {
 #[test]
 fn a_file_that_would_run_something_is_refused() {
     let place = Place::new();
-    write_pictures(&place);
+    write_images(&place);
     bring(&place, "malicious.pth");
     place.write("published.yaml", config());
     let before = place.snapshot();

@@ -7,13 +7,13 @@ use crate::place::Place;
 
 /// The classes of the data set in the order of their labels.
 pub const CLASSES: [&str; 3] = ["columns", "flat", "rows"];
-/// Training pictures of each class.
+/// Training images of each class.
 pub const TRAIN: usize = 30;
-/// Test pictures of each class.
+/// Test images of each class.
 pub const TEST: usize = 10;
-/// Side of the pictures, which have one channel.
+/// Side of the images, which have one channel.
 pub const SIDE: usize = 8;
-/// Steps of an epoch; the last pictures that fill no batch are left out.
+/// Steps of an epoch; the last images that fill no batch are left out.
 pub const STEPS: u64 = 5;
 /// The layers of the network.
 pub const TAPS: [&str; 4] = ["out_1", "out_2", "out_3", "out_4"];
@@ -63,8 +63,8 @@ pub fn edm() -> String {
     )
 }
 
-/// Picture `number` of the class `label`: columns, a flat grey, or rows, of varying brightness and place.
-fn picture(label: usize, number: usize) -> Vec<u8> {
+/// Image `number` of the class `label`: columns, a flat grey, or rows, of varying brightness and place.
+fn image(label: usize, number: usize) -> Vec<u8> {
     let (shift, level) = (number % 2, 150 + 3 * (number % 31));
     let lit = |x: usize, y: usize| match label {
         0 => ((x + shift) / 2).is_multiple_of(2),
@@ -76,12 +76,12 @@ fn picture(label: usize, number: usize) -> Vec<u8> {
 }
 
 /// Writes the data set as `data/train/CLASS/NN.png` and `data/test/CLASS/NN.png`.
-pub fn write_pictures(place: &Place) {
+pub fn write_images(place: &Place) {
     for (label, class) in CLASSES.iter().enumerate() {
         for number in 0..TRAIN + TEST {
             // Every fourth, so that both splits are of the same kind.
             let split = if number % 4 == 3 { "test" } else { "train" };
-            let bytes = png(&picture(label, number), SIDE, SIDE);
+            let bytes = png(&image(label, number), SIDE, SIDE);
             place.write(&format!("data/{split}/{class}/{number:02}.png"), bytes);
         }
     }
@@ -94,7 +94,7 @@ pub fn trained() -> &'static Place {
     static TRAINED: OnceLock<Place> = OnceLock::new();
     TRAINED.get_or_init(|| {
         let place = Place::lasting();
-        write_pictures(&place);
+        write_images(&place);
         place.write("ddpm.yaml", ddpm());
         place.done(&format!("ddae-train diffusion --config ddpm.yaml {TRAINING}"));
         place.done("ddae-export run --graph features --taps all -o features.onnx");

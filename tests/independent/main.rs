@@ -5,7 +5,6 @@
 mod runtime;
 
 use ddae_export::lower::precision::compute_f16;
-use ddae_onnx::write::{LARGEST_MESSAGE, data_file};
 use ddae_model::config::{
     ChannelStatistics, Config, DdpmConfig, ModelConfig, Override, ProcessConfig, Timesteps,
 };
@@ -16,6 +15,7 @@ use ddae_model::graph::{Graph, Node};
 use ddae_model::networks::{Architecture, EncoderArch, EncoderConfig, VaeEncoderConfig};
 use ddae_model::reference;
 use ddae_model::tensor::{DType, Data, Tensor};
+use ddae_onnx::write::{LARGEST_MESSAGE, data_file};
 use ddae_tests::guided::soda_sample;
 use ddae_tests::imported::{self, Case};
 use ddae_tests::{published, relative_error, rule_values, rule_weights, tolerance};

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use ddae_export::lower::{Options, lower};
-use ddae_onnx::write::{LARGEST_MESSAGE, Model};
 use ddae_model::graph::Graph;
 use ddae_model::tensor::{Data, Tensor};
 use ddae_model::weights::Weights;
+use ddae_onnx::write::{LARGEST_MESSAGE, Model};
 use tract_onnx::prelude::{
     DatumType, Framework, InferenceFact, InferenceModelExt, IntoRunnable, TValue, TVec,
 };

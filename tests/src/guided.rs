@@ -42,7 +42,7 @@ impl GuidedSample {
     /// The noise of the start, and its shape.
     pub fn noise(&self) -> ([usize; 4], Vec<f32>) {
         let (shape, noise) = self.case.f32("input.noise.0");
-        (shape.try_into().expect("pictures"), noise)
+        (shape.try_into().expect("images"), noise)
     }
 
     /// The inputs that are the same at every step.
@@ -51,7 +51,7 @@ impl GuidedSample {
         [("z", self.case.tensor("input.z")), ("guidance", Tensor::f32(&[1], vec![guidance]))]
     }
 
-    /// Asserts that an interpreter's pictures are the published ones. `call` gives the graph's outputs.
+    /// Asserts that an interpreter's images are the published ones. `call` gives the graph's outputs.
     ///
     /// # Panics
     /// When they differ, or a call fails.
@@ -60,7 +60,7 @@ impl GuidedSample {
         mut call: impl FnMut(&[(&str, Tensor)]) -> Result<Vec<(String, Tensor)>, E>,
     ) {
         let (shape, noise) = self.noise();
-        let pictures = self.plan.run(
+        let images = self.plan.run(
             shape,
             |_| noise.clone(),
             |inputs| {
@@ -68,15 +68,15 @@ impl GuidedSample {
                 call(&inputs).map(|outputs| outputs.into_iter().map(|(_, tensor)| tensor).collect())
             },
         );
-        self.compare(&pictures.expect("pictures").to_f64_vec());
+        self.compare(&images.expect("images").to_f64_vec());
     }
 
-    /// Asserts that pictures are the published ones.
+    /// Asserts that images are the published ones.
     ///
     /// # Panics
     /// When they differ.
-    pub fn compare(&self, pictures: &[f64]) {
-        let error = relative_error(pictures, &self.case.f32("output.sample").1);
+    pub fn compare(&self, images: &[f64]) {
+        let error = relative_error(images, &self.case.f32("output.sample").1);
         println!("soda_sample: {error:.1e}");
         assert!(error <= tolerance::SAMPLER, "soda_sample: relative error {error:e}");
     }

@@ -71,7 +71,7 @@ pub fn dit(stored_positions: bool, with_label: bool) -> Case {
     Case { name, graph, weights, inputs, expected }
 }
 
-/// The encoder of `sd-vae-ft-mse` on a picture of 64 x 64.
+/// The encoder of `sd-vae-ft-mse` on an image of 64 x 64.
 pub fn vae_encoder() -> Case {
     let case = fixture("vae_encoder");
     let graph = vae_encoder_graph(&VaeEncoderConfig::sd_vae_ft_mse(64, 64)).expect("a graph");
@@ -84,7 +84,7 @@ pub fn vae_encoder() -> Case {
     }
 }
 
-/// The FID Inception on pictures of 32 x 32, with the wider range of its convolutions' weights.
+/// The FID Inception on images of 32 x 32, with the wider range of its convolutions' weights.
 pub fn fid_inception() -> Case {
     let case = fixture("fid_inception");
     let graph = inception_graph(&InceptionConfig { image_size: [32, 32] }).expect("a graph");

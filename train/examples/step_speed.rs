@@ -18,13 +18,13 @@ use tch::{Cuda, Device, Kind, Reduction, Tensor};
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Size {
-    /// The published 35.7 M network for 3x32x32 pictures.
+    /// The published 35.7 M network for 3x32x32 images.
     Ddpm,
-    /// The published 56.5 M network for 3x32x32 pictures.
+    /// The published 56.5 M network for 3x32x32 images.
     Ddpmpp,
-    /// One block a resolution, 64 wide, for 1x28x28 pictures.
+    /// One block a resolution, 64 wide, for 1x28x28 images.
     Small,
-    /// SODA's published encoder, a ResNet-18, for 3x32x32 pictures.
+    /// SODA's published encoder, a ResNet-18, for 3x32x32 images.
     SodaEncoder,
 }
 
@@ -49,7 +49,7 @@ struct Arguments {
     /// The network.
     #[arg(long, value_enum, default_value = "ddpm")]
     network: Size,
-    /// Pictures per step.
+    /// Images per step.
     #[arg(long, default_value_t = 32)]
     batch: usize,
     /// Timed rounds; the best counts.
@@ -263,7 +263,7 @@ struct Row {
     precision: &'static str,
     layout: Option<&'static str>,
     times: Times,
-    /// Pictures a step; none in a product.
+    /// Images a step; none in a product.
     batch: Option<usize>,
     flops: f64,
 }
@@ -312,7 +312,7 @@ fn main() -> Result<()> {
     let flops = graph.flops() as f64;
     if !arguments.json {
         println!(
-            "{} parameters, {:.2} GFLOP forward per picture, batch {}, {} threads",
+            "{} parameters, {:.2} GFLOP forward per image, batch {}, {} threads",
             graph.parameter_count(),
             flops / 1e9,
             arguments.batch,

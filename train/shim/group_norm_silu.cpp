@@ -2,7 +2,7 @@
 //
 //     y = dropout(silu(group_norm(x + shift) * weight + bias))
 //
-// for channels-last pictures. libtorch takes a pass over memory for each of the five, and more on the way back; this
+// for channels-last images. libtorch takes a pass over memory for each of the five, and more on the way back; this
 // takes two there and two back, and keeps only x for the way back (the mask of the dropout is made anew from its
 // seed). Its loops run over all channels of a pixel, where libtorch's walk a group at a time and leave vector registers
 // nearly empty. With 16-bit floats, where the matrix units leave little else to wait for, that decides the speed.
@@ -56,7 +56,7 @@ struct Sizes {
           per_group(channels / groups) {}
 };
 
-// Scale and offset of every channel of one picture, from the statistics of its groups.
+// Scale and offset of every channel of one image, from the statistics of its groups.
 template <class A>
 Activation<A> activation(const Settings& settings, const Sizes& size, int64_t n, const A* mean, const A* rstd,
                          const A* weight, const A* bias, const A* shift, std::vector<A>& memory) {
@@ -99,9 +99,9 @@ Forward forward(const NormKernels<T, A>& kernels, const Settings& settings, cons
         std::vector<double> origin(size.channels), sum(size.channels), squares(size.channels);
         std::vector<A> memory;
         for (int64_t n = begin; n < end; n++) {
-            const T* picture = from + n * size.pixels * size.channels;
+            const T* image = from + n * size.pixels * size.channels;
             const A* moved = row<A>(shift, n);
-            kernels.moments(picture, size.pixels, size.channels, origin.data(), sum.data(), squares.data());
+            kernels.moments(image, size.pixels, size.channels, origin.data(), sum.data(), squares.data());
             double pixels = static_cast<double>(size.pixels), count = pixels * static_cast<double>(size.per_group);
             for (int64_t g = 0; g < size.groups; g++) {
                 double total = 0, variance = 0;
@@ -123,7 +123,7 @@ Forward forward(const NormKernels<T, A>& kernels, const Settings& settings, cons
             }
             auto f = activation<A>(settings, size, n, mean + n * size.groups, rstd + n * size.groups, w, b, moved,
                                    memory);
-            kernels.forward(picture, f, size.pixels, size.channels, to + n * size.pixels * size.channels);
+            kernels.forward(image, f, size.pixels, size.channels, to + n * size.pixels * size.channels);
         }
     });
     return out;
@@ -144,7 +144,7 @@ Backward backward(const NormKernels<T, A>& kernels, const Settings& settings, co
     Backward out;
     out.x = at::empty_like(x, at::MemoryFormat::ChannelsLast);
     if (shift.defined()) out.shift = at::empty({size.batch, size.channels}, weight.options());
-    // One row per picture, added afterwards: the same result for any number of threads.
+    // One row per image, added afterwards: the same result for any number of threads.
     auto weights = at::empty({size.batch, size.channels}, weight.options()), biases = at::empty_like(weights);
     auto* from = static_cast<const T*>(x.const_data_ptr());
     auto* gradient = static_cast<const T*>(dy.const_data_ptr());
@@ -253,8 +253,8 @@ int ddae_torch_group_norm_silu(TensorPointer input, TensorPointer shift, TensorP
         auto arithmetic = x.scalar_type() == at::kBFloat16 ? at::kFloat : x.scalar_type();
         TORCH_CHECK(arithmetic == at::kFloat || arithmetic == at::kDouble, "no kernel for ", x.scalar_type());
         TORCH_CHECK(x.device().is_cpu() && x.is_contiguous(at::MemoryFormat::ChannelsLast),
-                    "wants a channels-last picture on the CPU");
-        TORCH_CHECK(x.size(2) * x.size(3) > 0, "wants pictures with pixels");
+                    "wants a channels-last image on the CPU");
+        TORCH_CHECK(x.size(2) * x.size(3) > 0, "wants images with pixels");
         TORCH_CHECK(options->groups > 0 && x.size(1) % options->groups == 0, x.size(1), " channels do not split into ",
                     options->groups, " groups");
         TORCH_CHECK(w.scalar_type() == arithmetic && b.scalar_type() == arithmetic && w.is_contiguous() &&

@@ -1,4 +1,4 @@
-// The loops of group_norm_silu.cpp over one picture, channels-last: `pixels` rows of `channels` numbers.
+// The loops of group_norm_silu.cpp over one image, channels-last: `pixels` rows of `channels` numbers.
 //
 // norm_kernels.cpp is compiled once per instruction set, each time into a table of another name.
 // T is the type in memory, A that of the arithmetic: <float, float>, <double, double>, <BFloat16Bits, float>.

@@ -58,7 +58,7 @@ int ddae_torch_channels_last(TensorPointer input, TensorPointer* out) {
     return guarded([&] {
         auto result = tensor(input).contiguous(at::MemoryFormat::ChannelsLast);
         // With one channel or one pixel both layouts are the same memory, and operations go by the strides: without
-        // this a network on grey pictures would compute row-major from its first convolution on.
+        // this a network on grey images would compute row-major from its first convolution on.
         int64_t channels = result.size(1), height = result.size(2), width = result.size(3);
         std::array<int64_t, 4> strides = {height * width * channels, 1, width * channels, channels};
         if (result.strides() != at::IntArrayRef(strides)) result = result.as_strided(result.sizes(), strides);

@@ -63,7 +63,7 @@ struct DdaeGroupNormSilu {
     int64_t seed;
 };
 
-// `*out` = dropout(silu(group_norm(input + shift) * weight + bias)) with gradients, for channels-last pictures on the
+// `*out` = dropout(silu(group_norm(input + shift) * weight + bias)) with gradients, for channels-last images on the
 // CPU. `shift` [B, C] may be null.
 int ddae_torch_group_norm_silu(TensorPointer input, TensorPointer shift, TensorPointer weight, TensorPointer bias,
                                const DdaeGroupNormSilu* options, TensorPointer* out);

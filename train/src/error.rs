@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use ddae_checkpoint::CheckpointError;
 use ddae_data::DataError;
 use ddae_data::sheet::SheetError;
-use ddae_checkpoint::CheckpointError;
 use ddae_model::config::ConfigError;
 use ddae_model::diffusion::PlanError;
 use ddae_model::graph::GraphError;
@@ -24,7 +24,7 @@ pub enum TrainError {
     /// The network cannot be built.
     #[error(transparent)]
     Graph(#[from] GraphError),
-    /// The pictures.
+    /// The images.
     #[error(transparent)]
     Data(#[from] DataError),
     /// libtorch.

@@ -18,23 +18,23 @@ use crate::training::Place;
 pub struct Sampler {
     network: Network,
     plan: Plan,
-    picture: [usize; 3],
+    image: [usize; 3],
     mode: Mode,
 }
 
 impl Sampler {
-    /// A sampler of pictures of the shape `picture` = [C, H, W]. `graph` is one step of it
+    /// A sampler of images of the shape `image` = [C, H, W]. `graph` is one step of it
     /// ([`ddae_model::diffusion::model_sampler_graph`]).
     ///
     /// # Errors
     /// When libtorch refuses.
-    pub fn new(graph: &Graph, plan: Plan, picture: [usize; 3], place: Place) -> Result<Sampler, TrainError> {
+    pub fn new(graph: &Graph, plan: Plan, image: [usize; 3], place: Place) -> Result<Sampler, TrainError> {
         let network = Network::new(graph, place.device, Kind::Float, place.layout)?;
-        Ok(Sampler { network, plan, picture, mode: Mode { train: false, precision: place.precision } })
+        Ok(Sampler { network, plan, image, mode: Mode { train: false, precision: place.precision } })
     }
 
-    /// The pictures `numbers`, `[C, H, W]` in [0, 1] each, one after the other; `guides` are what the graph takes beside
-    /// its state: latents and their weight. A picture depends on the seed, its number and its guide alone. `None` if an
+    /// The images `numbers`, `[C, H, W]` in [0, 1] each, one after the other; `guides` are what the graph takes beside
+    /// its state: latents and their weight. An image depends on the seed, its number and its guide alone. `None` if an
     /// [interrupt] came.
     ///
     /// # Errors
@@ -46,13 +46,13 @@ impl Sampler {
         seed: u64,
         guides: &[(&str, Array)],
     ) -> Result<Option<Vec<f32>>, TrainError> {
-        let [channels, height, width] = self.picture;
+        let [channels, height, width] = self.image;
         let size = channels * height * width;
         let shape = [(numbers.end - numbers.start) as usize, channels, height, width];
         let noise = |draw: usize| {
             let mut values = vec![0f32; shape[0] * size];
-            for (picture, number) in values.chunks_exact_mut(size).zip(numbers.clone()) {
-                stream(seed, Purpose::Sample, number, draw as u64).fill_normal(picture);
+            for (image, number) in values.chunks_exact_mut(size).zip(numbers.clone()) {
+                stream(seed, Purpose::Sample, number, draw as u64).fill_normal(image);
             }
             values
         };
@@ -63,7 +63,7 @@ impl Sampler {
             self.call(weights, state.iter().chain(guides)).map_err(Some)
         };
         match self.plan.run(shape, noise, call) {
-            Ok(pictures) => Ok(Some(pictures.to_f64_vec().into_iter().map(|v| v as f32).collect())),
+            Ok(images) => Ok(Some(images.to_f64_vec().into_iter().map(|v| v as f32).collect())),
             Err(None) => Ok(None),
             Err(Some(error)) => Err(error),
         }

@@ -103,7 +103,7 @@ fn check_sampler(name: &str, kind: impl Fn(&Fixture) -> SamplerKind) {
     let (shape, _) = case.f32("input.noise.0");
     let shape = shape.try_into().expect("four axes");
     let noise = |draw: usize| case.f32(&format!("input.noise.{draw}")).1;
-    let pictures = plan
+    let images = plan
         .run(shape, noise, |inputs| {
             let tensor = |(name, array): &(_, Array)| Ok((*name, convert::to_torch(array)?));
             let tensors = inputs.iter().map(tensor).collect::<Result<Vec<_>, TorchError>>()?;
@@ -111,12 +111,12 @@ fn check_sampler(name: &str, kind: impl Fn(&Fixture) -> SamplerKind) {
             let results = network.forward(&parameters, &inputs, Mode::EVALUATION)?;
             results.iter().map(convert::from_torch).collect::<Result<Vec<_>, TorchError>>()
         })
-        .expect("pictures");
-    let theirs = match pictures.dtype() {
+        .expect("images");
+    let theirs = match images.dtype() {
         DType::F64 => case.f64("output.sample").1,
         _ => case.f32("output.sample").1.into_iter().map(f64::from).collect(),
     };
-    let error = relative_error(&pictures.to_f64_vec(), &theirs);
+    let error = relative_error(&images.to_f64_vec(), &theirs);
     assert!(error <= tolerance::SAMPLER, "{name}: {error:e}");
 }
 

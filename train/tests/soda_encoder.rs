@@ -49,10 +49,10 @@ fn latents(crops: Option<(u64, u64)>, batch: usize, workers: usize) -> Latents {
     latents.expect("no interrupt")
 }
 
-/// The latents of pictures by the reference interpreter.
-fn expected(pictures: &[f32]) -> Vec<f32> {
+/// The latents of images by the reference interpreter.
+fn expected(images: &[f32]) -> Vec<f32> {
     let graph = resnet_graph(&config()).expect("a graph");
-    let x = Array::f32(&[COUNT, SHAPE[0], SHAPE[1], SHAPE[2]], pictures.to_vec());
+    let x = Array::f32(&[COUNT, SHAPE[0], SHAPE[1], SHAPE[2]], images.to_vec());
     let outputs = reference::run::<f32>(&graph, &weights(), &[("x", x)]).expect("a run");
     outputs[0].1.as_f32().expect("f32").to_vec()
 }
@@ -65,12 +65,12 @@ fn assert_close(found: &Latents, expected: &[f32]) {
 }
 
 #[test]
-fn latents_are_those_of_the_normalised_pictures() {
+fn latents_are_those_of_the_normalised_images() {
     let (split, statistics) = (split(), statistics());
     let mut normalised = Vec::new();
-    let mut levels = vec![0; split.picture_len()];
+    let mut levels = vec![0; split.image_len()];
     for position in 0..COUNT {
-        split.read(position, &mut levels).expect("a picture");
+        split.read(position, &mut levels).expect("an image");
         for (channel, plane) in levels.chunks_exact(64).enumerate() {
             let (mean, std) = (statistics.mean[channel] as f32, statistics.std[channel] as f32);
             normalised.extend(plane.iter().map(|&level| (f32::from(level) / 255.0 - mean) / std));
@@ -85,7 +85,7 @@ fn latents_are_those_of_the_normalised_pictures() {
 }
 
 #[test]
-fn training_pictures_are_cropped_by_seed_and_epoch() {
+fn training_images_are_cropped_by_seed_and_epoch() {
     let options = LoaderOptions {
         batch: COUNT,
         seed: 3,

@@ -75,7 +75,7 @@ fn values(parameters: &Parameters, name: &str) -> Vec<f64> {
 
 /// Mean, biased and unbiased variance of each channel of `x [B,C,H,W]`.
 fn statistics(x: &Array) -> Vec<[f64; 3]> {
-    let &[batch, channels, height, width] = x.shape() else { panic!("a picture") };
+    let &[batch, channels, height, width] = x.shape() else { panic!("an image") };
     let (pixels, values) = (height * width, x.to_f64_vec());
     let of_channel = |channel: usize| {
         let members: Vec<f64> =

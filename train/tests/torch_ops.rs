@@ -80,7 +80,7 @@ fn is_zero(array: &Array) -> bool {
     array.to_f64_vec().iter().all(|&x| x == 0.0)
 }
 
-/// One thread: pictures this small are not worth more, and tests run beside each other.
+/// One thread: images this small are not worth more, and tests run beside each other.
 fn start() {
     tch::set_num_threads(1);
 }

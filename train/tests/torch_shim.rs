@@ -187,7 +187,7 @@ fn unscaling_finds_what_is_not_finite() {
 }
 
 #[test]
-fn channels_last_is_the_same_picture() {
+fn channels_last_is_the_same_image() {
     let x = Tensor::randn([2, 3, 4, 5], CPU);
     let y = shim::channels_last(&x).expect("channels-last");
     assert_eq!(x, y);
@@ -201,7 +201,7 @@ fn channels_last_is_the_same_picture() {
     let weight = Tensor::randn([8, 1, 3, 3], CPU);
     let y = grey.conv2d(&weight, None::<&Tensor>, [1, 1], [1, 1], [1, 1], 1);
     assert!(shim::is_channels_last(&y).expect("an answer"));
-    let error = shim::channels_last(&Tensor::zeros([2], CPU)).expect_err("no picture").to_string();
+    let error = shim::channels_last(&Tensor::zeros([2], CPU)).expect_err("no image").to_string();
     assert_eq!(error, "channels_last: required rank 4 tensor to use channels_last format");
 }
 
@@ -313,7 +313,7 @@ fn group_norm_silu_refuses_what_it_does_not_do() {
     let fails = |x: &Tensor| {
         shim::group_norm_silu(x, None, &ones, &ones, norm(0.0, 0)).expect_err("refused").to_string()
     };
-    assert_eq!(fails(&x), "group_norm_silu: wants a channels-last picture on the CPU");
+    assert_eq!(fails(&x), "group_norm_silu: wants a channels-last image on the CPU");
     let x = shim::channels_last(&x).expect("x");
     assert_eq!(fails(&x), "group_norm_silu: 12 channels do not split into 8 groups");
     let empty = Tensor::zeros([1, 16, 0, 4], CPU);
@@ -335,7 +335,7 @@ fn joined_dropout_zeroes_its_share_and_keeps_the_mean() {
     assert!((share - 0.3).abs() < 0.006, "{share}");
     let mean = |t: &Tensor| t.mean(Kind::Double).double_value(&[]);
     assert!((mean(&dropped) / mean(&whole) - 1.0).abs() < 0.01);
-    // Each picture, channel and pixel draws for itself.
+    // Each image, channel and pixel draws for itself.
     for axes in [[1i64, 2, 3], [0, 2, 3], [0, 1, 2]] {
         let shares = zeros.to_kind(Kind::Double).mean_dim(&axes[..], false, Kind::Double);
         let spread = (shares - 0.3).abs().max().double_value(&[]);

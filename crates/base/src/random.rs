@@ -1,10 +1,10 @@
 //! Random streams keyed by what they are for.
 //!
-//! A stream is a ChaCha8 generator whose 32-byte key is (seed, purpose, index, variant). Draws for picture 17 of epoch
+//! A stream is a ChaCha8 generator whose 32-byte key is (seed, purpose, index, variant). Draws for image 17 of epoch
 //! 3 are therefore the same numbers whichever batch, thread, shard or machine asks for them, and nothing has to be
 //! carried along or replayed when a run resumes in the middle.
 //!
-//! The numbers a key gives are part of the project's promise (a published seed keeps its pictures), so the
+//! The numbers a key gives are part of the project's promise (a published seed keeps its images), so the
 //! conversions below are written out instead of taken from a library that may change them.
 
 use std::convert::Infallible;
@@ -20,28 +20,28 @@ pub use rand_core::Rng;
 pub enum Purpose {
     /// The order of a training epoch; index: 0, variant: epoch.
     Shuffle = 1,
-    /// Flip and crop of one picture; index: picture, variant: epoch or view.
+    /// Flip and crop of one image; index: image, variant: epoch or view.
     Augment = 2,
-    /// Noise added to one picture; index: picture, variant: view and timestep.
+    /// Noise added to one image; index: image, variant: view and timestep.
     Noise = 3,
-    /// The starting noise and the steps of one generated picture; index: its number among those of the seed, 0 where
-    /// every picture has a seed of its own; variant: the draw.
+    /// The starting noise and the steps of one generated image; index: its number among those of the seed, 0 where
+    /// every image has a seed of its own; variant: the draw.
     Sample = 4,
     /// Timesteps, noise and dropout of a training step; index: step, variant: rank.
     Training = 5,
-    /// Which pictures are held out for selection; index: class.
+    /// Which images are held out for selection; index: class.
     HoldOut = 6,
-    /// EDM's augmentation of one picture; index: picture, variant: epoch.
+    /// EDM's augmentation of one image; index: image, variant: epoch.
     EdmAugment = 7,
-    /// Which pictures a preview shows.
+    /// Which images a preview shows.
     Preview = 8,
     /// Initial weights of a network or probe; index: parameter.
     Initialise = 10,
-    /// Which pictures an exported file is calibrated and compared on.
+    /// Which images an exported file is calibrated and compared on.
     Calibrate = 11,
-    /// SODA's source view of one picture; index: picture, variant: epoch.
+    /// SODA's source view of one image; index: image, variant: epoch.
     SodaSource = 12,
-    /// SODA's target view of one picture; index: picture, variant: epoch.
+    /// SODA's target view of one image; index: image, variant: epoch.
     SodaTarget = 13,
 }
 

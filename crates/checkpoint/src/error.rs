@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::contents::Fault;
-use ddae_pickle::PickleError;
 use ddae_model::weights::WeightsError;
+use ddae_pickle::PickleError;
 
 /// Why a checkpoint cannot be read or written.
 #[derive(Debug, thiserror::Error)]

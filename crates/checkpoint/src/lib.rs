@@ -39,11 +39,11 @@ mod stored;
 mod training;
 
 pub use contents::Format;
+pub use ddae_model::networks::architecture::{NameMap, Source};
+pub use ddae_model::weights::WeightSet;
 pub use element::ElementType;
 pub use error::CheckpointError;
 pub use file::Checkpoint;
 pub use layout::{Layout, LayoutKind};
 pub use stored::StoredTensor;
-pub use ddae_model::networks::architecture::{NameMap, Source};
-pub use ddae_model::weights::WeightSet;
 pub use training::{FORMAT, Record, TrainingState, write, write_tensors};

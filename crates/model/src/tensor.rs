@@ -5,13 +5,13 @@ use std::fmt;
 /// Element type of a [`Tensor`] or of a graph value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DType {
-    /// 32-bit float, the type of parameters and pictures.
+    /// 32-bit float, the type of parameters and images.
     F32,
     /// 64-bit float, the type of EDM's sampler state.
     F64,
     /// 64-bit integer, the type of timesteps and labels.
     I64,
-    /// 8-bit unsigned integer, the type of undecoded pictures.
+    /// 8-bit unsigned integer, the type of undecoded images.
     U8,
 }
 

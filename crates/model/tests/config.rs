@@ -90,7 +90,7 @@ fn a_wrong_configuration_is_named_with_its_key() {
         (demo.replace("ch_mults: [1, 2, 2]", "ch_mults: []"), "c.yaml: network: ch_mults is []"),
         (
             demo.replace("[1, 28, 28]", "[1, 27, 28]"),
-            "c.yaml: network: 27x28 pictures cannot be halved 2 times",
+            "c.yaml: network: 27x28 images cannot be halved 2 times",
         ),
         (
             demo.replace("betas: [1.0e-4, 0.02]", "betas: [0.02, 1.0e-4]"),

@@ -226,7 +226,7 @@ fn timesteps_that_are_indices_are_the_same_process() {
             assert!((a - b).abs() <= 1e-4 * b.abs(), "step {k}: {a} and {b}");
         }
     }
-    // DDIM ends at the picture itself, without a rest of noise.
+    // DDIM ends at the image itself, without a rest of noise.
     let ddim = Plan::ddpm(&index, SamplerKind::Ddim { steps: 10, eta: 0.0 }).unwrap();
     assert_eq!(
         ddim.steps.iter().map(|step| step.t).collect::<Vec<_>>(),

@@ -14,7 +14,7 @@ fn guided_sampling_is_the_published_one() {
     case.check(|inputs| reference::run::<f32>(&case.graph, &case.weights, inputs));
 }
 
-/// A decoder of grey pictures of 8x8 whose latent has `z_parts` parts.
+/// A decoder of grey images of 8x8 whose latent has `z_parts` parts.
 fn decoder(z_parts: usize) -> UNetConfig {
     UNetConfig {
         image_shape: [1, 8, 8],
@@ -38,7 +38,7 @@ fn ddpm(betas: Betas) -> DdpmConfig {
 
 const BATCH: usize = 3;
 
-fn pictures(name: &str) -> Tensor {
+fn images(name: &str) -> Tensor {
     Tensor::f32(&[BATCH, 1, 8, 8], rule_values(name, BATCH * 64, -1.0, 1.0))
 }
 
@@ -52,8 +52,8 @@ fn noise_of(z_parts: usize, guidance: f32) -> Vec<f32> {
     let graph = model_sampler_graph(&model).expect("a graph");
     // x is divided by so much that nothing is clipped, and multiplied by it again.
     let inputs = [
-        ("x", pictures("x")),
-        ("noise", pictures("noise")),
+        ("x", images("x")),
+        ("noise", images("noise")),
         ("t", Tensor::f32(&[1], vec![0.25])),
         ("preconditioning", Tensor::f32(&[2], vec![10.0, 1.0])),
         ("coefficients", Tensor::f32(&[4], vec![0.0, 0.0, 1.0, 0.0])),
@@ -69,7 +69,7 @@ fn found(z_parts: usize, hidden: f32) -> Vec<f32> {
     let graph = decoder_graph(&decoder(z_parts)).expect("a graph");
     let mask = if z_parts > 1 { vec![BATCH, z_parts] } else { vec![BATCH] };
     let inputs = [
-        ("x", pictures("x")),
+        ("x", images("x")),
         ("t", Tensor::f32(&[BATCH], vec![0.25; BATCH])),
         ("z", latents()),
         ("mask", Tensor::f32(&mask, vec![hidden; BATCH * z_parts])),
@@ -122,7 +122,7 @@ fn every_schedule_can_be_sampled() {
                 Ok::<_, reference::RunError>(outputs.into_iter().map(|(_, tensor)| tensor).collect())
             },
         );
-        let drawn = drawn.expect("pictures").to_f64_vec();
+        let drawn = drawn.expect("images").to_f64_vec();
         assert!(drawn.iter().all(|x| (-0.2..1.2).contains(x)), "{betas:?}: {drawn:?}");
     }
 }

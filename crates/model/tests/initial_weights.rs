@@ -4,7 +4,7 @@ use ddae_model::graph::{Graph, Init, Path, Shape, Value};
 use ddae_model::tensor::DType;
 use ddae_model::weights::Weights;
 
-fn with_picture() -> (Graph, Value) {
+fn with_image() -> (Graph, Value) {
     let mut g = Graph::new();
     let x = g.input("x", DType::F32, Shape::batch(&[6, 4, 4])).unwrap();
     (g, x)
@@ -12,7 +12,7 @@ fn with_picture() -> (Graph, Value) {
 
 #[test]
 fn buffers_are_stored_but_not_counted() {
-    let (mut g, x) = with_picture();
+    let (mut g, x) = with_image();
     g.batch_norm(&Path::root().at("bn1"), x, 1e-5).unwrap();
     let weights = Weights::initial(&g, 0);
     let names: Vec<&str> = weights.iter().map(|(name, _)| name).collect();
@@ -29,7 +29,7 @@ fn buffers_are_stored_but_not_counted() {
 
 #[test]
 fn a_layer_may_be_given_other_initial_values() {
-    let (mut g, x) = with_picture();
+    let (mut g, x) = with_image();
     let p = Path::root().at("linear");
     g.linear(&p, x, 1000, true).unwrap();
     g.initialise(&p.at("weight"), Init::Normal { std: 0.02 }).unwrap();

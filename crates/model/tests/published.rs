@@ -114,7 +114,7 @@ fn only_a_decoder_takes_a_latent() {
     );
 }
 
-/// The sizes of a ResNet-18 for pictures of 224 x 224: torchvision counts 11,689,512 values with 1000 classes, the
+/// The sizes of a ResNet-18 for images of 224 x 224: torchvision counts 11,689,512 values with 1000 classes, the
 /// running statistics of 4,800 channels not among them.
 #[test]
 fn the_large_encoder_is_torchvisions_resnet_18() {
@@ -242,7 +242,7 @@ fn relu_networks_start_with_he_initialisation() {
     assert_eq!(init(&wrn, "time_emb.W"), 16.0);
     let encoder = published::soda_encoder().graph;
     assert_eq!(init(&encoder, "encoder.encoder.4.0.conv1.weight"), (2.0 / (128.0 * 9.0f64)).sqrt());
-    // For small pictures the first layer is not torchvision's, and starts as PyTorch's do: uniform within 1/sqrt(fan in).
+    // For small images the first layer is not torchvision's, and starts as PyTorch's do: uniform within 1/sqrt(fan in).
     let first =
         encoder.nodes().iter().find(|node| node.name == "encoder.encoder.0.weight").expect("a parameter");
     let bound = 1.0 / 27f64.sqrt();
@@ -321,7 +321,7 @@ fn other_networks_of_diffusers_are_refused() {
         error(json!({"block_out_channels": [128, 192, 256, 256]})),
         "block_out_channels is [128, 192, 256, 256]; only multiples of the first number are supported"
     );
-    assert_eq!(error(json!({"sample_size": null})), "sample_size is not given; set it to the pictures' side");
+    assert_eq!(error(json!({"sample_size": null})), "sample_size is not given; set it to the images' side");
     assert!(error(json!({"encoder_hid_dim": 3})).starts_with("unknown field `encoder_hid_dim`"));
 }
 

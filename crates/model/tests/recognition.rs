@@ -60,7 +60,7 @@ fn every_unet_of_the_published_code() {
     let words = recognise("unet_ddpmpp_aug", &sized(32, 32)).describe();
     assert_eq!(
         words,
-        "UNet: 3x32x32 pictures, n_channels 128, ch_mults [2, 2, 2], n_blocks 4, attention at 16x16 with one head, \
+        "UNet: 3x32x32 images, n_channels 128, ch_mults [2, 2, 2], n_blocks 4, attention at 16x16 with one head, \
          residual resampling, augmentation label of 9"
     );
 }
@@ -150,16 +150,16 @@ fn the_latent_encoder_under_both_names() {
         parameter_shapes("vae_encoder").into_iter().map(|(name, shape)| (renamed(&name), shape)).collect();
     let found = Architecture::recognise(&older, &sized(64, 32)).expect("an encoder");
     assert_eq!(found.names, Names::OlderVae);
-    assert_eq!(found.architecture.picture(), Some([3, 64, 32]));
+    assert_eq!(found.architecture.image(), Some([3, 64, 32]));
     assert_all_there(&found, &found.architecture.network_graph(false).expect("a graph"), &older);
 }
 
 #[test]
 fn the_inception_of_fid() {
     let found = recognise("fid_inception", &Given::default());
-    assert_eq!(found.architecture.picture(), Some([3, 299, 299]));
+    assert_eq!(found.architecture.image(), Some([3, 299, 299]));
     let found = recognise("fid_inception", &sized(32, 32));
-    assert_eq!(found.architecture.picture(), Some([3, 32, 32]));
+    assert_eq!(found.architecture.image(), Some([3, 32, 32]));
 }
 
 #[test]
@@ -220,12 +220,12 @@ fn what_is_left_over_is_named() {
 fn what_the_weights_do_not_tell_is_asked_for() {
     assert_eq!(
         message("unet_tiny", &Given::default()),
-        "it holds the UNet of DDAE with 3 picture channels, n_channels 32, ch_mults [1, 2], n_blocks 1; the weights do \
-         not tell the size of its pictures: give --image-size HxW, or --config FILE"
+        "it holds the UNet of DDAE with 3 image channels, n_channels 32, ch_mults [1, 2], n_blocks 1; the weights do \
+         not tell the size of its images: give --image-size HxW, or --config FILE"
     );
     assert!(message("wrn_noise", &Given::default()).contains("give --image-size HxW"));
     let message = message("unet_tiny", &sized(15, 16));
-    assert!(message.starts_with("it holds a UNet, but 15x16 pictures cannot be halved"), "{message}");
+    assert!(message.starts_with("it holds a UNet, but 15x16 images cannot be halved"), "{message}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ fn message(result: Result<Value, GraphError>) -> String {
 }
 
 #[test]
-fn layers_want_pictures_of_floats() {
+fn layers_want_images_of_floats() {
     let p = Path::root().at("down").at(0);
     let (mut g, x) = with_input(DType::I64, Shape::batch(&[3, 8, 8]));
     assert_eq!(message(g.conv2d(&p, x, Conv::same(4, 3))), "down.0: wants f32, got i64");

@@ -14,10 +14,10 @@
 //! | `ddae.weights` | `ema` or `model`; absent for a plain file of weights |
 //! | `ddae.epoch`, `ddae.step` | where training stood; absent for a plain file of weights |
 //! | `ddae.taps` | JSON list of `{"name": "out_6", "shape": [256]}`, shapes without the batch |
-//! | `ddae.pixels` | values of picture inputs: `[0,1]`, `0..255`, `[-1,1]`, `normalised` or `latent` |
+//! | `ddae.pixels` | values of image inputs: `[0,1]`, `0..255`, `[-1,1]`, `normalised` or `latent` |
 //! | `ddae.unit_length` | `true` where an encoder's output is divided by its length |
 //! | `ddae.timestep` | the timestep fixed in the graph; absent where it is an input |
-//! | `ddae.parameters`, `ddae.flops` | trained values that the graph uses, floating-point operations per picture |
+//! | `ddae.parameters`, `ddae.flops` | trained values that the graph uses, floating-point operations per image |
 //! | `ddae.tool` | program and version that wrote the file |
 //! | `ddae.precision` | `f32`, `f16`, `bf16` or `int8`; absent in files of earlier versions, which are f32 |
 //! | `ddae.calibration` | JSON of [`Calibration`]; absent unless the precision is `int8` |
@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 /// The value of `ddae.format` that this version reads and writes.
 pub const FORMAT: &str = "ddae-onnx-1";
 
-/// The values that pictures have at the graph's inputs.
+/// The values that images have at the graph's inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Pixels {
     /// Floats from 0 to 1.
@@ -46,7 +46,7 @@ pub enum Pixels {
     /// As the network's training normalised them, channel by channel.
     #[serde(rename = "normalised")]
     Normalised,
-    /// No pictures: latents of an autoencoder, scaled, or features.
+    /// No images: latents of an autoencoder, scaled, or features.
     #[serde(rename = "latent")]
     Latent,
 }
@@ -94,8 +94,9 @@ impl Precision {
 /// What the ranges of integers were chosen from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
-    /// The pictures: data set and split.
-    pub pictures: String,
+    /// The images: data set and split.
+    #[serde(rename = "pictures")]
+    pub images: String,
     /// Their number.
     pub count: u64,
     /// The timesteps of their noise, in turn.
@@ -124,7 +125,7 @@ pub struct OutputError {
     /// `||a - b|| / ||b||` over all samples.
     pub relative: f64,
     /// The cosine between `a` and `b` after the mean over the samples was taken from each. Features share a large part
-    /// that says nothing about a picture; this measures what is left.
+    /// that says nothing about an image; this measures what is left.
     pub cosine: f64,
 }
 
@@ -170,7 +171,7 @@ pub struct GraphDescription {
     pub step: Option<u64>,
     /// The intermediate layers among the outputs.
     pub taps: Vec<TapDescription>,
-    /// Values of the picture inputs.
+    /// Values of the image inputs.
     pub pixels: Pixels,
     /// Whether an encoder's output is divided by its length.
     pub unit_length: bool,
@@ -178,7 +179,7 @@ pub struct GraphDescription {
     pub timestep: Option<i64>,
     /// Trained values that the graph uses.
     pub parameters: u64,
-    /// Floating-point operations per picture, as [`ddae_model::graph::Graph::flops`] counts them.
+    /// Floating-point operations per image, as [`ddae_model::graph::Graph::flops`] counts them.
     pub flops: u64,
     /// Program and version that wrote the file.
     pub tool: String,
@@ -363,7 +364,7 @@ mod tests {
             tool: "ddae-export 0.1.0".to_string(),
             precision: Precision::Int8,
             calibration: Some(Calibration {
-                pictures: "cifar10/train".to_string(),
+                images: "cifar10/train".to_string(),
                 count: 128,
                 timesteps: vec![11],
                 range: "minmax".to_string(),

@@ -130,9 +130,9 @@ impl FromStr for Compression {
 pub struct Layout {
     /// The datasets and how many features each has (D), in the order in which readers list them.
     pub keys: Vec<(FeatureKey, usize)>,
-    /// Views of each picture: 1, or as many random crops and flips as were computed.
+    /// Views of each image: 1, or as many random crops and flips as were computed.
     pub views: usize,
-    /// Rows (pictures) of the whole job, over all shards (N).
+    /// Rows (images) of the whole job, over all shards (N).
     pub total: usize,
     /// How features are stored.
     pub dtype: FeatureType,

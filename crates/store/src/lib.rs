@@ -1,4 +1,4 @@
-//! Feature files: what a network computed for every picture of a split, in HDF5.
+//! Feature files: what a network computed for every image of a split, in HDF5.
 //!
 //! One file holds one split and one run of a feature job:
 //!
@@ -6,7 +6,7 @@
 //! | --- | --- | --- |
 //! | `features/t{timestep}/{tap}` | f32 or f16 | `[views, N, D]`, D of its own for every tap |
 //! | `labels` | i64 | `[N]` |
-//! | `indices` | u64 | `[N]`: which picture of the split a row is |
+//! | `indices` | u64 | `[N]`: which image of the split a row is |
 //!
 //! The attributes of the root say where the numbers come from ([`Layout::attributes`]): all of them as one JSON object
 //! in `attributes`, and texts, numbers and truth values once more under their own names, for `h5dump` and h5py. Every

@@ -133,7 +133,7 @@ impl FeatureFile {
         &self.keys
     }
 
-    /// Views of each picture.
+    /// Views of each image.
     pub fn views(&self) -> usize {
         self.header.layout.views
     }
@@ -143,7 +143,7 @@ impl FeatureFile {
         !self.shards.is_empty()
     }
 
-    /// Rows (pictures) in this file.
+    /// Rows (images) in this file.
     pub fn len(&self) -> usize {
         self.header.rows.len()
     }
@@ -188,7 +188,7 @@ impl FeatureFile {
         self.column("labels")
     }
 
-    /// Which picture of the split every row is.
+    /// Which image of the split every row is.
     pub fn indices(&self) -> Result<Vec<u64>, FeatureError> {
         self.column("indices")
     }

@@ -127,8 +127,8 @@ impl ShardWriter {
         Ok(())
     }
 
-    /// Writes which pictures of the split the rows from `row_offset` on are. Where this is not called, row `i` of the
-    /// job is picture `i`.
+    /// Writes which images of the split the rows from `row_offset` on are. Where this is not called, row `i` of the
+    /// job is image `i`.
     pub fn write_indices(&mut self, row_offset: usize, indices: &[u64]) -> Result<(), FeatureError> {
         let rows = self.checked_rows(row_offset, indices.len())?;
         self.target.write(self.indices, ArrayView::from(indices), s![rows])

@@ -3,10 +3,10 @@
 
 use super::Canvas;
 
-/// Marks a pixel that is read from outside of the picture: no plane has that many.
+/// Marks a pixel that is read from outside of the image: no plane has that many.
 const OUTSIDE: u32 = u32::MAX;
 
-/// Positions are counted in units of 2^-16 pixels (PIL's choice, for pictures of up to 32,768 pixels a side).
+/// Positions are counted in units of 2^-16 pixels (PIL's choice, for images of up to 32,768 pixels a side).
 const FRACTION_BITS: u32 = 16;
 
 /// PIL's conversion to fixed point: to the nearest unit, halves upwards.
@@ -35,7 +35,7 @@ impl Canvas {
         self.transform([1.0, 0.0, -right.trunc(), 0.0, 1.0, -down.trunc()]);
     }
 
-    /// Turns the picture around its centre, counter-clockwise as seen. PIL turns by multiples of 90 degrees in another
+    /// Turns the image around its centre, counter-clockwise as seen. PIL turns by multiples of 90 degrees in another
     /// way, so `degrees` must lie between -90 and 90.
     pub(super) fn rotate(&mut self, degrees: f64) {
         if degrees == 0.0 {

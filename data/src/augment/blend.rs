@@ -1,4 +1,4 @@
-//! Operations that move a picture away from, or towards, a version of itself that lacks something: its colours or its
+//! Operations that move an image away from, or towards, a version of itself that lacks something: its colours or its
 //! edges (PIL's `ImageEnhance`).
 
 use super::Canvas;
@@ -33,7 +33,7 @@ impl Canvas {
         }
     }
 
-    /// More (above 1) or less saturated colours; grey pictures have none.
+    /// More (above 1) or less saturated colours; grey images have none.
     pub(super) fn color(&mut self, factor: f32) {
         if self.shape()[0] == 1 {
             return;
@@ -47,8 +47,8 @@ impl Canvas {
         }
     }
 
-    /// Away from (above 1) or towards a smoothed picture: each level averaged with its eight neighbours, its own
-    /// counting five times. The border is not smoothed, nor are pictures of less than 3x3.
+    /// Away from (above 1) or towards a smoothed image: each level averaged with its eight neighbours, its own
+    /// counting five times. The border is not smoothed, nor are images of less than 3x3.
     pub(super) fn sharpness(&mut self, factor: f32) {
         let [_, height, width] = self.shape();
         if height < 3 || width < 3 {

@@ -1,8 +1,8 @@
 use crate::datasets::{DataError, Shape};
 
-/// A picture being augmented, and the room that operations need, so that none of them allocates.
+/// An image being augmented, and the room that operations need, so that none of them allocates.
 ///
-/// One canvas serves any number of pictures of its shape, one after the other: write a picture into
+/// One canvas serves any number of images of its shape, one after the other: write an image into
 /// [`Canvas::levels_mut`], apply operations, read [`Canvas::levels`].
 ///
 /// ```
@@ -26,7 +26,7 @@ pub struct Canvas {
 }
 
 impl Canvas {
-    /// A black picture of `shape` = [C, H, W].
+    /// A black image of `shape` = [C, H, W].
     ///
     /// # Errors
     /// When there are neither 1 nor 3 channels (grey or RGB, in whose terms the operations are defined), or no pixels.
@@ -34,7 +34,7 @@ impl Canvas {
         let [channels, height, width] = shape;
         if !matches!(channels, 1 | 3) || height == 0 || width == 0 {
             return Err(DataError::Argument(format!(
-                "pictures of {} cannot be augmented this way: 1 or 3 channels and at least 1x1 pixels are needed",
+                "images of {} cannot be augmented this way: 1 or 3 channels and at least 1x1 pixels are needed",
                 Shape(shape)
             )));
         }
@@ -48,12 +48,12 @@ impl Canvas {
         self.shape
     }
 
-    /// The picture: C planes of H x W levels.
+    /// The image: C planes of H x W levels.
     pub fn levels(&self) -> &[u8] {
         &self.levels
     }
 
-    /// The picture, to be overwritten.
+    /// The image, to be overwritten.
     pub fn levels_mut(&mut self) -> &mut [u8] {
         &mut self.levels
     }
@@ -63,7 +63,7 @@ impl Canvas {
         self.of_pixel.len()
     }
 
-    /// Makes what an operation wrote to `spare` the picture.
+    /// Makes what an operation wrote to `spare` the image.
     pub(super) fn take_spare(&mut self) {
         std::mem::swap(&mut self.levels, &mut self.spare);
     }
@@ -74,13 +74,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_grey_and_rgb_pictures_have_a_canvas() {
+    fn only_grey_and_rgb_images_have_a_canvas() {
         for shape in [[1, 1, 1], [3, 5, 7]] {
             let canvas = Canvas::new(shape).expect("allowed");
             assert_eq!((canvas.shape(), canvas.levels().len()), (shape, shape[0] * shape[1] * shape[2]));
         }
         let error = Canvas::new([2, 4, 4]).unwrap_err().to_string();
-        assert!(error.starts_with("pictures of 2x4x4 cannot be augmented this way: 1 or 3"), "{error}");
+        assert!(error.starts_with("images of 2x4x4 cannot be augmented this way: 1 or 3"), "{error}");
         assert!(Canvas::new([3, 0, 4]).is_err());
     }
 }

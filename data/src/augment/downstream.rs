@@ -2,11 +2,11 @@ use super::{Canvas, ResizedCrop, random_flip};
 use crate::datasets::DataError;
 use ddae_base::random::Stream;
 
-/// Probability that a picture is cropped at all.
+/// Probability that an image is cropped at all.
 const PROBABILITY: f64 = 0.65;
 
-/// How training pictures vary where SODA's features are probed: with probability 0.65 a resized crop, then mirrored
-/// with probability 1/2. Test pictures stay as they are; both are normalised ([`super::Normaliser`]).
+/// How training images vary where SODA's features are probed: with probability 0.65 a resized crop, then mirrored
+/// with probability 1/2. Test images stay as they are; both are normalised ([`super::Normaliser`]).
 ///
 /// Clones share the filter weights; each thread needs a clone of its own.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub struct DownstreamCrop {
 }
 
 impl DownstreamCrop {
-    /// For pictures of `shape` = [C, H, W].
+    /// For images of `shape` = [C, H, W].
     ///
     /// # Errors
     /// When there are neither 1 nor 3 channels, or no pixels.
@@ -25,16 +25,16 @@ impl DownstreamCrop {
         Ok(DownstreamCrop { crop: ResizedCrop::new(shape[1], shape[2]), canvas })
     }
 
-    /// Changes a picture in place, or leaves it as it is.
+    /// Changes an image in place, or leaves it as it is.
     ///
     /// # Panics
-    /// When `picture` does not have the length of the shape.
-    pub fn apply(&mut self, picture: &mut [u8], rng: &mut Stream) {
+    /// When `image` does not have the length of the shape.
+    pub fn apply(&mut self, image: &mut [u8], rng: &mut Stream) {
         if rng.chance(PROBABILITY) {
-            self.canvas.levels_mut().copy_from_slice(picture);
+            self.canvas.levels_mut().copy_from_slice(image);
             self.crop.random(&mut self.canvas, rng);
-            picture.copy_from_slice(self.canvas.levels());
-            random_flip(picture, self.canvas.shape(), rng);
+            image.copy_from_slice(self.canvas.levels());
+            random_flip(image, self.canvas.shape(), rng);
         }
     }
 }

@@ -31,7 +31,7 @@ impl Canvas {
         look_up(&mut self.levels, &table(|level| blend(0, level, factor)));
     }
 
-    /// Away from (above 1) or towards the mean grey of the picture.
+    /// Away from (above 1) or towards the mean grey of the image.
     pub(super) fn contrast(&mut self, factor: f32) {
         self.find_greys();
         let sum: u64 = self.of_pixel.iter().map(|&grey| u64::from(grey)).sum();

@@ -11,7 +11,7 @@ pub struct Normaliser {
 }
 
 impl Normaliser {
-    /// For pictures of as many channels as there are statistics.
+    /// For images of as many channels as there are statistics.
     ///
     /// # Errors
     /// When the statistics are not `channels` numbers each, or cannot be divided by.
@@ -19,7 +19,7 @@ impl Normaliser {
         statistics.check().map_err(DataError::Argument)?;
         if statistics.mean.len() != channels {
             return Err(DataError::Argument(format!(
-                "the normalisation is for {} channels, but the pictures have {channels}: give one mean and one \
+                "the normalisation is for {} channels, but the images have {channels}: give one mean and one \
                  standard deviation per channel",
                 statistics.mean.len()
             )));
@@ -36,13 +36,13 @@ impl Normaliser {
         Normaliser { tables: vec![std::array::from_fn(|level| level as f32 / 255.0); channels] }
     }
 
-    /// Appends the numbers of a picture [C, H, W] to `out`.
+    /// Appends the numbers of an image [C, H, W] to `out`.
     ///
     /// # Panics
     /// When `levels` cannot be divided into equally large channels.
     pub fn append(&self, levels: &[u8], out: &mut Vec<f32>) {
         let pixels = levels.len() / self.tables.len();
-        assert_eq!(levels.len(), pixels * self.tables.len(), "the picture does not fill its channels");
+        assert_eq!(levels.len(), pixels * self.tables.len(), "the image does not fill its channels");
         for (plane, table) in levels.chunks_exact(pixels.max(1)).zip(&self.tables) {
             out.extend(plane.iter().map(|&level| table[usize::from(level)]));
         }
@@ -61,7 +61,7 @@ mod tests {
         normaliser.append(&[0, 255, 51, 255], &mut out);
         assert_eq!(out, [7.0, -2.0, 2.0, 0.0, 1.0]);
         let error = Normaliser::new(3, &statistics).unwrap_err().to_string();
-        assert!(error.starts_with("the normalisation is for 2 channels, but the pictures have 3"), "{error}");
+        assert!(error.starts_with("the normalisation is for 2 channels, but the images have 3"), "{error}");
         let flat = ChannelStatistics { mean: vec![0.5], std: vec![0.0] };
         let error = Normaliser::new(1, &flat).unwrap_err().to_string();
         assert_eq!(error, "normalisation.std has 0; it must be above 0");

@@ -1,4 +1,4 @@
-//! RandAugment (arXiv 1909.13719) with torchvision's fourteen operations, as it applies them to PIL pictures.
+//! RandAugment (arXiv 1909.13719) with torchvision's fourteen operations, as it applies them to PIL images.
 
 use super::Canvas;
 use ddae_base::random::Stream;
@@ -16,7 +16,7 @@ pub enum Operation {
     TranslateX,
     /// Everything moves up or down; magnitude: pixels down, of which whole ones count.
     TranslateY,
-    /// The picture turns around its centre; magnitude: degrees, between -90 and 90.
+    /// The image turns around its centre; magnitude: degrees, between -90 and 90.
     Rotate,
     /// Brighter or darker; magnitude: 0 changes nothing, -1 is black.
     Brightness,
@@ -24,7 +24,7 @@ pub enum Operation {
     Color,
     /// More or less contrast; magnitude: 0 changes nothing, -1 is the mean grey everywhere.
     Contrast,
-    /// Sharper or smoother; magnitude: 0 changes nothing, -1 is the smoothed picture.
+    /// Sharper or smoother; magnitude: 0 changes nothing, -1 is the smoothed image.
     Sharpness,
     /// Fewer levels; magnitude: bits that are kept.
     Posterize,
@@ -64,10 +64,10 @@ impl Operation {
         )
     }
 
-    /// The magnitude, without sign, that RandAugment takes for a picture of `height` x `width`: number
+    /// The magnitude, without sign, that RandAugment takes for an image of `height` x `width`: number
     /// [`RandAugment::MAGNITUDE`] of [`RandAugment::BINS`]. 0 for operations that have none.
     pub fn magnitude(self, height: usize, width: usize) -> f64 {
-        // 150 of 331 pixels: the policy was found on pictures of that size.
+        // 150 of 331 pixels: the policy was found on images of that size.
         let of_side = |side: usize| 150.0 / 331.0 * side as f64;
         match self {
             Operation::Identity | Operation::AutoContrast | Operation::Equalize => 0.0,
@@ -120,7 +120,7 @@ impl Canvas {
     }
 }
 
-/// Two operations drawn at random, with the same strength for all pictures.
+/// Two operations drawn at random, with the same strength for all images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RandAugment {
     /// By [`Operation::ALL`].
@@ -128,14 +128,14 @@ pub struct RandAugment {
 }
 
 impl RandAugment {
-    /// Operations that a picture gets, one after the other.
+    /// Operations that an image gets, one after the other.
     pub const OPERATIONS: usize = 2;
     /// Which magnitude they have, counted from 0,
     pub const MAGNITUDE: usize = 9;
     /// among this many.
     pub const BINS: usize = 31;
 
-    /// For pictures of `height` x `width`.
+    /// For images of `height` x `width`.
     pub fn new(height: usize, width: usize) -> RandAugment {
         RandAugment { magnitudes: Operation::ALL.map(|operation| operation.magnitude(height, width)) }
     }

@@ -1,20 +1,20 @@
-//! A random part of the picture, scaled to the picture's size (torchvision's `RandomResizedCrop`, bilinear with
-//! antialias, on PIL pictures).
+//! A random part of the image, scaled to the image's size (torchvision's `RandomResizedCrop`, bilinear with
+//! antialias, on PIL images).
 
 use std::sync::Arc;
 
 use super::Canvas;
-use ddae_base::random::Stream;
 use crate::resize::{WEIGHT_BITS, taps};
+use ddae_base::random::Stream;
 
-/// Share of the picture's area that a part has unless told otherwise, from, to.
+/// Share of the image's area that a part has unless told otherwise, from, to.
 pub const CROP_AREA: [f64; 2] = [0.08, 1.0];
 /// Width of a part over its height, from, to.
 const RATIO: [f64; 2] = [3.0 / 4.0, 4.0 / 3.0];
 /// Parts that are drawn before one in the middle is taken.
 const ATTEMPTS: usize = 10;
 
-/// A rectangle of a picture, in pixels.
+/// A rectangle of an image, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rectangle {
     /// Rows above it.
@@ -28,7 +28,7 @@ pub struct Rectangle {
 }
 
 impl Rectangle {
-    /// The part of a picture of `height` x `width` that `RandomResizedCrop` with `scale=share` would take: between the
+    /// The part of an image of `height` x `width` that `RandomResizedCrop` with `scale=share` would take: between the
     /// two shares of the area, evenly, between 3:4 and 4:3 wide, evenly in the logarithm, at any place. Where ten such parts did not fit,
     /// the largest one in the middle that is at most so narrow or wide.
     ///
@@ -112,7 +112,7 @@ impl Axis {
     }
 }
 
-/// The filter weights of every part that a picture of one size can have, computed once for any number of pictures:
+/// The filter weights of every part that an image of one size can have, computed once for any number of images:
 /// 16 bytes times H x H + W x W, that is 32 KiB for 32x32. Clones share them.
 #[derive(Clone, Debug)]
 pub struct ResizedCrop {
@@ -122,7 +122,7 @@ pub struct ResizedCrop {
 }
 
 impl ResizedCrop {
-    /// For pictures of `height` x `width`, and random parts with [`CROP_AREA`].
+    /// For images of `height` x `width`, and random parts with [`CROP_AREA`].
     pub fn new(height: usize, width: usize) -> ResizedCrop {
         ResizedCrop {
             rows: Arc::new(Axis::new(height)),
@@ -136,7 +136,7 @@ impl ResizedCrop {
         ResizedCrop { area, ..self }
     }
 
-    /// Draws a part and scales it to the size of the picture.
+    /// Draws a part and scales it to the size of the image.
     ///
     /// # Panics
     /// As [`ResizedCrop::apply`].
@@ -144,10 +144,10 @@ impl ResizedCrop {
         self.apply(canvas, Rectangle::random(self.rows.length, self.columns.length, self.area, rng));
     }
 
-    /// Scales a part to the size of the picture, with the levels that PIL computes.
+    /// Scales a part to the size of the image, with the levels that PIL computes.
     ///
     /// # Panics
-    /// When the canvas has another size, or the part is empty or not inside the picture.
+    /// When the canvas has another size, or the part is empty or not inside the image.
     pub fn apply(&self, canvas: &mut Canvas, part: Rectangle) {
         let [_, height, width] = canvas.shape();
         assert_eq!([height, width], [self.rows.length, self.columns.length], "a canvas of another size");
@@ -188,8 +188,8 @@ impl ResizedCrop {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ddae_base::random::{Purpose, stream};
     use crate::resize::{crop, resize};
+    use ddae_base::random::{Purpose, stream};
 
     #[test]
     fn equals_cropping_and_resizing() {
@@ -230,11 +230,11 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_in_which_no_part_fits_gives_its_middle() {
+    fn a_image_in_which_no_part_fits_gives_its_middle() {
         assert_eq!(Rectangle::central(100, 10), Rectangle { top: 43, left: 0, height: 13, width: 10 });
         assert_eq!(Rectangle::central(9, 100), Rectangle { top: 0, left: 44, height: 9, width: 12 });
         assert_eq!(Rectangle::central(7, 7), Rectangle { top: 0, left: 0, height: 7, width: 7 });
-        // 1 pixel wide and 200 high: all but the tiniest parts are wider than the picture.
+        // 1 pixel wide and 200 high: all but the tiniest parts are wider than the image.
         let mut rng = stream(0, Purpose::Preview, 1, 0);
         for _ in 0..100 {
             let part = Rectangle::random(200, 1, CROP_AREA, &mut rng);

@@ -1,4 +1,4 @@
-//! SODA's views of a training picture: a source that the encoder sees, and a target that is generated from it.
+//! SODA's views of a training image: a source that the encoder sees, and a target that is generated from it.
 //!
 //! Each view is drawn for itself: with probability 0.95 a resized crop, then mirrored with probability 1/2; with
 //! probability 0.65 RandAugment. The source is normalised and gets noise; the target lies in [0, 1].
@@ -16,24 +16,24 @@ const RAND_AUGMENT: f64 = 0.65;
 /// Standard deviation of the noise on a source, after normalisation.
 const NOISE_STD: f32 = 0.1;
 
-/// What decides every draw for a picture.
+/// What decides every draw for an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PictureKey {
+pub struct ImageKey {
     /// Seed of the run.
     pub seed: u64,
     /// Epoch.
     pub epoch: u64,
-    /// Id of the picture in its whole split ([`crate::Split::id`]).
+    /// Id of the image in its whole split ([`crate::Split::id`]).
     pub id: u64,
 }
 
-impl PictureKey {
+impl ImageKey {
     fn stream(self, purpose: Purpose) -> Stream {
         stream(self.seed, purpose, self.id, self.epoch)
     }
 }
 
-/// Makes source and target of pictures of one shape.
+/// Makes source and target of images of one shape.
 #[derive(Clone, Debug)]
 pub struct SodaViews {
     /// As every thread's begins.
@@ -46,8 +46,8 @@ pub struct SodaViews {
 }
 
 impl SodaViews {
-    /// For pictures of `shape` = [C, H, W], sources normalised by `statistics`. Without `augment_target` the target is
-    /// the picture as it is.
+    /// For images of `shape` = [C, H, W], sources normalised by `statistics`. Without `augment_target` the target is
+    /// the image as it is.
     ///
     /// # Errors
     /// When there are neither 1 nor 3 channels, no pixels, or not as many statistics as channels.
@@ -73,11 +73,11 @@ impl SodaViews {
         self.canvas.clone()
     }
 
-    /// Appends the source of the picture with these `levels` [C, H, W]: normalised, with noise.
+    /// Appends the source of the image with these `levels` [C, H, W]: normalised, with noise.
     ///
     /// # Panics
     /// When `levels` or `canvas` has another shape.
-    pub fn source(&self, levels: &[u8], key: PictureKey, canvas: &mut Canvas, out: &mut Vec<f32>) {
+    pub fn source(&self, levels: &[u8], key: ImageKey, canvas: &mut Canvas, out: &mut Vec<f32>) {
         let mut rng = key.stream(Purpose::SodaSource);
         canvas.levels_mut().copy_from_slice(levels);
         self.augment(canvas, &mut rng);
@@ -86,11 +86,11 @@ impl SodaViews {
         add_noise(&mut out[first..], &mut rng);
     }
 
-    /// Appends the target of the picture with these `levels` [C, H, W]: in [0, 1].
+    /// Appends the target of the image with these `levels` [C, H, W]: in [0, 1].
     ///
     /// # Panics
     /// When `levels` or `canvas` has another shape.
-    pub fn target(&self, levels: &[u8], key: PictureKey, canvas: &mut Canvas, out: &mut Vec<f32>) {
+    pub fn target(&self, levels: &[u8], key: ImageKey, canvas: &mut Canvas, out: &mut Vec<f32>) {
         if !self.augment_target {
             return self.target.append(levels, out);
         }

@@ -16,13 +16,13 @@ const MOST_LISTED_CLASSES: usize = 20;
 
 /// Prints counts, shapes, classes, and the mean and deviation of every channel
 ///
-/// Every training picture is read, so this also finds files that cannot be decoded. Means and deviations are those of
+/// Every training image is read, so this also finds files that cannot be decoded. Means and deviations are those of
 /// all training pixels, with levels in 0..1; where the publications normalise by other numbers, those are shown too.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   ddae-data info fashion-sample
-  ddae-data info --root ~/Pictures/birds folder --json")]
+  ddae-data info --root ~/Images/birds folder --json")]
 pub struct Arguments {
     #[command(flatten)]
     source: Source,
@@ -35,7 +35,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let root = arguments.source.root.root.as_deref();
     let set = datasets::open(&arguments.source.name, root)?;
-    let bar = bar(&format!("reading {}", set.train.name()), set.train.len() as u64, Unit::Pictures);
+    let bar = bar(&format!("reading {}", set.train.name()), set.train.len() as u64, Unit::Images);
     let statistics = channel_statistics(&set.train, |count| bar.inc(count as u64));
     bar.finish_and_clear();
     let statistics = statistics?;
@@ -77,8 +77,8 @@ fn print(out: &mut impl Write, set: &DataSet, statistics: &[ChannelStatistics]) 
     };
     writeln!(out, "{}: {}", set.name, set.origin)?;
     writeln!(out, "  shape    {channels}x{height}x{width}")?;
-    writeln!(out, "  train    {} pictures in {} classes", set.train.len(), train.len())?;
-    writeln!(out, "  test     {} pictures", set.test.len())?;
+    writeln!(out, "  train    {} images in {} classes", set.train.len(), train.len())?;
+    writeln!(out, "  test     {} images", set.test.len())?;
     writeln!(out, "  mean     {}", of_channels(|channel| channel.mean))?;
     writeln!(out, "  std      {}", of_channels(|channel| channel.std))?;
     if let Some(published) = set.normalisation {
@@ -95,7 +95,7 @@ fn print(out: &mut impl Write, set: &DataSet, statistics: &[ChannelStatistics]) 
     if train.len() > MOST_LISTED_CLASSES && equal(&train) && equal(&test) {
         writeln!(
             out,
-            "every class has {} training and {} test pictures (--json lists them)",
+            "every class has {} training and {} test images (--json lists them)",
             train[0], test[0]
         )?;
         return Ok(());

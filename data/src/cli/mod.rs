@@ -13,7 +13,7 @@ use ddae_base::shell;
 
 const NAMES_HELP: &str = "\
 Data sets:
-  fashion-sample        6,000 + 1,000 pictures of Fashion-MNIST, built in
+  fashion-sample        6,000 + 1,000 images of Fashion-MNIST, built in
   fashion-mnist, mnist  idx files, gzip-compressed or not
   cifar10, cifar100     binary or python version, archive or unpacked
   tiny                  Tiny-ImageNet (tiny-imagenet-200.zip or unpacked)

@@ -83,7 +83,7 @@ fn describe(split: &Split) -> String {
         (Some(least), Some(most)) => format!("{least} to {most} each"),
         _ => "none".into(),
     };
-    format!("{} pictures of {channels}x{height}x{width} in {} classes, {each}", split.len(), counts.len())
+    format!("{} images of {channels}x{height}x{width} in {} classes, {each}", split.len(), counts.len())
 }
 
 /// A flag that Ctrl-C sets, so that what was written is taken back; a second Ctrl-C ends the program at once.

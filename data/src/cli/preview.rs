@@ -3,22 +3,22 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use ddae_base::random::{Purpose, stream};
 use ddae_base::shell;
 use ddae_data::datasets;
 use ddae_data::loader::{Loader, LoaderOptions};
-use ddae_base::random::{Purpose, stream};
 use ddae_data::sheet::Sheet;
 use ddae_data::{DataError, DataSet, Split};
 
 use super::Source;
 
-/// Small pictures are enlarged to about that many pixels.
+/// Small images are enlarged to about that many pixels.
 const EASILY_SEEN: usize = 96;
 
-/// Writes a sheet of pictures as PNG, augmented as training would see them if asked
+/// Writes a sheet of images as PNG, augmented as training would see them if asked
 ///
-/// The pictures are drawn at random from the split, which ones depending on the seed alone, so the same seed shows the
-/// same pictures with and without augmentation.
+/// The images are drawn at random from the split, which ones depending on the seed alone, so the same seed shows the
+/// same images with and without augmentation.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -32,15 +32,15 @@ pub struct Arguments {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 
-    /// Which pictures to draw from
+    /// Which images to draw from
     #[arg(long, value_enum, default_value_t = Part::Train)]
     split: Part,
 
-    /// Rows of pictures [default: 8, or 10 with --by-class]
+    /// Rows of images [default: 8, or 10 with --by-class]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     rows: Option<u16>,
 
-    /// Pictures in a row
+    /// Images in a row
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     columns: u16,
 
@@ -52,7 +52,7 @@ pub struct Arguments {
     #[arg(long)]
     by_class: bool,
 
-    /// Mirror each picture with probability 1/2
+    /// Mirror each image with probability 1/2
     #[arg(long)]
     flip: bool,
 
@@ -78,7 +78,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Part::Test => &set.test,
     };
     if split.is_empty() {
-        return Err(DataError::Argument(format!("{} has no pictures to show", split.name())).into());
+        return Err(DataError::Argument(format!("{} has no images to show", split.name())).into());
     }
     let columns = usize::from(arguments.columns);
     let rows = arguments.rows.map_or(if arguments.by_class { 10 } else { 8 }, usize::from);
@@ -87,7 +87,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         false => (at_random(split, rows * columns, arguments.seed), Vec::new()),
     };
     if positions.is_empty() {
-        let message = format!("no class of {} has {columns} pictures: give fewer --columns", split.name());
+        let message = format!("no class of {} has {columns} images: give fewer --columns", split.name());
         return Err(DataError::Argument(message).into());
     }
     let scale = (EASILY_SEEN / split.shape()[1]).clamp(1, 4);
@@ -102,15 +102,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         ..LoaderOptions::default()
     };
     for batch in Loader::new(&split.subset(&positions)?, options)? {
-        for picture in batch?.images.chunks_exact(split.picture_len()) {
-            sheet.push_f32(picture)?;
+        for image in batch?.images.chunks_exact(split.image_len()) {
+            sheet.push_f32(image)?;
         }
     }
     sheet.write_png(&arguments.output)?;
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
-        "{}: {} of {} pictures of {}",
+        "{}: {} of {} images of {}",
         arguments.output.display(),
         positions.len(),
         split.len(),
@@ -120,7 +120,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// The command that trains on the data set: with the demo's configuration where that takes the pictures as they are, or
+/// The command that trains on the data set: with the demo's configuration where that takes the images as they are, or
 /// else with a published one.
 fn training(set: &DataSet, root: Option<&Path>) -> String {
     let (config, its_own) = match set.train.shape() {
@@ -137,7 +137,7 @@ fn training(set: &DataSet, root: Option<&Path>) -> String {
     command
 }
 
-/// Positions of `count` different pictures (or all there are).
+/// Positions of `count` different images (or all there are).
 fn at_random(split: &Split, count: usize, seed: u64) -> Vec<usize> {
     let mut positions: Vec<usize> = (0..split.len()).collect();
     stream(seed, Purpose::Preview, 0, 0).shuffle(&mut positions);
@@ -145,7 +145,7 @@ fn at_random(split: &Split, count: usize, seed: u64) -> Vec<usize> {
     positions
 }
 
-/// Positions of `columns` pictures of each of the first `rows` classes that have as many, and those classes' names.
+/// Positions of `columns` images of each of the first `rows` classes that have as many, and those classes' names.
 fn of_classes(split: &Split, rows: usize, columns: usize, seed: u64) -> (Vec<usize>, Vec<String>) {
     let mut of_class = vec![Vec::new(); split.classes().len()];
     for position in at_random(split, split.len(), seed) {

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 #[derive(Clone, Copy, Debug)]
 pub enum Unit {
     Bytes,
-    Pictures,
+    Images,
 }
 
 /// A bar for `length` units of `what`.
@@ -19,7 +19,7 @@ pub fn bar(what: &str, length: u64, unit: Unit) -> ProgressBar {
     }
     let template = match unit {
         Unit::Bytes => "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
-        Unit::Pictures => "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta}",
+        Unit::Images => "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta}",
     };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(length).with_style(style).with_message(what.to_string())

@@ -11,18 +11,18 @@ use super::{DataError, DataSet, Kind, Normalisation, archive, check_counts, cifa
 use crate::split::Split;
 
 const SHAPE: [usize; 3] = [3, 32, 32];
-const PICTURE: usize = 3 * 32 * 32;
+const IMAGE: usize = 3 * 32 * 32;
 
 /// How one of the two data sets is laid out in files.
 pub(crate) struct Cifar {
     kind: Kind,
     classes: &'static [&'static str],
     normalisation: Normalisation,
-    /// Files without their ending, and the pictures that each was published with.
+    /// Files without their ending, and the images that each was published with.
     train: &'static [&'static str],
     train_count: usize,
     test: &'static str,
-    /// Label bytes before each picture of the binary version; the last of them is the fine label.
+    /// Label bytes before each image of the binary version; the last of them is the fine label.
     label_bytes: usize,
     /// Key of the labels in the python version.
     labels_key: &'static str,
@@ -92,7 +92,7 @@ pub(crate) fn open(cifar: &Cifar, root: &Path) -> Result<DataSet, DataError> {
 
 /// A file of records: the label bytes, then the planes.
 fn read_binary(path: &Path, cifar: &Cifar) -> Result<(RecordFile, Vec<u32>), DataError> {
-    let record = cifar.label_bytes + PICTURE;
+    let record = cifar.label_bytes + IMAGE;
     let expected = || format!("whole records of {record} bytes, {} of them labels", cifar.label_bytes);
     let file = File::open(path).map_err(DataError::io("open", path))?;
     let info = file.metadata().map_err(DataError::io("read", path))?;
@@ -121,7 +121,7 @@ fn read_binary(path: &Path, cifar: &Cifar) -> Result<(RecordFile, Vec<u32>), Dat
     Ok((records, labels))
 }
 
-/// A pickled batch; its pictures lie in one piece, so they too are read in place.
+/// A pickled batch; its images lie in one piece, so they too are read in place.
 fn read_python(path: &Path, cifar: &Cifar) -> Result<(RecordFile, Vec<u32>), DataError> {
     let expected = || {
         format!(
@@ -139,9 +139,9 @@ fn read_python(path: &Path, cifar: &Cifar) -> Result<(RecordFile, Vec<u32>), Dat
     let file = unsafe { Mmap::map(&file) }.map_err(DataError::io("read", path))?;
     let batch = cifar_batch::read(&file, cifar.labels_key)
         .map_err(|found| DataError::format(path, found, expected()))?;
-    if batch.columns != PICTURE {
-        let found = format!("its pictures have {} levels", batch.columns);
-        return Err(DataError::format(path, found, format!("{PICTURE} (3x32x32)")));
+    if batch.columns != IMAGE {
+        let found = format!("its images have {} levels", batch.columns);
+        return Err(DataError::format(path, found, format!("{IMAGE} (3x32x32)")));
     }
     let labels = batch
         .labels
@@ -149,7 +149,7 @@ fn read_python(path: &Path, cifar: &Cifar) -> Result<(RecordFile, Vec<u32>), Dat
         .enumerate()
         .map(|(index, &label)| check_label(path, index, label, cifar))
         .collect::<Result<_, _>>()?;
-    let records = RecordFile::open(path, batch.offset, PICTURE as u64, batch.rows)?;
+    let records = RecordFile::open(path, batch.offset, IMAGE as u64, batch.rows)?;
     Ok((records, labels))
 }
 
@@ -158,7 +158,7 @@ fn check_label(path: &Path, index: usize, label: i64, cifar: &Cifar) -> Result<u
         Ok(known) if known < cifar.classes.len() => Ok(known as u32),
         _ => Err(DataError::format(
             path,
-            format!("picture {index} has the label {label}"),
+            format!("image {index} has the label {label}"),
             format!("labels 0 to {}", cifar.classes.len() - 1),
         )),
     }

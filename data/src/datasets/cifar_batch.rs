@@ -1,7 +1,7 @@
 //! The batches of CIFAR's python versions: a pickled dictionary with labels and one two-dimensional numpy array of
 //! unsigned bytes, read without running anything of it (see [`ddae_pickle`]).
 
-use ddae_pickle::{self, Object, Program, Value};
+use ddae_pickle::{Object, Program, Value};
 
 /// The Python objects that a numpy array is pickled with.
 const NAMES: &[&str] = &[
@@ -14,13 +14,13 @@ const NAMES: &[&str] = &[
 /// What a batch holds.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Batch {
-    /// Pictures.
+    /// Images.
     pub rows: usize,
-    /// Levels of one picture.
+    /// Levels of one image.
     pub columns: usize,
-    /// Where in the file the first picture begins; they follow one another without gaps.
+    /// Where in the file the first image begins; they follow one another without gaps.
     pub offset: u64,
-    /// One label per picture.
+    /// One label per image.
     pub labels: Vec<i64>,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct Batch {
 /// # Errors
 /// One line that says what is wrong with the file.
 pub(crate) fn read(file: &[u8], labels_key: &str) -> Result<Batch, String> {
-    let program = pickle::load(file, NAMES).map_err(|error| format!("it {error}"))?;
+    let program = ddae_pickle::load(file, NAMES).map_err(|error| format!("it {error}"))?;
     let (rows, columns, offset) = array(&program, entry(&program, "data")?)?;
     let Some(Object::List(values)) = program.object(entry(&program, labels_key)?) else {
         return Err(format!("its '{labels_key}' is not a list"));
@@ -42,7 +42,7 @@ pub(crate) fn read(file: &[u8], labels_key: &str) -> Result<Batch, String> {
         })
         .collect::<Result<Vec<_>, _>>()?;
     if labels.len() != rows {
-        return Err(format!("it has {rows} pictures, but {} labels under '{labels_key}'", labels.len()));
+        return Err(format!("it has {rows} images, but {} labels under '{labels_key}'", labels.len()));
     }
     Ok(Batch { rows, columns, offset, labels })
 }

@@ -1,4 +1,4 @@
-//! Pictures in PNG and JPEG files, decoded when they are read.
+//! Images in PNG and JPEG files, decoded when they are read.
 
 use std::fs::File;
 use std::io::{Cursor, Read};
@@ -11,13 +11,13 @@ use super::DataError;
 use super::source::Source;
 use crate::resize;
 
-/// A longer file is not a training picture.
+/// A longer file is not a training image.
 const MOST_BYTES: u64 = 256 << 20;
-/// A wider or higher picture is refused before it is decoded.
+/// A wider or higher image is refused before it is decoded.
 const MOST_PIXELS_A_SIDE: u32 = 16_384;
-const EXPECTED: &str = "a whole PNG or JPEG picture";
+const EXPECTED: &str = "a whole PNG or JPEG image";
 
-/// A list of picture files that are brought to one shape as they are read.
+/// A list of image files that are brought to one shape as they are read.
 pub(crate) struct Encoded {
     pub files: Arc<[PathBuf]>,
     pub shape: [usize; 3],
@@ -30,12 +30,12 @@ impl Source for Encoded {
 
     fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {
         let path = &self.files[index];
-        let picture = decode(path)?;
+        let image = decode(path)?;
         let [channels, height, width] = self.shape;
-        let (levels, shape) = planes(picture, channels).map_err(|()| {
+        let (levels, shape) = planes(image, channels).map_err(|()| {
             DataError::format(
                 path,
-                "it is a colour picture",
+                "it is a colour image",
                 "a grey one, like the others of this data set (make it grey, or use a network for 3 channels)",
             )
         })?;
@@ -53,11 +53,11 @@ impl Source for Encoded {
     }
 }
 
-/// The shape, [C, H, W] with C = 1 or 3, that a picture file would decode to.
+/// The shape, [C, H, W] with C = 1 or 3, that an image file would decode to.
 pub(crate) fn native_shape(path: &Path) -> Result<[usize; 3], DataError> {
-    let picture = decode(path)?;
-    let channels = if picture.color().has_color() { 3 } else { 1 };
-    Ok([channels, picture.height() as usize, picture.width() as usize])
+    let image = decode(path)?;
+    let channels = if image.color().has_color() { 3 } else { 1 };
+    Ok([channels, image.height() as usize, image.width() as usize])
 }
 
 fn decode(path: &Path) -> Result<DynamicImage, DataError> {
@@ -116,16 +116,16 @@ fn reaches_end_of_image(bytes: &[u8]) -> bool {
     false
 }
 
-/// A decoded picture as planes; an error when it has colour and one channel is asked for.
-fn planes(picture: DynamicImage, channels: usize) -> Result<(Vec<u8>, [usize; 3]), ()> {
-    let (height, width) = (picture.height() as usize, picture.width() as usize);
+/// A decoded image as planes; an error when it has colour and one channel is asked for.
+fn planes(image: DynamicImage, channels: usize) -> Result<(Vec<u8>, [usize; 3]), ()> {
+    let (height, width) = (image.height() as usize, image.width() as usize);
     if channels == 1 {
-        if picture.color().has_color() {
+        if image.color().has_color() {
             return Err(());
         }
-        return Ok((picture.into_luma8().into_raw(), [1, height, width]));
+        return Ok((image.into_luma8().into_raw(), [1, height, width]));
     }
-    let interleaved = picture.into_rgb8().into_raw();
+    let interleaved = image.into_rgb8().into_raw();
     let levels = (0..3).flat_map(|channel| interleaved.iter().skip(channel).step_by(3).copied()).collect();
     Ok((levels, [3, height, width]))
 }

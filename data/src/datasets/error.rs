@@ -61,8 +61,8 @@ pub enum DataError {
         expected: &'static str,
     },
 
-    /// Pictures cannot be brought to the shape that was asked for.
-    #[error("{split} holds pictures of {}, which cannot become {}: {reason}", Shape(*from), Shape(*to))]
+    /// Images cannot be brought to the shape that was asked for.
+    #[error("{split} holds images of {}, which cannot become {}: {reason}", Shape(*from), Shape(*to))]
     Fit {
         /// The split.
         split: String,
@@ -105,7 +105,7 @@ impl DataError {
     }
 }
 
-/// A picture shape as people write it: `3x32x32`.
+/// An image shape as people write it: `3x32x32`.
 pub(crate) struct Shape(pub [usize; 3]);
 
 impl fmt::Display for Shape {

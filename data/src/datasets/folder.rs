@@ -1,4 +1,4 @@
-//! A folder of pictures per class.
+//! A folder of images per class.
 
 use std::collections::HashMap;
 use std::fs;
@@ -13,8 +13,8 @@ const EXPECTED: &str =
 
 /// Opens `root/train` and `root/test` (or `root/val`).
 ///
-/// Pictures take the shape of the first training picture: larger and smaller ones are scaled to cover it and cropped
-/// to its centre. They have three channels if the first picture of any class has colour.
+/// Images take the shape of the first training image: larger and smaller ones are scaled to cover it and cropped
+/// to its centre. They have three channels if the first image of any class has colour.
 pub(crate) fn open(root: &Path) -> Result<DataSet, DataError> {
     let name = Kind::Folder.name();
     let train = root.join("train");
@@ -34,7 +34,7 @@ pub(crate) fn open(root: &Path) -> Result<DataSet, DataError> {
     let mut labels = Vec::new();
     let mut shape = None;
     for (label, folder) in folders.iter().enumerate() {
-        let of_class = pictures(folder)?;
+        let of_class = images(folder)?;
         let [channels, height, width] = native_shape(&of_class[0])?;
         let [most_channels, ..] = *shape.get_or_insert([channels, height, width]);
         shape = shape.map(|[_, h, w]| [most_channels.max(channels), h, w]);
@@ -49,7 +49,7 @@ pub(crate) fn open(root: &Path) -> Result<DataSet, DataError> {
     };
     let test_folder = ["test", "val"].iter().map(|part| root.join(part)).find(|folder| folder.is_dir());
     let (test_files, test_labels) = match test_folder {
-        Some(folder) => test_pictures(&folder, &classes)?,
+        Some(folder) => test_images(&folder, &classes)?,
         None => (Vec::new(), Vec::new()),
     };
     Ok(DataSet {
@@ -57,11 +57,11 @@ pub(crate) fn open(root: &Path) -> Result<DataSet, DataError> {
         train: split("train", files, labels),
         test: split("test", test_files, test_labels),
         normalisation: None,
-        origin: format!("pictures in {}", root.display()),
+        origin: format!("images in {}", root.display()),
     })
 }
 
-fn test_pictures(folder: &Path, classes: &[String]) -> Result<(Vec<PathBuf>, Vec<u32>), DataError> {
+fn test_images(folder: &Path, classes: &[String]) -> Result<(Vec<PathBuf>, Vec<u32>), DataError> {
     let numbers: HashMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
     let (mut files, mut labels) = (Vec::new(), Vec::new());
     let of_classes = subfolders(folder)?;
@@ -76,7 +76,7 @@ fn test_pictures(folder: &Path, classes: &[String]) -> Result<(Vec<PathBuf>, Vec
                 format!("one of its {} classes", classes.len()),
             ));
         };
-        let found = pictures(&of_class)?;
+        let found = images(&of_class)?;
         labels.resize(labels.len() + found.len(), label);
         files.extend(found);
     }
@@ -105,14 +105,14 @@ pub(crate) fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 }
 
 /// The PNG and JPEG files in a folder, in the order of their names; at least one.
-pub(crate) fn pictures(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+pub(crate) fn images(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut paths = entries(folder)?;
     paths.retain(|path| {
         let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
         ["png", "jpg", "jpeg"].iter().any(|known| ending == *known)
     });
     if paths.is_empty() {
-        return Err(DataError::format(folder, "it has no pictures", "at least one .png, .jpg or .jpeg file"));
+        return Err(DataError::format(folder, "it has no images", "at least one .png, .jpg or .jpeg file"));
     }
     Ok(paths)
 }

@@ -12,11 +12,11 @@ use flate2::read::GzDecoder;
 use super::DataError;
 use super::source::{Planes, RecordFile, Records, Source};
 
-/// Magic number of a file of pictures: unsigned bytes, three dimensions.
-const PICTURES: u32 = 2051;
+/// Magic number of a file of images: unsigned bytes, three dimensions.
+const IMAGES: u32 = 2051;
 /// Magic number of a file of labels: unsigned bytes, one dimension.
 const LABELS: u32 = 2049;
-/// A larger side is a damaged header, not a picture.
+/// A larger side is a damaged header, not an image.
 const MOST_PIXELS_A_SIDE: u32 = 4096;
 
 /// What a header says.
@@ -33,18 +33,18 @@ impl Header {
     }
 }
 
-/// Opens a file of pictures. Uncompressed files are read where they lie; compressed ones are held in memory.
-pub(crate) fn open_pictures(path: &Path) -> Result<(Arc<dyn Source>, usize), DataError> {
-    const EXPECTED: &str = "an idx file of pictures (magic number 2051), gzip-compressed or not";
+/// Opens a file of images. Uncompressed files are read where they lie; compressed ones are held in memory.
+pub(crate) fn open_images(path: &Path) -> Result<(Arc<dyn Source>, usize), DataError> {
+    const EXPECTED: &str = "an idx file of images (magic number 2051), gzip-compressed or not";
     let wrong = |found| DataError::format(path, found, EXPECTED);
     let mut file = File::open(path).map_err(DataError::io("open", path))?;
     if is_gzip(&mut file).map_err(DataError::io("read", path))? {
-        let (header, levels) = parse(GzDecoder::new(BufReader::new(file)), PICTURES).map_err(wrong)?;
+        let (header, levels) = parse(GzDecoder::new(BufReader::new(file)), IMAGES).map_err(wrong)?;
         let shape = [1, header.height, header.width];
         let levels = Cow::Owned(levels);
         return Ok((Arc::new(Planes { shape, levels }), header.count));
     }
-    let header = read_header(&mut file, PICTURES).map_err(wrong)?;
+    let header = read_header(&mut file, IMAGES).map_err(wrong)?;
     let length = file.metadata().map_err(DataError::io("read", path))?.len();
     let promised = 16 + header.payload();
     if length != promised {
@@ -66,12 +66,12 @@ pub(crate) fn read_labels(path: &Path) -> Result<Vec<u8>, DataError> {
     })
 }
 
-/// Pictures of a compressed or plain idx file in memory.
-pub(crate) fn pictures_in_memory(bytes: &[u8]) -> Result<(Planes, usize), String> {
+/// Images of a compressed or plain idx file in memory.
+pub(crate) fn images_in_memory(bytes: &[u8]) -> Result<(Planes, usize), String> {
     let mut bytes = Cursor::new(bytes);
     let compressed = is_gzip(&mut bytes).map_err(|e| e.to_string())?;
     let (header, levels) =
-        if compressed { parse(GzDecoder::new(bytes), PICTURES)? } else { parse(bytes, PICTURES)? };
+        if compressed { parse(GzDecoder::new(bytes), IMAGES)? } else { parse(bytes, IMAGES)? };
     let shape = [1, header.height, header.width];
     let levels = Cow::Owned(levels);
     Ok((Planes { shape, levels }, header.count))
@@ -108,11 +108,11 @@ fn read_header(file: &mut impl Read, magic: u32) -> Result<Header, String> {
         return Err("its header promises no entries".into());
     }
     let (mut height, mut width) = (1, 1);
-    if magic == PICTURES {
+    if magic == IMAGES {
         (height, width) = (word()?, word()?);
         let sides = 1..=MOST_PIXELS_A_SIDE;
         if !sides.contains(&height) || !sides.contains(&width) {
-            return Err(format!("its header promises pictures of {height}x{width}"));
+            return Err(format!("its header promises images of {height}x{width}"));
         }
     }
     Ok(Header { count, height: height as usize, width: width as usize })
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn reads_what_the_header_promises() {
-        let (planes, count) = pictures_in_memory(&file(PICTURES, &[2, 2, 3], &[7; 12])).expect("well-formed");
+        let (planes, count) = images_in_memory(&file(IMAGES, &[2, 2, 3], &[7; 12])).expect("well-formed");
         assert_eq!((planes.shape, count, planes.levels.len()), ([1, 2, 3], 2, 12));
         let labels = labels_of(Cursor::new(file(LABELS, &[3], &[4, 5, 6])));
         assert_eq!(labels, Ok(vec![4, 5, 6]));
@@ -165,7 +165,7 @@ mod tests {
     fn says_what_is_wrong() {
         let error = |bytes: &[u8]| labels_of(Cursor::new(bytes.to_vec())).unwrap_err();
         assert_eq!(error(&[]), "it ends too early");
-        assert_eq!(error(&file(PICTURES, &[1, 1, 1], &[0])), "its magic number is 2051");
+        assert_eq!(error(&file(IMAGES, &[1, 1, 1], &[0])), "its magic number is 2051");
         assert_eq!(error(&file(LABELS, &[3], &[0])), "its header promises 3 bytes of data, but there are 1");
         assert_eq!(
             error(&file(LABELS, &[1], &[0, 0])),
@@ -177,7 +177,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_panic_or_allocate_what_is_not_there(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = pictures_in_memory(&bytes);
+            let _ = images_in_memory(&bytes);
             let _ = labels_of(Cursor::new(bytes));
         }
 
@@ -186,7 +186,7 @@ mod tests {
             dimensions in prop::array::uniform3(any::<u32>()),
             payload in prop::collection::vec(any::<u8>(), 0..64),
         ) {
-            if let Ok((planes, count)) = pictures_in_memory(&file(PICTURES, &dimensions, &payload)) {
+            if let Ok((planes, count)) = images_in_memory(&file(IMAGES, &dimensions, &payload)) {
                 prop_assert_eq!(planes.levels.len(), payload.len());
                 prop_assert_eq!(count * planes.shape[1] * planes.shape[2], payload.len());
             }

@@ -97,21 +97,21 @@ fn split(
             expected: format!("{stem}-{kind}-ubyte, with .gz or without"),
         })
     };
-    let pictures = find(format!("{prefix}-images"), "idx3")?;
+    let images = find(format!("{prefix}-images"), "idx3")?;
     let labels_path = find(format!("{prefix}-labels"), "idx1")?;
-    let (source, count) = idx::open_pictures(&pictures)?;
+    let (source, count) = idx::open_images(&images)?;
     let labels = idx::read_labels(&labels_path)?;
     if labels.len() != count {
         return Err(DataError::format(
             &labels_path,
             format!("it has {} labels", labels.len()),
-            format!("{count}, one for each picture of {}", pictures.display()),
+            format!("{count}, one for each image of {}", images.display()),
         ));
     }
     if let Some(index) = labels.iter().position(|&l| usize::from(l) >= classes.len()) {
         return Err(DataError::format(
             &labels_path,
-            format!("picture {index} has the label {}", labels[index]),
+            format!("image {index} has the label {}", labels[index]),
             format!("labels 0 to {}", classes.len() - 1),
         ));
     }

@@ -1,6 +1,6 @@
 //! The data sets by name, and the readers of their published forms.
 //!
-//! | name | pictures | taken from |
+//! | name | images | taken from |
 //! | --- | --- | --- |
 //! | `fashion-sample` | 1x28x28, 10 classes, 6,000 + 1,000 | built in |
 //! | `fashion-mnist`, `mnist` | 1x28x28, 10 classes, 60,000 + 10,000 | idx files, gzip-compressed or not |
@@ -44,13 +44,13 @@ use crate::split::Split;
 pub struct DataSet {
     /// Canonical name (`cifar10` for `cifar`).
     pub name: &'static str,
-    /// Pictures to train on.
+    /// Images to train on.
     pub train: Split,
-    /// Pictures to report results on; empty for a `folder` that has neither `test/` nor `val/`.
+    /// Images to report results on; empty for a `folder` that has neither `test/` nor `val/`.
     pub test: Split,
     /// The published means and deviations, where there are any.
     pub normalisation: Option<Normalisation>,
-    /// Where the pictures were found.
+    /// Where the images were found.
     pub origin: String,
 }
 
@@ -108,7 +108,7 @@ pub fn default_root() -> PathBuf {
 ///
 /// # Errors
 /// When there is no such data set, its files are missing, or one of them is not what it should be; the message names
-/// it. Labels and headers are checked here; pictures in PNG and JPEG files are decoded only when they are read.
+/// it. Labels and headers are checked here; images in PNG and JPEG files are decoded only when they are read.
 pub fn open(name: &str, root: Option<&Path>) -> Result<DataSet, DataError> {
     open_kind(Kind::from_name(name)?, root)
 }
@@ -144,7 +144,7 @@ fn check_counts(files: &[(PathBuf, usize, usize)]) -> Result<(), DataError> {
     if files.iter().any(|file| whole(&file)) {
         return Err(DataError::format(
             path,
-            format!("it holds {found} pictures"),
+            format!("it holds {found} images"),
             format!("{published}, as published; it seems to be truncated"),
         ));
     }

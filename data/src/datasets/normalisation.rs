@@ -1,4 +1,4 @@
-/// Means and standard deviations by which encoders and classifiers normalise a data set's pictures:
+/// Means and standard deviations by which encoders and classifiers normalise a data set's images:
 /// `(x - mean) / std` per channel, with x in [0, 1].
 ///
 /// Diffusion networks do not use it: they see `2 x - 1`.

@@ -27,10 +27,10 @@ pub(crate) fn open() -> Result<DataSet, DataError> {
     })
 }
 
-fn split(part: &str, [pictures, labels]: [&'static [u8]; 2]) -> Result<Split, DataError> {
+fn split(part: &str, [images, labels]: [&'static [u8]; 2]) -> Result<Split, DataError> {
     let name = format!("{}/{part}", Kind::FashionSample.name());
     let damaged = |found| DataError::format(Path::new(&name), found, "the built-in idx files");
-    let (planes, _) = idx::pictures_in_memory(pictures).map_err(damaged)?;
+    let (planes, _) = idx::images_in_memory(images).map_err(damaged)?;
     let labels = idx::labels_of(Cursor::new(labels)).map_err(damaged)?;
     let classes = FASHION_CLASSES.map(String::from).to_vec();
     let labels = labels.into_iter().map(u32::from).collect();

@@ -1,4 +1,4 @@
-//! Where a split's pictures come from.
+//! Where a split's images come from.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -9,21 +9,21 @@ use std::sync::Arc;
 
 use super::DataError;
 
-/// Pictures that can be read by number, from any thread.
+/// Images that can be read by number, from any thread.
 pub(crate) trait Source: Send + Sync {
-    /// Shape of every picture, [C, H, W].
+    /// Shape of every image, [C, H, W].
     fn shape(&self) -> [usize; 3];
 
-    /// Reads picture `index` into `out` as C planes of H x W levels. The caller has checked `index` and `out.len()`.
+    /// Reads image `index` into `out` as C planes of H x W levels. The caller has checked `index` and `out.len()`.
     fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError>;
 
-    /// The same pictures decoded straight to another shape, where the source can do that.
+    /// The same images decoded straight to another shape, where the source can do that.
     fn decoded_to(&self, _shape: [usize; 3]) -> Option<Arc<dyn Source>> {
         None
     }
 }
 
-/// Pictures in memory, one after the other.
+/// Images in memory, one after the other.
 pub(crate) struct Planes {
     pub shape: [usize; 3],
     pub levels: Cow<'static, [u8]>,
@@ -41,13 +41,13 @@ impl Source for Planes {
     }
 }
 
-/// One file of equally long records, each holding one picture's planes.
+/// One file of equally long records, each holding one image's planes.
 pub(crate) struct RecordFile {
     path: PathBuf,
     file: File,
-    /// Where the first picture begins.
+    /// Where the first image begins.
     offset: u64,
-    /// From one picture to the next.
+    /// From one image to the next.
     stride: u64,
     count: usize,
 }
@@ -59,7 +59,7 @@ impl RecordFile {
     }
 }
 
-/// Pictures in uncompressed files, read where they lie.
+/// Images in uncompressed files, read where they lie.
 ///
 /// Positioned reads rather than a memory map: they leave caching to the system just as well, and a file that is
 /// truncated or taken away while in use gives an error that names it instead of killing the process.
@@ -81,7 +81,7 @@ impl Source for Records {
                 return part.file.read_exact_at(out, at).map_err(|error| match error.kind() {
                     ErrorKind::UnexpectedEof => DataError::format(
                         &part.path,
-                        format!("it ends within picture {within}"),
+                        format!("it ends within image {within}"),
                         "it not to change while it is in use",
                     ),
                     _ => DataError::io("read", &part.path)(error),
@@ -89,11 +89,11 @@ impl Source for Records {
             }
             within -= part.count;
         }
-        Err(DataError::Argument(format!("picture {index} is beyond the last record")))
+        Err(DataError::Argument(format!("image {index} is beyond the last record")))
     }
 }
 
-/// Grey pictures replicated to three channels, or padded with zeros around a centred picture, or both.
+/// Grey images replicated to three channels, or padded with zeros around a centred image, or both.
 pub(crate) struct Adapted {
     pub inner: Arc<dyn Source>,
     pub shape: [usize; 3],

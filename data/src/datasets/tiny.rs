@@ -1,16 +1,16 @@
-//! Tiny-ImageNet: JPEG files of 64x64, training pictures in a folder per class, validation pictures in one folder with
-//! a table of their classes. The published test pictures have no labels, so the validation set serves as test set.
+//! Tiny-ImageNet: JPEG files of 64x64, training images in a folder per class, validation images in one folder with
+//! a table of their classes. The published test images have no labels, so the validation set serves as test set.
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::encoded::Encoded;
-use super::folder::{pictures, subfolders};
+use super::folder::{images, subfolders};
 use super::{DataError, DataSet, Kind, Normalisation, archive, check_counts};
 use crate::split::Split;
 
-/// Some pictures are grey; they are read as RGB like the others.
+/// Some images are grey; they are read as RGB like the others.
 const SHAPE: [usize; 3] = [3, 64, 64];
 const PUBLISHED_PER_CLASS: usize = 500;
 const PUBLISHED_VALIDATION: usize = 10_000;
@@ -41,7 +41,7 @@ struct Training {
     classes: Vec<String>,
     files: Vec<PathBuf>,
     labels: Vec<u32>,
-    /// For each class: its folder, the pictures found, the pictures published.
+    /// For each class: its folder, the images found, the images published.
     counts: Vec<(PathBuf, usize, usize)>,
 }
 
@@ -52,7 +52,7 @@ fn training(folder: &Path) -> Result<Training, DataError> {
     }
     let (mut classes, mut files, mut labels, mut counts) = (vec![], vec![], vec![], vec![]);
     for (label, of_class) in folders.into_iter().enumerate() {
-        let found = pictures(&of_class.join("images"))?;
+        let found = images(&of_class.join("images"))?;
         let wnid = of_class.file_name().unwrap_or_default();
         classes.push(wnid.to_string_lossy().into_owned());
         labels.resize(labels.len() + found.len(), label as u32);
@@ -62,10 +62,10 @@ fn training(folder: &Path) -> Result<Training, DataError> {
     Ok(Training { classes, files, labels, counts })
 }
 
-/// Validation files and labels: a line per picture, its name and its class first, separated by tabs.
+/// Validation files and labels: a line per image, its name and its class first, separated by tabs.
 fn validation(annotations: &Path, classes: &[String]) -> Result<(Vec<PathBuf>, Vec<u32>), DataError> {
     const EXPECTED: &str =
-        "lines of a picture's name, a tab and its class (tiny-imagenet-200/val/val_annotations.txt)";
+        "lines of an image's name, a tab and its class (tiny-imagenet-200/val/val_annotations.txt)";
     let wrong = |found: String| DataError::format(annotations, found, EXPECTED);
     let text = fs::read(annotations).map_err(DataError::io("read", annotations))?;
     let text = String::from_utf8(text).map_err(|_| wrong("it is not text".into()))?;
@@ -81,7 +81,7 @@ fn validation(annotations: &Path, classes: &[String]) -> Result<(Vec<PathBuf>, V
             return Err(wrong(format!("line {} has the class '{class}', which train/ has not", number + 1)));
         };
         if name.is_empty() || name.contains(['/', '\\']) {
-            return Err(wrong(format!("line {} names the picture '{name}'", number + 1)));
+            return Err(wrong(format!("line {} names the image '{name}'", number + 1)));
         }
         files.push(images.join(name));
         labels.push(label);

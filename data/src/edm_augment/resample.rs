@@ -1,4 +1,4 @@
-//! An affine map of a picture without aliasing, between 2x up- and downsampling (arXiv 2006.06676, appendix B.1).
+//! An affine map of an image without aliasing, between 2x up- and downsampling (arXiv 2006.06676, appendix B.1).
 //!
 //! Positions on the fine grid are in half pixels: sample `j` lies at pixel `j / 2`, for negative `j` too.
 
@@ -58,20 +58,20 @@ pub(super) fn transform(image: &[f32], shape: [usize; 3], inverse: &Affine) -> V
 struct FineGrid<'a> {
     /// Samples to the right and downwards.
     size: [usize; 2],
-    /// The picture's width and height in pixels.
-    picture: [usize; 2],
+    /// The image's width and height in pixels.
+    image: [usize; 2],
     inverse: &'a Affine,
 }
 
 impl<'a> FineGrid<'a> {
     fn new(height: usize, width: usize, inverse: &'a Affine) -> Self {
-        let picture = [width, height];
-        Self { size: picture.map(|pixels| 2 * pixels + BEFORE + AFTER - 1), picture, inverse }
+        let image = [width, height];
+        Self { size: image.map(|pixels| 2 * pixels + BEFORE + AFTER - 1), image, inverse }
     }
 
-    /// Where the fine sample in column `x` and row `y` of this grid is read, on the fine grid of the picture.
+    /// Where the fine sample in column `x` and row `y` of this grid is read, on the fine grid of the image.
     fn position(&self, x: usize, y: usize) -> [f64; 2] {
-        let centre = self.picture.map(|pixels| pixels as f64 - 1.0);
+        let centre = self.image.map(|pixels| pixels as f64 - 1.0);
         let relative = |index: usize, axis: usize| (index as f64 - BEFORE as f64 - centre[axis]) / 2.0;
         let [x, y] = self.inverse.at([relative(x, 0), relative(y, 1)]);
         [2.0 * x + centre[0], 2.0 * y + centre[1]]
@@ -85,7 +85,7 @@ impl<'a> FineGrid<'a> {
             [(0, 0), (right, 0), (0, bottom), (right, bottom)].map(|(x, y)| self.position(x, y)[axis]);
         let first = corners.into_iter().fold(f64::INFINITY, f64::min);
         let last = corners.into_iter().fold(f64::NEG_INFINITY, f64::max);
-        let available = available(self.picture[axis]);
+        let available = available(self.image[axis]);
         let pixel = |fine: f64| {
             (fine / 2.0).floor().clamp(available.start as f64, available.end as f64 - 1.0) as isize
         };
@@ -144,7 +144,7 @@ impl Tap {
     }
 }
 
-/// For each pixel of `pixels` and the filter's margin around them: the pixel of the picture that is mirrored there.
+/// For each pixel of `pixels` and the filter's margin around them: the pixel of the image that is mirrored there.
 fn mirrored(pixels: &Range<isize>, size: usize) -> Vec<Option<usize>> {
     let (available, last) = (available(size), size as isize - 1);
     (pixels.start - LEFT..pixels.end + RIGHT)

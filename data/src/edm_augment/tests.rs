@@ -3,7 +3,7 @@ use ddae_tests::{Fixture, fixture, relative_error, tolerance};
 use super::*;
 use ddae_base::random::{Purpose, stream};
 
-/// The fixtures' draws of picture `i`, gated as their config says.
+/// The fixtures' draws of image `i`, gated as their config says.
 fn draws(case: &Fixture, i: usize) -> Draws {
     let probability = case.config["p"].as_f64().expect("p");
     let value = |name: &str, index: usize| f64::from(case.f32(&format!("input.draw.{name}")).1[index]);
@@ -11,7 +11,7 @@ fn draws(case: &Fixture, i: usize) -> Draws {
     let enabled = |name: &str| value(&format!("{name}.uniform"), i) < probability;
     let angle = |name: &str| (2.0 * value(&format!("{name}.uniform"), i) - 1.0) * std::f64::consts::PI;
     let when = |enabled: bool, value: f64| if enabled { value } else { 0.0 };
-    let pictures = case.i64("input.draw.01.bit").1.len();
+    let images = case.i64("input.draw.01.bit").1.len();
     Draws {
         x_flip: bit("01"),
         y_flip: bit("03") && enabled("04"),
@@ -19,7 +19,7 @@ fn draws(case: &Fixture, i: usize) -> Draws {
         rotation: when(enabled("08"), angle("07")),
         aniso: when(enabled("11"), value("09.normal", i)),
         aniso_angle: when(enabled("11") && value("12.uniform", i) < 0.5, angle("10")),
-        translation: [0, 1].map(|axis| when(enabled("14"), value("13.normal", axis * pictures + i))),
+        translation: [0, 1].map(|axis| when(enabled("14"), value("13.normal", axis * images + i))),
     }
 }
 
@@ -35,21 +35,21 @@ fn published_augmentation() {
         for (i, image) in images.chunks_exact(size).enumerate() {
             let draws = draws(&case, i);
             let error = relative_error(&apply(&draws, image, shape), &expected[i * size..][..size]);
-            assert!(error <= tolerance::NETWORK, "{name} picture {i}: {error:e} for {draws:?}");
+            assert!(error <= tolerance::NETWORK, "{name} image {i}: {error:e} for {draws:?}");
             let error = relative_error(&draws.label(), &labels[i * 9..][..9]);
             assert!(error <= tolerance::CLOSE, "{name} label {i}: {error:e} for {draws:?}");
         }
     }
 }
 
-fn picture(shape: [usize; 3]) -> Vec<f32> {
+fn image(shape: [usize; 3]) -> Vec<f32> {
     ddae_tests::rule_values("picture", shape.iter().product(), -1.0, 1.0)
 }
 
 #[test]
 fn probability_zero_only_flips() {
     let shape = [2, 5, 7];
-    let image = picture(shape);
+    let image = image(shape);
     let mirrored: Vec<f32> = image.chunks(7).flat_map(|row| row.iter().rev().copied()).collect();
     let mut flips = 0;
     for index in 0..200 {
@@ -90,7 +90,7 @@ fn vertical_flip_mirrors_rows() {
 #[test]
 fn resampling_by_the_identity_is_exact() {
     let shape = [3, 32, 28];
-    let image = picture(shape);
+    let image = image(shape);
     let error = relative_error(&resample::transform(&image, shape, &Affine::scaling(1.0, 1.0)), &image);
     assert!(error <= tolerance::CLOSE, "{error:e}");
 }
@@ -99,7 +99,7 @@ fn resampling_by_the_identity_is_exact() {
 fn translation_by_whole_pixels_moves_them() {
     // 0.125 * 32 * 0.5 = 2 pixels to the right, 0.125 * 16 * -0.5 = 1 pixel upwards.
     let (shape, draws) = ([1, 16, 32], Draws { translation: [0.5, -0.5], ..Draws::default() });
-    let image = picture(shape);
+    let image = image(shape);
     let moved = apply(&draws, &image, shape);
     for y in 0..15 {
         for x in 2..32 {
@@ -123,7 +123,7 @@ fn a_quarter_turn_is_counter_clockwise() {
 }
 
 #[test]
-fn extreme_draws_and_tiny_pictures_are_survived() {
+fn extreme_draws_and_tiny_images_are_survived() {
     let extremes = [
         Draws { scale: -60.0, ..Draws::default() },
         Draws { scale: 60.0, rotation: 1.0, ..Draws::default() },
@@ -132,7 +132,7 @@ fn extreme_draws_and_tiny_pictures_are_survived() {
     ];
     for shape in [[1, 1, 1], [3, 2, 5], [0, 4, 4], [1, 28, 28]] {
         for draws in &extremes {
-            let image = picture(shape);
+            let image = image(shape);
             assert_eq!(apply(draws, &image, shape).len(), image.len(), "{draws:?} on {shape:?}");
         }
     }

@@ -2,20 +2,20 @@ use ddae_model::config::{ChannelStatistics, SodaAugmentation};
 
 use super::pool::Pool;
 use super::schedule::Schedule;
-use crate::augment::{PictureKey, SodaViews};
+use crate::augment::{ImageKey, SodaViews};
 use crate::datasets::DataError;
 use crate::split::Split;
 
 /// What a [`PairLoader`] does with a split.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PairOptions {
-    /// Pictures per batch.
+    /// Images per batch.
     pub batch: usize,
     /// Whether the order is drawn anew for every epoch; otherwise it is the split's.
     pub shuffle: bool,
     /// Seed of order and augmentation.
     pub seed: u64,
-    /// Epoch: other draws for the same pictures.
+    /// Epoch: other draws for the same images.
     pub epoch: u64,
     /// The first batch to give, counted from 0: where an interrupted epoch goes on.
     pub start_batch: usize,
@@ -23,7 +23,7 @@ pub struct PairOptions {
     pub drop_last: bool,
     /// By which sources are normalised.
     pub normalisation: ChannelStatistics,
-    /// How the views differ from the picture.
+    /// How the views differ from the image.
     pub augmentation: SodaAugmentation,
     /// Threads that read ahead; 0 reads in the calling thread.
     pub workers: usize,
@@ -46,7 +46,7 @@ impl PairOptions {
     }
 }
 
-/// Two views of some pictures of a split.
+/// Two views of some images of a split.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PairBatch {
     /// What the encoder sees, normalised and with noise, [B, C, H, W].
@@ -55,24 +55,24 @@ pub struct PairBatch {
     pub targets: Vec<f32>,
     /// Labels, `[B]`.
     pub labels: Vec<i64>,
-    /// Ids of the pictures in their whole split ([`Split::id`]), `[B]`.
+    /// Ids of the images in their whole split ([`Split::id`]), `[B]`.
     pub indices: Vec<u64>,
 }
 
 impl PairBatch {
-    /// Number of pictures.
+    /// Number of images.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// Whether there are no pictures.
+    /// Whether there are no images.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 }
 
 /// An iterator over the batches of one epoch of SODA's training: like [`super::Loader`], with [`SodaViews`] of every
-/// picture.
+/// image.
 ///
 /// ```
 /// use ddae_data::datasets;
@@ -100,7 +100,7 @@ impl PairLoader {
     ///
     /// # Errors
     /// When an option makes no sense: an empty batch, a start beyond the last batch, a normalisation for other
-    /// channels; or when the pictures are neither grey nor RGB.
+    /// channels; or when the images are neither grey nor RGB.
     pub fn new(split: &Split, options: PairOptions) -> Result<PairLoader, DataError> {
         let shuffle = options.shuffle.then_some((options.seed, options.epoch));
         let schedule = Schedule::new(split, options.batch, options.drop_last, shuffle)?;
@@ -141,7 +141,7 @@ fn make_batch(
     seed: u64,
     epoch: u64,
 ) -> Result<PairBatch, DataError> {
-    let mut levels = vec![0u8; split.picture_len()];
+    let mut levels = vec![0u8; split.image_len()];
     let mut canvas = views.canvas();
     let numbers = positions.len() * levels.len();
     let mut batch = PairBatch {
@@ -153,7 +153,7 @@ fn make_batch(
     for position in positions {
         split.read(position, &mut levels)?;
         let id = split.id(position);
-        let key = PictureKey { seed, epoch, id };
+        let key = ImageKey { seed, epoch, id };
         views.source(&levels, key, &mut canvas, &mut batch.sources);
         views.target(&levels, key, &mut canvas, &mut batch.targets);
         batch.labels.push(split.label(position) as i64);

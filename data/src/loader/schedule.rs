@@ -1,4 +1,4 @@
-//! Which pictures each batch of an epoch holds.
+//! Which images each batch of an epoch holds.
 
 use super::order;
 use crate::datasets::DataError;
@@ -7,7 +7,7 @@ use crate::split::Split;
 /// The batches of one epoch, by number.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    /// Pictures of the split.
+    /// Images of the split.
     count: usize,
     batch: usize,
     batches: usize,
@@ -16,7 +16,7 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// Batches of `batch` pictures; with `shuffle` = (seed, epoch) in an order of their own.
+    /// Batches of `batch` images; with `shuffle` = (seed, epoch) in an order of their own.
     ///
     /// # Errors
     /// When a batch would be empty.
@@ -27,7 +27,7 @@ impl Schedule {
         shuffle: Option<(u64, u64)>,
     ) -> Result<Schedule, DataError> {
         if batch == 0 {
-            return Err(DataError::Argument("a batch of 0 pictures: give at least 1".into()));
+            return Err(DataError::Argument("a batch of 0 images: give at least 1".into()));
         }
         let count = split.len();
         let batches = if drop_last { count / batch } else { count.div_ceil(batch) };
@@ -56,7 +56,7 @@ impl Schedule {
         Ok(())
     }
 
-    /// Positions in the split of the pictures of batch `number`.
+    /// Positions in the split of the images of batch `number`.
     pub fn positions(&self, number: usize) -> impl ExactSizeIterator<Item = usize> {
         let first = number * self.batch;
         let last = (first + self.batch).min(self.count);

@@ -8,10 +8,10 @@ mod views;
 use ddae_data::Split;
 use ddae_model::config::{ChannelStatistics, SodaAugmentation};
 
-/// As published but for the target, which is the picture.
+/// As published but for the target, which is the image.
 const UNALTERED_TARGET: SodaAugmentation = SodaAugmentation { augment_target: false, crop_area: [0.08, 1.0] };
 
-/// `count` pictures of `shape`, all levels equally likely.
+/// `count` images of `shape`, all levels equally likely.
 fn split(count: usize, shape: [usize; 3]) -> Split {
     let size: usize = shape.iter().product();
     let levels = ddae_tests::rule_values("augmented pictures", count * size, 0.0, 256.0);

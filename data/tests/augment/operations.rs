@@ -1,8 +1,8 @@
-//! The fixture: a real picture under every operation, as torchvision computed it.
+//! The fixture: a real image under every operation, as torchvision computed it.
 
 use ddae_data::augment::{Canvas, Operation, Rectangle, ResizedCrop};
 
-/// The fixture's pictures are [H, W, C].
+/// The fixture's images are [H, W, C].
 fn planes(levels: &[u8]) -> Vec<u8> {
     (0..3).flat_map(|channel| levels.iter().skip(channel).step_by(3).copied()).collect()
 }
@@ -17,11 +17,11 @@ fn every_operation_gives_torchvisions_levels() {
     let fixture = ddae_tests::fixture("image_ops");
     let mut canvas = Canvas::new([3, 32, 32]).expect("RGB");
     let scaler = ResizedCrop::new(32, 32);
-    let picture = planes(&fixture.u8("input.image").1);
+    let image = planes(&fixture.u8("input.image").1);
     let magnitudes = fixture.config["magnitudes"].as_object().expect("an object");
     let mut seen = Vec::new();
     for (case, magnitude) in magnitudes {
-        canvas.levels_mut().copy_from_slice(&picture);
+        canvas.levels_mut().copy_from_slice(&image);
         let name = case.strip_prefix("output.").expect("an output");
         if name.starts_with("resized_crop") {
             let sides: Vec<usize> = serde_json::from_value(magnitude.clone()).expect("four sides");

@@ -1,6 +1,6 @@
-//! Batches of pairs, and of pictures for SODA's probes.
+//! Batches of pairs, and of images for SODA's probes.
 
-use ddae_data::augment::{PictureKey, SodaViews};
+use ddae_data::augment::{ImageKey, SodaViews};
 use ddae_data::loader::{Batch, Loader, LoaderOptions, PairBatch, PairLoader, PairOptions};
 use ddae_data::{DataError, Split};
 use ddae_model::config::SodaAugmentation;
@@ -15,7 +15,7 @@ fn options() -> PairOptions {
 
 fn all(split: &Split, options: &PairOptions) -> Vec<PairBatch> {
     let loader = PairLoader::new(split, options.clone()).expect("sensible options");
-    loader.collect::<Result<_, _>>().expect("readable pictures")
+    loader.collect::<Result<_, _>>().expect("readable images")
 }
 
 #[test]
@@ -49,10 +49,10 @@ fn an_interrupted_epoch_goes_on_with_the_same_batches() {
 }
 
 #[test]
-fn a_pair_is_the_two_views_of_its_picture() {
+fn a_pair_is_the_two_views_of_its_image() {
     let split = split(20, SHAPE);
     let views = SodaViews::new(SHAPE, &statistics(3), SodaAugmentation::default()).expect("RGB");
-    let (mut canvas, mut levels) = (views.canvas(), vec![0; split.picture_len()]);
+    let (mut canvas, mut levels) = (views.canvas(), vec![0; split.image_len()]);
     let part = split.subset(&[17, 4]).expect("in range");
     let batch = all(&part, &PairOptions { shuffle: false, ..options() }).remove(0);
     assert_eq!(batch.indices, [17, 4]);
@@ -60,7 +60,7 @@ fn a_pair_is_the_two_views_of_its_picture() {
     let (mut sources, mut targets) = (Vec::new(), Vec::new());
     for id in [17, 4] {
         split.read(id, &mut levels).expect("in memory");
-        let key = PictureKey { seed: 3, epoch: 2, id: id as u64 };
+        let key = ImageKey { seed: 3, epoch: 2, id: id as u64 };
         views.source(&levels, key, &mut canvas, &mut sources);
         views.target(&levels, key, &mut canvas, &mut targets);
     }
@@ -79,7 +79,7 @@ fn epochs_and_orders_differ() {
 }
 
 #[test]
-fn targets_can_be_the_pictures_themselves() {
+fn targets_can_be_the_images_themselves() {
     let split = split(9, SHAPE);
     let options = PairOptions { augmentation: UNALTERED_TARGET, shuffle: false, ..options() };
     let targets: Vec<f32> = all(&split, &options).into_iter().flat_map(|batch| batch.targets).collect();
@@ -91,7 +91,7 @@ fn targets_can_be_the_pictures_themselves() {
 fn options_that_make_no_sense_are_refused() {
     let split = split(9, SHAPE);
     let error = |options| PairLoader::new(&split, options).unwrap_err().to_string();
-    assert_eq!(error(PairOptions { batch: 0, ..options() }), "a batch of 0 pictures: give at least 1");
+    assert_eq!(error(PairOptions { batch: 0, ..options() }), "a batch of 0 images: give at least 1");
     assert_eq!(
         error(PairOptions { start_batch: 3, ..options() }),
         "cannot start at batch 3: noise/train has 2 batches of 8"
@@ -105,7 +105,7 @@ fn probed(split: &Split, options: LoaderOptions) -> Result<Batch, DataError> {
 }
 
 #[test]
-fn pictures_for_probes_are_cropped_and_normalised() {
+fn images_for_probes_are_cropped_and_normalised() {
     let split = split(50, SHAPE);
     let plain = probed(&split, LoaderOptions::default()).expect("sensible");
     let normalised = LoaderOptions { normalisation: Some(statistics(3)), ..LoaderOptions::default() };
@@ -118,7 +118,7 @@ fn pictures_for_probes_are_cropped_and_normalised() {
     }
     let cropped = LoaderOptions { downstream_crop: true, ..normalised };
     let train = probed(&split, cropped.clone()).expect("sensible").images;
-    let size = split.picture_len();
+    let size = split.image_len();
     let same = train.chunks_exact(size).zip(test.chunks_exact(size)).filter(|(a, b)| a == b).count();
     assert!((8..30).contains(&same), "{same} of 50 were left as they are");
     let again = probed(&split, LoaderOptions { workers: 3, ..cropped }).expect("sensible").images;
@@ -129,7 +129,7 @@ fn pictures_for_probes_are_cropped_and_normalised() {
 fn augmentations_that_exclude_each_other_are_refused() {
     let split = split(9, SHAPE);
     let crop = LoaderOptions { downstream_crop: true, ..LoaderOptions::default() };
-    let message = "resized crops mirror pictures themselves: leave out flip and padded crop";
+    let message = "resized crops mirror images themselves: leave out flip and padded crop";
     for options in
         [LoaderOptions { flip: true, ..crop.clone() }, LoaderOptions { crop_padding: Some(2), ..crop }]
     {
@@ -141,5 +141,5 @@ fn augmentations_that_exclude_each_other_are_refused() {
         ..LoaderOptions::default()
     };
     let error = probed(&split, both).unwrap_err().to_string();
-    assert_eq!(error, "EDM's augmentation is for pictures in [0, 1]: leave out the normalisation");
+    assert_eq!(error, "EDM's augmentation is for images in [0, 1]: leave out the normalisation");
 }

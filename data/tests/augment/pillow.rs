@@ -1,4 +1,4 @@
-//! Pictures of many shapes, under operations of many magnitudes, against hashes of what Pillow computed (`pillow.py`).
+//! Images of many shapes, under operations of many magnitudes, against hashes of what Pillow computed (`pillow.py`).
 
 use ddae_data::augment::{Canvas, Operation, Rectangle, ResizedCrop};
 
@@ -25,16 +25,16 @@ fn levels_are_those_of_pillow() {
         let [low, high] = numbers(range, "..").map(|level: usize| level as f64);
         let numbers_of_shape: [usize; 3] = numbers(shape, "x");
         let size = numbers_of_shape.iter().product();
-        let picture: Vec<u8> = ddae_tests::rule_values(&format!("pillow {shape}"), size, low, high)
+        let image: Vec<u8> = ddae_tests::rule_values(&format!("pillow {shape}"), size, low, high)
             .into_iter()
             .map(|level| level as u8)
             .collect();
         let mut canvas = Canvas::new(numbers_of_shape).expect("grey or RGB");
         let found = if name == "resized_crop" {
-            resized_crops(&mut canvas, &picture)
+            resized_crops(&mut canvas, &image)
         } else {
             let operation = Operation::ALL.into_iter().find(|operation| format!("{operation:?}") == name);
-            canvas.levels_mut().copy_from_slice(&picture);
+            canvas.levels_mut().copy_from_slice(&image);
             canvas.apply(operation.expect(name), magnitude.parse().expect("a number"));
             hash(canvas.levels(), START)
         };
@@ -46,12 +46,12 @@ fn levels_are_those_of_pillow() {
 }
 
 /// Parts of every size, one after the other.
-fn resized_crops(canvas: &mut Canvas, picture: &[u8]) -> u64 {
+fn resized_crops(canvas: &mut Canvas, image: &[u8]) -> u64 {
     let [_, height, width] = canvas.shape();
     let scaler = ResizedCrop::new(height, width);
     let sizes = (1..=height).flat_map(|h| (1..=width).map(move |w| (h, w)));
     sizes.fold(START, |state, (h, w)| {
-        canvas.levels_mut().copy_from_slice(picture);
+        canvas.levels_mut().copy_from_slice(image);
         scaler.apply(canvas, Rectangle { top: (height - h) / 2, left: width - w, height: h, width: w });
         hash(canvas.levels(), state)
     })

@@ -1,20 +1,20 @@
 //! SODA's views, and the crops of its probes.
 
-use ddae_data::Split;
-use ddae_data::augment::{CROP_AREA, DownstreamCrop, Normaliser, PictureKey, SodaViews};
 use ddae_base::random::{Purpose, stream};
+use ddae_data::Split;
+use ddae_data::augment::{CROP_AREA, DownstreamCrop, ImageKey, Normaliser, SodaViews};
 use ddae_model::config::{ChannelStatistics, SodaAugmentation};
 
 use super::{UNALTERED_TARGET, split, statistics};
 
-fn picture(split: &Split) -> Vec<u8> {
-    let mut levels = vec![0; split.picture_len()];
+fn image(split: &Split) -> Vec<u8> {
+    let mut levels = vec![0; split.image_len()];
     split.read(0, &mut levels).expect("in memory");
     levels
 }
 
-fn key(epoch: u64, id: u64) -> PictureKey {
-    PictureKey { seed: 4, epoch, id }
+fn key(epoch: u64, id: u64) -> ImageKey {
+    ImageKey { seed: 4, epoch, id }
 }
 
 /// FNV-1a over the bits.
@@ -27,23 +27,23 @@ fn hash(numbers: &[f32]) -> u64 {
 #[test]
 fn a_key_decides_every_draw() {
     let shape = [3, 32, 32];
-    let levels = picture(&split(1, shape));
+    let levels = image(&split(1, shape));
     let views = SodaViews::new(shape, &statistics(3), SodaAugmentation::default()).expect("RGB");
     let mut canvas = views.canvas();
-    let mut make = |key: PictureKey| {
+    let mut make = |key: ImageKey| {
         let (mut source, mut target) = (Vec::new(), Vec::new());
         views.source(&levels, key, &mut canvas, &mut source);
         views.target(&levels, key, &mut canvas, &mut target);
         (source, target)
     };
     let first = make(key(0, 0));
-    let others = [key(0, 1), key(1, 0), PictureKey { seed: 5, epoch: 0, id: 0 }].map(&mut make);
+    let others = [key(0, 1), key(1, 0), ImageKey { seed: 5, epoch: 0, id: 0 }].map(&mut make);
     assert_eq!(make(key(0, 0)), first);
     for (source, target) in &others {
         assert_ne!(*source, first.0);
         assert_ne!(*target, first.1);
     }
-    // The pictures of a published seed stay what they are.
+    // The images of a published seed stay what they are.
     let targets: Vec<f32> = (0..64).flat_map(|id| make(key(0, id)).1).collect();
     assert_eq!(hash(&targets), 2_231_160_193_819_891_911);
 }
@@ -51,7 +51,7 @@ fn a_key_decides_every_draw() {
 #[test]
 fn views_are_drawn_as_often_as_published() {
     let shape = [3, 32, 32];
-    let levels = picture(&split(1, shape));
+    let levels = image(&split(1, shape));
     let views = SodaViews::new(shape, &statistics(3), SodaAugmentation::default()).expect("RGB");
     let plain: Vec<f32> = levels.iter().map(|&level| f32::from(level) / 255.0).collect();
     let (mut canvas, mut target) = (views.canvas(), Vec::new());
@@ -62,7 +62,7 @@ fn views_are_drawn_as_often_as_published() {
         untouched += u32::from(target == plain);
     }
     // Neither cropped (0.05) nor under RandAugment (0.35), or under two of the operations that change nothing here
-    // (Identity, AutoContrast); and some crops are the whole picture.
+    // (Identity, AutoContrast); and some crops are the whole image.
     assert!((300..460).contains(&untouched), "{untouched}");
 }
 
@@ -72,7 +72,7 @@ fn the_source_has_the_noise_and_the_target_has_none() {
     let levels = vec![100; 28 * 28];
     let views = SodaViews::new(shape, &statistics(1), SodaAugmentation::default()).expect("grey");
     let mut canvas = views.canvas();
-    // A flat picture stays flat under crops, so that what varies from pixel to pixel is noise.
+    // A flat image stays flat under crops, so that what varies from pixel to pixel is noise.
     let mut variances: Vec<f64> = (0..50)
         .map(|id| {
             let mut source = Vec::new();
@@ -82,7 +82,7 @@ fn the_source_has_the_noise_and_the_target_has_none() {
         })
         .collect();
     variances.sort_by(f64::total_cmp);
-    // Shear, translation and rotation bring in black; the lower half of the pictures has none of them.
+    // Shear, translation and rotation bring in black; the lower half of the images has none of them.
     assert!(variances[25] < 0.012 && variances[0] > 0.008, "{variances:?}");
     let mut target = Vec::new();
     views.target(&levels, key(0, 0), &mut canvas, &mut target);
@@ -93,7 +93,7 @@ fn the_source_has_the_noise_and_the_target_has_none() {
 #[test]
 fn source_and_target_are_drawn_for_themselves() {
     let shape = [3, 32, 32];
-    let levels = picture(&split(1, shape));
+    let levels = image(&split(1, shape));
     // Not normalised, so that they could be alike.
     let plain = ChannelStatistics { mean: vec![0.0; 3], std: vec![1.0; 3] };
     let views = SodaViews::new(shape, &plain, SodaAugmentation::default()).expect("RGB");
@@ -111,9 +111,9 @@ fn source_and_target_are_drawn_for_themselves() {
 }
 
 #[test]
-fn without_augmentation_the_target_is_the_picture() {
+fn without_augmentation_the_target_is_the_image() {
     let shape = [3, 9, 12];
-    let levels = picture(&split(1, shape));
+    let levels = image(&split(1, shape));
     let views = SodaViews::new(shape, &statistics(3), UNALTERED_TARGET).expect("RGB");
     let (mut canvas, mut target, mut source) = (views.canvas(), Vec::new(), Vec::new());
     views.target(&levels, key(0, 0), &mut canvas, &mut target);
@@ -128,9 +128,9 @@ fn without_augmentation_the_target_is_the_picture() {
 }
 
 #[test]
-fn crops_leave_the_share_of_the_picture_that_was_asked_for() {
+fn crops_leave_the_share_of_the_image_that_was_asked_for() {
     let shape = [3, 32, 32];
-    let levels = picture(&split(1, shape));
+    let levels = image(&split(1, shape));
     let plain: Vec<f32> = levels.iter().map(|&level| f32::from(level) / 255.0).collect();
     let mirrored: Vec<f32> = plain.chunks(32).flat_map(|row| row.iter().rev().copied()).collect();
     let whole = |crop_area| {
@@ -145,7 +145,7 @@ fn crops_leave_the_share_of_the_picture_that_was_asked_for() {
         (0..300).filter(is_whole).count()
     };
     assert_eq!(SodaAugmentation::default().crop_area, CROP_AREA);
-    // All of a square picture is left by nothing but the whole; RandAugment changes most of the others.
+    // All of a square image is left by nothing but the whole; RandAugment changes most of the others.
     let (published, all) = (whole(CROP_AREA), whole([1.0, 1.0]));
     assert!(published < 20 && all > 90, "{published} {all}");
 }
@@ -156,13 +156,13 @@ fn what_does_not_fit_is_refused() {
         SodaViews::new(shape, &statistics(channels), SodaAugmentation::default()).unwrap_err().to_string()
     };
     assert!(error([2, 8, 8], 2).contains("1 or 3 channels"));
-    assert!(error([1, 8, 8], 3).contains("the normalisation is for 3 channels, but the pictures have 1"));
+    assert!(error([1, 8, 8], 3).contains("the normalisation is for 3 channels, but the images have 1"));
     assert!(DownstreamCrop::new([4, 8, 8]).is_err());
 }
 
 #[test]
-fn downstream_crops_leave_a_third_of_the_pictures() {
-    let levels = picture(&split(1, [3, 16, 16]));
+fn downstream_crops_leave_a_third_of_the_images() {
+    let levels = image(&split(1, [3, 16, 16]));
     let mut crop = DownstreamCrop::new([3, 16, 16]).expect("RGB");
     let mut untouched = 0;
     for id in 0..4000 {
@@ -170,7 +170,7 @@ fn downstream_crops_leave_a_third_of_the_pictures() {
         crop.apply(&mut cropped, &mut stream(0, Purpose::Augment, id, 0));
         untouched += u32::from(cropped == levels);
     }
-    // 0.35, and the few crops that are the whole picture, not mirrored.
+    // 0.35, and the few crops that are the whole image, not mirrored.
     assert!((1320..1560).contains(&untouched), "{untouched}");
 }
 

@@ -1,6 +1,6 @@
 //! Tiny synthetic data sets in the published layouts.
 //!
-//! Every picture's levels follow from its number, so a test knows what it must read back: see [`level`].
+//! Every image's levels follow from its number, so a test knows what it must read back: see [`level`].
 
 #![allow(dead_code, reason = "each test binary uses some of them")]
 
@@ -12,13 +12,13 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tempfile::TempDir;
 
-/// Level `position` of picture `number`.
+/// Level `position` of image `number`.
 pub fn level(number: usize, position: usize) -> u8 {
     ((number * 31 + position * 7) % 251) as u8
 }
 
-/// The levels of picture `number`.
-pub fn picture(number: usize, length: usize) -> Vec<u8> {
+/// The levels of image `number`.
+pub fn image(number: usize, length: usize) -> Vec<u8> {
     (0..length).map(|position| level(number, position)).collect()
 }
 
@@ -46,18 +46,18 @@ pub fn idx(magic: u32, dimensions: &[u32], payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// `count` grey pictures of 28x28, numbered from `first`, labelled 0, 1, …, 9, 0, ….
+/// `count` grey images of 28x28, numbered from `first`, labelled 0, 1, …, 9, 0, ….
 pub fn idx_pair(first: usize, count: usize) -> (Vec<u8>, Vec<u8>) {
-    let levels: Vec<u8> = (first..first + count).flat_map(|number| picture(number, 784)).collect();
+    let levels: Vec<u8> = (first..first + count).flat_map(|number| image(number, 784)).collect();
     let labels: Vec<u8> = (0..count).map(|i| (i % 10) as u8).collect();
     (idx(2051, &[count as u32, 28, 28], &levels), idx(2049, &[count as u32], &labels))
 }
 
-/// MNIST's four files: 20 training pictures and 10 test pictures, numbered on.
+/// MNIST's four files: 20 training images and 10 test images, numbered on.
 pub fn mnist(folder: &Path, compressed: bool) {
     for (prefix, first, count) in [("train", 0, 20), ("t10k", 20, 10)] {
-        let (pictures, labels) = idx_pair(first, count);
-        for (kind, bytes) in [("images-idx3", pictures), ("labels-idx1", labels)] {
+        let (images, labels) = idx_pair(first, count);
+        for (kind, bytes) in [("images-idx3", images), ("labels-idx1", labels)] {
             match compressed {
                 true => write(folder.join(format!("{prefix}-{kind}-ubyte.gz")), gzip(&bytes)),
                 false => write(folder.join(format!("{prefix}-{kind}-ubyte")), &bytes),
@@ -66,13 +66,13 @@ pub fn mnist(folder: &Path, compressed: bool) {
     }
 }
 
-/// Records of CIFAR's binary version: `labels` picture by picture, each with its label bytes.
+/// Records of CIFAR's binary version: `labels` image by image, each with its label bytes.
 pub fn cifar_records(first: usize, labels: &[&[u8]]) -> Vec<u8> {
-    let record = |(i, label): (usize, &&[u8])| [label.to_vec(), picture(first + i, 3072)].concat();
+    let record = |(i, label): (usize, &&[u8])| [label.to_vec(), image(first + i, 3072)].concat();
     labels.iter().enumerate().flat_map(record).collect()
 }
 
-/// CIFAR-10's files, four pictures each, labels 0 to 3: (name, bytes).
+/// CIFAR-10's files, four images each, labels 0 to 3: (name, bytes).
 pub fn cifar10_binary() -> Vec<(String, Vec<u8>)> {
     let batches = (1..=5).map(|n| format!("data_batch_{n}.bin")).chain(["test_batch.bin".into()]);
     let records = |batch: usize| cifar_records(batch * 4, &[&[0], &[1], &[2], &[3]]);
@@ -82,7 +82,7 @@ pub fn cifar10_binary() -> Vec<(String, Vec<u8>)> {
 /// A pickled batch as Python 2 wrote the published files.
 pub fn cifar_pickle(first: usize, labels_key: &str, labels: &[u8]) -> Vec<u8> {
     let text = |text: &str| [&[b'U', text.len() as u8], text.as_bytes()].concat();
-    let levels: Vec<u8> = (first..first + labels.len()).flat_map(|n| picture(n, 3072)).collect();
+    let levels: Vec<u8> = (first..first + labels.len()).flat_map(|n| image(n, 3072)).collect();
     [
         b"\x80\x02}q\x01(".to_vec(),
         text(labels_key),
@@ -116,24 +116,24 @@ pub fn tar_gz(top: &str, files: &[(String, Vec<u8>)]) -> Vec<u8> {
     gzip(&tar.into_inner().expect("in memory"))
 }
 
-/// A picture of one colour per channel, as PNG or JPEG by the ending of `name`.
+/// An image of one colour per channel, as PNG or JPEG by the ending of `name`.
 pub fn encoded(name: &str, colour: [u8; 3], grey: bool, width: u32, height: u32) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     let format = image::ImageFormat::from_path(name).expect("a known ending");
-    let picture = image::RgbImage::from_pixel(width, height, image::Rgb(colour));
-    let picture = match grey {
+    let image = image::RgbImage::from_pixel(width, height, image::Rgb(colour));
+    let image = match grey {
         true => image::DynamicImage::ImageLuma8(image::GrayImage::from_pixel(
             width,
             height,
             image::Luma([colour[0]]),
         )),
-        false => image::DynamicImage::ImageRgb8(picture),
+        false => image::DynamicImage::ImageRgb8(image),
     };
-    picture.write_to(&mut bytes, format).expect("in memory");
+    image.write_to(&mut bytes, format).expect("in memory");
     bytes.into_inner()
 }
 
-/// Tiny-ImageNet's files: two classes of two training pictures, one of them grey, and three validation pictures.
+/// Tiny-ImageNet's files: two classes of two training images, one of them grey, and three validation images.
 pub fn tiny() -> Vec<(String, Vec<u8>)> {
     let jpeg = |colour, grey| encoded("x.jpeg", colour, grey, 64, 64);
     vec![

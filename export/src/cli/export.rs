@@ -5,19 +5,19 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use ddae_base::shell;
+use ddae_checkpoint::WeightSet;
 use ddae_export::ExportError;
 use ddae_export::export::{Exported, Plan};
 use ddae_export::inspect::short;
-use ddae_onnx::write::data_file;
 use ddae_export::request::Request;
 use ddae_export::source::{Source, SourceOptions};
 use ddae_export::staging::remove_on_interrupt;
-use ddae_checkpoint::WeightSet;
 use ddae_model::config::{AnyConfig, Override};
 use ddae_model::diffusion::feature_layers;
 use ddae_model::graph::Graph;
 use ddae_model::networks::Architecture;
 use ddae_onnx::metadata::{GraphDescription, GraphKind, Precision};
+use ddae_onnx::write::data_file;
 use serde_json::json;
 
 use super::numbers::{NumberArguments, calibration_line, error_lines};
@@ -53,7 +53,7 @@ pub struct Arguments {
     /// Weights of a checkpoint that has several sets [default: ema]
     #[arg(short, long, value_enum)]
     weights: Option<Weights>,
-    /// Type of pictures in 0..1: f32 [B,C,H,W], or u8 [B,H,W,C]
+    /// Type of images in 0..1: f32 [B,C,H,W], or u8 [B,H,W,C]
     #[arg(long, value_enum, default_value = "f32")]
     input: Input,
     /// The file to write [default: a name made of run, graph and layers, in this folder]
@@ -85,13 +85,13 @@ pub struct Arguments {
 enum Kind {
     /// The bare network
     Network,
-    /// Pictures to pooled features of layers
+    /// Images to pooled features of layers
     Features,
     /// One step of the sampler
     Sampler,
-    /// Pictures to the codes of an encoder
+    /// Images to the codes of an encoder
     Encoder,
-    /// Pictures to the latents of a latent encoder
+    /// Images to the latents of a latent encoder
     Latent,
 }
 
@@ -262,7 +262,7 @@ fn print_graph(out: &mut impl Write, graph: &Graph, description: &GraphDescripti
         writeln!(out, "{network}")?;
     }
     let (parameters, flops) = (short(*parameters), short(*flops));
-    writeln!(out, "{}: {parameters} parameters, {flops}FLOP per picture", kind.name())?;
+    writeln!(out, "{}: {parameters} parameters, {flops}FLOP per image", kind.name())?;
     let inputs = graph.inputs().map(|(_, node)| ("in ", &node.name, node));
     let outputs = graph.outputs().iter().map(|(name, value)| ("out", name, graph.node(*value)));
     for (direction, name, node) in inputs.chain(outputs) {

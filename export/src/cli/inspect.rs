@@ -64,7 +64,7 @@ fn print_onnx(out: &mut impl Write, report: &OnnxReport) -> std::io::Result<()> 
     let flops = report
         .flops
         .map_or("unknown (shapes are missing)".to_string(), |flops| format!("{}FLOP", short(flops)));
-    writeln!(out, "work      {flops} per picture, as the file computes it")?;
+    writeln!(out, "work      {flops} per image, as the file computes it")?;
     writeln!(out, "constants {} in {} tensors", short(report.elements), report.constants)?;
     if let Some(own) = &report.description {
         writeln!(out, "kind      {}, pixels {}", own.kind.name(), own.pixels.name())?;
@@ -80,12 +80,7 @@ fn print_onnx(out: &mut impl Write, report: &OnnxReport) -> std::io::Result<()> 
         if let Some(timestep) = own.timestep {
             writeln!(out, "timestep  {timestep}, fixed")?;
         }
-        writeln!(
-            out,
-            "network   {} parameters, {}FLOP per picture",
-            short(own.parameters),
-            short(own.flops)
-        )?;
+        writeln!(out, "network   {} parameters, {}FLOP per image", short(own.parameters), short(own.flops))?;
         let weights = own.weights.map(|set| format!(", {} weights", set.prefix().trim_end_matches('.')));
         let epoch = own.epoch.map(|epoch| format!(", epoch {epoch}"));
         let step = own.step.map(|step| format!(", step {step}"));

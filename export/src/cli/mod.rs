@@ -29,7 +29,7 @@ Graphs (B is the batch, free in every file):
   features  image [B,C,H,W] in 0..1 (with --input u8: bytes [B,H,W,C]; a DiT: latent),
             noise [B,C,H,W] standard normal, timestep i64 [B] unless fixed by --timestep;
             Inception: image alone
-            -> the layers asked for, averaged over the picture [B,D]
+            -> the layers asked for, averaged over the image [B,D]
   sampler   x [B,C,H,W], noise [B,C,H,W], t [1], preconditioning, coefficients, EDM also carry;
             a SODA decoder also z [B,Z], guidance [1] (0 for none, usually 0.3)
             -> one step on: next, EDM also next_carry
@@ -38,7 +38,7 @@ Graphs (B is the batch, free in every file):
             -> latent, like noise
 
 What a file of weights holds is recognised by names and shapes; what they do not tell (size of
-the pictures, process) is asked for. docs/import.md lists what can be imported, with commands.
+the images, process) is asked for. docs/import.md lists what can be imported, with commands.
 
 The file is run in ONNX Runtime and compared with a reference before it appears under its name.";
 

@@ -14,8 +14,8 @@ pub struct NumberArguments {
     /// Compute the products of a features graph in 8-bit integers
     #[arg(long, value_enum, value_name = "TYPE", conflicts_with = "dtype")]
     quantize: Option<Quantize>,
-    /// Pictures that int8 is calibrated on: a data set's name, or a folder with train/CLASS/*.png
-    /// [default: the training data if it is here, else the built-in pictures]
+    /// Images that int8 is calibrated on: a data set's name, or a folder with train/CLASS/*.png
+    /// [default: the training data if it is here, else the built-in images]
     #[arg(long, value_name = "DATASET|FOLDER")]
     calibrate: Option<String>,
     /// How many of them
@@ -105,9 +105,9 @@ impl NumberArguments {
 
 /// What a file was calibrated on, in a line.
 pub fn calibration_line(calibration: &Calibration) -> String {
-    let Calibration { pictures, count, timesteps, range } = calibration;
+    let Calibration { images, count, timesteps, range } = calibration;
     let timesteps: Vec<String> = timesteps.iter().map(i64::to_string).collect();
-    format!("calibrated on {count} of {pictures} at timestep {}, range by {range}", timesteps.join(", "))
+    format!("calibrated on {count} of {images} at timestep {}, range by {range}", timesteps.join(", "))
 }
 
 /// The errors of a file's outputs, one a line.

@@ -7,7 +7,7 @@ use ddae_model::config::ChannelStatistics;
 #[derive(Args, Debug)]
 #[command(next_help_heading = "For weights without a configuration")]
 pub struct UntoldArguments {
-    /// Height and width of the pictures, as in 32x32 or 32; also for pictures of another size than in training
+    /// Height and width of the images, as in 32x32 or 32; also for images of another size than in training
     #[arg(long, value_name = "HxW", value_parser = image_size)]
     image_size: Option<[usize; 2]>,
     /// Number of attention heads of a DiT of an unpublished size
@@ -19,7 +19,7 @@ pub struct UntoldArguments {
     /// Diffusion process of a UNet, as published
     #[arg(long, value_enum)]
     process: Option<Process>,
-    /// Means and standard deviations of the pictures an encoder was trained on: cifar10, cifar100, tiny, or M,M,M/S,S,S
+    /// Means and standard deviations of the images an encoder was trained on: cifar10, cifar100, tiny, or M,M,M/S,S,S
     #[arg(long, value_name = "DATASET", value_parser = statistics)]
     statistics: Option<ChannelStatistics>,
 }

@@ -30,7 +30,7 @@ pub struct OnnxReport {
     pub constants: u64,
     /// Elements of the constants.
     pub elements: u64,
-    /// Floating-point operations per picture of the convolutions and matrix products as they stand in the file, a
+    /// Floating-point operations per image of the convolutions and matrix products as they stand in the file, a
     /// multiply-add counted as two; none where shapes are unknown.
     pub flops: Option<u64>,
     /// The operations in order.

@@ -1,16 +1,16 @@
 //! From a [`Graph`] to ONNX operators, the fastest way ONNX Runtime's CPU provider knows.
 //!
 //! Three passes: `constants` finds what depends on weights and constants only and computes it once; `plan` finds
-//! layers that are faster together (a convolution of an upsampled picture, attention over a picture's pixels); then
+//! layers that are faster together (a convolution of an upsampled image, attention over an image's pixels); then
 //! every remaining node is written by the file of its family:
 //!
 //! | file | operations |
 //! | --- | --- |
 //! | `arithmetic` | elementwise operations, linear layers, gathering |
 //! | `shaping` | reshaping, joining, slicing |
-//! | `picture` | convolutions, pooling, resampling |
+//! | `image` | convolutions, pooling, resampling |
 //! | `normalisation` | group, batch and layer norm |
-//! | `attention`, `pixel_attention` | attention between tokens, and between the pixels of a picture |
+//! | `attention`, `pixel_attention` | attention between tokens, and between the pixels of an image |
 //!
 //! # Names
 //! A value keeps its graph name, or the name of the output it is; what lies between is `LAYER/part`. Parameters keep
@@ -19,8 +19,8 @@
 mod arithmetic;
 mod attention;
 mod constants;
+mod image;
 mod normalisation;
-mod picture;
 mod pixel_attention;
 mod plan;
 pub mod precision;
@@ -195,7 +195,7 @@ impl<'w> Lowering<'_, 'w> {
             | Op::UpsampleNearest { .. }
             | Op::ResizeBilinear { .. }
             | Op::MaxPool(_)
-            | Op::AvgPool { .. } => self.picture(value, node),
+            | Op::AvgPool { .. } => self.image(value, node),
             Op::GroupNorm { .. } | Op::BatchNorm { .. } | Op::LayerNorm { .. } => {
                 self.normalisation(value, node)
             }

@@ -57,7 +57,7 @@ impl Lowering<'_, '_> {
         let eps = vec![AttributeProto::float("epsilon", eps)];
         let x =
             self.part(norm, "normalised", "InstanceNormalization", &[&x, &ones, &zeros], eps, &grouped)?;
-        let to_picture = self.shape(&node.shape)?;
-        self.part(norm, "ungrouped", "Reshape", &[&x, &to_picture], vec![], &node.shape)
+        let to_image = self.shape(&node.shape)?;
+        self.part(norm, "ungrouped", "Reshape", &[&x, &to_image], vec![], &node.shape)
     }
 }

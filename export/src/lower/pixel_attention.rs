@@ -1,6 +1,6 @@
-//! Softmax attention between the pixels of a picture, from the norm before it to the linear layer after it.
+//! Softmax attention between the pixels of an image, from the norm before it to the linear layer after it.
 //!
-//! Pixels stay where the picture has them, along the last axis: the linear layers become 1x1 convolutions, and nothing
+//! Pixels stay where the image has them, along the last axis: the linear layers become 1x1 convolutions, and nothing
 //! is transposed in memory, since the runtime's product takes transposed operands.
 //!
 //! The weights are folded in float64. With the normalised pixels `x_i`, queries `Q x_i + a`, keys `K x_j + b` and
@@ -8,7 +8,7 @@
 //!
 //! - `b` adds the same to all scores of a query, which the softmax undoes; it is dropped.
 //! - Weights of the softmax add up to 1, so `c` comes out as it went in and joins the bias of the output layer `O`.
-//! - With one head as wide as the picture, a score is `(K' Q x_i + K' a) . x_j` and the result `O V (sum_j p_ij x_j)`:
+//! - With one head as wide as the image, a score is `(K' Q x_i + K' a) . x_j` and the result `O V (sum_j p_ij x_j)`:
 //!   two matrices `K' Q` and `O V` rather than four.
 
 use std::borrow::Cow;
@@ -34,7 +34,7 @@ struct Layers {
 impl Lowering<'_, '_> {
     pub(super) fn pixel_attention(&mut self, value: Value, plan: &PixelAttention) -> Lowered<()> {
         let graph = self.graph;
-        let picture = graph.shape(plan.input);
+        let image = graph.shape(plan.input);
         let layers = self.folded_layers(plan)?;
         let (width, channels) = layers.query.dim();
         let mut x = self.operand(plan.input)?;
@@ -46,12 +46,12 @@ impl Lowering<'_, '_> {
             let matrix = layers.key.t().dot(&layers.query);
             let bias = layers.key.t().dot(&layers.query_bias);
             let q = self.pixel_linear(plan, "q", &x, &matrix, Some(&bias))?;
-            (self.mixed_pixels(plan, picture, width, [&q, &x, &x])?, layers.output.dot(&layers.value))
+            (self.mixed_pixels(plan, image, width, [&q, &x, &x])?, layers.output.dot(&layers.value))
         } else {
             let q = self.pixel_linear(plan, "q", &x, &layers.query, Some(&layers.query_bias))?;
             let k = self.pixel_linear(plan, "k", &x, &layers.key, None)?;
             let v = self.pixel_linear(plan, "v", &x, &layers.value, None)?;
-            (self.mixed_pixels(plan, picture, width, [&q, &k, &v])?, layers.output)
+            (self.mixed_pixels(plan, image, width, [&q, &k, &v])?, layers.output)
         };
         let name = &graph.node(plan.output).name;
         let weight = self.initializer(&format!("{name}/weight"), Cow::Owned(kernel(&output)))?;
@@ -85,14 +85,14 @@ impl Lowering<'_, '_> {
     fn mixed_pixels(
         &mut self,
         plan: &PixelAttention,
-        picture: &Shape,
+        image: &Shape,
         width: usize,
         qkv: [&str; 3],
     ) -> Lowered<String> {
         let at = plan.attention;
-        let pixels = picture.with(0, 1).with(1, 1).per_sample();
+        let pixels = image.with(0, 1).with(1, 1).per_sample();
         let d = width / plan.heads;
-        let heads = Shape::of(vec![picture.dims()[0], plan.heads.into(), d.into(), pixels.into()]);
+        let heads = Shape::of(vec![image.dims()[0], plan.heads.into(), d.into(), pixels.into()]);
         let to_heads = self.shape(&heads)?;
         let mut operands: Vec<String> = Vec::new();
         for (i, part) in ["q", "k", "v"].into_iter().enumerate() {
@@ -109,9 +109,9 @@ impl Lowering<'_, '_> {
         let x = self.part(at, "softmax", "Softmax", &[&x], vec![AttributeProto::int("axis", -1)], &scores)?;
         let x = self.part(at, "softmax/turned", "Transpose", &[&x], swap(), &scores)?;
         let x = self.part(at, "mixed", "MatMul", &[&operands[2], &x], vec![], &heads)?;
-        let shape = picture.with(1, width);
-        let to_picture = self.shape(&shape)?;
-        self.part(at, "picture", "Reshape", &[&x, &to_picture], vec![], &shape)
+        let shape = image.with(1, width);
+        let to_image = self.shape(&shape)?;
+        self.part(at, "image", "Reshape", &[&x, &to_image], vec![], &shape)
     }
 
     /// The layers with the norm's scale and shift, the scores' `d^(-1/2)` and the values' bias in them.

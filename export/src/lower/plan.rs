@@ -16,7 +16,7 @@ pub enum Plan {
     Absorbed,
     /// A convolution, ending here.
     Conv(Conv),
-    /// Attention between the pixels of a picture, ending here.
+    /// Attention between the pixels of an image, ending here.
     PixelAttention(PixelAttention),
 }
 
@@ -25,7 +25,7 @@ pub enum Plan {
 pub struct Conv {
     /// The convolution.
     pub conv: Value,
-    /// Its input, or the picture before doubling when [`Conv::doubled`].
+    /// Its input, or the image before doubling when [`Conv::doubled`].
     pub input: Value,
     /// Whether the input is doubled in size (nearest neighbour) first.
     pub doubled: bool,
@@ -38,7 +38,7 @@ pub struct Conv {
 /// Attention between pixels: `[norm,] flatten, projection, attention, output, unflatten`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PixelAttention {
-    /// The picture `[B,C,H,W]`, before the norm.
+    /// The image `[B,C,H,W]`, before the norm.
     pub input: Value,
     /// The group norm before the projection.
     pub norm: Option<Value>,
@@ -153,9 +153,9 @@ impl Matcher<'_> {
         let projection = self.only_here(self.input(attention, 0), is_linear)?;
         let swap = self.only_here(self.input(projection, 0), is_swap)?;
         let flatten = self.only_here(self.input(swap, 0), |op| *op == Op::Reshape)?;
-        let picture = self.input(flatten, 0);
+        let image = self.input(flatten, 0);
         let (from, flat, to) =
-            (self.graph.shape(picture), self.graph.shape(flatten), self.graph.shape(unflatten));
+            (self.graph.shape(image), self.graph.shape(flatten), self.graph.shape(unflatten));
         let pixels = from.size(2).zip(from.size(3)).map(|(h, w)| h * w);
         let keeps_channels = from.size(1) == flat.size(1) && flat.size(2) == pixels;
         let gives_back = self.graph.shape(output).size(2) == to.size(1);
@@ -163,9 +163,9 @@ impl Matcher<'_> {
             return None;
         }
         let mut absorbed = vec![back, output, attention, projection, swap, flatten];
-        let norm = self.only_here(picture, |op| matches!(op, Op::GroupNorm { .. }));
+        let norm = self.only_here(image, |op| matches!(op, Op::GroupNorm { .. }));
         absorbed.extend(norm);
-        let input = norm.map_or(picture, |norm| self.input(norm, 0));
+        let input = norm.map_or(image, |norm| self.input(norm, 0));
         let plan = PixelAttention { input, norm, projection, attention, heads, layout, output };
         Some((Plan::PixelAttention(plan), absorbed))
     }

@@ -3,7 +3,7 @@
 //! Both passes rewrite a finished ONNX graph of float32 values; inputs and outputs stay float32.
 //!
 //! - [`compute_f16`]: between the first and the last product (convolution, matrix product) values and weights are
-//!   float16. Norms, softmaxes, means over a picture, everything that depends on no picture (timestep embeddings,
+//!   float16. Norms, softmaxes, means over an image, everything that depends on no image (timestep embeddings,
 //!   tables, coefficients) and what follows the last product (a sampler's step) stay float32, with casts around them.
 //! - [`store_bf16`]: weights are stored as bfloat16 and cast to float32 before use, which a runtime does once, when it
 //!   loads the file; all arithmetic is float32. Standard operators do not convolve in bfloat16 before opset 22, and
@@ -16,7 +16,7 @@ use ddae_onnx::initializer::{Encoding, Initializer};
 use ddae_onnx::messages::{AttributeProto, Dimension, NodeProto, ValueInfoProto, data_type};
 use ddae_onnx::write::Model;
 
-/// Inputs of no more numbers than this for each sample are not pictures or features but what conditions a network:
+/// Inputs of no more numbers than this for each sample are not images or features but what conditions a network:
 /// timesteps, labels, augmentation labels, coefficients.
 const LARGEST_CONDITION: i64 = 16;
 
@@ -113,9 +113,9 @@ pub fn compute_f16(model: &mut Model<'_>) -> Result<(), LowerError> {
 
 /// Which nodes compute in float16.
 fn halves(model: &Model<'_>) -> Vec<bool> {
-    let pictures = picture_values(model);
+    let images = image_values(model);
     let is_product =
-        |node: &NodeProto| kind(&node.op_type) == Kind::Product && pictures.contains(first(&node.output));
+        |node: &NodeProto| kind(&node.op_type) == Kind::Product && images.contains(first(&node.output));
     let leads = leading_values(model, is_product);
     let is_float = floats(model);
     // What is float16, and what is float32 only for a norm's or softmax's sake.
@@ -147,8 +147,8 @@ fn halves(model: &Model<'_>) -> Vec<bool> {
 }
 
 /// The values that depend on an input that is no mere condition.
-pub(crate) fn picture_values<'m>(model: &'m Model<'_>) -> HashSet<&'m str> {
-    let is_picture = |input: &&ValueInfoProto| {
+pub(crate) fn image_values<'m>(model: &'m Model<'_>) -> HashSet<&'m str> {
+    let is_image = |input: &&ValueInfoProto| {
         let sizes = input.dims().unwrap_or_default().iter().map(|dim| match dim.value {
             Some(Dimension::Size(size)) => size,
             _ => 1,
@@ -156,7 +156,7 @@ pub(crate) fn picture_values<'m>(model: &'m Model<'_>) -> HashSet<&'m str> {
         sizes.product::<i64>() > LARGEST_CONDITION
     };
     let mut found: HashSet<&str> =
-        model.inputs.iter().filter(is_picture).map(|input| input.name.as_str()).collect();
+        model.inputs.iter().filter(is_image).map(|input| input.name.as_str()).collect();
     for node in &model.nodes {
         if node.input.iter().any(|name| found.contains(name.as_str())) {
             found.extend(node.output.iter().map(String::as_str));
@@ -201,7 +201,7 @@ fn encode_weights(model: &mut Model<'_>, halves: &[bool]) {
     }
 }
 
-/// Whether it is a matrix or a kernel; vectors are small, and so are numbers that are shaped to multiply pictures.
+/// Whether it is a matrix or a kernel; vectors are small, and so are numbers that are shaped to multiply images.
 fn is_matrix(initializer: &Initializer) -> bool {
     initializer.shape().iter().filter(|&&size| size > 1).count() > 1
 }

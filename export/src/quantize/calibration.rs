@@ -9,8 +9,8 @@ use super::histogram::Histogram;
 use super::samples::Samples;
 use crate::ExportError;
 use ddae_onnx::messages::{Dimension, ValueInfoProto};
-use ddae_onnx::write::{LARGEST_MESSAGE, Model, data_file};
 use ddae_onnx::runtime::{OnnxNetwork, all_cores};
+use ddae_onnx::write::{LARGEST_MESSAGE, Model, data_file};
 
 /// Bytes of activations that are kept at a time, unless those of one sample and activation are more.
 pub const MEMORY: u64 = 256 << 20;
@@ -36,7 +36,7 @@ impl Measuring<'_> {
     /// file for that; it is removed.
     ///
     /// # Errors
-    /// When a picture cannot be read, the file cannot be written, or the runtime fails.
+    /// When an image cannot be read, the file cannot be written, or the runtime fails.
     pub fn histograms(
         &self,
         model: &mut Model<'_>,

@@ -2,7 +2,7 @@
 //!
 //! | module | does |
 //! | --- | --- |
-//! | [`samples`] | inputs as in use: pictures of a data set, noise, timesteps |
+//! | [`samples`] | inputs as in use: images of a data set, noise, timesteps |
 //! | [`calibration`] | runs the float32 file and counts the values of activations |
 //! | [`histogram`] | chooses the range that integers cover |
 //! | [`selection`] | which operations become integer |
@@ -10,7 +10,7 @@
 //!
 //! What becomes integer are convolutions and matrix products with weights, from the second on, and the sums of residual
 //! blocks that end in a ReLU: the first convolution, norms, softmaxes, products of activations, other additions, and
-//! everything that depends on no picture stay float32.
+//! everything that depends on no image stay float32.
 //! Weights have a scale for each output channel and are symmetric, activations have one scale and a zero.
 
 pub mod calibration;

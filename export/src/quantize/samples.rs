@@ -1,10 +1,10 @@
-//! Inputs of a graph as in use: pictures of a data set with noise at the timesteps of interest.
+//! Inputs of a graph as in use: images of a data set with noise at the timesteps of interest.
 
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 
-use ddae_data::datasets::{self, DataError};
 use ddae_base::random::{Purpose, stream};
+use ddae_data::datasets::{self, DataError};
 use ddae_data::split::Split;
 use ddae_model::graph::{Graph, Node, Value};
 use ddae_model::tensor::{DType, Data, Tensor};
@@ -14,12 +14,12 @@ use rand_chacha::ChaCha8Rng;
 use crate::ExportError;
 use crate::verify::{RANDOM, integers, random_input};
 
-/// The seed of the choice of pictures and of the noise.
+/// The seed of the choice of images and of the noise.
 const SEED: u64 = 0;
 
-/// Where pictures come from.
+/// Where images come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PictureSource {
+pub struct ImageSource {
     /// What was asked for: a data set by name, or a folder with `train/CLASS/*.png`.
     pub asked: Option<String>,
     /// The data set that the network was trained on, by name.
@@ -28,36 +28,36 @@ pub struct PictureSource {
 
 /// Inputs for a graph, as many as wanted, the same at every export.
 pub struct Samples {
-    pictures: Option<Pictures>,
+    images: Option<Images>,
     timesteps: Vec<i64>,
     range: RangeInclusive<i64>,
 }
 
-struct Pictures {
+struct Images {
     split: Split,
     /// Positions in an order of their own, so that any few of them are of many classes.
     order: Vec<usize>,
 }
 
 impl Samples {
-    /// Opens the pictures for a graph: those asked for, else those of the training data if they are here, else those
-    /// built in. Where none fit, or the graph takes no pictures, its inputs are random. `timesteps` are used in turn;
+    /// Opens the images for a graph: those asked for, else those of the training data if they are here, else those
+    /// built in. Where none fit, or the graph takes no images, its inputs are random. `timesteps` are used in turn;
     /// without any, inputs called `timestep` are drawn from `range`.
     ///
     /// # Errors
-    /// When pictures were asked for that are not there or do not fit.
+    /// When images were asked for that are not there or do not fit.
     pub fn open(
         graph: &Graph,
-        source: &PictureSource,
+        source: &ImageSource,
         timesteps: Vec<i64>,
         range: RangeInclusive<i64>,
     ) -> Result<Samples, ExportError> {
         let shape =
-            graph.inputs().find(|(_, node)| node.name == "image").and_then(|(_, node)| picture_shape(node));
+            graph.inputs().find(|(_, node)| node.name == "image").and_then(|(_, node)| image_shape(node));
         let split = match (shape, &source.asked) {
             (None, None) => None,
             (None, Some(_)) => {
-                let message = "--calibrate: this graph takes no pictures of a fixed size";
+                let message = "--calibrate: this graph takes no images of a fixed size";
                 return Err(ExportError::Argument(message.to_string()));
             }
             (Some(shape), Some(name)) => Some(open(name, shape)?),
@@ -66,27 +66,27 @@ impl Samples {
                 names.filter(|name| *name != "folder").find_map(|name| open(name, shape).ok())
             }
         };
-        let pictures = split.map(|split| {
+        let images = split.map(|split| {
             let mut order: Vec<usize> = (0..split.len()).collect();
             stream(SEED, Purpose::Calibrate, 0, 0).shuffle(&mut order);
-            Pictures { split, order }
+            Images { split, order }
         });
-        Ok(Samples { pictures, timesteps, range })
+        Ok(Samples { images, timesteps, range })
     }
 
     /// What the inputs are, for people and metadata: `fashion-sample/train`, or `random inputs`.
     pub fn name(&self) -> &str {
-        self.pictures.as_ref().map_or(RANDOM, |pictures| pictures.split.name())
+        self.images.as_ref().map_or(RANDOM, |images| images.split.name())
     }
 
-    /// Whether the inputs are real pictures.
-    pub fn has_pictures(&self) -> bool {
-        self.pictures.is_some()
+    /// Whether the inputs are real images.
+    pub fn has_images(&self) -> bool {
+        self.images.is_some()
     }
 
     /// Number of different samples; there is no end to random ones.
     pub fn available(&self) -> usize {
-        self.pictures.as_ref().map_or(usize::MAX, |pictures| pictures.order.len())
+        self.images.as_ref().map_or(usize::MAX, |images| images.order.len())
     }
 
     /// The timesteps that are used in turn.
@@ -97,12 +97,12 @@ impl Samples {
     /// The inputs of `graph` for the samples of a range, which begins again after [`Samples::available`].
     ///
     /// # Errors
-    /// When a picture cannot be read.
+    /// When an image cannot be read.
     pub fn inputs(&self, graph: &Graph, range: Range<usize>) -> Result<Vec<(String, Tensor)>, ExportError> {
         let of_node = |value: Value, node: &Node| -> Result<Tensor, ExportError> {
             let integers = integers(graph, value, &self.range);
-            Ok(match (node.name.as_str(), node.dtype, &self.pictures) {
-                ("image", DType::F32 | DType::U8, Some(pictures)) => pictures.tensor(node, range.clone())?,
+            Ok(match (node.name.as_str(), node.dtype, &self.images) {
+                ("image", DType::F32 | DType::U8, Some(images)) => images.tensor(node, range.clone())?,
                 ("timestep", DType::I64, _) if !self.timesteps.is_empty() => {
                     let timestep = |sample: usize| self.timesteps[sample % self.timesteps.len()];
                     Tensor::i64(&[range.len()], range.clone().map(timestep).collect())
@@ -144,12 +144,12 @@ fn joined(samples: Vec<Tensor>) -> Tensor {
     }
 }
 
-impl Pictures {
-    /// Pictures as an input takes them: floats `[B,C,H,W]` in 0 to 1, or bytes `[B,H,W,C]`.
+impl Images {
+    /// Images as an input takes them: floats `[B,C,H,W]` in 0 to 1, or bytes `[B,H,W,C]`.
     fn tensor(&self, node: &Node, range: Range<usize>) -> Result<Tensor, ExportError> {
         let [channels, height, width] = self.split.shape();
         let pixels = height * width;
-        let mut levels = vec![0; self.split.picture_len()];
+        let mut levels = vec![0; self.split.image_len()];
         let (mut floats, mut bytes) = (Vec::new(), Vec::new());
         for sample in range.clone() {
             self.split.read(self.order[sample % self.order.len()], &mut levels)?;
@@ -167,19 +167,19 @@ impl Pictures {
         Tensor::new(&shape, data).ok_or_else(|| {
             let (name, found) = (self.split.name(), self.split.shape());
             let message =
-                format!("pictures of {name} are {found:?} and do not fill the graph's input {shape:?}");
+                format!("images of {name} are {found:?} and do not fill the graph's input {shape:?}");
             ExportError::Argument(message)
         })
     }
 }
 
-/// `[C, H, W]` of an input of pictures.
-fn picture_shape(node: &Node) -> Option<[usize; 3]> {
+/// `[C, H, W]` of an input of images.
+fn image_shape(node: &Node) -> Option<[usize; 3]> {
     let [a, b, c] = [node.shape.size(1)?, node.shape.size(2)?, node.shape.size(3)?];
     Some(if node.dtype == DType::U8 { [c, a, b] } else { [a, b, c] })
 }
 
-/// The training pictures of a data set or folder, in the network's shape.
+/// The training images of a data set or folder, in the network's shape.
 fn open(name: &str, shape: [usize; 3]) -> Result<Split, DataError> {
     let set = match datasets::NAMES.contains(&name) || name == "cifar" || !Path::new(name).is_dir() {
         true => datasets::open(name, None),

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::lower::precision::picture_values;
+use crate::lower::precision::image_values;
 use ddae_onnx::messages::NodeProto;
 use ddae_onnx::write::Model;
 
@@ -24,7 +24,7 @@ impl Selection {
     /// their results that a ReLU follows.
     pub fn of(model: &Model<'_>) -> Selection {
         let uses = Uses::of(model);
-        let pictures = picture_values(model);
+        let images = image_values(model);
         let weights: HashSet<&str> =
             model.initializers.iter().filter(|i| i.floats().is_some()).map(|i| i.name.as_str()).collect();
         let mut after_product: HashSet<&str> = HashSet::new();
@@ -45,7 +45,7 @@ impl Selection {
                 ["Conv", "MatMul"].contains(&node.op_type.as_str()) && has_weight && has_known_bias;
             let follows = node.input.iter().any(|name| after_product.contains(name.as_str()));
             let result = uses.relu(output).unwrap_or(output);
-            if is_product && pictures.contains(x.as_str()) && follows && !uses.is_output(result) {
+            if is_product && images.contains(x.as_str()) && follows && !uses.is_output(result) {
                 selection.products.insert(position);
                 selection.activations.push(x.clone());
                 if node.op_type == "Conv" {
@@ -53,7 +53,7 @@ impl Selection {
                 }
             }
             let is_any_product = ["Conv", "ConvTranspose", "MatMul", "Gemm"].contains(&node.op_type.as_str());
-            if follows || (is_any_product && pictures.contains(x.as_str())) {
+            if follows || (is_any_product && images.contains(x.as_str())) {
                 after_product.extend(node.output.iter().map(String::as_str));
             }
         }

@@ -36,7 +36,7 @@ impl Beside {
         }
     }
 
-    /// The configuration of a `UNet2DModel`, with pictures of the given size where one is given.
+    /// The configuration of a `UNet2DModel`, with images of the given size where one is given.
     ///
     /// # Errors
     /// When it is of another class than those known, or cannot be read as one of a `UNet2DModel`.

@@ -15,8 +15,8 @@ use ddae_model::config::{
 use ddae_model::graph::Graph;
 use ddae_model::networks::Architecture;
 use ddae_model::networks::architecture::{Family, Found, Given, Names, Shapes, find, name_map};
-use ddae_onnx::metadata::GraphKind;
 use ddae_model::weights::Weights;
+use ddae_onnx::metadata::GraphKind;
 
 use crate::ExportError;
 use diffusers::Beside;
@@ -33,7 +33,7 @@ pub struct SourceOptions {
     pub weights: Option<WeightSet>,
     /// The graph that is wanted: which network of several is taken.
     pub kind: GraphKind,
-    /// Height and width of the pictures.
+    /// Height and width of the images.
     pub image_size: Option<[usize; 2]>,
     /// Number of attention heads.
     pub heads: Option<usize>,
@@ -41,7 +41,7 @@ pub struct SourceOptions {
     pub head_channels: Option<usize>,
     /// The diffusion process, as published.
     pub process: Option<PublishedProcess>,
-    /// Means and deviations of the pictures that an encoder was trained on.
+    /// Means and deviations of the images that an encoder was trained on.
     pub normalisation: Option<ChannelStatistics>,
 }
 
@@ -62,7 +62,7 @@ pub struct Source {
     pub config: AnyConfig,
     /// The network and its process, out of the configuration, with what was given beside it.
     pub model: ModelConfig,
-    /// The network as it was trained, where pictures of another size were asked for.
+    /// The network as it was trained, where images of another size were asked for.
     pub trained: Architecture,
     /// What the network is, in a sentence.
     pub found: String,

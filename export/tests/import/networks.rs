@@ -31,12 +31,12 @@ fn a_unet_in_the_layout_of_ddae() {
     let groups = [("MODEL", "module.nn_model."), ("EMA", "ema_model.nn_model.")];
     place.torch("checkpoint.pth", &named(&case), &groups);
     let out = place.done("checkpoint.pth --image-size 16x16 --taps out_1,out_3 -o network.onnx");
-    assert!(out.starts_with("UNet: 3x16x16 pictures, n_channels 32, ch_mults [1, 2], n_blocks 1"), "{out}");
+    assert!(out.starts_with("UNet: 3x16x16 images, n_channels 32, ch_mults [1, 2], n_blocks 1"), "{out}");
     place.check("network.onnx", &case, &["y", "out_1", "out_3"]);
     let report = place.json("checkpoint.pth --image-size 16 --weights model --dry-run");
     assert_eq!(report["weights"], "model");
 
-    // The same from safetensors, for larger pictures.
+    // The same from safetensors, for larger images.
     place.safetensors("weights.safetensors", named(&case));
     place.done("weights.safetensors --image-size 32x16 -o larger.onnx");
     let x = Tensor::f32(&[1, 3, 32, 16], vec![0.5; 3 * 32 * 16]);
@@ -66,14 +66,14 @@ fn the_networks_of_a_soda() {
     let said = place.done("inspect soda.pth");
     assert!(said.contains("\nnetworks  the encoder of a SODA, the decoder of a SODA\n"), "{said}");
     let out = place.done("soda.pth --image-size 32x32 -o decoder.onnx");
-    assert!(out.starts_with("SODA decoder: 3x32x32 pictures"), "{out}");
+    assert!(out.starts_with("SODA decoder: 3x32x32 images"), "{out}");
     place.check("decoder.onnx", &decoder, &["y"]);
 
     let statistics = "0.5,0.4,0.3/0.2,0.25,0.5";
     let options = format!("soda.pth --graph encoder --image-size 32x32 --statistics {statistics}");
     place.done(&format!("{options} -o encoder.onnx"));
     place.done(&format!("{options} --normalise -o unit.onnx"));
-    // The case's pictures are normalised already: these, in other values, become them again inside.
+    // The case's images are normalised already: these, in other values, become them again inside.
     let source = encoder.inputs[0].1.clone();
     let (means, stds) = ([0.5, 0.4, 0.3], [0.2, 0.25, 0.5]);
     let values = source.as_f32().expect("f32").iter().enumerate();

@@ -14,7 +14,7 @@ fn what_the_weights_do_not_tell_is_asked_for() {
     place.safetensors("dit.safetensors", named(&network));
     place.safetensors("mlp.safetensors", named(&noise_mlp()));
     for (arguments, message) in [
-        ("soda.safetensors", "the weights do not tell the size of its pictures: give --image-size HxW"),
+        ("soda.safetensors", "the weights do not tell the size of its images: give --image-size HxW"),
         ("soda.safetensors --image-size 32 --graph encoder", "give --statistics cifar10, cifar100 or tiny"),
         (
             "soda.safetensors --image-size 32 --graph features",
@@ -22,7 +22,7 @@ fn what_the_weights_do_not_tell_is_asked_for() {
         ),
         (
             "soda.safetensors --image-size 32 --graph encoder --statistics 0.5/0.5",
-            "is for 1 channels, the pictures have 3",
+            "is for 1 channels, the images have 3",
         ),
         ("soda.safetensors --image-size 32 --normalise", "--normalise is for --graph encoder, not network"),
         ("soda.safetensors --image-size 32 --process ddpm", "--process: the encoder of a SODA has none"),
@@ -33,7 +33,7 @@ fn what_the_weights_do_not_tell_is_asked_for() {
             "--head-channels is for UNets; this is a noise-conditional MLP head",
         ),
         ("dit.safetensors --heads 4 --head-channels 4", "--head-channels is for UNets; this is a DiT"),
-        ("mlp.safetensors --image-size 32", "--image-size: a noise-conditional MLP head takes no pictures"),
+        ("mlp.safetensors --image-size 32", "--image-size: a noise-conditional MLP head takes no images"),
         ("dit.safetensors", "the number of attention heads: give --heads N"),
         ("dit.safetensors --heads 5", "hidden_size is 96; it must be a multiple of num_heads, 5"),
         ("dit.safetensors --heads 4 --image-size 64", "which is for latents of 16x16"),

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use ddae_onnx::runtime::OnnxNetwork;
 use ddae_checkpoint::write_tensors;
 use ddae_model::tensor::Tensor;
+use ddae_onnx::runtime::OnnxNetwork;
 use ddae_tests::imported::Case;
 use serde_json::Value;
 use tempfile::TempDir;

@@ -1,6 +1,6 @@
 //! Encoder and guided sampler of a SODA: from its training checkpoint, and from a file in the published layout.
 
-use ddae_checkpoint::{self, TrainingState};
+use ddae_checkpoint::TrainingState;
 use ddae_model::config::SodaRun;
 use ddae_model::graph::Graph;
 use ddae_model::networks::{SodaConfig, decoder_graph, resnet_graph};
@@ -22,13 +22,12 @@ fn the_sampler_in_the_layout_of_soda() {
     place.torch("soda.pth", &all, &[("MODEL", "module."), ("EMA", "ema_model.")]);
     let file = "soda.pth --graph sampler --image-size 16x16";
     let out = place.done(&format!("{file} -o sampler.onnx"));
-    assert!(out.starts_with("SODA decoder: 3x16x16 pictures, n_channels 32"), "{out}");
+    assert!(out.starts_with("SODA decoder: 3x16x16 images, n_channels 32"), "{out}");
     assert!(out.contains("  in  z f32 [B, 128]\n  in  guidance f32 [1]\n"), "{out}");
     let next =
         "next: ddae-infer reconstruct IMAGE --encoder ENCODER.onnx --sampler sampler.onnx -o sampler.png";
     assert!(out.contains(next), "{out}");
-    let mut network =
-        ddae_onnx::runtime::OnnxNetwork::open(&place.path("sampler.onnx"), 1).expect("a file");
+    let mut network = ddae_onnx::runtime::OnnxNetwork::open(&place.path("sampler.onnx"), 1).expect("a file");
     case.check(|inputs| network.run(inputs));
 
     let config = |file: &str| {
@@ -78,7 +77,7 @@ save_dir: run
 save_per: 1
 ";
 
-fn pictures(name: &str) -> Tensor {
+fn images(name: &str) -> Tensor {
     Tensor::f32(&[2, 1, 8, 8], rule_values(name, 128, -1.0, 1.0))
 }
 
@@ -94,12 +93,12 @@ fn trained(place: &Place, record_error: f32) {
     let (encoder, decoder) =
         (resnet_graph(encoder).expect("a graph"), decoder_graph(decoder).expect("a graph"));
     let (of_encoder, of_decoder) = (rule_weights(&encoder), rule_weights(&decoder));
-    let x = pictures("source");
+    let x = images("source");
     let z = result(&encoder, &of_encoder, &[("x", x.clone())]);
     let wrong = z.as_f32().expect("f32").iter().map(|z| z + record_error).collect();
     let wrong = Tensor::f32(z.shape(), wrong);
     let inputs = [
-        ("x", pictures("x")),
+        ("x", images("x")),
         ("t", Tensor::f32(&[2], vec![0.1, 0.9])),
         ("z", z),
         ("mask", Tensor::f32(&[2, 2], vec![0.0, 0.0, 1.0, 0.0])),
@@ -113,7 +112,8 @@ fn trained(place: &Place, record_error: f32) {
     tensors.extend(inputs.map(|(name, tensor)| (format!("record.{name}"), tensor)));
     tensors.push(("record.y".to_string(), y));
     let state = TrainingState { epoch: 1, step: 10, ..TrainingState::default() };
-    checkpoint::write(&place.path("soda.safetensors"), &run.into(), &state, &tensors).expect("a checkpoint");
+    ddae_checkpoint::write(&place.path("soda.safetensors"), &run.into(), &state, &tensors)
+        .expect("a checkpoint");
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn both_graphs_of_a_training_checkpoint() {
     let config = &place.json("inspect sampler.onnx")["metadata"]["ddae.config"];
     assert!(config.as_str().is_some_and(|config| config.contains("betas: inverted")), "{config}");
 
-    // The normalisation is the run's: pictures of its mean and mean + std are 0 and 1.
+    // The normalisation is the run's: images of its mean and mean + std are 0 and 1.
     let levels: Vec<f32> = (0..128).map(|i| if i % 2 == 0 { 0.3 } else { 0.65 }).collect();
     let normalised = levels.iter().map(|level| (level - 0.3) / 0.35).collect();
     let graph = resnet_graph(&SodaRun::parse(CONFIG, "", &[]).expect("a configuration").networks.encoder);
@@ -157,14 +157,14 @@ fn latents_that_are_not_those_of_training_are_noticed() {
 fn an_encoder_of_integers() {
     let place = Place::new();
     trained(&place, 0.0);
-    std::fs::create_dir_all(place.path("pictures/train/a")).expect("a folder");
+    std::fs::create_dir_all(place.path("images/train/a")).expect("a folder");
     for i in 0..24u32 {
         let level = |x: u32, y: u32| image::Luma([((x * 31 + y * 17) * (i + 1) % 256) as u8]);
-        let path = place.path(&format!("pictures/train/a/{i:02}.png"));
-        image::GrayImage::from_fn(8, 8, level).save(path).expect("a picture");
+        let path = place.path(&format!("images/train/a/{i:02}.png"));
+        image::GrayImage::from_fn(8, 8, level).save(path).expect("an image");
     }
     let command =
-        "soda.safetensors --graph encoder --quantize int8 --calibrate pictures --calibration-images 16";
+        "soda.safetensors --graph encoder --quantize int8 --calibrate images --calibration-images 16";
     let report = place.json(&format!("{command} -o int8.onnx"));
     assert_eq!(report["precision"], "int8");
     let error = &report["errors"]["outputs"][0];

@@ -2,11 +2,11 @@
 #![allow(dead_code)] // Each test file uses its part.
 
 use ddae_export::lower::{Options, lower};
-use ddae_onnx::write::LARGEST_MESSAGE;
-use ddae_onnx::runtime::OnnxNetwork;
 use ddae_model::graph::Graph;
 use ddae_model::tensor::Tensor;
 use ddae_model::weights::Weights;
+use ddae_onnx::runtime::OnnxNetwork;
+use ddae_onnx::write::LARGEST_MESSAGE;
 
 /// Writes the graph and loads it in ONNX Runtime.
 pub fn load(graph: &Graph, weights: &Weights, options: Options) -> OnnxNetwork {

@@ -7,7 +7,7 @@ use clap::Args;
 use ddae_base::shell;
 use ddae_data::split::Split;
 use ddae_infer::InferError;
-use ddae_infer::fid::pictures::Inception;
+use ddae_infer::fid::images::Inception;
 use ddae_infer::fid::{Distance, Source, Statistics, archive, frechet_distance};
 use ddae_infer::model_file::ModelFile;
 use ddae_infer::sample::balanced_batch;
@@ -23,32 +23,32 @@ use super::summary::Summary;
 const NOTES: &str = "\
 REAL and FAKE are each
   a folder        the PNG and JPEG files in it, of the size that the graph was exported for
-  a data set      cifar10 for its training pictures, cifar10/test for those to test with; a folder
+  a data set      cifar10 for its training images, cifar10/test for those to test with; a folder
                   that is called like one is written ./cifar10
   a .npz file     statistics: mu and sigma, of this program or of pytorch-fid --save-stats
   a .h5 file      features that `ddae-infer features` extracted with the graph of Inception
 
-The distance is pytorch-fid's. It falls with the number of pictures, so only distances of as many
-pictures can be compared: as published, 50,000 against those for training.
+The distance is pytorch-fid's. It falls with the number of images, so only distances of as many
+images can be compared: as published, 50,000 against those for training.
 
-The graph is that of pytorch-fid's Inception, exported for the size of the pictures:
+The graph is that of pytorch-fid's Inception, exported for the size of the images:
   ddae-export pt_inception-2015-12-05-6726825d.pth --graph features --image-size 32x32
 
 Examples:
-  ddae-infer fid cifar10 pictures --inception inception.onnx --save-real cifar10.npz
-  ddae-infer fid cifar10.npz pictures --inception inception.onnx --json
-  ddae-infer fid cifar10.npz pictures.npz";
+  ddae-infer fid cifar10 images --inception inception.onnx --save-real cifar10.npz
+  ddae-infer fid cifar10.npz images --inception inception.onnx --json
+  ddae-infer fid cifar10.npz images.npz";
 
-/// Measure how far pictures are from real ones: Fréchet inception distance
+/// Measure how far images are from real ones: Fréchet inception distance
 ///
 /// Mean and covariance of Inception's features are collected in one pass over each set, in float64.
 #[derive(Args, Debug)]
 #[command(after_long_help = NOTES)]
 pub struct Arguments {
-    /// The real pictures, or what was made of them: folder, data set, .npz or .h5
+    /// The real images, or what was made of them: folder, data set, .npz or .h5
     real: String,
 
-    /// The pictures to be measured, likewise
+    /// The images to be measured, likewise
     fake: String,
 
     /// The graph of Inception; not needed where both are statistics or features already
@@ -59,11 +59,11 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     data_root: Option<PathBuf>,
 
-    /// Only the first N pictures of each set of pictures
+    /// Only the first N images of each set of images
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..))]
     limit: Option<u64>,
 
-    /// Keep the statistics of the real pictures, for the next time
+    /// Keep the statistics of the real images, for the next time
     #[arg(long, value_name = "FILE.npz")]
     save_real: Option<PathBuf>,
 
@@ -80,7 +80,7 @@ struct Side<'a> {
     role: &'static str,
     text: &'a str,
     source: Source,
-    pictures: Option<Split>,
+    images: Option<Split>,
     save: Option<&'a Path>,
 }
 
@@ -98,11 +98,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(inception) = &inception {
         let limit = arguments.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
         for side in &mut sides {
-            side.pictures = side.source.pictures(arguments.data_root.as_deref(), inception.shape, limit)?;
+            side.images = side.source.images(arguments.data_root.as_deref(), inception.shape, limit)?;
         }
     }
-    let of_side = |side: &Side| side.pictures.as_ref().map_or(0, Split::len);
-    let pictures: usize = sides.iter().map(of_side).sum();
+    let of_side = |side: &Side| side.images.as_ref().map_or(0, Split::len);
+    let images: usize = sides.iter().map(of_side).sum();
     if running.dry_run {
         for side in &sides {
             writeln!(out, "{}      {}", side.role, side.describe())?;
@@ -118,23 +118,23 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let mut workers = match &model {
         Some(model) => {
-            let threads = running.threads(pictures.div_ceil(running.batch()));
+            let threads = running.threads(images.div_ceil(running.batch()));
             Some(Workers::open(&model.path, device, threads)?)
         }
         None => None,
     };
-    let progress = Progress::new(pictures, 1, running.quiet || pictures == 0);
+    let progress = Progress::new(images, 1, running.quiet || images == 0);
     let stop = stop_flag();
     let mut statistics = Vec::with_capacity(sides.len());
     for (side, read) in sides.iter().zip(read) {
-        let of_side = match (read, &side.pictures, &inception, &mut workers) {
+        let of_side = match (read, &side.images, &inception, &mut workers) {
             (Some(read), ..) => read,
-            (None, Some(pictures), Some(inception), Some(workers)) => {
-                let batch = balanced_batch(pictures.len(), workers.sessions(), running.batch());
+            (None, Some(images), Some(inception), Some(workers)) => {
+                let batch = balanced_batch(images.len(), workers.sessions(), running.batch());
                 let add = |images| progress.add(images);
-                inception.statistics(pictures, batch, workers, stop, add).map_err(interrupted)?
+                inception.statistics(images, batch, workers, stop, add).map_err(interrupted)?
             }
-            // A side without pictures is read, and one with pictures has a graph.
+            // A side without images is read, and one with images has a graph.
             _ => anyhow::bail!("{}: there is nothing to compute from", side.text),
         };
         if let Some(path) = side.save {
@@ -146,7 +146,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let [real, fake] = statistics.as_slice() else { anyhow::bail!("there are two sets") };
     let distance = frechet_distance(real, fake)?;
     let summary = workers.map(|workers| Summary {
-        images: pictures,
+        images: images,
         seconds,
         provider: device.provider(),
         sessions: workers.sessions(),
@@ -161,11 +161,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The graph, where there are pictures to be seen.
+/// The graph, where there are images to be seen.
 fn open_inception(arguments: &Arguments, sides: &[Side]) -> anyhow::Result<Option<ModelFile>> {
     let usage = |message: String| Err(InferError::Argument(message).into());
-    let picture = sides.iter().find(|side| side.source.needs_inception());
-    match (&arguments.inception, picture) {
+    let image = sides.iter().find(|side| side.source.needs_inception());
+    match (&arguments.inception, image) {
         (Some(_), Some(_))
             if arguments.data_root.is_some()
                 && !sides.iter().any(|side| matches!(side.source, Source::DataSet { .. })) =>
@@ -174,15 +174,15 @@ fn open_inception(arguments: &Arguments, sides: &[Side]) -> anyhow::Result<Optio
         }
         (Some(path), Some(_)) => Ok(Some(ModelFile::open(path, &[GraphKind::Features], "fid")?)),
         (None, Some(side)) => usage(format!(
-            "{} are pictures: give the graph that sees them with --inception FILE (`ddae-infer fid --help` says how to \
+            "{} are images: give the graph that sees them with --inception FILE (`ddae-infer fid --help` says how to \
              export it)",
             side.text
         )),
         (Some(_), None) => {
-            usage("--inception: there are no pictures for it, only statistics and features".to_string())
+            usage("--inception: there are no images for it, only statistics and features".to_string())
         }
         (None, None) if arguments.limit.is_some() => {
-            usage("--limit is for pictures, and there are only statistics and features".to_string())
+            usage("--limit is for images, and there are only statistics and features".to_string())
         }
         (None, None) if arguments.data_root.is_some() => {
             usage("--data-root is for data sets, and there are only statistics and features".to_string())
@@ -206,12 +206,12 @@ impl<'a> Side<'a> {
         if let Some(path) = save {
             check_target(path)?;
         }
-        Ok(Side { role, text, source: Source::parse(text)?, pictures: None, save })
+        Ok(Side { role, text, source: Source::parse(text)?, images: None, save })
     }
 
     fn describe(&self) -> String {
-        match (&self.pictures, &self.source) {
-            (Some(pictures), _) => format!("{} pictures of {}", pictures.len(), self.text),
+        match (&self.images, &self.source) {
+            (Some(images), _) => format!("{} images of {}", images.len(), self.text),
             (None, Source::Features(_)) => format!("features in {}", self.text),
             (None, _) => format!("statistics in {}", self.text),
         }
@@ -280,8 +280,8 @@ impl Report<'_> {
         writeln!(out, "parts     {of_means:.4} of the means, {of_covariances:.4} of the covariances")?;
         for (side, statistics) in self.sides.iter().zip([self.real, self.fake]) {
             let count = match statistics.count {
-                Some(count) => format!("{count} pictures"),
-                None => "it does not say of how many pictures".to_string(),
+                Some(count) => format!("{count} images"),
+                None => "it does not say of how many images".to_string(),
             };
             writeln!(out, "{}      {} ({count})", side.role, side.text)?;
         }
@@ -293,7 +293,7 @@ impl Report<'_> {
         }
         if let (Some(path), Some(inception)) = (&self.arguments.save_real, &self.arguments.inception) {
             let (path, inception) = (shell::word(path), shell::word(inception));
-            writeln!(out, "next: ddae-infer fid {path} PICTURES --inception {inception}")?;
+            writeln!(out, "next: ddae-infer fid {path} IMAGES --inception {inception}")?;
         }
         Ok(())
     }
@@ -340,7 +340,7 @@ impl Report<'_> {
             let dim = statistics.dim();
             if let Some(count) = statistics.count.filter(|count| *count <= dim as u64) {
                 warnings.push(format!(
-                    "{} has {count} pictures, not more than the {dim} features: the distance is far too large, and only \
+                    "{} has {count} images, not more than the {dim} features: the distance is far too large, and only \
                      good to compare sets of the same size",
                     side.text
                 ));

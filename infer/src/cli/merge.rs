@@ -4,9 +4,9 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use ddae_store::MergeMode;
 use ddae_infer::InferError;
 use ddae_infer::features::Join;
+use ddae_store::MergeMode;
 use serde_json::json;
 
 use super::stop_flag;
@@ -62,8 +62,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let file = joined.path.display();
     match joined.shards {
-        0 => writeln!(out, "{file} is complete already, {} pictures", joined.rows)?,
-        shards => writeln!(out, "{file}: {} pictures of {shards} shards", joined.rows)?,
+        0 => writeln!(out, "{file} is complete already, {} images", joined.rows)?,
+        shards => writeln!(out, "{file}: {} images of {shards} shards", joined.rows)?,
     }
     Ok(())
 }

@@ -19,12 +19,12 @@ const EXAMPLES: &str = "\
 Examples:
   ddae-infer features features.onnx --split train --timesteps 11,21 -o train
   ddae-infer features features.onnx --split test --timesteps 11,21 -o test
-  ddae-infer sample sampler.onnx --seeds 0-63 -o pictures --sheet pictures.png
-  ddae-infer fid cifar10 pictures --inception inception.onnx
+  ddae-infer sample sampler.onnx --seeds 0-63 -o images --sheet images.png
+  ddae-infer fid cifar10 images --inception inception.onnx
   ddae-infer reconstruct cat.png --encoder encoder.onnx --sampler sampler.onnx -o cats.png
   ddae-infer features features.onnx --shard 0/4 -o shared/train  # 0/4 to 3/4 on four machines";
 
-/// Extracts features and draws pictures with graphs written by ddae-export.
+/// Extracts features and draws images with graphs written by ddae-export.
 #[derive(Debug, Parser)]
 #[command(name = "ddae-infer", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Arguments {

@@ -20,7 +20,7 @@ pub struct Running {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 
-    /// Pictures per run of the graph [default: 16 on the CPU, 256 on CUDA]
+    /// Images per run of the graph [default: 16 on the CPU, 256 on CUDA]
     ///
     /// On the CPU the results are the same, bit for bit, whatever this is. On CUDA another size may change their last
     /// digits.
@@ -59,7 +59,7 @@ impl Running {
         threads.min(jobs.max(1))
     }
 
-    /// Pictures per run of the graph, at most.
+    /// Images per run of the graph, at most.
     pub fn batch(&self) -> usize {
         self.batch.map_or(if self.device == Device::Cpu { 16 } else { 256 }, usize::from)
     }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seeds(pub Vec<u64>);
 
-/// Positions of pictures in a split, in the order given.
+/// Positions of images in a split, in the order given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Indices(pub Vec<usize>);
 
@@ -25,9 +25,9 @@ impl FromStr for Indices {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Indices, String> {
-        let indices = list(text, "picture", "take them in several runs")?;
+        let indices = list(text, "image", "take them in several runs")?;
         let as_index = |index: u64| {
-            usize::try_from(index).map_err(|_| format!("{index} is no number of a picture on this machine"))
+            usize::try_from(index).map_err(|_| format!("{index} is no number of an image on this machine"))
         };
         Ok(Indices(indices.into_iter().map(as_index).collect::<Result<_, _>>()?))
     }
@@ -78,6 +78,6 @@ mod tests {
         assert_eq!("0-10000000".parse::<Seeds>(), many);
         assert_eq!("7,0-18446744073709551615".parse::<Seeds>(), many);
         assert_eq!("1-3,2".parse::<Seeds>(), Err("seed 2 is asked for twice".to_string()));
-        assert_eq!("1,1".parse::<Indices>(), Err("picture 1 is asked for twice".to_string()));
+        assert_eq!("1,1".parse::<Indices>(), Err("image 1 is asked for twice".to_string()));
     }
 }

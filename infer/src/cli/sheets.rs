@@ -1,18 +1,18 @@
-//! Sheets of pictures: how large they become, and whether they can be written.
+//! Sheets of images: how large they become, and whether they can be written.
 
 use std::path::Path;
 
 use ddae_data::sheet::Sheet;
 use ddae_infer::InferError;
 
-/// Side of a picture on the sheet in pixels, about.
+/// Side of an image on the sheet in pixels, about.
 const SHOWN_SIDE: usize = 56;
-/// Pixels between the pictures of a sheet.
+/// Pixels between the images of a sheet.
 const GAP: usize = 2;
 /// Longest side of a sheet in pixels.
 const LONGEST_SIDE: usize = 65_535;
 
-/// An empty sheet for pictures of `shape`, small ones magnified.
+/// An empty sheet for images of `shape`, small ones magnified.
 pub fn sheet(columns: usize, shape: [usize; 3]) -> Result<Sheet, InferError> {
     Ok(Sheet::new(columns, shape)?.gap(GAP).scale(scale(shape)))
 }
@@ -23,17 +23,17 @@ pub fn check(
     option: &str,
     path: &Path,
     columns: usize,
-    pictures: usize,
+    images: usize,
     shape: [usize; 3],
     instead: &str,
 ) -> Result<(), InferError> {
     check_target(path)?;
-    let side = |pictures: usize, side: usize| pictures * (side * scale(shape) + GAP) + GAP;
+    let side = |images: usize, side: usize| images * (side * scale(shape) + GAP) + GAP;
     let (width, height) =
-        (side(columns.min(pictures), shape[2]), side(pictures.div_ceil(columns.max(1)), shape[1]));
+        (side(columns.min(images), shape[2]), side(images.div_ceil(columns.max(1)), shape[1]));
     if width.max(height) > LONGEST_SIDE {
         return Err(InferError::Argument(format!(
-            "{option}: {pictures} pictures in {columns} columns are {width} x {height} pixels, and {LONGEST_SIDE} \
+            "{option}: {images} images in {columns} columns are {width} x {height} pixels, and {LONGEST_SIDE} \
              is the most on a side; {instead}"
         )));
     }
@@ -56,7 +56,7 @@ pub fn check_target(path: &Path) -> Result<(), InferError> {
     }
 }
 
-/// Pixels of the sheet for each of a picture's.
+/// Pixels of the sheet for each of an image's.
 fn scale(shape: [usize; 3]) -> usize {
     (SHOWN_SIDE / shape[1].max(shape[2])).max(1)
 }

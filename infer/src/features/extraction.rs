@@ -2,23 +2,23 @@
 
 use std::ops::Range;
 
-use ddae_data::augment::{DownstreamCrop, random_crop, random_flip};
-use ddae_store::FeatureKey;
 use ddae_base::random::{Purpose, stream};
+use ddae_data::augment::{DownstreamCrop, random_crop, random_flip};
 use ddae_data::split::Split;
+use ddae_store::FeatureKey;
 use ndarray::Array2;
 use ort::value::{DynValue, Tensor};
 
 use crate::engine::{Engine, Keep};
 use crate::error::InferError;
-use crate::pictures::image_input;
+use crate::images::image_input;
 
-/// How a picture looks from one view to the next. Every view has noise of its own.
+/// How an image looks from one view to the next. Every view has noise of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Views {
     /// Number of views.
     pub count: usize,
-    /// Zeros around the picture before it is cropped at random, 0 for no crop.
+    /// Zeros around the image before it is cropped at random, 0 for no crop.
     pub crop_padding: usize,
     /// Whether it is mirrored at random.
     pub flip: bool,
@@ -27,18 +27,18 @@ pub struct Views {
 }
 
 impl Views {
-    /// Whether a picture itself looks different from view to view.
+    /// Whether an image itself looks different from view to view.
     pub fn alter(&self) -> bool {
         self.crop_padding > 0 || self.flip || self.resized_crop
     }
 }
 
-/// What is extracted from each picture.
+/// What is extracted from each image.
 #[derive(Clone, Debug)]
 pub struct Extraction {
-    /// The pictures, in the network's shape, or in that of the graph that makes latents of them.
+    /// The images, in the network's shape, or in that of the graph that makes latents of them.
     pub split: Split,
-    /// Shape of the latents that the network sees, where another graph makes them of the pictures.
+    /// Shape of the latents that the network sees, where another graph makes them of the images.
     pub latents: Option<[usize; 3]>,
     /// The timesteps; 0 alone for a graph without.
     pub timesteps: Vec<i64>,
@@ -54,7 +54,7 @@ pub struct Extraction {
     pub views: Views,
     /// Seed of augmentation and noise.
     pub seed: u64,
-    /// Pictures per run of the graph.
+    /// Images per run of the graph.
     pub batch: usize,
 }
 
@@ -95,7 +95,7 @@ impl Extraction {
         self.timesteps.iter().flat_map(of_timestep).collect()
     }
 
-    /// Pictures that the network sees for each row: views times timesteps.
+    /// Images that the network sees for each row: views times timesteps.
     pub fn images_per_row(&self) -> usize {
         self.views.count * self.timesteps.len()
     }
@@ -119,10 +119,10 @@ impl Extraction {
         }
     }
 
-    /// Reads and augments the pictures of a pass and draws their noise. A batch that is not full is padded.
+    /// Reads and augments the images of a pass and draws their noise. A batch that is not full is padded.
     ///
     /// # Errors
-    /// When a picture cannot be read.
+    /// When an image cannot be read.
     pub fn inputs(&self, pass: Pass) -> Result<PassInputs, InferError> {
         let [c, h, w] = self.split.shape();
         let shape = [self.batch, c, h, w];
@@ -144,28 +144,28 @@ impl Extraction {
         Ok(PassInputs { pass, image, posterior, noise, timestep })
     }
 
-    /// The pictures of a pass as levels `[batch, C, H, W]`, padded with black ones.
+    /// The images of a pass as levels `[batch, C, H, W]`, padded with black ones.
     fn levels(&self, pass: Pass) -> Result<Vec<u8>, InferError> {
-        let (shape, size) = (self.split.shape(), self.split.picture_len());
+        let (shape, size) = (self.split.shape(), self.split.image_len());
         let mut levels = vec![0; self.batch * size];
         let mut resized = self.views.resized_crop.then(|| DownstreamCrop::new(shape)).transpose()?;
-        for (row, picture) in pass.rows().zip(levels.chunks_exact_mut(size)) {
-            self.split.read(row, picture)?;
+        for (row, image) in pass.rows().zip(levels.chunks_exact_mut(size)) {
+            self.split.read(row, image)?;
             let mut draws = stream(self.seed, Purpose::Augment, self.split.id(row), pass.view as u64);
             if self.views.crop_padding > 0 {
-                random_crop(picture, shape, self.views.crop_padding, &mut draws);
+                random_crop(image, shape, self.views.crop_padding, &mut draws);
             }
             if self.views.flip {
-                random_flip(picture, shape, &mut draws);
+                random_flip(image, shape, &mut draws);
             }
             if let Some(crop) = &mut resized {
-                crop.apply(picture, &mut draws);
+                crop.apply(image, &mut draws);
             }
         }
         Ok(levels)
     }
 
-    /// Noise of a pass, `size` values for each picture: a function of the seed, the picture and the variant.
+    /// Noise of a pass, `size` values for each image: a function of the seed, the image and the variant.
     fn noise(&self, pass: Pass, size: usize, variant: u64) -> Vec<f32> {
         let mut noise = vec![0.0; self.batch * size];
         for (row, values) in pass.rows().zip(noise.chunks_exact_mut(size)) {

@@ -34,7 +34,7 @@ pub struct FeatureJob<'a> {
 /// How a job ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finished {
-    /// Pictures that went through the network: rows times views times timesteps.
+    /// Images that went through the network: rows times views times timesteps.
     pub images: usize,
     /// The joined file, if the job is complete.
     pub file: Option<PathBuf>,
@@ -83,10 +83,10 @@ impl FeatureJob<'_> {
     }
 
     /// Computes the remaining shards and, when all of the job are there, joins them; `progress` is told of every
-    /// pass (its pictures).
+    /// pass (its images).
     ///
     /// # Errors
-    /// When a picture cannot be read, the runtime fails, the disk refuses, another process has the output, or `stop`
+    /// When an image cannot be read, the runtime fails, the disk refuses, another process has the output, or `stop`
     /// was set ([`InferError::Interrupted`]). The shard in work is given up then and the finished ones are kept.
     pub fn run(
         &self,
@@ -141,7 +141,7 @@ impl FeatureJob<'_> {
         file.is_ok_and(|file| self.layout.difference(file.layout()).is_none())
     }
 
-    /// Computes one shard. Returns how many pictures went through the network.
+    /// Computes one shard. Returns how many images went through the network.
     fn shard(
         &self,
         workers: &mut Workers,

@@ -1,4 +1,4 @@
-//! Features: what the network computes for every picture of a split, into feature files.
+//! Features: what the network computes for every image of a split, into feature files.
 //!
 //! | module | holds |
 //! | --- | --- |

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | `mu` | f64 | `[D]` |
 //! | `sigma` | f64 | `[D, D]` |
-//! | `count` | u64 | `[]`: pictures; only in files of this program |
+//! | `count` | u64 | `[]`: images; only in files of this program |
 //! | `network` | u8 | `[64]`: the checkpoint's digest as text; only in files of this program |
 
 use std::fs::{self, File};

@@ -27,7 +27,7 @@ impl Distance {
 ///
 /// With factors A = K Kᵀ and B = L Lᵀ, the trace of (A B)^(1/2) is the sum of the singular values of Kᵀ L: no root is
 /// taken of computed eigenvalues, which would make 1e-8 of a rounding of 1e-16 in every direction in which a set does not
-/// vary. So no small multiple of the identity has to be added where there are fewer pictures than features.
+/// vary. So no small multiple of the identity has to be added where there are fewer images than features.
 ///
 /// # Errors
 /// When the numbers of features differ, the statistics come from different networks, or one is no mean and covariance.
@@ -49,7 +49,7 @@ pub fn frechet_distance(real: &Statistics, fake: &Statistics) -> Result<Distance
     let product = of_real.t().dot(&of_fake);
     // Finite numbers may be too large to multiply, and of infinite ones the decomposition would not end.
     if !product.iter().all(|value| value.is_finite()) {
-        let what = "is too large to compute with; features of pictures are near 1: compute it again";
+        let what = "is too large to compute with; features of images are near 1: compute it again";
         return Err(FidError::Covariance { what: what.to_string() });
     }
     let common = sum_of_singular_values(product.view());

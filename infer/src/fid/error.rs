@@ -5,10 +5,10 @@ use std::path::PathBuf;
 /// Why there is no distance.
 #[derive(Debug, thiserror::Error)]
 pub enum FidError {
-    /// What is neither pictures nor statistics.
+    /// What is neither images nor statistics.
     #[error(
-        "{text:?} is neither a folder of pictures, nor statistics (.npz), nor a feature file (.h5), nor a data set \
-         ({known}; the test pictures of one are {example}/test)"
+        "{text:?} is neither a folder of images, nor statistics (.npz), nor a feature file (.h5), nor a data set \
+         ({known}; the test images of one are {example}/test)"
     )]
     Source {
         /// What was given.
@@ -18,20 +18,20 @@ pub enum FidError {
         /// One of them.
         example: &'static str,
     },
-    /// A folder without pictures.
-    #[error("{}: there is no .png, .jpg or .jpeg file in this folder; give the folder that holds the pictures themselves", path.display())]
-    NoPictures {
+    /// A folder without images.
+    #[error("{}: there is no .png, .jpg or .jpeg file in this folder; give the folder that holds the images themselves", path.display())]
+    NoImages {
         /// The folder.
         path: PathBuf,
     },
-    /// A picture that would have to be resized.
+    /// An image that would have to be resized.
     #[error(
         "{}: it is {}x{} (height x width) and the graph is for {}x{}: resizing would change the distance; export \
          Inception with --image-size {}x{}",
         path.display(), found[0], found[1], wanted[0], wanted[1], found[0], found[1]
     )]
     Size {
-        /// The picture.
+        /// The image.
         path: PathBuf,
         /// Its height and width.
         found: [usize; 2],
@@ -47,18 +47,18 @@ pub enum FidError {
         message: String,
     },
     /// Too few rows for a covariance.
-    #[error("{count} picture(s): a covariance needs at least 2")]
+    #[error("{count} image(s): a covariance needs at least 2")]
     TooFew {
-        /// Pictures seen.
+        /// Images seen.
         count: u64,
     },
     /// A feature that is NaN or infinite.
     #[error(
-        "picture {row} has the feature {value} in column {column}: check the graph's weights and its precision (one in \
+        "image {row} has the feature {value} in column {column}: check the graph's weights and its precision (one in \
          half precision may overflow)"
     )]
     NotFinite {
-        /// The picture's place, counted from 0.
+        /// The image's place, counted from 0.
         row: u64,
         /// The feature.
         column: usize,
@@ -70,7 +70,7 @@ pub enum FidError {
         "the real statistics are of {real} features and the fake ones of {fake}: both must come from the same network and layer"
     )]
     Dims {
-        /// Features of the real pictures.
+        /// Features of the real images.
         real: usize,
         /// Features of the fake ones.
         fake: usize,

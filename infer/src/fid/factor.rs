@@ -14,7 +14,7 @@ const SYMMETRY: f64 = 1e-6;
 /// A factor L `[D, R]` of a covariance `[D, D]` of rank R up to rounding: L Lᵀ is the covariance.
 ///
 /// Cholesky's factorisation with diagonal pivoting (Higham, *Accuracy and Stability of Numerical Algorithms*, 10.3),
-/// which ends at the first pivot below D times the rounding of the largest: the covariance of N pictures has rank N - 1
+/// which ends at the first pivot below D times the rounding of the largest: the covariance of N images has rank N - 1
 /// at most. The rows of L are in the order of the features.
 ///
 /// # Errors

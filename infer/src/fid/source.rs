@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ddae_data::datasets::{self, NAMES};
-use ddae_store::{FeatureFile, FeatureKey};
 use ddae_data::split::Split;
+use ddae_store::{FeatureFile, FeatureKey};
 use serde_json::Value;
 
 use super::statistics::{Accumulator, Statistics};
@@ -15,7 +15,7 @@ use crate::error::InferError;
 /// Rows of a feature file that are read at a time.
 const ROWS: usize = 1024;
 
-/// What a set of pictures is given as.
+/// What a set of images is given as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// Statistics in a `.npz` file.
@@ -28,7 +28,7 @@ pub enum Source {
     DataSet {
         /// Its name.
         name: String,
-        /// Whether the test pictures are meant, and not those for training.
+        /// Whether the test images are meant, and not those for training.
         is_test: bool,
     },
 }
@@ -61,20 +61,20 @@ impl Source {
         Err(FidError::Source { text: text.to_string(), known: NAMES.join(", "), example: "cifar10" })
     }
 
-    /// Whether there are pictures to be seen by a network.
+    /// Whether there are images to be seen by a network.
     pub fn needs_inception(&self) -> bool {
         matches!(self, Source::Folder(_) | Source::DataSet { .. })
     }
 
-    /// Opens the pictures, in the shape `[C, H, W]` of the graph, at most `limit` of them; none where there are statistics
+    /// Opens the images, in the shape `[C, H, W]` of the graph, at most `limit` of them; none where there are statistics
     /// or features already.
     ///
-    /// A data set is fitted to the shape as for training ([`Split::fit`]). Pictures in a folder have its height and width
+    /// A data set is fitted to the shape as for training ([`Split::fit`]). Images in a folder have its height and width
     /// already: pytorch-fid resizes them to 299x299 from the size they have, and so does the graph.
     ///
     /// # Errors
-    /// When there are no pictures, or they have another size; when the data set cannot be opened.
-    pub fn pictures(
+    /// When there are no images, or they have another size; when the data set cannot be opened.
+    pub fn images(
         &self,
         root: Option<&Path>,
         shape: [usize; 3],
@@ -92,7 +92,7 @@ impl Source {
                 let set = datasets::open(name, root)?;
                 let split = if *is_test { set.test } else { set.train };
                 if split.is_empty() {
-                    return Err(InferError::Argument(format!("{name} has no such pictures")));
+                    return Err(InferError::Argument(format!("{name} has no such images")));
                 }
                 split.fit(shape)?
             }
@@ -103,7 +103,7 @@ impl Source {
         }
     }
 
-    /// Reads the statistics that are there already; none for pictures.
+    /// Reads the statistics that are there already; none for images.
     ///
     /// # Errors
     /// When the file cannot be read or does not hold them.
@@ -115,7 +115,7 @@ impl Source {
         }
     }
 
-    /// What the reader of a distance should know of a feature file whose pictures were augmented.
+    /// What the reader of a distance should know of a feature file whose images were augmented.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -133,7 +133,7 @@ impl Source {
         let note = || {
             let (path, changed) = (path.display(), changed.join(", "));
             format!(
-                "the pictures of {path} were changed before Inception saw them ({changed}): as published, they are not"
+                "the images of {path} were changed before Inception saw them ({changed}): as published, they are not"
             )
         };
         Ok((!changed.is_empty()).then(note))
@@ -152,7 +152,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, InferError> {
     });
     files.sort();
     if files.is_empty() {
-        return Err(FidError::NoPictures { path: folder.to_path_buf() }.into());
+        return Err(FidError::NoImages { path: folder.to_path_buf() }.into());
     }
     Ok(files)
 }
@@ -162,7 +162,7 @@ fn check_sizes(files: &[PathBuf], [_, height, width]: [usize; 3]) -> Result<(), 
     for path in files {
         let (found_width, found_height) = image::image_dimensions(path).map_err(|error| FidError::File {
             path: path.clone(),
-            message: format!("it is no whole PNG or JPEG picture ({error}); remove it or make it again"),
+            message: format!("it is no whole PNG or JPEG image ({error}); remove it or make it again"),
         })?;
         let found = [found_height as usize, found_width as usize];
         if found != [height, width] {
@@ -172,7 +172,7 @@ fn check_sizes(files: &[PathBuf], [_, height, width]: [usize; 3]) -> Result<(), 
     Ok(())
 }
 
-/// The statistics of a feature file that `ddae-infer features` made with Inception's graph. Every view counts as a picture.
+/// The statistics of a feature file that `ddae-infer features` made with Inception's graph. Every view counts as an image.
 fn of_features(path: &Path) -> Result<Statistics, InferError> {
     let wrong = |message: String| FidError::File { path: path.to_path_buf(), message };
     let file = FeatureFile::open(path)?;
@@ -227,7 +227,7 @@ mod tests {
         }
         for text in ["nowhere", "cifar11", "cifar10/val", "real.npy"] {
             let error = Source::parse(text).expect_err(text).to_string();
-            assert!(error.starts_with(&format!("{text:?} is neither a folder of pictures")), "{error}");
+            assert!(error.starts_with(&format!("{text:?} is neither a folder of images")), "{error}");
             assert!(error.contains("fashion-sample, ") && error.contains("cifar10/test"), "{error}");
         }
     }
@@ -236,25 +236,25 @@ mod tests {
     fn folders_are_checked_before_the_work() {
         let folder = tempfile::tempdir().expect("a folder");
         let source = Source::Folder(folder.path().into());
-        let open = |limit| source.pictures(None, [3, 4, 5], limit);
-        let message = open(None).expect_err("no pictures").to_string();
+        let open = |limit| source.images(None, [3, 4, 5], limit);
+        let message = open(None).expect_err("no images").to_string();
         assert!(message.contains("there is no .png, .jpg or .jpeg file in this folder"), "{message}");
         let save = |name: &str, width, height| {
-            let picture = image::GrayImage::from_pixel(width, height, image::Luma([7]));
-            picture.save(folder.path().join(name)).expect("a picture");
+            let image = image::GrayImage::from_pixel(width, height, image::Luma([7]));
+            image.save(folder.path().join(name)).expect("an image");
         };
         save("b.png", 5, 4);
         save("a.png", 5, 4);
         fs::write(folder.path().join("run.json"), "{}").expect("a file");
-        let split = open(None).expect("pictures").expect("pictures");
+        let split = open(None).expect("images").expect("images");
         assert_eq!((split.len(), split.shape()), (2, [3, 4, 5]));
         save("c.png", 4, 5);
         let message = open(None).expect_err("another size").to_string();
         assert!(message.contains("c.png: it is 5x4 (height x width) and the graph is for 4x5"), "{message}");
         assert!(message.ends_with("export Inception with --image-size 5x4"), "{message}");
-        assert_eq!(open(Some(2)).expect("pictures").expect("pictures").len(), 2);
+        assert_eq!(open(Some(2)).expect("images").expect("images").len(), 2);
         fs::write(folder.path().join("aa.png"), "hello").expect("a file");
-        let message = open(None).expect_err("no picture").to_string();
-        assert!(message.contains("aa.png: it is no whole PNG or JPEG picture"), "{message}");
+        let message = open(None).expect_err("no image").to_string();
+        assert!(message.contains("aa.png: it is no whole PNG or JPEG image"), "{message}");
     }
 }

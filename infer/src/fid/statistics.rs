@@ -13,14 +13,14 @@ const BLOCK: usize = 256;
 /// Rows of the covariance that one thread works on at a time.
 const PANEL: usize = 128;
 
-/// The Gaussian that stands for a set of pictures.
+/// The Gaussian that stands for a set of images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statistics {
     /// `[D]`.
     pub mean: Array1<f64>,
-    /// `[D, D]`, without bias: divided by the number of pictures less one.
+    /// `[D, D]`, without bias: divided by the number of images less one.
     pub covariance: Array2<f64>,
-    /// The number of pictures, where it is known.
+    /// The number of images, where it is known.
     pub count: Option<u64>,
     /// SHA-256 of the checkpoint whose features they are, hexadecimal, where it is known.
     pub network: Option<String>,
@@ -180,14 +180,14 @@ mod tests {
         let mut rows = Array2::<f32>::zeros((300, 3));
         rows[[270, 2]] = f32::NAN;
         let error = Accumulator::new(3).add(rows.view()).expect_err("no number").to_string();
-        assert!(error.starts_with("picture 270 has the feature NaN in column 2"), "{error}");
+        assert!(error.starts_with("image 270 has the feature NaN in column 2"), "{error}");
     }
 
     #[test]
-    fn one_picture_has_no_covariance() {
+    fn one_image_has_no_covariance() {
         let mut accumulator = Accumulator::new(2);
         accumulator.add(Array2::<f32>::ones((1, 2)).view()).expect("finite");
         let error = accumulator.finish().expect_err("too few").to_string();
-        assert_eq!(error, "1 picture(s): a covariance needs at least 2");
+        assert_eq!(error, "1 image(s): a covariance needs at least 2");
     }
 }

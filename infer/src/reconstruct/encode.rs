@@ -1,4 +1,4 @@
-//! Pictures to latents.
+//! Images to latents.
 
 use std::sync::atomic::AtomicBool;
 
@@ -6,40 +6,40 @@ use ddae_data::split::Split;
 
 use crate::engine::Keep;
 use crate::error::InferError;
-use crate::pictures::image_input;
+use crate::images::image_input;
 use crate::workers::Workers;
 
-/// Pictures of a split through an encoder graph.
+/// Images of a split through an encoder graph.
 pub struct Encoding<'a> {
-    /// The pictures, in the encoder's shape.
+    /// The images, in the encoder's shape.
     pub split: &'a Split,
     /// Whether the graph takes bytes.
     pub bytes: bool,
     /// Length of a latent.
     pub width: usize,
-    /// Pictures per run of the graph.
+    /// Images per run of the graph.
     pub batch: usize,
 }
 
 impl Encoding<'_> {
-    /// The latents of all pictures, one after the other, in their order.
+    /// The latents of all images, one after the other, in their order.
     ///
     /// # Errors
-    /// When a picture cannot be read, the runtime fails, or the graph gives something else than latents of this length;
+    /// When an image cannot be read, the runtime fails, or the graph gives something else than latents of this length;
     /// [`InferError::Interrupted`] soon after `stop` was set.
     pub fn run(&self, workers: &mut Workers, stop: &AtomicBool) -> Result<Vec<f32>, InferError> {
         let [channels, height, width] = self.split.shape();
-        let (count, size) = (self.split.len(), self.split.picture_len());
+        let (count, size) = (self.split.len(), self.split.image_len());
         let mut latents = vec![0.0; count * self.width];
         workers.run(
             count.div_ceil(self.batch),
             stop,
             |job| {
-                // The last batch is padded with black pictures.
+                // The last batch is padded with black images.
                 let mut levels = vec![0; self.batch * size];
                 let rows = job * self.batch..count.min((job + 1) * self.batch);
-                for (row, picture) in rows.zip(levels.chunks_exact_mut(size)) {
-                    self.split.read(row, picture)?;
+                for (row, image) in rows.zip(levels.chunks_exact_mut(size)) {
+                    self.split.read(row, image)?;
                 }
                 Ok(levels)
             },

@@ -1,12 +1,12 @@
-//! Reconstructions: pictures through an encoder, and their latents through a guided sampler.
+//! Reconstructions: images through an encoder, and their latents through a guided sampler.
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`encode`] | pictures to latents |
+//! | [`encode`] | images to latents |
 //! | [`between`] | latents on the way from one to another |
 //! | [`settings`] | what decides how a reconstruction looks |
 //!
-//! The pictures themselves are drawn by [`crate::sample`], with the latents as its
+//! The images themselves are drawn by [`crate::sample`], with the latents as its
 //! [`Guide`](crate::sample::Guide).
 
 pub mod between;

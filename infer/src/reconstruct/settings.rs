@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::Way;
 use crate::error::InferError;
 
-/// Everything that decides what the pictures of a run look like, and which of them is which. What differs first between
+/// Everything that decides what the images of a run look like, and which of them is which. What differs first between
 /// two runs is named in messages, so the short entries come first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
@@ -20,9 +20,9 @@ pub struct Settings {
     pub guidance: f64,
     /// Seed of the first variation.
     pub seed: u64,
-    /// Pictures from each latent, each with noise of its own.
+    /// Images from each latent, each with noise of its own.
     pub variations: usize,
-    /// Latents on the way from the first picture to the second, where that is what is drawn.
+    /// Latents on the way from the first image to the second, where that is what is drawn.
     pub interpolate: Option<usize>,
     /// That way.
     pub way: Option<Way>,
@@ -38,7 +38,7 @@ pub struct Settings {
     pub sampler: String,
     /// What the ranges of an encoder of integers were chosen from.
     pub encoder_calibration: Option<Calibration>,
-    /// The encoder's configuration (YAML), with the normalisation of its pictures.
+    /// The encoder's configuration (YAML), with the normalisation of its images.
     pub encoder_config: String,
     /// The sampler's configuration (YAML), with the process.
     pub sampler_config: String,
@@ -46,12 +46,12 @@ pub struct Settings {
     pub sources: Vec<String>,
 }
 
-/// SHA-256 of the levels of each picture.
+/// SHA-256 of the levels of each image.
 ///
 /// # Errors
 /// When one cannot be read.
 pub fn digests(split: &Split) -> Result<Vec<String>, InferError> {
-    let mut levels = vec![0; split.picture_len()];
+    let mut levels = vec![0; split.image_len()];
     let digest = |index: usize| {
         split.read(index, &mut levels)?;
         Ok(Sha256::digest(&levels).iter().map(|byte| format!("{byte:02x}")).collect())

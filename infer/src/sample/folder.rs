@@ -13,12 +13,12 @@ use super::levels::planes;
 use crate::error::InferError;
 use crate::lock::Lock;
 
-/// The file that says what made the pictures.
+/// The file that says what made the images.
 const RECORD: &str = "run.json";
 /// Longest value in a message.
 const SHOWN: usize = 60;
 
-/// Everything that decides what the picture of a seed looks like, where nothing else guides it.
+/// Everything that decides what the image of a seed looks like, where nothing else guides it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// SHA-256 of the checkpoint.
@@ -46,29 +46,29 @@ pub struct Settings {
 /// What a folder holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Holds {
-    /// No pictures.
+    /// No images.
     Nothing,
-    /// Pictures of the same settings.
+    /// Images of the same settings.
     Same,
-    /// Pictures of others; what differs.
+    /// Images of others; what differs.
     Others(String),
 }
 
 /// A folder with one PNG file per seed, `000042.png`, and `run.json` with everything that decides what they look like
-/// (the type `S` of [`PictureFolder::open`]), locked against other processes.
+/// (the type `S` of [`ImageFolder::open`]), locked against other processes.
 #[derive(Debug)]
-pub struct PictureFolder {
+pub struct ImageFolder {
     path: PathBuf,
     shape: [usize; 3],
     _lock: Lock,
 }
 
-impl PictureFolder {
-    /// The seeds among `seeds` whose pictures are not in the folder yet. Changes nothing.
+impl ImageFolder {
+    /// The seeds among `seeds` whose images are not in the folder yet. Changes nothing.
     ///
     /// # Errors
-    /// When it holds pictures of other settings and `overwrite` is not set (the message says which differ), or
-    /// pictures that this program did not make.
+    /// When it holds images of other settings and `overwrite` is not set (the message says which differ), or
+    /// images that this program did not make.
     pub fn missing<S: Serialize + DeserializeOwned>(
         path: &Path,
         settings: &S,
@@ -77,31 +77,31 @@ impl PictureFolder {
     ) -> Result<Vec<u64>, InferError> {
         match holds(path, settings)? {
             Holds::Others(what) if !overwrite => {
-                Err(InferError::OtherPictures { path: path.to_path_buf(), what })
+                Err(InferError::OtherImages { path: path.to_path_buf(), what })
             }
             Holds::Same if !overwrite => {
-                Ok(seeds.iter().copied().filter(|seed| !picture_path(path, *seed).is_file()).collect())
+                Ok(seeds.iter().copied().filter(|seed| !image_path(path, *seed).is_file()).collect())
             }
             _ => Ok(seeds.to_vec()),
         }
     }
 
-    /// Opens or makes the folder for pictures of these settings. With `overwrite`, pictures of others are removed.
+    /// Opens or makes the folder for images of these settings. With `overwrite`, images of others are removed.
     ///
     /// # Errors
-    /// Like [`PictureFolder::missing`]; when another process has the folder, or the disk refuses.
+    /// Like [`ImageFolder::missing`]; when another process has the folder, or the disk refuses.
     pub fn open<S: Serialize + DeserializeOwned>(
         path: &Path,
         settings: &S,
         shape: [usize; 3],
         overwrite: bool,
-    ) -> Result<PictureFolder, InferError> {
+    ) -> Result<ImageFolder, InferError> {
         fs::create_dir_all(path).map_err(InferError::io("create", path))?;
         let lock = Lock::folder(path)?;
-        PictureFolder::missing(path, settings, &[], overwrite)?;
+        ImageFolder::missing(path, settings, &[], overwrite)?;
         if let Holds::Others(_) = holds(path, settings)? {
-            for picture in pictures(path)? {
-                fs::remove_file(&picture).map_err(InferError::io("remove", &picture))?;
+            for image in images(path)? {
+                fs::remove_file(&image).map_err(InferError::io("remove", &image))?;
             }
         }
         let record = path.join(RECORD);
@@ -114,48 +114,47 @@ impl PictureFolder {
             let _ = fs::remove_file(&partial);
             InferError::Io { action: "write", path: record.clone(), source }
         })?;
-        Ok(PictureFolder { path: path.to_path_buf(), shape, _lock: lock })
+        Ok(ImageFolder { path: path.to_path_buf(), shape, _lock: lock })
     }
 
-    /// Writes the picture of a seed, levels `[C, H, W]`.
+    /// Writes the image of a seed, levels `[C, H, W]`.
     ///
     /// # Errors
     /// When the disk refuses.
     pub fn write(&self, seed: u64, levels: &[u8]) -> Result<(), InferError> {
         let mut sheet = Sheet::new(1, self.shape)?;
         sheet.push_u8(levels)?;
-        Ok(sheet.write_png(picture_path(&self.path, seed))?)
+        Ok(sheet.write_png(image_path(&self.path, seed))?)
     }
 
-    /// Reads the picture of a seed, levels `[C, H, W]`.
+    /// Reads the image of a seed, levels `[C, H, W]`.
     ///
     /// # Errors
     /// When the file cannot be decoded or has another shape.
     pub fn read(&self, seed: u64) -> Result<Vec<u8>, InferError> {
-        let path = picture_path(&self.path, seed);
+        let path = image_path(&self.path, seed);
         let [channels, height, width] = self.shape;
         let wrong = |message: String| InferError::Output {
             path: path.clone(),
             message: format!("{message}; remove it and run again"),
         };
-        let picture = image::open(&path).map_err(|error| wrong(error.to_string()))?;
-        let found =
-            [picture.color().channel_count() as usize, picture.height() as usize, picture.width() as usize];
-        if found != self.shape || picture.color().bits_per_pixel() as usize != 8 * channels {
+        let image = image::open(&path).map_err(|error| wrong(error.to_string()))?;
+        let found = [image.color().channel_count() as usize, image.height() as usize, image.width() as usize];
+        if found != self.shape || image.color().bits_per_pixel() as usize != 8 * channels {
             let [c, h, w] = found;
-            return Err(wrong(format!("a picture of {c}x{h}x{w} and not of {channels}x{height}x{width}")));
+            return Err(wrong(format!("an image of {c}x{h}x{w} and not of {channels}x{height}x{width}")));
         }
-        Ok(planes(&picture.into_bytes(), channels))
+        Ok(planes(&image.into_bytes(), channels))
     }
 }
 
-/// The file of a seed's picture: `000042.png`.
-pub fn picture_path(folder: &Path, seed: u64) -> PathBuf {
+/// The file of a seed's image: `000042.png`.
+pub fn image_path(folder: &Path, seed: u64) -> PathBuf {
     folder.join(format!("{seed:06}.png"))
 }
 
-/// All files in the folder that are named like pictures of seeds.
-fn pictures(folder: &Path) -> Result<Vec<PathBuf>, InferError> {
+/// All files in the folder that are named like images of seeds.
+fn images(folder: &Path) -> Result<Vec<PathBuf>, InferError> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(InferError::io("list", folder))?,
@@ -164,7 +163,7 @@ fn pictures(folder: &Path) -> Result<Vec<PathBuf>, InferError> {
     for entry in entries {
         let path = entry.map_err(InferError::io("list", folder))?.path();
         let seed = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".png")?.parse::<u64>().ok());
-        if seed.is_some_and(|seed| picture_path(folder, seed) == path) {
+        if seed.is_some_and(|seed| image_path(folder, seed) == path) {
             found.push(path);
         }
     }
@@ -174,17 +173,17 @@ fn pictures(folder: &Path) -> Result<Vec<PathBuf>, InferError> {
 /// What the folder holds, seen from a run with `settings`.
 fn holds<S: Serialize + DeserializeOwned>(folder: &Path, settings: &S) -> Result<Holds, InferError> {
     if folder.is_file() {
-        let message = "it is a file; give a folder for the pictures".to_string();
+        let message = "it is a file; give a folder for the images".to_string();
         return Err(InferError::Output { path: folder.to_path_buf(), message });
     }
     let record = folder.join(RECORD);
     let text = match fs::read_to_string(&record) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let Some(picture) = pictures(folder)?.into_iter().next() else { return Ok(Holds::Nothing) };
+            let Some(image) = images(folder)?.into_iter().next() else { return Ok(Holds::Nothing) };
             let message =
                 format!("it is there, but no {RECORD} that says what made it: choose another folder");
-            return Err(InferError::Output { path: picture, message });
+            return Err(InferError::Output { path: image, message });
         }
         Err(source) => return Err(InferError::Io { action: "read", path: record, source }),
     };

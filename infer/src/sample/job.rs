@@ -1,4 +1,4 @@
-//! Many pictures over the sessions of a device.
+//! Many images over the sessions of a device.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ddae_model::diffusion::Plan;
 use ort::value::{DynValue, Tensor};
 
-use super::run::{picture_noise, sample_batch};
+use super::run::{image_noise, sample_batch};
 use crate::error::InferError;
 use crate::workers::Workers;
 
@@ -14,9 +14,9 @@ use crate::workers::Workers;
 pub struct Sampling<'a> {
     /// The steps.
     pub plan: &'a Plan,
-    /// Shape of a picture, `[C, H, W]`.
+    /// Shape of an image, `[C, H, W]`.
     pub shape: [usize; 3],
-    /// Pictures per batch.
+    /// Images per batch.
     pub batch: usize,
     /// What guides a network that takes latents.
     pub guide: Option<Guide<'a>>,
@@ -25,7 +25,7 @@ pub struct Sampling<'a> {
 /// The latents that guide a network.
 #[derive(Clone, Copy, Debug)]
 pub struct Guide<'a> {
-    /// One after the other, as many as there are pictures.
+    /// One after the other, as many as there are images.
     pub latents: &'a [f32],
     /// Length of a latent.
     pub width: usize,
@@ -34,7 +34,7 @@ pub struct Guide<'a> {
 }
 
 impl Guide<'_> {
-    /// The inputs of a batch for the pictures at `positions`, padded with zeros.
+    /// The inputs of a batch for the images at `positions`, padded with zeros.
     fn inputs(&self, positions: Range<usize>, batch: usize) -> ort::Result<Vec<(&'static str, DynValue)>> {
         let mut latents = self.latents[positions.start * self.width..positions.end * self.width].to_vec();
         latents.resize(batch * self.width, 0.0);
@@ -45,21 +45,21 @@ impl Guide<'_> {
 }
 
 /// The size of batches, at most `largest`, that lets all `sessions` end at about the same time.
-pub fn balanced_batch(pictures: usize, sessions: usize, largest: usize) -> usize {
+pub fn balanced_batch(images: usize, sessions: usize, largest: usize) -> usize {
     let sessions = sessions.max(1);
-    let rounds = pictures.div_ceil(sessions * largest.max(1)).max(1);
-    pictures.div_ceil(sessions * rounds).max(1)
+    let rounds = images.div_ceil(sessions * largest.max(1)).max(1);
+    images.div_ceil(sessions * rounds).max(1)
 }
 
 impl Sampling<'_> {
-    /// Draws the pictures of `seeds`, each with the latent at its position, and gives each to `consume` (its position in
+    /// Draws the images of `seeds`, each with the latent at its position, and gives each to `consume` (its position in
     /// `seeds`, values in [0, 1] not clamped, `[C, H, W]`), in the order in which batches are ready. `progress` is told of
-    /// every network call (its pictures), from any thread.
+    /// every network call (its images), from any thread.
     ///
     /// The last batch is padded to its full size.
     ///
     /// # Errors
-    /// Those of the runtime and of `consume`; [`InferError::NotFinite`] for a picture that is none;
+    /// Those of the runtime and of `consume`; [`InferError::NotFinite`] for an image that is none;
     /// [`InferError::Interrupted`] soon after `stop` was set.
     pub fn run(
         &self,
@@ -82,7 +82,7 @@ impl Sampling<'_> {
                 let noise = |draw: usize, values: &mut [f32]| {
                     for (i, values) in values.chunks_exact_mut(size).enumerate() {
                         match seeds.get(i) {
-                            Some(seed) => picture_noise(*seed, draw, values),
+                            Some(seed) => image_noise(*seed, draw, values),
                             None => values.fill(0.0),
                         }
                     }
@@ -96,12 +96,12 @@ impl Sampling<'_> {
                 };
                 sample_batch(engine, self.plan, [batch, c, h, w], &guides, noise, step)
             },
-            |job, pictures| {
+            |job, images| {
                 let positions = job * batch..seeds.len();
-                positions.zip(pictures.chunks_exact(size)).try_for_each(|(at, picture)| {
-                    match picture.iter().find(|value| !value.is_finite()) {
+                positions.zip(images.chunks_exact(size)).try_for_each(|(at, image)| {
+                    match image.iter().find(|value| !value.is_finite()) {
                         Some(&value) => Err(InferError::NotFinite { seed: seeds[at], value }),
-                        None => consume(at, picture),
+                        None => consume(at, image),
                     }
                 })
             },
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn batches_are_balanced_over_the_sessions() {
-        for (pictures, sessions, largest, expected) in [
+        for (images, sessions, largest, expected) in [
             (64, 2, 16, 16),
             (33, 2, 16, 9),
             (20, 2, 16, 10),
@@ -123,8 +123,8 @@ mod tests {
             (0, 2, 16, 1),
             (300, 1, 256, 150),
         ] {
-            let batch = balanced_batch(pictures, sessions, largest);
-            assert_eq!(batch, expected, "{pictures} pictures, {sessions} sessions");
+            let batch = balanced_batch(images, sessions, largest);
+            assert_eq!(batch, expected, "{images} images, {sessions} sessions");
         }
     }
 }

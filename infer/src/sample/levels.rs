@@ -1,8 +1,8 @@
-//! From the network's values to levels of a picture.
+//! From the network's values to levels of an image.
 
 /// Values in [0, 1] as levels, limited and rounded as torchvision's `save_image` does. What is not a number is black.
-pub fn to_levels(picture: &[f64]) -> Vec<u8> {
-    picture.iter().map(|value| (value * 255.0 + 0.5).clamp(0.0, 255.0) as u8).collect()
+pub fn to_levels(image: &[f64]) -> Vec<u8> {
+    image.iter().map(|value| (value * 255.0 + 0.5).clamp(0.0, 255.0) as u8).collect()
 }
 
 /// `[C, H, W]` as `[H, W, C]`.
@@ -28,9 +28,9 @@ mod tests {
 
     #[test]
     fn layouts_are_each_others_inverse() {
-        let picture: Vec<u8> = (0..12).collect();
-        assert_eq!(interleaved(&picture, 3), [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]);
-        assert_eq!(planes(&interleaved(&picture, 3), 3), picture);
-        assert_eq!(interleaved(&picture, 1), picture);
+        let image: Vec<u8> = (0..12).collect();
+        assert_eq!(interleaved(&image, 3), [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]);
+        assert_eq!(planes(&interleaved(&image, 3), 3), image);
+        assert_eq!(interleaved(&image, 1), image);
     }
 }

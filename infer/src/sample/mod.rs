@@ -1,12 +1,12 @@
-//! Sampling: pictures from noise, each a function of its seed alone.
+//! Sampling: images from noise, each a function of its seed alone.
 //!
 //! | module | holds |
 //! | --- | --- |
 //! | [`run`] | one batch through the steps of a sampler |
-//! | [`job`] | many pictures over the sessions |
-//! | [`levels`] | from the network's values to levels of a picture |
+//! | [`job`] | many images over the sessions |
+//! | [`levels`] | from the network's values to levels of an image |
 //! | [`folder`] | a folder of PNG files that says what made them |
-//! | [`npy`] | many pictures in one array file |
+//! | [`npy`] | many images in one array file |
 
 pub mod folder;
 pub mod job;
@@ -14,8 +14,8 @@ pub mod levels;
 pub mod npy;
 pub mod run;
 
-pub use folder::{PictureFolder, Settings};
+pub use folder::{ImageFolder, Settings};
 pub use job::{Guide, Sampling, balanced_batch};
 pub use levels::to_levels;
 pub use npy::NpyWriter;
-pub use run::{picture_noise, sample_batch};
+pub use run::{image_noise, sample_batch};

@@ -1,4 +1,4 @@
-//! Many pictures in one file of NumPy's format.
+//! Many images in one file of NumPy's format.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 use super::levels::interleaved;
 use crate::error::InferError;
 
-/// Writes pictures, in any order, into one `.npy` array of uint8 `[N, H, W, C]` (NumPy's format, version 1.0).
+/// Writes images, in any order, into one `.npy` array of uint8 `[N, H, W, C]` (NumPy's format, version 1.0).
 ///
 /// Until [`NpyWriter::finish`] the file is called `path.partial`; dropped before, it disappears.
 pub struct NpyWriter {
     path: PathBuf,
     partial: PathBuf,
     file: File,
-    /// Where the first picture begins.
+    /// Where the first image begins.
     offset: u64,
     shape: [usize; 3],
 }
 
 impl NpyWriter {
-    /// Begins a file for `count` pictures of `shape = [C, H, W]`. Pictures that are not written are black.
+    /// Begins a file for `count` images of `shape = [C, H, W]`. Images that are not written are black.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -38,7 +38,7 @@ impl NpyWriter {
         Ok(writer)
     }
 
-    /// Writes picture number `index`, levels `[C, H, W]`.
+    /// Writes image number `index`, levels `[C, H, W]`.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -65,7 +65,7 @@ impl Drop for NpyWriter {
     }
 }
 
-/// Everything before the first picture.
+/// Everything before the first image.
 fn header(count: usize, [c, h, w]: [usize; 3]) -> Vec<u8> {
     let mut text = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': ({count}, {h}, {w}, {c}), }}");
     // Magic, version and length take 10 bytes; the array begins at a multiple of 64.

@@ -1,4 +1,4 @@
-//! One batch of pictures through the steps of a sampler.
+//! One batch of images through the steps of a sampler.
 
 use ddae_base::random::{Purpose, stream};
 use ddae_model::diffusion::Plan;
@@ -8,8 +8,8 @@ use ort::value::{DynValue, Tensor};
 use crate::engine::{Engine, Keep};
 use crate::error::InferError;
 
-/// Standard normal noise of draw `draw` for the picture of `seed`.
-pub fn picture_noise(seed: u64, draw: usize, values: &mut [f32]) {
+/// Standard normal noise of draw `draw` for the image of `seed`.
+pub fn image_noise(seed: u64, draw: usize, values: &mut [f32]) {
     stream(seed, Purpose::Sample, 0, draw as u64).fill_normal(values);
 }
 
@@ -19,7 +19,7 @@ pub fn picture_noise(seed: u64, draw: usize, values: &mut [f32]) {
 /// the standard normal values of a draw, row-major. `step` is called before each network call and can end the run by an
 /// error. The state stays on the device from one step to the next.
 ///
-/// Returns the pictures, row-major, in [0, 1] as far as the network keeps to it: nothing is clamped.
+/// Returns the images, row-major, in [0, 1] as far as the network keeps to it: nothing is clamped.
 ///
 /// # Errors
 /// Those of `step` and of the runtime.

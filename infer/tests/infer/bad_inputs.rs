@@ -109,8 +109,8 @@ fn options_of_features() {
             "",
             "--timesteps is needed, 1 to 100: the model's configuration has no 'linear' section to take it from",
         ),
-        ("--timesteps 5 --shards 43", "43 shards of 42 pictures: give 1 to 42"),
-        ("--timesteps 5 --shard 0/43", "43 shards of 42 pictures: give 1 to 42"),
+        ("--timesteps 5 --shards 43", "43 shards of 42 images: give 1 to 42"),
+        ("--timesteps 5 --shard 0/43", "43 shards of 42 images: give 1 to 42"),
         (
             "--timesteps 5 --data imagenet",
             "there is no data set named 'imagenet'; known names: fashion-sample, ",
@@ -163,17 +163,17 @@ fn data_sets() {
     let message = refused(root, 1, &format!("{job} --data fashion-sample"));
     assert!(
         message.starts_with(
-            "error: fashion-sample/train holds pictures of 1x28x28, which cannot become 1x12x12: "
+            "error: fashion-sample/train holds images of 1x28x28, which cannot become 1x12x12: "
         ),
         "{message}"
     );
-    // A picture that turns out to be none in the middle of the work.
+    // An image that turns out to be none in the middle of the work.
     let copy = root.join("data");
     for class in ["dark", "light"] {
         let (from, to) = (data().join("train").join(class), copy.join("train").join(class));
         fs::create_dir_all(&to).expect("a folder");
         for entry in fs::read_dir(from).expect("a folder") {
-            let path = entry.expect("a picture").path();
+            let path = entry.expect("an image").path();
             fs::copy(&path, to.join(path.file_name().expect("a name"))).expect("a copy");
         }
     }
@@ -181,7 +181,7 @@ fn data_sets() {
     let message = refused(root, 1, &format!("{job} --data-root data --shards 1"));
     assert!(message.contains("data/train/light/27.png: it is neither PNG nor JPEG"), "{message}");
     let message = refused(root, 2, &format!("{job} --data-root data --split test"));
-    assert_eq!(message, "error: --split test: folder has no such pictures");
+    assert_eq!(message, "error: --split test: folder has no such images");
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn files_in_the_way() {
     assert!(message.starts_with("error: cannot ") && message.contains("file"), "{message}");
     assert_eq!(
         refused(root, 1, "sample DDPM -o file"),
-        "error: file: it is a file; give a folder for the pictures"
+        "error: file: it is a file; give a folder for the images"
     );
 }
 
@@ -224,7 +224,7 @@ fn options_of_sample() {
         ("sample DDPM --no-png", "--no-png leaves nothing to write: give --npy or --sheet as well"),
         (
             "sample DDPM -o out --sheet sheet.png --seeds 0-9999 --columns 2",
-            "--sheet: 10000 pictures in 2 columns are 102 x 250002 pixels, and 65535 is the most on a side; change \
+            "--sheet: 10000 images in 2 columns are 102 x 250002 pixels, and 65535 is the most on a side; change \
              --columns, or leave the sheet out",
         ),
     ] {
@@ -249,9 +249,9 @@ fn options_of_sample() {
     }
 }
 
-/// A picture of the folder that was damaged since is named, not drawn over.
+/// An image of the folder that was damaged since is named, not drawn over.
 #[test]
-fn a_damaged_picture() {
+fn a_damaged_image() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path();
     let line = "sample DDPM --steps 2 --seeds 0-3 -o out";
@@ -262,12 +262,12 @@ fn a_damaged_picture() {
         (
             {
                 let other = root.join("other.png");
-                image::RgbImage::new(3, 3).save(&other).expect("a picture");
-                let bytes = fs::read(&other).expect("a picture");
+                image::RgbImage::new(3, 3).save(&other).expect("an image");
+                let bytes = fs::read(&other).expect("an image");
                 fs::remove_file(other).expect("removed");
                 bytes
             },
-            "a picture of 3x3x3 and not of 1x12x12; remove it and run again",
+            "an image of 3x3x3 and not of 1x12x12; remove it and run again",
         ),
     ] {
         fs::write(root.join("out/000002.png"), bytes).expect("a file");

@@ -34,7 +34,7 @@ fn features_are_the_same_for_any_batch_size_threads_and_shards() {
 }
 
 #[test]
-fn a_picture_keeps_its_features_when_others_are_left_out() {
+fn a_image_keeps_its_features_when_others_are_left_out() {
     let (all, some) = (features(""), features("--limit 5"));
     let width = all.2[0].1[0].len() / all.0.len();
     assert_eq!((some.0.len(), &some.0[..], &some.1[..]), (5, &all.0[..5], &all.1[..5]));
@@ -61,7 +61,7 @@ fn views_timesteps_and_seeds_have_noise_of_their_own() {
     let alone = of("--timesteps 9");
     assert_eq!(alone[0].0, both[2].0);
     assert!(alone[0].1[0] == both[2].1[0]);
-    // Crop and flip change the picture, not the noise.
+    // Crop and flip change the image, not the noise.
     assert!(of("--timesteps 9 --crop")[0].1[0] != alone[0].1[0]);
     assert!(of("--timesteps 9 --flip")[0].1[0] != alone[0].1[0]);
 }
@@ -81,39 +81,39 @@ fn a_graph_of_one_timestep_and_bytes_gives_the_same() {
     assert!(error < ddae_tests::tolerance::NETWORK, "{error:e}");
 }
 
-fn pictures(model: &str, options: &str) -> Vec<Vec<u8>> {
+fn images(model: &str, options: &str) -> Vec<Vec<u8>> {
     let folder = tempfile::tempdir().expect("a folder");
     done(folder.path(), &format!("sample {model} --seeds 0-8 --steps 4 -o out {options}"));
     let read = |seed: u64| {
         let path = folder.path().join(format!("out/{seed:06}.png"));
-        image::open(path).expect("a picture").into_luma8().into_raw()
+        image::open(path).expect("an image").into_luma8().into_raw()
     };
     (0..9).map(read).collect()
 }
 
 #[test]
-fn pictures_are_the_same_for_any_batch_size_and_threads() {
+fn images_are_the_same_for_any_batch_size_and_threads() {
     for (model, noise) in [("DDPM", "--eta 0.7"), ("EDM", "--eta 1")] {
-        let expected = pictures(model, &format!("{noise} --batch 9 --threads 1"));
+        let expected = images(model, &format!("{noise} --batch 9 --threads 1"));
         for options in ["--batch 1 --threads 2", "--batch 4 --threads 1", "--batch 3 --threads 2", ""] {
-            assert!(pictures(model, &format!("{noise} {options}")) == expected, "{model} {options}");
+            assert!(images(model, &format!("{noise} {options}")) == expected, "{model} {options}");
         }
         assert!(expected[0] != expected[1]);
     }
 }
 
 #[test]
-fn a_picture_is_the_same_alone() {
+fn a_image_is_the_same_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     done(folder.path(), "sample DDPM --seeds 7,2 --steps 4 -o out --eta 0.7");
-    let expected = pictures("DDPM", "--eta 0.7");
+    let expected = images("DDPM", "--eta 0.7");
     for seed in [2, 7] {
-        let picture = image::open(folder.path().join(format!("out/{seed:06}.png"))).expect("a picture");
-        assert_eq!(picture.into_luma8().into_raw(), expected[seed]);
+        let image = image::open(folder.path().join(format!("out/{seed:06}.png"))).expect("an image");
+        assert_eq!(image.into_luma8().into_raw(), expected[seed]);
     }
 }
 
-/// Values of one output for 12 pictures, in batches of `batch`; `named` gives the inputs of pictures `first..`.
+/// Values of one output for 12 images, in batches of `batch`; `named` gives the inputs of images `first..`.
 fn outputs(path: &Path, batch: usize, is_sampler: bool) -> Vec<f32> {
     let mut engine = Engine::open(path, Device::Cpu).expect("a session");
     let size = 144;
@@ -149,7 +149,7 @@ fn outputs(path: &Path, batch: usize, is_sampler: bool) -> Vec<f32> {
     all
 }
 
-/// The ground of the others: the runtime computes each picture of a batch by itself.
+/// The ground of the others: the runtime computes each image of a batch by itself.
 #[test]
 fn the_runtime_gives_the_same_bits_for_any_batch_size() {
     for (path, is_sampler) in [(&MODELS.features, false), (&MODELS.ddpm, true)] {

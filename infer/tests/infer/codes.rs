@@ -1,16 +1,16 @@
-//! Graphs that see pictures as they are: encoders and Inception; and those that take none.
+//! Graphs that see images as they are: encoders and Inception; and those that take none.
 
 use std::path::{Path, PathBuf};
 
+use ddae_base::random::{Purpose, stream};
 use ddae_data::augment::DownstreamCrop;
 use ddae_data::datasets;
-use ddae_store::{FeatureFile, FeatureKey};
-use ddae_base::random::{Purpose, stream};
-use ddae_onnx::runtime::OnnxNetwork;
 use ddae_model::config::{ChannelStatistics, DdpmConfig, ModelConfig, ProcessConfig, Timesteps};
 use ddae_model::networks::{Architecture, DitConfig, DitSize, EncoderArch, EncoderConfig, VaeEncoderConfig};
-use ddae_onnx::metadata::GraphKind;
 use ddae_model::tensor::{Data, Tensor};
+use ddae_onnx::metadata::GraphKind;
+use ddae_onnx::runtime::OnnxNetwork;
+use ddae_store::{FeatureFile, FeatureKey};
 use ddae_tests::relative_error;
 use serde_json::json;
 
@@ -21,7 +21,7 @@ fn export(folder: &Path, name: &str, model: &ModelConfig, what: Export) -> PathB
     export_graph(folder, name, &model.to_yaml(), &graph, what)
 }
 
-/// An encoder of the data set's grey pictures.
+/// An encoder of the data set's grey images.
 fn encoder() -> ModelConfig {
     let config = EncoderConfig {
         arch: EncoderArch::ResNet18,
@@ -48,15 +48,15 @@ fn codes_of_a_data_set() {
         assert_eq!(file.attributes()["graph"], json!("encoder"));
         assert_eq!(file.attributes()["pooling"], json!("none"));
 
-        // The first picture of the first class, by itself.
+        // The first image of the first class, by itself.
         let found = file.read(&FeatureKey::new(0, "z"), 0, 0..1).expect("features");
-        let picture = image::open(data().join("test/dark/00.png")).expect("a picture").to_luma8().into_raw();
-        let picture = match bytes {
-            true => Tensor::new(&[1, 12, 12, 1], Data::U8(picture)).expect("144 bytes"),
-            false => Tensor::f32(&[1, 1, 12, 12], picture.iter().map(|&p| f32::from(p) / 255.0).collect()),
+        let image = image::open(data().join("test/dark/00.png")).expect("an image").to_luma8().into_raw();
+        let image = match bytes {
+            true => Tensor::new(&[1, 12, 12, 1], Data::U8(image)).expect("144 bytes"),
+            false => Tensor::f32(&[1, 1, 12, 12], image.iter().map(|&p| f32::from(p) / 255.0).collect()),
         };
         let mut network = OnnxNetwork::open(&model, 1).expect("a session");
-        let expected = network.run(&[("image", picture)]).expect("a code");
+        let expected = network.run(&[("image", image)]).expect("a code");
         let expected = expected[0].1.as_f32().expect("f32");
         assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5), "{found} {expected:?}");
     }
@@ -69,24 +69,24 @@ fn codes_of_resized_crops() {
     let model = export(folder.path(), "encoder", &encoder(), what);
     let job = "features encoder.onnx --data folder --data-root DATA --split test --resized-crop -o out";
     let told = done(folder.path(), &format!("{job} --views 3 --seed 5 --dry-run"));
-    assert!(told.starts_with("pictures  10 of folder/test, 3 views each, resized crops\n"), "{told}");
+    assert!(told.starts_with("images  10 of folder/test, 3 views each, resized crops\n"), "{told}");
     done(folder.path(), &format!("{job} --views 3 --seed 5"));
     let file = FeatureFile::open(folder.path().join("out.h5")).expect("a feature file");
     assert_eq!((&file.attributes()["resized_crop"], file.views()), (&json!(true), 3));
 
-    let split = datasets::open("folder", Some(data())).expect("pictures").test;
+    let split = datasets::open("folder", Some(data())).expect("images").test;
     let mut network = OnnxNetwork::open(&model, 1).expect("a session");
     let mut crop = DownstreamCrop::new([1, 12, 12]).expect("grey");
     let mut altered = 0;
     for row in 0..TEST {
         for view in 0..3 {
             let mut levels = vec![0; 144];
-            split.read(row, &mut levels).expect("a picture");
+            split.read(row, &mut levels).expect("an image");
             let before = levels.clone();
             crop.apply(&mut levels, &mut stream(5, Purpose::Augment, split.id(row), view as u64));
             altered += usize::from(levels != before);
-            let picture = levels.iter().map(|&level| f32::from(level) / 255.0).collect();
-            let inputs = [("image", Tensor::f32(&[1, 1, 12, 12], picture))];
+            let image = levels.iter().map(|&level| f32::from(level) / 255.0).collect();
+            let inputs = [("image", Tensor::f32(&[1, 1, 12, 12], image))];
             let expected = network.run(&inputs).expect("a code").remove(0).1;
             let found = file.read(&FeatureKey::new(0, "z"), view, row..row + 1).expect("features");
             let error = relative_error(found.as_slice().expect("a row"), expected.as_f32().expect("f32"));
@@ -97,7 +97,7 @@ fn codes_of_resized_crops() {
 
     let line = job.replace("-o out", "-o plain");
     for (line, message) in [
-        (line.replace("--resized-crop", "--views 2"), "--views 2: this graph sees pictures without noise"),
+        (line.replace("--resized-crop", "--views 2"), "--views 2: this graph sees images without noise"),
         (format!("{line} --flip"), "the argument '--resized-crop' cannot be used with '--flip'"),
         (format!("{line} --crop"), "the argument '--resized-crop' cannot be used with '--crop'"),
     ] {
@@ -132,7 +132,7 @@ fn what_such_graphs_do_not_have_is_refused() {
         (format!("{job} --latents vae.onnx"), "it makes latents of 4x8x4, and the graph takes 4x4x4"),
         (
             "features encoder.onnx --latents vae.onnx --data folder --data-root DATA -o out".to_string(),
-            "--latents is for graphs that take latents; this one takes pictures",
+            "--latents is for graphs that take latents; this one takes images",
         ),
     ] {
         let ended = infer(folder.path(), &line);
@@ -178,7 +178,7 @@ fn features_of_latents() {
     let folder = tempfile::tempdir().expect("a folder");
     let dit = export(folder.path(), "dit", &dit(), Export::features(&["layer-0"]));
     let vae = export(folder.path(), "vae", &latent_encoder([8, 8]), latent());
-    // The pictures are resized to the encoder's.
+    // The images are resized to the encoder's.
     let job = "features dit.onnx --latents vae.onnx --data folder --data-root DATA --split test";
     done(folder.path(), &format!("{job} --timesteps 0,81 --views 2 --seed 5 -o out"));
     let file = FeatureFile::open(folder.path().join("out.h5")).expect("a feature file");
@@ -187,12 +187,11 @@ fn features_of_latents() {
     assert_eq!(file.attributes()["latents"].as_str().map(str::len), Some(64));
 
     // By hand: the posterior's noise is of the view, the process's of the view and the timestep.
-    let picture = image::open(data().join("test/dark/00.png")).expect("a picture");
-    let small =
-        datasets::open("folder", Some(data())).expect("pictures").test.fit([1, 8, 8]).expect("resized");
+    let image = image::open(data().join("test/dark/00.png")).expect("an image");
+    let small = datasets::open("folder", Some(data())).expect("images").test.fit([1, 8, 8]).expect("resized");
     let mut levels = vec![0; 64];
-    small.read(0, &mut levels).expect("a picture");
-    assert_eq!((picture.width(), levels.len()), (12, 64));
+    small.read(0, &mut levels).expect("an image");
+    assert_eq!((image.width(), levels.len()), (12, 64));
     let image = Tensor::f32(&[1, 1, 8, 8], levels.iter().map(|&level| f32::from(level) / 255.0).collect());
     let noise = |variant: u64| {
         let mut values = vec![0.0; 64];

@@ -39,7 +39,7 @@ fn the_file_holds_everything_and_says_what_made_it() {
         ("weights", json!(null)),
         ("provider", json!("CPUExecutionProvider")),
         ("precision", json!("f32")),
-        ("pooling", json!("mean over the picture")),
+        ("pooling", json!("mean over the image")),
         ("tool", json!(concat!("ddae-infer ", env!("CARGO_PKG_VERSION")))),
     ] {
         assert_eq!(attributes.get(name), Some(&value), "{name}");
@@ -124,7 +124,7 @@ fn shards_of_another_division_are_not_forgotten() {
          --overwrite to begin anew"
     );
     let printed = done(folder.path(), &format!("{JOB} --shards 3 --dry-run"));
-    assert!(printed.ends_with("2 of 3 shards to compute (28 pictures) for out.h5\n"), "{printed}");
+    assert!(printed.ends_with("2 of 3 shards to compute (28 images) for out.h5\n"), "{printed}");
     let object = infer(folder.path(), &format!("{JOB} --shards 3 --json")).json();
     assert_eq!(object["images"], 28 * 2);
     assert_eq!(names(folder.path()), ["out.h5"]);
@@ -158,10 +158,10 @@ fn a_dry_run_changes_nothing() {
     assert_eq!(
         printed,
         format!(
-            "pictures  {TRAIN} of folder/train, 2 views each, cropped\n\
+            "images  {TRAIN} of folder/train, 2 views each, cropped\n\
              features  t11/out_1 [32], t11/out_2 [32] in f32\n\
              device    cpu, batches of 16\n\
-             1 of 1 shards to compute ({TRAIN} pictures) for new/out.h5\n"
+             1 of 1 shards to compute ({TRAIN} images) for new/out.h5\n"
         )
     );
     assert!(names(folder.path()).is_empty());
@@ -184,5 +184,5 @@ fn defaults_come_from_the_model() {
     config.linear.as_mut().expect("a probe").timestep = 13;
     crate::scene::export(folder.path(), "demo", &config, crate::scene::Export::features(&["out_1"]));
     let printed = done(folder.path(), "features demo.onnx -o out --limit 20 --dry-run");
-    assert!(printed.starts_with("pictures  20 of fashion-sample/train, 1 view each\nfeatures  t13/out_1 ["));
+    assert!(printed.starts_with("images  20 of fashion-sample/train, 1 view each\nfeatures  t13/out_1 ["));
 }

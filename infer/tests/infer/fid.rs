@@ -1,16 +1,16 @@
-//! Fréchet distances: against pytorch-fid's, and of pictures through Inception with the fixtures' weights.
+//! Fréchet distances: against pytorch-fid's, and of images through Inception with the fixtures' weights.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use ddae_store::{FeatureFile, FeatureKey};
+use ddae_checkpoint::write_tensors;
 use ddae_export::export::{Output, Plan};
 use ddae_export::request::Request;
 use ddae_export::source::{Source, SourceOptions};
 use ddae_infer::fid::{Accumulator, Statistics, archive, frechet_distance};
-use ddae_checkpoint::write_tensors;
 use ddae_onnx::metadata::GraphKind;
+use ddae_store::{FeatureFile, FeatureKey};
 use ddae_tests::imported::fid_inception;
 use ddae_tests::{fixture, relative_error, rule_values, tolerance};
 use ndarray::{Array2, Axis};
@@ -40,7 +40,7 @@ fn the_distance_is_that_of_pytorch_fid() {
     }
 }
 
-/// Inception for pictures of 32x32, `inception.onnx`, and folders of such pictures: `real` with 6, `fake` with 5.
+/// Inception for images of 32x32, `inception.onnx`, and folders of such images: `real` with 6, `fake` with 5.
 static PLACE: LazyLock<TempDir> = LazyLock::new(|| {
     let folder = tempfile::tempdir().expect("a folder");
     let weights = folder.path().join("inception.safetensors");
@@ -65,8 +65,8 @@ static PLACE: LazyLock<TempDir> = LazyLock::new(|| {
         for i in 0..count {
             let levels = rule_values(&format!("{name} {i}"), 3 * 32 * 32, 0.0, 256.0);
             let levels = levels.into_iter().map(|level| level as u8).collect();
-            let picture = image::RgbImage::from_raw(32, 32, levels).expect("3072 levels");
-            picture.save(of_class.join(format!("{i}.png"))).expect("a picture");
+            let image = image::RgbImage::from_raw(32, 32, levels).expect("3072 levels");
+            image.save(of_class.join(format!("{i}.png"))).expect("an image");
         }
     }
     folder
@@ -76,16 +76,16 @@ fn inception() -> PathBuf {
     PLACE.path().join("inception.onnx")
 }
 
-fn pictures(name: &str) -> PathBuf {
+fn images(name: &str) -> PathBuf {
     PLACE.path().join(format!("{name}/train/all"))
 }
 
-/// A command line with INCEPTION, REAL and FAKE for the graph and the folders of pictures, ROOT for the data set of the first.
+/// A command line with INCEPTION, REAL and FAKE for the graph and the folders of images, ROOT for the data set of the first.
 fn line(text: &str) -> String {
     let words = [
         ("INCEPTION", inception()),
-        ("REAL", pictures("real")),
-        ("FAKE", pictures("fake")),
+        ("REAL", images("real")),
+        ("FAKE", images("fake")),
         ("ROOT", PLACE.path().join("real")),
     ];
     words
@@ -104,38 +104,38 @@ fn by_hand(path: &Path) -> Statistics {
 }
 
 #[test]
-fn pictures_features_and_statistics_have_the_same_distance() {
+fn images_features_and_statistics_have_the_same_distance() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path();
-    let of_pictures = infer(
+    let of_images = infer(
         root,
         &line(
             "fid REAL FAKE --inception INCEPTION --save-real real.npz --save-fake fake.npz --json --batch 4",
         ),
     )
     .json();
-    let fid = of_pictures["fid"].as_f64().expect("a number");
+    let fid = of_images["fid"].as_f64().expect("a number");
     assert!(fid > 0.01, "{fid}");
-    let parts = ["of_means", "of_covariances"].map(|part| of_pictures[part].as_f64().expect("a number"));
+    let parts = ["of_means", "of_covariances"].map(|part| of_images[part].as_f64().expect("a number"));
     assert!((parts[0] + parts[1] - fid).abs() < 1e-12 * fid);
-    assert_eq!((&of_pictures["features"], &of_pictures["images"]), (&json!(2048), &json!(11)));
-    assert_eq!(of_pictures["real"]["pictures"], 6);
-    assert_eq!((&of_pictures["fake"]["pictures"], &of_pictures["precision"]), (&json!(5), &json!("f32")));
-    let warning = of_pictures["warnings"][1].as_str().expect("a warning");
-    assert!(warning.contains("has 5 pictures, not more than the 2048 features"), "{warning}");
+    assert_eq!((&of_images["features"], &of_images["images"]), (&json!(2048), &json!(11)));
+    assert_eq!(of_images["real"]["pictures"], 6);
+    assert_eq!((&of_images["fake"]["pictures"], &of_images["precision"]), (&json!(5), &json!("f32")));
+    let warning = of_images["warnings"][1].as_str().expect("a warning");
+    assert!(warning.contains("has 5 images, not more than the 2048 features"), "{warning}");
     assert_eq!(names(root), ["fake.npz", "real.npz"]);
 
     // Other batches, another number of sessions, and a data set in place of a folder: the same bits.
     let again = "fid folder FAKE --data-root ROOT --inception INCEPTION --batch 3 --threads 1 --json";
-    assert_eq!(infer(root, &line(again)).json()["fid"], of_pictures["fid"]);
+    assert_eq!(infer(root, &line(again)).json()["fid"], of_images["fid"]);
 
     // What was kept, against itself and against features.
     let kept = infer(root, "fid real.npz fake.npz --json").json();
-    assert_eq!(kept["fid"], of_pictures["fid"]);
-    assert_eq!(kept["real"]["network"], of_pictures["real"]["network"]);
+    assert_eq!(kept["fid"], of_images["fid"]);
+    assert_eq!(kept["real"]["network"], of_images["real"]["network"]);
     let features = "features INCEPTION --data folder --data-root ROOT -o real";
     done(root, &line(features));
-    assert_eq!(infer(root, "fid real.h5 fake.npz --json").json()["fid"], of_pictures["fid"]);
+    assert_eq!(infer(root, "fid real.h5 fake.npz --json").json()["fid"], of_images["fid"]);
     let same = infer(root, "fid real.h5 real.npz --json").json();
     assert!(same["fid"].as_f64().expect("a number").abs() < 1e-8 * fid, "{same}");
 
@@ -145,10 +145,11 @@ fn pictures_features_and_statistics_have_the_same_distance() {
     let expected = frechet_distance(&real, &fake).expect("a distance").total();
     assert!((fid / expected - 1.0).abs() < 1e-9, "{fid} {expected}");
 
-    // Features of pictures that were changed are not what is published.
+    // Features of images that were changed are not what is published.
     done(root, &line("features INCEPTION --data folder --data-root ROOT -o flipped --flip"));
     let warning = infer(root, "fid flipped.h5 fake.npz --json").json()["warnings"][0].clone();
-    let expected = "the pictures of flipped.h5 were changed before Inception saw them (flip): as published, they are not";
+    let expected =
+        "the images of flipped.h5 were changed before Inception saw them (flip): as published, they are not";
     assert_eq!(warning, expected);
 
     let text = done(root, "fid real.npz fake.npz");
@@ -156,7 +157,7 @@ fn pictures_features_and_statistics_have_the_same_distance() {
         text.starts_with(&format!("FID       {fid:.4}\nparts     {:.4} of the means", parts[0])),
         "{text}"
     );
-    assert!(text.contains("\nreal      real.npz (6 pictures)\nfake      fake.npz (5 pictures)\n"), "{text}");
+    assert!(text.contains("\nreal      real.npz (6 images)\nfake      fake.npz (5 images)\n"), "{text}");
 }
 
 #[test]
@@ -167,7 +168,7 @@ fn a_dry_run_says_what_would_be_done() {
         &line("fid REAL fake.npz --inception INCEPTION --limit 3 --save-real x.npz --dry-run"),
     );
     let expected =
-        format!("real      3 pictures of {}\nfake      statistics in fake.npz\n", pictures("real").display());
+        format!("real      3 images of {}\nfake      statistics in fake.npz\n", images("real").display());
     assert!(text.starts_with(&expected), "{text}");
     assert!(names(folder.path()).is_empty());
 }
@@ -179,7 +180,7 @@ fn what_cannot_be_compared_is_refused() {
     fs::write(root.join("text.npz"), "hello").expect("a file");
     fs::create_dir(root.join("empty")).expect("a folder");
     fs::create_dir(root.join("small")).expect("a folder");
-    image::GrayImage::new(28, 28).save(root.join("small/0.png")).expect("a picture");
+    image::GrayImage::new(28, 28).save(root.join("small/0.png")).expect("an image");
     let statistics = |network: Option<&str>, dim: usize| Statistics {
         mean: ndarray::Array1::zeros(dim),
         covariance: Array2::eye(dim),
@@ -199,11 +200,11 @@ fn what_cannot_be_compared_is_refused() {
         (
             "fid nowhere FAKE --inception INCEPTION",
             2,
-            "\"nowhere\" is neither a folder of pictures, nor statistics",
+            "\"nowhere\" is neither a folder of images, nor statistics",
         ),
-        ("fid REAL FAKE", 2, "are pictures: give the graph that sees them with --inception FILE"),
-        ("fid plain.npz plain.npz --inception INCEPTION", 2, "--inception: there are no pictures for it"),
-        ("fid plain.npz plain.npz --limit 5", 2, "--limit is for pictures"),
+        ("fid REAL FAKE", 2, "are images: give the graph that sees them with --inception FILE"),
+        ("fid plain.npz plain.npz --inception INCEPTION", 2, "--inception: there are no images for it"),
+        ("fid plain.npz plain.npz --limit 5", 2, "--limit is for images"),
         ("fid plain.npz plain.npz --data-root x", 2, "--data-root is for data sets"),
         ("fid REAL FAKE --inception INCEPTION --limit 1", 2, "1 is not in 2.."),
         (

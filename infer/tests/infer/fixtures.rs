@@ -29,7 +29,7 @@ fn check_sampler(name: &str, kind: SamplerKind) {
         values.copy_from_slice(&case.f32(&format!("input.noise.{draw}")).1);
         drawn += 1;
     };
-    let pictures = sample_batch(&mut engine, &plan, shape, &[], noise, || Ok(())).expect("pictures");
+    let images = sample_batch(&mut engine, &plan, shape, &[], noise, || Ok(())).expect("images");
     // Deterministic samplers draw their start alone, EDM churns some of its steps, and the others draw for every step.
     let stored = case.names("input.noise.").len();
     let expected = match kind {
@@ -39,8 +39,8 @@ fn check_sampler(name: &str, kind: SamplerKind) {
     };
     assert!(expected.contains(&drawn), "{name}: {drawn} draws of {stored}");
     let error = match &config.process {
-        ProcessConfig::Ddpm(_) => relative_error(&pictures, &case.f32("output.sample").1),
-        ProcessConfig::Edm(_) => relative_error(&pictures, &case.f64("output.sample").1),
+        ProcessConfig::Ddpm(_) => relative_error(&images, &case.f32("output.sample").1),
+        ProcessConfig::Edm(_) => relative_error(&images, &case.f64("output.sample").1),
     };
     println!("{name}: {error:.1e}");
     assert!(error <= tolerance::SAMPLER, "{name}: relative error {error:e}");
@@ -76,8 +76,8 @@ fn guided() {
     });
     let (shape, start) = case.noise();
     let noise = |_: usize, values: &mut [f32]| values.copy_from_slice(&start);
-    let pictures = sample_batch(&mut engine, &case.plan, shape, &guides, noise, || Ok(())).expect("pictures");
-    case.compare(&pictures);
+    let images = sample_batch(&mut engine, &case.plan, shape, &guides, noise, || Ok(())).expect("images");
+    case.compare(&images);
 }
 
 /// The features of a case at its timestep, by a graph that takes the timestep and one that has it built in.

@@ -61,11 +61,11 @@ fn arrays() {
 #[test]
 fn sheets() {
     let folder = tempfile::tempdir().expect("a folder");
-    let line = "sample DDPM --steps 2 --seeds 0-99 -o pictures --sheet sheet.png";
+    let line = "sample DDPM --steps 2 --seeds 0-99 -o images --sheet sheet.png";
     let ended = limited(folder.path(), 8, line);
     let message = ended.error(&[1]);
-    assert_eq!(message, "error: sheet.png: cannot write the picture: File too large (os error 27)");
-    // The pictures are small enough, and are not drawn again.
+    assert_eq!(message, "error: sheet.png: cannot write the image: File too large (os error 27)");
+    // The images are small enough, and are not drawn again.
     assert_eq!(names(folder.path()).len(), 101);
     let printed = done(folder.path(), line);
     assert!(printed.starts_with("0 images"), "{printed}");

@@ -9,9 +9,9 @@ use ddae_tests::programs::Running;
 
 use crate::scene::{command, content, done, infer, names};
 
-/// Long enough to be met in the middle: 42 pictures in 14 shards.
+/// Long enough to be met in the middle: 42 images in 14 shards.
 const JOB: &str = "features FEATURES --data-root DATA --timesteps 11,21 --views 12 --shards 14 -o out";
-const SAMPLE: &str = "sample DDPM --sampler ddpm --seeds 0-9 --batch 1 -o pictures";
+const SAMPLE: &str = "sample DDPM --sampler ddpm --seeds 0-9 --batch 1 -o images";
 
 fn start(folder: &Path, line: &str) -> Running {
     Running::start(&mut command(folder, line))
@@ -95,15 +95,15 @@ fn an_output_has_one_writer() {
     drop(held);
     assert_eq!(names(root), ["out.h5"]);
 
-    std::fs::create_dir(root.join("pictures")).expect("a folder");
-    let _held = Lock::folder(&root.join("pictures")).expect("a lock");
-    refused("sample DDPM --steps 1 --seeds 0 -o pictures", "pictures");
+    std::fs::create_dir(root.join("images")).expect("a folder");
+    let _held = Lock::folder(&root.join("images")).expect("a lock");
+    refused("sample DDPM --steps 1 --seeds 0 -o images", "images");
     assert_eq!(names(root), ["out.h5"]);
 }
 
-fn pictures(folder: &Path) -> usize {
-    match folder.join("pictures").is_dir() {
-        true => names(&folder.join("pictures")).iter().filter(|name| name.ends_with(".png")).count(),
+fn images(folder: &Path) -> usize {
+    match folder.join("images").is_dir() {
+        true => names(&folder.join("images")).iter().filter(|name| name.ends_with(".png")).count(),
         false => 0,
     }
 }
@@ -112,21 +112,21 @@ fn pictures(folder: &Path) -> usize {
 fn interrupted_sampling_goes_on() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path();
-    done(root, &SAMPLE.replace("pictures", "whole"));
+    done(root, &SAMPLE.replace("images", "whole"));
     let line = format!("{SAMPLE} --npy array.npy --sheet sheet.png");
-    let running = start(root, &line).wait_until(|| pictures(root) >= 2);
+    let running = start(root, &line).wait_until(|| images(root) >= 2);
     let ended = running.interrupt().wait();
     assert_eq!(
         ended.error(&[1]),
-        "error: interrupted; the pictures drawn so far stay, and the same command goes on"
+        "error: interrupted; the images drawn so far stay, and the same command goes on"
     );
     assert!(!names(root).iter().any(|name| name.contains("partial") || name.starts_with("array")));
-    let left = pictures(root);
+    let left = images(root);
     let drawn = infer(root, &format!("{line} --json")).json()["drawn"].clone();
     assert_eq!(drawn, 10 - left);
     for name in names(&root.join("whole")) {
         let read = |folder: &str| std::fs::read(root.join(folder).join(&name)).expect("a file");
-        assert!(read("pictures") == read("whole"), "{name}");
+        assert!(read("images") == read("whole"), "{name}");
     }
     assert!(root.join("array.npy").is_file() && root.join("sheet.png").is_file());
 }
@@ -143,7 +143,7 @@ fn sampling_stops_within_a_batch() {
     let ended = running.interrupt().wait();
     assert_eq!(
         ended.error(&[1]),
-        "error: interrupted; nothing is left, since --no-png keeps no pictures on the way"
+        "error: interrupted; nothing is left, since --no-png keeps no images on the way"
     );
     assert!(names(root).is_empty(), "{:?}", names(root));
     // One of a hundred steps, not the batch; far from exact, so that a busy machine passes.

@@ -81,7 +81,7 @@ fn copied_shards_are_merged() {
 
     // First as a file that refers to the shards, then as one that stands alone.
     let printed = done(root, "merge out --virtual");
-    assert_eq!(printed, format!("out.h5: {TRAIN} pictures of 3 shards\n"));
+    assert_eq!(printed, format!("out.h5: {TRAIN} images of 3 shards\n"));
     assert!(FeatureFile::open(&out).expect("a file").is_virtual());
     assert!(content(&out) == whole);
     assert_eq!(names(root).len(), 4);
@@ -95,7 +95,7 @@ fn copied_shards_are_merged() {
     let object = infer(root, "merge out.h5 --json").json();
     assert_eq!(object, json!({ "file": "out.h5", "shards": 0, "pictures": TRAIN }));
     assert_eq!(names(root), ["out.h5"]);
-    assert_eq!(done(root, "merge out"), format!("out.h5 is complete already, {TRAIN} pictures\n"));
+    assert_eq!(done(root, "merge out"), format!("out.h5 is complete already, {TRAIN} images\n"));
 }
 
 #[test]

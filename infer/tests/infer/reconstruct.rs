@@ -5,18 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use ddae_base::random::{Purpose, stream};
-use ddae_onnx::runtime::OnnxNetwork;
 use ddae_model::config::{ChannelStatistics, DdpmConfig, ModelConfig, ProcessConfig};
 use ddae_model::diffusion::{Plan, SamplerKind};
 use ddae_model::networks::{Architecture, EncoderArch, EncoderConfig, UNetConfig};
-use ddae_onnx::metadata::GraphKind;
 use ddae_model::tensor::Tensor;
+use ddae_onnx::metadata::GraphKind;
+use ddae_onnx::runtime::OnnxNetwork;
 use ddae_tests::programs::{Ended, run};
 use tempfile::TempDir;
 
 use crate::scene::{Export, command, data, ddpm_process, export_graph, names};
 
-/// Graphs for grey pictures of 12x12 and latents of 8.
+/// Graphs for grey images of 12x12 and latents of 8.
 struct Soda {
     folder: TempDir,
 }
@@ -71,7 +71,7 @@ fn file(name: &str) -> PathBuf {
     SODA.folder.path().join(format!("{name}.onnx"))
 }
 
-/// A folder with the pictures of three test files, `a.png` to `c.png`.
+/// A folder with the images of three test files, `a.png` to `c.png`.
 fn place() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, from) in [("a", "dark/00"), ("b", "light/01"), ("c", "dark/02")] {
@@ -101,7 +101,7 @@ fn done(folder: &Path, line: &str) -> String {
     reconstruct(folder, line).success().to_string()
 }
 
-/// The pictures of a sheet, row by row.
+/// The images of a sheet, row by row.
 fn cells(path: &Path) -> Vec<Vec<Vec<u8>>> {
     let sheet = image::open(path).expect("a sheet").into_luma8();
     // 12 pixels at 4 times their size, with gaps of 2.
@@ -114,10 +114,10 @@ fn cells(path: &Path) -> Vec<Vec<Vec<u8>>> {
 }
 
 fn pixels(path: &Path) -> Vec<u8> {
-    image::open(path).expect("a picture").into_luma8().into_raw()
+    image::open(path).expect("an image").into_luma8().into_raw()
 }
 
-/// What is drawn from the latent of a picture: by hand.
+/// What is drawn from the latent of an image: by hand.
 fn expected(source: &[u8], seed: u64, guidance: f32) -> Vec<u8> {
     let mut encoder = OnnxNetwork::open(&file("encoder"), 1).expect("a session");
     let mut sampler = OnnxNetwork::open(&file("sampler"), 1).expect("a session");
@@ -138,7 +138,7 @@ fn expected(source: &[u8], seed: u64, guidance: f32) -> Vec<u8> {
             sampler.run(&inputs).map(|outputs| outputs.into_iter().map(|(_, tensor)| tensor).collect())
         },
     );
-    let drawn = drawn.expect("a picture").to_f64_vec();
+    let drawn = drawn.expect("an image").to_f64_vec();
     drawn.iter().map(|value| (value * 255.0 + 0.5).clamp(0.0, 255.0) as u8).collect()
 }
 
@@ -168,7 +168,7 @@ fn each_row_is_a_source_and_what_its_latent_leads_to() {
 }
 
 #[test]
-fn pictures_are_the_same_however_the_work_is_divided() {
+fn images_are_the_same_however_the_work_is_divided() {
     let folder = place();
     let root = folder.path();
     done(root, "a.png b.png c.png --variations 2 --threads 1 -o sheet.png");
@@ -177,7 +177,7 @@ fn pictures_are_the_same_however_the_work_is_divided() {
         done(root, &format!("a.png b.png c.png --variations 2 {options} -o other.png"));
         assert!(fs::read(root.join("other.png")).expect("a file") == sheet, "{options}");
     }
-    // The same pictures out of their data set, the dark ones first.
+    // The same images out of their data set, the dark ones first.
     let options = format!("--data folder --data-root {} --indices 0,1", data().display());
     done(root, &format!("{options} --variations 2 -o other.png"));
     let (of_files, of_data) = (cells(&root.join("sheet.png")), cells(&root.join("other.png")));
@@ -185,7 +185,7 @@ fn pictures_are_the_same_however_the_work_is_divided() {
 }
 
 #[test]
-fn a_way_leads_from_one_picture_to_the_other() {
+fn a_way_leads_from_one_image_to_the_other() {
     let folder = place();
     let root = folder.path();
     done(root, "a.png b.png --variations 2 -o sheet.png");
@@ -222,7 +222,7 @@ fn a_folder_keeps_what_was_drawn() {
     let printed = done(root, &format!("{line} --dry-run"));
     assert_eq!(
         printed,
-        "sources   2 of 1x12x12 from files\npictures  4, 1 of them still to draw\n\
+        "sources   2 of 1x12x12 from files\nimages  4, 1 of them still to draw\n\
          sampler   ddim, 4 steps, eta 0, guidance 0.3\ndevice    cpu, batches of 16 at most\n"
     );
     let report = reconstruct(root, &format!("{line} --json")).json();
@@ -236,13 +236,13 @@ fn a_folder_keeps_what_was_drawn() {
         ("a.png b.png --variations 3", "variations 2, and this run has 3"),
         ("a.png b.png --variations 2 --guidance 0", "guidance 0.3, and this run has 0.0"),
         ("a.png c.png --variations 2", "another sources"),
-        // Of the same checkpoint, for pictures of another normalisation.
+        // Of the same checkpoint, for images of another normalisation.
         ("a.png b.png --variations 2 --encoder statistics", "another encoder_config"),
     ] {
         let ended = reconstruct(root, &format!("{other} --pictures kept -o sheet.png"));
         let message = ended.error(&[1]);
         assert!(
-            message.contains(&format!("kept holds pictures with {what}: choose another folder")),
+            message.contains(&format!("kept holds images with {what}: choose another folder")),
             "{message}"
         );
     }
@@ -256,19 +256,19 @@ fn bad_input_gets_one_line() {
     let root = folder.path();
     fs::write(root.join("cut.png"), &fs::read(root.join("a.png")).expect("a file")[..60]).expect("a file");
     fs::write(root.join("text.jpg"), "hello").expect("a file");
-    image::RgbImage::new(12, 12).save(root.join("colour.png")).expect("a picture");
+    image::RgbImage::new(12, 12).save(root.join("colour.png")).expect("an image");
     let before = names(root);
     let folder_data = format!("--data folder --data-root {}", data().display());
     for (line, code, message) in [
         ("missing.png -o s.png", 1, "cannot open missing.png: No such file"),
         ("cut.png -o s.png", 1, "cut.png: it cannot be decoded"),
         ("text.jpg -o s.png", 1, "text.jpg: it is neither PNG nor JPEG"),
-        ("colour.png -o s.png", 1, "colour.png: it is a colour picture"),
+        ("colour.png -o s.png", 1, "colour.png: it is a colour image"),
         ("a.png -o nowhere/s.png", 1, "nowhere: this folder does not exist"),
         (
             "a.png --interpolate 4 -o s.png",
             2,
-            "--interpolate leads from one picture to another: give two, not 1",
+            "--interpolate leads from one image to another: give two, not 1",
         ),
         ("a.png b.png c.png --interpolate 4 -o s.png", 2, "give two, not 3"),
         ("a.png b.png --interpolate 1 -o s.png", 2, "1 is not in 2.."),
@@ -277,19 +277,15 @@ fn bad_input_gets_one_line() {
         ("a.png --guidance 1e39 -o s.png", 2, "it must be a number in float32"),
         ("a.png --steps 0 -o s.png", 2, "0 steps: this sampler takes 1 to 100"),
         ("a.png --eta 2 -o s.png", 2, "eta is 2; it must be in [0, 1]"),
-        ("a.png --variations 5000 -o s.png", 2, "take fewer pictures, or fewer variations of them"),
+        ("a.png --variations 5000 -o s.png", 2, "take fewer images, or fewer variations of them"),
         ("-o s.png", 2, "the following required arguments were not provided"),
         (
             "a.png --indices 3 -o s.png",
             2,
-            "--indices is for pictures of a data set (--data), and files are given",
+            "--indices is for images of a data set (--data), and files are given",
         ),
         ("a.png --encoder wide -o s.png", 2, "--encoder makes latents of 9 and --sampler takes latents of 8"),
-        (
-            "a.png --encoder large -o s.png",
-            2,
-            "--encoder sees pictures of 1x16x16 and --sampler draws 1x12x12",
-        ),
+        ("a.png --encoder large -o s.png", 2, "--encoder sees images of 1x16x16 and --sampler draws 1x12x12"),
         (
             "a.png --encoder sampler -o s.png",
             1,
@@ -303,9 +299,9 @@ fn bad_input_gets_one_line() {
         assert_eq!(names(root), before, "{line}");
     }
     let ended = reconstruct(root, &format!("{folder_data} --indices 0,10 -o s.png"));
-    assert!(ended.error(&[2]).contains("--indices 10: folder has 10 test pictures, 0 to 9"), "{ended}");
+    assert!(ended.error(&[2]).contains("--indices 10: folder has 10 test images, 0 to 9"), "{ended}");
     let ended = reconstruct(root, &format!("{folder_data} --indices 0,0 -o s.png"));
-    assert!(ended.error(&[2]).contains("picture 0 is asked for twice"), "{ended}");
+    assert!(ended.error(&[2]).contains("image 0 is asked for twice"), "{ended}");
 }
 
 #[test]

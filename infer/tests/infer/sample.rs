@@ -15,7 +15,7 @@ use crate::scene::{MODELS, ddpm_process, done, infer, names};
 const SAMPLE: &str = "sample DDPM --steps 4";
 
 fn pixels(path: &Path) -> Vec<u8> {
-    image::open(path).expect("a picture").into_luma8().into_raw()
+    image::open(path).expect("an image").into_luma8().into_raw()
 }
 
 /// Shape and values of an array file.
@@ -29,23 +29,23 @@ fn npy(path: &Path) -> (String, Vec<u8>) {
 }
 
 #[test]
-fn pictures_array_and_sheet_hold_the_same() {
+fn images_array_and_sheet_hold_the_same() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path();
     let line = format!("{SAMPLE} --seeds 0-4,9 --sheet sheet.png --columns 3 --npy array.npy");
-    let printed = done(root, &format!("{line} -o pictures"));
+    let printed = done(root, &format!("{line} -o images"));
     let lines: Vec<&str> = printed.lines().collect();
     assert!(lines[0].starts_with("6 images in ") && lines[0].ends_with(", 4 steps of ddim"), "{printed}");
-    assert_eq!(lines[1..], ["folder  pictures", "sheet   sheet.png", "npy     array.npy"]);
-    let pictures = names(&root.join("pictures"));
+    assert_eq!(lines[1..], ["folder  images", "sheet   sheet.png", "npy     array.npy"]);
+    let images = names(&root.join("images"));
     assert_eq!(
-        pictures,
+        images,
         ["000000.png", "000001.png", "000002.png", "000003.png", "000004.png", "000009.png", "run.json"]
     );
     let (shape, values) = npy(&root.join("array.npy"));
     assert_eq!(shape, "(6, 12, 12, 1), }");
     let drawn: Vec<u8> =
-        pictures[..6].iter().flat_map(|name| pixels(&root.join("pictures").join(name))).collect();
+        images[..6].iter().flat_map(|name| pixels(&root.join("images").join(name))).collect();
     assert!(values == drawn);
     // 3 columns of 12 pixels at 4 times their size, with gaps of 2.
     let sheet = image::open(root.join("sheet.png")).expect("a sheet").into_luma8();
@@ -67,60 +67,60 @@ fn pictures_array_and_sheet_hold_the_same() {
 }
 
 #[test]
-fn a_picture_is_drawn_once() {
+fn a_image_is_drawn_once() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path();
-    let line = format!("{SAMPLE} --seeds 0-5 -o pictures --json");
+    let line = format!("{SAMPLE} --seeds 0-5 -o images --json");
     let drawn = |line: &str| infer(root, line).json()["drawn"].clone();
     assert_eq!(drawn(&line), 6);
-    let third = root.join("pictures/000002.png");
-    let before = fs::read(&third).expect("a picture");
+    let third = root.join("images/000002.png");
+    let before = fs::read(&third).expect("an image");
     assert_eq!(drawn(&line), 0);
     fs::remove_file(&third).expect("removed");
-    let printed = done(root, &format!("{SAMPLE} --seeds 0-7 -o pictures --dry-run"));
-    assert!(printed.starts_with("pictures  8 of 1x12x12, 3 of them still to draw\n"), "{printed}");
+    let printed = done(root, &format!("{SAMPLE} --seeds 0-7 -o images --dry-run"));
+    assert!(printed.starts_with("images  8 of 1x12x12, 3 of them still to draw\n"), "{printed}");
     assert!(printed.contains("\nsampler   ddim, 4 steps, eta 0: 4 network calls for each\n"), "{printed}");
     assert_eq!(drawn(&line), 1);
-    assert!(fs::read(&third).expect("a picture") == before);
+    assert!(fs::read(&third).expect("an image") == before);
     // More seeds join them; the sheet shows old and new.
-    assert_eq!(drawn(&format!("{SAMPLE} --seeds 0-7 -o pictures --json --npy all.npy")), 2);
+    assert_eq!(drawn(&format!("{SAMPLE} --seeds 0-7 -o images --json --npy all.npy")), 2);
     assert_eq!(npy(&root.join("all.npy")).1[2 * 144..3 * 144], pixels(&third));
     assert_eq!(drawn(&format!("{line} --overwrite")), 6);
-    assert_eq!(names(&root.join("pictures")).len(), 9);
+    assert_eq!(names(&root.join("images")).len(), 9);
 }
 
 #[test]
-fn pictures_of_other_settings_are_in_the_way() {
+fn images_of_other_settings_are_in_the_way() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path();
-    done(root, &format!("{SAMPLE} --seeds 0-3 -o pictures"));
-    let before = fs::read(root.join("pictures/000000.png")).expect("a picture");
+    done(root, &format!("{SAMPLE} --seeds 0-3 -o images"));
+    let before = fs::read(root.join("images/000000.png")).expect("an image");
     for (line, what) in [
         (format!("{SAMPLE} --eta 0.5"), "eta 0.0, and this run has 0.5"),
         ("sample DDPM --steps 5".to_string(), "steps 4, and this run has 5"),
         ("sample DDPM --sampler ddpm".to_string(), "sampler \"ddim\", and this run has \"ddpm\""),
         ("sample EDM --steps 4".to_string(), "another config"),
     ] {
-        let message = infer(root, &format!("{line} --seeds 9 -o pictures")).error(&[1]).to_string();
+        let message = infer(root, &format!("{line} --seeds 9 -o images")).error(&[1]).to_string();
         assert_eq!(
             message,
-            format!("error: pictures holds pictures with {what}: choose another folder, or give --overwrite")
+            format!("error: images holds images with {what}: choose another folder, or give --overwrite")
         );
     }
-    assert!(fs::read(root.join("pictures/000000.png")).expect("a picture") == before);
+    assert!(fs::read(root.join("images/000000.png")).expect("an image") == before);
     // A file of the same checkpoint in other numbers.
-    let record = root.join("pictures/run.json");
+    let record = root.join("images/run.json");
     let text = fs::read_to_string(&record).expect("a record");
     let key = "\"model_precision\": \"f32\"";
     assert!(text.contains(key), "{text}");
     fs::write(&record, text.replace(key, "\"model_precision\": \"f16\"")).expect("a file");
-    let ended = infer(root, &format!("{SAMPLE} --seeds 9 -o pictures"));
+    let ended = infer(root, &format!("{SAMPLE} --seeds 9 -o images"));
     let wanted = "model_precision \"f16\", and this run has \"f32\"";
     assert!(ended.error(&[1]).contains(wanted), "{ended}");
-    // Overwritten, the folder holds no picture of the old settings.
-    done(root, &format!("{SAMPLE} --eta 0.5 --seeds 1-2 -o pictures --overwrite"));
-    assert_eq!(names(&root.join("pictures")), ["000001.png", "000002.png", "run.json"]);
-    let record = fs::read_to_string(root.join("pictures/run.json")).expect("a record");
+    // Overwritten, the folder holds no image of the old settings.
+    done(root, &format!("{SAMPLE} --eta 0.5 --seeds 1-2 -o images --overwrite"));
+    assert_eq!(names(&root.join("images")), ["000001.png", "000002.png", "run.json"]);
+    let record = fs::read_to_string(root.join("images/run.json")).expect("a record");
     let record: Value = serde_json::from_str(&record).expect("JSON");
     assert_eq!(
         (&record["sampler"], &record["steps"], &record["eta"]),
@@ -129,30 +129,30 @@ fn pictures_of_other_settings_are_in_the_way() {
     assert_eq!(record["provider"], "CPUExecutionProvider");
 }
 
-/// Pictures that somebody else put there are neither taken for ours nor removed.
+/// Images that somebody else put there are neither taken for ours nor removed.
 #[test]
-fn foreign_pictures_are_safe() {
+fn foreign_images_are_safe() {
     let folder = tempfile::tempdir().expect("a folder");
-    let pictures = folder.path().join("pictures");
-    fs::create_dir(&pictures).expect("a folder");
-    fs::write(pictures.join("000002.png"), "a holiday").expect("a file");
-    fs::write(pictures.join("notes.txt"), "hello").expect("a file");
+    let images = folder.path().join("images");
+    fs::create_dir(&images).expect("a folder");
+    fs::write(images.join("000002.png"), "a holiday").expect("a file");
+    fs::write(images.join("notes.txt"), "hello").expect("a file");
     for option in ["", "--overwrite"] {
-        let message = infer(folder.path(), &format!("{SAMPLE} -o pictures {option}")).error(&[1]).to_string();
+        let message = infer(folder.path(), &format!("{SAMPLE} -o images {option}")).error(&[1]).to_string();
         assert_eq!(
             message,
-            "error: pictures/000002.png: it is there, but no run.json that says what made it: choose another folder"
+            "error: images/000002.png: it is there, but no run.json that says what made it: choose another folder"
         );
     }
-    fs::remove_file(pictures.join("000002.png")).expect("removed");
-    done(folder.path(), &format!("{SAMPLE} --seeds 1 -o pictures"));
-    assert_eq!(names(&pictures), ["000001.png", "notes.txt", "run.json"]);
+    fs::remove_file(images.join("000002.png")).expect("removed");
+    done(folder.path(), &format!("{SAMPLE} --seeds 1 -o images"));
+    assert_eq!(names(&images), ["000001.png", "notes.txt", "run.json"]);
     // A record that cannot be read is one of other settings.
-    fs::write(pictures.join("run.json"), "{").expect("a file");
-    let message = infer(folder.path(), &format!("{SAMPLE} --seeds 1 -o pictures")).error(&[1]).to_string();
-    assert!(message.contains("holds pictures with a run.json that is damaged"), "{message}");
-    done(folder.path(), &format!("{SAMPLE} --seeds 3 -o pictures --overwrite"));
-    assert_eq!(names(&pictures), ["000003.png", "notes.txt", "run.json"]);
+    fs::write(images.join("run.json"), "{").expect("a file");
+    let message = infer(folder.path(), &format!("{SAMPLE} --seeds 1 -o images")).error(&[1]).to_string();
+    assert!(message.contains("holds images with a run.json that is damaged"), "{message}");
+    done(folder.path(), &format!("{SAMPLE} --seeds 3 -o images --overwrite"));
+    assert_eq!(names(&images), ["000003.png", "notes.txt", "run.json"]);
 }
 
 #[test]
@@ -177,6 +177,6 @@ fn values_that_are_no_numbers_are_refused() {
     let mut workers = Workers::open(&MODELS.ddpm, Device::Cpu, 1).expect("a session");
     let sampling = Sampling { plan: &plan, shape: [1, 12, 12], batch: 2, guide: None };
     let drawn = sampling.run(&mut workers, &[7, 8, 9], &AtomicBool::new(false), |_| (), |_, _| Ok(()));
-    let message = drawn.expect_err("no pictures").to_string();
-    assert_eq!(message, "the picture of seed 7 holds NaN: check the model's weights and its precision");
+    let message = drawn.expect_err("no images").to_string();
+    assert_eq!(message, "the image of seed 7 holds NaN: check the model's weights and its precision");
 }

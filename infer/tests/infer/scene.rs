@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use ddae_store::{FeatureFile, FeatureKey};
+use ddae_checkpoint::write_tensors;
 use ddae_export::export::{Output, Plan};
 use ddae_export::request::Request;
 use ddae_export::source::{Source, SourceOptions};
-use ddae_checkpoint::write_tensors;
 use ddae_model::config::{Config, ProcessConfig};
 use ddae_model::graph::Graph;
 use ddae_model::networks::unet_graph;
-use ddae_onnx::metadata::GraphKind;
 use ddae_model::tensor::Tensor;
+use ddae_onnx::metadata::GraphKind;
+use ddae_store::{FeatureFile, FeatureKey};
 use ddae_tests::programs::{Ended, run};
 use ddae_tests::rule_weight;
 use serde_json::{Value, json};
@@ -96,7 +96,7 @@ pub struct Models {
     pub edm: PathBuf,
 }
 
-/// A network small enough for hundreds of calls, for grey pictures of 12x12.
+/// A network small enough for hundreds of calls, for grey images of 12x12.
 pub fn tiny(diffusion: Value) -> Config {
     let network = json!({
         "image_shape": [1, 12, 12], "n_channels": 32, "ch_mults": [1, 1], "is_attn": [false, true], "dropout": 0.0,
@@ -133,7 +133,7 @@ pub static MODELS: LazyLock<Models> = LazyLock::new(|| {
     }
 });
 
-/// Pictures of the data set `folder`, 12x12, grey: 2 classes of `TRAIN / 2` to train with.
+/// Images of the data set `folder`, 12x12, grey: 2 classes of `TRAIN / 2` to train with.
 pub const TRAIN: usize = 42;
 /// And to test with.
 pub const TEST: usize = 10;
@@ -148,7 +148,7 @@ static DATA: LazyLock<TempDir> = LazyLock::new(|| {
             let level = |x: u32, y: u32| (x * 7 + y * 13 + i as u32 * 29 + (i as u32 % 2) * 90) as u8;
             image::GrayImage::from_fn(12, 12, |x, y| image::Luma([level(x, y)]))
                 .save(path)
-                .expect("a picture");
+                .expect("an image");
         }
     }
     folder

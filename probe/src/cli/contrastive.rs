@@ -15,9 +15,9 @@ use super::progress::Shown;
 
 /// Alignment and uniformity of features at two noisings, without labels
 ///
-/// Rows are divided by their length. Alignment is the mean squared distance of a picture's two noisings, uniformity the
-/// logarithm of the mean of exp(-2 d²) over the pairs of pictures in a batch; lower is better for both. Batches are taken
-/// in the order of the file and averaged. As published, the features are those of the training pictures without
+/// Rows are divided by their length. Alignment is the mean squared distance of an image's two noisings, uniformity the
+/// logarithm of the mean of exp(-2 d²) over the pairs of images in a batch; lower is better for both. Batches are taken
+/// in the order of the file and averaged. As published, the features are those of the training images without
 /// augmentation: ddae-infer features --split train --views 2.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -30,7 +30,7 @@ pub struct Arguments {
     #[arg(value_name = "FILE.h5")]
     first: PathBuf,
 
-    /// Feature file of the same pictures with other noise; the first views of both files are compared
+    /// Feature file of the same images with other noise; the first views of both files are compared
     #[arg(value_name = "OTHER.h5")]
     second: Option<PathBuf>,
 
@@ -40,7 +40,7 @@ pub struct Arguments {
     #[arg(long, value_name = "KEYS")]
     features: Option<String>,
 
-    /// Pictures in a batch, 2 to 4096; uniformity depends on it a little
+    /// Images in a batch, 2 to 4096; uniformity depends on it a little
     #[arg(long, value_name = "N", default_value_t = BATCH as u64,
           value_parser = clap::value_parser!(u64).range(2..=4096))]
     batch: u64,

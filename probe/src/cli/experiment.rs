@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use ddae_base::shell;
-use ddae_probe::confusion_picture;
+use ddae_probe::confusion_image;
 use ddae_probe::experiment::{self, Plan, Probe, Selection};
 use ddae_probe::report::Report;
 use ddae_probe::scaling::Normalisation;
@@ -46,7 +46,7 @@ struct SourceOptions {
 
     /// Use the raw pixels of a data set in place of feature files: the baseline
     ///
-    /// Every level of a picture becomes one feature in [0, 1]. `ddae-data --help` lists the data sets.
+    /// Every level of an image becomes one feature in [0, 1]. `ddae-data --help` lists the data sets.
     #[arg(long, value_name = "DATA_SET", conflicts_with_all = ["train", "test", "features"])]
     pixels: Option<String>,
 
@@ -193,8 +193,8 @@ impl Options {
         let mut progress = Shown::new();
         let report = experiment::run(&source, probe, &plan, &mut progress)?;
         drop(progress);
-        let drawn = self.confusion.as_deref().map(|path| confusion_picture::write(&report, path)).transpose();
-        // A picture that cannot be written does not take the numbers away.
+        let drawn = self.confusion.as_deref().map(|path| confusion_image::write(&report, path)).transpose();
+        // An image that cannot be written does not take the numbers away.
         self.show(&report, drawn.is_ok())?;
         drawn?;
         self.suggest(&report, other);
@@ -227,7 +227,7 @@ impl Options {
     }
 }
 
-/// Refuses a picture in a folder that does not exist before the work rather than after it.
+/// Refuses an image in a folder that does not exist before the work rather than after it.
 fn check_folder(path: &Path) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let metadata = folder.metadata().with_context(|| format!("--confusion: folder {}", folder.display()))?;

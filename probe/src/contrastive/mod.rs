@@ -1,15 +1,15 @@
 //! Alignment and uniformity of features under noise.
 //!
 //! Two measures of contrastive learning (Wang and Isola, arXiv 2005.10242), which the DDAE paper takes of a diffusion
-//! model's features: the rows x and y of a picture are its features at two independent noisings, each divided by its
+//! model's features: the rows x and y of an image are its features at two independent noisings, each divided by its
 //! length.
 //!
 //! - *alignment*, the mean of ||x - y||²: 0 where noise does not move the features, 2 where two noisings have nothing in
 //!   common, 4 at most;
-//! - *uniformity*, the logarithm of the mean of exp(-2 ||a - b||²) over the pairs of pictures, its mean over x and y: 0
-//!   where all pictures have the same features, near -4 where they are spread evenly over a sphere of many dimensions.
+//! - *uniformity*, the logarithm of the mean of exp(-2 ||a - b||²) over the pairs of images, its mean over x and y: 0
+//!   where all images have the same features, near -4 where they are spread evenly over a sphere of many dimensions.
 //!
-//! Lower is better for both, and neither needs labels. As published they are taken in batches of 128 pictures in the
+//! Lower is better for both, and neither needs labels. As published they are taken in batches of 128 images in the
 //! order of the file, and the batches' values averaged; the last one, which may be shorter, counts as any other.
 //!
 //! [`noisings`] is where the rows come from, [`report`] what is shown.
@@ -84,13 +84,13 @@ pub fn rows_used(rows: usize, batch: usize) -> usize {
     if rows % batch == 1 { rows - 1 } else { rows }
 }
 
-/// Both measures of all pictures, in batches of `batch` (at least 2). A single row that is left for the last batch is
-/// passed over: it has no pairs. `progress` is told the number of pictures, block by block.
+/// Both measures of all images, in batches of `batch` (at least 2). A single row that is left for the last batch is
+/// passed over: it has no pairs. `progress` is told the number of images, block by block.
 ///
 /// Memory is bounded by some blocks of [`PASS_BYTES`] and one matrix of products, `[batch, batch]`, for each core.
 ///
 /// # Errors
-/// When features cannot be read, or there is a single picture.
+/// When features cannot be read, or there is a single image.
 pub fn measure(
     noisings: &Noisings,
     features: &FeatureSet,
@@ -99,7 +99,7 @@ pub fn measure(
 ) -> Result<Contrast> {
     let rows = rows_used(noisings.len(), batch);
     if rows < 2 {
-        return Err(ProbeError::OnePicture { origin: noisings.origin() });
+        return Err(ProbeError::OneImage { origin: noisings.origin() });
     }
     let (mut sum, mut count) = (Contrast { alignment: 0.0, uniformity: 0.0 }, 0.0);
     // Blocks of whole batches.

@@ -1,4 +1,4 @@
-//! Two noisings of the same pictures: two views in one feature file, or one view in each of two.
+//! Two noisings of the same images: two views in one feature file, or one view in each of two.
 
 use std::ops::Range;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::source::agreement;
 use crate::source::feature_set::FeatureSet;
 use crate::source::samples::Samples;
 
-/// Features of pictures at two independent noisings.
+/// Features of images at two independent noisings.
 pub struct Noisings {
     first: Samples,
     /// Where the second noising is; none where it is the second view of `first`.
@@ -21,10 +21,10 @@ pub struct Noisings {
 }
 
 impl Noisings {
-    /// Opens a feature file with at least two views, or two files with the same pictures.
+    /// Opens a feature file with at least two views, or two files with the same images.
     ///
     /// # Errors
-    /// When a file cannot be read or is a shard, there is one view only, or the files hold other pictures or were made by
+    /// When a file cannot be read or is a shard, there is one view only, or the files hold other images or were made by
     /// other models.
     pub fn open(first: &Path, second: Option<&Path>) -> Result<Self> {
         let first = FeatureFile::open(first)?;
@@ -39,14 +39,14 @@ impl Noisings {
         let second = FeatureFile::open(second)?;
         agreement::check_whole(&second)?;
         agreement::check(&first, &second)?;
-        check_pictures(&first, &second)?;
+        check_images(&first, &second)?;
         let common = agreement::common_features(&first, &second)?;
         let keys = first.keys().iter().filter(|key| common.contains(&FeatureSet::Taps(vec![(*key).clone()])));
         let keys = keys.cloned().collect();
         Ok(Self { first: Samples::of_file(first)?, second: Some(Samples::of_file(second)?), keys })
     }
 
-    /// Number of pictures.
+    /// Number of images.
     pub fn len(&self) -> usize {
         self.first.labels().len()
     }
@@ -82,7 +82,7 @@ impl Noisings {
         Ok(dim)
     }
 
-    /// Reads `features` of consecutive pictures at both noisings, `[rows.len(), D]` each.
+    /// Reads `features` of consecutive images at both noisings, `[rows.len(), D]` each.
     ///
     /// # Errors
     /// When they cannot be read, or a value is NaN or infinite.
@@ -122,10 +122,10 @@ impl Noisings {
     }
 }
 
-/// Checks that the rows of two files are the same pictures in the same order.
-fn check_pictures(first: &FeatureFile, second: &FeatureFile) -> Result<()> {
+/// Checks that the rows of two files are the same images in the same order.
+fn check_images(first: &FeatureFile, second: &FeatureFile) -> Result<()> {
     let other = |what: String| {
-        Err(ProbeError::OtherPictures {
+        Err(ProbeError::OtherImages {
             first: first.path().to_path_buf(),
             second: second.path().to_path_buf(),
             what,
@@ -147,7 +147,7 @@ fn check_pictures(first: &FeatureFile, second: &FeatureFile) -> Result<()> {
     }
     let indices = first.indices()?.into_iter().zip(second.indices()?);
     if let Some((row, (a, b))) = indices.enumerate().find(|(_, (a, b))| a != b) {
-        return other(format!("row {row} is picture {a} in the first and picture {b} in the second"));
+        return other(format!("row {row} is image {a} in the first and image {b} in the second"));
     }
     Ok(())
 }

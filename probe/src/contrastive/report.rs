@@ -16,9 +16,10 @@ use crate::source::feature_set::FeatureSet;
 pub struct ContrastReport {
     /// The features, in the order in which they were asked for.
     pub features: Vec<FeatureContrast>,
-    /// Pictures that were compared.
-    pub pictures: usize,
-    /// Pictures in a batch; the last may have fewer.
+    /// Images that were compared.
+    #[serde(rename = "pictures")]
+    pub images: usize,
+    /// Images in a batch; the last may have fewer.
     pub batch: usize,
     /// Which views of which files were compared.
     pub noisings: String,
@@ -37,9 +38,9 @@ pub struct FeatureContrast {
     pub features: String,
     /// Their number.
     pub dim: usize,
-    /// Mean squared distance of two noisings of a picture, 0 to 4.
+    /// Mean squared distance of two noisings of an image, 0 to 4.
     pub alignment: f64,
-    /// Logarithm of the mean Gaussian kernel between pictures, -8 to 0.
+    /// Logarithm of the mean Gaussian kernel between images, -8 to 0.
     pub uniformity: f64,
 }
 
@@ -47,7 +48,7 @@ impl ContrastReport {
     /// Measures `features`, or all there are where none is asked for, in batches of `batch` (at least 2).
     ///
     /// # Errors
-    /// When they do not exist or cannot be read, or there is a single picture.
+    /// When they do not exist or cannot be read, or there is a single image.
     pub fn measure(
         noisings: &Noisings,
         features: &[FeatureSet],
@@ -58,7 +59,7 @@ impl ContrastReport {
         let dims = features.iter().map(|features| noisings.dim(features)).collect::<Result<Vec<_>>>()?;
         let mut report = Self {
             features: Vec::with_capacity(features.len()),
-            pictures: rows_used(noisings.len(), batch),
+            images: rows_used(noisings.len(), batch),
             batch,
             noisings: noisings.describe(),
             stored_as: noisings.dtype(),
@@ -66,9 +67,9 @@ impl ContrastReport {
             warnings: Vec::new(),
         };
         for (features, dim) in features.iter().zip(dims) {
-            let pictures = noisings.len();
-            let title = format!("comparing two noisings: {features}, {pictures} x {dim}");
-            progress.begin(&title, Some(pictures as u64));
+            let images = noisings.len();
+            let title = format!("comparing two noisings: {features}, {images} x {dim}");
+            progress.begin(&title, Some(images as u64));
             let Contrast { alignment, uniformity } =
                 measure(noisings, features, batch, &mut |rows| progress.advance(rows))?;
             let features = features.to_string();
@@ -78,7 +79,7 @@ impl ContrastReport {
         Ok(report)
     }
 
-    fn warn(&mut self, pictures: usize) {
+    fn warn(&mut self, images: usize) {
         if self.features.iter().any(|features| features.alignment == 0.0) {
             self.warnings.push(
                 "both noisings have the same features: an alignment of 0 says nothing; extract them with noise that \
@@ -99,9 +100,9 @@ impl ContrastReport {
                 augmented.join(", ")
             ));
         }
-        if self.pictures < pictures {
+        if self.images < images {
             self.warnings.push(
-                "the last picture is left out: it would be alone in its batch, without another to compare"
+                "the last image is left out: it would be alone in its batch, without another to compare"
                     .to_string(),
             );
         }
@@ -110,7 +111,7 @@ impl ContrastReport {
 
 impl fmt::Display for ContrastReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "alignment and uniformity of {} pictures at two noisings", self.pictures)?;
+        writeln!(f, "alignment and uniformity of {} images at two noisings", self.images)?;
         writeln!(f)?;
         let names = self.features.iter().map(|features| features.features.chars().count());
         let width = names.max().unwrap_or(0).max(8);

@@ -205,7 +205,7 @@ impl Report {
         let same = identity(&self.train).is_some_and(|train| identity(&self.test) == Some(train));
         if same || self.train.origin == self.test.origin {
             self.warnings.push(format!(
-                "{} and {} hold the same split: the accuracy says nothing about new pictures",
+                "{} and {} hold the same split: the accuracy says nothing about new images",
                 self.train.origin, self.test.origin
             ));
         }

@@ -11,7 +11,7 @@ use crate::error::{ProbeError, Result};
 pub enum FeatureSet {
     /// One tap at a timestep, or several one after the other; never empty.
     Taps(Vec<FeatureKey>),
-    /// The pixels of a picture.
+    /// The pixels of an image.
     Pixels,
 }
 

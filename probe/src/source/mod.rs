@@ -53,10 +53,10 @@ impl Source {
         })
     }
 
-    /// Opens a data set (see [`ddae_data::datasets::open`]) as features in [0, 1], one for each level of a picture.
+    /// Opens a data set (see [`ddae_data::datasets::open`]) as features in [0, 1], one for each level of an image.
     ///
     /// # Errors
-    /// When the data set cannot be read or has no test pictures.
+    /// When the data set cannot be read or has no test images.
     pub fn open_pixels(name: &str, root: Option<&Path>) -> Result<Self> {
         let data = ddae_data::datasets::open(name, root)?;
         let class_names = data.train.classes().to_vec();

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use ddae_store::{FeatureFile, FeatureKey, FeatureType};
 use ddae_data::split::Split;
+use ddae_store::{FeatureFile, FeatureKey, FeatureType};
 use ndarray::{Array2, s};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
@@ -34,7 +34,7 @@ impl Samples {
         Self::checked(Content::File(file), labels, origin)
     }
 
-    /// The pictures of a split.
+    /// The images of a split.
     ///
     /// # Errors
     /// When there are none.
@@ -102,7 +102,7 @@ impl Samples {
             (Content::File(file), FeatureSet::Taps(keys)) => {
                 keys.iter().map(|key| file.dim(key).map_err(|_| self.unknown(key))).sum()
             }
-            (Content::Pixels(split), FeatureSet::Pixels) => Ok(split.picture_len()),
+            (Content::Pixels(split), FeatureSet::Pixels) => Ok(split.image_len()),
             _ => Err(self.unknown(features)),
         }
     }
@@ -172,10 +172,10 @@ fn read_taps(
 }
 
 fn read_pixels(split: &Split, rows: Range<usize>) -> Result<Array2<f32>> {
-    let mut values = Array2::zeros((rows.len(), split.picture_len()));
+    let mut values = Array2::zeros((rows.len(), split.image_len()));
     let targets: Vec<_> = values.rows_mut().into_iter().zip(rows).collect();
     targets.into_par_iter().try_for_each(|(mut target, index)| {
-        let mut levels = vec![0; split.picture_len()];
+        let mut levels = vec![0; split.image_len()];
         split.read(index, &mut levels)?;
         target.iter_mut().zip(levels).for_each(|(value, level)| *value = f32::from(level) / 255.0);
         Ok::<(), ProbeError>(())

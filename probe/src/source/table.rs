@@ -196,7 +196,7 @@ mod tests {
 
     use super::*;
 
-    /// Pictures so large that four of them are a block.
+    /// Images so large that four of them are a block.
     #[test]
     fn sparse_subsets_are_read_block_by_block() {
         let (count, size) = (12, 1 << 20);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::files::Features;
 use crate::{probe, report, text};
 
-/// `noise.h5`: two features of 300 pictures at three views, of which `t21/out_7` is moved far less by noise.
+/// `noise.h5`: two features of 300 images at three views, of which `t21/out_7` is moved far less by noise.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let keys = [("t11/out_6", 0.5), ("t21/out_7", 9.0)];
@@ -26,7 +26,7 @@ fn every_feature_is_measured() {
     let found = report(folder.path(), &["contrastive", "noise.h5"]);
     assert_eq!(found["features"][0]["features"], "t11/out_6");
     let (alignment, uniformity) = (values(&found, "alignment"), values(&found, "uniformity"));
-    // Noise of twelve numbers beside a distance of 9: two noisings of a picture hardly differ, nor do pictures of a class.
+    // Noise of twelve numbers beside a distance of 9: two noisings of an image hardly differ, nor do images of a class.
     assert!(alignment[0] > 1.0 && alignment[1] < 0.3, "{alignment:?}");
     assert!(uniformity[0] < -3.0 && uniformity[1] > -2.5, "{uniformity:?}");
     assert_eq!((&found["pictures"], &found["batch"]), (&json!(300), &json!(128)));
@@ -40,7 +40,7 @@ fn every_feature_is_measured() {
     assert_eq!(joined["features"][0]["dim"], 24);
 }
 
-/// 300 pictures in batches of 130, by hand: the values of batches are averaged, whatever their size.
+/// 300 images in batches of 130, by hand: the values of batches are averaged, whatever their size.
 #[test]
 fn batches_count_alike() {
     use ddae_probe::contrastive::of_batch;
@@ -91,7 +91,7 @@ fn what_is_not_as_published_is_pointed_out() {
         found["warnings"].as_array().expect("warnings").iter().filter_map(Value::as_str).collect();
     assert_eq!(warnings.len(), 2);
     assert!(warnings[0].starts_with("the views were augmented (flip): as published"), "{warnings:?}");
-    assert!(warnings[1].starts_with("the last picture is left out"), "{warnings:?}");
+    assert!(warnings[1].starts_with("the last image is left out"), "{warnings:?}");
     assert_eq!(found["pictures"], 256);
 }
 
@@ -102,7 +102,7 @@ fn the_table() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let table = text(&output.stdout);
     for part in [
-        "alignment and uniformity of 300 pictures at two noisings\n\n  features   alignment  uniformity\n  t11/out_6  ",
+        "alignment and uniformity of 300 images at two noisings\n\n  features   alignment  uniformity\n  t11/out_6  ",
         "    noisings: the first two of 3 views of noise.h5\n    batch: 128\n",
         "    data set: animals\n    split: train\n    model: 0123abcd\n",
     ] {
@@ -129,12 +129,12 @@ fn what_cannot_be_compared_is_refused() {
     Features::new(300, "train").dim(13).write(folder.path(), "wide");
     Features::new(1, "train").views(2).write(folder.path(), "single");
     let cases: [(&[&str], i32, &str); 10] = [
-        (&["one.h5"], 1, "one.h5: there is one view of each picture, and alignment compares two noisings"),
-        (&["one.h5", "fewer.h5"], 1, "do not hold the same pictures: the first has 300 and the second 299"),
+        (&["one.h5"], 1, "one.h5: there is one view of each image, and alignment compares two noisings"),
+        (&["one.h5", "fewer.h5"], 1, "do not hold the same images: the first has 300 and the second 299"),
         (&["one.h5", "test.h5"], 1, "attribute split is \"train\" in the first and \"test\" in the second"),
         (&["one.h5", "model.h5"], 1, "one.h5 and model.h5 do not belong together: attribute model"),
         (&["one.h5", "wide.h5"], 1, "t11/out_6 has 12 features in one.h5 and 13 in wide.h5"),
-        (&["single.h5"], 1, "single.h5: there is one picture"),
+        (&["single.h5"], 1, "single.h5: there is one image"),
         (
             &["noise.h5", "--features", "t11/out_9"],
             1,

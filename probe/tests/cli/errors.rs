@@ -186,7 +186,7 @@ fn features_that_are_not_numbers_are_located() {
 }
 
 #[test]
-fn a_picture_that_cannot_be_written_is_refused_before_the_work() {
+fn a_image_that_cannot_be_written_is_refused_before_the_work() {
     let folder = folder();
     let before = fs::read_dir(folder.path()).expect("a folder").count();
     for (path, part) in

@@ -153,7 +153,7 @@ fn a_solver_that_is_cut_short_says_so() {
 }
 
 #[test]
-fn the_table_and_the_picture() {
+fn the_table_and_the_image() {
     let folder = folder();
     let output = probe(folder.path(), &with("knn", &["--features", "t21/out_7", "--confusion", "out.png"]));
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -169,10 +169,10 @@ fn the_table_and_the_picture() {
     }
     let next = "next: ddae-probe logistic --train train.h5 --test test.h5 --features t21/out_7";
     assert!(text(&output.stderr).contains(next), "{}", text(&output.stderr));
-    let picture = image::open(folder.path().join("out.png")).expect("a PNG").into_rgb8();
-    assert!(picture.width() > 200 && picture.height() > 200);
+    let image = image::open(folder.path().join("out.png")).expect("a PNG").into_rgb8();
+    assert!(image.width() > 200 && image.height() > 200);
     // The first cell of the diagonal is blue, with more blue than red.
-    let blue = picture.pixels().filter(|pixel| pixel.0[2] > pixel.0[0].saturating_add(60)).count();
+    let blue = image.pixels().filter(|pixel| pixel.0[2] > pixel.0[0].saturating_add(60)).count();
     assert!(blue > 1000, "{blue}");
     let left: Vec<_> = fs::read_dir(folder.path())
         .expect("a folder")
@@ -182,7 +182,7 @@ fn the_table_and_the_picture() {
 }
 
 #[test]
-fn the_picture_holds_hundreds_of_classes() {
+fn the_image_holds_hundreds_of_classes() {
     let folder = tempfile::tempdir().expect("a folder");
     for (classes, width) in [(60, 1100), (300, 1300)] {
         for (name, samples) in [("train", 4 * classes), ("test", classes + 7)] {
@@ -195,8 +195,8 @@ fn the_picture_holds_hundreds_of_classes() {
         let output = probe(folder.path(), &with("knn", &["-k", "3", "--confusion", "many.png"]));
         assert!(output.status.success(), "{}", text(&output.stderr));
         assert!(text(&output.stdout).contains("more, listed by --json"));
-        let picture = image::open(folder.path().join("many.png")).expect("a PNG").into_rgb8();
-        assert!(picture.width() > 900 && picture.width() < width, "{}", picture.width());
+        let image = image::open(folder.path().join("many.png")).expect("a PNG").into_rgb8();
+        assert!(image.width() > 900 && image.width() < width, "{}", image.width());
     }
 }
 

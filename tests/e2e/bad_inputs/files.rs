@@ -91,7 +91,7 @@ kinds! {
     hdf5_to_learn_from: "HDF5 to learn from",
     hdf5_to_measure_on: "HDF5 to measure on",
     shard: "shard",
-    idx_pictures: "idx pictures",
+    idx_images: "idx images",
     idx_labels: "idx labels",
     cifar_batch: "CIFAR batch",
     pickled_cifar_batch: "pickled CIFAR batch",

@@ -95,10 +95,9 @@ fn features() {
 }
 
 #[test]
-fn pictures() {
+fn images() {
     let place = with(&["sampler.onnx"]);
-    let line =
-        "ddae-infer sample sampler.onnx --steps 1 --seeds 0-299 -o small/pictures --npy small/array.npy";
+    let line = "ddae-infer sample sampler.onnx --steps 1 --seeds 0-299 -o small/images --npy small/array.npy";
     let (ended, left) = with_little_room(&place, 16, line);
     assert_full(&ended);
     assert!(left.iter().all(|name| name.ends_with(".png") || name.ends_with("run.json")), "{left:?}");
@@ -124,7 +123,7 @@ const PRINTING: [&str; 9] = [
     "ddae-train diffusion --config ddpm.yaml --data-root data --dry-run",
     "ddae-export run/checkpoints/latest.safetensors --list-taps",
     "ddae-export inspect sampler.onnx",
-    "ddae-infer sample sampler.onnx --seeds 0-1 --steps 2 -o pictures",
+    "ddae-infer sample sampler.onnx --seeds 0-1 --steps 2 -o images",
     "ddae-infer features features.onnx --data-root data --split test -o features",
     "ddae-infer features features.onnx --data-root data --split test -o others --dry-run",
     "ddae-probe knn --train train.h5 --test test.h5",

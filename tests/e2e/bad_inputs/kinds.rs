@@ -32,7 +32,7 @@ const PLAIN: Kind = Kind {
     name: "",
     file: "",
     place: Place::new,
-    foreign: picture,
+    foreign: image,
     commands: &[],
     harmless: &[],
     leaves: &[],
@@ -51,7 +51,7 @@ fn feature_file() -> Vec<u8> {
     trained().read("test.h5")
 }
 
-fn picture() -> Vec<u8> {
+fn image() -> Vec<u8> {
     trained().read("data/test/flat/03.png")
 }
 
@@ -59,7 +59,7 @@ fn text() -> Vec<u8> {
     trained().read("ddpm.yaml")
 }
 
-/// MNIST in small, as idx files: 60 training pictures and 20 to test with.
+/// MNIST in small, as idx files: 60 training images and 20 to test with.
 fn mnist(place: &Place) {
     for (prefix, count) in [("train", 60), ("t10k", 20)] {
         let levels: Vec<u8> = (0..count * 784).map(|i| (i % 251) as u8).collect();
@@ -85,7 +85,7 @@ fn with_cifar() -> Place {
     place
 }
 
-/// CIFAR-10 in small, of the python version: batches of one picture, pickled as Python 2 did.
+/// CIFAR-10 in small, of the python version: batches of one image, pickled as Python 2 did.
 fn with_pickled_cifar() -> Place {
     let place = Place::new();
     let key = |name: &str| [&[b'U', name.len() as u8], name.as_bytes()].concat();
@@ -109,9 +109,9 @@ fn with_pickled_cifar() -> Place {
     place
 }
 
-fn with_drawn_pictures() -> Place {
+fn with_drawn_images() -> Place {
     let place = with(&["sampler.onnx"]);
-    place.done("ddae-infer sample sampler.onnx --steps 2 --seeds 0-1 -o pictures");
+    place.done("ddae-infer sample sampler.onnx --steps 2 --seeds 0-1 -o images");
     place
 }
 
@@ -164,7 +164,7 @@ pub const KINDS: [Kind; 14] = [
             place.write("bad.pth", read(&fixtures().join("ddae_checkpoint.pth")));
             place
         },
-        foreign: picture,
+        foreign: image,
         commands: &[
             "ddae-train diffusion --config ddpm.yaml --init bad.pth --run new --data-root data --device cpu",
             "ddae-export bad.pth --config ddpm.yaml -o out.onnx",
@@ -199,7 +199,7 @@ pub const KINDS: [Kind; 14] = [
         },
         commands: &[
             "ddae-infer features bad.onnx --data-root data --timesteps 1 -o out",
-            "ddae-infer sample bad.onnx --steps 2 --seeds 0-1 -o pictures --sheet sheet.png --npy array.npy",
+            "ddae-infer sample bad.onnx --steps 2 --seeds 0-1 -o images --sheet sheet.png --npy array.npy",
             "ddae-export inspect bad.onnx",
         ],
         ..PLAIN
@@ -242,7 +242,7 @@ pub const KINDS: [Kind; 14] = [
         ..PLAIN
     },
     Kind {
-        name: "idx pictures",
+        name: "idx images",
         file: "data/train-images-idx3-ubyte",
         place: with_mnist,
         commands: &[
@@ -305,18 +305,18 @@ pub const KINDS: [Kind; 14] = [
             "ddae-infer features features.onnx --data-root data --timesteps 1 -o out",
             "ddae-probe knn --pixels folder --root data",
         ],
-        // A picture fewer is another data set.
+        // An image fewer is another data set.
         harmless: &[Fault::Missing],
         leaves: &["new/"],
         ..PLAIN
     },
     Kind {
         name: "drawn PNG",
-        file: "pictures/000001.png",
-        place: with_drawn_pictures,
+        file: "images/000001.png",
+        place: with_drawn_images,
         foreign: onnx,
         commands: &[
-            "ddae-infer sample sampler.onnx --steps 2 --seeds 0-1 -o pictures --sheet sheet.png --npy array.npy",
+            "ddae-infer sample sampler.onnx --steps 2 --seeds 0-1 -o images --sheet sheet.png --npy array.npy",
         ],
         harmless: &[Fault::Missing],
         ..PLAIN

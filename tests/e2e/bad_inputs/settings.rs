@@ -61,7 +61,7 @@ fn keys_set_on_the_command_line() {
     for (set, wanted) in [
         ("network.widht=1", "unknown field `widht`"),
         ("network.n_channels=33", "network: n_channels is 33"),
-        ("batch_size=500", "batch_size is 500, but folder/train has only 90 pictures"),
+        ("batch_size=500", "batch_size is 500, but folder/train has only 90 images"),
         ("no-equals-sign", "'no-equals-sign' is not key=value, as in network.dropout=0.2"),
     ] {
         refused(
@@ -110,7 +110,7 @@ fn a_graph_of_another_kind() {
         let line = format!("ddae-infer features {graph}.onnx --data-root data -o out");
         refused(&place, 1, &line, &[&format!("{graph}.onnx"), graph, "--graph features"]);
     }
-    refused(&place, 1, "ddae-infer sample features.onnx -o pictures", &["features.onnx", "--graph sampler"]);
+    refused(&place, 1, "ddae-infer sample features.onnx -o images", &["features.onnx", "--graph sampler"]);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn devices() {
     let place = with(&["data", "ddpm.yaml", "features.onnx", "sampler.onnx"]);
     let train = "ddae-train diffusion --config ddpm.yaml --data-root data";
     let features = "ddae-infer features features.onnx --data-root data -o out";
-    let sample = "ddae-infer sample sampler.onnx -o pictures";
+    let sample = "ddae-infer sample sampler.onnx -o images";
     for line in [train, features, sample] {
         refused(&place, 2, &format!("{line} --device tpu"), &["'tpu'", "--device"]);
         // More GPUs than any machine has.
@@ -182,8 +182,8 @@ fn usage() {
         "ddae-export",
         "ddae-export x --graph everything",
         "ddae-infer features features.onnx",
-        "ddae-infer sample sampler.onnx -o pictures --seeds 9-1",
-        "ddae-infer sample sampler.onnx -o pictures --steps 101",
+        "ddae-infer sample sampler.onnx -o images --seeds 9-1",
+        "ddae-infer sample sampler.onnx -o images --steps 101",
         "ddae-infer features features.onnx --data-root data -o out --shard 2/2",
         "ddae-infer features features.onnx --data-root data -o out --timesteps 0",
         "ddae-infer features features.onnx --data-root data -o out --timesteps 101",

@@ -5,12 +5,12 @@ use ddae_store::FeatureFile;
 use super::features::content;
 use crate::formats::{decode_png, tensors};
 use crate::place::Place;
-use crate::tiny::{CHANNELS, TEST, TRAIN, TRAINING, edm, write_pictures};
+use crate::tiny::{CHANNELS, TEST, TRAIN, TRAINING, edm, write_images};
 
 #[test]
 fn an_edm_trains_and_does_everything_a_ddpm_does() {
     let place = Place::new();
-    write_pictures(&place);
+    write_images(&place);
     place.write("edm.yaml", edm());
     place.done(&format!("ddae-train diffusion --config edm.yaml {TRAINING} --amp bf16"));
     let weights = tensors(&place.read("run/checkpoints/latest.safetensors"));
@@ -34,7 +34,7 @@ fn an_edm_trains_and_does_everything_a_ddpm_does() {
 
     place.done("ddae-export run --graph sampler -o sampler.onnx");
     let sampled = place
-        .done("ddae-infer sample sampler.onnx --seeds 0-3 --steps 5 --eta 0.5 -o pictures --sheet sheet.png");
+        .done("ddae-infer sample sampler.onnx --seeds 0-3 --steps 5 --eta 0.5 -o images --sheet sheet.png");
     assert!(sampled.contains("5 steps of edm"), "{sampled}");
     decode_png(&place.read("sheet.png"));
     let ended = place.run("ddae-infer sample sampler.onnx --seeds 0-3 --sampler ddim -o others");

@@ -53,7 +53,7 @@ fn files_hold_the_promised_shapes_and_say_what_made_them() {
 
 const JOB: &str = "ddae-infer features features.onnx --data-root data --split test --timesteps 11";
 
-/// Noise and augmentation belong to a picture, not to a batch, thread or shard.
+/// Noise and augmentation belong to an image, not to a batch, thread or shard.
 #[test]
 fn the_features_do_not_depend_on_how_the_work_is_split() {
     let place = with(&["data", "features.onnx"]);
@@ -124,7 +124,7 @@ fn half_precision_and_compression_keep_the_numbers() {
 
 /// A graph of one timestep, with bytes as input, gives what the general graph gives at that timestep.
 #[test]
-fn a_fixed_timestep_and_byte_pictures_change_nothing() {
+fn a_fixed_timestep_and_byte_images_change_nothing() {
     let place = with(&["data", "features.onnx", "run"]);
     place.done("ddae-export run --graph features --taps out_2 --timestep 11 --input u8 -o fixed.onnx");
     place.done(&format!("{JOB} -o general"));

@@ -62,8 +62,8 @@ fn a_confusion_matrix_is_drawn_and_the_next_command_is_right() {
     let place = with(&["train.h5", "test.h5"]);
     let ended = place.run("ddae-probe logistic --train train.h5 --test test.h5 --confusion matrix.png");
     assert!(ended.success().contains("confusion matrix: matrix.png"), "{ended}");
-    let picture = decode_png(&place.read("matrix.png"));
-    assert!(picture.width() > 100 && picture.height() > 100);
+    let image = decode_png(&place.read("matrix.png"));
+    assert!(image.width() > 100 && image.height() > 100);
     let next = ended.stderr.lines().find_map(|line| line.strip_prefix("next: ")).expect("a next command");
     assert!(place.done(&format!("{next} -k 5")).starts_with("k-nearest neighbours on "));
 }

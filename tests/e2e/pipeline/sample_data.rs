@@ -10,7 +10,7 @@ use crate::place::Place;
 use crate::tiny::ddpm;
 
 #[test]
-fn the_built_in_pictures_go_the_whole_way() {
+fn the_built_in_images_go_the_whole_way() {
     let place = Place::new();
     let config = ddpm()
         .replace("dataset: folder", "dataset: fashion-sample")

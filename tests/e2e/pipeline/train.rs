@@ -48,7 +48,7 @@ fn a_run_folder_holds_what_it_promises() {
         let loss = line["loss"].as_f64().expect("a loss");
         assert!(loss > 0.0 && loss < 10.0, "{line}");
     }
-    // Two rows of two samples and two rows of two real pictures.
+    // Two rows of two samples and two rows of two real images.
     let sheet = decode_png(&place.read("run/samples/epoch_0002.png"));
     assert!(sheet.width() >= 2 * 8 && sheet.height() >= 4 * 8, "{}x{}", sheet.width(), sheet.height());
     assert!(place.text("run/config.yaml").contains("n_channels: 64"));

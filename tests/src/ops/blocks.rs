@@ -4,7 +4,7 @@ use ddae_model::graph::{Conv, Graph, Path, QkvLayout, Shape, Value};
 use ddae_model::tensor::{DType, Tensor};
 
 use super::suite::{Built, Suite};
-use super::windows::picture;
+use super::windows::image;
 
 /// Adds the cases of this family.
 pub fn add(suite: &mut Suite) {
@@ -12,7 +12,7 @@ pub fn add(suite: &mut Suite) {
         suite.add(
             format!("residual block {channels} to {outputs} channels with a time embedding"),
             |g, _| {
-                let x = picture(g, channels, 5, 4)?;
+                let x = image(g, channels, 5, 4)?;
                 let t = g.input("t", DType::F32, Shape::batch(&[]))?;
                 let emb = time_embedding(g, t)?;
                 residual(g, x, emb, outputs)
@@ -20,7 +20,7 @@ pub fn add(suite: &mut Suite) {
         );
     }
     suite.add("residual block at a fixed timestep", |g, suite| {
-        let x = picture(g, 8, 4, 4)?;
+        let x = image(g, 8, 4, 4)?;
         let timestep = g.constant(Tensor::i64(&[1], vec![11]))?;
         let table = suite.constant(g, &[20])?;
         let t = g.gather(table, timestep)?;
@@ -29,22 +29,22 @@ pub fn add(suite: &mut Suite) {
     });
     for (heads, channels, height, width) in [(1, 8, 4, 4), (2, 16, 3, 5), (4, 32, 2, 2)] {
         suite.add(format!("attention block {heads} heads of {channels}x{height}x{width}"), |g, _| {
-            let x = picture(g, channels, height, width)?;
+            let x = image(g, channels, height, width)?;
             attention(g, x, heads, true)
         });
     }
     suite.add("attention block without biases", |g, _| {
-        let x = picture(g, 8, 3, 3)?;
+        let x = image(g, 8, 3, 3)?;
         attention(g, x, 2, false)
     });
     suite.add("attention block pooled", |g, _| {
-        let x = picture(g, 8, 3, 3)?;
+        let x = image(g, 8, 3, 3)?;
         let x = attention(g, x, 2, true)?;
         g.pool(x)
     });
     suite.add("residual block with batch norms", |g, _| {
         let p = Path::root().at("layer1").at(0);
-        let x = picture(g, 8, 6, 5)?;
+        let x = image(g, 8, 6, 5)?;
         let h = g.conv2d(&p.at("conv1"), x, Conv::same(12, 3).stride(2).without_bias())?;
         let h = g.batch_norm(&p.at("bn1"), h, 1e-5)?;
         let h = g.relu(h)?;
@@ -61,7 +61,7 @@ pub fn add(suite: &mut Suite) {
         transformer(g, x, c)
     });
     suite.add("skip connection joined and normalised", |g, _| {
-        let x = picture(g, 8, 4, 4)?;
+        let x = image(g, 8, 4, 4)?;
         let small = g.conv2d(&Path::root().at("down"), x, Conv::same(8, 3).stride(2))?;
         let large = g.upsample_nearest(small, 2)?;
         let large = g.conv2d(&Path::root().at("up"), large, Conv::same(8, 3))?;
@@ -71,7 +71,7 @@ pub fn add(suite: &mut Suite) {
         g.conv2d(&Path::root().at("conv"), h, Conv::same(4, 3))
     });
     suite.add("residual resampling", |g, _| {
-        let x = picture(g, 8, 4, 6)?;
+        let x = image(g, 8, 4, 6)?;
         let h = g.group_norm(&Path::root().at("norm"), x, 8, 1e-5)?;
         let h = g.silu(h)?;
         let h = g.avg_pool(h, 2)?;
@@ -127,7 +127,7 @@ fn residual(g: &mut Graph, x: Value, emb: Value, outputs: usize) -> Built {
     let h = g.silu(h)?;
     let h = g.conv2d(&p.at("conv1"), h, Conv::same(outputs, 3))?;
     let emb = g.linear(&p.at("time_emb"), emb, outputs, true)?;
-    let emb = g.per_picture(emb)?;
+    let emb = g.per_image(emb)?;
     let h = g.add(h, emb)?;
     let h = g.group_norm(&p.at("norm2"), h, 4, 1e-5)?;
     let h = g.silu(h)?;
@@ -143,7 +143,7 @@ fn residual(g: &mut Graph, x: Value, emb: Value, outputs: usize) -> Built {
 fn attention(g: &mut Graph, x: Value, heads: usize, bias: bool) -> Built {
     let p = Path::root().at("attn");
     let shape = g.shape(x).clone();
-    let [channels, height, width] = [1, 2, 3].map(|axis| shape.size(axis).expect("a picture"));
+    let [channels, height, width] = [1, 2, 3].map(|axis| shape.size(axis).expect("an image"));
     let h = g.group_norm(&p.at("norm"), x, 4, 1e-5)?;
     let h = g.reshape(h, Shape::batch(&[channels, height * width]))?;
     let h = g.transpose(h, &[0, 2, 1])?;

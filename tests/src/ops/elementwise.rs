@@ -17,15 +17,15 @@ pub fn add(suite: &mut Suite) {
 }
 
 fn binary(suite: &mut Suite) {
-    let picture = || Shape::batch(&[3, 4, 5]);
+    let image = || Shape::batch(&[3, 4, 5]);
     let patterns = [
-        (picture(), picture()),
-        (picture(), Shape::fixed(&[1])),
-        (picture(), Shape::batch(&[1, 1, 1])),
-        (picture(), Shape::batch(&[3, 1, 1])),
-        (picture(), Shape::fixed(&[1, 1, 1, 1])),
-        (picture(), Shape::fixed(&[3, 1, 1])),
-        (picture(), Shape::fixed(&[5])),
+        (image(), image()),
+        (image(), Shape::fixed(&[1])),
+        (image(), Shape::batch(&[1, 1, 1])),
+        (image(), Shape::batch(&[3, 1, 1])),
+        (image(), Shape::fixed(&[1, 1, 1, 1])),
+        (image(), Shape::fixed(&[3, 1, 1])),
+        (image(), Shape::fixed(&[5])),
         (Shape::batch(&[3, 1, 5]), Shape::batch(&[1, 4, 1])),
         (Shape::batch(&[1]), Shape::fixed(&[1, 6])),
         (Shape::batch(&[]), Shape::batch(&[])),

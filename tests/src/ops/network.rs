@@ -8,7 +8,7 @@ use super::suite::Case;
 
 /// A small UNet or SODA decoder of a random configuration, with random weights and inputs; the same for the same seed.
 ///
-/// 32 channels at the finest resolution, 1 to 3 resolutions, pictures of up to 16x16. The outputs are `y` and every
+/// 32 channels at the finest resolution, 1 to 3 resolutions, images of up to 16x16. The outputs are `y` and every
 /// tap.
 pub fn random_network(seed: u64) -> Case {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);

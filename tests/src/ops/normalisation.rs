@@ -4,7 +4,7 @@ use ddae_model::graph::{Conv, Init, Path, Shape};
 use ddae_model::tensor::DType;
 
 use super::suite::Suite;
-use super::windows::picture;
+use super::windows::image;
 
 /// Adds the cases of this family.
 pub fn add(suite: &mut Suite) {
@@ -30,7 +30,7 @@ fn groups(suite: &mut Suite) {
             suite.add(
                 format!("GroupNorm {groups} groups of {channels}x{height}x{width} eps {eps}"),
                 |g, _| {
-                    let x = picture(g, channels, height, width)?;
+                    let x = image(g, channels, height, width)?;
                     g.group_norm(&Path::root().at("norm"), x, groups, eps)
                 },
             );
@@ -38,13 +38,13 @@ fn groups(suite: &mut Suite) {
     }
     for (groups, channels, height, width) in [(32, 64, 3, 4), (8, 32, 5, 5)] {
         suite.add(format!("GroupNorm {groups} groups of {channels} then Silu"), |g, _| {
-            let x = picture(g, channels, height, width)?;
+            let x = image(g, channels, height, width)?;
             let x = g.group_norm(&Path::root().at("norm"), x, groups, 1e-5)?;
             g.silu(x)
         });
     }
     suite.add("GroupNorm then Silu, the norm an output too", |g, _| {
-        let x = picture(g, 8, 4, 3)?;
+        let x = image(g, 8, 4, 3)?;
         let x = g.group_norm(&Path::root().at("norm"), x, 4, 1e-6)?;
         g.output("normalised", x);
         g.silu(x)
@@ -55,14 +55,14 @@ fn batches(suite: &mut Suite) {
     for (channels, height, width) in [(1, 3, 2), (5, 4, 3), (8, 1, 1), (16, 5, 5)] {
         for eps in [1e-5, 1e-3] {
             suite.add(format!("BatchNorm of {channels}x{height}x{width} eps {eps}"), |g, _| {
-                let x = picture(g, channels, height, width)?;
+                let x = image(g, channels, height, width)?;
                 g.batch_norm(&Path::root().at("bn"), x, eps)
             });
         }
     }
     for (bias, kernel) in [(true, [3, 3]), (false, [3, 3]), (false, [1, 5])] {
         suite.add(format!("Conv2d {kernel:?} bias {bias} then BatchNorm and Relu"), |g, _| {
-            let x = picture(g, 6, 5, 6)?;
+            let x = image(g, 6, 5, 6)?;
             let conv = Conv { bias, ..Conv::rect(8, kernel) };
             let x = g.conv2d(&Path::root().at("conv"), x, conv)?;
             let x = g.batch_norm(&Path::root().at("bn"), x, 1e-5)?;
@@ -70,13 +70,13 @@ fn batches(suite: &mut Suite) {
         });
     }
     suite.add("Conv2d then BatchNorm, the convolution an output too", |g, _| {
-        let x = picture(g, 3, 4, 4)?;
+        let x = image(g, 3, 4, 4)?;
         let x = g.conv2d(&Path::root().at("conv"), x, Conv::same(8, 3))?;
         g.output("map", x);
         g.batch_norm(&Path::root().at("bn"), x, 1e-5)
     });
     suite.add("UpsampleNearest, Conv2d and BatchNorm", |g, _| {
-        let x = picture(g, 4, 3, 5)?;
+        let x = image(g, 4, 3, 5)?;
         let x = g.upsample_nearest(x, 2)?;
         let x = g.conv2d(&Path::root().at("conv"), x, Conv::same(8, 3))?;
         g.batch_norm(&Path::root().at("bn"), x, 1e-5)
@@ -126,8 +126,8 @@ fn means(suite: &mut Suite) {
         let table = g.parameter(&Path::root().at("table"), &[3, 4], Init::Zeros)?;
         g.mean(table, &[0])
     });
-    suite.add("Mean of a picture, the picture an output too", |g, _| {
-        let x = picture(g, 6, 3, 3)?;
+    suite.add("Mean of an image, the image an output too", |g, _| {
+        let x = image(g, 6, 3, 3)?;
         let x = g.silu(x)?;
         g.output("map", x);
         g.pool(x)

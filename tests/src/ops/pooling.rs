@@ -1,9 +1,9 @@
-//! Pooling, and pictures in another size.
+//! Pooling, and images in another size.
 
 use ddae_model::graph::{Conv, Path, Window};
 
 use super::suite::Suite;
-use super::windows::{picture, random_picture};
+use super::windows::{image, random_image};
 
 /// Adds the cases of this family.
 pub fn add(suite: &mut Suite) {
@@ -11,7 +11,7 @@ pub fn add(suite: &mut Suite) {
         suite.add(format!("AvgPool {kernel}x{kernel}"), |g, suite| {
             let (height, width) = (kernel * suite.between(1, 3), kernel * suite.between(1, 3));
             let channels = suite.between(1, 8);
-            let x = picture(g, channels, height, width)?;
+            let x = image(g, channels, height, width)?;
             g.avg_pool(x, kernel)
         });
     }
@@ -21,24 +21,24 @@ pub fn add(suite: &mut Suite) {
     for (kernel, stride, padding) in windows {
         let window = Window { kernel, stride, padding };
         suite.add(format!("MaxPool {window}"), |g, suite| {
-            let x = random_picture(g, suite, 5, 9)?;
+            let x = random_image(g, suite, 5, 9)?;
             g.max_pool(x, window)
         });
         for count_include_pad in [true, false] {
             suite.add(format!("AvgPool {window} counted {count_include_pad}"), |g, suite| {
-                let x = random_picture(g, suite, 5, 9)?;
+                let x = random_image(g, suite, 5, 9)?;
                 g.avg_pool_window(x, window, count_include_pad)
             });
         }
     }
     let window = Window { kernel: 3, stride: 2, padding: 1 };
     suite.add("MaxPool of values below zero", |g, _| {
-        let x = picture(g, 3, 5, 6)?;
+        let x = image(g, 3, 5, 6)?;
         let x = g.affine(x, 1.0, -10.0)?;
         g.max_pool(x, window)
     });
     suite.add("MaxPool and AvgPool after a convolution, joined", |g, _| {
-        let x = picture(g, 4, 7, 8)?;
+        let x = image(g, 4, 7, 8)?;
         let x = g.conv2d(&Path::root().at("conv"), x, Conv::same(8, 3))?;
         let (largest, mean) = (g.max_pool(x, window)?, g.avg_pool_window(x, window, false)?);
         g.concat(&[largest, mean], 1)
@@ -58,12 +58,12 @@ pub fn add(suite: &mut Suite) {
     for ([height, width], [to_height, to_width]) in sizes {
         suite.add(format!("ResizeBilinear {height}x{width} to {to_height}x{to_width}"), |g, suite| {
             let channels = suite.between(1, 5);
-            let x = picture(g, channels, height, width)?;
+            let x = image(g, channels, height, width)?;
             g.resize_bilinear(x, to_height, to_width)
         });
     }
     suite.add("ResizeBilinear between convolutions", |g, _| {
-        let x = picture(g, 3, 5, 6)?;
+        let x = image(g, 3, 5, 6)?;
         let x = g.conv2d(&Path::root().at("first"), x, Conv::same(8, 3))?;
         let x = g.resize_bilinear(x, 9, 11)?;
         g.conv2d(&Path::root().at("second"), x, Conv::same(4, 3))

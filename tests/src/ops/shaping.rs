@@ -43,10 +43,10 @@ fn reshape(suite: &mut Suite) {
         let x = g.parameter(&Path::root().at("table"), &[2, 6], Init::Zeros)?;
         g.reshape(x, Shape::fixed(&[3, 4]))
     });
-    suite.add("per_picture [B] and [B, C]", |g, _| {
+    suite.add("per_image [B] and [B, C]", |g, _| {
         let scale = g.input("scale", DType::F32, Shape::batch(&[]))?;
         let shift = g.input("shift", DType::F32, Shape::batch(&[3]))?;
-        let (scale, shift) = (g.per_picture(scale)?, g.per_picture(shift)?);
+        let (scale, shift) = (g.per_image(scale)?, g.per_image(shift)?);
         g.add(scale, shift)
     });
     let orders: [(&[usize], &[usize]); 6] = [
@@ -104,7 +104,7 @@ fn join_and_cut(suite: &mut Suite) {
         let both = g.input("both", DType::F32, Shape::batch(&[8]))?;
         let x = g.input("x", DType::F32, Shape::batch(&[4, 3, 3]))?;
         let (scale, shift) = (g.slice(both, 1, 0, 4)?, g.slice(both, 1, 4, 4)?);
-        let (scale, shift) = (g.per_picture(scale)?, g.per_picture(shift)?);
+        let (scale, shift) = (g.per_image(scale)?, g.per_image(shift)?);
         let x = g.mul(x, scale)?;
         g.add(x, shift)
     });

@@ -120,7 +120,7 @@ impl Suite {
         self.cases
     }
 
-    /// Adds a graph and draws its values, for a batch of 1 to 3 pictures. What `build` gives becomes the output `y`,
+    /// Adds a graph and draws its values, for a batch of 1 to 3 images. What `build` gives becomes the output `y`,
     /// beside those it declares itself.
     pub fn add(
         &mut self,

@@ -25,7 +25,7 @@ DDPM_ddpm.yaml.
 The run folder holds config.yaml, log.txt, stats.jsonl (a line per logging interval), checkpoints/,
 samples/ and tensorboard/. Ctrl-C ends a run after the step, with a checkpoint.";
 
-/// Train a DDPM or EDM on the pictures of a data set
+/// Train a DDPM or EDM on the images of a data set
 ///
 /// On the CPU, a run that was stopped and resumed (with as many threads) ends with the same weights, bit for bit, as one
 /// that was not.

@@ -48,19 +48,19 @@ pub struct RunArguments {
     /// Mixed precision [default: off, or that of the resumed run]
     #[arg(long, value_name = "KIND")]
     amp: Option<Amp>,
-    /// Keep pictures in memory channel by channel, which is slower on most machines
+    /// Keep images in memory channel by channel, which is slower on most machines
     #[arg(long)]
     no_channels_last: bool,
     /// Threads that compute [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
-    /// Threads that read pictures ahead; 0 reads between steps [default: 1, with a GPU 4]
+    /// Threads that read images ahead; 0 reads between steps [default: 1, with a GPU 4]
     #[arg(long, value_name = "N")]
     workers: Option<u16>,
     /// Minutes between checkpoints on the way, each of which replaces the one before
     #[arg(long, value_name = "MINUTES", default_value_t = 10.0)]
     save_minutes: f64,
-    /// Steps of the sampler for the sheets of pictures [default: 100 (DDIM), 18 (EDM)]
+    /// Steps of the sampler for the sheets of images [default: 100 (DDIM), 18 (EDM)]
     #[arg(long, value_name = "N")]
     pub sample_steps: Option<usize>,
     /// Steps between lines of stats.jsonl

@@ -24,13 +24,13 @@ Every save_per epochs (a key of the configuration), a checkpoint is kept, the av
 weights is measured by k-NN, the published linear probe and a logistic regression on its latents
 (lines of stats.jsonl with knn_accuracy, linear_accuracy and logistic_accuracy), and samples/ gets
 a sheet of sources, targets and reconstructions. Classes are used for that alone. The latents of
-the training pictures classify those of the test pictures: for choosing an epoch or a setting,
-hold pictures out instead.
+the training images classify those of the test images: for choosing an epoch or a setting,
+hold images out instead.
 
 The published configurations are for 4 or 8 devices; lrate and batch_size are those of one.
 Ctrl-C ends a run after the step, with a checkpoint.";
 
-/// Train a SODA on the pictures of a data set: an encoder that guides a denoising decoder
+/// Train a SODA on the images of a data set: an encoder that guides a denoising decoder
 ///
 /// On the CPU, a run that was stopped and resumed (with as many threads) ends with the same weights, bit for bit, as one
 /// that was not.

@@ -9,10 +9,10 @@ use crate::torch::TorchError;
 /// What is random in the loss of a batch.
 #[derive(Debug)]
 pub struct Draws {
-    /// The noise level of each picture, `[B]`: timesteps in `1..=n_T`, int64 (DDPM), or standard normal values that become
+    /// The noise level of each image, `[B]`: timesteps in `1..=n_T`, int64 (DDPM), or standard normal values that become
     /// `ln sigma` (EDM).
     pub level: Tensor,
-    /// Standard normal noise, like the pictures.
+    /// Standard normal noise, like the images.
     pub noise: Tensor,
 }
 
@@ -23,12 +23,12 @@ pub enum DiffusionLoss {
     Ddpm {
         /// Number of timesteps.
         n_t: i64,
-        /// Factor of the picture at each timestep.
+        /// Factor of the image at each timestep.
         sqrt_alpha_bar: Tensor,
         /// Factor of the noise at each timestep.
         sqrt_one_minus_alpha_bar: Tensor,
     },
-    /// Weighted mean squared error of the denoised picture (arXiv 2206.00364, table 1).
+    /// Weighted mean squared error of the denoised image (arXiv 2206.00364, table 1).
     Edm(EdmConfig),
 }
 
@@ -51,7 +51,7 @@ impl DiffusionLoss {
         }
     }
 
-    /// Draws for a batch of pictures, from libtorch's generator.
+    /// Draws for a batch of images, from libtorch's generator.
     ///
     /// # Errors
     /// libtorch's.
@@ -67,7 +67,7 @@ impl DiffusionLoss {
         level.and_then(|level| Ok(Draws { level, noise: noise? })).map_err(|e| TorchError::at("noise", e))
     }
 
-    /// The loss of pictures `[B,C,H,W]` in [0, 1], a scalar.
+    /// The loss of images `[B,C,H,W]` in [0, 1], a scalar.
     ///
     /// `network(x, t)` gives the network's `y [B,C,H,W]` for `x [B,C,H,W]` and the scalars `t [B]` that it embeds.
     ///
@@ -123,14 +123,14 @@ impl DiffusionLoss {
     }
 }
 
-/// Pictures with noise, as the network takes them.
+/// Images with noise, as the network takes them.
 struct Noised {
     x: Tensor,
     t: Tensor,
     edm: Option<EdmNoised>,
 }
 
-/// What EDM's loss needs after the network: pictures in [-1, 1], the same with noise, and per picture `[B,1,1,1]` the
+/// What EDM's loss needs after the network: images in [-1, 1], the same with noise, and per image `[B,1,1,1]` the
 /// noise level and `sigma^2 + sigma_data^2`.
 struct EdmNoised {
     images: Tensor,

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use ddae_data::loader::{Batch, Loader, LoaderOptions};
 use ddae_base::random::{Purpose, stream};
+use ddae_data::loader::{Batch, Loader, LoaderOptions};
 use ddae_data::{DataError, datasets};
 use ddae_model::config::{Config, ProcessConfig};
 use ddae_model::diffusion::{self, edm};
@@ -27,7 +27,7 @@ pub struct DiffusionRun {
     /// The run.
     pub plan: Plan,
     config: Config,
-    /// How the pictures of a sheet are sampled.
+    /// How the images of a sheet are sampled.
     sampler: diffusion::Plan,
 }
 
@@ -56,8 +56,8 @@ impl DiffusionRun {
     pub fn train(&self, options: &Options) -> Result<Summary, TrainError> {
         train(options, &self.plan, |place| {
             let step = diffusion::sampler_graph(&self.config)?;
-            let picture = self.config.network.image_shape;
-            let sampler = Sampler::new(&step, self.sampler.clone(), picture, place)?;
+            let image = self.config.network.image_shape;
+            let sampler = Sampler::new(&step, self.sampler.clone(), image, place)?;
             let loss = DiffusionLoss::new(&self.config.process, place.device);
             Ok(Diffusion { config: self.config.clone(), loss, sampler, device: place.device })
         })
@@ -87,10 +87,10 @@ impl Diffusion {
         let [c, h, w] = self.config.network.image_shape.map(|n| n as i64);
         Tensor::f_from_slice(&batch.images)
             .and_then(|flat| flat.f_reshape([-1, c, h, w])?.f_to_device(self.device))
-            .map_err(|e| TorchError::at("pictures", e))
+            .map_err(|e| TorchError::at("images", e))
     }
 
-    /// The labels of EDM's augmentation, zeros for pictures that were not augmented.
+    /// The labels of EDM's augmentation, zeros for images that were not augmented.
     fn label(&self, batch: &Batch) -> Result<Option<Tensor>, TorchError> {
         if self.config.network.augment_dim == 0 {
             return Ok(None);
@@ -140,7 +140,7 @@ impl Method for Diffusion {
         })
     }
 
-    /// Two pictures of noise at two noise levels.
+    /// Two images of noise at two noise levels.
     fn record(&self, average: &Weights) -> Result<Vec<(String, Array)>, TrainError> {
         let [c, h, w] = self.config.network.image_shape;
         let mut x = vec![0f32; 2 * c * h * w];

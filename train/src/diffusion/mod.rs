@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`loss`] | the training losses |
 //! | [`method`](mod@method) | batches, loss and sheets, as the training loop asks for them |
-//! | [`sheet`] | sheets of generated pictures |
+//! | [`sheet`] | sheets of generated images |
 
 pub mod loss;
 pub mod method;

@@ -1,4 +1,4 @@
-//! Sheets of generated pictures above real ones.
+//! Sheets of generated images above real ones.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::torch::Parameters;
 pub(crate) const DDIM_STEPS: usize = 100;
 /// Steps of EDM's sampler, as published.
 const EDM_STEPS: usize = 18;
-/// Rows of real pictures under the samples.
+/// Rows of real images under the samples.
 const REAL_ROWS: usize = 2;
 
 /// DDIM (eta 0) for a DDPM, EDM's sampler without churn for an EDM; with the published number of steps, or another.
@@ -35,7 +35,7 @@ pub fn plan(config: &Config, steps: Option<usize>) -> Result<Plan, PlanError> {
     }
 }
 
-/// Writes a PNG sheet of `count` samples, drawn `batch` at a time, above two rows of the first pictures of `real`. `false`
+/// Writes a PNG sheet of `count` samples, drawn `batch` at a time, above two rows of the first images of `real`. `false`
 /// if an [interrupt](crate::run::interrupt) came, and there is no sheet.
 ///
 /// # Errors
@@ -50,16 +50,16 @@ pub fn write(
     path: &Path,
 ) -> Result<bool, TrainError> {
     let shape = real.shape();
-    let size = real.picture_len();
+    let size = real.image_len();
     let columns = (count as f64).sqrt().ceil() as usize;
     let rows = count.div_ceil(columns);
     let captions = std::iter::repeat_n("sample", rows).chain(std::iter::repeat_n("real", REAL_ROWS));
     let mut sheet = Sheet::new(columns, shape)?.gap(2).scale(scale(shape)).captions(captions);
     for first in (0..count).step_by(batch) {
         let numbers = first as u64..(first + batch).min(count) as u64;
-        let Some(pictures) = sampler.sample(weights, numbers, seed, &[])? else { return Ok(false) };
-        for picture in pictures.chunks_exact(size) {
-            sheet.push_f32(picture)?;
+        let Some(images) = sampler.sample(weights, numbers, seed, &[])? else { return Ok(false) };
+        for image in images.chunks_exact(size) {
+            sheet.push_f32(image)?;
         }
     }
     for _ in count..rows * columns {
@@ -75,7 +75,7 @@ pub fn write(
     Ok(true)
 }
 
-/// Pixels of a sheet along each side of a picture's pixel, so that small pictures can be seen.
+/// Pixels of a sheet along each side of an image's pixel, so that small images can be seen.
 pub(crate) fn scale([_, height, _]: [usize; 3]) -> usize {
     (96 / height.max(1)).clamp(1, 4)
 }

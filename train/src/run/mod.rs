@@ -6,7 +6,7 @@
 //! | `checkpoints/` | [`checkpoints`] | `epoch_0010.safetensors` and `latest.safetensors` |
 //! | `stats.jsonl` | [`stats`] | a line per logging interval: the source of truth |
 //! | `tensorboard/` | [`tensorboard`] | the same numbers as TensorBoard scalars |
-//! | `samples/` | | sheets of generated pictures |
+//! | `samples/` | | sheets of generated images |
 //!
 //! [`progress`] shows a run on the terminal, [`interrupt`] ends one in good order.
 

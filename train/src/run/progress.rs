@@ -27,7 +27,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// For a run that stands after `first` of `total` steps of `batch` pictures.
+    /// For a run that stands after `first` of `total` steps of `batch` images.
     pub fn new(first: u64, total: u64, batch: u64, epochs: u64, quiet: bool) -> Progress {
         let style = ProgressStyle::with_template("{prefix} {wide_bar:.cyan/blue} {pos}/{len} {msg}");
         let bar = match style {
@@ -63,7 +63,7 @@ impl Progress {
         }
     }
 
-    /// Pictures per second so far.
+    /// Images per second so far.
     pub fn images_per_second(&self, step: u64) -> f64 {
         let images = (step.saturating_sub(self.first) * self.batch) as f64;
         images / self.training.as_secs_f64().max(1e-9)

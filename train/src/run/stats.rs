@@ -23,11 +23,11 @@ pub struct StatsLine {
     pub lr: f64,
     /// Mean norm of the gradients before clipping; null if no step had a finite one.
     pub grad_norm: Option<f64>,
-    /// Pictures per second, checkpoints and samples not counted.
+    /// Images per second, checkpoints and samples not counted.
     pub images_per_second: f64,
     /// Seconds since this process began to train.
     pub seconds: f64,
-    /// Share of the time spent waiting for pictures.
+    /// Share of the time spent waiting for images.
     pub data_wait: f64,
     /// Scale of the loss (fp16 only).
     #[serde(skip_serializing_if = "Option::is_none", default)]

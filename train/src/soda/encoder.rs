@@ -1,4 +1,4 @@
-//! Latents of pictures.
+//! Latents of images.
 
 use ddae_data::loader::{Loader, LoaderOptions};
 use ddae_data::split::Split;
@@ -17,12 +17,12 @@ use crate::training::Place;
 #[derive(Debug)]
 pub struct Encoder {
     network: Network,
-    picture: [usize; 3],
+    image: [usize; 3],
     width: usize,
     place: Place,
 }
 
-/// Latents and labels of a split's pictures, in its order.
+/// Latents and labels of a split's images, in its order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Latents {
     /// `[N, feature_dim]`.
@@ -31,14 +31,14 @@ pub struct Latents {
     pub labels: Vec<i64>,
 }
 
-/// How pictures are prepared for [`Encoder::split`].
+/// How images are prepared for [`Encoder::split`].
 #[derive(Clone, Debug)]
 pub struct Preparation<'a> {
     /// By which they are normalised.
     pub normalisation: &'a ChannelStatistics,
-    /// Seed and epoch of the random crops of the training pictures of probes; none leaves pictures as they are.
+    /// Seed and epoch of the random crops of the training images of probes; none leaves images as they are.
     pub crops: Option<(u64, u64)>,
-    /// Pictures per batch.
+    /// Images per batch.
     pub batch: usize,
     /// Threads that read ahead.
     pub workers: usize,
@@ -51,19 +51,19 @@ impl Encoder {
     /// When it cannot be built, or libtorch refuses.
     pub fn new(config: &EncoderConfig, place: Place) -> Result<Encoder, TrainError> {
         let network = Network::new(&resnet_graph(config)?, place.device, Kind::Float, place.layout)?;
-        Ok(Encoder { network, picture: config.image_shape, width: config.feature_dim, place })
+        Ok(Encoder { network, image: config.image_shape, width: config.feature_dim, place })
     }
 
-    /// The latents `[N, feature_dim]` of normalised pictures, `[C, H, W]` one after the other. `weights` may hold more
+    /// The latents `[N, feature_dim]` of normalised images, `[C, H, W]` one after the other. `weights` may hold more
     /// than the encoder's.
     ///
     /// # Errors
     /// libtorch's.
-    pub fn pictures(&self, weights: &Parameters, normalised: &[f32]) -> Result<Array, TrainError> {
-        let [c, h, w] = self.picture.map(|n| n as i64);
+    pub fn images(&self, weights: &Parameters, normalised: &[f32]) -> Result<Array, TrainError> {
+        let [c, h, w] = self.image.map(|n| n as i64);
         let x = Tensor::f_from_slice(normalised)
             .and_then(|flat| flat.f_reshape([-1, c, h, w]))
-            .map_err(|e| TorchError::at("pictures", e))?;
+            .map_err(|e| TorchError::at("images", e))?;
         let mode = Mode { train: false, precision: self.place.precision };
         let z = tch::no_grad(|| self.network.forward(weights, &[("x", &x)], mode))?;
         Ok(convert::from_torch(&z[0])?)
@@ -72,7 +72,7 @@ impl Encoder {
     /// The latents of a whole split. `None` if an [interrupt] came.
     ///
     /// # Errors
-    /// When a picture cannot be read, or libtorch's.
+    /// When an image cannot be read, or libtorch's.
     pub fn split(
         &self,
         weights: &Parameters,
@@ -97,7 +97,7 @@ impl Encoder {
                 return Ok(None);
             }
             let batch = batch?;
-            let z = self.pictures(weights, &batch.images)?;
+            let z = self.images(weights, &batch.images)?;
             for (z, mut row) in z.as_f32().unwrap_or_default().chunks_exact(self.width).zip(&mut rows) {
                 row.iter_mut().zip(z).for_each(|(to, from)| *to = *from);
             }

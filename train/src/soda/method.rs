@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use ddae_data::loader::{PairBatch, PairLoader, PairOptions};
 use ddae_base::random::{Purpose, stream};
+use ddae_data::loader::{PairBatch, PairLoader, PairOptions};
 use ddae_data::statistics::channel_statistics;
 use ddae_data::{DataError, Split, datasets};
 use ddae_model::config::{ChannelStatistics, ProcessConfig, SodaDiffusion, SodaRun};
@@ -30,7 +30,7 @@ pub struct SodaTraining {
     /// The run.
     pub plan: Plan,
     config: SodaRun,
-    /// How the pictures of a sheet are sampled.
+    /// How the images of a sheet are sampled.
     sampler: diffusion::Plan,
     /// What k-NN and linear probe work on, where they can.
     splits: Option<Splits>,
@@ -58,7 +58,7 @@ impl SodaTraining {
             }
         };
         if config.normalisation.is_none() {
-            plan.notes.push("the pictures' mean and standard deviation are measured first".to_string());
+            plan.notes.push("the images' mean and standard deviation are measured first".to_string());
         }
         let process = config.diffusion.process();
         let steps = sample_steps.unwrap_or(DDIM_STEPS.min(process.n_t));
@@ -69,7 +69,7 @@ impl SodaTraining {
     /// Trains until the last epoch.
     ///
     /// # Errors
-    /// When the pictures cannot be normalised, and those of [`train()`].
+    /// When the images cannot be normalised, and those of [`train()`].
     pub fn train(mut self, options: &Options) -> Result<Summary, TrainError> {
         let normalisation = match self.config.normalisation.take() {
             Some(known) => known,
@@ -83,7 +83,7 @@ impl SodaTraining {
             let process = ProcessConfig::Ddpm(config.diffusion.process());
             Ok(Soda {
                 loss: DiffusionLoss::new(&process, place.device),
-                sampler: Sampler::new(&step, sampler, config.picture(), place)?,
+                sampler: Sampler::new(&step, sampler, config.image(), place)?,
                 encoder: Encoder::new(&config.networks.encoder, place)?,
                 config,
                 normalisation,
@@ -117,16 +117,16 @@ struct Soda {
     encoder: Encoder,
     splits: Option<Splits>,
     place: Place,
-    /// Threads that read the pictures of evaluations ahead.
+    /// Threads that read the images of evaluations ahead.
     workers: usize,
 }
 
 impl Soda {
-    fn pictures(&self, values: &[f32]) -> Result<Tensor, TorchError> {
-        let [c, h, w] = self.config.picture().map(|n| n as i64);
+    fn images(&self, values: &[f32]) -> Result<Tensor, TorchError> {
+        let [c, h, w] = self.config.image().map(|n| n as i64);
         Tensor::f_from_slice(values)
             .and_then(|flat| flat.f_reshape([-1, c, h, w])?.f_to_device(self.place.device))
-            .map_err(|e| TorchError::at("pictures", e))
+            .map_err(|e| TorchError::at("images", e))
     }
 
     fn scores(
@@ -150,7 +150,7 @@ impl Soda {
     }
 }
 
-/// What is hidden of the latents of `count` pictures, 1 for hidden and 0 for shown: `[B]`, or `[B, parts]` where they have
+/// What is hidden of the latents of `count` images, 1 for hidden and 0 for shown: `[B]`, or `[B, parts]` where they have
 /// several parts.
 fn mask(config: &SodaDiffusion, parts: usize, count: usize, device: Device) -> Result<Tensor, TchError> {
     let (count, parts) = (count as i64, parts as i64);
@@ -183,7 +183,7 @@ impl Method for Soda {
     }
 
     fn loss(&self, batch: &PairBatch, network: &mut Forward) -> Result<Tensor, TorchError> {
-        let (source, target) = (self.pictures(&batch.sources)?, self.pictures(&batch.targets)?);
+        let (source, target) = (self.images(&batch.sources)?, self.images(&batch.targets)?);
         let draws = self.loss.draw(&target)?;
         let parts = self.config.networks.decoder.z_parts;
         let mask = mask(&self.config.diffusion, parts, batch.len(), self.place.device)
@@ -197,10 +197,10 @@ impl Method for Soda {
         if parameter.starts_with("encoder.") { self.config.lrate_ratio } else { 1.0 }
     }
 
-    /// The latents of two pictures of noise; and what the decoder makes of two more at two noise levels, the one guided
+    /// The latents of two images of noise; and what the decoder makes of two more at two noise levels, the one guided
     /// by its latent and the other not.
     fn record(&self, average: &Weights) -> Result<Vec<(String, Array)>, TrainError> {
-        let [c, h, w] = self.config.picture();
+        let [c, h, w] = self.config.image();
         let noise = |index: u64| {
             let mut values = vec![0f32; 2 * c * h * w];
             stream(0, Purpose::Noise, index, 0).fill_normal(&mut values);

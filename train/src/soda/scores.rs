@@ -1,7 +1,7 @@
 //! How much k-NN and linear models tell from latents: SODA's published k-NN and linear probe, and the logistic regression
-//! that such a probe approaches, which depends on no seed and needs no tens of thousands of pictures.
+//! that such a probe approaches, which depends on no seed and needs no tens of thousands of images.
 //!
-//! The published probes crop every training picture anew whenever they see it; here it is cropped once an evaluation, so
+//! The published probes crop every training image anew whenever they see it; here it is cropped once an evaluation, so
 //! that each is encoded once. `ddae-infer features --resized-crop --views N` makes several.
 
 use ddae_data::split::Split;
@@ -17,10 +17,10 @@ use super::encoder::Latents;
 use crate::TrainError;
 use crate::training::Scores;
 
-/// Share of the training pictures that is held out where a data set has no others.
+/// Share of the training images that is held out where a data set has no others.
 const HELD_OUT: f64 = 0.1;
 
-/// The pictures whose latents are compared.
+/// The images whose latents are compared.
 #[derive(Clone, Debug)]
 pub struct Splits {
     /// Those with known classes.
@@ -30,7 +30,7 @@ pub struct Splits {
 }
 
 impl Splits {
-    /// The training and the test pictures; without test pictures, a tenth of the training pictures is classified by the
+    /// The training and the test images; without test images, a tenth of the training images is classified by the
     /// others.
     ///
     /// # Errors
@@ -104,7 +104,7 @@ mod tests {
 
     use super::*;
 
-    /// `count` pictures of one pixel, in two classes that take turns.
+    /// `count` images of one pixel, in two classes that take turns.
     fn split(count: usize) -> Split {
         let labels = (0..count as u32).map(|i| i % 2).collect();
         let classes = vec!["a".to_string(), "b".to_string()];
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn without_test_pictures_some_of_the_others_are_held_out() {
+    fn without_test_images_some_of_the_others_are_held_out() {
         let empty = split(0);
         let splits = Splits::new(&split(40), &empty).expect("splits");
         assert_eq!((splits.base.len(), splits.queries.len()), (36, 4));

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use ddae_data::augment::{PictureKey, SodaViews};
+use ddae_data::augment::{ImageKey, SodaViews};
 use ddae_data::sheet::Sheet;
 use ddae_data::split::Split;
 use ddae_model::config::{ChannelStatistics, SodaAugmentation};
@@ -17,10 +17,10 @@ use crate::torch::Parameters;
 
 /// How far guided sampling goes beyond the conditional prediction, as published.
 const GUIDANCE: f32 = 0.3;
-/// Pictures side by side, as published.
+/// Images side by side, as published.
 const COLUMNS: usize = 10;
 
-/// What makes the pictures of a sheet.
+/// What makes the images of a sheet.
 pub struct Reconstruction<'a> {
     pub encoder: &'a Encoder,
     pub sampler: &'a Sampler,
@@ -32,14 +32,14 @@ pub struct Reconstruction<'a> {
 }
 
 impl Reconstruction<'_> {
-    /// Writes a PNG sheet of the first `count` pictures of `split`, three rows for every ten of them: what the encoder
+    /// Writes a PNG sheet of the first `count` images of `split`, three rows for every ten of them: what the encoder
     /// sees of them, the view that training would have made of it, and the one that the decoder makes. `false` if an
     /// [interrupt](crate::run::interrupt) came, and there is no sheet.
     ///
     /// # Errors
-    /// When a picture cannot be read, libtorch's, or the system's.
+    /// When an image cannot be read, libtorch's, or the system's.
     pub fn write(&self, split: &Split, count: usize, path: &Path) -> Result<bool, TrainError> {
-        let (shape, size) = (split.shape(), split.picture_len());
+        let (shape, size) = (split.shape(), split.image_len());
         let count = count.min(split.len());
         let columns = count.clamp(1, COLUMNS);
         let blocks = count.div_ceil(columns);
@@ -49,8 +49,8 @@ impl Reconstruction<'_> {
             let numbers = first..(first + columns).min(count);
             let Some(rows) = self.rows(split, numbers.clone())? else { return Ok(false) };
             for row in rows {
-                for picture in row.chunks_exact(size) {
-                    sheet.push_f32(picture)?;
+                for image in row.chunks_exact(size) {
+                    sheet.push_f32(image)?;
                 }
                 for _ in numbers.len()..columns {
                     sheet.push_f32(&vec![1.0; size])?;
@@ -61,32 +61,32 @@ impl Reconstruction<'_> {
         Ok(true)
     }
 
-    /// Sources of the pictures at these positions, targets, and what the latents of the sources lead to: `[C, H, W]` in
+    /// Sources of the images at these positions, targets, and what the latents of the sources lead to: `[C, H, W]` in
     /// [0, 1] each, as far as they keep to it. `None` if an [interrupt](crate::run::interrupt) came.
     fn rows(&self, split: &Split, numbers: Range<usize>) -> Result<Option<[Vec<f32>; 3]>, TrainError> {
         let (sources, targets) = self.views(split, numbers.clone())?;
-        let z = self.encoder.pictures(self.weights, &sources)?;
+        let z = self.encoder.images(self.weights, &sources)?;
         let guides = [("z", z), ("guidance", Array::f32(&[1], vec![GUIDANCE]))];
         let numbers = numbers.start as u64..numbers.end as u64;
         let made = self.sampler.sample(self.weights, numbers, self.seed, &guides)?;
         Ok(made.map(|made| [self.shown(&sources, split.shape()), targets, made]))
     }
 
-    /// Sources, normalised, and targets of pictures. They are the same in every sheet of a run.
+    /// Sources, normalised, and targets of images. They are the same in every sheet of a run.
     fn views(&self, split: &Split, numbers: Range<usize>) -> Result<(Vec<f32>, Vec<f32>), TrainError> {
         let views = SodaViews::new(split.shape(), self.normalisation, self.augmentation)?;
         let (mut sources, mut targets) = (Vec::new(), Vec::new());
-        let (mut canvas, mut levels) = (views.canvas(), vec![0; split.picture_len()]);
+        let (mut canvas, mut levels) = (views.canvas(), vec![0; split.image_len()]);
         for number in numbers {
             split.read(number, &mut levels)?;
-            let key = PictureKey { seed: self.seed, epoch: 0, id: split.id(number) };
+            let key = ImageKey { seed: self.seed, epoch: 0, id: split.id(number) };
             views.source(&levels, key, &mut canvas, &mut sources);
             views.target(&levels, key, &mut canvas, &mut targets);
         }
         Ok((sources, targets))
     }
 
-    /// Normalised pictures as they were before.
+    /// Normalised images as they were before.
     fn shown(&self, normalised: &[f32], [channels, height, width]: [usize; 3]) -> Vec<f32> {
         let planes = normalised.chunks_exact(height * width).enumerate();
         let shown = planes.flat_map(|(number, plane)| {
@@ -141,13 +141,13 @@ save_per: 1
         Split::in_memory("data", vec!["a".to_string()], vec![0; 8], SHAPE, levels.collect()).expect("a split")
     }
 
-    /// Source and target of a picture, normalised by these statistics.
+    /// Source and target of an image, normalised by these statistics.
     fn views(statistics: &ChannelStatistics, position: usize) -> [Vec<f32>; 2] {
         let views = SodaViews::new(SHAPE, statistics, SodaAugmentation::default()).expect("RGB");
         let (mut canvas, mut levels) = (views.canvas(), vec![0; SIZE]);
         let [mut source, mut target] = [vec![], vec![]];
-        split().read(position, &mut levels).expect("a picture");
-        let key = PictureKey { seed: SEED, epoch: 0, id: position as u64 };
+        split().read(position, &mut levels).expect("an image");
+        let key = ImageKey { seed: SEED, epoch: 0, id: position as u64 };
         views.source(&levels, key, &mut canvas, &mut source);
         views.target(&levels, key, &mut canvas, &mut target);
         [source, target]
@@ -192,10 +192,10 @@ save_per: 1
             }
             normalised.extend_from_slice(&views(&normalisation, position)[0]);
         }
-        let z = encoder.pictures(&weights, &normalised).expect("latents");
+        let z = encoder.images(&weights, &normalised).expect("latents");
         let expected = |guidance: f32| {
             let guides = [("z", z.clone()), ("guidance", Array::f32(&[1], vec![guidance]))];
-            sampler.sample(&weights, 5..7, SEED, &guides).expect("pictures").expect("no interrupt")
+            sampler.sample(&weights, 5..7, SEED, &guides).expect("images").expect("no interrupt")
         };
         let error = |guidance: f32| relative_error(&made, &expected(guidance));
         assert!(error(0.3) <= tolerance::SAMPLER && error(0.0) > tolerance::SAMPLER);
@@ -203,7 +203,7 @@ save_per: 1
         let [same, unaltered, _] = rows(false);
         assert_eq!(same, sources);
         let mut levels = vec![0; SIZE];
-        split().read(6, &mut levels).expect("a picture");
+        split().read(6, &mut levels).expect("an image");
         let levels: Vec<f32> = levels.iter().map(|&level| f32::from(level) / 255.0).collect();
         assert_eq!(unaltered[SIZE..], levels);
     }

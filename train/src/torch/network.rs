@@ -8,10 +8,10 @@ use super::lower::{self, Context};
 use super::plan::{Operand, Plan};
 use super::{Parameters, TorchError, convert, shim};
 
-/// Order of the axes of pictures `[B,C,H,W]` in memory. The results are the same.
+/// Order of the axes of images `[B,C,H,W]` in memory. The results are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// Row-major: each channel's picture in one piece.
+    /// Row-major: each channel's image in one piece.
     Contiguous,
     /// Each pixel's channels side by side, which convolutions are fastest with.
     ChannelsLast,

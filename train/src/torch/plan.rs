@@ -203,7 +203,7 @@ impl Users {
             && graph.shape(user.inputs[1]).dims()[2..] == [Dim::Size(3); 2]
     }
 
-    /// The operands `(x, shift)` of an addition of one number per picture and channel that only feeds a group
+    /// The operands `(x, shift)` of an addition of one number per image and channel that only feeds a group
     /// normalisation: `x [B,C,H,W]`, `shift [B,C,1,1]`.
     fn joined_shift(&self, graph: &Graph, sum: Value) -> Option<(Value, Value)> {
         let node = graph.node(sum);

@@ -57,7 +57,7 @@ fn process(config: &RunConfig) -> String {
                 String::new()
             } else {
                 let [smallest, largest] = crop_area.map(|share| 100.0 * share);
-                format!(", crops of {smallest:.0} to {largest:.0} % of the picture")
+                format!(", crops of {smallest:.0} to {largest:.0} % of the image")
             };
             let target = if augment_target { "augmented" } else { "unaltered" };
             format!(
@@ -82,17 +82,17 @@ impl fmt::Display for Description<'_> {
             format!(" (encoder {:e})", config.lrate_ratio * config.training.lrate)
         });
         let flops = graph.flops() as f64;
-        writeln!(f, "data        {}: {} pictures, {origin}", train.name(), train.len())?;
+        writeln!(f, "data        {}: {} images, {origin}", train.name(), train.len())?;
         writeln!(f, "process     {}", process(config))?;
         writeln!(
             f,
-            "network     {} parameters, {:.2} GFLOP forward per picture",
+            "network     {} parameters, {:.2} GFLOP forward per image",
             thousands(graph.parameter_count() as u64),
             flops / 1e9
         )?;
         writeln!(
             f,
-            "steps       {} epochs of {} steps of {} pictures: {} steps, {:.3} PFLOP in all",
+            "steps       {} epochs of {} steps of {} images: {} steps, {:.3} PFLOP in all",
             training.n_epoch,
             steps_per_epoch,
             training.batch_size,

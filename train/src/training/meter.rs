@@ -19,7 +19,7 @@ pub struct Meter {
     losses: Vec<f64>,
     norms: Vec<f64>,
     last_rate: f64,
-    /// Time of the steps since the last line, and how much of it was spent waiting for pictures.
+    /// Time of the steps since the last line, and how much of it was spent waiting for images.
     time: Duration,
     waiting: Duration,
     /// Time of all steps of this process.
@@ -42,7 +42,7 @@ impl Meter {
         self.last_rate = learning_rate;
     }
 
-    /// Adds the time of a step, and the part of it spent waiting for pictures.
+    /// Adds the time of a step, and the part of it spent waiting for images.
     pub fn spend(&mut self, time: Duration, waiting: Duration) {
         self.time += time;
         self.waiting += waiting;
@@ -85,7 +85,7 @@ impl Meter {
         Ok(Read { losses, broken })
     }
 
-    /// The averages since the last line; `None` where no step was read since. `batch` pictures make a step.
+    /// The averages since the last line; `None` where no step was read since. `batch` images make a step.
     pub fn line(&mut self, step: u64, epoch: u64, batch: u64) -> Option<StatsLine> {
         if self.losses.is_empty() {
             return None;

@@ -16,7 +16,7 @@ use crate::torch::{Layout, Parameters, Precision, TorchError};
 pub struct Place {
     /// Where tensors live.
     pub device: Device,
-    /// Order of pictures' axes in memory.
+    /// Order of images' axes in memory.
     pub layout: Layout,
     /// What the network multiplies.
     pub precision: Precision,
@@ -53,7 +53,7 @@ pub struct Evaluation {
     pub epoch: u64,
     /// The run's seed.
     pub seed: u64,
-    /// Where a sheet of pictures is written, if one is wanted.
+    /// Where a sheet of images is written, if one is wanted.
     pub sheet: Option<PathBuf>,
     /// Whether scores are wanted.
     pub scores: bool,
@@ -72,7 +72,7 @@ pub trait Method {
     /// The batches of an epoch. What is in them depends on seed, epoch and number alone.
     ///
     /// # Errors
-    /// When the configuration is not for these pictures.
+    /// When the configuration is not for these images.
     fn batches(&self, plan: &Plan, epoch: Epoch) -> Result<Self::Batches, DataError>;
 
     /// The loss of a batch, a scalar. `network` is the plan's graph in training. Whatever is random comes from libtorch's

@@ -115,17 +115,17 @@ pub struct Options {
     pub device: DeviceChoice,
     /// Precision; a resumed run keeps its own.
     pub amp: Option<Amp>,
-    /// Order of pictures' axes in memory.
+    /// Order of images' axes in memory.
     pub layout: Layout,
     /// Threads of libtorch; its own choice when absent.
     pub threads: Option<usize>,
-    /// Threads that read and augment pictures ahead.
+    /// Threads that read and augment images ahead.
     pub workers: Option<usize>,
     /// Epochs between the checkpoints that are kept; 0 for none but the first and the last.
     pub save_every: u64,
     /// Time between checkpoints that replace each other.
     pub save_interval: Duration,
-    /// Epochs between evaluations: sheets of pictures and scores; 0 for none but the last.
+    /// Epochs between evaluations: sheets of images and scores; 0 for none but the last.
     pub evaluate_every: u64,
     /// Steps between lines of `stats.jsonl`.
     pub log_every: u64,
@@ -136,7 +136,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Threads that read pictures ahead of what `device` does with them.
+    /// Threads that read images ahead of what `device` does with them.
     pub fn workers(&self, device: Device) -> usize {
         self.workers.unwrap_or(if device.is_cuda() { 4 } else { 1 })
     }

@@ -11,17 +11,17 @@ use super::options::Amp;
 use crate::TrainError;
 use crate::learning_rate::LearningRate;
 
-/// Pictures that the digest of a data set reads.
-const DIGEST_PICTURES: usize = 64;
+/// Images that the digest of a data set reads.
+const DIGEST_IMAGES: usize = 64;
 
 /// A run ready to begin.
 #[derive(Debug)]
 pub struct Plan {
     /// The configuration.
     pub config: RunConfig,
-    /// The training pictures, in the network's shape.
+    /// The training images, in the network's shape.
     pub train: Split,
-    /// The pictures to report results on, likewise; there may be none.
+    /// The images to report results on, likewise; there may be none.
     pub test: Split,
     /// Where they were found.
     pub origin: String,
@@ -36,19 +36,19 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Fits the pictures of `data` to the network `graph` and counts the steps.
+    /// Fits the images of `data` to the network `graph` and counts the steps.
     ///
     /// # Errors
-    /// When the pictures cannot have the network's shape, or the data set has fewer of them than a batch.
+    /// When the images cannot have the network's shape, or the data set has fewer of them than a batch.
     pub fn new(config: RunConfig, data: &DataSet, graph: Graph) -> Result<Plan, TrainError> {
-        let picture = config.picture();
-        let (train, test) = (data.train.fit(picture)?, data.test.fit(picture)?);
+        let image = config.image();
+        let (train, test) = (data.train.fit(image)?, data.test.fit(image)?);
         let batch = config.training().batch_size;
         let steps_per_epoch = (train.len() / batch) as u64;
         if steps_per_epoch == 0 {
             let (name, count) = (train.name(), train.len());
             return Err(TrainError::Argument(format!(
-                "batch_size is {batch}, but {name} has only {count} pictures: set a batch_size of at most {count}"
+                "batch_size is {batch}, but {name} has only {count} images: set a batch_size of at most {count}"
             )));
         }
         let learning_rate = LearningRate::new(config.training(), steps_per_epoch);
@@ -66,10 +66,10 @@ impl Plan {
         self.steps_per_epoch.saturating_mul(self.epochs())
     }
 
-    /// A digest of the training pictures: their number, shape, labels, and 64 of them.
+    /// A digest of the training images: their number, shape, labels, and 64 of them.
     ///
     /// # Errors
-    /// When a picture cannot be read.
+    /// When an image cannot be read.
     pub fn data_digest(&self) -> Result<String, TrainError> {
         let count = self.train.len();
         let mut hash = Sha256::new();
@@ -79,10 +79,10 @@ impl Plan {
         for i in 0..count {
             hash.update((self.train.label(i) as u64).to_le_bytes());
         }
-        let mut picture = vec![0; self.train.picture_len()];
-        for i in (0..count).step_by(count.div_ceil(DIGEST_PICTURES).max(1)) {
-            self.train.read(i, &mut picture)?;
-            hash.update(&picture);
+        let mut image = vec![0; self.train.image_len()];
+        for i in (0..count).step_by(count.div_ceil(DIGEST_IMAGES).max(1)) {
+            self.train.read(i, &mut image)?;
+            hash.update(&image);
         }
         Ok(hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect())
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use ddae_checkpoint::{self, TrainingState};
+use ddae_checkpoint::TrainingState;
 use serde::Serialize;
 use tch::{Cuda, Device};
 
@@ -36,7 +36,7 @@ pub struct Summary {
     pub steps: u64,
     /// The smoothed loss at the end; `None` where the run was finished already.
     pub loss: Option<f64>,
-    /// Pictures per second of this process.
+    /// Images per second of this process.
     pub images_per_second: f64,
     /// Seconds that this process spent on steps.
     pub seconds: f64,
@@ -67,7 +67,7 @@ pub fn train<M: Method>(
     result.map(|()| session.summary())
 }
 
-/// Which sheets of pictures are made.
+/// Which sheets of images are made.
 #[derive(Clone, Copy, PartialEq)]
 enum Sheets {
     /// One for every evaluation: an older one is of other weights.
@@ -217,29 +217,29 @@ impl<M: Method> Session<'_, M> {
         self.state.loss_scale_steps = scale_steps;
         self.state.skipped_steps = skipped;
         let path = self.folder.checkpoints().join(name);
-        checkpoint::write(&path, &self.plan.config, &self.state, &tensors)?;
+        ddae_checkpoint::write(&path, &self.plan.config, &self.state, &tensors)?;
         if name != LATEST {
             checkpoints::name_latest(&path)?;
         }
         self.folder.log(&format!("wrote {} at step {}", path.display(), self.state.step))
     }
 
-    /// The sheet of pictures of the current epoch.
+    /// The sheet of images of the current epoch.
     fn sheet(&self) -> PathBuf {
         self.folder.samples().join(format!("epoch_{:04}.png", self.state.epoch))
     }
 
     /// Evaluates the average between epochs, as often as the options say. The untrained network has scores, if the method
-    /// has any, but makes no pictures.
+    /// has any, but makes no images.
     fn evaluate_if_due(&mut self, sheets: Sheets) -> Result<(), TrainError> {
         let TrainingState { epoch, step, seed, .. } = self.state;
         let last = epoch == self.plan.epochs();
         if !(epoch == 0 || last || is_due(self.options.evaluate_every, epoch)) {
             return Ok(());
         }
-        let makes_pictures = epoch > 0 && self.plan.config.training().n_sample > 0;
+        let makes_images = epoch > 0 && self.plan.config.training().n_sample > 0;
         let sheet =
-            Some(self.sheet()).filter(|sheet| makes_pictures && (sheets == Sheets::New || !sheet.exists()));
+            Some(self.sheet()).filter(|sheet| makes_images && (sheets == Sheets::New || !sheet.exists()));
         let scores = self.trainer.method().has_scores() && self.stats.scores(step).is_none();
         if sheet.is_none() && !scores {
             return Ok(());

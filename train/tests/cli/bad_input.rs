@@ -39,7 +39,7 @@ fn configurations() {
     set("dataset=imagenet", "imagenet");
     set(
         "batch_size=500",
-        "batch_size is 500, but folder/train has only 48 pictures: set a batch_size of at most 48",
+        "batch_size is 500, but folder/train has only 48 images: set a batch_size of at most 48",
     );
     set("network.image_shape=[3,8]", "network.image_shape");
     assert!(!place.path("run").exists());

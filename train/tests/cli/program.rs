@@ -9,8 +9,8 @@ use ddae_checkpoint::{Checkpoint, TrainingState};
 use ddae_model::weights::Weights;
 use tempfile::TempDir;
 
-/// Pictures of 8x8 in two classes: 24 bright squares in the one, 24 dark ones in the other.
-const PICTURES: usize = 24;
+/// Images of 8x8 in two classes: 24 bright squares in the one, 24 dark ones in the other.
+const IMAGES: usize = 24;
 
 /// A folder with a data set, a configuration and room for runs.
 pub struct Place {
@@ -31,7 +31,7 @@ impl Place {
         for (class, level) in [("bright", 200), ("dark", 40)] {
             let class = place.path("data/train").join(class);
             fs::create_dir_all(&class).expect("created");
-            for number in 0..PICTURES {
+            for number in 0..IMAGES {
                 let levels: Vec<f32> = (0..64).map(|i| (level + (i * number) % 32) as f32 / 255.0).collect();
                 let path = class.join(format!("{number:02}.png"));
                 ddae_data::sheet::write_png_image(path, &levels, [1, 8, 8]).expect("written");

@@ -56,7 +56,7 @@ fn a_run_leaves_scores_sheets_and_both_networks() {
             assert!((0.0..=1.0).contains(&score), "{line}");
         }
         assert_eq!(line["protocol"]["knn"]["k"], 20);
-        // No test pictures: 5 of the 48 are held out.
+        // No test images: 5 of the 48 are held out.
         assert_eq!(line["protocol"]["queries"], "folder/train (held-out part)");
     }
     let rates: Vec<f64> = lines.iter().filter_map(|line| line.get("lr")?.as_f64()).collect();
@@ -175,13 +175,13 @@ fn a_dry_run_tells_and_writes_nothing() {
     assert!(ended.stdout.contains(process), "{}", ended.stdout);
     assert!(ended.stdout.contains("learning rate 1e-3 (encoder 2e-3)"), "{}", ended.stdout);
     assert!(
-        ended.stdout.contains("\nnote        the pictures' mean and standard deviation are measured first\n")
+        ended.stdout.contains("\nnote        the images' mean and standard deviation are measured first\n")
     );
     assert!(!place.path("run").exists());
 }
 
 #[test]
-fn pictures_of_one_class_are_not_scored() {
+fn images_of_one_class_are_not_scored() {
     let place = Place::of("soda");
     fs::remove_dir_all(place.path("data/train/dark")).expect("removed");
     let ended = place.train(&["--config", "soda.yaml", "--epochs", "1", "--sample-steps", "2"]);
@@ -203,14 +203,14 @@ fn wrong_input_is_refused_before_anything_is_written() {
     refused(&["--config", "ddpm.yaml"], "ddpm.yaml: the configuration of a DDPM or EDM");
     let set = |set, wanted| refused(&["--config", "soda.yaml", "--set", set], wanted);
     set("decoder.z_parts=1", "diffusion: layer_mask_prob is 0.2; it hides parts of the latent");
-    set("batch_size=500", "batch_size is 500, but folder/train has only 48 pictures");
+    set("batch_size=500", "batch_size is 500, but folder/train has only 48 images");
     set("flip=True", "flip: unknown field `flip`");
     set("diffusion.betas=sigmoid", "diffusion.betas: invalid value: string \"sigmoid\"");
     refused(&["--config", "soda.yaml", "--sample-steps", "101"], "101 steps: this sampler takes 1 to 100");
 }
 
 #[test]
-fn pictures_that_cannot_be_normalised() {
+fn images_that_cannot_be_normalised() {
     let place = Place::of("soda");
     for entry in fs::read_dir(place.path("data/train/dark")).expect("a folder") {
         let path = entry.expect("an entry").path();

@@ -106,9 +106,9 @@ fn a_run_goes_on_when_nobody_reads_what_it_says() {
 fn a_dry_run_tells_and_writes_nothing() {
     let place = Place::new();
     let ended = place.train(&["--config", "edm.yaml", "--dry-run", "--amp", "bf16"]);
-    assert!(ended.stdout.contains("48 pictures"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("48 images"), "{}", ended.stdout);
     assert!(ended.stdout.contains("EDM, augmented with probability 0.5"), "{}", ended.stdout);
-    assert!(ended.stdout.contains("3 epochs of 6 steps of 8 pictures: 18 steps"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("3 epochs of 6 steps of 8 images: 18 steps"), "{}", ended.stdout);
     let ended = place.train(&["--config", "edm.yaml", "--dry-run", "--epochs", "18446744073709551615"]);
     assert!(ended.stdout.contains("18446744073709551615 epochs of 6 steps"), "{}", ended.stdout);
     assert!(!place.path("run").exists());

@@ -7,7 +7,6 @@ use super::super::contents::{Contents, Fault};
 use super::members::members;
 use super::storages::{Extent, Extents};
 use super::{NAMES, tree};
-use ddae_pickle;
 
 /// Reads the pickle of an archive, and of the storages only where they are.
 ///
@@ -56,7 +55,7 @@ pub fn read(bytes: &[u8]) -> Result<Contents, Fault> {
         }
     }
     let pickle = pickle.ok_or_else(|| "has no data.pkl".to_string())?;
-    tree::flatten(&pickle::load(&bytes[pickle], NAMES)?, &extents)
+    tree::flatten(&ddae_pickle::load(&bytes[pickle], NAMES)?, &extents)
 }
 
 fn incomplete(error: impl std::fmt::Display) -> Fault {

@@ -9,7 +9,7 @@ use super::super::contents::{Contents, Fault};
 use super::super::element::ElementType;
 use super::storages::{Extent, Extents, reference};
 use super::{NAMES, tree};
-use ddae_pickle::{self, Object, Program, Value};
+use ddae_pickle::{Object, Program, Value};
 
 /// 0x1950a86a20f9469cfc6c, little-endian.
 const MAGIC: &[u8] = &[0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
@@ -22,7 +22,7 @@ const VERSION: i64 = 1001;
 pub fn read(bytes: &[u8]) -> Result<Contents, Fault> {
     let mut at = 0;
     let mut next = || -> Result<Program<'_>, Fault> {
-        let program = pickle::load(&bytes[at..], NAMES)?;
+        let program = ddae_pickle::load(&bytes[at..], NAMES)?;
         at += program.length();
         Ok(program)
     };

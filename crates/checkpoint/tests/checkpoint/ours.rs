@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use ddae_checkpoint::{self, Checkpoint, TrainingState, WeightSet, write_tensors};
+use ddae_checkpoint::{Checkpoint, TrainingState, WeightSet, write_tensors};
 use ddae_model::config::{Config, RunConfig};
 use ddae_model::graph::Graph;
 use ddae_model::networks::unet_graph;
@@ -38,7 +38,7 @@ fn a_training_checkpoint_is_read_back() {
     tensors.push(("record.x".to_string(), Tensor::f32(&[1, 2], vec![1.0, -1.0])));
     tensors.push(("record.y".to_string(), Tensor::f32(&[1, 2], vec![0.5, 0.25])));
     let state = TrainingState { epoch: 3, step: 282, seed: 7, loss_scale: 65536.0, ..Default::default() };
-    checkpoint::write(&path, &config.clone().into(), &state, &tensors).unwrap();
+    ddae_checkpoint::write(&path, &config.clone().into(), &state, &tensors).unwrap();
 
     let read = Checkpoint::open(&path).unwrap();
     assert_eq!(read.config().and_then(RunConfig::diffusion), Some(&config));
@@ -122,8 +122,13 @@ fn foreign_files_are_refused_in_one_line() {
     let (config, _, weights) = network();
     let folder = tempfile::tempdir().unwrap();
     let whole = folder.path().join("whole.safetensors");
-    checkpoint::write(&whole, &config.clone().into(), &TrainingState::default(), &named("ema.", &weights))
-        .unwrap();
+    ddae_checkpoint::write(
+        &whole,
+        &config.clone().into(),
+        &TrainingState::default(),
+        &named("ema.", &weights),
+    )
+    .unwrap();
     let bytes = std::fs::read(&whole).unwrap();
     let cases: [(&str, Vec<u8>, &str); 5] = [
         ("empty.safetensors", vec![], "is empty"),
@@ -160,9 +165,13 @@ fn a_full_disk_leaves_no_file() {
     let (config, _, weights) = network();
     // A folder that does not exist refuses like a full disk does: at the first write.
     let path = Path::new("/nowhere/epoch_0001.safetensors");
-    let message =
-        checkpoint::write(path, &config.clone().into(), &TrainingState::default(), &named("ema.", &weights))
-            .unwrap_err();
+    let message = ddae_checkpoint::write(
+        path,
+        &config.clone().into(),
+        &TrainingState::default(),
+        &named("ema.", &weights),
+    )
+    .unwrap_err();
     assert!(message.to_string().contains("/nowhere/epoch_0001.safetensors: No such file"), "{message}");
     assert!(!path.exists());
 }

@@ -255,7 +255,7 @@ fn archives_that_torch_save_does_not_write() {
         message,
         "is a zip file whose 'archive/data.pkl' is compressed or encrypted, which torch.save does not do"
     );
-    let bytes = zip(&[("picture.png".to_string(), b"PNG")], CompressionMethod::Stored);
+    let bytes = zip(&[("image.png".to_string(), b"PNG")], CompressionMethod::Stored);
     assert_eq!(refused(bytes), "is a zip file, but not one of torch.save: it has no data.pkl");
     let members = [("data.pkl".to_string(), &*program), ("constants.pkl".to_string(), &*program)];
     let message = refused(zip(&members, CompressionMethod::Stored));

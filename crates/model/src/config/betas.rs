@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub enum Betas {
     /// `[first, last]`: in equal steps.
     Linear([f64; 2]),
-    /// `cosine`: what is left of the picture falls along a squared cosine (arXiv 2102.09672, eq. 17).
+    /// `cosine`: what is left of the image falls along a squared cosine (arXiv 2102.09672, eq. 17).
     Cosine,
     /// `inverted`: the inverse function of that, with less time at the ends and more in the middle (SODA,
     /// arXiv 2311.17901).

@@ -28,7 +28,7 @@ pub struct Config {
     pub net_type: NetType,
     /// The network.
     pub network: UNetConfig,
-    /// Mirror half of the pictures.
+    /// Mirror half of the images.
     pub flip: bool,
     /// Everything else about the training run.
     #[serde(flatten)]

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use serde_norway::Value;
 
 use super::{Config, ConfigError, Override, ProcessConfig, RunConfig, SodaRun, typed};
-use crate::networks::Architecture;
 use crate::graph::GraphKind;
+use crate::networks::Architecture;
 
 /// A network with what is around it in graphs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -27,12 +27,12 @@ pub struct ModelConfig {
     /// The diffusion process it was trained in, if it is known and there is one.
     #[serde(flatten)]
     pub process: Option<ProcessConfig>,
-    /// How pictures are normalised before an encoder sees them, if that is known.
+    /// How images are normalised before an encoder sees them, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub normalisation: Option<ChannelStatistics>,
 }
 
-/// Mean and standard deviation of each channel of the pictures that a network was trained on, in [0, 1]. The network
+/// Mean and standard deviation of each channel of the images that a network was trained on, in [0, 1]. The network
 /// sees `(x - mean) / std`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -118,7 +118,7 @@ impl AnyConfig {
         }
     }
 
-    /// The same for pictures of another size.
+    /// The same for images of another size.
     ///
     /// # Errors
     /// A sentence, for a network that is tied to its size or cannot have the new one.
@@ -131,7 +131,7 @@ impl AnyConfig {
                 config.network.check()?;
             }
             AnyConfig::Run(RunConfig::Soda(config)) => {
-                let [channels, ..] = config.picture();
+                let [channels, ..] = config.image();
                 let shape = [channels, size[0], size[1]];
                 config.networks.encoder.image_shape = shape;
                 config.networks.decoder.image_shape = shape;

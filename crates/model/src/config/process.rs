@@ -38,7 +38,7 @@ pub struct DdpmConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Timesteps {
-    /// `1..=n_T`, told as `t / n_T` (DDAE). Timestep 0 is the picture itself.
+    /// `1..=n_T`, told as `t / n_T` (DDAE). Timestep 0 is the image itself.
     #[default]
     Fraction,
     /// `0..=n_T - 1`, told as they are (DiT, diffusers). Timestep 0 has the first noise.

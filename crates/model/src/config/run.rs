@@ -37,11 +37,11 @@ impl RunConfig {
         }
     }
 
-    /// `[C, H, W]` of the pictures.
-    pub fn picture(&self) -> [usize; 3] {
+    /// `[C, H, W]` of the images.
+    pub fn image(&self) -> [usize; 3] {
         match self {
             RunConfig::Diffusion(config) => config.network.image_shape,
-            RunConfig::Soda(config) => config.picture(),
+            RunConfig::Soda(config) => config.image(),
         }
     }
 

@@ -24,7 +24,7 @@ const KEYS: [&str; 9] = [
     "normalisation",
 ];
 
-/// What the published configuration for Tiny-ImageNet says of the pictures, ...
+/// What the published configuration for Tiny-ImageNet says of the images, ...
 const TINY_SAYS: [u64; 3] = [3, 32, 32];
 /// ... and what the published code trains on, which never looks there.
 const TINY_IS: [u64; 3] = [3, 64, 64];
@@ -34,7 +34,7 @@ const TINY_IS: [u64; 3] = [3, 64, 64];
 pub struct SodaRun {
     /// Data set: `cifar10`, `cifar100`, `tiny`, or one that the `data` crate adds.
     pub dataset: String,
-    /// Encoder and decoder, for pictures of the same shape.
+    /// Encoder and decoder, for images of the same shape.
     #[serde(flatten)]
     pub networks: SodaConfig,
     /// The diffusion process of the decoder.
@@ -43,10 +43,10 @@ pub struct SodaRun {
     pub lrate_ratio: f64,
     /// Epochs between evaluations, each with a checkpoint; 0 for one at the end.
     pub save_per: u64,
-    /// How views differ from their picture.
+    /// How views differ from their image.
     #[serde(flatten)]
     pub augmentation: SodaAugmentation,
-    /// Our addition: how pictures are normalised for the encoder. That of the published data sets is known; others' is
+    /// Our addition: how images are normalised for the encoder. That of the published data sets is known; others' is
     /// measured when training starts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub normalisation: Option<ChannelStatistics>,
@@ -60,7 +60,7 @@ pub struct SodaRun {
 pub struct SodaAugmentation {
     /// Whether targets are augmented as sources are, as published. Reconstructions are better and features worse without.
     pub augment_target: bool,
-    /// Smallest and largest share of a picture's area that is left by the random crops of sources and targets, in (0, 1].
+    /// Smallest and largest share of an image's area that is left by the random crops of sources and targets, in (0, 1].
     pub crop_area: [f64; 2],
 }
 
@@ -77,7 +77,7 @@ impl SodaAugmentation {
             return Ok(());
         }
         Err(format!(
-            "crop_area is [{smallest}, {largest}]; give the smallest and the largest share of a picture, above 0 and at \
+            "crop_area is [{smallest}, {largest}]; give the smallest and the largest share of an image, above 0 and at \
              most 1, as [0.08, 1.0]"
         ))
     }
@@ -92,7 +92,7 @@ pub struct SodaDiffusion {
     /// Number of noise levels.
     #[serde(rename = "n_T")]
     pub n_t: usize,
-    /// Probability that a picture's latent is hidden, so that the decoder learns to do without.
+    /// Probability that an image's latent is hidden, so that the decoder learns to do without.
     pub drop_prob: f64,
     /// What the paper has beside that (layer masking): probability that each part of a latent is hidden on its own.
     /// Needs `decoder.z_parts` of at least 2; 0 as published.
@@ -203,8 +203,8 @@ impl SodaRun {
         Ok(run)
     }
 
-    /// `[C, H, W]` of the pictures.
-    pub fn picture(&self) -> [usize; 3] {
+    /// `[C, H, W]` of the images.
+    pub fn image(&self) -> [usize; 3] {
         self.networks.decoder.image_shape
     }
 
@@ -233,7 +233,7 @@ impl SodaRun {
         if encoder.image_shape != decoder.image_shape {
             let (ours, theirs) = (encoder.image_shape, decoder.image_shape);
             return Err(format!(
-                "encoder.image_shape is {ours:?} and decoder.image_shape {theirs:?}; both see the same pictures"
+                "encoder.image_shape is {ours:?} and decoder.image_shape {theirs:?}; both see the same images"
             ));
         }
         self.diffusion.check(decoder).map_err(|message| format!("diffusion: {message}"))?;
@@ -256,7 +256,7 @@ impl SodaRun {
     }
 }
 
-/// Where the file tells one network the pictures' shape, the other has it from there.
+/// Where the file tells one network the images' shape, the other has it from there.
 fn share_shape(value: &mut Value) {
     let tiny = value.get("dataset").and_then(Value::as_str) == Some("tiny");
     let has_own = |part: &Value| part.get("image_shape").is_some();

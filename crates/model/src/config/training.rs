@@ -83,7 +83,7 @@ pub enum LrSchedule {
 pub struct TrainingConfig {
     /// Number of passes over the data.
     pub n_epoch: usize,
-    /// Pictures per step and device.
+    /// Images per step and device.
     pub batch_size: usize,
     /// Learning rate, of one device as published.
     pub lrate: f64,
@@ -107,7 +107,7 @@ pub struct TrainingConfig {
     /// Largest joint norm of the gradients; DDAE's configurations do not say it, and its code has 1.
     #[serde(default = "TrainingConfig::published_norm")]
     pub grad_clip_norm: f64,
-    /// Pictures on a sheet of samples or reconstructions.
+    /// Images on a sheet of samples or reconstructions.
     pub n_sample: usize,
     /// The run folder.
     pub save_dir: String,

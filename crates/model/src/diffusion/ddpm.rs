@@ -16,9 +16,9 @@ pub struct Tables {
     pub beta: Vec<f32>,
     /// `1 - beta`.
     pub alpha: Vec<f32>,
-    /// Products of `alpha`: the share of the picture's variance that is left.
+    /// Products of `alpha`: the share of the image's variance that is left.
     pub alpha_bar: Vec<f32>,
-    /// `sqrt(alpha_bar)`: the factor of the picture.
+    /// `sqrt(alpha_bar)`: the factor of the image.
     pub sqrt_alpha_bar: Vec<f32>,
     /// `sqrt(1 - alpha_bar)`: the factor of the noise.
     pub sqrt_one_minus_alpha_bar: Vec<f32>,
@@ -116,7 +116,7 @@ impl DdpmConfig {
 fn variances(betas: Betas, count: usize) -> Vec<f32> {
     match betas {
         Betas::Linear(ends) => linear(ends, count),
-        // What is left of the picture at time 0 to 1; divided by its value at time 0.
+        // What is left of the image at time 0 to 1; divided by its value at time 0.
         Betas::Cosine => falling(count, |time| {
             ((time + OFFSET as f32) / (1.0 + OFFSET as f32) * PI as f32 * 0.5).cos().powi(2)
         }),
@@ -126,7 +126,7 @@ fn variances(betas: Betas, count: usize) -> Vec<f32> {
     }
 }
 
-/// The variances with which `left(time)` of the picture is left after each of `count` timesteps, in float32 as
+/// The variances with which `left(time)` of the image is left after each of `count` timesteps, in float32 as
 /// published.
 fn falling(count: usize, left: impl Fn(f32) -> f32) -> Vec<f32> {
     let start = left(0.0);

@@ -9,7 +9,7 @@ pub const FEATURE_STEPS: usize = 18;
 /// `D(x) = c_skip x + c_out F(c_in x, c_noise)` with `F` the network.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Preconditioning {
-    /// Factor of the noisy picture.
+    /// Factor of the noisy image.
     pub c_skip: f32,
     /// Factor of the network's result.
     pub c_out: f32,

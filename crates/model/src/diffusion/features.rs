@@ -1,4 +1,4 @@
-//! Graphs of kind `features`: pictures (or latents), noised as in training, to the means of layers.
+//! Graphs of kind `features`: images (or latents), noised as in training, to the means of layers.
 
 use super::ddpm::Tables;
 use super::edm::{self, Preconditioning};
@@ -17,7 +17,7 @@ pub struct FeatureOptions {
     pub taps: Vec<String>,
     /// A timestep fixed in the graph; its input disappears.
     pub timestep: Option<i64>,
-    /// Pictures as bytes `[B,H,W,C]` rather than floats `[B,C,H,W]`.
+    /// Images as bytes `[B,H,W,C]` rather than floats `[B,C,H,W]`.
     pub input_u8: bool,
 }
 
@@ -37,7 +37,7 @@ pub fn features_graph(config: &Config, options: &FeatureOptions) -> Result<Graph
 /// scaled as [`super::latent_graph`] gives it, in place of `image`; it is run without labels. Inception takes
 /// `image` alone.
 ///
-/// Outputs: each tap under its name, averaged over the picture or the tokens, f32 `[B, D]`.
+/// Outputs: each tap under its name, averaged over the image or the tokens, f32 `[B, D]`.
 ///
 /// # Errors
 /// For a network without features or without a process, an unknown tap, a timestep outside the process, or a
@@ -52,7 +52,7 @@ pub fn model_features_graph(model: &ModelConfig, options: &FeatureOptions) -> Re
         }
         Architecture::DiT(config) => {
             if options.input_u8 {
-                return wrong("latent", "latents are floats; bytes as input are for pictures".to_string());
+                return wrong("latent", "latents are floats; bytes as input are for images".to_string());
             }
             let shape = [config.in_channels, config.input_size, config.input_size];
             let latent = g.input("latent", DType::F32, Shape::batch(&shape))?;
@@ -101,7 +101,7 @@ fn wrong<T>(path: &str, message: String) -> Result<T, GraphError> {
     Err(GraphError::Shape { path: path.to_string(), message })
 }
 
-/// The mean of a map `[B,C,H,W]` over the picture or of `[B,N,C]` over the tokens; vectors `[B,C]` as they are.
+/// The mean of a map `[B,C,H,W]` over the image or of `[B,N,C]` over the tokens; vectors `[B,C]` as they are.
 fn averaged(g: &mut Graph, layer: Value) -> Built {
     match g.shape(layer).rank() {
         4 => g.pool(layer),
@@ -141,10 +141,10 @@ fn noised(
     }
 }
 
-/// The value of a table at each sample's timestep, ready to multiply pictures: `[B,1,1,1]`.
+/// The value of a table at each sample's timestep, ready to multiply images: `[B,1,1,1]`.
 fn lookup(g: &mut Graph, table: Vec<f32>, timestep: Value) -> Built {
     let values = column(g, table, timestep)?;
-    g.per_picture(values)
+    g.per_image(values)
 }
 
 fn column(g: &mut Graph, table: Vec<f32>, timestep: Value) -> Built {

@@ -1,4 +1,4 @@
-//! Pictures as they come, in the values that networks want; graphs that make codes of them.
+//! Images as they come, in the values that networks want; graphs that make codes of them.
 
 use crate::config::ModelConfig;
 use crate::graph::{Graph, GraphError, Path, Shape, Value};
@@ -7,7 +7,7 @@ use crate::tensor::{DType, Tensor};
 
 type Built = Result<Value, GraphError>;
 
-/// The values that a network wants pictures in.
+/// The values that a network wants images in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pixels {
     /// From 0 to 1.
@@ -43,7 +43,7 @@ pub fn image_input(g: &mut Graph, shape: [usize; 3], bytes: bool, wanted: Pixels
 ///
 /// # Shapes
 /// Input `image` f32 `[B,C,H,W]` in [0, 1] (or u8 `[B,H,W,C]`), output `z` f32 `[B, feature_dim]`, divided by its
-/// Euclidean length if `unit_length`. The normalisation of the training pictures happens inside.
+/// Euclidean length if `unit_length`. The normalisation of the training images happens inside.
 ///
 /// # Errors
 /// For a network that is no encoder, one whose normalisation is not known or has other channels, or a configuration
@@ -54,13 +54,11 @@ pub fn encoder_graph(model: &ModelConfig, input_u8: bool, unit_length: bool) -> 
         return Err(wrong(format!("{} has no graph of this kind", model.architecture.name())));
     };
     let Some(statistics) = &model.normalisation else {
-        return Err(wrong("the normalisation of its training pictures is not known".to_string()));
+        return Err(wrong("the normalisation of its training images is not known".to_string()));
     };
     let (channels, means) = (config.image_shape[0], statistics.mean.len());
     if means != channels || statistics.std.len() != channels {
-        return Err(wrong(format!(
-            "the normalisation is for {means} channels, the pictures have {channels}"
-        )));
+        return Err(wrong(format!("the normalisation is for {means} channels, the images have {channels}")));
     }
     let mut g = Graph::new();
     let image = image_input(&mut g, config.image_shape, input_u8, Pixels::Unit)?;

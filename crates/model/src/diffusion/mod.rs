@@ -5,11 +5,11 @@
 //! | [`ddpm`] | tables of the discrete process |
 //! | [`edm`] | preconditioning and noise grid of the continuous process |
 //! | [`sampler`] | sampling runs as plans of steps, and the loop over them |
-//! | [`features`] | graphs from pictures, noised, to the features of layers |
+//! | [`features`] | graphs from images, noised, to the features of layers |
 //! | [`step`] | one sampler step as a graph around the network |
-//! | [`image`] | pictures as networks want them; graphs from pictures to codes |
+//! | [`image`] | images as networks want them; graphs from images to codes |
 //!
-//! Pictures are in [0, 1]; networks see [-1, 1].
+//! Images are in [0, 1]; networks see [-1, 1].
 
 pub mod ddpm;
 pub mod edm;

@@ -102,10 +102,10 @@ impl Plan {
         Ok(heun(config, steps, eta))
     }
 
-    /// Runs the plan for one batch of pictures of `shape = [B, C, H, W]`.
+    /// Runs the plan for one batch of images of `shape = [B, C, H, W]`.
     ///
     /// `noise(draw)` gives the standard normal values of a draw for the whole batch; `call` runs the sampler graph on
-    /// named inputs and gives `next` (and `next_carry`). The result is the pictures in [0, 1], not yet clamped, in the
+    /// named inputs and gives `next` (and `next_carry`). The result is the images in [0, 1], not yet clamped, in the
     /// type of the state.
     ///
     /// # Errors
@@ -196,7 +196,7 @@ fn ancestral(config: &DdpmConfig) -> Vec<Step> {
 /// DDIM, eq. 12.
 fn ddim(config: &DdpmConfig, steps: usize, eta: f64) -> Vec<Step> {
     let tables = Tables::ddim(config);
-    // What is left of the picture at the end of the run: DDAE's table has a first entry for it, elsewhere it is whole.
+    // What is left of the image at the end of the run: DDAE's table has a first entry for it, elsewhere it is whole.
     let clean = match config.timesteps {
         Timesteps::Fraction => f64::from(tables.alpha_bar[0]),
         Timesteps::Index => 1.0,

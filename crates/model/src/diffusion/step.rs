@@ -23,7 +23,7 @@ pub fn sampler_graph(config: &Config) -> Result<Graph, GraphError> {
 /// `carry [B,C,H,W]` f64. Outputs `next` and, for EDM, `next_carry`, like `x`.
 ///
 /// A SODA decoder takes besides `z` f32 `[B,Z]`, the latents that guide it, and `guidance` f32 `[1]`, how much further
-/// than by itself a latent leads: the network sees every picture twice, in one batch of `2 B`, with its latent and
+/// than by itself a latent leads: the network sees every image twice, in one batch of `2 B`, with its latent and
 /// without, and `(1 + guidance) eps_with - guidance eps_without` is taken for the noise (arXiv 2207.12598).
 ///
 /// # Errors
@@ -76,13 +76,13 @@ fn combine(g: &mut Graph, terms: &[(Value, Value)]) -> Built {
     sum.ok_or_else(|| GraphError::Shape { path: "sampler".to_string(), message: "an empty sum".to_string() })
 }
 
-/// A step of a DDPM for pictures `[C, H, W]`; `network` adds what finds the noise in `x`.
+/// A step of a DDPM for images `[C, H, W]`; `network` adds what finds the noise in `x`.
 fn ddpm_step(
     g: &mut Graph,
-    picture: [usize; 3],
+    image: [usize; 3],
     network: impl FnOnce(&mut Graph, Value, Value) -> Built,
 ) -> Result<(), GraphError> {
-    let shape = Shape::batch(&picture);
+    let shape = Shape::batch(&image);
     let x = g.input("x", DType::F32, shape.clone())?;
     let noise = g.input("noise", DType::F32, shape)?;
     let t = g.input("t", DType::F32, Shape::of(vec![Dim::Size(1)]))?;
@@ -92,10 +92,10 @@ fn ddpm_step(
 
     let eps = network(g, x, t)?;
     let noise_part = g.mul(spread, eps)?;
-    let picture = g.sub(x, noise_part)?;
-    let x0 = g.div(picture, signal)?;
+    let image = g.sub(x, noise_part)?;
+    let x0 = g.div(image, signal)?;
     let x0 = g.clamp(x0, -1.0, 1.0)?;
-    // The noise that goes with the clipped picture.
+    // The noise that goes with the clipped image.
     let signal_part = g.mul(signal, x0)?;
     let rest = g.sub(x, signal_part)?;
     let eps = g.div(rest, spread)?;
@@ -108,7 +108,7 @@ fn ddpm_step(
 fn guided_noise(g: &mut Graph, config: &UNetConfig, x: Value, t: Value) -> Built {
     let z = g.input("z", DType::F32, Shape::batch(&[config.z_channels]))?;
     let guidance = scalars(g, "guidance", DType::F32, 1)?[0];
-    let picture = g.shape(x).clone();
+    let image = g.shape(x).clone();
     let once = stacked(g, x, 1)?;
     let twice = g.concat(&[once, once], 0)?;
     let x = unstacked(g, twice)?;
@@ -123,7 +123,7 @@ fn guided_noise(g: &mut Graph, config: &UNetConfig, x: Value, t: Value) -> Built
     let halves = stacked(g, eps, 2)?;
     let half = |g: &mut Graph, i: usize| {
         let half = g.slice(halves, 0, i, 1)?;
-        g.reshape(half, picture.clone())
+        g.reshape(half, image.clone())
     };
     let (with, without) = (half(g, 0)?, half(g, 1)?);
     // (1 + guidance) with - guidance without: without guidance, exactly what the latent leads to.

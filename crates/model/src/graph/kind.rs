@@ -9,13 +9,13 @@ pub enum GraphKind {
     /// The bare network.
     #[default]
     Network,
-    /// Pictures to pooled features.
+    /// Images to pooled features.
     Features,
     /// One step of a sampler.
     Sampler,
-    /// Pictures to the codes of an encoder.
+    /// Images to the codes of an encoder.
     Encoder,
-    /// Pictures to the latents that a latent diffusion model works on.
+    /// Images to the latents that a latent diffusion model works on.
     Latent,
 }
 

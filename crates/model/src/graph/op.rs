@@ -42,7 +42,7 @@ pub struct Window {
     pub kernel: usize,
     /// Step between windows, along both axes.
     pub stride: usize,
-    /// Pixels added at all four sides; at most half the kernel, so that every window holds a pixel of the picture.
+    /// Pixels added at all four sides; at most half the kernel, so that every window holds a pixel of the image.
     pub padding: usize,
 }
 
@@ -163,8 +163,8 @@ pub enum Op {
         /// Number of repetitions.
         factor: usize,
     },
-    /// Each picture of `[B,C,H,W]` in another size: between the four nearest pixels, by distance. Pixels are squares
-    /// whose centres lie at half numbers, and nothing is smoothed before the picture becomes smaller.
+    /// Each image of `[B,C,H,W]` in another size: between the four nearest pixels, by distance. Pixels are squares
+    /// whose centres lie at half numbers, and nothing is smoothed before the image becomes smaller.
     ResizeBilinear {
         /// New height.
         height: usize,

@@ -13,17 +13,17 @@ type Built = Result<Value, GraphError>;
 
 const EPS: f64 = 1e-3;
 
-/// Side of the pictures that the network was trained on.
+/// Side of the images that the network was trained on.
 const SIDE: usize = 299;
 
-/// A limit far above any picture: beyond it its numbers could not even be counted.
+/// A limit far above any image: beyond it its numbers could not even be counted.
 const LARGEST_SIDE: usize = 4096;
 
-/// What the network is built for. Its weights fit pictures of any size.
+/// What the network is built for. Its weights fit images of any size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InceptionConfig {
-    /// `[H, W]` of the pictures, which the graph resizes to 299 x 299.
+    /// `[H, W]` of the images, which the graph resizes to 299 x 299.
     pub image_size: [usize; 2],
 }
 

@@ -36,10 +36,10 @@ pub struct EncoderConfig {
     pub arch: EncoderArch,
     /// Length of the latent.
     pub feature_dim: usize,
-    /// Start with a 3x3 convolution at full resolution, for pictures of about 32x32, rather than with a 7x7 one and
+    /// Start with a 3x3 convolution at full resolution, for images of about 32x32, rather than with a 7x7 one and
     /// pooling that quarter the sides.
     pub cifar_small_image: bool,
-    /// Our addition: `[C, H, W]` of the pictures, which the published configurations leave to the data set.
+    /// Our addition: `[C, H, W]` of the images, which the published configurations leave to the data set.
     #[serde(default = "EncoderConfig::cifar")]
     pub image_shape: [usize; 3],
 }

@@ -17,9 +17,9 @@ const SHORTEST: f64 = 1e-12;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SodaConfig {
-    /// Picture to latent.
+    /// Image to latent.
     pub encoder: EncoderConfig,
-    /// Noised picture, timestep and latent to noise: a UNet with `z_channels`.
+    /// Noised image, timestep and latent to noise: a UNet with `z_channels`.
     pub decoder: UNetConfig,
 }
 

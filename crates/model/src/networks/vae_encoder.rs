@@ -1,4 +1,4 @@
-//! The encoder of Stable Diffusion's autoencoder (`sd-vae-ft-mse`, diffusers' `AutoencoderKL`): pictures to the
+//! The encoder of Stable Diffusion's autoencoder (`sd-vae-ft-mse`, diffusers' `AutoencoderKL`): images to the
 //! latents that DiT works on.
 //!
 //! Source: latent diffusion (arXiv 2112.10752), under diffusers' parameter names.
@@ -33,9 +33,9 @@ pub const VAE_ENCODER_OLDER_NAMES: [(&str, &str); 4] = [
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VaeEncoderConfig {
-    /// `[H, W]` of the pictures; each halves as often as there are levels after the first.
+    /// `[H, W]` of the images; each halves as often as there are levels after the first.
     pub image_size: [usize; 2],
-    /// Channels of the pictures.
+    /// Channels of the images.
     pub in_channels: usize,
     /// Channels of the latents.
     pub latent_channels: usize,
@@ -50,7 +50,7 @@ pub struct VaeEncoderConfig {
 }
 
 impl VaeEncoderConfig {
-    /// The published autoencoder for pictures of `height` x `width`, multiples of 8. DiT was trained on pictures of
+    /// The published autoencoder for images of `height` x `width`, multiples of 8. DiT was trained on images of
     /// 256 and 512.
     pub fn sd_vae_ft_mse(height: usize, width: usize) -> VaeEncoderConfig {
         VaeEncoderConfig {
@@ -71,7 +71,7 @@ impl VaeEncoderConfig {
         [self.latent_channels, height / factor, width / factor]
     }
 
-    /// Pixels along one side of the picture per pixel of the latent; 0 where no picture could be so large.
+    /// Pixels along one side of the image per pixel of the latent; 0 where no image could be so large.
     fn reduction(&self) -> usize {
         let halvings = self.block_out_channels.len().saturating_sub(1);
         u32::try_from(halvings).ok().and_then(|n| 1usize.checked_shl(n)).unwrap_or(0)
@@ -112,7 +112,7 @@ impl VaeEncoderConfig {
         if factor == 0 || !height.is_multiple_of(factor) || !width.is_multiple_of(factor) {
             let halvings = self.block_out_channels.len() - 1;
             return Err(format!(
-                "{height}x{width} pictures cannot be halved {halvings} times: make both sides multiples of {factor}"
+                "{height}x{width} images cannot be halved {halvings} times: make both sides multiples of {factor}"
             ));
         }
         if !self.scaling_factor.is_finite() || self.scaling_factor == 0.0 {

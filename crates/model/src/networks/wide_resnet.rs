@@ -1,4 +1,4 @@
-//! The noise-conditional WideResNet: classes from a noised picture and its noise level.
+//! The noise-conditional WideResNet: classes from a noised image and its noise level.
 //!
 //! Sources: score SDE (arXiv 2011.13456, appendix I.1), Wide Residual Networks (arXiv 1605.07146) and the published
 //! code of DDAE (arXiv 2303.09769), whose names these are.
@@ -27,7 +27,7 @@ const TIME_CHANNELS: usize = 512;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WideResNetConfig {
-    /// `[C, H, W]` of the pictures; sides that are multiples of 4.
+    /// `[C, H, W]` of the images; sides that are multiples of 4.
     pub image_shape: [usize; 3],
     /// Residual blocks in each of the three groups: `(depth - 4) / 6`.
     pub blocks_per_group: usize,
@@ -92,7 +92,7 @@ pub fn wide_resnet_graph(config: &WideResNetConfig) -> Result<Graph, GraphError>
 /// Adds the network to a graph.
 ///
 /// # Shapes
-/// `x [B,C,H,W]`, a noised picture of any range (it is standardised first); `t [B]` or `[1]`, its noise level: `t / n_T`
+/// `x [B,C,H,W]`, a noised image of any range (it is standardised first); `t [B]` or `[1]`, its noise level: `t / n_T`
 /// of a variance preserving process, `ln sigma` of a variance exploding one. The result is `[B, classes]`.
 ///
 /// # Errors
@@ -121,19 +121,19 @@ pub fn wide_resnet(g: &mut Graph, config: &WideResNetConfig, x: Value, t: Value)
     he_linear(g, &p.at("final_linear"), x, config.classes)
 }
 
-/// Each picture with mean 0 and standard deviation 1, a flat one not blown up: `(x - mean) / max(std, 1 / sqrt(N))`
+/// Each image with mean 0 and standard deviation 1, a flat one not blown up: `(x - mean) / max(std, 1 / sqrt(N))`
 /// over its `N` values, the standard deviation the unbiased one.
 fn standardised(g: &mut Graph, x: Value) -> Built {
     let count = g.shape(x).per_sample() as f64;
     let mean = g.mean(x, &[1, 2, 3])?;
-    let mean = g.per_picture(mean)?;
+    let mean = g.per_image(mean)?;
     let centred = g.sub(x, mean)?;
     let squares = g.mul(centred, centred)?;
     let variance = g.mean(squares, &[1, 2, 3])?;
     let variance = g.affine(variance, count / (count - 1.0), 0.0)?;
     let std = g.sqrt(variance)?;
     let std = g.clamp(std, 1.0 / count.sqrt(), f64::from(f32::MAX))?;
-    let std = g.per_picture(std)?;
+    let std = g.per_image(std)?;
     g.div(centred, std)
 }
 
@@ -170,7 +170,7 @@ impl Block {
         let residual = if self.residual_after_norm { h } else { x };
         let h = he_conv(g, &p.at("conv1"), h, Conv::same(self.channels, 3).stride(self.stride))?;
         let emb = he_linear(g, &p.at("time_emb").at(1), emb, self.channels)?;
-        let emb = g.per_picture(emb)?;
+        let emb = g.per_image(emb)?;
         let h = g.add(h, emb)?;
         let h = norm_relu(g, &p.at("bn_2"), h)?;
         let h = he_conv(g, &p.at("conv2"), h, Conv::same(self.channels, 3))?;

@@ -1,10 +1,10 @@
-//! Convolution of pictures `[B, C, H, W]`.
+//! Convolution of images `[B, C, H, W]`.
 
 use ndarray::{Array2, Array4, ArrayView1, ArrayView3, ArrayView4, Axis};
 
 use super::{Real, from_elements};
 
-/// Cross-correlation of `x [B,C,H,W]` with `weight [O,C,kh,kw]`: `[B, O, H', W']`, one matrix product per picture.
+/// Cross-correlation of `x [B,C,H,W]` with `weight [O,C,kh,kw]`: `[B, O, H', W']`, one matrix product per image.
 /// `padding` is in zeros at the top, left, bottom and right.
 pub fn conv2d<F: Real>(
     x: ArrayView4<F>,
@@ -21,9 +21,9 @@ pub fn conv2d<F: Real>(
     let weight = weight.to_shape((outputs, channels * rows * columns)).expect("the weight's own size");
 
     let mut result = Vec::with_capacity(batch * outputs * out_height * out_width);
-    for picture in x.axis_iter(Axis(0)) {
+    for image in x.axis_iter(Axis(0)) {
         let product =
-            weight.dot(&windows(picture, (rows, columns), stride, (top, left), (out_height, out_width)));
+            weight.dot(&windows(image, (rows, columns), stride, (top, left), (out_height, out_width)));
         for (channel, row) in product.axis_iter(Axis(0)).enumerate() {
             let bias = bias.map_or(F::zero(), |b| b[channel]);
             result.extend(row.iter().map(|&sum| sum + bias));
@@ -32,16 +32,16 @@ pub fn conv2d<F: Real>(
     from_elements(ndarray::Dim([batch, outputs, out_height, out_width]), result)
 }
 
-/// What the kernel sees of a picture `[C,H,W]`: row `(c, i, j)`, column `(y, x)` holds the pixel under weight
-/// `[c, i, j]` when the window stands at `(y, x)`, 0 outside of the picture.
+/// What the kernel sees of an image `[C,H,W]`: row `(c, i, j)`, column `(y, x)` holds the pixel under weight
+/// `[c, i, j]` when the window stands at `(y, x)`, 0 outside of the image.
 fn windows<F: Real>(
-    picture: ArrayView3<F>,
+    image: ArrayView3<F>,
     (rows, columns): (usize, usize),
     stride: usize,
     (top, left): (usize, usize),
     (out_height, out_width): (usize, usize),
 ) -> Array2<F> {
-    let (channels, height, width) = picture.dim();
+    let (channels, height, width) = image.dim();
     let mut result = Array2::zeros((channels * rows * columns, out_height * out_width));
     let places =
         (0..channels).flat_map(|c| (0..rows).flat_map(move |i| (0..columns).map(move |j| (c, i, j))));
@@ -54,7 +54,7 @@ fn windows<F: Real>(
             for out_x in 0..out_width {
                 let x = out_x * stride + j;
                 if x >= left && x - left < width {
-                    row[out_y * out_width + out_x] = picture[[c, y - top, x - left]];
+                    row[out_y * out_width + out_x] = image[[c, y - top, x - left]];
                 }
             }
         }

@@ -8,7 +8,7 @@
 //!
 //! | graph type | `F = f32` | `F = f64` |
 //! | --- | --- | --- |
-//! | f32: pictures, parameters, constants | f32 | widened to f64 once, never rounded back |
+//! | f32: images, parameters, constants | f32 | widened to f64 once, never rounded back |
 //! | f64: the sampler's state | f64 | f64 |
 //! | i64, u8 | exact | exact |
 //!

@@ -1,10 +1,10 @@
-//! Means, and normalisation by them. Sums are taken in f64, so that large pictures lose nothing.
+//! Means, and normalisation by them. Sums are taken in f64, so that large images lose nothing.
 
 use ndarray::{Array4, ArrayD, ArrayView1, ArrayView4, Axis, s};
 
 use super::Real;
 
-/// Normalises each of `groups` groups of channels of each picture to mean 0 and variance 1 (the biased one, plus
+/// Normalises each of `groups` groups of channels of each image to mean 0 and variance 1 (the biased one, plus
 /// `eps`), then scales and shifts each channel.
 pub fn group_norm<F: Real>(
     x: ArrayView4<F>,
@@ -17,17 +17,17 @@ pub fn group_norm<F: Real>(
     let per_group = channels / groups;
     let count = (per_group * height * width) as f64;
     let mut result = x.to_owned();
-    for picture in 0..batch {
+    for image in 0..batch {
         for group in 0..groups {
             let range = group * per_group..(group + 1) * per_group;
-            let members = x.slice(s![picture, range.clone(), .., ..]);
+            let members = x.slice(s![image, range.clone(), .., ..]);
             let mean = members.iter().map(|x| x.widened()).sum::<f64>() / count;
             let variance = members.iter().map(|x| (x.widened() - mean).powi(2)).sum::<f64>() / count;
             let scale = 1.0 / (variance + eps).sqrt();
             for channel in range {
                 let (weight, bias) = (weight[channel].widened(), bias[channel].widened());
                 let normalise = |x: F| F::rounded((x.widened() - mean) * scale * weight + bias);
-                result.slice_mut(s![picture, channel, .., ..]).mapv_inplace(normalise);
+                result.slice_mut(s![image, channel, .., ..]).mapv_inplace(normalise);
             }
         }
     }

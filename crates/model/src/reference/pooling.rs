@@ -1,4 +1,4 @@
-//! Pooling of pictures `[B, C, H, W]`, and other sizes of them.
+//! Pooling of images `[B, C, H, W]`, and other sizes of them.
 
 use ndarray::{Array4, ArrayView2, ArrayView4, s};
 
@@ -34,7 +34,7 @@ fn pool<F: Real>(x: ArrayView4<F>, window: Window, reduce: impl Fn(ArrayView2<F>
     })
 }
 
-/// Each picture as `height` x `width` pixels, each between the four nearest ones of the old picture. Pixels are squares
+/// Each image as `height` x `width` pixels, each between the four nearest ones of the old image. Pixels are squares
 /// whose centres lie at half numbers: new pixel `i` of `n` is at `(i + 1/2) m / n - 1/2` of the old `m`, and not beyond
 /// the centres of the outer pixels.
 pub fn resize_bilinear<F: Real>(x: ArrayView4<F>, height: usize, width: usize) -> Array4<F> {

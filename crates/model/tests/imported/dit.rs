@@ -183,7 +183,7 @@ fn wrong_options_of_features_are_named() {
     );
     assert_eq!(
         features(FeatureOptions { taps, input_u8: true, ..FeatureOptions::default() }),
-        "latent: latents are floats; bytes as input are for pictures"
+        "latent: latents are floats; bytes as input are for images"
     );
     let unknown = FeatureOptions { taps: vec!["out_6".to_string()], ..FeatureOptions::default() };
     let error = features(unknown);

@@ -22,7 +22,7 @@ fn maps_have_the_published_shapes() {
 }
 
 #[test]
-fn pictures_of_the_networks_own_size_are_not_resized() {
+fn images_of_the_networks_own_size_are_not_resized() {
     let names = |side| {
         let graph = inception_graph(&InceptionConfig { image_size: [side, side] }).expect("a graph");
         graph.nodes().iter().map(|node| node.op.name()).collect::<Vec<_>>()
@@ -32,10 +32,10 @@ fn pictures_of_the_networks_own_size_are_not_resized() {
 }
 
 #[test]
-fn pictures_of_nothing_and_of_everything_are_refused() {
+fn images_of_nothing_and_of_everything_are_refused() {
     for side in [0, 1 << 62] {
         let config = InceptionConfig { image_size: [side, 32] };
-        let error = inception_graph(&config).expect_err("no picture").to_string();
+        let error = inception_graph(&config).expect_err("no image").to_string();
         assert_eq!(error, format!("network: image_size is [{side}, 32]; both must be 1 to 4096"));
     }
 }

@@ -78,7 +78,7 @@ fn extreme_variances_are_limited() {
 }
 
 #[test]
-fn a_latent_has_an_eighth_of_the_pictures_sides() {
+fn a_latent_has_an_eighth_of_the_images_sides() {
     let config = VaeEncoderConfig::sd_vae_ft_mse(256, 320);
     assert_eq!(config.latent_shape(), [4, 32, 40]);
     let model = ModelConfig::of(Architecture::VaeEncoder(config));
@@ -104,7 +104,7 @@ fn wrong_settings_are_named() {
         |config: VaeEncoderConfig| vae_encoder_graph(&config).expect_err("a wrong setting").to_string();
     assert_eq!(
         message(tiny(20, 16)),
-        "network: 20x16 pictures cannot be halved 3 times: make both sides multiples of 8"
+        "network: 20x16 images cannot be halved 3 times: make both sides multiples of 8"
     );
     assert_eq!(message(tiny(0, 16)), "network: image_size has 0; it must be 1 to 4096");
     assert_eq!(

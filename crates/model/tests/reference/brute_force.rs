@@ -20,7 +20,7 @@ fn at(tensor: &Tensor, index: &[usize]) -> f64 {
 fn convolution(x: &Tensor, weight: &Tensor, bias: &Tensor, stride: usize, padding: [usize; 4]) -> Vec<f64> {
     let (&[batch, channels, height, width], &[outputs, _, rows, columns]) = (x.shape(), weight.shape())
     else {
-        panic!("a picture and a weight");
+        panic!("an image and a weight");
     };
     let [top, left, bottom, right] = padding;
     let mut result = Vec::new();

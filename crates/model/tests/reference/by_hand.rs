@@ -73,7 +73,7 @@ fn conv2d() {
     let conv = conv.stride(1).padding([2, 1, 0, 0]);
     let expected = [0.0, 0.0, 0.0, 1000.0, 2100.0, 3200.0, 4010.0, 5421.0, 6532.0];
     check(counting(&[1, 1, 2, 3]), |g, x| g.conv2d(&p, x, conv), &[weight], &[1, 1, 3, 3], &expected);
-    // 1x1 over two channels into two, two pictures of one pixel.
+    // 1x1 over two channels into two, two images of one pixel.
     let weight = ("c.weight", f32s(&[2, 2, 1, 1], &[1.0, 2.0, 3.0, 4.0]));
     let conv = Conv::same(2, 1).without_bias();
     check(
@@ -131,7 +131,7 @@ fn group_norm() {
         &[1, 2, 1, 2],
         &[-2.0, 2.0, 9.0, 11.0],
     );
-    // One group of both: 1, 3, 5, 7, mean 4, variance 5; eps 4 makes the divisor 3. The second picture is constant.
+    // One group of both: 1, 3, 5, 7, mean 4, variance 5; eps 4 makes the divisor 3. The second image is constant.
     let build = |g: &mut Graph, x| g.group_norm(&p, x, 1, 4.0);
     let x = f32s(&[2, 2, 1, 2], &[1.0, 3.0, 5.0, 7.0, 6.0, 6.0, 6.0, 6.0]);
     let expected = [-2.0, -2.0 / 3.0, 10.0 + 1.0 / 3.0, 11.0, 0.0, 0.0, 10.0, 10.0];
@@ -139,7 +139,7 @@ fn group_norm() {
 }
 
 #[test]
-fn group_norm_of_a_picture_far_from_zero() {
+fn group_norm_of_a_image_far_from_zero() {
     let p = Path::root().at("n");
     let weights = [("n.weight", f32s(&[1], &[1.0])), ("n.bias", f32s(&[1], &[0.0]))];
     let build = |g: &mut Graph, x| g.group_norm(&p, x, 1, 0.0);

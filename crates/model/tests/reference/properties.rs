@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-/// A chain of random layers on a picture, each layer tapped, some using an earlier one as well.
+/// A chain of random layers on an image, each layer tapped, some using an earlier one as well.
 fn chain(choices: &[(u8, usize)]) -> Graph {
     let mut g = Graph::new();
     let mut layers = vec![g.input("x", DType::F32, Shape::batch(&[2, 4, 4])).expect("an input")];
@@ -24,7 +24,7 @@ fn chain(choices: &[(u8, usize)]) -> Graph {
             4 => g.mul(earlier, x),
             5 => g.dropout(x, 0.5),
             _ => {
-                let joined = g.concat(&[x, earlier], 1).expect("two pictures");
+                let joined = g.concat(&[x, earlier], 1).expect("two images");
                 g.conv2d(&p, joined, Conv::same(2, 1))
             }
         };

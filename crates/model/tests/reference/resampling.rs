@@ -1,4 +1,4 @@
-//! Pooling and other sizes of pictures, on numbers small enough to check in the head.
+//! Pooling and other sizes of images, on numbers small enough to check in the head.
 
 use ddae_model::graph::{Graph, Shape, Window};
 use ddae_model::tensor::DType;
@@ -45,7 +45,7 @@ fn avg_pool_counts_the_padding_or_not() {
     check_plain(x(), |g, x| g.avg_pool_window(x, corners, true), &[1, 1, 2, 2], &counted);
     check_plain(x(), |g, x| g.avg_pool_window(x, corners, false), &[1, 1, 2, 2], &[1.0, 2.0, 3.0, 4.0]);
     let row = || counting(&[1, 1, 1, 4]);
-    // A window of 3x3 at each pixel: of the nine places only those of the row are in the picture.
+    // A window of 3x3 at each pixel: of the nine places only those of the row are in the image.
     let thirds = [3.0 / 9.0, 6.0 / 9.0, 1.0, 7.0 / 9.0];
     check_plain(row(), |g, x| g.avg_pool_window(x, window(3, 1, 1), true), &[1, 1, 1, 4], &thirds);
     check_plain(

@@ -1,6 +1,6 @@
 //! Integer convolutions on the matrix units of AMX.
 //!
-//! ONNX Runtime 1.x has two ways to convolve integers. Where weights are symmetric and the zero of the pictures is a
+//! ONNX Runtime 1.x has two ways to convolve integers. Where weights are symmetric and the zero of the images is a
 //! constant it takes kernels of its own for that, which use vector units alone; else it makes a matrix product of the
 //! convolution, which goes to AMX where a processor has it. With AMX the second is nearly twice as fast, and both
 //! compute the same integers, so here the zeros stop being constants: a constant that is also listed as an input is one
@@ -22,7 +22,7 @@ use crate::messages::{
 };
 use crate::read;
 
-/// The operator of integer convolutions, and the position of the pictures' zero among its inputs.
+/// The operator of integer convolutions, and the position of the images' zero among its inputs.
 const CONVOLUTION: &str = "QLinearConv";
 const ZERO: usize = 2;
 

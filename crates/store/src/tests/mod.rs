@@ -261,7 +261,7 @@ fn shards_of_different_jobs_do_not_join() {
 }
 
 #[test]
-fn indices_name_the_pictures_of_a_subset() {
+fn indices_name_the_images_of_a_subset() {
     let folder = folder();
     let (layout, prefix) = (Layout { total: 4, views: 1, ..layout() }, folder.path().join("subset"));
     let mut writer = ShardWriter::create(&prefix, 0, 1, 0..4, &layout).expect("a shard");

@@ -124,7 +124,7 @@ fn says_what_is_wrong() {
     assert_eq!(error(&with(b"u1", b"f4")), "its 'data' is of type f4, not uint8");
     assert_eq!(error(&with(b"\x89T", b"\x88T")), "its 'data' is stored column by column");
     assert_eq!(error(&with(b"K\x01M\x02", b"K\x01M\x03")), "its 'data' has the shape [3, 3], but 6 bytes");
-    assert_eq!(error(&published(2, 3, &[1])), "it has 2 pictures, but 1 labels under 'labels'");
+    assert_eq!(error(&published(2, 3, &[1])), "it has 2 images, but 1 labels under 'labels'");
     assert_eq!(error(&with(b"K\x04K\x05", b"K\x04N")), "its 'labels' holds something that is not an integer");
     assert_eq!(
         super::read(&published(2, 3, &[4, 5]), "fine_labels").unwrap_err(),

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use ddae_base::shell;
-use ddae_store::{Compression, FeatureType, merged_path, shard_rows};
 use ddae_infer::InferError;
 use ddae_infer::features::{FeatureJob, Finished};
 use ddae_infer::model_file::ModelFile;
 use ddae_infer::workers::Workers;
 use ddae_onnx::metadata::GraphKind;
+use ddae_store::{Compression, FeatureType, merged_path, shard_rows};
 use serde_json::{Value, json};
 
 use super::progress::Progress;
@@ -30,19 +30,19 @@ on.
 With --shard I/N each of N machines computes a part of the rows, into one folder; the last
 joins them. Shards that were copied together are joined by `ddae-infer merge PREFIX`.
 
-What is computed depends on the seed, the picture, the view and the timestep: not on batches,
+What is computed depends on the seed, the image, the view and the timestep: not on batches,
 threads, shards or interruptions. On the CPU that holds bit for bit, for processors of one kind.";
 
 /// Extract features of a data set into an HDF5 file
 ///
-/// Every picture is noised at every timestep and run through the graph, once for each view.
+/// Every image is noised at every timestep and run through the graph, once for each view.
 #[derive(Args, Debug)]
 #[command(after_long_help = NOTES)]
 pub struct Arguments {
     /// The graph: `ddae-export CHECKPOINT --graph features`, or encoder
     model: PathBuf,
 
-    /// The graph that makes latents of pictures, for a graph that takes latents: `ddae-export sd-vae --graph latent`
+    /// The graph that makes latents of images, for a graph that takes latents: `ddae-export sd-vae --graph latent`
     #[arg(long, value_name = "FILE")]
     latents: Option<PathBuf>,
 
@@ -58,11 +58,11 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     data_root: Option<PathBuf>,
 
-    /// Which pictures
+    /// Which images
     #[arg(long, value_enum, default_value = "train")]
     split: Which,
 
-    /// Only the first N pictures
+    /// Only the first N images
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
 
@@ -70,7 +70,7 @@ pub struct Arguments {
     #[arg(long, value_delimiter = ',', value_name = "T,..", allow_negative_numbers = true)]
     timesteps: Vec<i64>,
 
-    /// Views of each picture, with noise and augmentation of their own
+    /// Views of each image, with noise and augmentation of their own
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     views: u16,
 
@@ -85,7 +85,7 @@ pub struct Arguments {
     /// Crop, scale and mirror at random, for training views of SODA's encoder
     ///
     /// What the published probes of SODA's features train on: with probability 0.65 torchvision's RandomResizedCrop (8 to
-    /// 100 % of the area, 3:4 to 4:3, antialiased bilinear), then mirrored with probability 1/2; else the picture as it
+    /// 100 % of the area, 3:4 to 4:3, antialiased bilinear), then mirrored with probability 1/2; else the image as it
     /// is.
     #[arg(long, conflicts_with_all = ["crop", "flip"])]
     resized_crop: bool,
@@ -102,7 +102,7 @@ pub struct Arguments {
     #[arg(long, value_name = "KIND", default_value = "off")]
     compression: Compression,
 
-    /// Number of shards, the steps in which an interrupted job goes on [default: one for every 5000 pictures]
+    /// Number of shards, the steps in which an interrupted job goes on [default: one for every 5000 images]
     #[arg(long, value_name = "N", conflicts_with = "shard", value_parser = clap::value_parser!(u64).range(1..))]
     shards: Option<u64>,
 
@@ -176,7 +176,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if running.dry_run {
         writeln!(out, "{}", settled.describe(device))?;
         let (count, path) = (remaining.len(), merged_path(&arguments.output));
-        writeln!(out, "{count} of {shards} shards to compute ({rows} pictures) for {}", path.display())?;
+        writeln!(out, "{count} of {shards} shards to compute ({rows} images) for {}", path.display())?;
         return Ok(());
     }
     let stop = stop_flag();

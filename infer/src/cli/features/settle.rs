@@ -1,7 +1,6 @@
 //! From what was typed to what is computed.
 
 use ddae_data::datasets;
-use ddae_store::Layout;
 use ddae_data::split::Split;
 use ddae_infer::InferError;
 use ddae_infer::device::Device;
@@ -10,13 +9,14 @@ use ddae_infer::model_file::ModelFile;
 use ddae_model::diffusion::feature_timesteps;
 use ddae_model::networks::Architecture;
 use ddae_onnx::metadata::{GraphKind, Pixels};
+use ddae_store::Layout;
 use serde_json::{Map, Value, json};
 
 use super::{Arguments, Which};
 
-/// Pictures in a shard unless the number of shards is given.
+/// Images in a shard unless the number of shards is given.
 const SHARD_ROWS: usize = 5000;
-/// Zeros on each side of a picture that is cropped (torchvision's `RandomCrop(size, padding=4)`, as published).
+/// Zeros on each side of an image that is cropped (torchvision's `RandomCrop(size, padding=4)`, as published).
 const CROP_PADDING: usize = 4;
 
 /// A job that has been found possible.
@@ -28,7 +28,7 @@ pub struct Settled {
 
 impl Settled {
     /// Opens the data set and checks all options against it and the graph.
-    /// `latents` is the graph that makes what `model` takes, where that is no pictures.
+    /// `latents` is the graph that makes what `model` takes, where that is no images.
     pub fn new(
         arguments: &Arguments,
         model: &ModelFile,
@@ -37,8 +37,8 @@ impl Settled {
     ) -> Result<Settled, InferError> {
         let latent_shape = latent_shape(model, latents)?;
         let timesteps = timesteps(&arguments.timesteps, model)?;
-        let pictured = latents.unwrap_or(model);
-        let split = split(arguments, pictured, model.data_set.as_deref())?;
+        let imaged = latents.unwrap_or(model);
+        let split = split(arguments, imaged, model.data_set.as_deref())?;
         let taps = model.description.taps.iter();
         let views = Views {
             count: usize::from(arguments.views),
@@ -49,7 +49,7 @@ impl Settled {
         let is_drawn = is_noisy(model) || latent_shape.is_some() || views.alter();
         if views.count > 1 && !is_drawn {
             return Err(InferError::Argument(format!(
-                "--views {}: this graph sees pictures without noise, and all views would be alike; add --resized-crop, or \
+                "--views {}: this graph sees images without noise, and all views would be alike; add --resized-crop, or \
                  --crop and --flip",
                 views.count
             )));
@@ -59,7 +59,7 @@ impl Settled {
             timesteps,
             noisy: is_noisy(model),
             fixed: model.description.timestep.is_some() || !is_noisy(model),
-            bytes: pictured.description.pixels == Pixels::Bytes,
+            bytes: imaged.description.pixels == Pixels::Bytes,
             taps: taps.map(|tap| (tap.name.clone(), tap.shape.iter().product())).collect(),
             views,
             seed: arguments.seed,
@@ -78,7 +78,7 @@ impl Settled {
         let asked = arguments.shard.map(|shard| shard.of).or(arguments.shards.map(as_size));
         let shards = asked.unwrap_or_else(|| rows.div_ceil(SHARD_ROWS));
         if shards > rows {
-            let message = format!("{shards} shards of {rows} pictures: give 1 to {rows}");
+            let message = format!("{shards} shards of {rows} images: give 1 to {rows}");
             return Err(InferError::Argument(message));
         }
         Ok(Settled { extraction, layout, shards })
@@ -93,7 +93,7 @@ impl Settled {
         let flip = if views.flip { ", mirrored" } else { "" };
         let resized = if views.resized_crop { ", resized crops" } else { "" };
         format!(
-            "pictures  {} of {}, {} view{} each{crop}{flip}{resized}\nfeatures  {} in {}\ndevice    {device}, batches of {batch}",
+            "images  {} of {}, {} view{} each{crop}{flip}{resized}\nfeatures  {} in {}\ndevice    {device}, batches of {batch}",
             split.len(),
             split.name(),
             views.count,
@@ -104,24 +104,24 @@ impl Settled {
     }
 }
 
-/// A number of pictures or shards; one beyond the machine's range is as good as the largest.
+/// A number of images or shards; one beyond the machine's range is as good as the largest.
 fn as_size(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// Whether the graph is one of a diffusion process, which noises the pictures: others see them as they are.
+/// Whether the graph is one of a diffusion process, which noises the images: others see them as they are.
 fn is_noisy(model: &ModelFile) -> bool {
     model.description.kind == GraphKind::Features && model.model.process.is_some()
 }
 
-/// The shape of the latents that `latents` makes for `model`; none where that takes pictures.
+/// The shape of the latents that `latents` makes for `model`; none where that takes images.
 fn latent_shape(model: &ModelFile, latents: Option<&ModelFile>) -> Result<Option<[usize; 3]>, InferError> {
     let argument = |message: String| Err(InferError::Argument(message));
-    let wanted = model.model.architecture.picture();
+    let wanted = model.model.architecture.image();
     match (model.description.pixels == Pixels::Latent, latents) {
         (false, None) => Ok(None),
         (false, Some(_)) => {
-            argument("--latents is for graphs that take latents; this one takes pictures".to_string())
+            argument("--latents is for graphs that take latents; this one takes images".to_string())
         }
         (true, None) => argument(
             "this graph takes latents of an autoencoder: give the graph that makes them with --latents FILE \
@@ -153,7 +153,7 @@ fn timesteps(asked: &[i64], model: &ModelFile) -> Result<Vec<i64>, InferError> {
     let process = match &model.model.process {
         Some(process) if is_noisy(model) => process,
         _ if asked.is_empty() => return Ok(vec![0]),
-        _ => return argument("--timesteps: this graph has none; it sees pictures without noise".to_string()),
+        _ => return argument("--timesteps: this graph has none; it sees images without noise".to_string()),
     };
     if let Some(fixed) = model.description.timestep {
         if asked.iter().any(|&timestep| timestep != fixed) || asked.len() > 1 {
@@ -186,7 +186,7 @@ fn timesteps(asked: &[i64], model: &ModelFile) -> Result<Vec<i64>, InferError> {
     Ok(asked)
 }
 
-/// The pictures, in the network's shape.
+/// The images, in the network's shape.
 fn split(arguments: &Arguments, model: &ModelFile, trained_on: Option<&str>) -> Result<Split, InferError> {
     let Some(name) = arguments.data.as_deref().or(trained_on) else {
         let message = "--data is needed: the graph does not say what its network was trained on";
@@ -199,15 +199,15 @@ fn split(arguments: &Arguments, model: &ModelFile, trained_on: Option<&str>) -> 
     };
     if split.is_empty() {
         return Err(InferError::Argument(format!(
-            "--split {}: {name} has no such pictures",
+            "--split {}: {name} has no such images",
             arguments.split.name()
         )));
     }
-    let picture = model.model.architecture.picture().ok_or_else(|| InferError::Model {
+    let image = model.model.architecture.image().ok_or_else(|| InferError::Model {
         path: model.path.clone(),
-        message: format!("{} takes no pictures", model.model.architecture.name()),
+        message: format!("{} takes no images", model.model.architecture.name()),
     })?;
-    let split = split.fit(picture)?;
+    let split = split.fit(image)?;
     match arguments.limit.map(as_size) {
         Some(limit) if limit < split.len() => Ok(split.subset(&(0..limit).collect::<Vec<_>>())?),
         _ => Ok(split),
@@ -241,7 +241,7 @@ fn attributes(
         "resized_crop": views.resized_crop,
         "graph": description.kind,
         "unit_length": description.unit_length,
-        "pooling": if description.kind == GraphKind::Encoder { "none" } else { "mean over the picture" },
+        "pooling": if description.kind == GraphKind::Encoder { "none" } else { "mean over the image" },
         "provider": device.provider(),
         "precision": device.precision(),
         "model_precision": description.precision.name(),

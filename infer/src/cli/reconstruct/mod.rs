@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use ddae_infer::InferError;
 use ddae_infer::model_file::ModelFile;
 use ddae_infer::reconstruct::{Encoding, Way};
-use ddae_infer::sample::{Guide, PictureFolder, Sampling, balanced_batch, to_levels};
+use ddae_infer::sample::{Guide, ImageFolder, Sampling, balanced_batch, to_levels};
 use ddae_infer::workers::Workers;
 use ddae_onnx::metadata::GraphKind;
 use serde_json::{Value, json};
@@ -32,21 +32,21 @@ Each row of the sheet is a source as the encoder sees it (scaled to cover the ne
 cropped to the centre), then its variations: one latent, other noise. Column by column the noise
 is the same in every row.
 
-With --interpolate N, each row is the first picture, N pictures drawn from latents on the way to
-the second, the two pictures' own at the ends, and the second picture; rows differ in their noise.
+With --interpolate N, each row is the first image, N images drawn from latents on the way to
+the second, the two images' own at the ends, and the second image; rows differ in their noise.
 
-A picture depends on the graphs, the sampler's settings, its latent and its seed: not on batches,
-threads, the other pictures or interruptions. On the CPU that holds bit for bit, for processors
+An image depends on the graphs, the sampler's settings, its latent and its seed: not on batches,
+threads, the other images or interruptions. On the CPU that holds bit for bit, for processors
 of one kind. With --pictures DIR they are kept as PNG files there, numbered row by row, and an
 interrupted run goes on with the same command; run.json says what made them.";
 
-/// Draw pictures from the latents of others
+/// Draw images from the latents of others
 ///
-/// A SODA's encoder makes a latent of each picture, and its decoder draws new ones that the latent leads to.
+/// A SODA's encoder makes a latent of each image, and its decoder draws new ones that the latent leads to.
 #[derive(Args, Debug)]
 #[command(after_long_help = NOTES, override_usage = USAGE)]
 pub struct Arguments {
-    /// Pictures to reconstruct (PNG or JPEG), in place of --data
+    /// Images to reconstruct (PNG or JPEG), in place of --data
     #[arg(value_name = "IMAGE", required_unless_present = "data", conflicts_with = "data")]
     images: Vec<PathBuf>,
 
@@ -62,15 +62,15 @@ pub struct Arguments {
     #[arg(short, long, value_name = "FILE.png")]
     output: PathBuf,
 
-    /// Folder for each picture drawn, as a PNG file
-    #[arg(long, value_name = "DIR")]
-    pictures: Option<PathBuf>,
+    /// Folder for each image drawn, as a PNG file
+    #[arg(long = "pictures", value_name = "DIR")]
+    images: Option<PathBuf>,
 
-    /// Draw pictures again that are in that folder, and remove those of other settings
-    #[arg(long, requires = "pictures")]
+    /// Draw images again that are in that folder, and remove those of other settings
+    #[arg(long, requires = "images")]
     overwrite: bool,
 
-    /// Data set to take pictures from (`ddae-data --help` lists them)
+    /// Data set to take images from (`ddae-data --help` lists them)
     #[arg(long, alias = "dataset", value_name = "NAME")]
     data: Option<String>,
 
@@ -82,15 +82,15 @@ pub struct Arguments {
     #[arg(long, value_enum)]
     split: Option<Which>,
 
-    /// Which pictures of it: 0-7, or 3,7,10-12 [default: 0-7]
+    /// Which images of it: 0-7, or 3,7,10-12 [default: 0-7]
     #[arg(long, value_name = "LIST")]
     indices: Option<Indices>,
 
-    /// Pictures drawn from each latent [default: 4; with --interpolate 1]
+    /// Images drawn from each latent [default: 4; with --interpolate 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     variations: Option<u16>,
 
-    /// Draw N latents on the way between two pictures, their own at the ends
+    /// Draw N latents on the way between two images, their own at the ends
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..))]
     interpolate: Option<u16>,
 
@@ -135,8 +135,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         ddae_base::tell(format!("warning: {warning}"));
     }
     let numbers: Vec<u64> = (0..rows.drawn() as u64).collect();
-    let missing = match &arguments.pictures {
-        Some(folder) => PictureFolder::missing(folder, settings, &numbers, arguments.overwrite)?,
+    let missing = match &arguments.images {
+        Some(folder) => ImageFolder::missing(folder, settings, &numbers, arguments.overwrite)?,
         None => numbers,
     };
     let largest = running.batch();
@@ -144,7 +144,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if running.dry_run {
         let ([c, h, w], count) = (split.shape(), split.len());
         writeln!(out, "sources   {count} of {c}x{h}x{w} from {}", split.name())?;
-        writeln!(out, "pictures  {}, {} of them still to draw", rows.drawn(), missing.len())?;
+        writeln!(out, "images  {}, {} of them still to draw", rows.drawn(), missing.len())?;
         let (steps, eta, guidance) = (settings.steps, settings.eta, settings.guidance);
         writeln!(out, "sampler   ddim, {steps} steps, eta {eta}, guidance {guidance}")?;
         writeln!(out, "device    {device}, batches of {largest} at most")?;
@@ -171,7 +171,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         &seeds,
         stop,
         |images| progress.add(images),
-        |at, picture| outputs.put(missing[at], to_levels(picture)),
+        |at, image| outputs.put(missing[at], to_levels(image)),
     );
     let seconds = progress.finish();
     drawn.map_err(|error| interrupted(error, arguments))?;
@@ -184,15 +184,15 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// Says what an interrupted run leaves.
 fn interrupted(error: InferError, arguments: &Arguments) -> anyhow::Error {
-    match (error, &arguments.pictures) {
+    match (error, &arguments.images) {
         (InferError::Interrupted, None) => {
             anyhow::anyhow!("interrupted; nothing is left, since no --pictures DIR keeps what was drawn")
         }
         (InferError::Interrupted, Some(_)) if arguments.overwrite => anyhow::anyhow!(
-            "interrupted; the pictures drawn so far stay, and the same command without --overwrite goes on"
+            "interrupted; the images drawn so far stay, and the same command without --overwrite goes on"
         ),
         (InferError::Interrupted, Some(_)) => {
-            anyhow::anyhow!("interrupted; the pictures drawn so far stay, and the same command goes on")
+            anyhow::anyhow!("interrupted; the images drawn so far stay, and the same command goes on")
         }
         (other, _) => other.into(),
     }
@@ -210,13 +210,13 @@ fn report(
         object.insert("pictures".to_string(), json!(settled.rows.drawn()));
         object.insert("drawn".to_string(), json!(summary.images));
         object.insert("sheet".to_string(), json!(arguments.output));
-        object.insert("folder".to_string(), json!(arguments.pictures));
+        object.insert("folder".to_string(), json!(arguments.images));
         object.insert("settings".to_string(), json!(settled.settings));
         return writeln!(out, "{}", Value::Object(object));
     }
     let (steps, guidance) = (settled.settings.steps, settled.settings.guidance);
     writeln!(out, "{}, {steps} steps of ddim, guidance {guidance}", summary.line())?;
-    if let Some(folder) = &arguments.pictures {
+    if let Some(folder) = &arguments.images {
         writeln!(out, "folder  {}", folder.display())?;
     }
     writeln!(out, "sheet   {}", arguments.output.display())

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use ddae_infer::InferError;
-use ddae_infer::sample::PictureFolder;
+use ddae_infer::sample::ImageFolder;
 
 use super::Arguments;
 use super::settle::Settled;
@@ -13,24 +13,24 @@ use crate::cli::sheets;
 /// The files of a run.
 pub struct Outputs {
     sheet: PathBuf,
-    folder: Option<PictureFolder>,
-    /// Pictures that no folder keeps, by number.
+    folder: Option<ImageFolder>,
+    /// Images that no folder keeps, by number.
     waiting: HashMap<u64, Vec<u8>>,
 }
 
 impl Outputs {
     pub fn open(arguments: &Arguments, settled: &Settled) -> Result<Outputs, InferError> {
-        let folder = match &arguments.pictures {
+        let folder = match &arguments.images {
             Some(path) => {
                 let shape = settled.split.shape();
-                Some(PictureFolder::open(path, &settled.settings, shape, arguments.overwrite)?)
+                Some(ImageFolder::open(path, &settled.settings, shape, arguments.overwrite)?)
             }
             None => None,
         };
         Ok(Outputs { sheet: arguments.output.clone(), folder, waiting: HashMap::new() })
     }
 
-    /// Takes a picture that was just drawn, levels `[C, H, W]`.
+    /// Takes an image that was just drawn, levels `[C, H, W]`.
     pub fn put(&mut self, number: u64, levels: Vec<u8>) -> Result<(), InferError> {
         match &self.folder {
             Some(folder) => folder.write(number, &levels),
@@ -45,7 +45,7 @@ impl Outputs {
     pub fn finish(mut self, settled: &Settled) -> Result<(), InferError> {
         let (rows, split) = (settled.rows, &settled.split);
         let mut sheet = sheets::sheet(rows.columns(), split.shape())?;
-        let mut source = vec![0; split.picture_len()];
+        let mut source = vec![0; split.image_len()];
         let [count, columns] = rows.sizes();
         for row in 0..count {
             let (before, after) = rows.frame(row);

@@ -1,4 +1,4 @@
-//! From what was typed to rows of pictures and the steps of a sampler.
+//! From what was typed to rows of images and the steps of a sampler.
 
 use ddae_data::datasets;
 use ddae_data::split::Split;
@@ -15,9 +15,9 @@ use ddae_onnx::metadata::Pixels;
 use super::{Arguments, Which};
 use crate::cli::sheets;
 
-/// Pictures of a data set that are taken unless others are asked for.
+/// Images of a data set that are taken unless others are asked for.
 const USUAL: std::ops::Range<usize> = 0..8;
-/// Variations of a picture unless their number is asked for.
+/// Variations of an image unless their number is asked for.
 const VARIATIONS: u16 = 4;
 
 /// A run that has been found possible.
@@ -40,14 +40,14 @@ pub enum Rows {
     Variations {
         /// Rows.
         sources: usize,
-        /// Pictures in a row.
+        /// Images in a row.
         variations: usize,
     },
     /// A row for each variation: from the first source to the second.
     Between {
         /// Rows.
         variations: usize,
-        /// Pictures in a row.
+        /// Images in a row.
         count: usize,
         /// The way.
         way: Way,
@@ -55,7 +55,7 @@ pub enum Rows {
 }
 
 impl Rows {
-    /// Number of rows, and of pictures drawn in each.
+    /// Number of rows, and of images drawn in each.
     pub fn sizes(self) -> [usize; 2] {
         match self {
             Rows::Variations { sources, variations } => [sources, variations],
@@ -63,7 +63,7 @@ impl Rows {
         }
     }
 
-    /// Number of pictures drawn.
+    /// Number of images drawn.
     pub fn drawn(self) -> usize {
         self.sizes().iter().product()
     }
@@ -82,7 +82,7 @@ impl Rows {
         self.sizes()[1] + frame
     }
 
-    /// Latents, one after the other, and seeds of the pictures of these numbers, which count row by row. `sources` are
+    /// Latents, one after the other, and seeds of the images of these numbers, which count row by row. `sources` are
     /// the latents of the sources, of this width each; `seed` is that of the first variation.
     pub fn jobs(self, numbers: &[usize], sources: &[f32], width: usize, seed: u64) -> (Vec<f32>, Vec<u64>) {
         let [_, columns] = self.sizes();
@@ -109,7 +109,7 @@ impl Rows {
 }
 
 impl Settled {
-    /// Opens the pictures and checks all options against them and the graphs.
+    /// Opens the images and checks all options against them and the graphs.
     pub fn new(
         arguments: &Arguments,
         encoder: &ModelFile,
@@ -131,10 +131,10 @@ impl Settled {
         let (steps, eta) = (arguments.steps, arguments.eta);
         let plan = Plan::ddpm(process, SamplerKind::Ddim { steps, eta });
         let plan = plan.map_err(|error| argument(error.to_string()))?;
-        let split = pictures(arguments, shape)?;
+        let split = images(arguments, shape)?;
         let rows = rows(arguments, split.len())?;
         let ([count, _], columns) = (rows.sizes(), rows.columns());
-        let instead = "take fewer pictures, or fewer variations of them";
+        let instead = "take fewer images, or fewer variations of them";
         sheets::check("-o", &arguments.output, columns, count * columns, shape, instead)?;
         let settings = Settings {
             steps,
@@ -175,7 +175,7 @@ fn unusable(file: &ModelFile, message: &str) -> InferError {
     InferError::Model { path: file.path.clone(), message: format!("{message}; export it again") }
 }
 
-/// The pictures' shape and the latents' length, of an encoder and a sampler that fit together.
+/// The images' shape and the latents' length, of an encoder and a sampler that fit together.
 fn fitting(encoder: &ModelFile, sampler: &ModelFile) -> Result<([usize; 3], usize), InferError> {
     let argument = |message: String| Err(InferError::Argument(message));
     let Architecture::SodaDecoder(decoder) = &sampler.model.architecture else {
@@ -205,7 +205,7 @@ fn fitting(encoder: &ModelFile, sampler: &ModelFile) -> Result<([usize; 3], usiz
     if sees != draws {
         let text = |[c, h, w]: [usize; 3]| format!("{c}x{h}x{w}");
         return argument(format!(
-            "--encoder sees pictures of {} and --sampler draws {}; export one of them with another --image-size",
+            "--encoder sees images of {} and --sampler draws {}; export one of them with another --image-size",
             text(sees),
             text(draws)
         ));
@@ -229,7 +229,7 @@ pub fn mismatch(encoder: &ModelFile, sampler: &ModelFile) -> Option<String> {
 }
 
 /// The sources, in the networks' shape.
-fn pictures(arguments: &Arguments, shape: [usize; 3]) -> Result<Split, InferError> {
+fn images(arguments: &Arguments, shape: [usize; 3]) -> Result<Split, InferError> {
     let Some(name) = &arguments.data else {
         let of_data = [
             ("--data-root", arguments.data_root.is_some()),
@@ -237,7 +237,7 @@ fn pictures(arguments: &Arguments, shape: [usize; 3]) -> Result<Split, InferErro
             ("--indices", arguments.indices.is_some()),
         ];
         if let Some((option, _)) = of_data.iter().find(|(_, is_given)| *is_given) {
-            let message = format!("{option} is for pictures of a data set (--data), and files are given");
+            let message = format!("{option} is for images of a data set (--data), and files are given");
             return Err(InferError::Argument(message));
         }
         return Ok(datasets::of_files(arguments.images.clone(), shape));
@@ -252,11 +252,11 @@ fn pictures(arguments: &Arguments, shape: [usize; 3]) -> Result<Split, InferErro
         None => USUAL.take(part.len()).collect(),
     };
     if part.is_empty() {
-        return Err(InferError::Argument(format!("--split {which}: {name} has no such pictures")));
+        return Err(InferError::Argument(format!("--split {which}: {name} has no such images")));
     }
     if let Some(index) = indices.iter().find(|&&index| index >= part.len()) {
         let (count, last) = (part.len(), part.len() - 1);
-        let message = format!("--indices {index}: {name} has {count} {which} pictures, 0 to {last}");
+        let message = format!("--indices {index}: {name} has {count} {which} images, 0 to {last}");
         return Err(InferError::Argument(message));
     }
     Ok(part.fit(shape)?.subset(&indices)?)
@@ -268,7 +268,7 @@ fn rows(arguments: &Arguments, sources: usize) -> Result<Rows, InferError> {
         return Ok(Rows::Variations { sources, variations });
     };
     if sources != 2 {
-        let message = format!("--interpolate leads from one picture to another: give two, not {sources}");
+        let message = format!("--interpolate leads from one image to another: give two, not {sources}");
         return Err(InferError::Argument(message));
     }
     let variations = usize::from(arguments.variations.unwrap_or(1));

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use ddae_infer::InferError;
 use ddae_infer::model_file::ModelFile;
-use ddae_infer::sample::{PictureFolder, Sampling, balanced_batch, to_levels};
+use ddae_infer::sample::{ImageFolder, Sampling, balanced_batch, to_levels};
 use ddae_infer::workers::Workers;
 use ddae_onnx::metadata::GraphKind;
 use serde_json::{Value, json};
@@ -23,23 +23,23 @@ use outputs::Outputs;
 use settle::Settled;
 
 const NOTES: &str = "\
-A picture depends on the graph, the sampler's settings and its seed: not on batches, threads, the
-other pictures or interruptions. On the CPU that holds bit for bit, for processors of one kind.
+An image depends on the graph, the sampler's settings and its seed: not on batches, threads, the
+other images or interruptions. On the CPU that holds bit for bit, for processors of one kind.
 
-The folder keeps what made its pictures in run.json. Pictures that are there already are not
+The folder keeps what made its images in run.json. Images that are there already are not
 drawn again, so an interrupted run goes on with the same command, and more seeds can be added. A
-folder with pictures of other settings is refused; --overwrite removes them.";
+folder with images of other settings is refused; --overwrite removes them.";
 
-/// Draw pictures from noise
+/// Draw images from noise
 ///
-/// Each picture is a function of its seed.
+/// Each image is a function of its seed.
 #[derive(Args, Debug)]
 #[command(after_long_help = NOTES)]
 pub struct Arguments {
     /// The graph: `ddae-export CHECKPOINT --graph sampler`
     model: PathBuf,
 
-    /// Seeds of the pictures: 0-4999, or 3,7,10-12
+    /// Seeds of the images: 0-4999, or 3,7,10-12
     #[arg(long, value_name = "LIST", default_value = "0-63")]
     seeds: Seeds,
 
@@ -51,7 +51,7 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "output")]
     no_png: bool,
 
-    /// A sheet of all pictures
+    /// A sheet of all images
     #[arg(long, value_name = "FILE.png")]
     sheet: Option<PathBuf>,
 
@@ -60,7 +60,7 @@ pub struct Arguments {
           value_parser = clap::value_parser!(u16).range(1..))]
     columns: u16,
 
-    /// All pictures as one array, uint8 [N, H, W, C], in the order of the seeds
+    /// All images as one array, uint8 [N, H, W, C], in the order of the seeds
     #[arg(long, value_name = "FILE.npy")]
     npy: Option<PathBuf>,
 
@@ -76,7 +76,7 @@ pub struct Arguments {
     #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
     eta: f64,
 
-    /// Draw pictures again that are there, and remove those of other settings
+    /// Draw images again that are there, and remove those of other settings
     #[arg(long)]
     overwrite: bool,
 
@@ -102,7 +102,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (seeds, shape) = (&arguments.seeds.0, settled.shape);
     Outputs::check(arguments, shape)?;
     let missing = match &arguments.output {
-        Some(folder) => PictureFolder::missing(folder, &settled.settings, seeds, arguments.overwrite)?,
+        Some(folder) => ImageFolder::missing(folder, &settled.settings, seeds, arguments.overwrite)?,
         None => seeds.clone(),
     };
     let largest = running.batch();
@@ -110,7 +110,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if running.dry_run {
         let (all, left, calls) = (seeds.len(), missing.len(), settled.plan.steps.len());
         let [c, h, w] = shape;
-        writeln!(out, "pictures  {all} of {c}x{h}x{w}, {left} of them still to draw")?;
+        writeln!(out, "images  {all} of {c}x{h}x{w}, {left} of them still to draw")?;
         let settings = &settled.settings;
         let (sampler, steps, eta) = (&settings.sampler, settings.steps, settings.eta);
         writeln!(out, "sampler   {sampler}, {steps} steps, eta {eta}: {calls} network calls for each")?;
@@ -128,7 +128,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         &missing,
         stop,
         |images| progress.add(images),
-        |at, picture| outputs.put(missing[at], &to_levels(picture)),
+        |at, image| outputs.put(missing[at], &to_levels(image)),
     );
     let seconds = progress.finish();
     drawn.map_err(|error| interrupted(error, arguments))?;
@@ -143,13 +143,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 fn interrupted(error: InferError, arguments: &Arguments) -> anyhow::Error {
     match error {
         InferError::Interrupted if arguments.no_png => {
-            anyhow::anyhow!("interrupted; nothing is left, since --no-png keeps no pictures on the way")
+            anyhow::anyhow!("interrupted; nothing is left, since --no-png keeps no images on the way")
         }
         InferError::Interrupted if arguments.overwrite => anyhow::anyhow!(
-            "interrupted; the pictures drawn so far stay, and the same command without --overwrite goes on"
+            "interrupted; the images drawn so far stay, and the same command without --overwrite goes on"
         ),
         InferError::Interrupted => {
-            anyhow::anyhow!("interrupted; the pictures drawn so far stay, and the same command goes on")
+            anyhow::anyhow!("interrupted; the images drawn so far stay, and the same command goes on")
         }
         other => other.into(),
     }

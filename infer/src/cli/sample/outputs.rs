@@ -1,23 +1,23 @@
-//! Where the pictures of a run go: a folder of PNG files, an array, a sheet.
+//! Where the images of a run go: a folder of PNG files, an array, a sheet.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 
 use ddae_data::sheet::Sheet;
 use ddae_infer::InferError;
-use ddae_infer::sample::{NpyWriter, PictureFolder, Settings};
+use ddae_infer::sample::{ImageFolder, NpyWriter, Settings};
 
 use super::Arguments;
 use crate::cli::sheets;
 
 /// The files of a run, open.
 pub struct Outputs {
-    folder: Option<PictureFolder>,
+    folder: Option<ImageFolder>,
     npy: Option<NpyWriter>,
     sheet: Option<(PathBuf, Sheet)>,
     /// Where each seed stands among all.
     positions: HashMap<u64, usize>,
-    /// Pictures for the sheet that no folder keeps.
+    /// Images for the sheet that no folder keeps.
     waiting: HashMap<u64, Vec<u8>>,
 }
 
@@ -32,9 +32,9 @@ impl Outputs {
             sheets::check_target(path)?;
         }
         if let Some(path) = &arguments.sheet {
-            let (columns, pictures) = (usize::from(arguments.columns), arguments.seeds.0.len());
+            let (columns, images) = (usize::from(arguments.columns), arguments.seeds.0.len());
             let instead = "change --columns, or leave the sheet out";
-            sheets::check("--sheet", path, columns, pictures, shape, instead)?;
+            sheets::check("--sheet", path, columns, images, shape, instead)?;
         }
         Ok(())
     }
@@ -47,7 +47,7 @@ impl Outputs {
     ) -> Result<Outputs, InferError> {
         let seeds = &arguments.seeds.0;
         let folder = match &arguments.output {
-            Some(path) => Some(PictureFolder::open(path, settings, shape, arguments.overwrite)?),
+            Some(path) => Some(ImageFolder::open(path, settings, shape, arguments.overwrite)?),
             None => None,
         };
         let npy = match &arguments.npy {
@@ -65,7 +65,7 @@ impl Outputs {
         Ok(Outputs { folder, npy, sheet, positions, waiting: HashMap::new() })
     }
 
-    /// Writes a picture that was just drawn, levels `[C, H, W]`.
+    /// Writes an image that was just drawn, levels `[C, H, W]`.
     pub fn put(&mut self, seed: u64, levels: &[u8]) -> Result<(), InferError> {
         if let Some(folder) = &self.folder {
             folder.write(seed, levels)?;
@@ -84,7 +84,7 @@ impl Outputs {
         }
     }
 
-    /// Adds the pictures that were there before, and gives array and sheet their names. `drawn` are the seeds of those
+    /// Adds the images that were there before, and gives array and sheet their names. `drawn` are the seeds of those
     /// that were drawn just now.
     pub fn finish(mut self, seeds: &[u64], drawn: &[u64]) -> Result<(), InferError> {
         if let Some(folder) = &self.folder

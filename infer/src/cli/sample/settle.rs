@@ -32,8 +32,8 @@ impl Settled {
         let process = model.model.process.as_ref();
         let process =
             process.ok_or_else(|| unusable("it does not say which process it is a step of".to_string()))?;
-        let shape = model.model.architecture.picture();
-        let shape = shape.ok_or_else(|| unusable("its network has no pictures".to_string()))?;
+        let shape = model.model.architecture.image();
+        let shape = shape.ok_or_else(|| unusable("its network has no images".to_string()))?;
         let argument = |error: PlanError| InferError::Argument(error.to_string());
         let default = match process {
             ProcessConfig::Ddpm(_) => Sampler::Ddim,

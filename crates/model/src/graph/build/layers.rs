@@ -23,12 +23,12 @@ pub struct Conv {
 }
 
 impl Conv {
-    /// A `kernel` x `kernel` convolution that keeps the size of the picture (with an odd kernel), with bias.
+    /// A `kernel` x `kernel` convolution that keeps the size of the image (with an odd kernel), with bias.
     pub fn same(channels: usize, kernel: usize) -> Conv {
         Conv::rect(channels, [kernel; 2])
     }
 
-    /// A convolution with a kernel of this height and width that keeps the size of the picture (where both are odd),
+    /// A convolution with a kernel of this height and width that keeps the size of the image (where both are odd),
     /// with bias.
     pub fn rect(channels: usize, kernel: [usize; 2]) -> Conv {
         let [height, width] = kernel.map(|side| side / 2);
@@ -55,7 +55,7 @@ impl Graph {
     /// A convolution layer `{path}.weight`, `{path}.bias` on `x [B,C,H,W]`.
     pub fn conv2d(&mut self, path: &Path, x: Value, conv: Conv) -> Built {
         self.want_f32(path, x)?;
-        let [channels, height, width] = self.picture(path, x)?;
+        let [channels, height, width] = self.image(path, x)?;
         let Conv { channels: out, kernel: [rows, columns], stride, padding, bias } = conv;
         let fan_in = channels * rows * columns;
         let init = Init::Uniform { bound: 1.0 / (fan_in as f64).sqrt() };
@@ -97,7 +97,7 @@ impl Graph {
     /// Group normalisation with scale `{path}.weight` and shift `{path}.bias`.
     pub fn group_norm(&mut self, path: &Path, x: Value, groups: usize, eps: f64) -> Built {
         self.want_f32(path, x)?;
-        let [channels, ..] = self.picture(path, x)?;
+        let [channels, ..] = self.image(path, x)?;
         if groups == 0 || channels % groups != 0 {
             return self.fail(path, format!("{channels} channels do not split into {groups} groups"));
         }
@@ -111,7 +111,7 @@ impl Graph {
     /// `{path}.running_mean`, `{path}.running_var`.
     pub fn batch_norm(&mut self, path: &Path, x: Value, eps: f64) -> Built {
         self.want_f32(path, x)?;
-        let [channels, ..] = self.picture(path, x)?;
+        let [channels, ..] = self.image(path, x)?;
         let inputs = vec![
             x,
             self.parameter(&path.at("weight"), &[channels], Init::Ones)?,

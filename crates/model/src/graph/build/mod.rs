@@ -3,8 +3,8 @@
 //! Inputs, stored values and constants are here; operations are in files of their families.
 
 mod elementwise;
+mod images;
 mod layers;
-mod pictures;
 mod shaping;
 
 pub use layers::Conv;
@@ -62,8 +62,8 @@ impl Graph {
         }
     }
 
-    /// The fixed sizes `[C, H, W]` of a picture value.
-    fn picture(&self, path: impl fmt::Display, x: Value) -> Result<[usize; 3], GraphError> {
+    /// The fixed sizes `[C, H, W]` of an image value.
+    fn image(&self, path: impl fmt::Display, x: Value) -> Result<[usize; 3], GraphError> {
         let shape = self.shape(x);
         match (shape.rank(), shape.size(1), shape.size(2), shape.size(3)) {
             (4, Some(c), Some(h), Some(w)) => Ok([c, h, w]),

@@ -13,8 +13,8 @@ impl Graph {
         self.add_node(Op::Reshape, &[x], shape)
     }
 
-    /// `x [N]` or `[N, C]` with ones appended, so that it multiplies pictures: `[N, 1, 1, 1]` or `[N, C, 1, 1]`.
-    pub fn per_picture(&mut self, x: Value) -> Built {
+    /// `x [N]` or `[N, C]` with ones appended, so that it multiplies images: `[N, 1, 1, 1]` or `[N, C, 1, 1]`.
+    pub fn per_image(&mut self, x: Value) -> Built {
         let mut dims = self.shape(x).dims().to_vec();
         dims.resize(4, Dim::Size(1));
         self.reshape(x, Shape::of(dims))

@@ -26,14 +26,14 @@ impl Architecture {
             Architecture::UNet(c) => unet("UNet", c),
             Architecture::SodaDecoder(c) => unet("SODA decoder", c),
             Architecture::SodaEncoder(c) => {
-                let (picture, dim) = (sides(c.image_shape), c.feature_dim);
-                format!("SODA encoder: ResNet-18, {picture} pictures, latents of {dim}")
+                let (image, dim) = (sides(c.image_shape), c.feature_dim);
+                format!("SODA encoder: ResNet-18, {image} images, latents of {dim}")
             }
             Architecture::WideResNet(c) => {
                 let (depth, width) =
                     (c.blocks_per_group.saturating_mul(6).saturating_add(4), c.channel_multiplier);
-                let (picture, classes) = (sides(c.image_shape), c.classes);
-                format!("noise-conditional WRN-{depth}-{width}: {picture} pictures, {classes} classes")
+                let (image, classes) = (sides(c.image_shape), c.classes);
+                format!("noise-conditional WRN-{depth}-{width}: {image} images, {classes} classes")
             }
             Architecture::NoiseMlp(c) => {
                 format!("noise-conditional MLP head: features of {}, {} classes", c.dim, c.classes)
@@ -45,13 +45,13 @@ impl Architecture {
             }
             Architecture::VaeEncoder(c) => {
                 let [height, width] = c.image_size;
-                let (picture, latent) = (sides([c.in_channels, height, width]), sides(c.latent_shape()));
+                let (image, latent) = (sides([c.in_channels, height, width]), sides(c.latent_shape()));
                 let scale = c.scaling_factor;
-                format!("latent encoder: {picture} pictures to {latent} latents, scaled by {scale}")
+                format!("latent encoder: {image} images to {latent} latents, scaled by {scale}")
             }
             Architecture::Inception(c) => {
                 let [height, width] = c.image_size;
-                format!("FID's Inception-v3: {} pictures to 2048 features", sides([3, height, width]))
+                format!("FID's Inception-v3: {} images to 2048 features", sides([3, height, width]))
             }
         }
     }
@@ -71,7 +71,7 @@ fn unet(name: &str, c: &UNetConfig) -> String {
         None => "one head".to_string(),
     };
     let mut words = vec![
-        format!("{name}: {} pictures", sides(c.image_shape)),
+        format!("{name}: {} images", sides(c.image_shape)),
         format!("n_channels {}, ch_mults {:?}, n_blocks {}", c.n_channels, c.ch_mults, c.n_blocks),
         match &*attending {
             [] => format!("attention in the middle with {heads}"),

@@ -32,8 +32,8 @@ use super::{
     WideResNetConfig, decoder_graph, dit_graph, inception_graph, noise_mlp_graph, resnet_graph, unet_graph,
     vae_encoder_graph, wide_resnet_graph,
 };
-use crate::graph::{Graph, GraphError};
 use crate::graph::GraphKind;
+use crate::graph::{Graph, GraphError};
 
 /// A network with all its sizes: `net_type` and `network` of a configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -116,8 +116,8 @@ impl Architecture {
         self.family().kinds()
     }
 
-    /// `[C, H, W]` of the pictures (or latents) that it works on, if it works on any.
-    pub fn picture(&self) -> Option<[usize; 3]> {
+    /// `[C, H, W]` of the images (or latents) that it works on, if it works on any.
+    pub fn image(&self) -> Option<[usize; 3]> {
         let sized = |channels: usize, [height, width]: [usize; 2]| Some([channels, height, width]);
         match self {
             Architecture::UNet(c) | Architecture::SodaDecoder(c) => Some(c.image_shape),
@@ -130,7 +130,7 @@ impl Architecture {
         }
     }
 
-    /// The same network for pictures of another size.
+    /// The same network for images of another size.
     ///
     /// # Errors
     /// A sentence, for a network that is tied to its size or cannot have the new one.
@@ -149,7 +149,7 @@ impl Architecture {
             Architecture::DiT(c) => {
                 return Err(format!("a DiT is tied to its latents of {0}x{0}", c.input_size));
             }
-            Architecture::NoiseMlp(_) => return Err(format!("{} takes no pictures", self.name())),
+            Architecture::NoiseMlp(_) => return Err(format!("{} takes no images", self.name())),
         }
         resized.check()?;
         Ok(resized)

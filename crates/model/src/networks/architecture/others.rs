@@ -9,7 +9,7 @@ const WIDE_RESNET: &str = "a noise-conditional WideResNet";
 const NOISE_MLP: &str = "a noise-conditional MLP head";
 const VAE: &str = "the encoder of a latent autoencoder";
 
-/// Side of the pictures that Stable Diffusion's latents are made of for DiT.
+/// Side of the images that Stable Diffusion's latents are made of for DiT.
 const VAE_SIDE: usize = 256;
 
 pub(super) fn encoder(shapes: &Shapes, given: &Given) -> Result<EncoderConfig, RecogniseError> {
@@ -30,7 +30,7 @@ pub(super) fn encoder(shapes: &Shapes, given: &Given) -> Result<EncoderConfig, R
     }
     let [feature_dim, _] = shapes.want::<2>(ENCODER, &format!("encoder.encoder.{}.weight", first + 6))?;
     let stem = if cifar_small_image { "small" } else { "large" };
-    let found = format!("{ENCODER} for {stem} pictures, latents of {feature_dim}");
+    let found = format!("{ENCODER} for {stem} images, latents of {feature_dim}");
     let [height, width] = given.image_size(&found)?;
     let image_shape = [channels, height, width];
     Ok(EncoderConfig { arch: EncoderArch::ResNet18, feature_dim, cifar_small_image, image_shape })

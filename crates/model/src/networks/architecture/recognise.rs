@@ -1,16 +1,16 @@
 //! Which networks a file holds, told from the names of its tensors.
 
 use super::{Architecture, Names, Shapes, diffusers, dit, others, unet};
-use crate::networks::{DiffusersConfig, InceptionConfig};
 use crate::graph::GraphKind;
+use crate::networks::{DiffusersConfig, InceptionConfig};
 
-/// Side of the pictures that Inception was trained on: no resizing.
+/// Side of the images that Inception was trained on: no resizing.
 const INCEPTION_SIDE: usize = 299;
 
 /// What the names and shapes of the weights do not tell.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Given {
-    /// Height and width of the pictures (or latents).
+    /// Height and width of the images (or latents).
     pub image_size: Option<[usize; 2]>,
     /// Attention heads.
     pub heads: Option<usize>,
@@ -72,7 +72,7 @@ impl Given {
     pub(super) fn image_size(&self, found: &str) -> Result<[usize; 2], RecogniseError> {
         let size = self.image_size;
         size.ok_or_else(|| {
-            RecogniseError::untold(found.to_string(), "the size of its pictures", "--image-size HxW")
+            RecogniseError::untold(found.to_string(), "the size of its images", "--image-size HxW")
         })
     }
 }

@@ -5,7 +5,7 @@ use crate::networks::{Conventions, UNetConfig};
 
 const UNET: &str = "the UNet of DDAE";
 
-/// Deduces everything but the size of the pictures and the number of attention heads.
+/// Deduces everything but the size of the images and the number of attention heads.
 pub(super) fn deduce(shapes: &Shapes, given: &Given) -> Result<UNetConfig, RecogniseError> {
     let odd = |problem: String| RecogniseError::Odd { network: UNET, problem };
     let [n_channels, channels, ..] = shapes.want::<4>(UNET, "image_proj.weight")?;
@@ -31,7 +31,7 @@ pub(super) fn deduce(shapes: &Shapes, given: &Given) -> Result<UNetConfig, Recog
     let ch_mults: Vec<usize> = widths.iter().map(|width| width / n_channels).collect();
     let is_attn: Vec<bool> = levels.iter().map(|level| level.attention).collect();
     let found = format!(
-        "{} with {channels} picture channels, n_channels {n_channels}, ch_mults {ch_mults:?}, n_blocks {n_blocks}",
+        "{} with {channels} image channels, n_channels {n_channels}, ch_mults {ch_mults:?}, n_blocks {n_blocks}",
         if z_channels > 0 { "the decoder of a SODA" } else { UNET }
     );
     let [height, width] = given.image_size(&found)?;

@@ -27,7 +27,7 @@ pub enum DitSize {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DitConfig {
-    /// Side of the square latents: 32 for pictures of 256, 64 for pictures of 512.
+    /// Side of the square latents: 32 for images of 256, 64 for images of 512.
     pub input_size: usize,
     /// Side of the square of latent pixels that makes one token.
     pub patch_size: usize,

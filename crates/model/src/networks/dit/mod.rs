@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `config` | sizes S, B, L, XL with patches of 2, 4 or 8 |
 //! | `embeddings` | what the blocks start from: positions, timestep, label |
-//! | `network` | the blocks, adaLN-zero modulation, and back to a picture |
+//! | `network` | the blocks, adaLN-zero modulation, and back to an image |
 
 mod config;
 mod embeddings;

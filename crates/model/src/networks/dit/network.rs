@@ -125,7 +125,7 @@ fn modulated_norm(g: &mut Graph, x: Value, shift: Value, scale: Value) -> Built 
     g.add(scaled, shift)
 }
 
-/// Tokens `[B, grid * grid, patch * patch * C]` back as a picture `[B, C, S, S]`.
+/// Tokens `[B, grid * grid, patch * patch * C]` back as an image `[B, C, S, S]`.
 fn unpatchify(g: &mut Graph, config: &DitConfig, x: Value) -> Built {
     let (grid, patch, channels) = (config.grid(), config.patch_size, config.out_channels());
     let batch = g.shape(x).dims()[0];

@@ -45,7 +45,7 @@ impl Blocks<'_> {
         let h = g.conv2d(&p.at("conv1"), h, Conv::same(channels, 3))?;
         let h = if self.latent.is_empty() {
             let emb = g.linear(&p.at("time_emb").at(1), self.emb, channels, true)?;
-            let emb = g.per_picture(emb)?;
+            let emb = g.per_image(emb)?;
             let h = g.add(h, emb)?;
             self.norm(g, &p.at("norm2"), h)?
         } else {
@@ -73,11 +73,11 @@ impl Blocks<'_> {
         };
         let (time_scale, time_shift) = halves(g, "time_emb", self.emb)?;
         let (z_scale, z_shift) = halves(g, "z_emb", self.latent[self.config.z_part(level)])?;
-        // Both modulations as one: the pictures are read and written half as often.
+        // Both modulations as one: the images are read and written half as often.
         let scale = g.mul(time_scale, z_scale)?;
         let shift = g.mul(time_shift, z_scale)?;
         let shift = g.add(shift, z_shift)?;
-        let (scale, shift) = (g.per_picture(scale)?, g.per_picture(shift)?);
+        let (scale, shift) = (g.per_image(scale)?, g.per_image(shift)?);
         let h = g.mul(h, scale)?;
         g.add(h, shift)
     }

@@ -11,7 +11,7 @@ const MOST_BLOCKS: usize = 1000;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UNetConfig {
-    /// `[C, H, W]` of the pictures.
+    /// `[C, H, W]` of the images.
     pub image_shape: [usize; 3],
     /// Channels at the finest resolution; a multiple of `conventions.norm_groups`, 32 as published.
     pub n_channels: usize,
@@ -58,7 +58,7 @@ pub struct Conventions {
     pub frequency_shift: f64,
     /// The time embedding is `[cos, sin]` rather than `[sin, cos]`.
     pub cosines_first: bool,
-    /// The convolutions that halve the picture see zeros at the bottom and right only, rather than all around.
+    /// The convolutions that halve the image see zeros at the bottom and right only, rather than all around.
     pub downsample_pads_end: bool,
     /// The rows of attention's `projection` are all queries, then all keys, then all values, rather than each head's
     /// queries, keys and values together. The same for a single head.
@@ -110,7 +110,7 @@ impl Conventions {
 }
 
 impl UNetConfig {
-    /// The published DDPM UNet: 32x32 pictures, 35.7 M parameters.
+    /// The published DDPM UNet: 32x32 images, 35.7 M parameters.
     pub fn ddpm() -> UNetConfig {
         UNetConfig {
             image_shape: [3, 32, 32],
@@ -128,7 +128,7 @@ impl UNetConfig {
         }
     }
 
-    /// The published DDPM++ UNet: 32x32 pictures, 56.5 M parameters.
+    /// The published DDPM++ UNet: 32x32 images, 56.5 M parameters.
     pub fn ddpmpp() -> UNetConfig {
         UNetConfig {
             ch_mults: vec![2, 2, 2],
@@ -206,7 +206,7 @@ impl UNetConfig {
         if factor == 0 || height % factor != 0 || width % factor != 0 {
             let levels = self.ch_mults.len();
             return Err(format!(
-                "{height}x{width} pictures cannot be halved {} times ({levels} ch_mults)",
+                "{height}x{width} images cannot be halved {} times ({levels} ch_mults)",
                 levels - 1
             ));
         }

@@ -122,7 +122,7 @@ impl DiffusersConfig {
         let [height, width] = match self.sample_size {
             Some(SampleSize::Square(side)) => [side; 2],
             Some(SampleSize::Sides(sides)) => sides,
-            None => return Err("sample_size is not given; set it to the pictures' side".to_string()),
+            None => return Err("sample_size is not given; set it to the images' side".to_string()),
         };
         let channels = &self.block_out_channels;
         let Some(&n_channels) = channels.first().filter(|first| **first > 0) else {

@@ -1,4 +1,4 @@
-//! Statistics of pictures, through the graph of Inception.
+//! Statistics of images, through the graph of Inception.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
@@ -18,7 +18,7 @@ use crate::workers::Workers;
 /// Inception as a job runs it.
 #[derive(Clone, Debug)]
 pub struct Inception {
-    /// Shape of its pictures, `[C, H, W]`.
+    /// Shape of its images, `[C, H, W]`.
     pub shape: [usize; 3],
     /// Whether it takes bytes.
     bytes: bool,
@@ -44,7 +44,7 @@ impl Inception {
             ),
         };
         let (Architecture::Inception(_), Some(shape)) =
-            (&model.model.architecture, model.model.architecture.picture())
+            (&model.model.architecture, model.model.architecture.image())
         else {
             let message =
                 format!("it is {}, and distances are those of Inception", model.model.architecture.name());
@@ -58,14 +58,14 @@ impl Inception {
         Ok(Inception { shape, bytes, taps, place, digest: model.description.digest.clone() })
     }
 
-    /// The statistics of all pictures of `split`, which have the graph's shape, in runs of `batch`. `progress` is told of
-    /// every run (its pictures).
+    /// The statistics of all images of `split`, which have the graph's shape, in runs of `batch`. `progress` is told of
+    /// every run (its images).
     ///
-    /// The sums are taken in the order of the pictures: on the CPU they are the same, bit for bit, whatever the batch and
+    /// The sums are taken in the order of the images: on the CPU they are the same, bit for bit, whatever the batch and
     /// the number of sessions.
     ///
     /// # Errors
-    /// When a picture cannot be read, the runtime fails, a feature is no number, there are fewer than two pictures, or
+    /// When an image cannot be read, the runtime fails, a feature is no number, there are fewer than two images, or
     /// `stop` was set ([`InferError::Interrupted`]).
     pub fn statistics(
         &self,

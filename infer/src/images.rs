@@ -1,4 +1,4 @@
-//! Pictures as graphs take them.
+//! Images as graphs take them.
 
 use ort::value::{DynValue, Tensor};
 
@@ -13,9 +13,9 @@ pub fn image_input(levels: &[u8], shape: [usize; 4], bytes: bool) -> ort::Result
     }
     let [batch, channels, height, width] = shape;
     let pixels = height * width;
-    let pictures = levels.chunks_exact(channels * pixels).flat_map(|picture| {
-        (0..pixels).flat_map(move |pixel| (0..channels).map(move |plane| picture[plane * pixels + pixel]))
+    let images = levels.chunks_exact(channels * pixels).flat_map(|image| {
+        (0..pixels).flat_map(move |pixel| (0..channels).map(move |plane| image[plane * pixels + pixel]))
     });
-    let pictures: Vec<u8> = pictures.collect();
-    Ok(Tensor::from_array(([batch, height, width, channels], pictures))?.into_dyn())
+    let images: Vec<u8> = images.collect();
+    Ok(Tensor::from_array(([batch, height, width, channels], images))?.into_dyn())
 }

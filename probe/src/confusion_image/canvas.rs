@@ -1,4 +1,4 @@
-//! Rectangles and text on a picture.
+//! Rectangles and text on an image.
 //!
 //! Text comes from Noto Sans Mono, rasterised when the crate `noto-sans-mono-bitmap` was made, so no font is looked for
 //! on the machine. It has the letters of European languages; others are drawn as question marks.
@@ -35,16 +35,16 @@ impl Font {
     }
 }
 
-/// A picture that is drawn on; what falls outside is cut off.
+/// An image that is drawn on; what falls outside is cut off.
 pub struct Canvas(RgbImage);
 
 impl Canvas {
-    /// A picture of one colour.
+    /// An image of one colour.
     pub fn new(width: usize, height: usize, colour: Rgb<u8>) -> Self {
         Self(RgbImage::from_pixel(width as u32, height as u32, colour))
     }
 
-    /// The picture.
+    /// The image.
     pub fn into_image(self) -> RgbImage {
         self.0
     }

@@ -1,4 +1,4 @@
-//! The confusion matrix as a picture.
+//! The confusion matrix as an image.
 //!
 //! True classes from top to bottom, predicted ones from left to right. What was found is blue, what was confused is
 //! orange, each the darker the larger its share of the true class, with the counts written in the cells and every

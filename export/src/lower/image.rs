@@ -1,4 +1,4 @@
-//! Convolutions, pooling and other sizes of pictures `[B,C,H,W]`.
+//! Convolutions, pooling and other sizes of images `[B,C,H,W]`.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use super::{Lowered, Lowering};
 use ddae_onnx::messages::AttributeProto;
 
 impl Lowering<'_, '_> {
-    pub(super) fn picture(&mut self, value: Value, node: &Node) -> Lowered<()> {
+    pub(super) fn image(&mut self, value: Value, node: &Node) -> Lowered<()> {
         let x = self.operand(node.inputs[0])?;
         match &node.op {
             Op::UpsampleNearest { factor } => self.upsample(value, &x, *factor),
@@ -109,7 +109,7 @@ impl Lowering<'_, '_> {
         self.initializer(&format!("{}/bias", conv.name), Cow::Owned(tensor)).map(Some)
     }
 
-    /// A 3x3 convolution of a picture doubled in size: four 2x2 convolutions of the picture itself, one for each
+    /// A 3x3 convolution of an image doubled in size: four 2x2 convolutions of the image itself, one for each
     /// pixel of the 2x2 squares that a pixel becomes. The same sums with 4/9 of the products.
     fn doubled_convolution(&mut self, value: Value, plan: &Conv, x: &str, bias: Option<&str>) -> Lowered<()> {
         let node = self.graph.node(plan.conv);
@@ -146,7 +146,7 @@ fn conv_attributes(kernel: [usize; 2], stride: usize, padding: [usize; 4]) -> Ve
     ]
 }
 
-/// The 2x2 kernels `[O, I, 2, 2]` that give pixel (`row`, `column`) of each square of the doubled picture.
+/// The 2x2 kernels `[O, I, 2, 2]` that give pixel (`row`, `column`) of each square of the doubled image.
 ///
 /// Along one axis the doubled pixels under a kernel `[a, b, c]` are `[x-1, x, x]` for the first pixel of a square,
 /// so `[a, b+c]` on `[x-1, x]`, and `[x, x, x+1]` for the second, so `[a+b, c]` on `[x, x+1]`.

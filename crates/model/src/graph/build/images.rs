@@ -1,4 +1,4 @@
-//! Windows over pictures `[B,C,H,W]`, and other sizes of them.
+//! Windows over images `[B,C,H,W]`, and other sizes of them.
 
 use super::Built;
 use crate::graph::{Graph, Op, Value, Window};
@@ -6,14 +6,14 @@ use crate::graph::{Graph, Op, Value, Window};
 impl Graph {
     /// Each pixel repeated `factor` times along both axes.
     pub fn upsample_nearest(&mut self, x: Value, factor: usize) -> Built {
-        let [_, height, width] = self.picture("UpsampleNearest", x)?;
+        let [_, height, width] = self.image("UpsampleNearest", x)?;
         let shape = self.shape(x).with(2, height * factor).with(3, width * factor);
         self.add_node(Op::UpsampleNearest { factor }, &[x], shape)
     }
 
     /// Mean of non-overlapping `kernel` x `kernel` squares.
     pub fn avg_pool(&mut self, x: Value, kernel: usize) -> Built {
-        let [_, height, width] = self.picture("AvgPool", x)?;
+        let [_, height, width] = self.image("AvgPool", x)?;
         if kernel == 0 || height % kernel != 0 || width % kernel != 0 {
             return self.fail("AvgPool", format!("{height}x{width} is no multiple of {kernel}x{kernel}"));
         }
@@ -32,7 +32,7 @@ impl Graph {
 
     fn windows(&mut self, op: Op, x: Value, window: Window) -> Built {
         self.want_f32(op.name(), x)?;
-        let [_, height, width] = self.picture(op.name(), x)?;
+        let [_, height, width] = self.image(op.name(), x)?;
         let Window { kernel, stride, padding } = window;
         if kernel == 0 || stride == 0 || 2 * padding > kernel {
             let message = format!(
@@ -48,11 +48,11 @@ impl Graph {
         self.add_node(op, &[x], shape)
     }
 
-    /// Each picture in another size, between the four nearest pixels: `torch.nn.functional.interpolate(x, [height,
+    /// Each image in another size, between the four nearest pixels: `torch.nn.functional.interpolate(x, [height,
     /// width], mode="bilinear", align_corners=False)`.
     pub fn resize_bilinear(&mut self, x: Value, height: usize, width: usize) -> Built {
         self.want_f32("ResizeBilinear", x)?;
-        let [_, from_height, from_width] = self.picture("ResizeBilinear", x)?;
+        let [_, from_height, from_width] = self.image("ResizeBilinear", x)?;
         if [height, width, from_height, from_width].contains(&0) {
             let message = format!("{from_height}x{from_width} cannot become {height}x{width}");
             return self.fail("ResizeBilinear", message);
