@@ -6,7 +6,7 @@ use ddae_checkpoint::CheckpointError;
 use ddae_data::DataError;
 use ddae_model::config::ConfigError;
 use ddae_model::graph::GraphError;
-use ddae_model::networks::architecture::RecogniseError;
+use ddae_model::networks::recognition::RecogniseError;
 use ddae_model::reference::RunError;
 
 use crate::lower::LowerError;

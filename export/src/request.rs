@@ -5,7 +5,7 @@ use ddae_model::diffusion::{
     FeatureOptions, encoder_graph, feature_layers, latent_graph, model_features_graph, model_sampler_graph,
 };
 use ddae_model::graph::{Graph, GraphError};
-use ddae_model::networks::Architecture;
+use ddae_model::networks::{Architecture, Role};
 use ddae_onnx::metadata::{GraphKind, Pixels, TapDescription};
 
 use crate::ExportError;
@@ -68,12 +68,10 @@ impl Request {
                 return Err(ExportError::Argument(message));
             }
         }
-        if self.label && network.label().is_none() {
-            let reason = match network {
-                Architecture::UNet(_) => {
-                    "this network has no augmentation label (augment_dim is 0)".to_string()
-                }
-                other => format!("{} takes no label", other.name()),
+        if self.label && network.network().label().is_none() {
+            let reason = match network.unet() {
+                Some(_) => "this network has no augmentation label (augment_dim is 0)".to_string(),
+                None => format!("{} takes no label", network.name()),
             };
             return Err(ExportError::Argument(format!("--label: {reason}")));
         }
@@ -94,7 +92,7 @@ impl Request {
             return Err(ExportError::Argument(message));
         }
         let needs_process = matches!(self.kind, GraphKind::Features | GraphKind::Sampler)
-            && !matches!(network, Architecture::Inception(_));
+            && matches!(network.network().role(), Role::Denoiser(_));
         if needs_process && model.process.is_none() {
             let message = format!(
                 "--graph {kind} needs the diffusion process, which the weights do not tell: give --config FILE, or \
@@ -121,9 +119,9 @@ impl Request {
         }
         if is_features && self.taps.is_empty() {
             let published = config.training().and_then(|config| config.linear.as_ref());
-            self.taps = match (published, network) {
+            self.taps = match (published, network.network().role()) {
                 (Some(linear), _) => vec![linear.blockname.clone()],
-                (None, Architecture::Inception(_)) => vec!["pool".to_string()],
+                (None, Role::Extractor(extractor)) => vec![extractor.features().to_string()],
                 _ => {
                     let message = format!("give the layers with --taps; there are {}", layers.join(", "));
                     return Err(ExportError::Argument(message));
@@ -183,12 +181,9 @@ impl Request {
 
     /// The values that image inputs have.
     pub fn pixels(&self, architecture: &Architecture) -> Pixels {
-        match (self.kind, architecture) {
+        match (self.kind, architecture.network().pixels()) {
             (GraphKind::Sampler, _) => Pixels::Signed,
-            (_, Architecture::DiT(_) | Architecture::NoiseMlp(_)) => Pixels::Latent,
-            (GraphKind::Network, Architecture::SodaEncoder(_)) => Pixels::Normalised,
-            (GraphKind::Network, Architecture::Inception(_)) => Pixels::Unit,
-            (GraphKind::Network, _) => Pixels::Signed,
+            (GraphKind::Network, pixels) | (_, pixels @ Pixels::Latent) => pixels,
             _ if self.input_u8 => Pixels::Bytes,
             _ => Pixels::Unit,
         }

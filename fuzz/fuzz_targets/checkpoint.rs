@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use ddae_checkpoint::{Checkpoint, WeightSet};
-use ddae_model::networks::architecture::{Given, Shapes, find};
+use ddae_model::networks::recognition::{Given, Shapes, find};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -3,34 +3,80 @@
 use std::ops::Range;
 
 use ddae_base::random::{Purpose, stream};
-use ddae_model::diffusion::Plan;
+use ddae_model::diffusion::SamplerPlan;
+use ddae_model::diffusion::sampler::{RunError, SamplerBackend};
 use ddae_model::graph::Graph;
 use ddae_model::tensor::Tensor as Array;
 use tch::{Kind, Tensor};
 
 use crate::TrainError;
 use crate::run::interrupt;
-use crate::torch::{Mode, Network, Parameters, convert};
+use crate::torch::{Mode, Network, Parameters, TorchError, convert};
 use crate::training::Place;
 
 /// Runs a graph of kind `sampler` through a plan.
 #[derive(Debug)]
 pub struct Sampler {
     network: Network,
-    plan: Plan,
-    image: [usize; 3],
-    mode: Mode,
+    plan: SamplerPlan,
+    image_shape: [usize; 3],
+    place: Place,
+}
+
+/// A sampler graph in libtorch, with its weights.
+struct Steps<'a> {
+    sampler: &'a Sampler,
+    weights: &'a Parameters,
+}
+
+/// Why a step was not made.
+enum Stopped {
+    Interrupted,
+    Failed(TorchError),
+}
+
+impl SamplerBackend for Steps<'_> {
+    type Value = Tensor;
+    type Error = Stopped;
+
+    fn carries(&self) -> bool {
+        true
+    }
+
+    fn upload(&self, tensor: Array) -> Result<Tensor, Stopped> {
+        let device = self.sampler.place.device;
+        let tensor = convert::to_torch(&tensor).map_err(Stopped::Failed)?;
+        tensor.f_to_device(device).map_err(|e| Stopped::Failed(TorchError::at("sampler", e)))
+    }
+
+    fn step(&mut self, inputs: &[(&str, &Tensor)], _last: bool) -> Result<Vec<Tensor>, Stopped> {
+        if interrupt::asked() {
+            return Err(Stopped::Interrupted);
+        }
+        let mode = Mode { train: false, precision: self.sampler.place.precision };
+        let forward = || self.sampler.network.forward(self.weights, inputs, mode);
+        tch::no_grad(forward).map_err(Stopped::Failed)
+    }
+
+    fn download(&self, value: Tensor) -> Result<Array, Stopped> {
+        convert::from_torch(&value).map_err(Stopped::Failed)
+    }
 }
 
 impl Sampler {
-    /// A sampler of images of the shape `image` = [C, H, W]. `graph` is one step of it
+    /// A sampler of images of the shape `[C, H, W]`. `graph` is one step of it
     /// ([`ddae_model::diffusion::model_sampler_graph`]).
     ///
     /// # Errors
     /// When libtorch refuses.
-    pub fn new(graph: &Graph, plan: Plan, image: [usize; 3], place: Place) -> Result<Sampler, TrainError> {
+    pub fn new(
+        graph: &Graph,
+        plan: SamplerPlan,
+        image_shape: [usize; 3],
+        place: Place,
+    ) -> Result<Sampler, TrainError> {
         let network = Network::new(graph, place.device, Kind::Float, place.layout)?;
-        Ok(Sampler { network, plan, image, mode: Mode { train: false, precision: place.precision } })
+        Ok(Sampler { network, plan, image_shape, place })
     }
 
     /// The images `numbers`, `[C, H, W]` in [0, 1] each, one after the other; `guides` are what the graph takes beside
@@ -44,41 +90,25 @@ impl Sampler {
         weights: &Parameters,
         numbers: Range<u64>,
         seed: u64,
-        guides: &[(&str, Array)],
+        guides: &[(&'static str, Array)],
     ) -> Result<Option<Vec<f32>>, TrainError> {
-        let [channels, height, width] = self.image;
+        let [channels, height, width] = self.image_shape;
         let size = channels * height * width;
         let shape = [(numbers.end - numbers.start) as usize, channels, height, width];
-        let noise = |draw: usize| {
-            let mut values = vec![0f32; shape[0] * size];
+        let noise = |draw: usize, values: &mut [f32]| {
             for (image, number) in values.chunks_exact_mut(size).zip(numbers.clone()) {
                 stream(seed, Purpose::Sample, number, draw as u64).fill_normal(image);
             }
-            values
         };
-        let call = |state: &[(&str, Array)]| {
-            if interrupt::asked() {
-                return Err(None);
-            }
-            self.call(weights, state.iter().chain(guides)).map_err(Some)
-        };
-        match self.plan.run(shape, noise, call) {
-            Ok(images) => Ok(Some(images.to_f64_vec().into_iter().map(|v| v as f32).collect())),
-            Err(None) => Ok(None),
-            Err(Some(error)) => Err(error),
+        let mut steps = Steps { sampler: self, weights };
+        let upload = |(name, array): &(&'static str, Array)| Ok((*name, steps.upload(array.clone())?));
+        let uploaded = guides.iter().map(upload).collect::<Result<Vec<_>, _>>();
+        let run = |guides: Vec<_>| self.plan.run(&mut steps, shape, &guides, noise);
+        match uploaded.map_err(RunError::Backend).and_then(run) {
+            Ok(images) => Ok(Some(images.into_iter().map(|value| value as f32).collect())),
+            Err(RunError::Backend(Stopped::Interrupted)) => Ok(None),
+            Err(RunError::Backend(Stopped::Failed(error))) => Err(error.into()),
+            Err(RunError::Graph(message)) => Err(TorchError::Input(message).into()),
         }
-    }
-
-    fn call<'a>(
-        &self,
-        weights: &Parameters,
-        inputs: impl Iterator<Item = &'a (&'a str, Array)>,
-    ) -> Result<Vec<Array>, TrainError> {
-        let tensors: Vec<(&str, Tensor)> = inputs
-            .map(|(name, array)| Ok((*name, convert::to_torch(array)?)))
-            .collect::<Result<_, TrainError>>()?;
-        let inputs: Vec<(&str, &Tensor)> = tensors.iter().map(|(name, tensor)| (*name, tensor)).collect();
-        let results = tch::no_grad(|| self.network.forward(weights, &inputs, self.mode))?;
-        results.iter().map(|result| Ok(convert::from_torch(result)?)).collect()
     }
 }

@@ -7,7 +7,7 @@ use super::CheckpointError;
 use super::file::Checkpoint;
 use super::stored::StoredTensor;
 use ddae_model::graph::{Graph, Node};
-use ddae_model::networks::architecture::{NameMap, Source};
+use ddae_model::networks::recognition::{NameMap, Source};
 use ddae_model::tensor::{Data, Tensor};
 use ddae_model::weights::{WeightSet, Weights, WeightsError};
 

@@ -1,7 +1,7 @@
 //! Networks recognised from the names and shapes of the published code's parameters.
 
 use ddae_model::graph::Graph;
-use ddae_model::networks::architecture::{Given, Names, RecogniseError, Recognised, Shapes};
+use ddae_model::networks::recognition::{Given, Names, RecogniseError, Recognised, Shapes};
 use ddae_model::networks::{Architecture, DiffusersConfig, UNetConfig};
 use ddae_tests::{fixture, parameter_shapes};
 use serde_json::Value;
@@ -79,7 +79,7 @@ fn prefixes_are_found_and_said() {
 fn both_networks_of_a_soda() {
     let file = shapes("soda_net");
     let config = fixture("soda_net").config;
-    let found = ddae_model::networks::architecture::find(&file).expect("networks");
+    let found = ddae_model::networks::recognition::find(&file).expect("networks");
     let [encoder, decoder] = [0, 1].map(|i| found[i].recognise(&file, &sized(32, 32)).expect("a network"));
     assert_eq!(found.len(), 2);
     for recognised in [&encoder, &decoder] {
@@ -150,16 +150,16 @@ fn the_latent_encoder_under_both_names() {
         parameter_shapes("vae_encoder").into_iter().map(|(name, shape)| (renamed(&name), shape)).collect();
     let found = Architecture::recognise(&older, &sized(64, 32)).expect("an encoder");
     assert_eq!(found.names, Names::OlderVae);
-    assert_eq!(found.architecture.image(), Some([3, 64, 32]));
+    assert_eq!(found.architecture.image_shape(), Some([3, 64, 32]));
     assert_all_there(&found, &found.architecture.network_graph(false).expect("a graph"), &older);
 }
 
 #[test]
 fn the_inception_of_fid() {
     let found = recognise("fid_inception", &Given::default());
-    assert_eq!(found.architecture.image(), Some([3, 299, 299]));
+    assert_eq!(found.architecture.image_shape(), Some([3, 299, 299]));
     let found = recognise("fid_inception", &sized(32, 32));
-    assert_eq!(found.architecture.image(), Some([3, 32, 32]));
+    assert_eq!(found.architecture.image_shape(), Some([3, 32, 32]));
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn what_is_left_over_is_named() {
         ("fid_inception", &["fc.weight"], &[]),
     ] {
         let file = with(case, added);
-        let found = ddae_model::networks::architecture::find(&file).expect("networks");
+        let found = ddae_model::networks::recognition::find(&file).expect("networks");
         for network in found {
             let recognised = network.recognise(&file, &sized(32, 32)).expect("a network");
             let unused = recognised.architecture.unused(recognised.names, &file).expect("a graph");
@@ -252,7 +252,7 @@ fn sizes_of_nothing_and_of_everything_are_refused() {
                     .into_iter()
                     .map(|(other, kept)| if other == name { (other, shape.clone()) } else { (other, kept) })
                     .collect();
-                let Ok(found) = ddae_model::networks::architecture::find(&file) else { continue };
+                let Ok(found) = ddae_model::networks::recognition::find(&file) else { continue };
                 for network in found {
                     // Whatever it says, it says it.
                     let _ = network.recognise(&file, &Given { heads: Some(4), ..sized(32, 32) });

@@ -26,7 +26,7 @@ fn error(set: &[&str]) -> String {
 #[test]
 fn published_values_are_read() {
     let config = read("soda_cifar10.yaml", &[]).unwrap();
-    assert_eq!((config.dataset.as_str(), config.image()), ("cifar10", [3, 32, 32]));
+    assert_eq!((config.dataset.as_str(), config.image_shape()), ("cifar10", [3, 32, 32]));
     assert_eq!((config.lrate_ratio, config.save_per, config.augmentation.augment_target), (2.0, 100, true));
     let diffusion = &config.diffusion;
     assert_eq!((diffusion.n_t, diffusion.drop_prob, diffusion.layer_mask_prob), (1000, 0.1, 0.0));
@@ -57,7 +57,7 @@ fn both_networks_are_one_graph() {
 
 #[test]
 fn tiny_images_are_as_large_as_the_published_code_reads_them() {
-    let shape = |set: &[&str]| read("soda_tiny.yaml", set).map(|config| config.image());
+    let shape = |set: &[&str]| read("soda_tiny.yaml", set).map(|config| config.image_shape());
     assert_eq!(shape(&[]), Ok([3, 64, 64]));
     let small = ["encoder.image_shape=[3, 32, 32]", "decoder.image_shape=[3, 32, 32]"];
     assert_eq!(shape(&small), Ok([3, 32, 32]));
@@ -119,8 +119,8 @@ fn graphs_are_made_of_the_network_that_has_them() {
     assert!(matches!(decoder.architecture, Architecture::SodaDecoder(_)));
     assert!(matches!(decoder.process, Some(ProcessConfig::Ddpm(_))));
     let larger = config.resized([64, 48]).unwrap();
-    assert_eq!(larger.model_for(GraphKind::Encoder).architecture.image(), Some([3, 64, 48]));
-    assert_eq!(larger.model().architecture.image(), Some([3, 64, 48]));
+    assert_eq!(larger.model_for(GraphKind::Encoder).architecture.image_shape(), Some([3, 64, 48]));
+    assert_eq!(larger.model().architecture.image_shape(), Some([3, 64, 48]));
 }
 
 #[test]

@@ -24,45 +24,13 @@
 //! | `ddae.verification` | JSON of [`Verification`] |
 //! | `ddae.errors` | JSON of [`Errors`] |
 
+pub use ddae_model::diffusion::Pixels;
 pub use ddae_model::graph::GraphKind;
 use ddae_model::weights::WeightSet;
 use serde::{Deserialize, Serialize};
 
 /// The value of `ddae.format` that this version reads and writes.
 pub const FORMAT: &str = "ddae-onnx-1";
-
-/// The values that images have at the graph's inputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Pixels {
-    /// Floats from 0 to 1.
-    #[serde(rename = "[0,1]")]
-    Unit,
-    /// Bytes.
-    #[serde(rename = "0..255")]
-    Bytes,
-    /// Floats from -1 to 1, noised.
-    #[serde(rename = "[-1,1]")]
-    Signed,
-    /// As the network's training normalised them, channel by channel.
-    #[serde(rename = "normalised")]
-    Normalised,
-    /// No images: latents of an autoencoder, scaled, or features.
-    #[serde(rename = "latent")]
-    Latent,
-}
-
-impl Pixels {
-    /// The name in files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Pixels::Unit => "[0,1]",
-            Pixels::Bytes => "0..255",
-            Pixels::Signed => "[-1,1]",
-            Pixels::Normalised => "normalised",
-            Pixels::Latent => "latent",
-        }
-    }
-}
 
 /// How the numbers of a graph are stored and computed. Inputs and outputs are float32 in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

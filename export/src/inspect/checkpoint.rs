@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ddae_checkpoint::{Checkpoint, CheckpointError, TrainingState, WeightSet};
-use ddae_model::networks::architecture::{Shapes, find};
+use ddae_model::networks::recognition::{Shapes, find};
 use serde::Serialize;
 
 /// What a checkpoint holds.
@@ -87,5 +87,5 @@ fn networks(checkpoint: &Checkpoint) -> Result<Vec<String>, CheckpointError> {
     let shapes: Shapes =
         tensors.into_iter().map(|(name, tensor)| (name.to_string(), tensor.shape().to_vec())).collect();
     let found = find(&shapes).unwrap_or_default();
-    Ok(found.into_iter().map(|found| found.family.name().to_string()).collect())
+    Ok(found.into_iter().map(|found| found.family.name.to_string()).collect())
 }

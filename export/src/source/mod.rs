@@ -13,8 +13,10 @@ use ddae_model::config::{
     Timesteps,
 };
 use ddae_model::graph::Graph;
-use ddae_model::networks::Architecture;
-use ddae_model::networks::architecture::{Family, Found, Given, Names, Shapes, find, name_map};
+use ddae_model::networks::recognition::{Found, Given, Names, Shapes, find, name_map};
+use ddae_model::networks::{
+    Architecture, AttentionNames, DIFFUSERS, Family, HeadsGiven, PublishedProcess as FamilyProcess, Role,
+};
 use ddae_model::weights::Weights;
 use ddae_onnx::metadata::GraphKind;
 
@@ -216,8 +218,8 @@ fn configured(located: &Located, options: &SourceOptions) -> Result<Option<AnyCo
 fn names_for(shapes: &Shapes, architecture: &Architecture) -> Names {
     let all = shapes.iter().map(|(name, _)| name);
     match (find(shapes).as_deref(), architecture) {
-        (Ok([Found { family: Family::DiffusersUNet, .. }]), Architecture::UNet(_)) => {
-            Names::DiffusersUNet(ddae_model::networks::AttentionNames::among(all))
+        (Ok([found]), Architecture::UNet(_)) if *found.family == DIFFUSERS => {
+            Names::DiffusersUNet(AttentionNames::among(all))
         }
         (_, Architecture::VaeEncoder(_)) if Names::is_older_vae(shapes) => Names::OlderVae,
         _ => Names::Published,
@@ -236,15 +238,13 @@ fn recognised(
     let found = chosen(checkpoint, &all, options.kind)?;
     let SourceOptions { image_size, heads, head_channels, .. } = *options;
     check_heads(found.family, options)?;
-    let diffusers = match found.family {
-        Family::DiffusersUNet => beside.unet(image_size)?,
-        _ => None,
-    };
+    let is_diffusers = *found.family == DIFFUSERS;
+    let diffusers = if is_diffusers { beside.unet(image_size)? } else { None };
     if let (Some(_), Some(_)) = (head_channels, &diffusers) {
         let message = "--head-channels: the config.json beside the weights tells them (attention_head_dim)";
         return Err(ExportError::Argument(message.to_string()));
     }
-    let is_guessed = found.family == Family::DiffusersUNet && diffusers.is_none();
+    let is_guessed = is_diffusers && diffusers.is_none();
     let given = Given { image_size, heads, head_channels, diffusers };
     let mut recognised = found.recognise(shapes, &given).map_err(wrong)?;
     if let Architecture::VaeEncoder(config) = &mut recognised.architecture {
@@ -255,15 +255,15 @@ fn recognised(
         sentence.push_str(", taken for one of Google's DDPMs (no config.json is beside it)");
     }
     let needs_process = matches!(options.kind, GraphKind::Features | GraphKind::Sampler);
-    let process = match found.family {
-        Family::DiT => Some(ProcessConfig::Ddpm(DdpmConfig::published(Timesteps::Index))),
-        // All published configurations have it; another schedule is --set diffusion.betas=cosine or inverted.
-        Family::SodaDecoder => Some(ProcessConfig::Ddpm(DdpmConfig::published(Timesteps::Fraction))),
-        Family::DiffusersUNet if options.process.is_none() && needs_process => beside.process()?,
-        Family::DiffusersUNet if options.process == Some(PublishedProcess::Ddpm) => {
+    let process = match found.family.process {
+        FamilyProcess::One(process) => Some(process()),
+        FamilyProcess::Several if is_diffusers && options.process.is_none() && needs_process => {
+            beside.process()?
+        }
+        FamilyProcess::Several if is_diffusers && options.process == Some(PublishedProcess::Ddpm) => {
             Some(ProcessConfig::Ddpm(DdpmConfig::published(Timesteps::Index)))
         }
-        _ => None,
+        FamilyProcess::Several | FamilyProcess::None => None,
     };
     let model = ModelConfig { architecture: recognised.architecture, process, normalisation: None };
     let config = AnyConfig::parse(&model.to_yaml(), "what the weights tell", &options.overrides)?;
@@ -271,14 +271,13 @@ fn recognised(
 }
 
 /// Refuses numbers of heads for networks that have none to be told.
-fn check_heads(family: Family, options: &SourceOptions) -> Result<(), ExportError> {
-    let is_unet = matches!(family, Family::UNet | Family::DiffusersUNet | Family::SodaDecoder);
-    for (is_given, fits, option, of) in [
-        (options.heads.is_some(), family == Family::DiT, "--heads", "a DiT"),
-        (options.head_channels.is_some(), is_unet, "--head-channels", "UNets"),
+fn check_heads(family: &Family, options: &SourceOptions) -> Result<(), ExportError> {
+    for (is_given, given, option, of) in [
+        (options.heads.is_some(), HeadsGiven::Number, "--heads", "a DiT"),
+        (options.head_channels.is_some(), HeadsGiven::Channels, "--head-channels", "UNets"),
     ] {
-        if is_given && !fits {
-            let message = format!("{option} is for {of}; this is {}", family.name());
+        if is_given && family.heads != given {
+            let message = format!("{option} is for {of}; this is {}", family.name);
             return Err(ExportError::Argument(message));
         }
     }
@@ -292,17 +291,17 @@ fn chosen<'f>(
     wanted: GraphKind,
 ) -> Result<&'f Found, ExportError> {
     let mut fitting: Vec<&Found> =
-        found.iter().filter(|found| found.family.kinds().contains(&wanted)).collect();
-    if wanted == GraphKind::Network && fitting.iter().any(|found| found.family == Family::SodaDecoder) {
-        // The encoder has a kind of its own.
-        fitting.retain(|found| found.family != Family::SodaEncoder);
+        found.iter().filter(|found| found.family.kinds.contains(&wanted)).collect();
+    if wanted == GraphKind::Network && fitting.len() > 1 {
+        // An encoder has a kind of its own.
+        fitting.retain(|found| !found.family.kinds.contains(&GraphKind::Encoder));
     }
     match (&*fitting, found) {
         ([only], _) => Ok(*only),
         ([], [only]) => Ok(only),
         (several, _) => {
             let names = |found: &[&Found]| {
-                let names = found.iter().map(|found| format!("{} ('{}')", found.family.name(), found.prefix));
+                let names = found.iter().map(|found| format!("{} ('{}')", found.family.name, found.prefix));
                 names.collect::<Vec<_>>().join(", ")
             };
             let all: Vec<&Found> = found.iter().collect();
@@ -336,7 +335,7 @@ fn completed(mut model: ModelConfig, options: &SourceOptions) -> Result<ModelCon
             );
         }
         (Some(process), None) => {
-            if !matches!(model.architecture, Architecture::UNet(_)) {
+            if model.architecture.denoiser().is_err() {
                 return argument(format!("--process: {} has none", model.architecture.name()));
             }
             model.process = Some(match process {
@@ -346,7 +345,7 @@ fn completed(mut model: ModelConfig, options: &SourceOptions) -> Result<ModelCon
         }
     }
     if let Some(normalisation) = &options.normalisation {
-        if !matches!(model.architecture, Architecture::SodaEncoder(_)) {
+        if !matches!(model.architecture.network().role(), Role::Encoder(_)) {
             return argument(format!("--statistics is for encoders; this is {}", model.architecture.name()));
         }
         model.normalisation = Some(normalisation.clone());

@@ -43,9 +43,8 @@ impl Inception {
                  --image-size HxW`"
             ),
         };
-        let (Architecture::Inception(_), Some(shape)) =
-            (&model.model.architecture, model.model.architecture.image())
-        else {
+        let network = &model.model.architecture;
+        let (Architecture::Inception(_), Some(shape)) = (network, network.image_shape()) else {
             let message =
                 format!("it is {}, and distances are those of Inception", model.model.architecture.name());
             return Err(unusable(&message));

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ddae_model::diffusion::Plan;
+use ddae_model::diffusion::SamplerPlan;
 use ort::value::{DynValue, Tensor};
 
 use super::run::{image_noise, sample_batch};
@@ -13,7 +13,7 @@ use crate::workers::Workers;
 /// A sampling job.
 pub struct Sampling<'a> {
     /// The steps.
-    pub plan: &'a Plan,
+    pub plan: &'a SamplerPlan,
     /// Shape of an image, `[C, H, W]`.
     pub shape: [usize; 3],
     /// Images per batch.

@@ -1,9 +1,10 @@
 //! One batch of images through the steps of a sampler.
 
 use ddae_base::random::{Purpose, stream};
-use ddae_model::diffusion::Plan;
-use ddae_model::tensor::DType;
-use ort::value::{DynValue, Tensor};
+use ddae_model::diffusion::SamplerPlan;
+use ddae_model::diffusion::sampler::{RunError, SamplerBackend};
+use ddae_model::tensor::{Data, Tensor};
+use ort::value::{self, DynValue};
 
 use crate::engine::{Engine, Keep};
 use crate::error::InferError;
@@ -11,6 +12,47 @@ use crate::error::InferError;
 /// Standard normal noise of draw `draw` for the image of `seed`.
 pub fn image_noise(seed: u64, draw: usize, values: &mut [f32]) {
     stream(seed, Purpose::Sample, 0, draw as u64).fill_normal(values);
+}
+
+/// A sampler graph in ONNX Runtime; `step` is called before each network call.
+struct Steps<'e, F> {
+    engine: &'e mut Engine,
+    carries: bool,
+    step: F,
+}
+
+impl<F: FnMut() -> Result<(), InferError>> SamplerBackend for Steps<'_, F> {
+    type Value = DynValue;
+    type Error = InferError;
+
+    fn carries(&self) -> bool {
+        self.carries
+    }
+
+    fn upload(&self, tensor: Tensor) -> Result<DynValue, InferError> {
+        let shape = tensor.shape().to_vec();
+        Ok(match tensor.into_data() {
+            Data::F32(values) => value::Tensor::from_array((shape, values))?.into_dyn(),
+            Data::F64(values) => value::Tensor::from_array((shape, values))?.into_dyn(),
+            Data::I64(values) => value::Tensor::from_array((shape, values))?.into_dyn(),
+            Data::U8(values) => value::Tensor::from_array((shape, values))?.into_dyn(),
+        })
+    }
+
+    fn step(&mut self, inputs: &[(&str, &DynValue)], last: bool) -> Result<Vec<DynValue>, InferError> {
+        (self.step)()?;
+        self.engine.run(inputs, if last { Keep::Host } else { Keep::Device })
+    }
+
+    fn download(&self, value: DynValue) -> Result<Tensor, InferError> {
+        let sizes =
+            |shape: &value::Shape| -> Vec<usize> { shape.iter().map(|&size| size as usize).collect() };
+        if let Ok((shape, values)) = value.try_extract_tensor::<f64>() {
+            return Ok(Tensor::f64(&sizes(shape), values.to_vec()));
+        }
+        let (shape, values) = value.try_extract_tensor::<f32>()?;
+        Ok(Tensor::f32(&sizes(shape), values.to_vec()))
+    }
 }
 
 /// Runs the sampler graph through a plan for one batch of `shape = [B, C, H, W]`.
@@ -22,73 +64,20 @@ pub fn image_noise(seed: u64, draw: usize, values: &mut [f32]) {
 /// Returns the images, row-major, in [0, 1] as far as the network keeps to it: nothing is clamped.
 ///
 /// # Errors
-/// Those of `step` and of the runtime.
+/// Those of `step` and of the runtime, and for a graph that is no step of this plan.
 pub fn sample_batch(
     engine: &mut Engine,
-    plan: &Plan,
+    plan: &SamplerPlan,
     shape: [usize; 4],
     guides: &[(&str, DynValue)],
-    mut noise: impl FnMut(usize, &mut [f32]),
-    mut step: impl FnMut() -> Result<(), InferError>,
+    noise: impl FnMut(usize, &mut [f32]),
+    step: impl FnMut() -> Result<(), InferError>,
 ) -> Result<Vec<f64>, InferError> {
-    let count = shape.iter().product();
-    let mut drawn = vec![0f32; count];
-    noise(0, &mut drawn);
-    let mut start: Vec<f64> = drawn.iter().map(|z| f64::from(*z) * plan.start_scale).collect();
-    if plan.start_churn != 0.0 {
-        noise(1, &mut drawn);
-        start.iter_mut().zip(&drawn).for_each(|(x, z)| *x += plan.start_churn * f64::from(*z));
+    let carries = engine.inputs().iter().any(|name| name == "carry");
+    let mut steps = Steps { engine, carries, step };
+    match plan.run(&mut steps, shape, guides, noise) {
+        Ok(images) => Ok(images),
+        Err(RunError::Backend(error)) => Err(error),
+        Err(RunError::Graph(message)) => Err(steps.engine.unusable(message)),
     }
-    let with_carry = plan.dtype == DType::F64;
-    let mut x = state(plan, &shape, start)?;
-    let mut carry = state(plan, &shape, vec![0.0; count])?;
-    let silent = Tensor::from_array((shape, vec![0f32; count]))?.into_dyn();
-    for (i, call) in plan.steps.iter().enumerate() {
-        step()?;
-        let fresh = match call.noise {
-            None => None,
-            Some(draw) => {
-                noise(draw, &mut drawn);
-                Some(Tensor::from_array((shape, drawn.clone()))?.into_dyn())
-            }
-        };
-        let t = Tensor::from_array(([1], vec![call.t]))?.into_dyn();
-        let preconditioning = call.preconditioning.clone();
-        let preconditioning = Tensor::from_array(([preconditioning.len()], preconditioning))?.into_dyn();
-        let coefficients = state(plan, &[call.coefficients.len()], call.coefficients.clone())?;
-        let mut inputs: Vec<(&str, &DynValue)> = vec![
-            ("x", &x),
-            ("noise", fresh.as_ref().unwrap_or(&silent)),
-            ("t", &t),
-            ("preconditioning", &preconditioning),
-            ("coefficients", &coefficients),
-        ];
-        inputs.extend(guides.iter().map(|(name, value)| (*name, value)));
-        if with_carry {
-            inputs.push(("carry", &carry));
-        }
-        let keep = if i + 1 == plan.steps.len() { Keep::Host } else { Keep::Device };
-        let mut results = engine.run(&inputs, keep)?.into_iter();
-        x = results.next().ok_or_else(|| engine.unusable("it has no output".to_string()))?;
-        carry = results.next().unwrap_or(carry);
-    }
-    let values: Vec<f64> = match plan.dtype {
-        DType::F64 => x.try_extract_tensor::<f64>()?.1.to_vec(),
-        _ => x.try_extract_tensor::<f32>()?.1.iter().map(|value| f64::from(*value)).collect(),
-    };
-    if values.len() != count {
-        return Err(engine.unusable(format!("it gives {} values for {count}", values.len())));
-    }
-    Ok(values.into_iter().map(|x| (x + 1.0) / 2.0).collect())
-}
-
-/// Values in the type of the plan's state.
-fn state(plan: &Plan, shape: &[usize], values: Vec<f64>) -> ort::Result<DynValue> {
-    Ok(match plan.dtype {
-        DType::F64 => Tensor::from_array((shape.to_vec(), values))?.into_dyn(),
-        _ => {
-            let values: Vec<f32> = values.into_iter().map(|x| x as f32).collect();
-            Tensor::from_array((shape.to_vec(), values))?.into_dyn()
-        }
-    })
 }

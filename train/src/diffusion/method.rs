@@ -6,19 +6,16 @@ use ddae_base::random::{Purpose, stream};
 use ddae_data::loader::{Batch, Loader, LoaderOptions};
 use ddae_data::{DataError, datasets};
 use ddae_model::config::{Config, ProcessConfig};
-use ddae_model::diffusion::{self, edm};
-use ddae_model::graph::Graph;
-use ddae_model::networks::unet_graph;
+use ddae_model::diffusion::{self, SamplerPlan, edm, loss_graph};
 use ddae_model::tensor::Tensor as Array;
 use ddae_model::weights::Weights;
 use tch::{Device, Kind, Tensor};
 
-use super::loss::DiffusionLoss;
-use super::sheet;
+use super::{draws, sheet};
 use crate::TrainError;
 use crate::sampler::Sampler;
 use crate::torch::{Parameters, TorchError};
-use crate::training::method::{Epoch, Forward};
+use crate::training::method::Epoch;
 use crate::training::{Evaluation, Method, Options, Plan, Scores, Summary, record, train};
 
 /// A training run of a diffusion model.
@@ -28,7 +25,7 @@ pub struct DiffusionRun {
     pub plan: Plan,
     config: Config,
     /// How the images of a sheet are sampled.
-    sampler: diffusion::Plan,
+    sampler: SamplerPlan,
 }
 
 impl DiffusionRun {
@@ -42,10 +39,10 @@ impl DiffusionRun {
         data_root: Option<&Path>,
         sample_steps: Option<usize>,
     ) -> Result<DiffusionRun, TrainError> {
-        let graph = training_graph(&config)?;
+        let graph = loss_graph(&config.clone().into(), false)?;
         let data = datasets::open(&config.dataset, data_root)?;
         let plan = Plan::new(config.clone().into(), &data, graph)?;
-        let sampler = sheet::plan(&config, sample_steps)?;
+        let sampler = sheet::plan(&config.process, sample_steps)?;
         Ok(DiffusionRun { plan, config, sampler })
     }
 
@@ -56,46 +53,28 @@ impl DiffusionRun {
     pub fn train(&self, options: &Options) -> Result<Summary, TrainError> {
         train(options, &self.plan, |place| {
             let step = diffusion::sampler_graph(&self.config)?;
-            let image = self.config.network.image_shape;
-            let sampler = Sampler::new(&step, self.sampler.clone(), image, place)?;
-            let loss = DiffusionLoss::new(&self.config.process, place.device);
-            Ok(Diffusion { config: self.config.clone(), loss, sampler, device: place.device })
+            let sampler = Sampler::new(&step, self.sampler.clone(), self.config.image_shape(), place)?;
+            Ok(Diffusion { config: self.config.clone(), sampler, device: place.device })
         })
     }
-}
-
-/// The network in training: its label input is there if the configuration has one, so that a checkpoint always holds
-/// every published parameter.
-///
-/// # Errors
-/// When the configuration cannot be built.
-pub fn training_graph(config: &Config) -> Result<Graph, TrainError> {
-    Ok(unet_graph(&config.network, config.network.augment_dim > 0)?)
 }
 
 /// Training of a DDPM or EDM.
 #[derive(Debug)]
 struct Diffusion {
     config: Config,
-    loss: DiffusionLoss,
     sampler: Sampler,
     device: Device,
 }
 
 impl Diffusion {
-    fn images(&self, batch: &Batch) -> Result<Tensor, TorchError> {
-        let [c, h, w] = self.config.network.image_shape.map(|n| n as i64);
-        Tensor::f_from_slice(&batch.images)
-            .and_then(|flat| flat.f_reshape([-1, c, h, w])?.f_to_device(self.device))
-            .map_err(|e| TorchError::at("images", e))
-    }
-
     /// The labels of EDM's augmentation, zeros for images that were not augmented.
     fn label(&self, batch: &Batch) -> Result<Option<Tensor>, TorchError> {
-        if self.config.network.augment_dim == 0 {
+        let dim = self.config.augment_dim();
+        if dim == 0 {
             return Ok(None);
         }
-        let size = [batch.len() as i64, self.config.network.augment_dim as i64];
+        let size = [batch.len() as i64, dim as i64];
         let label = match &batch.augment_labels {
             Some(labels) => Tensor::f_from_slice(labels).and_then(|flat| flat.f_reshape(size)),
             None => Tensor::f_zeros(size, (Kind::Float, Device::Cpu)),
@@ -129,20 +108,17 @@ impl Method for Diffusion {
         Loader::new(&plan.train, options)
     }
 
-    fn loss(&self, batch: &Batch, network: &mut Forward) -> Result<Tensor, TorchError> {
-        let images = self.images(batch)?;
-        let label = self.label(batch)?;
-        let draws = self.loss.draw(&images)?;
-        self.loss.loss(&images, &draws, |x, t| {
-            let mut inputs = vec![("x", x), ("t", t)];
-            inputs.extend(label.as_ref().map(|label| ("augment_label", label)));
-            network(&inputs)
-        })
+    fn inputs(&self, batch: &Batch) -> Result<Vec<(&'static str, Tensor)>, TorchError> {
+        let image = draws::images(&batch.images, self.config.image_shape(), self.device)?;
+        let [level, noise] = draws::of_process(&self.config.process, &image)?;
+        let mut inputs = vec![("image", image), ("level", level), ("noise", noise)];
+        inputs.extend(self.label(batch)?.map(|label| ("augment_label", label)));
+        Ok(inputs)
     }
 
     /// Two images of noise at two noise levels.
     fn record(&self, average: &Weights) -> Result<Vec<(String, Array)>, TrainError> {
-        let [c, h, w] = self.config.network.image_shape;
+        let [c, h, w] = self.config.image_shape();
         let mut x = vec![0f32; 2 * c * h * w];
         stream(0, Purpose::Noise, 0, 0).fill_normal(&mut x);
         let t = match &self.config.process {
@@ -152,7 +128,7 @@ impl Method for Diffusion {
             }
         };
         let inputs = [("x", Array::f32(&[2, c, h, w], x)), ("t", Array::f32(&[2], t.to_vec()))];
-        let y = record::output(&unet_graph(&self.config.network, false)?, average, &inputs)?;
+        let y = record::output(&self.config.network.network_graph(false)?, average, &inputs)?;
         Ok(record::named("record.", inputs.into_iter().chain([("y", y)])).collect())
     }
 

@@ -2,12 +2,12 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`loss`] | the training losses |
+//! | `draws` | what is drawn for a loss graph |
 //! | [`method`](mod@method) | batches, loss and sheets, as the training loop asks for them |
 //! | [`sheet`] | sheets of generated images |
 
-pub mod loss;
+pub(crate) mod draws;
 pub mod method;
 pub mod sheet;
 
-pub use method::{DiffusionRun, training_graph};
+pub use method::DiffusionRun;

@@ -4,17 +4,14 @@ use std::path::Path;
 
 use ddae_data::sheet::Sheet;
 use ddae_data::split::Split;
-use ddae_model::config::{Config, ProcessConfig};
-use ddae_model::diffusion::{Plan, PlanError, SamplerKind};
+use ddae_model::config::ProcessConfig;
+use ddae_model::diffusion::sampler::Sampler;
+use ddae_model::diffusion::{PlanError, SamplerPlan};
 
 use crate::TrainError;
-use crate::sampler::Sampler;
+use crate::sampler::Sampler as TorchSampler;
 use crate::torch::Parameters;
 
-/// Steps of DDIM, as published.
-pub(crate) const DDIM_STEPS: usize = 100;
-/// Steps of EDM's sampler, as published.
-const EDM_STEPS: usize = 18;
 /// Rows of real images under the samples.
 const REAL_ROWS: usize = 2;
 
@@ -22,17 +19,9 @@ const REAL_ROWS: usize = 2;
 ///
 /// # Errors
 /// When the process cannot be sampled with so many steps.
-pub fn plan(config: &Config, steps: Option<usize>) -> Result<Plan, PlanError> {
-    match &config.process {
-        ProcessConfig::Ddpm(ddpm) => {
-            let steps = steps.unwrap_or(DDIM_STEPS.min(ddpm.n_t));
-            Plan::ddpm(ddpm, SamplerKind::Ddim { steps, eta: 0.0 })
-        }
-        ProcessConfig::Edm(edm) => {
-            let steps = steps.unwrap_or(EDM_STEPS);
-            Plan::edm(edm, SamplerKind::Edm { steps, eta: 0.0 })
-        }
-    }
+pub fn plan(process: &ProcessConfig, steps: Option<usize>) -> Result<SamplerPlan, PlanError> {
+    let sampler = Sampler::of(process);
+    sampler.plan(process, steps.unwrap_or_else(|| sampler.default_steps(process)), 0.0)
 }
 
 /// Writes a PNG sheet of `count` samples, drawn `batch` at a time, above two rows of the first images of `real`. `false`
@@ -41,7 +30,7 @@ pub fn plan(config: &Config, steps: Option<usize>) -> Result<Plan, PlanError> {
 /// # Errors
 /// libtorch's, or the system's.
 pub fn write(
-    sampler: &Sampler,
+    sampler: &TorchSampler,
     weights: &Parameters,
     count: usize,
     batch: usize,

@@ -7,8 +7,8 @@ use ddae_data::loader::{PairBatch, PairLoader, PairOptions};
 use ddae_data::statistics::channel_statistics;
 use ddae_data::{DataError, Split, datasets};
 use ddae_model::config::{ChannelStatistics, ProcessConfig, SodaDiffusion, SodaRun};
-use ddae_model::diffusion::{self, SamplerKind, model_sampler_graph};
-use ddae_model::networks::{decoder_graph, resnet_graph, soda_graph};
+use ddae_model::diffusion::{SamplerPlan, loss_graph, model_sampler_graph};
+use ddae_model::networks::{decoder_graph, resnet_graph};
 use ddae_model::tensor::Tensor as Array;
 use ddae_model::weights::Weights;
 use tch::{Device, Kind, TchError, Tensor};
@@ -17,11 +17,10 @@ use super::encoder::{Encoder, Preparation};
 use super::scores::{self, Splits};
 use super::sheet::Reconstruction;
 use crate::TrainError;
-use crate::diffusion::loss::DiffusionLoss;
-use crate::diffusion::sheet::DDIM_STEPS;
+use crate::diffusion::{draws, sheet};
 use crate::sampler::Sampler;
 use crate::torch::{Parameters, TorchError};
-use crate::training::method::{Epoch, Forward};
+use crate::training::method::Epoch;
 use crate::training::{Evaluation, Method, Options, Place, Plan, Scores, Summary, record, train};
 
 /// A training run of a SODA.
@@ -31,7 +30,7 @@ pub struct SodaTraining {
     pub plan: Plan,
     config: SodaRun,
     /// How the images of a sheet are sampled.
-    sampler: diffusion::Plan,
+    sampler: SamplerPlan,
     /// What k-NN and linear probe work on, where they can.
     splits: Option<Splits>,
 }
@@ -47,7 +46,7 @@ impl SodaTraining {
         data_root: Option<&Path>,
         sample_steps: Option<usize>,
     ) -> Result<SodaTraining, TrainError> {
-        let graph = soda_graph(&config.networks)?;
+        let graph = loss_graph(&config.clone().into(), false)?;
         let data = datasets::open(&config.dataset, data_root)?;
         let mut plan = Plan::new(config.clone().into(), &data, graph)?;
         let splits = match Splits::new(&plan.train, &plan.test) {
@@ -60,9 +59,7 @@ impl SodaTraining {
         if config.normalisation.is_none() {
             plan.notes.push("the images' mean and standard deviation are measured first".to_string());
         }
-        let process = config.diffusion.process();
-        let steps = sample_steps.unwrap_or(DDIM_STEPS.min(process.n_t));
-        let sampler = diffusion::Plan::ddpm(&process, SamplerKind::Ddim { steps, eta: 0.0 })?;
+        let sampler = sheet::plan(&ProcessConfig::Ddpm(config.diffusion.process()), sample_steps)?;
         Ok(SodaTraining { plan, config, sampler, splits })
     }
 
@@ -80,10 +77,9 @@ impl SodaTraining {
         let SodaTraining { plan, config, sampler, splits } = self;
         train(options, &plan, |place| {
             let step = model_sampler_graph(&config.decoder_model())?;
-            let process = ProcessConfig::Ddpm(config.diffusion.process());
             Ok(Soda {
-                loss: DiffusionLoss::new(&process, place.device),
-                sampler: Sampler::new(&step, sampler, config.image(), place)?,
+                process: ProcessConfig::Ddpm(config.diffusion.process()),
+                sampler: Sampler::new(&step, sampler, config.image_shape(), place)?,
                 encoder: Encoder::new(&config.networks.encoder, place)?,
                 config,
                 normalisation,
@@ -112,7 +108,7 @@ fn measured(split: &Split) -> Result<ChannelStatistics, TrainError> {
 struct Soda {
     config: SodaRun,
     normalisation: ChannelStatistics,
-    loss: DiffusionLoss,
+    process: ProcessConfig,
     sampler: Sampler,
     encoder: Encoder,
     splits: Option<Splits>,
@@ -122,13 +118,6 @@ struct Soda {
 }
 
 impl Soda {
-    fn images(&self, values: &[f32]) -> Result<Tensor, TorchError> {
-        let [c, h, w] = self.config.image().map(|n| n as i64);
-        Tensor::f_from_slice(values)
-            .and_then(|flat| flat.f_reshape([-1, c, h, w])?.f_to_device(self.place.device))
-            .map_err(|e| TorchError::at("images", e))
-    }
-
     fn scores(
         &self,
         splits: &Splits,
@@ -182,15 +171,15 @@ impl Method for Soda {
         PairLoader::new(&plan.train, options)
     }
 
-    fn loss(&self, batch: &PairBatch, network: &mut Forward) -> Result<Tensor, TorchError> {
-        let (source, target) = (self.images(&batch.sources)?, self.images(&batch.targets)?);
-        let draws = self.loss.draw(&target)?;
+    fn inputs(&self, batch: &PairBatch) -> Result<Vec<(&'static str, Tensor)>, TorchError> {
+        let (shape, device) = (self.config.image_shape(), self.place.device);
+        let source = draws::images(&batch.sources, shape, device)?;
+        let image = draws::images(&batch.targets, shape, device)?;
+        let [level, noise] = draws::of_process(&self.process, &image)?;
         let parts = self.config.networks.decoder.z_parts;
-        let mask = mask(&self.config.diffusion, parts, batch.len(), self.place.device)
-            .map_err(|e| TorchError::at("mask", e))?;
-        self.loss.loss(&target, &draws, |x, t| {
-            network(&[("source", &source), ("x", x), ("t", t), ("mask", &mask)])
-        })
+        let mask = mask(&self.config.diffusion, parts, batch.len(), device);
+        let mask = mask.map_err(|e| TorchError::at("mask", e))?;
+        Ok(vec![("source", source), ("image", image), ("level", level), ("noise", noise), ("mask", mask)])
     }
 
     fn rate_ratio(&self, parameter: &str) -> f64 {
@@ -200,7 +189,7 @@ impl Method for Soda {
     /// The latents of two images of noise; and what the decoder makes of two more at two noise levels, the one guided
     /// by its latent and the other not.
     fn record(&self, average: &Weights) -> Result<Vec<(String, Array)>, TrainError> {
-        let [c, h, w] = self.config.image();
+        let [c, h, w] = self.config.image_shape();
         let noise = |index: u64| {
             let mut values = vec![0f32; 2 * c * h * w];
             stream(0, Purpose::Noise, index, 0).fill_normal(&mut values);

@@ -59,9 +59,6 @@ pub struct Evaluation {
     pub scores: bool,
 }
 
-/// Runs a network on named inputs and gives its first output.
-pub type Forward<'a> = dyn FnMut(&[(&str, &Tensor)]) -> Result<Tensor, TorchError> + 'a;
-
 /// A way to train a network: all that is not the same for every training run.
 pub trait Method {
     /// What a step learns from.
@@ -75,12 +72,12 @@ pub trait Method {
     /// When the configuration is not for these images.
     fn batches(&self, plan: &Plan, epoch: Epoch) -> Result<Self::Batches, DataError>;
 
-    /// The loss of a batch, a scalar. `network` is the plan's graph in training. Whatever is random comes from libtorch's
-    /// generator, which is seeded for the step.
+    /// The inputs of the plan's graph of kind `loss` for a batch, on the device of the run. Whatever is random comes from
+    /// libtorch's generator, which is seeded for the step.
     ///
     /// # Errors
-    /// Those of `network` and libtorch's.
-    fn loss(&self, batch: &Self::Batch, network: &mut Forward) -> Result<Tensor, TorchError>;
+    /// libtorch's.
+    fn inputs(&self, batch: &Self::Batch) -> Result<Vec<(&'static str, Tensor)>, TorchError>;
 
     /// The learning rate of a parameter in multiples of the configuration's.
     fn rate_ratio(&self, _parameter: &str) -> f64 {

@@ -41,7 +41,7 @@ impl Plan {
     /// # Errors
     /// When the images cannot have the network's shape, or the data set has fewer of them than a batch.
     pub fn new(config: RunConfig, data: &DataSet, graph: Graph) -> Result<Plan, TrainError> {
-        let image = config.image();
+        let image = config.image_shape();
         let (train, test) = (data.train.fit(image)?, data.test.fit(image)?);
         let batch = config.training().batch_size;
         let steps_per_epoch = (train.len() / batch) as u64;

@@ -84,10 +84,10 @@ impl<M: Method> Trainer<M> {
         learning_rate: f64,
     ) -> Result<StepResult, TorchError> {
         tch::manual_seed(stream(self.seed, Purpose::Training, step, 0).next_u64() as i64);
-        let mut network = |inputs: &[(&str, &Tensor)]| {
-            self.network.forward(&self.weights, inputs, self.mode).map(|mut results| results.remove(0))
-        };
-        let loss = self.method.loss(batch, &mut network)?;
+        let inputs = self.method.inputs(batch)?;
+        let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
+        let losses = self.network.forward(&self.weights, &inputs, self.mode)?;
+        let loss = losses[0].f_mean(Kind::Float).map_err(|e| TorchError::at("loss", e))?;
         let norm = self.optimizer.step(&loss, &self.weights, learning_rate)?;
         ema::update(&self.average, &self.weights, step, self.beta)?;
         Ok(StepResult { loss: loss.detach(), norm })

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use ddae_checkpoint::{Checkpoint, WeightSet};
-use ddae_model::networks::architecture::{Given, Shapes, find};
+use ddae_model::networks::recognition::{Given, Shapes, find};
 use ddae_tests::fixtures;
 use proptest::prelude::*;
 use proptest::sample::Index;

@@ -8,7 +8,7 @@ use serde_norway::Value;
 use super::{
     ConfigError, ModelConfig, Override, ProcessConfig, TrainingConfig, overridden, read_text, typed,
 };
-use crate::networks::{Architecture, UNetConfig};
+use crate::networks::{Architecture, Denoiser};
 
 /// The keys that it has beside those of every training run.
 const KEYS: [&str; 8] =
@@ -24,10 +24,9 @@ pub struct Config {
     /// DDPM or EDM, with its process.
     #[serde(flatten)]
     pub process: ProcessConfig,
-    /// The only type there is: `UNet`.
-    pub net_type: NetType,
-    /// The network.
-    pub network: UNetConfig,
+    /// The network: any that denoises images, as `net_type` and `network`.
+    #[serde(flatten)]
+    pub network: Architecture,
     /// Mirror half of the images.
     pub flip: bool,
     /// Everything else about the training run.
@@ -36,13 +35,6 @@ pub struct Config {
     /// The published linear probe of this model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub linear: Option<LinearConfig>,
-}
-
-/// Kinds of networks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum NetType {
-    /// The UNet of [`crate::networks::unet`].
-    UNet,
 }
 
 /// `linear`: the published linear probe.
@@ -68,9 +60,9 @@ struct Raw {
     dataset: String,
     classes: usize,
     model_type: String,
-    net_type: NetType,
+    net_type: Value,
     diffusion: Value,
-    network: UNetConfig,
+    network: Value,
     #[serde(default)]
     flip: bool,
     #[serde(default)]
@@ -115,8 +107,7 @@ impl Config {
             dataset: raw.dataset,
             classes: raw.classes,
             process,
-            net_type: raw.net_type,
-            network: raw.network,
+            network: Architecture::from_values(raw.net_type, raw.network).map_err(&invalid)?,
             flip: raw.flip,
             training,
             linear: raw.linear,
@@ -127,8 +118,19 @@ impl Config {
 
     /// The part that graphs are made of.
     pub fn model(&self) -> ModelConfig {
-        let architecture = Architecture::UNet(self.network.clone());
-        ModelConfig { architecture, process: Some(self.process.clone()), normalisation: None }
+        let (architecture, process) = (self.network.clone(), Some(self.process.clone()));
+        ModelConfig { architecture, process, normalisation: None }
+    }
+
+    /// `[C, H, W]` of the images.
+    pub fn image_shape(&self) -> [usize; 3] {
+        // Every denoiser has one.
+        self.network.image_shape().unwrap_or_default()
+    }
+
+    /// Length of the augmentation label that the network takes; 0 for none.
+    pub fn augment_dim(&self) -> usize {
+        self.network.denoiser().map_or(0, Denoiser::augment_dim)
     }
 
     /// The configuration as YAML that [`Config::parse`] reads back.
@@ -138,16 +140,27 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), String> {
-        self.network.check().map_err(|message| format!("network: {message}"))?;
+        let of_network = |message: String| format!("network: {message}");
+        self.network.check().map_err(of_network)?;
+        let network = self.network.denoiser().map_err(|message| format!("net_type: {message}"))?;
+        if network.guidance().is_some() {
+            let name = self.network.name();
+            return Err(format!(
+                "net_type: {name} is trained with its encoder: give both, as `encoder` and `decoder`"
+            ));
+        }
+        if let Some(reason) = network.untrainable() {
+            return Err(of_network(reason));
+        }
         if self.classes == 0 {
             return Err("classes is 0; it must be at least 1".to_string());
         }
         self.training.check()?;
         if let ProcessConfig::Edm(edm) = &self.process
             && edm.augment_prob > 0.0
-            && self.network.augment_dim != 9
+            && network.augment_dim() != 9
         {
-            let dim = self.network.augment_dim;
+            let dim = network.augment_dim();
             return Err(format!("diffusion.augment_prob needs network.augment_dim: 9, which is {dim}"));
         }
         Ok(())

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use serde_norway::Value;
 
 pub use betas::Betas;
-pub use diffusion::{Config, LinearConfig, NetType};
+pub use diffusion::{Config, LinearConfig};
 pub use model::{AnyConfig, ChannelStatistics, ModelConfig};
 pub use overrides::Override;
 pub use process::{DdpmConfig, EdmConfig, ProcessConfig, Timesteps};

@@ -126,12 +126,10 @@ impl AnyConfig {
         let mut resized = self.clone();
         match &mut resized {
             AnyConfig::Run(RunConfig::Diffusion(config)) => {
-                let [channels, ..] = config.network.image_shape;
-                config.network.image_shape = [channels, size[0], size[1]];
-                config.network.check()?;
+                config.network = config.network.resized(size)?;
             }
             AnyConfig::Run(RunConfig::Soda(config)) => {
-                let [channels, ..] = config.image();
+                let [channels, ..] = config.image_shape();
                 let shape = [channels, size[0], size[1]];
                 config.networks.encoder.image_shape = shape;
                 config.networks.decoder.image_shape = shape;
@@ -177,6 +175,14 @@ impl From<ModelConfig> for AnyConfig {
     }
 }
 
+impl Architecture {
+    /// The values of `net_type` and `network`, unchecked.
+    pub(super) fn from_values(net_type: Value, network: Value) -> Result<Architecture, String> {
+        let tagged = [("net_type", net_type), ("network", network)];
+        typed(Value::Mapping(tagged.map(|(key, value)| (Value::from(key), value)).into_iter().collect()), "")
+    }
+}
+
 impl ModelConfig {
     /// A network of which nothing else is known.
     pub fn of(architecture: Architecture) -> ModelConfig {
@@ -185,9 +191,7 @@ impl ModelConfig {
 
     fn from_value(value: Value) -> Result<ModelConfig, String> {
         let Raw { net_type, network, model_type, diffusion, normalisation } = typed(value, "")?;
-        let tagged = [("net_type", net_type), ("network", network)];
-        let tagged = tagged.into_iter().map(|(key, value)| (Value::from(key), value)).collect();
-        let architecture: Architecture = typed(Value::Mapping(tagged), "")?;
+        let architecture = Architecture::from_values(net_type, network)?;
         architecture.check().map_err(|message| format!("network: {message}"))?;
         let process = match (model_type.as_deref(), diffusion) {
             (None, None) => None,

@@ -38,10 +38,10 @@ impl RunConfig {
     }
 
     /// `[C, H, W]` of the images.
-    pub fn image(&self) -> [usize; 3] {
+    pub fn image_shape(&self) -> [usize; 3] {
         match self {
-            RunConfig::Diffusion(config) => config.network.image_shape,
-            RunConfig::Soda(config) => config.image(),
+            RunConfig::Diffusion(config) => config.image_shape(),
+            RunConfig::Soda(config) => config.image_shape(),
         }
     }
 

@@ -9,7 +9,7 @@ use super::{
     Betas, ChannelStatistics, ConfigError, DdpmConfig, ModelConfig, Override, ProcessConfig, Timesteps,
     TrainingConfig, overridden, read_text, typed,
 };
-use crate::networks::{Architecture, EncoderConfig, SodaConfig, UNetConfig};
+use crate::networks::{Architecture, DecoderConfig, EncoderConfig, SodaConfig, UNetConfig};
 
 /// The keys that it has beside those of every training run.
 const KEYS: [&str; 9] = [
@@ -204,7 +204,7 @@ impl SodaRun {
     }
 
     /// `[C, H, W]` of the images.
-    pub fn image(&self) -> [usize; 3] {
+    pub fn image_shape(&self) -> [usize; 3] {
         self.networks.decoder.image_shape
     }
 
@@ -216,7 +216,7 @@ impl SodaRun {
 
     /// The decoder with its process, as graphs are made of it.
     pub fn decoder_model(&self) -> ModelConfig {
-        let architecture = Architecture::SodaDecoder(self.networks.decoder.clone());
+        let architecture = Architecture::SodaDecoder(DecoderConfig(self.networks.decoder.clone()));
         let process = Some(ProcessConfig::Ddpm(self.diffusion.process()));
         ModelConfig { architecture, process, normalisation: None }
     }

@@ -1,11 +1,10 @@
 //! Graphs of kind `features`: images (or latents), noised as in training, to the means of layers.
 
-use super::ddpm::Tables;
-use super::edm::{self, Preconditioning};
 use super::image::{Pixels, image_input};
-use crate::config::{Config, DdpmConfig, EdmConfig, ModelConfig, ProcessConfig, Timesteps};
+use super::process::{DdpmLevel, EdmLevel, edm_noised};
+use crate::config::{Config, ModelConfig, ProcessConfig};
 use crate::graph::{Graph, GraphError, Shape, Value};
-use crate::networks::{Architecture, dit, inception, unet};
+use crate::networks::{Architecture, Conditions, Domain, Role};
 use crate::tensor::{DType, Tensor};
 
 type Built = Result<Value, GraphError>;
@@ -44,31 +43,27 @@ pub fn features_graph(config: &Config, options: &FeatureOptions) -> Result<Graph
 /// configuration that cannot be built.
 pub fn model_features_graph(model: &ModelConfig, options: &FeatureOptions) -> Result<Graph, GraphError> {
     let mut g = Graph::new();
-    match &model.architecture {
-        Architecture::UNet(config) => {
-            let image = image_input(&mut g, config.image_shape, options.input_u8, Pixels::Signed)?;
-            let (x, t) = noised(&mut g, model, image, options)?;
-            unet(&mut g, config, x, t, None)?;
+    let (network, name) = (model.architecture.network(), model.architecture.name());
+    match (network.role(), network.image_shape()) {
+        (Role::Denoiser(denoiser), Some(shape)) if denoiser.guidance().is_none() => {
+            let x0 = match denoiser.domain() {
+                Domain::Images => image_input(&mut g, "image", shape, options.input_u8, Pixels::Signed)?,
+                Domain::Latents if options.input_u8 => {
+                    return wrong("latent", "latents are floats; bytes as input are for images".to_string());
+                }
+                Domain::Latents => g.input("latent", DType::F32, Shape::batch(&shape))?,
+            };
+            let (x, t) = noised(&mut g, model, x0, options)?;
+            denoiser.predict(&mut g, x, t, Conditions::default())?;
         }
-        Architecture::DiT(config) => {
-            if options.input_u8 {
-                return wrong("latent", "latents are floats; bytes as input are for images".to_string());
-            }
-            let shape = [config.in_channels, config.input_size, config.input_size];
-            let latent = g.input("latent", DType::F32, Shape::batch(&shape))?;
-            let (x, t) = noised(&mut g, model, latent, options)?;
-            dit(&mut g, config, x, t, None)?;
-        }
-        Architecture::Inception(config) => {
+        (Role::Extractor(extractor), Some(shape)) => {
             if options.timestep.is_some() {
-                return wrong("timestep", format!("{} has no timesteps", model.architecture.name()));
+                return wrong("timestep", format!("{name} has no timesteps"));
             }
-            let [height, width] = config.image_size;
-            let image = image_input(&mut g, [3, height, width], options.input_u8, Pixels::Unit)?;
-            let pool = inception(&mut g, config, image)?;
-            g.tap("pool", pool);
+            let image = image_input(&mut g, "image", shape, options.input_u8, Pixels::Unit)?;
+            extractor.extract(&mut g, image)?;
         }
-        other => return wrong("features", format!("{} has no graph of this kind", other.name())),
+        _ => return wrong("features", format!("{name} has no graph of this kind")),
     }
     let names: Vec<&str> = options.taps.iter().map(String::as_str).collect();
     let maps = names.iter().map(|name| g.find_tap(name)).collect::<Result<Vec<_>, _>>()?;
@@ -87,7 +82,7 @@ pub fn model_features_graph(model: &ModelConfig, options: &FeatureOptions) -> Re
 pub fn feature_layers(architecture: &Architecture) -> Result<Vec<(String, Vec<usize>)>, GraphError> {
     let graph = architecture.network_graph(false)?;
     let mut layers: Vec<(String, Value)> = graph.taps().to_vec();
-    if matches!(architecture, Architecture::Inception(_)) {
+    if let Role::Extractor(_) = architecture.network().role() {
         layers.extend(graph.outputs().iter().cloned());
     }
     let sized = |value: Value| {
@@ -136,60 +131,14 @@ fn noised(
         None => g.input("timestep", DType::I64, Shape::batch(&[]))?,
     };
     match process {
-        ProcessConfig::Ddpm(ddpm) => noised_ddpm(g, ddpm, x, noise, timestep),
-        ProcessConfig::Edm(edm) => noised_edm(g, edm, x, noise, timestep),
-    }
-}
-
-/// The value of a table at each sample's timestep, ready to multiply images: `[B,1,1,1]`.
-fn lookup(g: &mut Graph, table: Vec<f32>, timestep: Value) -> Built {
-    let values = column(g, table, timestep)?;
-    g.per_image(values)
-}
-
-fn column(g: &mut Graph, table: Vec<f32>, timestep: Value) -> Built {
-    let table = g.constant(Tensor::f32(&[table.len()], table))?;
-    g.gather(table, timestep)
-}
-
-/// `sqrt(alpha_bar) x + sqrt(1 - alpha_bar) noise`, and what the network is told of the timestep.
-fn noised_ddpm(
-    g: &mut Graph,
-    config: &DdpmConfig,
-    image: Value,
-    noise: Value,
-    timestep: Value,
-) -> Result<(Value, Value), GraphError> {
-    let tables = Tables::training(config);
-    let signal = lookup(g, tables.sqrt_alpha_bar, timestep)?;
-    let spread = lookup(g, tables.sqrt_one_minus_alpha_bar, timestep)?;
-    let t = match config.timesteps {
-        Timesteps::Fraction => {
-            let scalars = (0..=config.n_t).map(|t| config.scalar(t)).collect();
-            column(g, scalars, timestep)?
+        ProcessConfig::Ddpm(ddpm) => {
+            let level = DdpmLevel::at(g, ddpm, timestep)?;
+            Ok((level.noised(g, x, noise)?, level.t))
         }
-        Timesteps::Index => g.cast(timestep, DType::F32)?,
-    };
-    let image = g.mul(image, signal)?;
-    let noise = g.mul(noise, spread)?;
-    Ok((g.add(image, noise)?, t))
-}
-
-/// `c_in (x + sigma noise)`, and the network's scalar `c_noise`.
-fn noised_edm(
-    g: &mut Graph,
-    config: &EdmConfig,
-    image: Value,
-    noise: Value,
-    timestep: Value,
-) -> Result<(Value, Value), GraphError> {
-    let sigmas: Vec<f32> = edm::feature_sigmas(config).into_iter().map(|s| s as f32).collect();
-    let levels: Vec<Preconditioning> = sigmas.iter().map(|&s| Preconditioning::at(config, s)).collect();
-    let sigma = lookup(g, sigmas, timestep)?;
-    let c_in = lookup(g, levels.iter().map(|p| p.c_in).collect(), timestep)?;
-    // Step 0 has no noise and no scalar (ln 0); it is no feature step.
-    let t = column(g, levels.iter().map(|p| p.c_noise.max(f32::MIN)).collect(), timestep)?;
-    let noise = g.mul(noise, sigma)?;
-    let noised = g.add(image, noise)?;
-    Ok((g.mul(noised, c_in)?, t))
+        ProcessConfig::Edm(edm) => {
+            let (level, sigma) = EdmLevel::on_grid(g, edm, timestep)?;
+            let noised = edm_noised(g, x, sigma, noise)?;
+            Ok((level.input(g, noised)?, level.t))
+        }
+    }
 }

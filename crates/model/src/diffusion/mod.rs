@@ -1,27 +1,31 @@
-//! Diffusion processes: noise schedules, preconditioning and samplers.
+//! Diffusion processes: noise schedules, preconditioning, losses and samplers.
 //!
 //! | module | holds |
 //! | --- | --- |
 //! | [`ddpm`] | tables of the discrete process |
 //! | [`edm`] | preconditioning and noise grid of the continuous process |
-//! | [`sampler`] | sampling runs as plans of steps, and the loop over them |
+//! | `process` | noising and preconditioning as parts of graphs |
+//! | `loss` | graphs from images, noise and a level to losses |
 //! | [`features`] | graphs from images, noised, to the features of layers |
-//! | [`step`] | one sampler step as a graph around the network |
-//! | [`image`] | images as networks want them; graphs from images to codes |
+//! | [`sampler`] | sampling runs as plans of steps, a step as a graph, and the loop over them |
+//! | `image`, `codes` | images as networks want them; graphs from images to codes |
 //!
 //! Images are in [0, 1]; networks see [-1, 1].
 
+mod codes;
 pub mod ddpm;
 pub mod edm;
 pub mod features;
-pub mod image;
+mod image;
+mod loss;
+mod process;
 pub mod sampler;
-pub mod step;
 
+pub use codes::{encoder_graph, latent_graph};
 pub use features::{FeatureOptions, feature_layers, features_graph, model_features_graph};
-pub use image::{encoder_graph, latent_graph};
-pub use sampler::{Plan, PlanError, SamplerKind, Step};
-pub use step::{model_sampler_graph, sampler_graph};
+pub use image::Pixels;
+pub use loss::loss_graph;
+pub use sampler::{PlanError, Sampler, SamplerPlan, model_sampler_graph, sampler_graph};
 
 use crate::config::{ProcessConfig, Timesteps};
 

@@ -6,7 +6,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::graph::{Conv, Graph, GraphError, Path, Shape, Value, Window};
+use super::network::{Extractor, HeadsGiven, Network, PublishedProcess, Role};
+use super::recognition::Names;
+use super::registry::Family;
+use super::sides;
+use crate::diffusion::Pixels;
+use crate::graph::{Conv, Graph, GraphError, GraphKind, Path, Shape, Value, Window};
 use crate::tensor::DType;
 
 type Built = Result<Value, GraphError>;
@@ -38,6 +43,71 @@ impl InceptionConfig {
             return Err(format!("image_size is [{height}, {width}]; both must be 1 to {LARGEST_SIDE}"));
         }
         Ok(())
+    }
+}
+
+/// The network as files hold it.
+pub(super) static FAMILY: Family = Family {
+    name: "FID's Inception-v3",
+    kinds: &[GraphKind::Network, GraphKind::Features],
+    signature: ["Conv2d_1a_3x3.conv.weight", "Mixed_7c.branch_pool.conv.weight"],
+    // The published file has a classifier too.
+    parts: &[],
+    ignored: &[],
+    heads: HeadsGiven::Nothing,
+    process: PublishedProcess::None,
+    recognise: |_, given| {
+        let image_size = given.image_size.unwrap_or([SIDE; 2]);
+        Ok((InceptionConfig { image_size }.into(), Names::Published))
+    },
+};
+
+impl Network for InceptionConfig {
+    fn family(&self) -> &'static Family {
+        &FAMILY
+    }
+
+    fn describe(&self) -> String {
+        let [height, width] = self.image_size;
+        format!("FID's Inception-v3: {} images to 2048 features", sides([3, height, width]))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        InceptionConfig::check(self)
+    }
+
+    fn image_shape(&self) -> Option<[usize; 3]> {
+        let [height, width] = self.image_size;
+        Some([3, height, width])
+    }
+
+    fn resize(&mut self, size: [usize; 2]) -> Result<(), String> {
+        self.image_size = size;
+        Ok(())
+    }
+
+    fn graph(&self, _with_label: bool) -> Result<Graph, GraphError> {
+        inception_graph(self)
+    }
+
+    fn pixels(&self) -> Pixels {
+        Pixels::Unit
+    }
+
+    fn role(&self) -> Role<'_> {
+        Role::Extractor(self)
+    }
+}
+
+impl Extractor for InceptionConfig {
+    fn extract(&self, g: &mut Graph, image: Value) -> Built {
+        let pool = inception(g, self, image)?;
+        g.tap(self.features(), pool);
+        Ok(pool)
+    }
+
+    fn features(&self) -> &'static str {
+        "pool"
     }
 }
 

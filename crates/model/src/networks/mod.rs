@@ -1,28 +1,52 @@
-//! Networks, one file each. A network is a function that adds its layers to a graph.
+//! Networks. Each is a function that adds its layers to a graph, a configuration with its sizes, and a line in the
+//! [`registry`].
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`registry`] | the list of all networks |
+//! | [`network`] | what every network says of itself |
+//! | [`recognition`] | networks from the names and shapes of their weights |
+//! | `unet` | the UNet of DDPM and EDM |
+//! | `dit` | the diffusion transformer |
+//! | `soda` | SODA's encoder and decoder |
+//! | `wide_resnet`, `noise_mlp` | noise-conditional classifiers |
+//! | `vae_encoder` | images to the latents of a latent diffusion model |
+//! | `inception` | the network of the Fréchet inception distance |
 
-pub mod architecture;
 mod dit;
 mod inception;
 mod initialisation;
+pub mod network;
 mod noise_mlp;
-mod resnet;
+pub mod recognition;
+pub mod registry;
 mod sinusoids;
 mod soda;
 mod unet;
 mod vae_encoder;
 mod wide_resnet;
 
-pub use architecture::Architecture;
-pub use dit::{DitConfig, DitSize, dit, dit_graph, position_table};
+pub use dit::{DitConfig, DitSize, Space, dit, dit_graph, position_table};
 pub use inception::{InceptionConfig, inception, inception_graph};
+pub use network::{
+    Conditions, Denoiser, Domain, Guidance, HeadsGiven, Latent, Network, PublishedProcess, Role,
+};
 pub use noise_mlp::{NoiseMlpConfig, noise_mlp, noise_mlp_graph};
-pub use resnet::{EncoderArch, EncoderConfig, resnet, resnet_graph};
-pub use soda::{SodaConfig, decoder, decoder_graph, soda_graph, unit_length};
+pub use registry::{Architecture, FAMILIES, Family};
+pub use soda::{
+    DecoderConfig, EncoderArch, EncoderConfig, SodaConfig, decoder, decoder_graph, resnet, resnet_graph,
+    soda_graph, unit_length,
+};
 pub use unet::{
-    AttentionNames, Conventions, DiffusersConfig, TensorSource, UNetConfig, diffusers_sources, unet,
-    unet_graph,
+    AttentionNames, Conventions, DIFFUSERS, DiffusersConfig, TensorSource, UNetConfig, diffusers_sources,
+    unet, unet_graph,
 };
 pub use vae_encoder::{
     VAE_ENCODER_OLDER_NAMES, VaeEncoderConfig, posterior_sample, vae_encoder, vae_encoder_graph,
 };
 pub use wide_resnet::{WideResNetConfig, wide_resnet, wide_resnet_graph};
+
+/// `3x32x32`.
+fn sides([channels, height, width]: [usize; 3]) -> String {
+    format!("{channels}x{height}x{width}")
+}

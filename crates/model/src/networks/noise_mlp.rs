@@ -4,11 +4,17 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::network::{HeadsGiven, Network, PublishedProcess, Role};
+use super::recognition::{Names, RecogniseError, Shapes};
+use super::registry::Family;
 use super::sinusoids::Sinusoids;
-use crate::graph::{Graph, GraphError, Path, Shape, Value};
+use crate::diffusion::Pixels;
+use crate::graph::{Graph, GraphError, GraphKind, Path, Shape, Value};
 use crate::tensor::DType;
 
 type Built = Result<Value, GraphError>;
+
+const NOISE_MLP: &str = "a noise-conditional MLP head";
 
 /// A limit far above any head: beyond it its numbers could not even be counted.
 const LARGEST_WIDTH: usize = 1 << 20;
@@ -39,6 +45,52 @@ impl NoiseMlpConfig {
             return Err(format!("classes is {classes}; it must be 1 to {LARGEST_WIDTH}"));
         }
         Ok(())
+    }
+}
+
+/// The head as files hold it.
+pub(super) static FAMILY: Family = Family {
+    name: "a noise-conditional MLP head",
+    kinds: &[GraphKind::Network],
+    signature: ["time_emb.lin2.weight", "cls.2.weight"],
+    parts: &[""],
+    ignored: &[],
+    heads: HeadsGiven::Nothing,
+    process: PublishedProcess::None,
+    recognise: |shapes, _| Ok((deduce(shapes)?.into(), Names::Published)),
+};
+
+impl Network for NoiseMlpConfig {
+    fn family(&self) -> &'static Family {
+        &FAMILY
+    }
+
+    fn describe(&self) -> String {
+        format!("noise-conditional MLP head: features of {}, {} classes", self.dim, self.classes)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        NoiseMlpConfig::check(self)
+    }
+
+    fn image_shape(&self) -> Option<[usize; 3]> {
+        None
+    }
+
+    fn resize(&mut self, _size: [usize; 2]) -> Result<(), String> {
+        Err(format!("{} takes no images", FAMILY.name))
+    }
+
+    fn graph(&self, _with_label: bool) -> Result<Graph, GraphError> {
+        noise_mlp_graph(self)
+    }
+
+    fn pixels(&self) -> Pixels {
+        Pixels::Latent
+    }
+
+    fn role(&self) -> Role<'_> {
+        Role::Classifier
     }
 }
 
@@ -75,4 +127,11 @@ pub fn noise_mlp(g: &mut Graph, config: &NoiseMlpConfig, feature: Value, t: Valu
     let h = g.linear(&p.at("cls").at(0), h, 2 * config.dim, true)?;
     let h = g.silu(h)?;
     g.linear(&p.at("cls").at(2), h, config.classes, true)
+}
+
+/// The sizes of a head, from its parameters.
+fn deduce(shapes: &Shapes) -> Result<NoiseMlpConfig, RecogniseError> {
+    let [dim, _] = shapes.want::<2>(NOISE_MLP, "time_emb.lin2.weight")?;
+    let [classes, _] = shapes.want::<2>(NOISE_MLP, "cls.2.weight")?;
+    Ok(NoiseMlpConfig { dim, classes })
 }

@@ -5,10 +5,19 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::graph::{Conv, Graph, GraphError, Path, QkvLayout, Shape, Value};
+use super::network::{HeadsGiven, LatentEncoder, Network, PublishedProcess, Role};
+use super::recognition::{Given, Names, RecogniseError, Shapes};
+use super::registry::Family;
+use super::sides;
+use crate::graph::{Conv, Graph, GraphError, GraphKind, Path, QkvLayout, Shape, Value};
 use crate::tensor::DType;
 
 type Built = Result<Value, GraphError>;
+
+const VAE: &str = "the encoder of a latent autoencoder";
+
+/// Side of the images that Stable Diffusion's latents are made of for DiT.
+const VAE_SIDE: usize = 256;
 
 const EPS: f64 = 1e-6;
 
@@ -125,6 +134,67 @@ impl VaeEncoderConfig {
     }
 }
 
+/// The encoder as files hold it.
+pub(super) static FAMILY: Family = Family {
+    name: "a latent encoder",
+    kinds: &[GraphKind::Network, GraphKind::Latent],
+    signature: ["encoder.conv_in.weight", "quant_conv.weight"],
+    // The other half of the autoencoder is no part of it.
+    parts: &["encoder.", "quant_conv."],
+    ignored: &[],
+    heads: HeadsGiven::Nothing,
+    process: PublishedProcess::None,
+    recognise: |shapes, given| {
+        let names = if Names::is_older_vae(shapes) { Names::OlderVae } else { Names::Published };
+        Ok((deduce(shapes, given)?.into(), names))
+    },
+};
+
+impl Network for VaeEncoderConfig {
+    fn family(&self) -> &'static Family {
+        &FAMILY
+    }
+
+    fn describe(&self) -> String {
+        let [height, width] = self.image_size;
+        let (image, latent) = (sides([self.in_channels, height, width]), sides(self.latent_shape()));
+        format!("latent encoder: {image} images to {latent} latents, scaled by {}", self.scaling_factor)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        VaeEncoderConfig::check(self)
+    }
+
+    fn image_shape(&self) -> Option<[usize; 3]> {
+        let [height, width] = self.image_size;
+        Some([self.in_channels, height, width])
+    }
+
+    fn resize(&mut self, size: [usize; 2]) -> Result<(), String> {
+        self.image_size = size;
+        Ok(())
+    }
+
+    fn graph(&self, _with_label: bool) -> Result<Graph, GraphError> {
+        vae_encoder_graph(self)
+    }
+
+    fn role(&self) -> Role<'_> {
+        Role::LatentEncoder(self)
+    }
+}
+
+impl LatentEncoder for VaeEncoderConfig {
+    fn sample(&self, g: &mut Graph, x: Value, noise: Value) -> Built {
+        let moments = vae_encoder(g, self, x)?;
+        posterior_sample(g, self, moments, noise)
+    }
+
+    fn latent_shape(&self) -> [usize; 3] {
+        VaeEncoderConfig::latent_shape(self)
+    }
+}
+
 /// The encoder as a graph of kind `network`: input `x [B,C,H,W]` in [-1, 1]; output `moments`, the means and then the
 /// logarithms of the variances of the latent, `[B, 2 * latent_channels, H/8, W/8]`.
 ///
@@ -231,4 +301,28 @@ fn attention(g: &mut Graph, p: &Path, x: Value, groups: usize) -> Built {
     let h = g.transpose(h, &[0, 2, 1])?;
     let h = g.reshape(h, shape)?;
     g.add(h, x)
+}
+
+/// The sizes of an encoder, from its parameters.
+fn deduce(shapes: &Shapes, given: &Given) -> Result<VaeEncoderConfig, RecogniseError> {
+    let odd = |problem: String| RecogniseError::Odd { network: VAE, problem };
+    let [_, in_channels, ..] = shapes.want::<4>(VAE, "encoder.conv_in.weight")?;
+    let [moments, ..] = shapes.want::<4>(VAE, "quant_conv.weight")?;
+    let levels = shapes.count("encoder.down_blocks");
+    if levels == 0 || !moments.is_multiple_of(2) {
+        return Err(odd(format!("it has {levels} resolutions and {moments} moments")));
+    }
+    let block_out_channels = (0..levels)
+        .map(|level| shapes.want::<4>(VAE, &format!("encoder.down_blocks.{level}.resnets.0.conv1.weight")))
+        .map(|shape| shape.map(|[width, ..]| width))
+        .collect::<Result<_, _>>()?;
+    let published = VaeEncoderConfig::sd_vae_ft_mse(VAE_SIDE, VAE_SIDE);
+    Ok(VaeEncoderConfig {
+        image_size: given.image_size.unwrap_or(published.image_size),
+        in_channels,
+        latent_channels: moments / 2,
+        block_out_channels,
+        layers_per_block: shapes.count("encoder.down_blocks.0.resnets"),
+        ..published
+    })
 }

@@ -8,10 +8,16 @@ use std::f64::consts::PI;
 use serde::{Deserialize, Serialize};
 
 use super::initialisation::he_normal;
-use crate::graph::{Conv, Graph, GraphError, Init, Path, Shape, Value};
+use super::network::{HeadsGiven, Network, PublishedProcess, Role};
+use super::recognition::{Given, Names, RecogniseError, Shapes};
+use super::registry::Family;
+use super::sides;
+use crate::graph::{Conv, Graph, GraphError, GraphKind, Init, Path, Shape, Value};
 use crate::tensor::DType;
 
 type Built = Result<Value, GraphError>;
+
+const WIDE_RESNET: &str = "a noise-conditional WideResNet";
 
 const EPS: f64 = 1e-5;
 /// Channels of the first convolution.
@@ -73,6 +79,51 @@ impl WideResNetConfig {
             Some((key, count, most)) => Err(format!("{key} is {count}; it must be 1 to {most}")),
             None => Ok(()),
         }
+    }
+}
+
+/// The network as files hold it.
+pub(in crate::networks) static FAMILY: Family = Family {
+    name: "a noise-conditional WideResNet",
+    kinds: &[GraphKind::Network],
+    signature: ["init_conv.weight", "group1.blocks.0.init_bn.0.weight"],
+    parts: &[""],
+    ignored: &[],
+    heads: HeadsGiven::Nothing,
+    process: PublishedProcess::None,
+    recognise: |shapes, given| Ok((deduce(shapes, given)?.into(), Names::Published)),
+};
+
+impl Network for WideResNetConfig {
+    fn family(&self) -> &'static Family {
+        &FAMILY
+    }
+
+    fn describe(&self) -> String {
+        let depth = self.blocks_per_group.saturating_mul(6).saturating_add(4);
+        let (image, width, classes) = (sides(self.image_shape), self.channel_multiplier, self.classes);
+        format!("noise-conditional WRN-{depth}-{width}: {image} images, {classes} classes")
+    }
+
+    fn check(&self) -> Result<(), String> {
+        WideResNetConfig::check(self)
+    }
+
+    fn image_shape(&self) -> Option<[usize; 3]> {
+        Some(self.image_shape)
+    }
+
+    fn resize(&mut self, [height, width]: [usize; 2]) -> Result<(), String> {
+        self.image_shape = [self.image_shape[0], height, width];
+        Ok(())
+    }
+
+    fn graph(&self, _with_label: bool) -> Result<Graph, GraphError> {
+        wide_resnet_graph(self)
+    }
+
+    fn role(&self) -> Role<'_> {
+        Role::Classifier
     }
 }
 
@@ -207,4 +258,21 @@ fn he_linear(g: &mut Graph, p: &Path, x: Value, features: usize) -> Built {
     let x = g.linear(p, x, features, true)?;
     g.initialise(&p.at("weight"), he_normal(fan_in))?;
     Ok(x)
+}
+
+/// The sizes of a WideResNet, from its parameters.
+fn deduce(shapes: &Shapes, given: &Given) -> Result<WideResNetConfig, RecogniseError> {
+    let odd = |problem: String| RecogniseError::Odd { network: WIDE_RESNET, problem };
+    let [stem, channels, ..] = shapes.want::<4>(WIDE_RESNET, "init_conv.weight")?;
+    let [width, ..] = shapes.want::<4>(WIDE_RESNET, "group1.blocks.0.conv1.weight")?;
+    if !width.is_multiple_of(stem) {
+        return Err(odd(format!("its first group has {width} channels, no multiple of {stem}")));
+    }
+    let [classes, _] = shapes.want::<2>(WIDE_RESNET, "final_linear.weight")?;
+    let (blocks_per_group, channel_multiplier) = (shapes.count("group1.blocks"), width / stem);
+    let depth = 6 * blocks_per_group + 4;
+    let found = format!("{WIDE_RESNET}-{depth}-{channel_multiplier} of {classes} classes");
+    let [height, width] = given.image_size(&found)?;
+    let image_shape = [channels, height, width];
+    Ok(WideResNetConfig { image_shape, blocks_per_group, channel_multiplier, classes })
 }

@@ -7,7 +7,7 @@ use ddae_infer::device::Device;
 use ddae_infer::features::{Extraction, Views};
 use ddae_infer::model_file::ModelFile;
 use ddae_model::diffusion::feature_timesteps;
-use ddae_model::networks::Architecture;
+use ddae_model::networks::Role;
 use ddae_onnx::metadata::{GraphKind, Pixels};
 use ddae_store::Layout;
 use serde_json::{Map, Value, json};
@@ -117,7 +117,7 @@ fn is_noisy(model: &ModelFile) -> bool {
 /// The shape of the latents that `latents` makes for `model`; none where that takes images.
 fn latent_shape(model: &ModelFile, latents: Option<&ModelFile>) -> Result<Option<[usize; 3]>, InferError> {
     let argument = |message: String| Err(InferError::Argument(message));
-    let wanted = model.model.architecture.image();
+    let wanted = model.model.architecture.image_shape();
     match (model.description.pixels == Pixels::Latent, latents) {
         (false, None) => Ok(None),
         (false, Some(_)) => {
@@ -129,8 +129,8 @@ fn latent_shape(model: &ModelFile, latents: Option<&ModelFile>) -> Result<Option
                 .to_string(),
         ),
         (true, Some(latents)) => {
-            let made = match &latents.model.architecture {
-                Architecture::VaeEncoder(config) => Some(config.latent_shape()),
+            let made = match latents.model.architecture.network().role() {
+                Role::LatentEncoder(encoder) => Some(encoder.latent_shape()),
                 _ => None,
             };
             if made.is_none() || made != wanted {
@@ -203,7 +203,7 @@ fn split(arguments: &Arguments, model: &ModelFile, trained_on: Option<&str>) -> 
             arguments.split.name()
         )));
     }
-    let image = model.model.architecture.image().ok_or_else(|| InferError::Model {
+    let image = model.model.architecture.image_shape().ok_or_else(|| InferError::Model {
         path: model.path.clone(),
         message: format!("{} takes no images", model.model.architecture.name()),
     })?;

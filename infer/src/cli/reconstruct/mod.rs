@@ -64,10 +64,10 @@ pub struct Arguments {
 
     /// Folder for each image drawn, as a PNG file
     #[arg(long = "pictures", value_name = "DIR")]
-    images: Option<PathBuf>,
+    kept: Option<PathBuf>,
 
     /// Draw images again that are in that folder, and remove those of other settings
-    #[arg(long, requires = "images")]
+    #[arg(long, requires = "kept")]
     overwrite: bool,
 
     /// Data set to take images from (`ddae-data --help` lists them)
@@ -135,7 +135,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         ddae_base::tell(format!("warning: {warning}"));
     }
     let numbers: Vec<u64> = (0..rows.drawn() as u64).collect();
-    let missing = match &arguments.images {
+    let missing = match &arguments.kept {
         Some(folder) => ImageFolder::missing(folder, settings, &numbers, arguments.overwrite)?,
         None => numbers,
     };
@@ -184,7 +184,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// Says what an interrupted run leaves.
 fn interrupted(error: InferError, arguments: &Arguments) -> anyhow::Error {
-    match (error, &arguments.images) {
+    match (error, &arguments.kept) {
         (InferError::Interrupted, None) => {
             anyhow::anyhow!("interrupted; nothing is left, since no --pictures DIR keeps what was drawn")
         }
@@ -210,13 +210,13 @@ fn report(
         object.insert("pictures".to_string(), json!(settled.rows.drawn()));
         object.insert("drawn".to_string(), json!(summary.images));
         object.insert("sheet".to_string(), json!(arguments.output));
-        object.insert("folder".to_string(), json!(arguments.images));
+        object.insert("folder".to_string(), json!(arguments.kept));
         object.insert("settings".to_string(), json!(settled.settings));
         return writeln!(out, "{}", Value::Object(object));
     }
     let (steps, guidance) = (settled.settings.steps, settled.settings.guidance);
     writeln!(out, "{}, {steps} steps of ddim, guidance {guidance}", summary.line())?;
-    if let Some(folder) = &arguments.images {
+    if let Some(folder) = &arguments.kept {
         writeln!(out, "folder  {}", folder.display())?;
     }
     writeln!(out, "sheet   {}", arguments.output.display())

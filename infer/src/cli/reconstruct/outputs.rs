@@ -20,7 +20,7 @@ pub struct Outputs {
 
 impl Outputs {
     pub fn open(arguments: &Arguments, settled: &Settled) -> Result<Outputs, InferError> {
-        let folder = match &arguments.images {
+        let folder = match &arguments.kept {
             Some(path) => {
                 let shape = settled.split.shape();
                 Some(ImageFolder::open(path, &settled.settings, shape, arguments.overwrite)?)

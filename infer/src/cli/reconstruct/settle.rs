@@ -8,8 +8,9 @@ use ddae_infer::model_file::ModelFile;
 use ddae_infer::reconstruct::settings::digests;
 use ddae_infer::reconstruct::{Settings, Way};
 use ddae_model::config::ProcessConfig;
-use ddae_model::diffusion::{Plan, SamplerKind};
-use ddae_model::networks::Architecture;
+use ddae_model::diffusion::SamplerPlan;
+use ddae_model::diffusion::sampler::ddim;
+use ddae_model::networks::Role;
 use ddae_onnx::metadata::Pixels;
 
 use super::{Arguments, Which};
@@ -22,7 +23,7 @@ const VARIATIONS: u16 = 4;
 
 /// A run that has been found possible.
 pub struct Settled {
-    pub plan: Plan,
+    pub plan: SamplerPlan,
     /// The sources.
     pub split: Split,
     pub rows: Rows,
@@ -129,7 +130,7 @@ impl Settled {
             return Err(unusable(sampler, "it does not say which process it is a step of"));
         };
         let (steps, eta) = (arguments.steps, arguments.eta);
-        let plan = Plan::ddpm(process, SamplerKind::Ddim { steps, eta });
+        let plan = ddim(process, steps, eta);
         let plan = plan.map_err(|error| argument(error.to_string()))?;
         let split = images(arguments, shape)?;
         let rows = rows(arguments, split.len())?;
@@ -178,13 +179,15 @@ fn unusable(file: &ModelFile, message: &str) -> InferError {
 /// The images' shape and the latents' length, of an encoder and a sampler that fit together.
 fn fitting(encoder: &ModelFile, sampler: &ModelFile) -> Result<([usize; 3], usize), InferError> {
     let argument = |message: String| Err(InferError::Argument(message));
-    let Architecture::SodaDecoder(decoder) = &sampler.model.architecture else {
+    let (network, made_by) = (&sampler.model.architecture, &encoder.model.architecture);
+    let guidance = network.denoiser().ok().and_then(|network| network.guidance());
+    let (Some(guidance), Some(draws)) = (guidance, network.image_shape()) else {
         return argument(format!(
             "--sampler: this draws with {}, which takes no latents; `ddae-infer sample` draws with it",
             sampler.model.architecture.name()
         ));
     };
-    let Architecture::SodaEncoder(network) = &encoder.model.architecture else {
+    let (Role::Encoder(code), Some(sees)) = (made_by.network().role(), made_by.image_shape()) else {
         return Err(unusable(encoder, "its configuration is not that of an encoder"));
     };
     if encoder.description.unit_length {
@@ -194,14 +197,13 @@ fn fitting(encoder: &ModelFile, sampler: &ModelFile) -> Result<([usize; 3], usiz
                 .to_string(),
         );
     }
-    let (made, taken) = (network.feature_dim, decoder.z_channels);
+    let (made, taken) = (code.width(), guidance.channels);
     if made != taken {
         return argument(format!(
             "--encoder makes latents of {made} and --sampler takes latents of {taken}; give two graphs of one \
              checkpoint"
         ));
     }
-    let (sees, draws) = (network.image_shape, decoder.image_shape);
     if sees != draws {
         let text = |[c, h, w]: [usize; 3]| format!("{c}x{h}x{w}");
         return argument(format!(

@@ -6,11 +6,13 @@ mod settle;
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use ddae_infer::InferError;
 use ddae_infer::model_file::ModelFile;
 use ddae_infer::sample::{ImageFolder, Sampling, balanced_batch, to_levels};
 use ddae_infer::workers::Workers;
+use ddae_model::diffusion::sampler::{SAMPLERS, Sampler};
 use ddae_onnx::metadata::GraphKind;
 use serde_json::{Value, json};
 
@@ -65,10 +67,10 @@ pub struct Arguments {
     npy: Option<PathBuf>,
 
     /// The sampler [default: ddim for a DDPM, edm for an EDM]
-    #[arg(long, value_enum)]
-    sampler: Option<Sampler>,
+    #[arg(long, value_name = "SAMPLER", value_parser = samplers())]
+    sampler: Option<String>,
 
-    /// Steps [default: ddim 100, edm 18; ddpm always takes all timesteps]
+    /// Steps [default: ddim 100, edm 18, dpm-solver 20; ddpm always takes all timesteps]
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
 
@@ -84,14 +86,19 @@ pub struct Arguments {
     running: Running,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Sampler {
-    /// Ancestral sampling over all timesteps
-    Ddpm,
-    /// DDIM
-    Ddim,
-    /// EDM's Heun method
-    Edm,
+impl Arguments {
+    fn sampler(&self) -> Option<&'static Sampler> {
+        self.sampler.as_deref().and_then(Sampler::named)
+    }
+}
+
+/// The names of all samplers.
+fn samplers() -> PossibleValuesParser {
+    SAMPLERS
+        .iter()
+        .map(|sampler| PossibleValue::new(sampler.name).help(sampler.about))
+        .collect::<Vec<_>>()
+        .into()
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {

@@ -27,7 +27,7 @@ pub enum DitSize {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DitConfig {
-    /// Side of the square latents: 32 for images of 256, 64 for images of 512.
+    /// Side of the square latents (32 for images of 256, 64 for images of 512) or images.
     pub input_size: usize,
     /// Side of the square of latent pixels that makes one token.
     pub patch_size: usize,
@@ -50,6 +50,26 @@ pub struct DitConfig {
     /// checkpoints hold the formula's values; a file without the tensor needs `false`.
     #[serde(default)]
     pub stored_positions: bool,
+    /// Our addition: whether it works on latents, as published, or on images themselves.
+    #[serde(default, skip_serializing_if = "Space::is_latent")]
+    pub space: Space,
+}
+
+/// What a DiT works on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Space {
+    /// Latents of an autoencoder.
+    #[default]
+    Latent,
+    /// Images.
+    Image,
+}
+
+impl Space {
+    fn is_latent(&self) -> bool {
+        *self == Space::Latent
+    }
 }
 
 impl DitConfig {
@@ -84,6 +104,7 @@ impl DitConfig {
             num_classes: DitConfig::default_num_classes(),
             learn_sigma: DitConfig::default_learn_sigma(),
             stored_positions: false,
+            space: Space::Latent,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The blocks of a DiT, conditioned by adaLN-zero: scales, shifts and gates computed from timestep and label.
 
-use super::DitConfig;
 use super::embeddings::{embed_label, embed_timestep, positions};
+use super::{DitConfig, Space};
 use crate::graph::{Conv, Dim, Graph, GraphError, Path, QkvLayout, Shape, Value};
 use crate::tensor::DType;
 
@@ -12,7 +12,8 @@ const EPS: f64 = 1e-6;
 /// Width of a block's hidden layer, in widths of a token.
 const MLP_RATIO: usize = 4;
 
-/// The whole network as a graph of kind `network`: inputs `x [B,C,S,S]`, `t` i64 `[B]` (the timestep's index) and,
+/// The whole network as a graph of kind `network`: inputs `x [B,C,S,S]`, `t [B]` (i64, the timestep's index, on
+/// latents; f32 on images) and,
 /// `with_label`, `label` i64 `[B]` (a class, or `num_classes` for none; without it, no sample has a label); output
 /// `y [B, out_channels, S, S]`; taps `layer-0 …`.
 ///
@@ -22,7 +23,12 @@ pub fn dit_graph(config: &DitConfig, with_label: bool) -> Result<Graph, GraphErr
     let mut g = Graph::new();
     let size = config.input_size;
     let x = g.input("x", DType::F32, Shape::batch(&[config.in_channels, size, size]))?;
-    let t = g.input("t", DType::I64, Shape::batch(&[]))?;
+    // Published weights were trained on indices; what is trained here is told what its process tells every network.
+    let t = match config.space {
+        Space::Latent => DType::I64,
+        Space::Image => DType::F32,
+    };
+    let t = g.input("t", t, Shape::batch(&[]))?;
     let label = if with_label { Some(g.input("label", DType::I64, Shape::batch(&[]))?) } else { None };
     let y = dit(&mut g, config, x, t, label)?;
     g.output("y", y);

@@ -6,11 +6,19 @@
 
 mod blocks;
 mod config;
+mod describe;
 mod diffusers;
+mod diffusers_recognise;
+mod recognise;
 
 pub use config::{Conventions, UNetConfig};
+pub(super) use describe::describe;
 pub use diffusers::{AttentionNames, DiffusersConfig, TensorSource, diffusers_sources};
+pub use diffusers_recognise::DIFFUSERS;
+pub(super) use recognise::{FAMILY, deduce};
 
+use super::network::{Conditions, Denoiser, Latent, Network, Role};
+use super::registry::Family;
 use super::sinusoids::Sinusoids;
 use crate::graph::{Conv, Graph, GraphError, Path, Shape, Value};
 use crate::tensor::DType;
@@ -18,24 +26,52 @@ use blocks::{Blocks, Resample};
 
 type Built = Result<Value, GraphError>;
 
-/// What guides the network.
-#[derive(Clone, Copy)]
-pub(super) struct Guides {
-    /// `[B]` or `[1]`: the scalar that is embedded.
-    pub t: Value,
-    /// `[B, augment_dim]`.
-    pub augment_label: Option<Value>,
-    /// Where the configuration has `z_channels`.
-    pub latent: Option<Latent>,
+impl Network for UNetConfig {
+    fn family(&self) -> &'static Family {
+        &FAMILY
+    }
+
+    fn describe(&self) -> String {
+        describe("UNet", self)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.z_channels > 0 {
+            return Err("z_channels is for net_type: SodaDecoder".to_string());
+        }
+        UNetConfig::check(self)
+    }
+
+    fn image_shape(&self) -> Option<[usize; 3]> {
+        Some(self.image_shape)
+    }
+
+    fn resize(&mut self, [height, width]: [usize; 2]) -> Result<(), String> {
+        self.image_shape = [self.image_shape[0], height, width];
+        Ok(())
+    }
+
+    fn graph(&self, with_label: bool) -> Result<Graph, GraphError> {
+        unet_graph(self, with_label)
+    }
+
+    fn label(&self) -> Option<&'static str> {
+        (self.augment_dim > 0).then_some("augment_label")
+    }
+
+    fn role(&self) -> Role<'_> {
+        Role::Denoiser(self)
+    }
 }
 
-/// A latent and what of it is hidden.
-#[derive(Clone, Copy)]
-pub(super) struct Latent {
-    /// `[B, z_channels]`.
-    pub z: Value,
-    /// `[B]`, or `[B, z_parts]` where the latent has several parts: 1 hides it, 0 shows it.
-    pub mask: Value,
+impl Denoiser for UNetConfig {
+    fn predict(&self, g: &mut Graph, x: Value, t: Value, conditions: Conditions) -> Built {
+        unet(g, self, x, t, conditions.augment_label)
+    }
+
+    fn augment_dim(&self) -> usize {
+        self.augment_dim
+    }
 }
 
 /// The whole network as a graph of kind `network`: inputs `x [B,C,H,W]`, `t [B]` and, with an augmentation label,
@@ -66,21 +102,28 @@ pub fn unet_graph(config: &UNetConfig, with_label: bool) -> Result<Graph, GraphE
 /// When shapes do not fit, with the layer's path, or the configuration has `z_channels`: that is a SODA decoder
 /// ([`decoder`](super::decoder)).
 pub fn unet(g: &mut Graph, config: &UNetConfig, x: Value, t: Value, augment_label: Option<Value>) -> Built {
-    guided(g, &Path::root(), config, x, Guides { t, augment_label, latent: None })
+    guided(g, &Path::root(), config, x, t, Conditions { augment_label, latent: None })
 }
 
 /// The network under the path `p`.
-pub(super) fn guided(g: &mut Graph, p: &Path, config: &UNetConfig, x: Value, guides: Guides) -> Built {
+pub(super) fn guided(
+    g: &mut Graph,
+    p: &Path,
+    config: &UNetConfig,
+    x: Value,
+    t: Value,
+    conditions: Conditions,
+) -> Built {
     let wrong = |message: String| GraphError::Shape { path: "network".to_string(), message };
-    config.check().map_err(wrong)?;
-    let latent = match (config.z_channels, guides.latent) {
+    UNetConfig::check(config).map_err(wrong)?;
+    let latent = match (config.z_channels, conditions.latent) {
         (_, Some(latent)) => latent_parts(g, config, latent)?,
         (0, None) => Vec::new(),
         (n, None) => {
             return Err(wrong(format!("z_channels is {n}; only a SODA decoder is guided by a latent")));
         }
     };
-    let emb = time_embedding(g, &p.at("time_emb"), config, guides)?;
+    let emb = time_embedding(g, &p.at("time_emb"), config, t, conditions.augment_label)?;
     let blocks = Blocks { config, emb, latent };
     let widths = config.widths();
     let coarsest = widths.len() - 1;
@@ -141,10 +184,16 @@ pub(super) fn guided(g: &mut Graph, p: &Path, config: &UNetConfig, x: Value, gui
 }
 
 /// Sinusoids of `t`, plus the projected augmentation label, through two linear layers: `[B, 4 * n_channels]`.
-fn time_embedding(g: &mut Graph, p: &Path, config: &UNetConfig, guides: Guides) -> Built {
+fn time_embedding(
+    g: &mut Graph,
+    p: &Path,
+    config: &UNetConfig,
+    t: Value,
+    augment_label: Option<Value>,
+) -> Built {
     let Conventions { frequency_shift: shift, cosines_first, .. } = config.conventions;
-    let mut emb = Sinusoids { width: config.n_channels, shift, cosines_first }.of(g, guides.t)?;
-    if let Some(label) = guides.augment_label {
+    let mut emb = Sinusoids { width: config.n_channels, shift, cosines_first }.of(g, t)?;
+    if let Some(label) = augment_label {
         let projected = g.linear(&p.at("aug_emb"), label, config.n_channels, false)?;
         emb = g.add(emb, projected)?;
     }

@@ -1,13 +1,31 @@
 //! diffusers' `UNet2DModel`, from its `config.json` or, where that is missing, from its parameters.
 
-use super::{Given, RecogniseError, Shapes};
-use crate::networks::{AttentionNames, Conventions, UNetConfig};
+use super::{AttentionNames, Conventions, UNetConfig};
+use crate::graph::GraphKind;
+use crate::networks::network::{HeadsGiven, PublishedProcess};
+use crate::networks::recognition::{Given, Names, RecogniseError, Shapes};
+use crate::networks::registry::Family;
 
 const UNET: &str = "diffusers' UNet2DModel";
 
+/// The UNet under diffusers' names.
+pub static DIFFUSERS: Family = Family {
+    name: UNET,
+    kinds: &[GraphKind::Network, GraphKind::Features, GraphKind::Sampler],
+    signature: ["conv_in.weight", "time_embedding.linear_1.weight"],
+    parts: &[""],
+    ignored: &[],
+    heads: HeadsGiven::Channels,
+    process: PublishedProcess::Several,
+    recognise: |shapes, given| {
+        let (config, attention) = deduce(shapes, given)?;
+        Ok((config.into(), Names::DiffusersUNet(attention)))
+    },
+};
+
 /// The network and the names of its attention layers. Without a `config.json` it is taken for one of Google's DDPM
 /// checkpoints: what it computes otherwise is not in the weights.
-pub(super) fn deduce(shapes: &Shapes, given: &Given) -> Result<(UNetConfig, AttentionNames), RecogniseError> {
+fn deduce(shapes: &Shapes, given: &Given) -> Result<(UNetConfig, AttentionNames), RecogniseError> {
     let attention = AttentionNames::among(shapes.iter().map(|(name, _)| name));
     if let Some(config) = &given.diffusers {
         let impossible = |problem| RecogniseError::Impossible {

@@ -2,14 +2,13 @@
 
 use std::collections::HashSet;
 
-use super::{Architecture, Family, Found, Names, Shapes, find, name_map};
+use super::{Found, Names, Shapes, find, name_map};
 use crate::graph::GraphError;
+use crate::networks::registry::{Architecture, Family};
+use crate::networks::unet::DIFFUSERS;
 
 /// Counters of batch norms, which nothing is computed from.
 const COUNTER: &str = "num_batches_tracked";
-
-/// DiT's table of positions holds the values of a formula, which a configuration may prefer.
-const POSITIONS: &str = "pos_embed";
 
 impl Architecture {
     /// The names of tensors in a file that stand where this network's parameters do and are none of them: with them, the
@@ -21,13 +20,7 @@ impl Architecture {
     /// # Errors
     /// When the network cannot be built.
     pub fn unused<'s>(&self, names: Names, shapes: &'s Shapes) -> Result<Vec<&'s str>, GraphError> {
-        let parts: &[&str] = match self.family() {
-            Family::Inception => return Ok(Vec::new()),
-            Family::SodaEncoder => &["encoder."],
-            Family::SodaDecoder => &["decoder."],
-            Family::VaeEncoder => &["encoder.", "quant_conv."],
-            _ => &[""],
-        };
+        let Family { parts, ignored, .. } = self.network().family();
         let all = find(shapes).unwrap_or_default();
         let mut of_this_kind = all.iter().filter(|found| self.is_of(found.family));
         let (Some(own), None) = (of_this_kind.next(), of_this_kind.next()) else { return Ok(Vec::new()) };
@@ -39,15 +32,15 @@ impl Architecture {
             parts.iter().any(|part| name_there.starts_with(part))
                 && !used.contains(name_there)
                 && leaf != COUNTER
-                && !(name_there == POSITIONS && self.family() == Family::DiT)
+                && !ignored.contains(&name_there)
                 && !all.iter().filter(is_inner).any(|other| name.starts_with(&other.prefix))
         };
         Ok(shapes.iter().map(|(name, _)| name).filter(|name| is_unused(name)).collect())
     }
 
     /// Whether networks of a family are of this one's kind.
-    fn is_of(&self, family: Family) -> bool {
-        matches!((self, family), (Architecture::UNet(_), Family::DiffusersUNet)) || self.family() == family
+    fn is_of(&self, family: &Family) -> bool {
+        self.network().family() == family || (self.unet().is_some() && *family == DIFFUSERS)
     }
 
     /// The names of all parameters and buffers in a file.

@@ -5,12 +5,18 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::initialisation::he_normal;
-use crate::graph::{Conv, Graph, GraphError, Path, Shape, Value, Window};
+use crate::diffusion::Pixels;
+use crate::graph::{Conv, Graph, GraphError, GraphKind, Path, Shape, Value, Window};
+use crate::networks::initialisation::he_normal;
+use crate::networks::network::{Encoder, HeadsGiven, Network, PublishedProcess, Role};
+use crate::networks::recognition::{Given, Names, RecogniseError, Shapes};
+use crate::networks::registry::Family;
+use crate::networks::sides;
 use crate::tensor::DType;
 
 type Built = Result<Value, GraphError>;
 
+const ENCODER: &str = "the ResNet-18 encoder of a SODA";
 const EPS: f64 = 1e-5;
 /// Channels of the first convolution and of the first stage.
 const STEM: usize = 64;
@@ -61,6 +67,64 @@ impl EncoderConfig {
             return Err(format!("image_shape is {:?}; each size must be 1 to 4096", self.image_shape));
         }
         Ok(())
+    }
+}
+
+/// The encoder as files hold it.
+pub(in crate::networks) static FAMILY: Family = Family {
+    name: "the encoder of a SODA",
+    kinds: &[GraphKind::Network, GraphKind::Encoder],
+    signature: ["encoder.encoder.0.weight", "encoder.encoder.1.running_mean"],
+    parts: &["encoder."],
+    ignored: &[],
+    heads: HeadsGiven::Nothing,
+    process: PublishedProcess::None,
+    recognise: |shapes, given| Ok((deduce(shapes, given)?.into(), Names::Published)),
+};
+
+impl Network for EncoderConfig {
+    fn family(&self) -> &'static Family {
+        &FAMILY
+    }
+
+    fn describe(&self) -> String {
+        let (image, dim) = (sides(self.image_shape), self.feature_dim);
+        format!("SODA encoder: ResNet-18, {image} images, latents of {dim}")
+    }
+
+    fn check(&self) -> Result<(), String> {
+        EncoderConfig::check(self)
+    }
+
+    fn image_shape(&self) -> Option<[usize; 3]> {
+        Some(self.image_shape)
+    }
+
+    fn resize(&mut self, [height, width]: [usize; 2]) -> Result<(), String> {
+        self.image_shape = [self.image_shape[0], height, width];
+        Ok(())
+    }
+
+    fn graph(&self, _with_label: bool) -> Result<Graph, GraphError> {
+        resnet_graph(self)
+    }
+
+    fn pixels(&self) -> Pixels {
+        Pixels::Normalised
+    }
+
+    fn role(&self) -> Role<'_> {
+        Role::Encoder(self)
+    }
+}
+
+impl Encoder for EncoderConfig {
+    fn encode(&self, g: &mut Graph, x: Value) -> Built {
+        resnet(g, &Path::root().at("encoder").at("encoder"), self, x)
+    }
+
+    fn width(&self) -> usize {
+        self.feature_dim
     }
 }
 
@@ -134,4 +198,29 @@ fn conv(g: &mut Graph, p: &Path, x: Value, conv: Conv) -> Built {
     let x = g.conv2d(p, x, conv.without_bias())?;
     g.initialise(&p.at("weight"), he_normal(fan_out))?;
     Ok(x)
+}
+
+/// The sizes of an encoder, from its parameters.
+fn deduce(shapes: &Shapes, given: &Given) -> Result<EncoderConfig, RecogniseError> {
+    let odd = |problem: String| RecogniseError::Odd { network: ENCODER, problem };
+    let [_, channels, kernel, _] = shapes.want::<4>(ENCODER, "encoder.encoder.0.weight")?;
+    let cifar_small_image = match kernel {
+        3 => true,
+        7 => false,
+        n => return Err(odd(format!("its first convolution is {n}x{n}, not 3x3 or 7x7"))),
+    };
+    let first = if cifar_small_image { 3 } else { 4 };
+    for stage in first..first + 4 {
+        let path = format!("encoder.encoder.{stage}");
+        let blocks = shapes.count(&path);
+        if blocks != 2 || shapes.has_layer(&format!("{path}.0.conv3")) {
+            return Err(odd(format!("'{path}' is not two basic blocks: only ResNet-18 is known here")));
+        }
+    }
+    let [feature_dim, _] = shapes.want::<2>(ENCODER, &format!("encoder.encoder.{}.weight", first + 6))?;
+    let stem = if cifar_small_image { "small" } else { "large" };
+    let found = format!("{ENCODER} for {stem} images, latents of {feature_dim}");
+    let [height, width] = given.image_size(&found)?;
+    let image_shape = [channels, height, width];
+    Ok(EncoderConfig { arch: EncoderArch::ResNet18, feature_dim, cifar_small_image, image_shape })
 }

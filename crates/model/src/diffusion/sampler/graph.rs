@@ -1,11 +1,16 @@
-//! Graphs of kind `sampler`: one network call of a [`super::Plan`], with the arithmetic around it.
+//! Graphs of kind `sampler`: one network call of a [`super::SamplerPlan`], with the arithmetic around it.
 
+use super::super::process::{DdpmLevel, EdmLevel, scalars};
 use crate::config::{Config, ModelConfig, ProcessConfig};
-use crate::graph::{Dim, Graph, GraphError, Path, Shape, Value};
-use crate::networks::{Architecture, UNetConfig, decoder, unet};
+use crate::graph::{Dim, Graph, GraphError, Shape, Value};
+use crate::networks::{Conditions, Denoiser, Domain, Guidance, Latent, Role};
 use crate::tensor::{DType, Tensor};
 
 type Built = Result<Value, GraphError>;
+
+/// Coefficients of a step of a DDPM and of an EDM.
+const DDPM_COEFFICIENTS: usize = 5;
+const EDM_COEFFICIENTS: usize = 7;
 
 /// A graph of kind `sampler` of the network of a training run. See [`model_sampler_graph`].
 ///
@@ -15,12 +20,12 @@ pub fn sampler_graph(config: &Config) -> Result<Graph, GraphError> {
     model_sampler_graph(&config.model())
 }
 
-/// A graph of kind `sampler`: one network call of a [`super::Plan`].
+/// A graph of kind `sampler`: one network call of a [`super::SamplerPlan`].
 ///
 /// # Shapes
 /// Inputs `x [B,C,H,W]` in the state's type (DDPM f32, EDM f64), `noise` f32 `[B,C,H,W]`, `t` f32 `[1]`,
-/// `preconditioning` f32 `[2]` or `[3]`, `coefficients` `[4]` or `[7]` in the state's type, and for EDM
-/// `carry [B,C,H,W]` f64. Outputs `next` and, for EDM, `next_carry`, like `x`.
+/// `preconditioning` f32 `[2]` or `[3]`, `coefficients` `[5]` or `[7]` in the state's type, and `carry`, like `x`.
+/// Outputs `next` and `next_carry`, like `x`.
 ///
 /// A SODA decoder takes besides `z` f32 `[B,Z]`, the latents that guide it, and `guidance` f32 `[1]`, how much further
 /// than by itself a latent leads: the network sees every image twice, in one batch of `2 B`, with its latent and
@@ -30,37 +35,27 @@ pub fn sampler_graph(config: &Config) -> Result<Graph, GraphError> {
 /// For a network without sampler or without a process, or a configuration that cannot be built.
 pub fn model_sampler_graph(model: &ModelConfig) -> Result<Graph, GraphError> {
     let wrong = |message: String| GraphError::Shape { path: "sampler".to_string(), message };
-    let name = model.architecture.name();
+    let (network, name) = (model.architecture.network(), model.architecture.name());
+    let (denoiser, shape) = match (network.role(), network.image_shape()) {
+        (Role::Denoiser(denoiser), Some(shape)) if denoiser.domain() == Domain::Images => (denoiser, shape),
+        _ => return Err(wrong(format!("{name} has no graph of this kind"))),
+    };
     let mut g = Graph::new();
-    match (&model.architecture, &model.process) {
-        (Architecture::UNet(config), Some(ProcessConfig::Ddpm(_))) => {
-            ddpm_step(&mut g, config.image_shape, |g, x, t| unet(g, config, x, t, None))?;
+    match (&model.process, denoiser.guidance()) {
+        (None, _) => return Err(wrong(format!("the diffusion process of {name} is not known"))),
+        (Some(ProcessConfig::Ddpm(_)), None) => {
+            ddpm_step(&mut g, shape, |g, x, t| denoiser.predict(g, x, t, Conditions::default()))?
         }
-        (Architecture::UNet(config), Some(ProcessConfig::Edm(_))) => edm_step(&mut g, config)?,
-        (Architecture::SodaDecoder(config), Some(ProcessConfig::Ddpm(_))) => {
-            ddpm_step(&mut g, config.image_shape, |g, x, t| guided_noise(g, config, x, t))?;
+        (Some(ProcessConfig::Ddpm(_)), Some(guidance)) => {
+            ddpm_step(&mut g, shape, |g, x, t| guided_noise(g, denoiser, guidance, x, t))?;
         }
-        (Architecture::SodaDecoder(_), Some(ProcessConfig::Edm(_))) => {
+        (Some(ProcessConfig::Edm(_)), None) => edm_step(&mut g, shape, denoiser)?,
+        (Some(ProcessConfig::Edm(_)), Some(_)) => {
             return Err(wrong(format!("{name} is sampled as a DDPM; its model_type is EDM")));
         }
-        (Architecture::UNet(_) | Architecture::SodaDecoder(_), None) => {
-            return Err(wrong(format!("the diffusion process of {name} is not known")));
-        }
-        _ => return Err(wrong(format!("{name} has no graph of this kind"))),
     }
     let names: Vec<String> = g.outputs().iter().map(|(name, _)| name.clone()).collect();
     g.keep(&names.iter().map(String::as_str).collect::<Vec<_>>())
-}
-
-/// The elements of a vector input, each as `[1,1,1,1]`.
-fn scalars(g: &mut Graph, name: &str, dtype: DType, count: usize) -> Result<Vec<Value>, GraphError> {
-    let vector = g.input(name, dtype, Shape::fixed(&[count]))?;
-    (0..count)
-        .map(|i| {
-            let element = g.slice(vector, 0, i, 1)?;
-            g.reshape(element, Shape::fixed(&[1, 1, 1, 1]))
-        })
-        .collect()
 }
 
 /// The sum of products.
@@ -84,30 +79,28 @@ fn ddpm_step(
 ) -> Result<(), GraphError> {
     let shape = Shape::batch(&image);
     let x = g.input("x", DType::F32, shape.clone())?;
-    let noise = g.input("noise", DType::F32, shape)?;
-    let t = g.input("t", DType::F32, Shape::of(vec![Dim::Size(1)]))?;
-    let scale = scalars(g, "preconditioning", DType::F32, 2)?;
-    let c = scalars(g, "coefficients", DType::F32, 4)?;
-    let (signal, spread) = (scale[0], scale[1]);
+    let noise = g.input("noise", DType::F32, shape.clone())?;
+    let t = g.input("t", DType::F32, Shape::fixed(&[1]))?;
+    let [signal, spread] = scalars(g, "preconditioning", DType::F32)?;
+    let c: [Value; DDPM_COEFFICIENTS] = scalars(g, "coefficients", DType::F32)?;
+    let carry = g.input("carry", DType::F32, shape)?;
+    let level = DdpmLevel { t, signal, spread };
 
     let eps = network(g, x, t)?;
-    let noise_part = g.mul(spread, eps)?;
-    let image = g.sub(x, noise_part)?;
-    let x0 = g.div(image, signal)?;
-    let x0 = g.clamp(x0, -1.0, 1.0)?;
+    let x0 = level.clean(g, x, eps)?;
     // The noise that goes with the clipped image.
-    let signal_part = g.mul(signal, x0)?;
-    let rest = g.sub(x, signal_part)?;
-    let eps = g.div(rest, spread)?;
-    let next = combine(g, &[(c[0], x), (c[1], x0), (c[2], eps), (c[3], noise)])?;
+    let eps = level.noise(g, x, x0)?;
+    let next = combine(g, &[(c[0], x), (c[1], x0), (c[2], eps), (c[3], noise), (c[4], carry)])?;
     g.output("next", next);
+    g.output("next_carry", x0);
     Ok(())
 }
 
-/// The noise that a SODA decoder finds in `x [B,C,H,W]`, led by the inputs `z` and `guidance`.
-fn guided_noise(g: &mut Graph, config: &UNetConfig, x: Value, t: Value) -> Built {
-    let z = g.input("z", DType::F32, Shape::batch(&[config.z_channels]))?;
-    let guidance = scalars(g, "guidance", DType::F32, 1)?[0];
+/// The noise that a guided denoiser finds in `x [B,C,H,W]`, led by the inputs `z` and `guidance`.
+fn guided_noise(g: &mut Graph, network: &dyn Denoiser, shape: Guidance, x: Value, t: Value) -> Built {
+    let Guidance { channels, parts } = shape;
+    let z = g.input("z", DType::F32, Shape::batch(&[channels]))?;
+    let [guidance] = scalars(g, "guidance", DType::F32)?;
     let image = g.shape(x).clone();
     let once = stacked(g, x, 1)?;
     let twice = g.concat(&[once, once], 0)?;
@@ -116,10 +109,11 @@ fn guided_noise(g: &mut Graph, config: &UNetConfig, x: Value, t: Value) -> Built
     let z = stacked(g, z, 1)?;
     let z = g.pad(z, 0, 0, 1)?;
     let z = unstacked(g, z)?;
-    let mask = if config.z_parts > 1 { vec![1, config.z_parts] } else { vec![1] };
-    let mask = g.constant(Tensor::f32(&mask, vec![0.0; config.z_parts]))?;
+    let mask = if parts > 1 { vec![1, parts] } else { vec![1] };
+    let mask = g.constant(Tensor::f32(&mask, vec![0.0; parts]))?;
 
-    let eps = decoder(g, &Path::root().at("decoder"), config, x, t, z, mask)?;
+    let latent = Some(Latent { z, mask });
+    let eps = network.predict(g, x, t, Conditions { augment_label: None, latent })?;
     let halves = stacked(g, eps, 2)?;
     let half = |g: &mut Graph, i: usize| {
         let half = g.slice(halves, 0, i, 1)?;
@@ -148,20 +142,21 @@ fn unstacked(g: &mut Graph, x: Value) -> Built {
     g.reshape(x, Shape::of(dims))
 }
 
-fn edm_step(g: &mut Graph, config: &UNetConfig) -> Result<(), GraphError> {
-    let shape = Shape::batch(&config.image_shape);
+/// A step of an EDM for images `[C, H, W]`.
+fn edm_step(g: &mut Graph, image: [usize; 3], network: &dyn Denoiser) -> Result<(), GraphError> {
+    let shape = Shape::batch(&image);
     let x = g.input("x", DType::F64, shape.clone())?;
     let noise = g.input("noise", DType::F32, shape.clone())?;
-    let t = g.input("t", DType::F32, Shape::of(vec![Dim::Size(1)]))?;
-    let scale = scalars(g, "preconditioning", DType::F32, 3)?;
-    let c = scalars(g, "coefficients", DType::F64, 7)?;
+    let t = g.input("t", DType::F32, Shape::fixed(&[1]))?;
+    let [c_in, c_skip, c_out] = scalars(g, "preconditioning", DType::F32)?;
+    let c: [Value; EDM_COEFFICIENTS] = scalars(g, "coefficients", DType::F64)?;
     let carry = g.input("carry", DType::F64, shape)?;
-    let (c_in, c_skip, c_out) = (scale[0], scale[1], scale[2]);
+    let level = EdmLevel { t, c_in, c_skip, c_out };
 
     let x32 = g.cast(x, DType::F32)?;
-    let input = g.mul(c_in, x32)?;
-    let f = unet(g, config, input, t, None)?;
-    let denoised = combine(g, &[(c_skip, x32), (c_out, f)])?;
+    let input = level.input(g, x32)?;
+    let f = network.predict(g, input, t, Conditions::default())?;
+    let denoised = level.denoised(g, x32, f)?;
     let denoised = g.clamp(denoised, -1.0, 1.0)?;
     let denoised = g.cast(denoised, DType::F64)?;
     let noise = g.cast(noise, DType::F64)?;

@@ -1,12 +1,27 @@
 //! The UNet of DDAE and the decoder of SODA, from their parameters.
 
-use super::{Given, RecogniseError, Shapes};
-use crate::networks::{Conventions, UNetConfig};
+use super::{Conventions, UNetConfig};
+use crate::graph::GraphKind;
+use crate::networks::network::{HeadsGiven, PublishedProcess};
+use crate::networks::recognition::{Given, Names, RecogniseError, Shapes};
+use crate::networks::registry::Family;
 
 const UNET: &str = "the UNet of DDAE";
 
+/// The UNet under its published names.
+pub(in crate::networks) static FAMILY: Family = Family {
+    name: "a UNet",
+    kinds: &[GraphKind::Network, GraphKind::Features, GraphKind::Sampler],
+    signature: ["image_proj.weight", "middle.res1.norm1.weight"],
+    parts: &[""],
+    ignored: &[],
+    heads: HeadsGiven::Channels,
+    process: PublishedProcess::Several,
+    recognise: |shapes, given| Ok((deduce(shapes, given)?.into(), Names::Published)),
+};
+
 /// Deduces everything but the size of the images and the number of attention heads.
-pub(super) fn deduce(shapes: &Shapes, given: &Given) -> Result<UNetConfig, RecogniseError> {
+pub(in crate::networks) fn deduce(shapes: &Shapes, given: &Given) -> Result<UNetConfig, RecogniseError> {
     let odd = |problem: String| RecogniseError::Odd { network: UNET, problem };
     let [n_channels, channels, ..] = shapes.want::<4>(UNET, "image_proj.weight")?;
     let levels = levels(shapes)?;

@@ -1,13 +1,30 @@
 //! A DiT, from its parameters.
 
-use super::{Given, RecogniseError, Shapes};
-use crate::networks::{DitConfig, DitSize};
+use super::{DitConfig, DitSize, Space};
+use crate::config::{DdpmConfig, ProcessConfig, Timesteps};
+use crate::graph::GraphKind;
+use crate::networks::network::{HeadsGiven, PublishedProcess};
+use crate::networks::recognition::{Given, Names, RecogniseError, Shapes};
+use crate::networks::registry::Family;
 
 const DIT: &str = "a DiT";
 
+/// The network as files hold it.
+pub(in crate::networks) static FAMILY: Family = Family {
+    name: DIT,
+    kinds: &[GraphKind::Network, GraphKind::Features],
+    signature: ["x_embedder.proj.weight", "final_layer.adaLN_modulation.1.weight"],
+    parts: &[""],
+    // The table of positions holds the values of a formula, which a configuration may prefer.
+    ignored: &["pos_embed"],
+    heads: HeadsGiven::Number,
+    process: PublishedProcess::One(|| ProcessConfig::Ddpm(DdpmConfig::published(Timesteps::Index))),
+    recognise: |shapes, given| Ok((deduce(shapes, given)?.into(), Names::Published)),
+};
+
 /// Deduces everything; the number of heads only for the published widths, the size of the latents only where the file
 /// holds the table of positions.
-pub(super) fn deduce(shapes: &Shapes, given: &Given) -> Result<DitConfig, RecogniseError> {
+fn deduce(shapes: &Shapes, given: &Given) -> Result<DitConfig, RecogniseError> {
     let odd = |problem: String| RecogniseError::Odd { network: DIT, problem };
     let [hidden_size, in_channels, patch_size, _] = shapes.want::<4>(DIT, "x_embedder.proj.weight")?;
     let [rows, _] = shapes.want::<2>(DIT, "y_embedder.embedding_table.weight")?;
@@ -57,6 +74,7 @@ pub(super) fn deduce(shapes: &Shapes, given: &Given) -> Result<DitConfig, Recogn
         num_classes: rows - 1,
         learn_sigma,
         stored_positions,
+        space: Space::Latent,
     })
 }
 

@@ -50,18 +50,18 @@ impl Shapes {
     }
 
     /// What stands before `name` in all names that end with it: nothing, or parts with a point after them.
-    pub(super) fn prefixes(&self, name: &str) -> BTreeSet<String> {
+    pub(in crate::networks) fn prefixes(&self, name: &str) -> BTreeSet<String> {
         let before = |full: &str| full.strip_suffix(name).map(str::to_string);
         self.0.keys().filter_map(|full| before(full)).filter(|p| p.is_empty() || p.ends_with('.')).collect()
     }
 
     /// How many parts of the layer `path` are numbered `0, 1, …` without a gap.
-    pub(super) fn count(&self, path: &str) -> usize {
+    pub(in crate::networks) fn count(&self, path: &str) -> usize {
         (0..self.0.len()).take_while(|i| self.has_layer(&format!("{path}.{i}"))).count()
     }
 
     /// The shape of a tensor that the network `of` must have, with `N` axes of a sensible size.
-    pub(super) fn want<const N: usize>(
+    pub(in crate::networks) fn want<const N: usize>(
         &self,
         of: &'static str,
         name: &str,

@@ -1,8 +1,9 @@
 //! The parameters of a network in files whose names or cuts are others.
 
-use super::{Architecture, Recognised, Shapes};
 use super::{NameMap, Source};
+use super::{Recognised, Shapes};
 use crate::graph::GraphError;
+use crate::networks::registry::Architecture;
 use crate::networks::{AttentionNames, VAE_ENCODER_OLDER_NAMES, diffusers_sources};
 
 /// How a file names the parameters of its network.

@@ -1,0 +1,184 @@
+//! Networks recognised from the names and shapes of their weights.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `shapes` | names and shapes, as recognition asks for them |
+//! | `names`, `name_map` | parameters under the names of other implementations |
+//! | `unused` | what a file holds of a network beyond what was understood |
+
+mod name_map;
+mod names;
+mod shapes;
+mod unused;
+
+pub use name_map::{NameMap, Source};
+pub use names::{Names, name_map};
+pub use shapes::Shapes;
+
+use super::DiffusersConfig;
+use super::registry::{Architecture, FAMILIES, Family};
+
+/// What the names and shapes of the weights do not tell.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Given {
+    /// Height and width of the images (or latents).
+    pub image_size: Option<[usize; 2]>,
+    /// Attention heads.
+    pub heads: Option<usize>,
+    /// Channels of an attention head; one head over all channels without it.
+    pub head_channels: Option<usize>,
+    /// The `config.json` beside the weights of a diffusers model.
+    pub diffusers: Option<DiffusersConfig>,
+}
+
+/// Why the weights of a file are not those of a network known here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecogniseError {
+    /// The names are those of no network.
+    #[error(
+        "its {count} tensors ({shown}) are of no network known here; docs/import.md lists what can be imported. If they are those of a configuration, give --config FILE"
+    )]
+    Unknown {
+        /// Number of tensors.
+        count: usize,
+        /// The first names.
+        shown: String,
+    },
+    /// The names are those of a network, but something does not fit.
+    #[error("its names are those of {network}, but {problem}")]
+    Odd {
+        /// The network.
+        network: &'static str,
+        /// What does not fit.
+        problem: String,
+    },
+    /// Something that the weights do not tell must be given.
+    #[error("it holds {found}; the weights do not tell {what}: give {option}, or --config FILE")]
+    Untold {
+        /// What was found.
+        found: String,
+        /// What is missing.
+        what: &'static str,
+        /// The option that gives it.
+        option: &'static str,
+    },
+    /// What was found, or given, makes no network.
+    #[error("it holds {network}, but {problem}")]
+    Impossible {
+        /// The network.
+        network: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+impl RecogniseError {
+    pub(crate) fn untold(found: String, what: &'static str, option: &'static str) -> RecogniseError {
+        RecogniseError::Untold { found, what, option }
+    }
+}
+
+impl Given {
+    /// Height and width, which `found` needs.
+    pub(crate) fn image_size(&self, found: &str) -> Result<[usize; 2], RecogniseError> {
+        let size = self.image_size;
+        size.ok_or_else(|| {
+            RecogniseError::untold(found.to_string(), "the size of its images", "--image-size HxW")
+        })
+    }
+}
+
+/// A network that was found in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its kind.
+    pub family: &'static Family,
+    /// What stands before its parameters' names in the file.
+    pub prefix: String,
+}
+
+/// A network that was found, with all its sizes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recognised {
+    /// The network.
+    pub architecture: Architecture,
+    /// Its parameters' names in the file, after the prefix.
+    pub names: Names,
+    /// What stands before all of them.
+    pub prefix: String,
+}
+
+/// The networks that a file holds, in the order of [`FAMILIES`].
+///
+/// # Errors
+/// [`RecogniseError::Unknown`] when there is none.
+pub fn find(shapes: &Shapes) -> Result<Vec<Found>, RecogniseError> {
+    let mut found: Vec<Found> = Vec::new();
+    for family in FAMILIES {
+        let [first, second] = family.signature;
+        for prefix in shapes.prefixes(first) {
+            // What one family's names begin with is part of another's: a decoder is a UNet after 'decoder.'.
+            let is_part = |known: &Found| {
+                known
+                    .family
+                    .parts
+                    .iter()
+                    .any(|part| !part.is_empty() && prefix == format!("{}{part}", known.prefix))
+            };
+            if shapes.has(&format!("{prefix}{second}")) && !found.iter().any(is_part) {
+                found.push(Found { family, prefix });
+            }
+        }
+    }
+    if found.is_empty() {
+        let mut shown: Vec<&str> = shapes.iter().map(|(name, _)| name).take(3).collect();
+        if shapes.len() > shown.len() {
+            shown.push("…");
+        }
+        return Err(RecogniseError::Unknown { count: shapes.len(), shown: shown.join(", ") });
+    }
+    Ok(found)
+}
+
+impl Found {
+    /// The network with all its sizes, from the shapes of all tensors of the file and from what is given.
+    ///
+    /// # Errors
+    /// When parameters do not fit together, when something must be given, or when what is given is impossible.
+    pub fn recognise(&self, shapes: &Shapes, given: &Given) -> Result<Recognised, RecogniseError> {
+        let (architecture, names) = (self.family.recognise)(&shapes.below(&self.prefix), given)?;
+        architecture
+            .check()
+            .map_err(|problem| RecogniseError::Impossible { network: architecture.name(), problem })?;
+        Ok(Recognised { architecture, names, prefix: self.prefix.clone() })
+    }
+}
+
+impl Recognised {
+    /// The one network of a file, from the names and shapes of its tensors.
+    ///
+    /// # Errors
+    /// When they are those of no network or of several, or when something must be given that they do not tell.
+    pub fn only(shapes: &Shapes, given: &Given) -> Result<Recognised, RecogniseError> {
+        let found = find(shapes)?;
+        if let [_, other, ..] = &*found {
+            let problem = format!("it holds others besides ({} after '{}')", other.family.name, other.prefix);
+            return Err(RecogniseError::Odd { network: found[0].family.name, problem });
+        }
+        found[0].recognise(shapes, given)
+    }
+
+    /// A sentence that says what was found.
+    pub fn describe(&self) -> String {
+        let names = match self.names {
+            Names::Published => "",
+            Names::DiffusersUNet(_) => ", under diffusers' names",
+            Names::OlderVae => ", under older names",
+        };
+        let prefix = match &*self.prefix {
+            "" => String::new(),
+            prefix => format!(", its names after '{prefix}'"),
+        };
+        format!("{}{names}{prefix}", self.architecture.describe())
+    }
+}
