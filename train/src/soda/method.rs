@@ -21,13 +21,13 @@ use crate::diffusion::{draws, sheet};
 use crate::sampler::Sampler;
 use crate::torch::{Parameters, TorchError};
 use crate::training::method::Epoch;
-use crate::training::{Evaluation, Method, Options, Place, Plan, Scores, Summary, record, train};
+use crate::training::{Evaluation, Method, Options, Place, Scores, Summary, TrainingPlan, record, train};
 
 /// A training run of a SODA.
 #[derive(Debug)]
 pub struct SodaTraining {
     /// The run.
-    pub plan: Plan,
+    pub plan: TrainingPlan,
     config: SodaRun,
     /// How the images of a sheet are sampled.
     sampler: SamplerPlan,
@@ -48,7 +48,7 @@ impl SodaTraining {
     ) -> Result<SodaTraining, TrainError> {
         let graph = loss_graph(&config.clone().into(), false)?;
         let data = datasets::open(&config.dataset, data_root)?;
-        let mut plan = Plan::new(config.clone().into(), &data, graph)?;
+        let mut plan = TrainingPlan::new(config.clone().into(), &data, graph)?;
         let splits = match Splits::new(&plan.train, &plan.test) {
             Ok(splits) => Some(splits),
             Err(reason) => {
@@ -158,7 +158,7 @@ impl Method for Soda {
     type Batch = PairBatch;
     type Batches = PairLoader;
 
-    fn batches(&self, plan: &Plan, epoch: Epoch) -> Result<PairLoader, DataError> {
+    fn batches(&self, plan: &TrainingPlan, epoch: Epoch) -> Result<PairLoader, DataError> {
         let options = PairOptions {
             batch: self.config.training.batch_size,
             seed: epoch.seed,
@@ -217,7 +217,7 @@ impl Method for Soda {
 
     fn evaluate(
         &self,
-        plan: &Plan,
+        plan: &TrainingPlan,
         average: &Parameters,
         wanted: &Evaluation,
     ) -> Result<Option<Scores>, TrainError> {

@@ -5,17 +5,17 @@ use std::fmt;
 use ddae_model::config::{LrSchedule, ProcessConfig, RunConfig, SodaAugmentation, SodaDiffusion};
 
 use super::options::Amp;
-use super::plan::Plan;
+use super::plan::TrainingPlan;
 
-/// Shows a [`Plan`].
+/// Shows a [`TrainingPlan`].
 #[derive(Debug)]
 pub struct Description<'a> {
-    plan: &'a Plan,
+    plan: &'a TrainingPlan,
     amp: Amp,
 }
 
 impl<'a> Description<'a> {
-    pub(super) fn new(plan: &'a Plan, amp: Amp) -> Description<'a> {
+    pub(super) fn new(plan: &'a TrainingPlan, amp: Amp) -> Description<'a> {
         Description { plan, amp }
     }
 
@@ -71,7 +71,7 @@ fn process(config: &RunConfig) -> String {
 
 impl fmt::Display for Description<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Plan { config, train, origin, graph, steps_per_epoch, .. } = self.plan;
+        let TrainingPlan { config, train, origin, graph, steps_per_epoch, .. } = self.plan;
         let training = config.training();
         let schedule = match training.lr_schedule {
             LrSchedule::Constant => "constant",
