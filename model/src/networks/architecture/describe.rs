@@ -1,7 +1,6 @@
 //! A network in a sentence.
 
 use super::{Architecture, Names, Recognised, dit};
-use crate::networks::UNetConfig;
 
 impl Recognised {
     /// A sentence that says what was found.
@@ -61,23 +60,7 @@ fn sides([channels, height, width]: [usize; 3]) -> String {
     format!("{channels}x{height}x{width}")
 }
 
-fn unet(name: &str, c: &UNetConfig) -> String {
-    let [_, height, width] = c.image_shape;
-    let attending = c.is_attn.iter().enumerate().filter(|(_, is_attn)| **is_attn);
-    let attending: Vec<String> =
-        attending.map(|(level, _)| format!("{}x{}", height >> level, width >> level)).collect();
-    let heads = match c.attn_channels_per_head {
-        Some(n) => format!("heads of {n} channels"),
-        None => "one head".to_string(),
-    };
-    let mut words = vec![
-        format!("{name}: {} pictures", sides(c.image_shape)),
-        format!("n_channels {}, ch_mults {:?}, n_blocks {}", c.n_channels, c.ch_mults, c.n_blocks),
-        match &*attending {
-            [] => format!("attention in the middle with {heads}"),
-            places => format!("attention at {} with {heads}", places.join(", ")),
-        },
-    ];
+    let mut words = vec![format!("{name}: {}", c.resolutions().describe())];
     words.extend(c.use_res_for_updown.then(|| "residual resampling".to_string()));
     words.extend((c.augment_dim > 0).then(|| format!("augmentation label of {}", c.augment_dim)));
     words.extend((c.z_channels > 0).then(|| format!("guided by a latent of {}", c.z_channels)));

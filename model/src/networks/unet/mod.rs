@@ -11,10 +11,11 @@ mod diffusers;
 pub use config::{Conventions, UNetConfig};
 pub use diffusers::{AttentionNames, DiffusersConfig, TensorSource, diffusers_sources};
 
+use super::resample::Resample;
 use super::sinusoids::Sinusoids;
 use crate::graph::{Conv, Graph, GraphError, Path, Shape, Value};
 use crate::tensor::DType;
-use blocks::{Blocks, Resample};
+use blocks::Blocks;
 
 type Built = Result<Value, GraphError>;
 
