@@ -61,6 +61,8 @@ kinds! {
     Op::GroupNorm { .. } => "GroupNorm",
     Op::BatchNorm { .. } => "BatchNorm",
     Op::LayerNorm { .. } => "LayerNorm",
+    Op::RmsNorm { .. } => "RmsNorm",
+    Op::WeightNorm { .. } => "WeightNorm",
     Op::Relu => "Relu",
     Op::Silu => "Silu",
     Op::GeluTanh => "GeluTanh",
