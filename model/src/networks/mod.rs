@@ -2,6 +2,7 @@
 
 pub mod architecture;
 mod dit;
+mod edm2;
 mod inception;
 mod initialisation;
 mod noise_mlp;
@@ -16,6 +17,10 @@ mod wide_resnet;
 
 pub use architecture::Architecture;
 pub use dit::{DitConfig, DitSize, dit, dit_graph, position_table};
+pub use edm2::{
+    Edm2Config, UNetCConfig, UNetEConfig, UNetGConfig, uncertainty_c, uncertainty_e, uncertainty_g, unet_c,
+    unet_e, unet_g,
+};
 pub use inception::{InceptionConfig, inception, inception_graph};
 pub use noise_mlp::{NoiseMlpConfig, noise_mlp, noise_mlp_graph};
 pub use resnet::{EncoderArch, EncoderConfig, resnet, resnet_graph};

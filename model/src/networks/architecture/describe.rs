@@ -1,6 +1,7 @@
 //! A network in a sentence.
 
 use super::{Architecture, Names, Recognised, dit};
+use crate::networks::UNetConfig;
 
 impl Recognised {
     /// A sentence that says what was found.
@@ -24,6 +25,9 @@ impl Architecture {
         match self {
             Architecture::UNet(c) => unet("UNet", c),
             Architecture::SodaDecoder(c) => unet("SODA decoder", c),
+            Architecture::UNetC(c) => format!("UNetC: {}", c.0.describe()),
+            Architecture::UNetE(c) => format!("UNetE: {}", c.0.describe()),
+            Architecture::UNetG(c) => format!("UNetG: {}", c.0.describe()),
             Architecture::SodaEncoder(c) => {
                 let (picture, dim) = (sides(c.image_shape), c.feature_dim);
                 format!("SODA encoder: ResNet-18, {picture} pictures, latents of {dim}")
@@ -60,6 +64,7 @@ fn sides([channels, height, width]: [usize; 3]) -> String {
     format!("{channels}x{height}x{width}")
 }
 
+fn unet(name: &str, c: &UNetConfig) -> String {
     let mut words = vec![format!("{name}: {}", c.resolutions().describe())];
     words.extend(c.use_res_for_updown.then(|| "residual resampling".to_string()));
     words.extend((c.augment_dim > 0).then(|| format!("augmentation label of {}", c.augment_dim)));

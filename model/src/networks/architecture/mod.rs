@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `shapes` | names and shapes, as recognition asks for them |
 //! | `recognise` | which networks a file holds |
-//! | `unet`, `diffusers`, `dit`, `others` | the sizes of each, from its parameters |
+//! | `unet`, `edm2`, `diffusers`, `dit`, `others` | the sizes of each, from its parameters |
 //! | `describe` | a network in a sentence |
 //! | `names` | parameters under the names of other implementations |
 //! | `unused` | what a file holds of a network beyond what was understood |
@@ -12,6 +12,7 @@
 mod describe;
 mod diffusers;
 mod dit;
+mod edm2;
 mod names;
 mod others;
 mod recognise;
@@ -26,12 +27,13 @@ pub use shapes::Shapes;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DitConfig, EncoderConfig, InceptionConfig, NoiseMlpConfig, UNetConfig, VaeEncoderConfig,
-    WideResNetConfig, decoder_graph, dit_graph, inception_graph, noise_mlp_graph, resnet_graph, unet_graph,
-    vae_encoder_graph, wide_resnet_graph,
+    DitConfig, Edm2Config, EncoderConfig, InceptionConfig, NoiseMlpConfig, UNetCConfig, UNetConfig,
+    UNetEConfig, UNetGConfig, VaeEncoderConfig, WideResNetConfig, decoder_graph, dit_graph, inception_graph,
+    noise_mlp_graph, resnet_graph, unet_c, unet_e, unet_g, unet_graph, vae_encoder_graph, wide_resnet_graph,
 };
-use crate::graph::{Graph, GraphError};
+use crate::graph::{Graph, GraphError, Path, Shape, Value};
 use crate::onnx_metadata::GraphKind;
+use crate::tensor::DType;
 
 /// A network with all its sizes: `net_type` and `network` of a configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +41,12 @@ use crate::onnx_metadata::GraphKind;
 pub enum Architecture {
     /// The UNet of DDPM and EDM, of DDAE or of diffusers.
     UNet(UNetConfig),
+    /// The UNet of EDM2, config C.
+    UNetC(UNetCConfig),
+    /// The UNet of EDM2, config E.
+    UNetE(UNetEConfig),
+    /// The UNet of EDM2, config G.
+    UNetG(UNetGConfig),
     /// SODA's encoder.
     SodaEncoder(EncoderConfig),
     /// SODA's decoder.
@@ -77,6 +85,8 @@ impl Architecture {
     fn family(&self) -> Family {
         match self {
             Architecture::UNet(_) => Family::UNet,
+            Architecture::UNetC(_) | Architecture::UNetE(_) => Family::UNetCOrE,
+            Architecture::UNetG(_) => Family::UNetG,
             Architecture::SodaEncoder(_) => Family::SodaEncoder,
             Architecture::SodaDecoder(_) => Family::SodaDecoder,
             Architecture::WideResNet(_) => Family::WideResNet,
@@ -100,6 +110,9 @@ impl Architecture {
                 Err("z_channels is 0; a SODA decoder is guided by a latent".to_string())
             }
             Architecture::UNet(c) | Architecture::SodaDecoder(c) => c.check(),
+            Architecture::UNetC(c) => c.check(),
+            Architecture::UNetE(c) => c.check(),
+            Architecture::UNetG(c) => c.check(),
             Architecture::SodaEncoder(c) => c.check(),
             Architecture::WideResNet(c) => c.check(),
             Architecture::NoiseMlp(c) => c.check(),
@@ -119,6 +132,9 @@ impl Architecture {
         let sized = |channels: usize, [height, width]: [usize; 2]| Some([channels, height, width]);
         match self {
             Architecture::UNet(c) | Architecture::SodaDecoder(c) => Some(c.image_shape),
+            Architecture::UNetC(UNetCConfig(c))
+            | Architecture::UNetE(UNetEConfig(c))
+            | Architecture::UNetG(UNetGConfig(c)) => Some(c.image_shape),
             Architecture::SodaEncoder(c) => Some(c.image_shape),
             Architecture::WideResNet(c) => Some(c.image_shape),
             Architecture::NoiseMlp(_) => None,
@@ -136,6 +152,9 @@ impl Architecture {
         let mut resized = self.clone();
         match &mut resized {
             Architecture::UNet(UNetConfig { image_shape, .. })
+            | Architecture::UNetC(UNetCConfig(Edm2Config { image_shape, .. }))
+            | Architecture::UNetE(UNetEConfig(Edm2Config { image_shape, .. }))
+            | Architecture::UNetG(UNetGConfig(Edm2Config { image_shape, .. }))
             | Architecture::SodaDecoder(UNetConfig { image_shape, .. })
             | Architecture::SodaEncoder(EncoderConfig { image_shape, .. })
             | Architecture::WideResNet(WideResNetConfig { image_shape, .. }) => {
@@ -169,6 +188,9 @@ impl Architecture {
     pub fn network_graph(&self, with_label: bool) -> Result<Graph, GraphError> {
         match self {
             Architecture::UNet(c) => unet_graph(c, with_label),
+            Architecture::UNetC(c) => denoiser_graph(&c.0, |g, x, t| unet_c(g, &Path::root(), c, x, t)),
+            Architecture::UNetE(c) => denoiser_graph(&c.0, |g, x, t| unet_e(g, &Path::root(), c, x, t)),
+            Architecture::UNetG(c) => denoiser_graph(&c.0, |g, x, t| unet_g(g, &Path::root(), c, x, t)),
             Architecture::SodaDecoder(c) => decoder_graph(c),
             Architecture::SodaEncoder(c) => resnet_graph(c),
             Architecture::WideResNet(c) => wide_resnet_graph(c),
@@ -178,4 +200,17 @@ impl Architecture {
             Architecture::Inception(c) => inception_graph(c),
         }
     }
+}
+
+/// A graph of kind `network` of an EDM2 UNet.
+fn denoiser_graph(
+    config: &Edm2Config,
+    add: impl FnOnce(&mut Graph, Value, Value) -> Result<Value, GraphError>,
+) -> Result<Graph, GraphError> {
+    let mut g = Graph::new();
+    let x = g.input("x", DType::F32, Shape::batch(&config.image_shape))?;
+    let t = g.input("t", DType::F32, Shape::batch(&[]))?;
+    let y = add(&mut g, x, t)?;
+    g.output("y", y);
+    Ok(g)
 }

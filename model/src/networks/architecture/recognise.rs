@@ -1,7 +1,7 @@
 //! Which networks a file holds, told from the names of its tensors.
 
-use super::{Architecture, Names, Shapes, diffusers, dit, others, unet};
-use crate::networks::{DiffusersConfig, InceptionConfig};
+use super::{Architecture, Names, Shapes, diffusers, dit, edm2, others, unet};
+use crate::networks::{DiffusersConfig, InceptionConfig, UNetGConfig};
 use crate::onnx_metadata::GraphKind;
 
 /// Side of the pictures that Inception was trained on: no resizing.
@@ -51,6 +51,16 @@ pub enum RecogniseError {
         /// The option that gives it.
         option: &'static str,
     },
+    /// Networks that are told apart by what they compute, not by what they store.
+    #[error(
+        "it holds {found}: the weights of {networks} have the same names and shapes, so it takes --config FILE with the net_type to tell which they are"
+    )]
+    Alike {
+        /// What was found.
+        found: String,
+        /// The networks.
+        networks: &'static str,
+    },
     /// What was found, or given, makes no network.
     #[error("it holds {network}, but {problem}")]
     Impossible {
@@ -82,6 +92,10 @@ impl Given {
 pub enum Family {
     /// The UNet of DDAE.
     UNet,
+    /// The UNet of EDM2 of config C or E, whose parameters are the same.
+    UNetCOrE,
+    /// The UNet of EDM2, config G.
+    UNetG,
     /// The same network under diffusers' names.
     DiffusersUNet,
     /// SODA's encoder.
@@ -105,6 +119,8 @@ impl Family {
     pub fn name(self) -> &'static str {
         match self {
             Family::UNet => "a UNet",
+            Family::UNetCOrE => "a UNetC or UNetE",
+            Family::UNetG => "a UNetG",
             Family::DiffusersUNet => "diffusers' UNet2DModel",
             Family::SodaEncoder => "the encoder of a SODA",
             Family::SodaDecoder => "the decoder of a SODA",
@@ -126,16 +142,18 @@ impl Family {
             Family::DiT | Family::Inception => &[GraphKind::Network, GraphKind::Features],
             Family::VaeEncoder => &[GraphKind::Network, GraphKind::Latent],
             Family::SodaDecoder => &[GraphKind::Network, GraphKind::Sampler],
-            Family::WideResNet | Family::NoiseMlp => &[GraphKind::Network],
+            Family::WideResNet | Family::NoiseMlp | Family::UNetCOrE | Family::UNetG => &[GraphKind::Network],
         }
     }
 }
 
 /// A family and two parameters that only its networks have together.
-const SIGNATURES: [(Family, [&str; 2]); 9] = [
+const SIGNATURES: [(Family, [&str; 2]); 11] = [
     (Family::SodaEncoder, ["encoder.encoder.0.weight", "encoder.encoder.1.running_mean"]),
     (Family::SodaDecoder, ["decoder.image_proj.weight", "decoder.middle.res1.z_emb.1.weight"]),
     (Family::UNet, ["image_proj.weight", "middle.res1.norm1.weight"]),
+    (Family::UNetCOrE, ["embedding.linear2.weight", "final.2.weight"]),
+    (Family::UNetG, ["middle1.res.gain.g", "final.1.g"]),
     (Family::DiffusersUNet, ["conv_in.weight", "time_embedding.linear_1.weight"]),
     (Family::WideResNet, ["init_conv.weight", "group1.blocks.0.init_bn.0.weight"]),
     (Family::NoiseMlp, ["time_emb.lin2.weight", "cls.2.weight"]),
@@ -202,6 +220,8 @@ impl Found {
         let mut names = Names::Published;
         let architecture = match self.family {
             Family::UNet => Architecture::UNet(unet::deduce(&shapes, given)?),
+            Family::UNetCOrE => return Err(edm2::c_or_e(&shapes, given)),
+            Family::UNetG => Architecture::UNetG(UNetGConfig(edm2::deduce(&shapes, given)?)),
             Family::SodaDecoder => Architecture::SodaDecoder(unet::deduce(&shapes.below("decoder."), given)?),
             Family::DiffusersUNet => {
                 let (config, attention) = diffusers::deduce(&shapes, given)?;

@@ -8,6 +8,9 @@ use crate::graph::GraphError;
 /// Counters of batch norms, which nothing is computed from.
 const COUNTER: &str = "num_batches_tracked";
 
+/// The uncertainty of EDM2's loss stands beside its network.
+const UNCERTAINTY: &str = "reweight_mlp.";
+
 /// DiT's table of positions holds the values of a formula, which a configuration may prefer.
 const POSITIONS: &str = "pos_embed";
 
@@ -39,10 +42,15 @@ impl Architecture {
             parts.iter().any(|part| name_there.starts_with(part))
                 && !used.contains(name_there)
                 && leaf != COUNTER
+                && !(name_there.starts_with(UNCERTAINTY) && self.is_edm2())
                 && !(name_there == POSITIONS && self.family() == Family::DiT)
                 && !all.iter().filter(is_inner).any(|other| name.starts_with(&other.prefix))
         };
         Ok(shapes.iter().map(|(name, _)| name).filter(|name| is_unused(name)).collect())
+    }
+
+    fn is_edm2(&self) -> bool {
+        matches!(self, Architecture::UNetC(_) | Architecture::UNetE(_) | Architecture::UNetG(_))
     }
 
     /// Whether networks of a family are of this one's kind.
