@@ -98,7 +98,10 @@ fn check(name: &str, config: &RunConfig) {
         .iter()
         .map(|(name, tensor)| {
             let count = tensor.shape().iter().product();
-            (name.to_string(), Array::f32(tensor.shape(), rule_values(&format!("to {name}"), count, -1.0, 1.0)))
+            (
+                name.to_string(),
+                Array::f32(tensor.shape(), rule_values(&format!("to {name}"), count, -1.0, 1.0)),
+            )
         })
         .collect();
     let parameters = moved(&graph, &weights, &direction, 0.0, true);
@@ -120,15 +123,16 @@ fn check(name: &str, config: &RunConfig) {
         .filter(|(name, _)| parameters.get(name).is_some_and(|tensor| tensor.requires_grad()))
         .map(|(name, tensor)| (name.to_string(), tensor.clone()))
         .collect();
-    let at = |by: f64| {
-        tch::no_grad(|| loss(&moved(&graph, &weights, &trained, by, false)).double_value(&[]))
-    };
+    let at = |by: f64| tch::no_grad(|| loss(&moved(&graph, &weights, &trained, by, false)).double_value(&[]));
     let step = 1e-5;
     // Of fourth order, so that the error is rounding alone.
     let difference = (8.0 * (at(step) - at(-step)) - (at(2.0 * step) - at(-2.0 * step))) / (12.0 * step);
     let error = (difference - derivative).abs() / derivative.abs();
     println!("{name}: {derivative:.6e} and {difference:.6e}, {error:.1e}");
-    assert!(error <= tolerance::GRADIENT, "{name}: {derivative:e} by gradients, {difference:e} by differences");
+    assert!(
+        error <= tolerance::GRADIENT,
+        "{name}: {derivative:e} by gradients, {difference:e} by differences"
+    );
 }
 
 #[test]

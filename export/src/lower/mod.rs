@@ -9,7 +9,7 @@
 //! | `arithmetic` | elementwise operations, linear layers, gathering |
 //! | `shaping` | reshaping, joining, slicing |
 //! | `image` | convolutions, pooling, resampling |
-//! | `normalisation` | group, batch and layer norm |
+//! | `normalisation` | group, batch, layer and root-mean-square norm |
 //! | `attention`, `pixel_attention` | attention between tokens, and between the pixels of an image |
 //!
 //! # Names
@@ -196,9 +196,11 @@ impl<'w> Lowering<'_, 'w> {
             | Op::ResizeBilinear { .. }
             | Op::MaxPool(_)
             | Op::AvgPool { .. } => self.image(value, node),
-            Op::GroupNorm { .. } | Op::BatchNorm { .. } | Op::LayerNorm { .. } => {
+            Op::GroupNorm { .. } | Op::BatchNorm { .. } | Op::LayerNorm { .. } | Op::RmsNorm { .. } => {
                 self.normalisation(value, node)
             }
+            // Its input is a parameter, so it was folded.
+            Op::WeightNorm { .. } => Ok(()),
             Op::Attention { heads, layout } => self.token_attention(value, node, *heads, *layout),
         }
     }

@@ -1,4 +1,4 @@
-//! Normalisation over groups of channels, over the batch, and over features.
+//! Normalisation over groups of channels, over the batch, and over features; division by root mean squares.
 
 use ddae_model::graph::{Node, Op, Shape, Value};
 use ddae_model::tensor::Tensor;
@@ -26,6 +26,16 @@ impl Lowering<'_, '_> {
                 let eps = vec![AttributeProto::float("epsilon", *eps)];
                 self.result(value, "BatchNormalization", &inputs, eps)
             }
+            Op::RmsNorm { axis, eps } => {
+                let root = Root { reduce: "ReduceMean", axis: *axis, eps: *eps };
+                let divisor = self.root(value, "", &x, &node.shape, root)?;
+                self.result(value, "Div", &[&x, &divisor], vec![])
+            }
+            _ if node.inputs.len() == 1 => {
+                let normal = self.normalised_groups(value, &x)?;
+                let to_image = self.shape(&node.shape)?;
+                self.result(value, "Reshape", &[&normal, &to_image], vec![])
+            }
             _ => {
                 // Scale and shift in one operation: a batch norm of mean 0 and variance 1.
                 let normal = self.normalised(value, &x)?;
@@ -44,9 +54,17 @@ impl Lowering<'_, '_> {
         self.shared(format!("{value:?}x{length}"), || Tensor::f32(&[length], vec![value; length]))
     }
 
-    /// The group norm `norm` of `x` without its scale and shift. InstanceNormalization over the groups' elements is
-    /// several times faster than the GroupNormalization operator, which the runtime has no kernel for.
+    /// The group norm `norm` of `x` without its scale and shift.
     pub(super) fn normalised(&mut self, norm: Value, x: &str) -> Lowered<String> {
+        let node = self.graph.node(norm);
+        let x = self.normalised_groups(norm, x)?;
+        let to_image = self.shape(&node.shape)?;
+        self.part(norm, "ungrouped", "Reshape", &[&x, &to_image], vec![], &node.shape)
+    }
+
+    /// The same as groups `[B, groups, elements]`. InstanceNormalization over the groups' elements is several times
+    /// faster than the GroupNormalization operator, which the runtime has no kernel for.
+    fn normalised_groups(&mut self, norm: Value, x: &str) -> Lowered<String> {
         let node = self.graph.node(norm);
         let Op::GroupNorm { groups, eps } = node.op else { return Ok(x.to_string()) };
         let elements = node.shape.with(0, 1).per_sample() / groups;
@@ -55,9 +73,40 @@ impl Lowering<'_, '_> {
         let (ones, zeros) = (self.filled(1.0, groups)?, self.filled(0.0, groups)?);
         let x = self.part(norm, "grouped", "Reshape", &[x, &to_groups], vec![], &grouped)?;
         let eps = vec![AttributeProto::float("epsilon", eps)];
-        let x =
-            self.part(norm, "normalised", "InstanceNormalization", &[&x, &ones, &zeros], eps, &grouped)?;
-        let to_image = self.shape(&node.shape)?;
-        self.part(norm, "ungrouped", "Reshape", &[&x, &to_image], vec![], &node.shape)
+        self.part(norm, "normalised", "InstanceNormalization", &[&x, &ones, &zeros], eps, &grouped)
     }
+
+    /// The root along an axis of `x`, which stays as one of size 1: with the division by it, what runtimes know as an RMS
+    /// norm.
+    pub(super) fn root(
+        &mut self,
+        value: Value,
+        prefix: &str,
+        x: &str,
+        shape: &Shape,
+        root: Root,
+    ) -> Lowered<String> {
+        let dtype = self.graph.node(value).dtype;
+        let (two, eps) = (self.scalar(dtype, 2.0)?, self.scalar(dtype, root.eps)?);
+        let axes = self.integers(&[root.axis as i64])?;
+        let reduced = shape.with(root.axis, 1);
+        let keep = vec![AttributeProto::int("keepdims", 1)];
+        let mut part = |name: &str, op: &str, inputs: &[&str], attributes, shape: &Shape| {
+            self.part(value, &format!("{prefix}{name}"), op, inputs, attributes, shape)
+        };
+        let x = part("squares", "Pow", &[x, &two], vec![], shape)?;
+        let x = part("reduced", root.reduce, &[&x, &axes], keep, &reduced)?;
+        let x = part("above_0", "Add", &[&x, &eps], vec![], &reduced)?;
+        part("root", "Sqrt", &[&x], vec![], &reduced)
+    }
+}
+
+/// `sqrt(reduce(x^2) + eps)`.
+pub(super) struct Root {
+    /// `ReduceMean` or `ReduceSum`.
+    pub reduce: &'static str,
+    /// The axis.
+    pub axis: usize,
+    /// Added inside the root.
+    pub eps: f64,
 }

@@ -77,6 +77,14 @@ impl fmt::Display for Description<'_> {
             LrSchedule::Constant => "constant",
             LrSchedule::Cosine => "cosine to 0",
         };
+        let schedule = match training.tref_epoch {
+            Some(epoch) => format!("{schedule}, as 1/sqrt(epoch) from epoch {epoch} on"),
+            None => schedule.to_string(),
+        };
+        let clipping = match training.grad_clip_norm {
+            f64::INFINITY => "gradients not clipped".to_string(),
+            norm => format!("gradients clipped to a norm of {norm}"),
+        };
         let (state, activations) = self.memory();
         let encoder = config.soda().map_or(String::new(), |config| {
             format!(" (encoder {:e})", config.lrate_ratio * config.training.lrate)
@@ -102,7 +110,7 @@ impl fmt::Display for Description<'_> {
         )?;
         writeln!(
             f,
-            "optimiser   {:?}, learning rate {:e}{encoder}, {} warm-up epochs, {schedule}, EMA {}",
+            "optimiser   {:?}, learning rate {:e}{encoder}, {} warm-up epochs, {schedule}, {clipping}, EMA {}",
             training.optim, training.lrate, training.warm_epoch, training.ema
         )?;
         write!(

@@ -7,7 +7,7 @@ use ddae_checkpoint::TrainingState;
 use serde::Serialize;
 
 use super::log::RunLog;
-use super::method::{Epoch, Evaluation, Method, Place, Scores};
+use super::method::{Epoch, Evaluation, Method, Place};
 use super::options::{Amp, Options};
 use super::plan::TrainingPlan;
 use super::start::StartingPoint;

@@ -4,7 +4,6 @@ use ddae_base::random::{Purpose, Rng, stream};
 use ddae_checkpoint::{Checkpoint, TrainingState, WeightSet};
 use ddae_model::graph::Graph;
 use ddae_model::tensor::Tensor as Array;
-use ddae_model::weights::Weights;
 use tch::{Device, Kind, Tensor};
 
 use super::method::{Method, Place};
