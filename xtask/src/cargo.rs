@@ -15,8 +15,8 @@ use crate::repository;
 pub fn command(native: &Native) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(repository());
-    for key in native.stale_variables() {
-        command.env_remove(key);
+    for library in native.managed() {
+        command.env_remove(library.variable);
     }
     // `cargo run` describes this package to this process. Build scripts that watch such variables would run again
     // each time the same crate is built now from here and now by hand.

@@ -47,7 +47,7 @@ pub fn dist(folder: &Path) -> Result<()> {
     for (soname, path) in &libraries {
         copy(path, &staged.join("lib"), Some(OsStr::new(soname)))?;
     }
-    copy(&native.onnxruntime, &staged.join("lib"), Some(OsStr::new(crate::pins::ORT_LIBRARY)))?;
+    copy(&native.onnxruntime.path, &staged.join("lib"), Some(OsStr::new(crate::parts::ORT_LIBRARY)))?;
     copy_licenses(&native, &staged)?;
     let mark = json!({
         "ddae": env!("CARGO_PKG_VERSION"),
@@ -98,7 +98,7 @@ fn copy(from: &Path, folder: &Path, name: Option<&OsStr>) -> Result<()> {
 
 /// The licences of the libraries that are handed on, and the project's own.
 fn copy_licenses(native: &Native, staged: &Path) -> Result<()> {
-    let libraries = [native.libtorch.parent(), native.onnxruntime.parent()];
+    let libraries = [native.libtorch.path.parent(), native.onnxruntime.path.parent()];
     for folder in libraries.into_iter().flatten().map(|folder| folder.join("licenses")) {
         let Ok(packages) = fs::read_dir(&folder) else { continue };
         for package in packages {

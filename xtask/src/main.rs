@@ -1,12 +1,41 @@
-//! `cargo xtask`: the commands of this checkout.
+//! `cargo xtask`: the workspace's own commands.
+//!
+//! | module | does |
+//! | --- | --- |
+//! | [`setup`] | fetches what is missing and tells cargo where it is |
+//! | [`parts`] | the native libraries, and which of their files are kept; versions stand in `requirements.txt` |
+//! | [`preflight`], [`cache`], [`pip`], [`fetch`] | the steps of fetching |
+//! | [`native`], [`native_toml`] | which libraries are in use; `.cargo/native.toml` |
+//! | [`cargo`] | starts cargo, builds and runs the workspace's programs |
+//! | [`check`] | `test` and `check` |
+//! | [`demo`] | the whole way, end to end |
+//! | [`mod@bench`] | how fast this machine computes, and in how much memory |
+//! | [`dist`] | a folder that runs elsewhere |
+//! | [`interrupt`] | Ctrl-C |
+
+mod bench;
+mod cache;
+mod cargo;
+mod check;
+mod demo;
+mod dist;
+mod fetch;
+mod interrupt;
+mod native;
+mod native_toml;
+mod parts;
+mod pip;
+mod preflight;
+mod setup;
+#[cfg(test)]
+mod testing;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{bench, check, demo, dist, interrupt, setup};
 
 /// The commands of this checkout. Each sets up the native libraries first if that was not done yet.
 #[derive(Debug, Parser)]
@@ -106,7 +135,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Setup { cuda, cache } => {
-            print!("{}", setup::setup(&setup::Options { cuda, cache })?.report());
+            print!("{}", setup::setup(cuda, cache)?);
             Ok(())
         }
         Command::Demo { long, folder } => {
@@ -119,6 +148,12 @@ fn run(command: Command) -> Result<()> {
         Command::Check { no_tests } => check::check(!no_tests),
         Command::Dist { folder } => dist::dist(&folder),
     }
+}
+
+/// The root of this checkout.
+fn repository() -> PathBuf {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask).to_path_buf()
 }
 
 /// The argument parser swallows a `--` that stands first, as in `cargo xtask test -- --nocapture`, where it is meant
