@@ -1,13 +1,12 @@
 //! Brings parts into the cache: pip downloads and checks, then unpack beside the final place, stamp, rename. What has
 //! its final name is always whole, whenever the process is stopped.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 use zip::ZipArchive;
 
@@ -17,8 +16,9 @@ use crate::parts::Part;
 use crate::pip::Pip;
 use crate::preflight;
 
-/// Megabytes kept free beyond what the parts take, so that set-up alone does not fill a disk.
-const RESERVE: u64 = 1000;
+/// Megabytes beyond what the parts take: pip copies a wheel, of half a gigabyte, out of its temporary folder; and
+/// set-up alone should not fill a disk.
+const RESERVE: u64 = 1600;
 
 /// Installs those that are missing, with the pip of `python`, and returns them.
 pub fn fetch<'a>(cache: &Cache, parts: &[&'a Part], python: &Path) -> Result<Vec<&'a Part>> {
@@ -33,16 +33,12 @@ pub fn fetch<'a>(cache: &Cache, parts: &[&'a Part], python: &Path) -> Result<Vec
         return Ok(missing);
     }
     let pip = Pip::find(python)?;
-    // Two parts may share a wheel.
-    let wheels: BTreeMap<&str, u64> = missing.iter().flat_map(|part| part.wheels).copied().collect();
-    let download: u64 = wheels.values().sum();
-    let unpacked: u64 = missing.iter().map(|part| part.unpacked).sum();
-    // pip copies a wheel out of its temporary folder.
-    let copy = wheels.values().max().unwrap_or(&0);
+    let (download, unpacked) =
+        missing.iter().fold((0, 0), |sum, part| (sum.0 + part.size.0, sum.1 + part.size.1));
     let native = cache.native();
-    preflight::disk_space(&native, (download + copy + unpacked + RESERVE) * 1_000_000)?;
+    preflight::disk_space(&native, (download + unpacked + RESERVE) * 1_000_000)?;
     eprintln!(
-        "fetching native libraries into {} ({download} MB to download, once for all checkouts of this user)",
+        "fetching native libraries into {} (up to {download} MB, once for all checkouts of this user)",
         native.display()
     );
 
@@ -54,11 +50,14 @@ pub fn fetch<'a>(cache: &Cache, parts: &[&'a Part], python: &Path) -> Result<Vec
     let staging = tempfile::Builder::new().prefix(".staging").rand_bytes(0).tempdir_in(&native)?;
     // Complete wheels survive an interruption and are not fetched again.
     let wheels = native.join(".wheels");
-    for part in &missing {
+    let mut fetched = Vec::new();
+    // Asked again: where libtorch is replaced, its CUDA libraries go with it.
+    for part in parts.iter().filter(|part| !cache.is_complete(part)) {
         install(cache, part, &pip, &wheels, &staging)?;
+        fetched.push(*part);
     }
     fs::remove_dir_all(&wheels)?;
-    Ok(missing)
+    Ok(fetched)
 }
 
 /// Fetches one part; an older one in its place is replaced.
@@ -69,13 +68,8 @@ fn install(cache: &Cache, part: &Part, pip: &Pip, wheels: &Path, staging: &TempD
         unpack(&file, &staged, part.keep).with_context(|| format!("cannot unpack {}", file.display()))?;
     }
     (part.finish)(&staged)?;
-    for name in part.key_files {
-        let is_there = staged.join(name).exists();
-        ensure!(
-            is_there,
-            "{}: the wheels hold no {name}: requirements.txt and parts.rs disagree",
-            part.label()
-        );
+    if let Some(name) = part.key_files.iter().find(|name| !staged.join(name).exists()) {
+        bail!("{}: the wheels hold no {name}: requirements.txt and parts.rs disagree", part.label());
     }
     fs::write(staged.join(part.own).join(STAMP), format!("{:#}", part.stamp()))?;
     // After a power cut the stamp must not outlive the files it vouches for.
@@ -83,8 +77,9 @@ fn install(cache: &Cache, part: &Part, pip: &Pip, wheels: &Path, staging: &TempD
     interrupt::check()?;
 
     let place = cache.folder(part);
-    let former = place.join(part.own);
-    if former.exists() {
+    // Without a slash at the end, so that a symbolic link is moved itself.
+    let former: PathBuf = place.join(part.own).components().collect();
+    if former.symlink_metadata().is_ok() {
         rename(&former, &staging.path().join(format!("{}, former", part.label())))?;
     }
     merge(&staged, &place)
@@ -125,12 +120,12 @@ fn rename(from: &Path, to: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::path::PathBuf;
+    use std::process::Command;
 
     use super::*;
     use crate::parts::{LIBTORCH_CPU, LIBTORCH_CUDA};
-    use crate::testing::{message_of, write_program};
-    use sha2::{Digest, Sha256};
+    use crate::testing::message_of;
+    use anyhow::ensure;
     use zip::write::SimpleFileOptions;
 
     /// A folder with wheels, from which the real pip takes them, and a cache.
@@ -152,14 +147,21 @@ mod tests {
             self.folder.path().join("python3")
         }
 
-        /// Writes the interpreter: `first` runs before a download.
+        /// Writes the interpreter: `first` runs before a download. Another process does it: were it open for writing
+        /// here, a child that another test starts at that moment would hold it open too, and running it would fail.
         fn python(&self, first: &str) -> Result<()> {
             let folder = self.folder.path().display();
             let body = format!(
-                "[ \"$3\" = download ] || exec echo pip 99.0\necho >> '{folder}/downloads'\n{first}\n\
-                 export PIP_CONFIG_FILE=/dev/null PIP_NO_INDEX=1 PIP_FIND_LINKS='{folder}'\nexec python3 \"$@\""
+                "#!/bin/sh\n[ \"$3\" = download ] || exec echo pip 99.0\necho >> '{folder}/downloads'\n{first}\n\
+                 export PIP_CONFIG_FILE=/dev/null PIP_NO_INDEX=1 PIP_FIND_LINKS='{folder}'\nexec python3 \"$@\"\n"
             );
-            write_program(&self.python_path(), &body)
+            let mut shell = Command::new("sh");
+            shell
+                .args(["-c", "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\""])
+                .arg(self.python_path())
+                .arg(body);
+            ensure!(shell.status()?.success(), "cannot write the interpreter");
+            Ok(())
         }
 
         fn wheel_path(&self) -> PathBuf {
@@ -180,18 +182,18 @@ mod tests {
                 writer.write_all(content.as_bytes())?;
             }
             writer.finish()?;
-            let digest = Sha256::digest(fs::read(self.wheel_path())?);
-            let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            let digest = Command::new("sha256sum").arg(self.wheel_path()).output()?.stdout;
+            let digest = String::from_utf8_lossy(&digest[..64]).into_owned();
             Ok(Part {
                 folder: "thing",
-                wheels: &[("thing", 0)],
+                wheels: |_| true,
                 requirements: Box::leak(format!("thing==1.0 --hash=sha256:{digest}").into_boxed_str()),
                 keep: |entry| {
                     Some(entry.strip_prefix("thing/")?.to_owned()).filter(|name| !name.contains("left"))
                 },
                 finish: |folder| fs::write(folder.join("lib/script"), "INPUT(x)\n"),
                 key_files: &["lib/a.so", "lib/script"],
-                unpacked: 0,
+                size: (0, 0),
                 ..LIBTORCH_CPU
             })
         }
@@ -310,10 +312,10 @@ mod tests {
     #[test]
     fn too_little_space_names_the_folder_and_both_sizes() -> Result<()> {
         let scene = Scene::new()?;
-        let part = Part { unpacked: 3_000_000_000, ..scene.part("x")? };
+        let part = Part { size: (0, 3_000_000_000), ..scene.part("x")? };
         let message = message_of(scene.fetch(&[&part]));
         assert!(message.starts_with("too little disk space: /"), "{message}");
-        assert!(message.contains("GB free and the native libraries need 3000001.0 GB"), "{message}");
+        assert!(message.contains("GB free and the native libraries need 3000001.6 GB"), "{message}");
         Ok(())
     }
 }

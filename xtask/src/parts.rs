@@ -38,8 +38,8 @@ pub struct Part {
     pub variable: &'static str,
     /// ... and what it names, relative to the folder.
     pub target: &'static str,
-    /// Names in [`requirements`](Self::requirements), and megabytes to download.
-    pub wheels: &'static [(&'static str, u64)],
+    /// Which of the [`requirements`](Self::requirements) it is made of, by their names.
+    pub wheels: fn(&str) -> bool,
     /// Lines `name==version --hash=sha256:...`.
     pub requirements: &'static str,
     /// Chooses from the wheels: the path inside the folder for an entry to keep.
@@ -48,8 +48,8 @@ pub struct Part {
     pub finish: fn(&Path) -> io::Result<()>,
     /// Files without which the part is useless; a part that lacks one is fetched again.
     pub key_files: &'static [&'static str],
-    /// Megabytes on disk.
-    pub unpacked: u64,
+    /// Megabytes to download, and on disk.
+    pub size: (u64, u64),
 }
 
 /// libtorch for the CPU. The published build links CUDA's runtime and profiler libraries even for CPU work, so those
@@ -65,7 +65,7 @@ pub static LIBTORCH_CPU: Part = Part {
     own: "",
     variable: LIBTORCH,
     target: "torch",
-    wheels: &[("torch", 531), ("nvidia-cuda-runtime", 2), ("nvidia-cuda-cupti", 11)],
+    wheels: |name| ["torch", "nvidia-cuda-runtime", "nvidia-cuda-cupti"].contains(&name),
     requirements: REQUIREMENTS,
     keep: libtorch_cpu_file,
     finish: |folder| fs::write(folder.join("torch/lib/libtorch.so"), "INPUT(AS_NEEDED(-ltorch_cpu))\n"),
@@ -78,7 +78,7 @@ pub static LIBTORCH_CPU: Part = Part {
         "nvidia/cu13/lib/libcudart.so.13",
         "nvidia/cu13/lib/libcupti.so.13",
     ],
-    unpacked: 500,
+    size: (543, 500),
 };
 
 /// What libtorch needs for CUDA, placed beside the CPU files: the programs are linked without it and load
@@ -91,22 +91,7 @@ pub static LIBTORCH_CPU: Part = Part {
 pub static LIBTORCH_CUDA: Part = Part {
     variant: ", CUDA 13",
     own: "torch/cuda",
-    wheels: &[
-        ("torch", 531),
-        ("nvidia-cublas", 423),
-        ("nvidia-cuda-nvrtc", 90),
-        ("nvidia-cudnn-cu13", 366),
-        ("nvidia-cufft", 214),
-        ("nvidia-cufile", 1),
-        ("nvidia-curand", 60),
-        ("nvidia-cusolver", 201),
-        ("nvidia-cusparse", 146),
-        ("nvidia-cusparselt-cu13", 170),
-        ("nvidia-nccl-cu13", 196),
-        ("nvidia-nvjitlink", 41),
-        ("nvidia-nvshmem-cu13", 60),
-        ("nvidia-nvtx", 0),
-    ],
+    wheels: |name| name == "torch" || name.starts_with("nvidia-") && !(LIBTORCH_CPU.wheels)(name),
     keep: libtorch_cuda_file,
     finish: |_| Ok(()),
     key_files: &[
@@ -119,24 +104,22 @@ pub static LIBTORCH_CUDA: Part = Part {
         "nvidia/cudnn/lib/libcudnn.so.9",
         "nvidia/nccl/lib/libnccl.so.2",
     ],
-    unpacked: 3100,
+    size: (2500, 3100),
     ..LIBTORCH_CPU
 };
 
 /// ONNX Runtime for the CPU: one library.
 pub static ONNXRUNTIME: Part = Part {
     name: "ONNX Runtime",
-    variant: "",
     folder: "onnxruntime",
-    own: "",
     variable: ORT,
     target: ORT_LIBRARY,
-    wheels: &[("onnxruntime", 24)],
-    requirements: REQUIREMENTS,
+    wheels: |name| name == "onnxruntime",
     keep: onnxruntime_file,
     finish: |_| Ok(()),
     key_files: &[ORT_LIBRARY],
-    unpacked: 30,
+    size: (24, 30),
+    ..LIBTORCH_CPU
 };
 
 /// ONNX Runtime with its CUDA provider; it serves the CPU as well, so it takes the place of [`ONNXRUNTIME`].
@@ -146,30 +129,27 @@ pub static ONNXRUNTIME: Part = Part {
 pub static ONNXRUNTIME_CUDA: Part = Part {
     variant: ", CUDA 13",
     folder: "onnxruntime-gpu",
-    wheels: &[("onnxruntime-gpu", 256)],
+    wheels: |name| name == "onnxruntime-gpu",
     finish: |folder| {
         let libraries = format!("../{}/nvidia", LIBTORCH_CUDA.folder_name());
         std::os::unix::fs::symlink(libraries, folder.join("nvidia"))
     },
     key_files: &[ORT_LIBRARY, "libonnxruntime_providers_shared.so", "libonnxruntime_providers_cuda.so"],
-    unpacked: 315,
+    size: (256, 315),
     ..ONNXRUNTIME
 };
 
 /// cmake, which builds HDF5.
 pub static CMAKE_PROGRAM: Part = Part {
     name: "cmake",
-    variant: "",
     folder: "cmake",
-    own: "",
     variable: CMAKE,
     target: "cmake/data/bin/cmake",
-    wheels: &[("cmake", 30)],
-    requirements: REQUIREMENTS,
+    wheels: |name| name == "cmake",
     keep: cmake_file,
-    finish: |_| Ok(()),
     key_files: &["cmake/data/bin/cmake"],
-    unpacked: 80,
+    size: (30, 80),
+    ..ONNXRUNTIME
 };
 
 /// One line of the requirements.
@@ -192,9 +172,7 @@ impl Part {
             let (version, sha256) = rest.split_once(" --hash=sha256:")?;
             Some(Wheel { name, version, sha256, line })
         };
-        self.wheels.iter().filter_map(move |(wanted, _)| {
-            self.requirements.lines().filter_map(parse).find(|wheel| wheel.name == *wanted)
-        })
+        self.requirements.lines().filter_map(parse).filter(|wheel| (self.wheels)(wheel.name))
     }
 
     fn version(&self) -> &'static str {
@@ -290,17 +268,13 @@ fn license(entry: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    const PARTS: [&Part; 5] =
-        [&LIBTORCH_CPU, &LIBTORCH_CUDA, &ONNXRUNTIME, &ONNXRUNTIME_CUDA, &CMAKE_PROGRAM];
-
     #[test]
     fn every_wheel_is_pinned_by_a_full_checksum() {
-        for part in PARTS {
-            assert_eq!(part.wheels().count(), part.wheels.len(), "{}", part.label());
-            for wheel in part.wheels() {
-                let hexadecimal = wheel.sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-                assert!(wheel.sha256.len() == 64 && hexadecimal, "{wheel:?}");
-            }
+        let parts = [&LIBTORCH_CPU, &LIBTORCH_CUDA, &ONNXRUNTIME, &ONNXRUNTIME_CUDA, &CMAKE_PROGRAM];
+        assert_eq!(parts.map(|part| part.wheels().count()), [3, 14, 1, 1, 1]);
+        for wheel in parts.iter().flat_map(|part| part.wheels()) {
+            let hexadecimal = wheel.sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+            assert!(wheel.sha256.len() == 64 && hexadecimal, "{wheel:?}");
         }
         assert_eq!(LIBTORCH_CUDA.label(), "libtorch 2.11.0, CUDA 13");
         assert_eq!(ONNXRUNTIME_CUDA.folder_name(), "onnxruntime-gpu-1.31.1");
@@ -308,62 +282,53 @@ mod tests {
 
     #[test]
     fn of_each_wheel_the_needed_files_are_kept() {
-        let same = |entry: &'static str| (entry, Some(entry));
-        let cases: [(&Part, &[(&str, Option<&str>)]); 4] = [
+        let cases: [(&Part, &[(&str, &str)]); 4] = [
             (
                 &LIBTORCH_CPU,
                 &[
-                    same("torch/lib/libtorch_cpu.so"),
-                    same("torch/include/torch/csrc/api/include/torch/torch.h"),
-                    same("nvidia/cu13/lib/libcudart.so.13"),
+                    ("torch/lib/libtorch_cpu.so", "torch/lib/libtorch_cpu.so"),
+                    ("torch/include/torch/torch.h", "torch/include/torch/torch.h"),
+                    ("nvidia/cu13/lib/libcudart.so.13", "nvidia/cu13/lib/libcudart.so.13"),
                     // These would make every program need CUDA.
-                    ("torch/lib/libtorch_cuda.so", None),
-                    ("torch/lib/libtorch.so", None),
-                    ("nvidia/cu13/lib/libnvperf_host.so", None),
-                    ("torch-2.11.0.dist-info/RECORD", None),
-                    ("torch-2.11.0.dist-info/licenses/NOTICE", Some("licenses/torch/NOTICE")),
+                    ("torch/lib/libtorch_cuda.so", ""),
+                    ("torch/lib/libtorch.so", ""),
+                    ("torch-2.11.0.dist-info/RECORD", ""),
+                    ("torch-2.11.0.dist-info/licenses/NOTICE", "licenses/torch/NOTICE"),
                 ],
             ),
             (
                 &LIBTORCH_CUDA,
                 &[
-                    ("torch/lib/libtorch_cuda.so", Some("torch/cuda/libtorch_cuda.so")),
-                    ("torch/lib/libc10.so", None),
-                    same("nvidia/cudnn/lib/libcudnn.so.9"),
-                    ("nvidia/cu13/lib/libcudart_static.a", None),
-                    ("nvidia/cu13/lib/libnvrtc.alt.so.13", None),
-                    ("nvidia/cu13/include/cublas.h", None),
-                    (
-                        "nvidia_cublas-13.1.0.3.dist-info/licenses/License.txt",
-                        Some("licenses/nvidia_cublas/License.txt"),
-                    ),
+                    ("torch/lib/libtorch_cuda.so", "torch/cuda/libtorch_cuda.so"),
+                    ("torch/lib/libc10.so", ""),
+                    ("nvidia/cudnn/lib/libcudnn.so.9", "nvidia/cudnn/lib/libcudnn.so.9"),
+                    ("nvidia/cu13/lib/libcudart_static.a", ""),
+                    ("nvidia/cu13/lib/libnvrtc.alt.so.13", ""),
+                    ("nvidia/cu13/include/cublas.h", ""),
+                    ("nvidia_nvtx-1.0.dist-info/licenses/License.txt", "licenses/nvidia_nvtx/License.txt"),
                 ],
             ),
             (
                 &ONNXRUNTIME_CUDA,
                 &[
-                    ("onnxruntime/capi/libonnxruntime.so.1.31.1", Some("libonnxruntime.so")),
-                    (
-                        "onnxruntime/capi/libonnxruntime_providers_cuda.so",
-                        Some("libonnxruntime_providers_cuda.so"),
-                    ),
-                    ("onnxruntime/capi/libonnxruntime_providers_tensorrt.so", None),
-                    ("onnxruntime/LICENSE", Some("licenses/onnxruntime/LICENSE")),
-                    ("onnxruntime/__init__.py", None),
+                    ("onnxruntime/capi/libonnxruntime.so.1.31.1", "libonnxruntime.so"),
+                    ("onnxruntime/capi/libonnxruntime_providers_cuda.so", "libonnxruntime_providers_cuda.so"),
+                    ("onnxruntime/capi/libonnxruntime_providers_tensorrt.so", ""),
+                    ("onnxruntime/LICENSE", "licenses/onnxruntime/LICENSE"),
                 ],
             ),
             (
                 &CMAKE_PROGRAM,
                 &[
-                    same("cmake/data/bin/cmake"),
-                    same("cmake/data/share/cmake-4.4/Modules/a/b.cmake"),
-                    ("cmake/data/share/cmake-4.4/Help/Modules/b.rst", None),
+                    ("cmake/data/bin/cmake", "cmake/data/bin/cmake"),
+                    ("cmake/data/share/cmake-4.4/Modules/a/b", "cmake/data/share/cmake-4.4/Modules/a/b"),
+                    ("cmake/data/share/cmake-4.4/Help/Modules/b", ""),
                 ],
             ),
         ];
         for (part, entries) in cases {
             for (entry, kept) in entries {
-                assert_eq!((part.keep)(entry).as_deref(), *kept, "{entry} of {}", part.label());
+                assert_eq!((part.keep)(entry).unwrap_or_default(), *kept, "{entry} of {}", part.label());
             }
         }
     }

@@ -55,13 +55,11 @@ impl<'a> Pip<'a> {
                  {name} -m ensurepip)"
             );
         }
-        // "pip 23.2.1 from /usr/lib/python3/dist-packages/pip (python 3.11)"
         let said = String::from_utf8_lossy(&output.stdout);
-        let version = said.split_whitespace().nth(1).unwrap_or_default();
-        let mut numbers = version.split('.').map_while(|number| number.parse().ok());
-        if (numbers.next().unwrap_or(u32::MAX), numbers.next().unwrap_or(0)) < OLDEST {
+        if version(&said) < OLDEST {
+            let said = said.trim();
             bail!(
-                "{name} has pip {version}, which is too old: run {name} -m pip install --user --upgrade pip"
+                "{name} has a pip that is too old ({said}): run {name} -m pip install --user --upgrade pip"
             );
         }
         Ok(Self { python })
@@ -135,5 +133,27 @@ fn wait(mut child: Child) -> Result<ExitStatus> {
             ticks += 1;
         }
         sleep(Duration::from_millis(100));
+    }
+}
+
+/// Of "pip 23.2.1 from /usr/lib/python3/dist-packages/pip (python 3.11)" the first two numbers.
+fn version(said: &str) -> (u32, u32) {
+    let version = said.split_whitespace().nth(1).unwrap_or_default();
+    let mut numbers = version.split('.').map_while(|number| number.parse().ok());
+    (numbers.next().unwrap_or(u32::MAX), numbers.next().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers_and_unknown_ones_taken() {
+        for said in ["pip 9.0.3 from /usr (python 3.6)", "pip 20.2 from x"] {
+            assert!(version(said) < OLDEST, "{said}");
+        }
+        for said in ["pip 20.3.4 from x", "pip 100.0", "pip 21.dev0", "something else"] {
+            assert!(version(said) >= OLDEST, "{said}");
+        }
     }
 }

@@ -13,18 +13,13 @@ use crate::native_toml::NativeToml;
 use crate::parts::Part;
 use crate::{preflight, repository};
 
-/// Sets up, and reports in several lines.
-pub fn setup(cuda: bool, cache: Option<PathBuf>) -> Result<String> {
-    Ok(run(cuda, cache)?.1)
-}
-
 /// For the other commands: sets up what is missing, says nothing when nothing is.
 pub fn ensure_setup() -> Result<Native> {
-    Ok(run(false, None)?.0)
+    Ok(setup(false, None)?.0)
 }
 
-/// Fetches the missing parts and writes `.cargo/native.toml`.
-fn run(cuda: bool, cache: Option<PathBuf>) -> Result<(Native, String)> {
+/// Fetches the missing parts and writes `.cargo/native.toml`; reports in several lines.
+pub fn setup(cuda: bool, cache: Option<PathBuf>) -> Result<(Native, String)> {
     preflight::platform()?;
     preflight::compilers()?;
     let variable = |key: &str| env::var_os(key);
