@@ -32,8 +32,8 @@ impl NativeToml {
         };
         // A JSON string is also a TOML basic string.
         let parse = |line: &str| {
-            let (key, value) = line.split_once(" = ")?;
-            Some((key.to_owned(), serde_json::from_str(value).ok()?))
+            let (key, value) = line.split_once('=')?;
+            Some((key.trim().to_owned(), serde_json::from_str(value).ok()?))
         };
         Ok(Self { path, entries: text.lines().filter_map(parse).collect() })
     }
