@@ -38,7 +38,7 @@ pub fn fetch<'a>(cache: &Cache, parts: &[&'a Part], python: &Path) -> Result<Vec
     let native = cache.native();
     preflight::disk_space(&native, (download + unpacked + RESERVE) * 1_000_000)?;
     eprintln!(
-        "fetching native libraries into {} (up to {download} MB, once for all checkouts of this user)",
+        "fetching native libraries into {} (up to {download} MB to download, once for all checkouts of this user)",
         native.display()
     );
 
