@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use wait4::Wait4;
 
-use super::Programs;
-use crate::cargo::{ending, line_of, run};
+use crate::cargo::{Programs, ending, line_of, run};
 use crate::interrupt;
 use crate::repository;
 
@@ -35,9 +34,6 @@ const CONFIG: &str = "configs/demo.yaml";
 const FEW: usize = 64;
 
 /// Runs a feature job over a data set of each size.
-///
-/// # Errors
-/// When a file cannot be written or a program fails.
 pub fn measure(programs: &Programs, sizes: [usize; 2]) -> Result<[Peak; 2]> {
     // So that the temporary folder goes away on Ctrl-C.
     interrupt::listen();
@@ -49,7 +45,7 @@ pub fn measure(programs: &Programs, sizes: [usize; 2]) -> Result<[Peak; 2]> {
         let root = folder.join(format!("{pictures}"));
         write_data_set(&root, pictures)?;
         eprintln!("# Extracting features of {pictures} pictures");
-        let mut command = Command::new(&programs.infer);
+        let mut command = Command::new(programs.path("ddae-infer")?);
         command.arg("features").arg(&model).arg("--data-root").arg(&root);
         command.arg("-o").arg(root.join("features"));
         let (bytes, elapsed) = peak_memory(&mut command)?;
@@ -62,13 +58,13 @@ pub fn measure(programs: &Programs, sizes: [usize; 2]) -> Result<[Peak; 2]> {
 fn untrained_model(programs: &Programs, folder: &Path) -> Result<PathBuf> {
     let (data, run_folder, model) = (folder.join("few"), folder.join("run"), folder.join("features.onnx"));
     write_data_set(&data, FEW)?;
-    let mut train = Command::new(&programs.train);
+    let mut train = Command::new(programs.path("ddae-train")?);
     train.current_dir(repository()).args(["diffusion", "--config", CONFIG, "--set", "dataset=mnist"]);
     train.args(["--set", "n_sample=1", "--sample-steps", "1", "--epochs", "1", "--device", "cpu", "-q"]);
     train.arg("--data-root").arg(&data).arg("--run").arg(&run_folder);
     run(&mut train)?;
     interrupt::check()?;
-    let mut export = Command::new(&programs.export);
+    let mut export = Command::new(programs.path("ddae-export")?);
     export.arg(run_folder.join("checkpoints/epoch_0000.safetensors"));
     export.args(["--graph", "features", "--taps", "out_2", "--timestep", "11", "-q", "-o"]).arg(&model);
     run(&mut export)?;

@@ -3,17 +3,6 @@
 use super::figures::{Figure, PRODUCT, share_of_peak};
 use super::memory::Peak;
 
-/// What is known and wanted of a measure.
-struct Known {
-    library: &'static str,
-    measure: &'static str,
-    precision: &'static str,
-    label: &'static str,
-    /// Images per second of the published code on two cores with AMX.
-    published: Option<f64>,
-    target: Option<Target>,
-}
-
 /// Images per second to reach.
 #[derive(Clone, Copy)]
 struct Target {
@@ -25,14 +14,9 @@ struct Target {
 const TORCH: &str = "libtorch";
 const ORT: &str = "ONNX Runtime";
 
-const fn known(
-    [library, measure, precision]: [&'static str; 3],
-    label: &'static str,
-    published: Option<f64>,
-    target: Option<Target>,
-) -> Known {
-    Known { library, measure, precision, label, published, target }
-}
+/// What is known and wanted of a measure: library, measure and precision; what people call it; images per second of the
+/// published code in PyTorch on two cores with AMX.
+type Row = ([&'static str; 3], &'static str, Option<f64>, Option<Target>);
 
 const fn at_least(images_per_second: f64) -> Option<Target> {
     Some(Target { images_per_second, share: None })
@@ -42,19 +26,19 @@ const fn or_85_percent(images_per_second: f64) -> Option<Target> {
     Some(Target { images_per_second, share: Some(0.85) })
 }
 
-/// The rows in order. Published figures: those of the published code in PyTorch on two such cores.
-const ROWS: [Known; 11] = [
-    known([TORCH, PRODUCT, "fp32"], "matrix product", None, None),
-    known([TORCH, PRODUCT, "bf16"], "matrix product", None, None),
-    known([TORCH, "train", "fp32"], "training step", Some(5.8), at_least(5.8)),
-    known([TORCH, "train", "bf16"], "training step", Some(13.5), at_least(13.5)),
-    known([TORCH, "forward", "fp32"], "forward", Some(15.0), None),
-    known([TORCH, "forward", "bf16"], "forward", Some(47.0), None),
-    known([ORT, PRODUCT, "fp32"], "matrix product", None, None),
-    known([ORT, "forward", "fp32"], "forward", Some(15.0), or_85_percent(30.0)),
-    known([ORT, "sampler step", "fp32"], "one sampler step", None, None),
-    known([ORT, "features out_6", "fp32"], "features at out_6", None, or_85_percent(80.0)),
-    known(
+/// In order.
+const ROWS: [Row; 11] = [
+    ([TORCH, PRODUCT, "fp32"], "matrix product", None, None),
+    ([TORCH, PRODUCT, "bf16"], "matrix product", None, None),
+    ([TORCH, "train", "fp32"], "training step", Some(5.8), at_least(5.8)),
+    ([TORCH, "train", "bf16"], "training step", Some(13.5), at_least(13.5)),
+    ([TORCH, "forward", "fp32"], "forward", Some(15.0), None),
+    ([TORCH, "forward", "bf16"], "forward", Some(47.0), None),
+    ([ORT, PRODUCT, "fp32"], "matrix product", None, None),
+    ([ORT, "forward", "fp32"], "forward", Some(15.0), or_85_percent(30.0)),
+    ([ORT, "sampler step", "fp32"], "one sampler step", None, None),
+    ([ORT, "features out_6", "fp32"], "features at out_6", None, or_85_percent(80.0)),
+    (
         [ORT, "features out_6, fixed timestep", "fp32"],
         "features at out_6, --timestep",
         None,
@@ -80,20 +64,31 @@ pub fn speed(figures: &[Figure]) -> String {
         table += &columns("", "", [images, gflops, share, published], target);
         table.push('\n');
     }
-    let mut library = "";
-    for row in &ROWS {
-        let found = figures
-            .iter()
-            .find(|f| f.library == row.library && f.measure == row.measure && f.precision == row.precision);
-        if row.library != library {
-            library = row.library;
-            let batch = figures.iter().find(|f| f.library == library && f.batch.is_some());
-            let settings = batch.map_or_else(String::new, |f| {
-                format!(", batch {}, {} threads", f.batch.unwrap_or_default(), f.threads)
-            });
-            table += &format!("{library}{settings}\n");
+    let mut section = "";
+    for (key, label, published, target) in ROWS {
+        let [library, _, precision] = key;
+        if library != section {
+            section = library;
+            table += library;
+            if let Some(Figure { batch: Some(batch), threads, .. }) =
+                figures.iter().find(|f| f.library == library && f.batch.is_some())
+            {
+                table += &format!(", batch {batch}, {threads} threads");
+            }
+            table.push('\n');
         }
-        table += &line(row, found, figures);
+        let figure = figures.iter().find(|f| [&f.library, &f.measure, &f.precision] == key);
+        let images = figure.and_then(|f| f.images_per_second);
+        let share = figure.and_then(|f| share_of_peak(f, figures));
+        let absent = || "-".to_string();
+        let cells = [
+            images.map_or_else(absent, |x| format!("{x:.1}")),
+            figure.map_or_else(|| "not measured".to_string(), |f| format!("{:.0}", f.gflops_per_second)),
+            share.map_or_else(absent, |x| format!("{:.0} %", 100.0 * x)),
+            published.map_or_else(String::new, |x| format!("{x:.1}")),
+        ];
+        let target = target.map_or_else(String::new, |target| target.text(images, share));
+        table += &columns(label, precision, cells.each_ref().map(String::as_str), &target);
         table.push('\n');
     }
     table
@@ -109,20 +104,6 @@ fn columns(
     let line =
         format!("  {label:32}{precision:6}{images:>10}{gflops:>14}{share:>9}{published:>17}   {target}");
     line.trim_end().to_string()
-}
-
-fn line(row: &Known, figure: Option<&Figure>, all: &[Figure]) -> String {
-    let absent = || "-".to_string();
-    let images = figure.and_then(|f| f.images_per_second);
-    let share = figure.and_then(|f| share_of_peak(f, all));
-    let cells = [
-        images.map_or_else(absent, |x| format!("{x:.1}")),
-        figure.map_or_else(|| "not measured".to_string(), |f| format!("{:.0}", f.gflops_per_second)),
-        share.map_or_else(absent, |x| format!("{:.0} %", 100.0 * x)),
-        row.published.map_or_else(String::new, |x| format!("{x:.1}")),
-    ];
-    let target = row.target.map_or_else(String::new, |target| target.text(images, share));
-    columns(row.label, row.precision, cells.each_ref().map(String::as_str), &target)
 }
 
 impl Target {

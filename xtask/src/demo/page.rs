@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use super::Step;
 use super::scores::{ROWS, Scores};
-use super::{Step, read};
 
 const STYLE: &str = "
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1d1d1f }
@@ -20,11 +20,9 @@ pre { background: #f5f5f7; padding: .8rem; overflow-x: auto; font-size: .85rem }
 ";
 
 /// Writes `index.html` into the run folder.
-///
-/// # Errors
-/// When the run's files cannot be read or the page not written.
 pub fn write(folder: &Path, scores: &Scores, steps: &[Step]) -> Result<PathBuf> {
-    let losses = losses(&read(&folder.join("stats.jsonl"))?);
+    let stats = folder.join("stats.jsonl");
+    let losses = losses(&std::fs::read_to_string(&stats).with_context(|| stats.display().to_string())?);
     let page = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>ddae demo</title><style>{STYLE}</style>\n\
          <h1>A denoising diffusion autoencoder on Fashion-MNIST</h1>\n\

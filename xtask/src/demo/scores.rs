@@ -14,9 +14,6 @@ pub struct Score {
 
 impl Score {
     /// Reads what `ddae-probe --json` printed.
-    ///
-    /// # Errors
-    /// When it is not that.
     pub fn parse(printed: &str) -> Result<Score> {
         let result: Value = serde_json::from_str(printed).context("ddae-probe printed no JSON")?;
         let accuracy = result["accuracy"].as_f64().context("ddae-probe printed no accuracy")?;
