@@ -64,7 +64,7 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         cache: Option<PathBuf>,
     },
-    /// Train, export, extract features, probe and sample on built-in pictures, and show the results on a page
+    /// Train, export, extract features, probe and sample on built-in images, and show the results on a page
     ///
     /// Takes about ten minutes on two cores after the build. An interrupted demo goes on where it was.
     Demo {
@@ -83,13 +83,13 @@ enum Command {
     ///
     /// Augment: SODA's training pairs (source and target, 3x32x32) in one thread, and by a loader with a worker per core.
     ///
-    /// Memory: the peak of `ddae-infer features` over made-up data sets of 2,000 and of 60,000 pictures, which should
+    /// Memory: the peak of `ddae-infer features` over made-up data sets of 2,000 and of 60,000 images, which should
     /// be about the same.
     ///
     /// Takes about three minutes on two otherwise idle cores after the build, with --quick about one.
     /// docs/performance.md explains the rows.
     Bench {
-        /// Two rounds instead of five, and 8,000 pictures instead of 60,000
+        /// Two rounds instead of five, and 8,000 images instead of 60,000
         #[arg(long)]
         quick: bool,
         /// Only one of the parts

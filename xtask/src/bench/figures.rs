@@ -16,14 +16,14 @@ pub struct Figure {
     pub measure: String,
     /// `fp32`, `bf16` or `int8`.
     pub precision: String,
-    /// How pictures lie in memory, where that was chosen.
+    /// How images lie in memory, where that was chosen.
     #[serde(default)]
     pub layout: Option<String>,
-    /// Pictures per call; none for a matrix product.
+    /// Images per call; none for a matrix product.
     pub batch: Option<usize>,
     /// Threads that computed.
     pub threads: usize,
-    /// Pictures per second; none for a matrix product.
+    /// Images per second; none for a matrix product.
     pub images_per_second: Option<f64>,
     /// Nominal 10^9 floating-point operations per second: those of the graph as published.
     pub gflops_per_second: f64,

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::Deserialize;
 
-/// What a core has to make in a second, of pictures of [`SHAPE`].
+/// What a core has to make in a second, of images of [`SHAPE`].
 const TARGET: f64 = 4000.0;
 const SHAPE: [usize; 3] = [3, 32, 32];
 
@@ -13,7 +13,7 @@ const SHAPE: [usize; 3] = [3, 32, 32];
 pub struct Pairs {
     /// Where they were made.
     measure: String,
-    /// Of the pictures, [C, H, W].
+    /// Of the images, [C, H, W].
     shape: [usize; 3],
     /// Threads that made them.
     threads: usize,
@@ -35,7 +35,7 @@ pub fn table(measured: &[Pairs]) -> String {
         let line = format!("  {what:24}{shape:>9}{threads:>9}{pairs:>10}{per_core:>10}   {target}");
         line.trim_end().to_string()
     };
-    text += &line(["", "pictures", "threads", "pairs/s", "per core", "target per core"]);
+    text += &line(["", "images", "threads", "pairs/s", "per core", "target per core"]);
     for pairs in measured {
         let per_core = pairs.speed();
         let [channels, height, width] = pairs.shape;
@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "pictures threads pairs/s per core target per core",
+                "images threads pairs/s per core target per core",
                 "in the calling thread 3x32x32 1 9000 9000 4000: met",
                 "by a loader's workers 3x32x32 4 12000 3000 4000: missed",
                 "in the calling thread 1x28x28 1 100 100",

@@ -124,13 +124,13 @@ impl Target {
 /// Peak memory for both data sets, and the ratio.
 pub fn memory(peaks: &[Peak; 2]) -> String {
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    let mut text = "Peak memory of `ddae-infer features`, 28x28 grey pictures, demo network\n".to_string();
+    let mut text = "Peak memory of `ddae-infer features`, 28x28 grey images, demo network\n".to_string();
     for peak in peaks {
         let seconds = peak.elapsed.as_secs_f64();
-        let rate = peak.pictures as f64 / seconds.max(f64::MIN_POSITIVE);
+        let rate = peak.images as f64 / seconds.max(f64::MIN_POSITIVE);
         text += &format!(
-            "  {:>6} pictures{:>10.1} MiB{:>10.1} s{:>10.0} images/s\n",
-            peak.pictures,
+            "  {:>6} images{:>10.1} MiB{:>10.1} s{:>10.0} images/s\n",
+            peak.images,
             mib(peak.bytes),
             seconds,
             rate
@@ -138,8 +138,8 @@ pub fn memory(peaks: &[Peak; 2]) -> String {
     }
     let [small, large] = peaks;
     text + &format!(
-        "  {:.0} times the pictures, {:.2} times the memory",
-        large.pictures as f64 / small.pictures.max(1) as f64,
+        "  {:.0} times the images, {:.2} times the memory",
+        large.images as f64 / small.images.max(1) as f64,
         large.bytes as f64 / small.bytes.max(1) as f64
     )
 }
@@ -191,11 +191,11 @@ mod tests {
 
     #[test]
     fn memory_is_shown_in_mebibytes_with_the_ratio() {
-        let peak = |pictures, bytes, seconds| Peak { pictures, bytes, elapsed: Duration::from_secs(seconds) };
+        let peak = |images, bytes, seconds| Peak { images, bytes, elapsed: Duration::from_secs(seconds) };
         let text = memory(&[peak(2_000, 100 << 20, 4), peak(60_000, 105 << 20, 100)]);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[1], "    2000 pictures     100.0 MiB       4.0 s       500 images/s");
-        assert_eq!(lines[2], "   60000 pictures     105.0 MiB     100.0 s       600 images/s");
-        assert_eq!(lines[3], "  30 times the pictures, 1.05 times the memory");
+        assert_eq!(lines[1], "    2000 images     100.0 MiB       4.0 s       500 images/s");
+        assert_eq!(lines[2], "   60000 images     105.0 MiB     100.0 s       600 images/s");
+        assert_eq!(lines[3], "  30 times the images, 1.05 times the memory");
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: the whole way, from pictures to a trained model to scores, with the workspace's own programs.
+//! `cargo xtask demo`: the whole way, from images to a trained model to scores, with the workspace's own programs.
 
 mod page;
 mod scores;
@@ -27,7 +27,7 @@ const FEATURES: &str = "t11/out_1,t11/out_2,t11/out_3,t101/out_1,t101/out_2,t101
                         t11/out_1+t11/out_2+t11/out_3,t11/out_1+t101/out_1,\
                         t11/out_1+t11/out_2+t101/out_1+t101/out_2";
 
-/// Seeds of the pictures on the sheet.
+/// Seeds of the images on the sheet.
 const SEEDS: &str = "0-63";
 
 /// One command of the demo, as it ran.
@@ -92,17 +92,17 @@ impl Runner {
         Ok(())
     }
 
-    /// Draws pictures from noise.
+    /// Draws images from noise.
     fn sample(&mut self, checkpoint: &str) -> Result<()> {
-        let [sampler, pictures, sheet] =
-            ["sampler.onnx", "pictures", "pictures.png"].map(|name| self.at(name));
+        let [sampler, images, sheet] =
+            ["sampler.onnx", "images", "images.png"].map(|name| self.at(name));
         let arguments = [checkpoint, "--graph", "sampler", "-o", &sampler, "--force"];
         self.run("Export the sampler", "ddae-export", &arguments)?;
-        // After minutes of training the deterministic sampler leaves noise in the pictures; fresh noise on the way
+        // After minutes of training the deterministic sampler leaves noise in the images; fresh noise on the way
         // washes it out.
         let job = ["sample", &sampler, "--seeds", SEEDS, "--eta", "1"];
-        let arguments = [&job[..], &["-o", &pictures, "--sheet", &sheet, "--overwrite"]].concat();
-        print!("{}", self.run("Draw pictures from noise", "ddae-infer", &arguments)?);
+        let arguments = [&job[..], &["-o", &images, "--sheet", &sheet, "--overwrite"]].concat();
+        print!("{}", self.run("Draw images from noise", "ddae-infer", &arguments)?);
         Ok(())
     }
 

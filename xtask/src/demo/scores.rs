@@ -6,7 +6,7 @@ use serde_json::Value;
 /// One probe's result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Score {
-    /// Share of test pictures classified rightly.
+    /// Share of test images classified rightly.
     pub accuracy: f64,
     /// The features that were chosen, `t11/out_2`; nothing for pixels.
     pub features: String,
