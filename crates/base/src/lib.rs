@@ -6,11 +6,14 @@
 //! | [`random`] | random streams keyed by what they are for |
 //! | [`shell`] | words as they are typed into a shell, for the commands that are suggested |
 //! | [`stderr`] | lines that may go unread |
+//! | [`stop`] | ending in good order on Ctrl-C |
 
 pub mod ending;
 pub mod random;
 pub mod shell;
 pub mod stderr;
+pub mod stop;
 
 pub use ending::end;
 pub use stderr::tell;
+pub use stop::Stop;

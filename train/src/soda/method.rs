@@ -79,8 +79,8 @@ impl SodaTraining {
             let step = model_sampler_graph(&config.decoder_model())?;
             Ok(Soda {
                 process: ProcessConfig::Ddpm(config.diffusion.process()),
-                sampler: Sampler::new(&step, sampler, config.image_shape(), place)?,
-                encoder: Encoder::new(&config.networks.encoder, place)?,
+                sampler: Sampler::new(&step, sampler, config.image_shape(), place)?.stopped_by(&options.stop),
+                encoder: Encoder::new(&config.networks.encoder, place)?.stopped_by(&options.stop),
                 config,
                 normalisation,
                 splits,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ddae_base::Stop;
 use tch::Device;
 
 use crate::torch::{Layout, Precision, TorchError, device};
@@ -133,6 +134,8 @@ pub struct Options {
     pub quiet: bool,
     /// The command line that resumes this run, for messages.
     pub resume_command: String,
+    /// Ends the run after the step, with a checkpoint.
+    pub stop: Stop,
 }
 
 impl Options {

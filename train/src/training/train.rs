@@ -16,7 +16,6 @@ use super::trainer::Trainer;
 use crate::TrainError;
 use crate::run::checkpoints::{self, LATEST, epoch_name};
 use crate::run::folder::RunFolder;
-use crate::run::interrupt;
 use crate::run::progress::Progress;
 use crate::run::stats::{ScoresLine, Stats};
 use crate::run::tensorboard::EventFile;
@@ -51,7 +50,7 @@ pub struct Summary {
 ///
 /// # Errors
 /// Those of starting; [`TrainError::Diverged`] when the loss is not finite any more; [`TrainError::Interrupted`] after a
-/// signal. A checkpoint under its final name is always whole and good.
+/// request to [stop](Options::stop). A checkpoint under its final name is always whole and good.
 pub fn train<M: Method>(
     options: &Options,
     plan: &Plan,
@@ -146,7 +145,7 @@ impl<M: Method> Session<'_, M> {
             if log_due {
                 self.log()?;
             }
-            if interrupt::asked() {
+            if self.options.stop.is_requested() {
                 self.save(LATEST)?;
                 return Err(self.interrupted());
             }
