@@ -1,10 +1,9 @@
 use std::io::Write;
 use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
+use ddae_base::Stop;
 use ddae_data::datasets::{self, Stage};
 use ddae_data::split::Split;
 use indicatif::ProgressBar;
@@ -36,7 +35,8 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let stop = stop_on_ctrl_c()?;
+    // What was written is taken back.
+    let stop = Stop::on_signal(None);
     let mut current: Option<(Stage, ProgressBar)> = None;
     let mut progress = |stage: Stage, done: u64, length: u64| {
         if !matches!(&current, Some((shown, _)) if *shown == stage) {
@@ -49,7 +49,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         if let Some((_, bar)) = &current {
             bar.set_position(done);
         }
-        match stop.load(Ordering::Relaxed) {
+        match stop.is_requested() {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         }
@@ -84,17 +84,4 @@ fn describe(split: &Split) -> String {
         _ => "none".into(),
     };
     format!("{} images of {channels}x{height}x{width} in {} classes, {each}", split.len(), counts.len())
-}
-
-/// A flag that Ctrl-C sets, so that what was written is taken back; a second Ctrl-C ends the program at once.
-fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(1);
-        }
-    })
-    .context("cannot listen for Ctrl-C")?;
-    Ok(stop)
 }

@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::progress::Progress;
 use super::running::Running;
-use super::stop_flag;
+use super::stop_on_signal;
 use super::summary::Summary;
 
 const NOTES: &str = "\
@@ -124,7 +124,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         None => None,
     };
     let progress = Progress::new(images, 1, running.quiet || images == 0);
-    let stop = stop_flag();
+    let stop = stop_on_signal();
     let mut statistics = Vec::with_capacity(sides.len());
     for (side, read) in sides.iter().zip(read) {
         let of_side = match (read, &side.images, &inception, &mut workers) {
@@ -132,7 +132,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             (None, Some(images), Some(inception), Some(workers)) => {
                 let batch = balanced_batch(images.len(), workers.sessions(), running.batch());
                 let add = |images| progress.add(images);
-                inception.statistics(images, batch, workers, stop, add).map_err(interrupted)?
+                inception.statistics(images, batch, workers, &stop, add).map_err(interrupted)?
             }
             // A side without images is read, and one with images has a graph.
             _ => anyhow::bail!("{}: there is nothing to compute from", side.text),
