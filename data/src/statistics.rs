@@ -49,7 +49,7 @@ pub fn channel_statistics(
                 }
             }
             progress(read);
-            Ok(sums)
+            Ok::<_, DataError>(sums)
         })
         .try_reduce(nothing, |a, b| Ok(a.iter().zip(&b).map(|(a, b)| (a.0 + b.0, a.1 + b.1)).collect()))?;
     let pixels = (count * height * width) as f64;

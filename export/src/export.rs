@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use ddae_base::files::FileError;
 use ddae_checkpoint::WeightSet;
 use ddae_model::config::AnyConfig;
 use ddae_model::diffusion::feature_timesteps;
@@ -163,7 +164,7 @@ impl Plan {
         let weights = source.weights(needed)?;
 
         progress("writing the graph");
-        let write_error = |source| ExportError::Write { path: target.clone(), source };
+        let write_error = |source| FileError::of("write", &target)(source);
         let mut model = lower(&graph, &weights, Options::default())?;
         model.name = description.kind.name().to_string();
         let mut files = Vec::new();

@@ -1,9 +1,10 @@
 //! A folder beside the wanted file in which it is made, so that the final name never holds half a file.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use ddae_base::files::{self, FileError};
 use tempfile::TempDir;
 
 use crate::ExportError;
@@ -21,8 +22,7 @@ impl Staging {
     /// # Errors
     /// When the target's folder does not exist or cannot be written to.
     pub fn beside(target: &Path) -> Result<Staging, ExportError> {
-        let parent =
-            target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent = files::folder(target);
         if !parent.is_dir() {
             let message =
                 "this folder does not exist; make it first (mkdir -p), or choose another with -o".to_string();
@@ -31,7 +31,7 @@ impl Staging {
         let folder = tempfile::Builder::new()
             .prefix(".ddae-export-")
             .tempdir_in(parent)
-            .map_err(|source| ExportError::Write { path: target.to_path_buf(), source })?;
+            .map_err(FileError::of("write", target))?;
         Ok(Staging { folder, target: target.to_path_buf() })
     }
 
@@ -78,9 +78,8 @@ impl Staging {
             for path in others.into_iter().chain([&staged]) {
                 fs::rename(path, self.target.with_file_name(path.file_name().unwrap_or_default()))?;
             }
-            let parent = self.target.parent().filter(|parent| !parent.as_os_str().is_empty());
-            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+            files::sync_folder(files::folder(&self.target))
         };
-        publish().map_err(|source| ExportError::Write { path: self.target.clone(), source })
+        Ok(publish().map_err(FileError::of("write", &self.target))?)
     }
 }

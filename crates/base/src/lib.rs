@@ -3,12 +3,16 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`ending`] | the line on stderr and the exit code of a failure |
+//! | [`files`] | files that appear when they are whole, or not at all |
+//! | [`lock`] | one process at a time for one output |
 //! | [`random`] | random streams keyed by what they are for |
 //! | [`shell`] | words as they are typed into a shell, for the commands that are suggested |
 //! | [`stderr`] | lines that may go unread |
 //! | [`stop`] | ending in good order on Ctrl-C |
 
 pub mod ending;
+pub mod files;
+pub mod lock;
 pub mod random;
 pub mod shell;
 pub mod stderr;
