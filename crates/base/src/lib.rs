@@ -5,6 +5,7 @@
 //! | [`ending`] | the line on stderr and the exit code of a failure |
 //! | [`files`] | files that appear when they are whole, or not at all |
 //! | [`lock`] | one process at a time for one output |
+//! | [`progress`] | how far something is: a bar, or plain lines |
 //! | [`random`] | random streams keyed by what they are for |
 //! | [`shell`] | words as they are typed into a shell, for the commands that are suggested |
 //! | [`stderr`] | lines that may go unread |
@@ -13,6 +14,7 @@
 pub mod ending;
 pub mod files;
 pub mod lock;
+pub mod progress;
 pub mod random;
 pub mod shell;
 pub mod stderr;

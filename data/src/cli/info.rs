@@ -2,13 +2,13 @@ use std::io::Write;
 
 use anyhow::Result;
 use clap::Args;
+use ddae_base::progress::{Progress, Unit};
 use ddae_data::DataSet;
 use ddae_data::datasets;
 use ddae_data::split::Split;
 use ddae_data::statistics::{ChannelStatistics, channel_statistics};
 use serde_json::{Value, json};
 
-use super::progress::{Unit, bar};
 use super::{Source, root_option};
 
 /// With more classes than this, equal counts are printed as one line.
@@ -35,9 +35,10 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let root = arguments.source.root.root.as_deref();
     let set = datasets::open(&arguments.source.name, root)?;
-    let bar = bar(&format!("reading {}", set.train.name()), set.train.len() as u64, Unit::Images);
-    let statistics = channel_statistics(&set.train, |count| bar.inc(count as u64));
-    bar.finish_and_clear();
+    let reading = format!("reading {}", set.train.name());
+    let progress = Progress::task(&reading, Some(set.train.len() as u64), Unit::Images);
+    let statistics = channel_statistics(&set.train, |count| progress.advance(count as u64));
+    drop(progress);
     let statistics = statistics?;
     let mut out = std::io::stdout().lock();
     if arguments.json {

@@ -4,11 +4,10 @@ use std::ops::ControlFlow;
 use anyhow::Result;
 use clap::Args;
 use ddae_base::Stop;
+use ddae_base::progress::{Progress, Unit};
 use ddae_data::datasets::{self, Stage};
 use ddae_data::split::Split;
-use indicatif::ProgressBar;
 
-use super::progress::{Unit, bar};
 use super::{Root, root_option};
 
 /// Checks an archive's md5, unpacks it beside itself and says what it found
@@ -37,17 +36,18 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     // What was written is taken back.
     let stop = Stop::on_signal(None);
-    let mut current: Option<(Stage, ProgressBar)> = None;
+    let mut current: Option<(Stage, Progress)> = None;
     let mut progress = |stage: Stage, done: u64, length: u64| {
         if !matches!(&current, Some((shown, _)) if *shown == stage) {
             let what = match stage {
                 Stage::Checking => "checking md5",
                 Stage::Unpacking => "unpacking",
             };
-            current = Some((stage, bar(what, length, Unit::Bytes)));
+            current = None;
+            current = Some((stage, Progress::task(what, Some(length), Unit::Bytes)));
         }
-        if let Some((_, bar)) = &current {
-            bar.set_position(done);
+        if let Some((_, shown)) = &current {
+            shown.set(done);
         }
         match stop.is_requested() {
             true => ControlFlow::Break(()),
@@ -56,9 +56,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let root = arguments.root.root.as_deref();
     let prepared = datasets::prepare(&arguments.target, root, !arguments.no_verify, &mut progress);
-    if let Some((_, bar)) = current {
-        bar.finish_and_clear();
-    }
+    drop(current);
     let prepared = prepared?;
     let set = &prepared.data_set;
     let mut out = std::io::stdout().lock();

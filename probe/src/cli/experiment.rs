@@ -190,7 +190,7 @@ impl Options {
             check_folder(path)?;
         }
         let source = self.source.open()?;
-        let mut progress = Shown::new();
+        let mut progress = Shown::default();
         let report = experiment::run(&source, probe, &plan, &mut progress)?;
         drop(progress);
         let drawn = self.confusion.as_deref().map(|path| confusion_image::write(&report, path)).transpose();
