@@ -258,6 +258,8 @@ fn encode(out: &mut impl Write, canvas: &Canvas) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn read(path: &Path) -> image::DynamicImage {

@@ -52,7 +52,7 @@ pub enum InferError {
     #[error("cuda:{device} cannot be used: {message}")]
     Cuda {
         /// The device's number.
-        device: i32,
+        device: u16,
         /// Why not, and what to do.
         message: String,
     },

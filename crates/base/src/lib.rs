@@ -1,7 +1,8 @@
-//! What all programs have in common.
+//! What all crates share.
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | [`device`](mod@device) | devices by name |
 //! | [`ending`] | the line on stderr and the exit code of a failure |
 //! | [`files`] | files that appear when they are whole, or not at all |
 //! | [`lock`] | one process at a time for one output |
@@ -11,6 +12,7 @@
 //! | [`stderr`] | lines that may go unread |
 //! | [`stop`] | ending in good order on Ctrl-C |
 
+pub mod device;
 pub mod ending;
 pub mod files;
 pub mod lock;

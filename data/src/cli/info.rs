@@ -6,7 +6,8 @@ use ddae_base::progress::{Progress, Unit};
 use ddae_data::DataSet;
 use ddae_data::datasets;
 use ddae_data::split::Split;
-use ddae_data::statistics::{ChannelStatistics, channel_statistics};
+use ddae_data::statistics::channel_statistics;
+use ddae_model::config::ChannelStatistics;
 use serde_json::{Value, json};
 
 use super::{Source, root_option};
@@ -51,7 +52,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn as_json(set: &DataSet, statistics: &[ChannelStatistics]) -> Value {
+fn as_json(set: &DataSet, statistics: &ChannelStatistics) -> Value {
     let split = |split: &Split| {
         let classes: serde_json::Map<String, Value> =
             split.classes().iter().cloned().zip(split.class_counts().into_iter().map(Value::from)).collect();
@@ -62,33 +63,29 @@ fn as_json(set: &DataSet, statistics: &[ChannelStatistics]) -> Value {
         "origin": set.origin,
         "train": split(&set.train),
         "test": split(&set.test),
-        "mean": statistics.iter().map(|channel| channel.mean).collect::<Vec<_>>(),
-        "std": statistics.iter().map(|channel| channel.std).collect::<Vec<_>>(),
-        "published_normalisation": set.normalisation.map(|normalisation| {
-            json!({ "mean": normalisation.mean, "std": normalisation.std })
-        }),
+        "mean": statistics.mean,
+        "std": statistics.std,
+        "published_normalisation": set.normalisation(),
     })
 }
 
-fn print(out: &mut impl Write, set: &DataSet, statistics: &[ChannelStatistics]) -> Result<()> {
+fn print(out: &mut impl Write, set: &DataSet, statistics: &ChannelStatistics) -> Result<()> {
     let [channels, height, width] = set.train.shape();
     let (train, test) = (set.train.class_counts(), set.test.class_counts());
-    let of_channels = |value: fn(&ChannelStatistics) -> f64| {
-        statistics.iter().map(|channel| format!("{:.4}", value(channel))).collect::<Vec<_>>().join(" ")
-    };
+    let numbers =
+        |values: &[f64]| values.iter().map(|value| format!("{value:.4}")).collect::<Vec<_>>().join(" ");
     writeln!(out, "{}: {}", set.name, set.origin)?;
     writeln!(out, "  shape    {channels}x{height}x{width}")?;
     writeln!(out, "  train    {} images in {} classes", set.train.len(), train.len())?;
     writeln!(out, "  test     {} images", set.test.len())?;
-    writeln!(out, "  mean     {}", of_channels(|channel| channel.mean))?;
-    writeln!(out, "  std      {}", of_channels(|channel| channel.std))?;
-    if let Some(published) = set.normalisation {
-        let numbers = |values: [f32; 3]| values.map(|v| format!("{v:.4}")).join(" ");
+    writeln!(out, "  mean     {}", numbers(&statistics.mean))?;
+    writeln!(out, "  std      {}", numbers(&statistics.std))?;
+    if let Some(published) = set.normalisation() {
         writeln!(
             out,
             "  publications normalise by mean {}, std {}",
-            numbers(published.mean),
-            numbers(published.std)
+            numbers(&published.mean),
+            numbers(&published.std)
         )?;
     }
     writeln!(out)?;

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use ddae_base::device::DeviceChoice;
 use ddae_base::{Stop, shell};
 use ddae_model::config::{Override, TrainingConfig};
 use ddae_train::TrainError;
 use ddae_train::run::folder::RunFolder;
 use ddae_train::torch::Layout;
-use ddae_train::training::{Amp, DeviceChoice, Options, Start, Summary};
+use ddae_train::training::{Amp, Options, Start, Summary};
 
 #[derive(Args, Debug)]
 pub struct RunArguments {

@@ -93,11 +93,7 @@ impl SodaTraining {
 
 /// Mean and standard deviation of each channel.
 fn measured(split: &Split) -> Result<ChannelStatistics, TrainError> {
-    let found = channel_statistics(split, |_| {})?;
-    let statistics = ChannelStatistics {
-        mean: found.iter().map(|channel| channel.mean).collect(),
-        std: found.iter().map(|channel| channel.std).collect(),
-    };
+    let statistics = channel_statistics(split, |_| {})?;
     let wrong = |message| TrainError::Argument(format!("{}, measured: {message}", split.name()));
     statistics.check().map_err(wrong)?;
     Ok(statistics)

@@ -26,6 +26,6 @@ pub mod train;
 pub mod trainer;
 
 pub use method::{Evaluation, Method, Place, Scores};
-pub use options::{Amp, DeviceChoice, Options, Start};
+pub use options::{Amp, Options, Start};
 pub use plan::Plan;
 pub use train::{Summary, train};

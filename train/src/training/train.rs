@@ -19,7 +19,7 @@ use crate::run::folder::RunFolder;
 use crate::run::progress::Progress;
 use crate::run::stats::{ScoresLine, Stats};
 use crate::run::tensorboard::EventFile;
-use crate::torch::shim;
+use crate::torch::{device, shim};
 
 /// Steps between readings of the loss on a GPU, each of which waits for it.
 const GPU_READ_EVERY: usize = 10;
@@ -317,7 +317,7 @@ impl<'a, M: Method> Session<'a, M> {
         plan: &'a Plan,
         method: impl FnOnce(Place) -> Result<M, TrainError>,
     ) -> Result<Session<'a, M>, TrainError> {
-        let (device, no_gpu) = options.device.resolve()?;
+        let (device, no_gpu) = device::resolve(options.device)?;
         if let Some(threads) = options.threads {
             tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
         }
