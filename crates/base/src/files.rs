@@ -180,6 +180,7 @@ pub fn name_again(from: &Path, to: &Path) -> Result<(), FileError> {
 }
 
 /// Fills a new folder, which is called `path.partial` until `fill` has ended. What an earlier attempt left is removed.
+/// The files in it are `fill`'s to sync.
 ///
 /// # Errors
 /// Those of `fill` and of the system; the folder is removed.

@@ -11,11 +11,14 @@
 //! | [`shell`] | words as they are typed into a shell, for the commands that are suggested |
 //! | [`stderr`] | lines that may go unread |
 //! | [`stop`] | ending in good order on Ctrl-C |
+//!
+//! Progress and signals are behind the feature `terminal`, which programs have and libraries do without.
 
 pub mod device;
 pub mod ending;
 pub mod files;
 pub mod lock;
+#[cfg(feature = "terminal")]
 pub mod progress;
 pub mod random;
 pub mod shell;

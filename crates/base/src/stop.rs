@@ -6,6 +6,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+#[cfg(feature = "terminal")]
 use crate::stderr::tell;
 
 /// A request to end, which long work looks at between two steps. Clones share it.
@@ -22,6 +23,7 @@ impl Stop {
     /// at once with exit code 1, as all programs here end then.
     ///
     /// Where the system refuses handlers, a signal ends the program as it always does.
+    #[cfg(feature = "terminal")]
     pub fn on_signal(notice: Option<&'static str>) -> Stop {
         let stop = Stop::new();
         let shared = stop.clone();
@@ -60,6 +62,7 @@ impl Deref for Stop {
 ///
 /// # Errors
 /// When there is one already, or the system refuses; signals do then what they did before.
+#[cfg(feature = "terminal")]
 pub fn at_signal(action: impl FnMut() + Send + 'static) -> Result<(), ctrlc::Error> {
     ctrlc::set_handler(action)
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ddae_base::files::{PartialPath, folder};
+use ddae_base::files::{PartialPath, folder, partial_path};
 use half::f16;
 use hdf5::file::{File, LibraryVersion};
 use hdf5::{Dataset, H5Type, Selection};
@@ -36,7 +36,6 @@ struct Handles {
 impl Unfinished {
     /// Begins the file, and creates its folder if there is none.
     pub(super) fn create(path: &Path) -> Result<Self, FeatureError> {
-        let place = PartialPath::new(path);
         let folder = folder(path);
         fs::create_dir_all(folder).map_err(FeatureError::io(folder))?;
         // HDF5 1.10's format has checksums on all of the file's own structures. Without times of creation the same job
@@ -44,8 +43,10 @@ impl Unfinished {
         let file = File::with_options()
             .with_fcpl(|creation| creation.obj_track_times(false))
             .with_fapl(|access| access.libver_bounds(LibraryVersion::V110, LibraryVersion::V110))
-            .create(place.partial())
+            .create(partial_path(path))
             .map_err(FeatureError::write(path))?;
+        // Only now: while another process has the file open, it is not ours to remove.
+        let place = PartialPath::new(path);
         Ok(Self { place, open: Some(Handles { datasets: Vec::new(), file }) })
     }
 

@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::progress::Progress;
 use super::running::Running;
+use super::sheets;
 use super::stop_on_signal;
 use super::summary::Summary;
 
@@ -242,22 +243,12 @@ fn check_targets([real, fake]: &[Side; 2]) -> Result<(), InferError> {
 /// Refuses a file that cannot be written at the end, a folder of that name or no folder for it, or that could not be given
 /// again.
 fn check_target(path: &Path) -> Result<(), InferError> {
-    let refuse = |path: &Path, message: &str| {
-        Err(InferError::Output { path: path.to_path_buf(), message: message.to_string() })
-    };
-    if path.is_dir() {
-        return refuse(path, "it is a folder; give the name of a file");
-    }
+    sheets::check_target(path)?;
     if path.extension().is_none_or(|ending| ending != "npz") {
         let message = format!("{}: statistics are kept in files that end in .npz", path.display());
         return Err(InferError::Argument(message));
     }
-    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        Some(folder) if !folder.is_dir() => {
-            refuse(folder, "this folder does not exist; make it first (mkdir -p)")
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// What is said at the end.
