@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ddae_base::files::FileError;
 use ddae_checkpoint::CheckpointError;
 use ddae_data::DataError;
 use ddae_model::config::ConfigError;
@@ -60,13 +61,8 @@ pub enum ExportError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// Writing a file.
-    #[error("cannot write {}: {source}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The file does not compute what the network computes.
     #[error(
         "verification failed: output '{output}' differs from {against} by {difference:.1e}, more than the tolerance \

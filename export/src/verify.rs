@@ -3,14 +3,14 @@
 
 use std::ops::RangeInclusive;
 
+use ddae_base::random::{Stream, numbered_stream};
 use ddae_checkpoint::Record;
 use ddae_model::graph::{Dim, Graph, Node, Op, Value};
 use ddae_model::reference;
 use ddae_model::tensor::{DType, Data, Tensor};
 use ddae_model::weights::Weights;
 use ddae_onnx::metadata::Errors;
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::RngExt;
 
 use crate::ExportError;
 use crate::comparison::Comparison;
@@ -55,7 +55,7 @@ impl Expected {
         weights: &Weights,
         timesteps: RangeInclusive<i64>,
     ) -> Result<Expected, ExportError> {
-        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let mut rng = numbered_stream(0);
         let mut runs = Vec::new();
         for batch in BATCHES {
             let inputs: Vec<(String, Tensor)> = graph
@@ -171,15 +171,15 @@ pub(crate) fn random_input(
     node: &Node,
     batch: usize,
     timesteps: &RangeInclusive<i64>,
-    rng: &mut ChaCha8Rng,
+    rng: &mut Stream,
 ) -> Tensor {
     let shape = node.shape.resolve(batch);
     let count: usize = shape.iter().product();
     let is_scale = node.name == "t" || node.shape.dims().iter().all(|dim| matches!(dim, Dim::Size(_)));
     let mut real = || match node.name.as_str() {
-        "image" => rng.random::<f64>(),
-        _ if is_scale => 0.1 + 0.9 * rng.random::<f64>(),
-        _ => normal(rng),
+        "image" => rng.uniform(),
+        _ if is_scale => 0.1 + 0.9 * rng.uniform(),
+        _ => rng.normal(),
     };
     let data = match node.dtype {
         DType::F32 => Data::F32((0..count).map(|_| real() as f32).collect()),
@@ -191,10 +191,4 @@ pub(crate) fn random_input(
         Some(tensor) => tensor,
         None => unreachable!("as many values as the shape holds"),
     }
-}
-
-/// A standard normal value (Box and Muller).
-fn normal(rng: &mut ChaCha8Rng) -> f64 {
-    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
-    radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()
 }

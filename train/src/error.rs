@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ddae_base::files::FileError;
 use ddae_checkpoint::CheckpointError;
 use ddae_data::DataError;
 use ddae_data::sheet::SheetError;
@@ -98,6 +99,12 @@ pub enum TrainError {
         /// How to go on.
         resume: String,
     },
+}
+
+impl From<FileError> for TrainError {
+    fn from(FileError { path, source, .. }: FileError) -> TrainError {
+        TrainError::Io { path, source }
+    }
 }
 
 impl TrainError {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::contents::Fault;
+use ddae_base::files::FileError;
 use ddae_model::weights::WeightsError;
 use ddae_pickle::PickleError;
 
@@ -41,6 +42,12 @@ pub enum CheckpointError {
         /// The first difference.
         source: WeightsError,
     },
+}
+
+impl From<FileError> for CheckpointError {
+    fn from(FileError { path, source, .. }: FileError) -> CheckpointError {
+        CheckpointError::Io { path, source }
+    }
 }
 
 impl CheckpointError {

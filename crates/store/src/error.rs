@@ -4,6 +4,8 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use ddae_base::files::FileError;
+
 use super::FeatureKey;
 
 /// An error of the feature store: one line that names the file and says what to do.
@@ -130,6 +132,12 @@ pub enum FeatureError {
         /// Why.
         source: io::Error,
     },
+}
+
+impl From<FileError> for FeatureError {
+    fn from(FileError { path, source, .. }: FileError) -> Self {
+        Self::Io { path, source }
+    }
 }
 
 impl FeatureError {

@@ -3,12 +3,13 @@
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ddae_base::files::folder;
 use half::f16;
 use hdf5::file::File;
 use hdf5::{H5Type, Hyperslab};
 use ndarray::{ArrayView, s};
 
-use super::file::{Unfinished, folder};
+use super::file::Unfinished;
 use super::header::Header;
 use super::shards::{check_shards, exists};
 use super::{FeatureError, FeatureFile, FeatureKey, FeatureType, Layout, shard_path, shard_rows};

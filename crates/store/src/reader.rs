@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use ddae_base::files::folder;
 use half::f16;
 use hdf5::Dataset;
 use hdf5::file::File;
@@ -15,7 +16,7 @@ use ndarray::{Array2, s};
 use serde_json::{Map, Value};
 
 use super::error::{is_lock, reason};
-use super::file::{chunk_rows, folder};
+use super::file::chunk_rows;
 use super::header::Header;
 use super::{FeatureError, FeatureKey, FeatureType, Layout};
 

@@ -6,6 +6,8 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use ddae_base::files::partial_path;
+
 use super::{FeatureError, FeatureFile, Layout};
 
 /// `prefix` without an `.h5` at its end, so that `-o train` and `-o train.h5` mean the same files.
@@ -96,13 +98,6 @@ pub fn remove_shards(prefix: impl AsRef<Path>, of: usize) -> Result<(), FeatureE
         }
     }
     Ok(())
-}
-
-/// The name of a file while it is being written.
-pub(super) fn partial_path(path: &Path) -> PathBuf {
-    let mut partial = path.as_os_str().to_os_string();
-    partial.push(".partial");
-    PathBuf::from(partial)
 }
 
 pub(super) fn exists(path: &Path) -> Result<bool, FeatureError> {

@@ -17,7 +17,8 @@ use serde_json::{Map, Value, json};
 
 use super::progress::Progress;
 use super::running::Running;
-use super::stop_flag;
+use super::sheets;
+use super::stop_on_signal;
 use super::summary::Summary;
 
 const NOTES: &str = "\
@@ -124,7 +125,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         None => None,
     };
     let progress = Progress::new(images, 1, running.quiet || images == 0);
-    let stop = stop_flag();
+    let stop = stop_on_signal();
     let mut statistics = Vec::with_capacity(sides.len());
     for (side, read) in sides.iter().zip(read) {
         let of_side = match (read, &side.images, &inception, &mut workers) {
@@ -132,7 +133,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             (None, Some(images), Some(inception), Some(workers)) => {
                 let batch = balanced_batch(images.len(), workers.sessions(), running.batch());
                 let add = |images| progress.add(images);
-                inception.statistics(images, batch, workers, stop, add).map_err(interrupted)?
+                inception.statistics(images, batch, workers, &stop, add).map_err(interrupted)?
             }
             // A side without images is read, and one with images has a graph.
             _ => anyhow::bail!("{}: there is nothing to compute from", side.text),
@@ -146,7 +147,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let [real, fake] = statistics.as_slice() else { anyhow::bail!("there are two sets") };
     let distance = frechet_distance(real, fake)?;
     let summary = workers.map(|workers| Summary {
-        images: images,
+        images,
         seconds,
         provider: device.provider(),
         sessions: workers.sessions(),
@@ -242,22 +243,12 @@ fn check_targets([real, fake]: &[Side; 2]) -> Result<(), InferError> {
 /// Refuses a file that cannot be written at the end, a folder of that name or no folder for it, or that could not be given
 /// again.
 fn check_target(path: &Path) -> Result<(), InferError> {
-    let refuse = |path: &Path, message: &str| {
-        Err(InferError::Output { path: path.to_path_buf(), message: message.to_string() })
-    };
-    if path.is_dir() {
-        return refuse(path, "it is a folder; give the name of a file");
-    }
+    sheets::check_target(path)?;
     if path.extension().is_none_or(|ending| ending != "npz") {
         let message = format!("{}: statistics are kept in files that end in .npz", path.display());
         return Err(InferError::Argument(message));
     }
-    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        Some(folder) if !folder.is_dir() => {
-            refuse(folder, "this folder does not exist; make it first (mkdir -p)")
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// What is said at the end.

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use ddae_base::lock::{Lock, LockError};
 use ddae_store::{
     FeatureFile, FeatureKey, Layout, MergeMode, ShardWriter, merge, merged_path, missing_shards, shard_path,
     shard_rows,
@@ -12,7 +13,6 @@ use ddae_store::{
 use super::extraction::Extraction;
 use super::shards;
 use crate::error::InferError;
-use crate::lock::Lock;
 use crate::workers::Workers;
 
 /// Which rows are computed where, and what the files hold.
@@ -122,8 +122,8 @@ impl FeatureJob<'_> {
                 // Of several runs that find all shards at the same time, one joins them.
                 match Lock::output(&path) {
                     Ok(held) => lock = Some(held),
-                    Err(InferError::InUse { .. }) => return Ok(Finished { images, file: None, missing }),
-                    Err(error) => return Err(error),
+                    Err(LockError::InUse { .. }) => return Ok(Finished { images, file: None, missing }),
+                    Err(error) => return Err(error.into()),
                 }
             }
             merge(self.prefix, self.shards, &path, MergeMode::Copy, stop).map_err(shards::explained)?;

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use ddae_base::lock::Lock;
 use ddae_store::{FeatureFile, MergeMode, merge, merged_path};
 
 use super::shards::{self, ShardFile};
 use crate::error::InferError;
-use crate::lock::Lock;
 
 /// What is joined, and how.
 pub struct Join<'a> {

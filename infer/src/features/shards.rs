@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ddae_base::files;
 use ddae_store::{FeatureError, merged_path, shard_path};
 
 use crate::error::InferError;
@@ -42,7 +43,7 @@ pub(super) fn check_prefix(prefix: &Path) -> Result<(), InferError> {
 /// When the folder cannot be listed; one that does not exist holds none.
 pub fn find(prefix: &Path) -> Result<Vec<ShardFile>, InferError> {
     let merged = merged_path(prefix);
-    let folder = merged.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = files::folder(&merged);
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(InferError::io("list", folder))?,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use ddae_base::shell;
+use ddae_base::{files, shell};
 use ddae_probe::confusion_image;
 use ddae_probe::experiment::{self, Plan, Probe, Selection};
 use ddae_probe::report::Report;
@@ -190,7 +190,7 @@ impl Options {
             check_folder(path)?;
         }
         let source = self.source.open()?;
-        let mut progress = Shown::new();
+        let mut progress = Shown::default();
         let report = experiment::run(&source, probe, &plan, &mut progress)?;
         drop(progress);
         let drawn = self.confusion.as_deref().map(|path| confusion_image::write(&report, path)).transpose();
@@ -229,7 +229,7 @@ impl Options {
 
 /// Refuses an image in a folder that does not exist before the work rather than after it.
 fn check_folder(path: &Path) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = files::folder(path);
     let metadata = folder.metadata().with_context(|| format!("--confusion: folder {}", folder.display()))?;
     anyhow::ensure!(metadata.is_dir(), "--confusion: {} is not a folder", folder.display());
     anyhow::ensure!(!path.is_dir(), "--confusion: {} is a folder; give the name of a file", path.display());

@@ -7,10 +7,10 @@
 
 mod canvas;
 
-use std::fs::{self, File};
 use std::io::{self, Cursor, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use ddae_base::files::write_whole;
 use image::{ImageFormat, Rgb};
 
 use crate::error::{ProbeError, Result};
@@ -50,7 +50,7 @@ struct Plan {
     named: bool,
 }
 
-/// Draws the report's confusion matrix and writes it to `path` as a PNG, through a temporary file beside it.
+/// Draws the report's confusion matrix and writes it to `path` as a PNG.
 ///
 /// # Errors
 /// When the file cannot be written; nothing is left half-written.
@@ -59,22 +59,7 @@ pub fn write(report: &Report, path: &Path) -> Result<()> {
     let failed = |source| ProbeError::Write { path: path.to_path_buf(), source };
     let image = draw(report).into_image();
     image.write_to(&mut bytes, ImageFormat::Png).map_err(|error| failed(io::Error::other(error)))?;
-    write_whole(path, bytes.get_ref()).map_err(failed)
-}
-
-/// Writes a file that appears under its name only when it is complete.
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.partial", std::process::id()));
-    let partial: PathBuf = path.with_file_name(name);
-    let written = File::create(&partial)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&partial, path));
-    if written.is_err() {
-        // Whatever the failure was, it is the one to report.
-        let _ = fs::remove_file(&partial);
-    }
-    written
+    write_whole(path, |out| out.write_all(bytes.get_ref())).map_err(|error| failed(error.source))
 }
 
 fn draw(report: &Report) -> Canvas {

@@ -54,6 +54,7 @@ impl DiffusionRun {
         train(options, &self.plan, |place| {
             let step = diffusion::sampler_graph(&self.config)?;
             let sampler = Sampler::new(&step, self.sampler.clone(), self.config.image_shape(), place)?;
+            let sampler = sampler.stopped_by(&options.stop);
             Ok(Diffusion { config: self.config.clone(), sampler, device: place.device })
         })
     }

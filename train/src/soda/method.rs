@@ -79,8 +79,8 @@ impl SodaTraining {
             let step = model_sampler_graph(&config.decoder_model())?;
             Ok(Soda {
                 process: ProcessConfig::Ddpm(config.diffusion.process()),
-                sampler: Sampler::new(&step, sampler, config.image_shape(), place)?,
-                encoder: Encoder::new(&config.networks.encoder, place)?,
+                sampler: Sampler::new(&step, sampler, config.image_shape(), place)?.stopped_by(&options.stop),
+                encoder: Encoder::new(&config.networks.encoder, place)?.stopped_by(&options.stop),
                 config,
                 normalisation,
                 splits,
@@ -93,11 +93,7 @@ impl SodaTraining {
 
 /// Mean and standard deviation of each channel.
 fn measured(split: &Split) -> Result<ChannelStatistics, TrainError> {
-    let found = channel_statistics(split, |_| {})?;
-    let statistics = ChannelStatistics {
-        mean: found.iter().map(|channel| channel.mean).collect(),
-        std: found.iter().map(|channel| channel.std).collect(),
-    };
+    let statistics = channel_statistics(split, |_| {})?;
     let wrong = |message| TrainError::Argument(format!("{}, measured: {message}", split.name()));
     statistics.check().map_err(wrong)?;
     Ok(statistics)

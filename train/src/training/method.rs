@@ -97,7 +97,7 @@ pub trait Method {
         false
     }
 
-    /// Looks at the average of the weights. `None` if an [interrupt](crate::run::interrupt) came, and there is no sheet.
+    /// Looks at the average of the weights. `None` if the run was to stop, and there is no sheet.
     ///
     /// # Errors
     /// libtorch's, or the system's.

@@ -27,6 +27,6 @@ mod start;
 pub mod trainer;
 
 pub use method::{Evaluation, Method, Place, Scores};
-pub use options::{Amp, DeviceChoice, Options, Start};
+pub use options::{Amp, Options, Start};
 pub use plan::TrainingPlan;
 pub use run::{Summary, train};

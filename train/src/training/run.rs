@@ -14,7 +14,6 @@ use super::start::StartingPoint;
 use super::trainer::Trainer;
 use crate::TrainError;
 use crate::run::checkpoints::{self, LATEST, epoch_name};
-use crate::run::interrupt;
 use crate::run::stats::ScoresLine;
 
 /// Steps between readings of the loss on a GPU, each of which waits for it.
@@ -46,7 +45,7 @@ pub struct Summary {
 ///
 /// # Errors
 /// Those of starting; [`TrainError::Diverged`] when the loss is not finite any more; [`TrainError::Interrupted`] after a
-/// signal. A checkpoint under its final name is always whole and good.
+/// request to [stop](Options::stop). A checkpoint under its final name is always whole and good.
 pub fn train<M: Method>(
     options: &Options,
     plan: &TrainingPlan,
@@ -137,7 +136,7 @@ impl<M: Method> Run<'_, M> {
             if line_due {
                 self.write_line()?;
             }
-            if interrupt::asked() {
+            if self.options.stop.is_requested() {
                 self.save(LATEST)?;
                 return Err(self.interrupted());
             }

@@ -11,7 +11,7 @@ use super::resume;
 use crate::TrainError;
 use crate::run::checkpoints::{self, epoch_name};
 use crate::run::folder::RunFolder;
-use crate::torch::shim;
+use crate::torch::{device, shim};
 
 /// Where a process starts from.
 pub(super) struct StartingPoint {
@@ -38,7 +38,7 @@ impl StartingPoint {
     /// When the folder or a file is not what the options say, the run was started with other settings, or there is no such
     /// device.
     pub fn find(options: &Options, plan: &TrainingPlan) -> Result<StartingPoint, TrainError> {
-        let (device, no_gpu) = options.device.resolve()?;
+        let (device, no_gpu) = device::resolve(options.device)?;
         if let Some(threads) = options.threads {
             tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
         }

@@ -94,8 +94,7 @@ impl Runner {
 
     /// Draws images from noise.
     fn sample(&mut self, checkpoint: &str) -> Result<()> {
-        let [sampler, images, sheet] =
-            ["sampler.onnx", "images", "images.png"].map(|name| self.at(name));
+        let [sampler, images, sheet] = ["sampler.onnx", "images", "images.png"].map(|name| self.at(name));
         let arguments = [checkpoint, "--graph", "sampler", "-o", &sampler, "--force"];
         self.run("Export the sampler", "ddae-export", &arguments)?;
         // After minutes of training the deterministic sampler leaves noise in the images; fresh noise on the way

@@ -291,6 +291,18 @@ fn nothing_is_left_of_a_shard_that_is_not_finished() {
 }
 
 #[test]
+fn a_second_writer_is_refused_and_leaves_the_first_alone() {
+    let folder = folder();
+    let (layout, prefix) = (layout(), folder.path().join("train"));
+    let first = ShardWriter::create(&prefix, 0, 1, 0..103, &layout).expect("begun");
+    let error = message(ShardWriter::create(&prefix, 0, 1, 0..103, &layout));
+    assert!(error.contains("train.0000-of-0001.h5: "), "{error}");
+    assert_eq!(names(folder.path()), ["train.0000-of-0001.h5.partial"]);
+    drop(first);
+    write_job(&prefix, 1, &layout);
+}
+
+#[test]
 fn mistakes_of_the_caller_are_named() {
     let folder = folder();
     let (layout, prefix) = (Layout { dtype: FeatureType::F16, ..layout() }, folder.path().join("train"));

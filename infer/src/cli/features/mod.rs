@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::progress::Progress;
 use super::running::Running;
-use super::stop_flag;
+use super::stop_on_signal;
 use super::summary::Summary;
 use settle::Settled;
 
@@ -179,11 +179,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         writeln!(out, "{count} of {shards} shards to compute ({rows} images) for {}", path.display())?;
         return Ok(());
     }
-    let stop = stop_flag();
+    let stop = stop_on_signal();
     let threads = running.threads(extraction.passes(rows));
     let mut workers = Workers::open_after(&model.path, arguments.latents.as_deref(), device, threads)?;
     let progress = Progress::new(rows * extraction.images_per_row(), 1, running.quiet);
-    let finished = job.run(&mut workers, stop, |images| progress.add(images));
+    let finished = job.run(&mut workers, &stop, |images| progress.add(images));
     let seconds = progress.finish();
     let finished = finished.map_err(|error| interrupted(error, arguments.overwrite))?;
     let (provider, sessions) = (device.provider(), workers.sessions());

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::progress::Progress;
 use super::running::Running;
 use super::seeds::Indices;
-use super::stop_flag;
+use super::stop_on_signal;
 use super::summary::Summary;
 use outputs::Outputs;
 use settle::Settled;
@@ -150,12 +150,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         writeln!(out, "device    {device}, batches of {largest} at most")?;
         return Ok(());
     }
-    let stop = stop_flag();
+    let stop = stop_on_signal();
     let latents = {
         let batch = balanced_batch(split.len(), threads, largest);
         let mut workers = Workers::open(&encoder.path, device, threads.min(split.len()))?;
         let encoding = Encoding { split, bytes: settled.bytes, width: settled.width, batch };
-        encoding.run(&mut workers, stop).map_err(|error| interrupted(error, arguments))?
+        encoding.run(&mut workers, &stop).map_err(|error| interrupted(error, arguments))?
     };
     let jobs: Vec<usize> = missing.iter().map(|&number| number as usize).collect();
     let (latents, seeds) = rows.jobs(&jobs, &latents, settled.width, arguments.seed);
@@ -169,7 +169,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let drawn = sampling.run(
         &mut workers,
         &seeds,
-        stop,
+        &stop,
         |images| progress.add(images),
         |at, image| outputs.put(missing[at], to_levels(image)),
     );

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::progress::Progress;
 use super::running::Running;
 use super::seeds::Seeds;
-use super::stop_flag;
+use super::stop_on_signal;
 use super::summary::Summary;
 use outputs::Outputs;
 use settle::Settled;
@@ -124,7 +124,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         writeln!(out, "device    {device}, batches of {largest} at most")?;
         return Ok(());
     }
-    let stop = stop_flag();
+    let stop = stop_on_signal();
     let mut workers = Workers::open(&model.path, device, threads)?;
     let mut outputs = Outputs::open(arguments, &settled.settings, shape)?;
     let batch = balanced_batch(missing.len(), workers.sessions(), largest);
@@ -133,7 +133,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let drawn = sampling.run(
         &mut workers,
         &missing,
-        stop,
+        &stop,
         |images| progress.add(images),
         |at, image| outputs.put(missing[at], &to_levels(image)),
     );

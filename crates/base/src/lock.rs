@@ -9,7 +9,21 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::error::InferError;
+use crate::files::FileError;
+
+/// Why there is no lock.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process has it.
+    #[error("{}: another process is writing here; wait for it, or choose another output", path.display())]
+    InUse {
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// The system refuses.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
 
 /// A lock that is held until this is dropped.
 #[derive(Debug)]
@@ -24,9 +38,9 @@ impl Lock {
     ///
     /// # Errors
     /// When another process holds it, or it cannot be opened.
-    pub fn folder(path: &Path) -> Result<Lock, InferError> {
-        let file = File::open(path).map_err(InferError::io("open", path))?;
-        acquire(&file, path)?;
+    pub fn folder(path: &Path) -> Result<Lock, LockError> {
+        let file = File::open(path).map_err(FileError::of("open", path))?;
+        hold(&file, path)?;
         Ok(Lock { file, made: None })
     }
 
@@ -34,21 +48,16 @@ impl Lock {
     ///
     /// # Errors
     /// When another process holds it, or the file cannot be made.
-    pub fn output(path: &Path) -> Result<Lock, InferError> {
+    pub fn output(path: &Path) -> Result<Lock, LockError> {
         let mut name = path.as_os_str().to_owned();
         name.push(".lock");
         let lock = PathBuf::from(name);
         loop {
-            let file = OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(&lock)
-                .map_err(InferError::io("create", &lock))?;
-            acquire(&file, path)?;
+            let file = open(&lock).map_err(FileError::of("create", &lock))?;
+            hold(&file, path)?;
             // Its last holder may have removed the file in the meantime; then the lock is on one that no other process
             // will find.
-            if is_same(&file, &lock).map_err(InferError::io("read", &lock))? {
+            if is_same(&file, &lock).map_err(FileError::of("read", &lock))? {
                 return Ok(Lock { file, made: Some(lock) });
             }
         }
@@ -65,16 +74,53 @@ impl Drop for Lock {
     }
 }
 
-fn acquire(file: &File, path: &Path) -> Result<(), InferError> {
+/// Locks an open file until it is closed. `false` when another process has it.
+///
+/// # Errors
+/// When the system refuses, unless because the file system has no locks.
+pub fn try_acquire(file: &File) -> io::Result<bool> {
     match file.try_lock() {
-        Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => Err(InferError::InUse { path: path.to_path_buf() }),
-        // A file system without locks.
-        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
-        Err(TryLockError::Error(source)) => {
-            Err(InferError::Io { action: "lock", path: path.to_path_buf(), source })
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => unless_unsupported(Err(error)).map(|()| true),
+    }
+}
+
+/// The same, waiting for the process that has it.
+///
+/// # Errors
+/// Like [`try_acquire`].
+pub fn acquire(file: &File) -> io::Result<()> {
+    unless_unsupported(file.lock())
+}
+
+/// Opens the file `path` in place of which another process may open one of its own: locked, and still the file of that
+/// name. `None` when another process has it.
+pub(crate) fn open_alone(path: &Path) -> io::Result<Option<File>> {
+    loop {
+        let file = open(path)?;
+        if !try_acquire(&file)? {
+            return Ok(None);
+        }
+        if is_same(&file, path)? {
+            return Ok(Some(file));
         }
     }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).write(true).open(path)
+}
+
+fn hold(file: &File, path: &Path) -> Result<(), LockError> {
+    match try_acquire(file).map_err(FileError::of("lock", path))? {
+        true => Ok(()),
+        false => Err(LockError::InUse { path: path.to_path_buf() }),
+    }
+}
+
+fn unless_unsupported(locked: io::Result<()>) -> io::Result<()> {
+    locked.or_else(|error| if error.kind() == io::ErrorKind::Unsupported { Ok(()) } else { Err(error) })
 }
 
 /// Whether `path` still names the open file.
@@ -96,10 +142,7 @@ mod tests {
         let root = tempfile::tempdir().expect("a folder");
         let output = root.path().join("train.h5");
         let held = Lock::output(&output).expect("free");
-        let message = Lock::output(&output).expect_err("held").to_string();
-        assert!(message.ends_with(
-            "train.h5: another ddae-infer is writing here; wait for it, or choose another output"
-        ));
+        assert!(matches!(Lock::output(&output), Err(LockError::InUse { path }) if path == output));
         drop(held);
         drop(Lock::output(&output).expect("free again"));
         assert_eq!(fs::read_dir(root.path()).expect("a folder").count(), 0);
@@ -112,5 +155,12 @@ mod tests {
         assert!(Lock::folder(root.path()).is_err());
         drop(held);
         Lock::folder(root.path()).expect("free again");
+    }
+
+    #[test]
+    fn what_cannot_be_opened_is_named() {
+        let message = |lock: Result<Lock, LockError>| lock.expect_err("no such folder").to_string();
+        assert!(message(Lock::folder(Path::new("none"))).starts_with("cannot open none: "));
+        assert!(message(Lock::output(Path::new("none/a"))).starts_with("cannot create none/a.lock: "));
     }
 }
