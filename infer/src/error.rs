@@ -73,21 +73,6 @@ pub enum InferError {
         /// NaN or an infinity.
         value: f64,
     },
-    /// Features of another job are where these are to go.
-    #[error(
-        "{} holds {what} {found} where this job has {expected}: choose another output with -o, or give --overwrite",
-        path.display()
-    )]
-    OtherJob {
-        /// The file.
-        path: PathBuf,
-        /// What differs first.
-        what: String,
-        /// What the file has.
-        found: String,
-        /// What this job has.
-        expected: String,
-    },
     /// Images of other settings are where these are to go.
     #[error("{} holds images with {what}: choose another folder, or give --overwrite", path.display())]
     OtherImages {
@@ -125,7 +110,7 @@ pub enum InferError {
     Data(#[from] DataError),
     /// A feature file.
     #[error(transparent)]
-    Features(#[from] FeatureError),
+    Features(FeatureError),
     /// An image file.
     #[error(transparent)]
     Sheet(#[from] SheetError),
@@ -156,6 +141,15 @@ impl InferError {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> InferError {
         let path = path.to_path_buf();
         move |source| InferError::Io { action, path, source }
+    }
+}
+
+impl From<FeatureError> for InferError {
+    fn from(error: FeatureError) -> InferError {
+        match error {
+            FeatureError::Interrupted => InferError::Interrupted,
+            other => InferError::Features(other),
+        }
     }
 }
 

@@ -94,10 +94,13 @@ fn check_job(prefix: &Path, of: usize) -> Result<(Layout, Vec<PathBuf>), Feature
     let Some(first) = paths.first() else {
         return Err(FeatureError::Layout("a job has at least one shard".to_string()));
     };
-    let layout = FeatureFile::open(first)?.layout().clone();
+    let mut layout = FeatureFile::open(first)?.layout().clone();
     check_shards(&layout, 0, of)?;
     for (shard, path) in paths.iter().enumerate() {
-        FeatureFile::open(path)?.check_shard(shard, of, &layout)?;
+        let file = FeatureFile::open(path)?;
+        file.check_shard(shard, of, &layout)?;
+        // What only some of the shards say is not known of the whole.
+        layout.provenance = layout.provenance.shared_with(file.provenance());
     }
     Ok((layout, paths))
 }

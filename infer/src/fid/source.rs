@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use ddae_data::datasets::{self, NAMES};
 use ddae_data::split::Split;
 use ddae_store::{FeatureFile, FeatureKey};
-use serde_json::Value;
 
 use super::statistics::{Accumulator, Statistics};
 use super::{FidError, TAP, archive};
@@ -121,15 +120,7 @@ impl Source {
     /// When the file cannot be read.
     pub fn note(&self) -> Result<Option<String>, InferError> {
         let Source::Features(path) = self else { return Ok(None) };
-        let file = FeatureFile::open(path)?;
-        let attributes = file.attributes();
-        let is_set = |name: &&&str| match attributes.get(**name) {
-            Some(Value::Bool(set)) => *set,
-            Some(Value::Number(number)) => number.as_f64() != Some(0.0),
-            _ => false,
-        };
-        let changed: Vec<&str> =
-            ["crop_padding", "flip", "resized_crop"].iter().filter(is_set).copied().collect();
+        let changed = FeatureFile::open(path)?.provenance().augmentation();
         let note = || {
             let (path, changed) = (path.display(), changed.join(", "));
             format!(
@@ -201,7 +192,7 @@ fn of_features(path: &Path) -> Result<Statistics, InferError> {
         }
     }
     let statistics = accumulator.finish().map_err(|error| wrong(error.to_string()))?;
-    let network = file.attributes().get("model").and_then(|model| model.as_str()).map(str::to_string);
+    let network = file.provenance().model.clone();
     Ok(Statistics { network, ..statistics })
 }
 
