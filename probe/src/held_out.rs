@@ -1,9 +1,9 @@
 //! The part of the training set on which choices are made.
 
 use ddae_base::random::{Purpose, stream};
+use ddae_classify::labels::Classes;
 
 use crate::error::{ProbeError, Result};
-use crate::labels::Classes;
 
 /// A training set in two parts, as ascending positions of samples.
 #[derive(Clone, Debug, PartialEq, Eq)]

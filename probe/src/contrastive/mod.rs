@@ -17,11 +17,11 @@
 pub mod noisings;
 pub mod report;
 
+use ddae_classify::rows::{PASS_BYTES, blocks};
 use ndarray::{Array2, ArrayView2, s};
 use rayon::prelude::*;
 
 use crate::error::{ProbeError, Result};
-use crate::rows::{PASS_BYTES, blocks};
 use crate::source::feature_set::FeatureSet;
 use noisings::Noisings;
 

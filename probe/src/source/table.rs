@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
+use ddae_classify::error as classify;
+use ddae_classify::rows::{PASS_BYTES, Rows};
 use ndarray::{Array2, s};
 
 use super::feature_set::FeatureSet;
 use super::samples::Samples;
 use crate::error::Result;
-use crate::rows::{PASS_BYTES, Rows};
 
 /// What becomes of the views of a training sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,9 +161,9 @@ impl Rows for Table<'_> {
     }
 
     /// With [`Views::All`] the rows are all samples in their first view, then all in their second, and so on.
-    fn read(&self, range: Range<usize>) -> Result<Array2<f32>> {
+    fn read(&self, range: Range<usize>) -> classify::Result<Array2<f32>> {
         match self.views {
-            Views::First | Views::Drawn => self.read_view(0, range),
+            Views::First | Views::Drawn => Ok(self.read_view(0, range)?),
             Views::Average => {
                 let mut sum = self.read_view(0, range.clone())?;
                 for view in 1..self.samples.views() {
