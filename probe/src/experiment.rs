@@ -79,7 +79,7 @@ pub struct Tuned<S> {
 /// What a probe makes of a test set.
 pub struct Classified {
     /// The class of every test row, as an index into the training set's classes.
-    pub predictions: Vec<usize>,
+    pub(crate) predictions: Vec<usize>,
     /// The probe's part of the protocol.
     pub protocol: Map<String, Value>,
     /// What the reader should know before trusting the numbers.
@@ -275,6 +275,6 @@ fn describe_views(views: Views, count: usize) -> Value {
 }
 
 /// The title of a piece of work: what is done with which rows.
-pub fn describe(what: &str, train: &Table) -> String {
+pub(crate) fn describe(what: &str, train: &Table) -> String {
     format!("{what}: {}, {} x {}", train.features(), train.len(), train.dim())
 }

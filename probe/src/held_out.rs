@@ -9,7 +9,7 @@ use crate::error::{ProbeError, Result};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldOut {
     /// What a probe learns from while choices are made.
-    pub fit: Vec<usize>,
+    pub(crate) fit: Vec<usize>,
     /// What the choices are measured on: the same number of samples of every class.
     pub measure: Vec<usize>,
 }

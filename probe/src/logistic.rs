@@ -11,7 +11,7 @@ use crate::experiment::{Classified, Probe, Progress, Tuned, describe};
 use crate::source::table::Table;
 
 /// What [`Regularisation::HeldOut`] chooses from, strongest penalty first.
-pub const C_GRID: [f64; 6] = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0];
+pub(crate) const C_GRID: [f64; 6] = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0];
 
 /// Values of C in a row without a gain after which no weaker penalty is tried: those fits take longest.
 const PATIENCE: usize = 2;

@@ -68,5 +68,5 @@ pub use layout::{Compression, FeatureKey, FeatureType, Layout};
 pub use merge::{MergeMode, merge};
 pub use provenance::{Difference, Pairing, Provenance};
 pub use reader::FeatureFile;
-pub use shards::{merged_path, missing_shards, remove_shards, shard_path, shard_rows};
+pub use shards::{merged_path, missing_shards, shard_path, shard_rows};
 pub use writer::ShardWriter;

@@ -27,7 +27,7 @@ pub enum MergeMode {
 }
 
 /// Joins the `of` shards of the job `prefix` into `out`, which is replaced if it exists. The shards stay; a copied
-/// file no longer needs them ([`super::remove_shards`]).
+/// file no longer needs them.
 ///
 /// # Errors
 /// When shards are missing (all are named), damaged, or of different jobs; when the disk is full; when `stop` was set

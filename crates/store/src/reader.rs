@@ -270,21 +270,6 @@ impl FeatureFile {
         FeatureError::Damaged { path: self.path.clone(), reason }
     }
 
-    /// The features of `view` block by block, from the first row to the last: the first row of each block and its
-    /// features, at most `rows` rows (at least one) of D.
-    pub fn blocks<'a>(
-        &'a self,
-        key: &'a FeatureKey,
-        view: usize,
-        rows: usize,
-    ) -> impl Iterator<Item = Result<(usize, Array2<f32>), FeatureError>> + 'a {
-        let step = rows.max(1);
-        (0..self.len()).step_by(step).map(move |begin| {
-            let end = self.len().min(begin.saturating_add(step));
-            Ok((begin, self.read(key, view, begin..end)?))
-        })
-    }
-
     /// Rows of a block of `key` that takes about `bytes`, a multiple of the file's chunks.
     pub(super) fn block_rows(&self, key: &FeatureKey, bytes: usize) -> Result<usize, FeatureError> {
         let (width, dtype) = (self.dim(key)?, self.dtype());

@@ -18,10 +18,10 @@ use crate::report::Report;
 use canvas::{Canvas, Font};
 
 /// The largest number of classes whose counts are written in their cells.
-pub const COUNTED: usize = 40;
+pub(crate) const COUNTED: usize = 40;
 
 /// The largest number of classes whose names are written.
-pub const NAMED: usize = 250;
+pub(crate) const NAMED: usize = 250;
 
 /// Characters of a class name.
 const NAME_LENGTH: usize = 20;

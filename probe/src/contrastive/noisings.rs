@@ -98,7 +98,7 @@ impl Noisings {
     }
 
     /// The files.
-    pub fn origin(&self) -> String {
+    pub(crate) fn origin(&self) -> String {
         match &self.second {
             Some(second) => format!("{} and {}", self.first.origin(), second.origin()),
             None => self.first.origin().to_string(),
@@ -106,7 +106,7 @@ impl Noisings {
     }
 
     /// Which views of which files the noisings are.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match &self.second {
             Some(_) => format!("the first views of {}", self.origin()),
             None => format!("the first two of {} views of {}", self.first.views(), self.origin()),

@@ -13,7 +13,7 @@ use crate::source::table::{Table, Views};
 /// that is drawn anew, every view equally likely.
 ///
 /// The rows of one epoch are in memory, 4 bytes a feature. Views are read again for each epoch, block by block.
-pub struct Epochs<'a> {
+pub(crate) struct Epochs<'a> {
     table: &'a Table<'a>,
     scaling: &'a Scaling,
     seed: u64,

@@ -88,7 +88,7 @@ pub struct Trial {
 #[derive(Clone, Debug, Serialize)]
 pub struct SplitReport {
     /// The feature file, or the data set.
-    pub origin: String,
+    pub(crate) origin: String,
     /// Number of samples.
     pub samples: usize,
     /// Views of each sample in the file.

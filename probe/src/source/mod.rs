@@ -72,7 +72,7 @@ impl ProbeSource {
     }
 
     /// The features that both splits have, in the order of the training file.
-    pub fn available(&self) -> &[FeatureSet] {
+    pub(crate) fn available(&self) -> &[FeatureSet] {
         &self.available
     }
 
@@ -97,7 +97,7 @@ impl ProbeSource {
     }
 
     /// The name of a class, or its label where it has none.
-    pub fn class_name(&self, label: i64) -> String {
+    pub(crate) fn class_name(&self, label: i64) -> String {
         let name = usize::try_from(label).ok().and_then(|label| self.class_names.get(label));
         name.map_or_else(|| label.to_string(), Clone::clone)
     }

@@ -38,7 +38,7 @@ impl Samples {
     ///
     /// # Errors
     /// When there are none.
-    pub fn of_pixels(split: Split) -> Result<Self> {
+    pub(crate) fn of_pixels(split: Split) -> Result<Self> {
         let origin = split.name().to_string();
         let labels = (0..split.len()).map(|index| split.label(index) as i64).collect();
         Self::checked(Content::Pixels(split), labels, origin)
@@ -52,7 +52,7 @@ impl Samples {
     }
 
     /// The feature file's path, or the data set's name.
-    pub fn origin(&self) -> &str {
+    pub(crate) fn origin(&self) -> &str {
         &self.origin
     }
 

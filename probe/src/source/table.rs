@@ -36,7 +36,7 @@ impl Views {
     }
 
     /// How the views of a test sample become its one row.
-    pub fn for_test(self) -> Self {
+    pub(crate) fn for_test(self) -> Self {
         match self {
             Self::All => Self::Average,
             Self::Drawn => Self::First,
@@ -95,12 +95,12 @@ impl<'a> Table<'a> {
     }
 
     /// How many views each sample has.
-    pub fn view_count(&self) -> usize {
+    pub(crate) fn view_count(&self) -> usize {
         self.samples.views()
     }
 
     /// Where the samples come from.
-    pub fn origin(&self) -> &str {
+    pub(crate) fn origin(&self) -> &str {
         self.samples.origin()
     }
 
@@ -113,7 +113,11 @@ impl<'a> Table<'a> {
     ///
     /// # Errors
     /// As [`Rows::read`].
-    pub fn read_drawn(&self, range: Range<usize>, view_of: &dyn Fn(usize) -> usize) -> Result<Array2<f32>> {
+    pub(crate) fn read_drawn(
+        &self,
+        range: Range<usize>,
+        view_of: &dyn Fn(usize) -> usize,
+    ) -> Result<Array2<f32>> {
         let views: Vec<usize> = range.clone().map(view_of).collect();
         let mut rows = Array2::zeros((range.len(), self.dim));
         for view in 0..self.samples.views() {

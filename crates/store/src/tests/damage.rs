@@ -272,5 +272,5 @@ fn alone_fills_the_disk() {
     let small = Layout { total: 10, keys: vec![(key, 4)], ..layout };
     write_shard(&folder.join("small"), 0, 1, &small).expect("a shard");
     check_content(&shard_path(folder.join("small"), 0, 1), &small, 0..10);
-    remove_shards(folder.join("small"), 1).expect("removed");
+    remove_shards(&folder.join("small"), 1);
 }

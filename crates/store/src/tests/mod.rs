@@ -87,10 +87,10 @@ fn check_content(path: &Path, layout: &Layout, rows: Range<usize>) {
         for view in 0..layout.views {
             let expected = features(place, view, rows.clone(), *width);
             assert_eq!(file.read(key, view, 0..rows.len()).expect("features"), expected, "{key} view {view}");
-            for block in file.blocks(key, view, 10) {
-                let (begin, block) = block.expect("a block");
-                assert!(block.nrows() <= 10);
-                assert_eq!(block, expected.slice(s![begin..begin + block.nrows(), ..]));
+            for begin in (0..rows.len()).step_by(10) {
+                let block = begin..rows.len().min(begin + 10);
+                let found = file.read(key, view, block.clone()).expect("features");
+                assert_eq!(found, expected.slice(s![block, ..]));
             }
         }
     }
@@ -104,6 +104,10 @@ fn merge(
     mode: MergeMode,
 ) -> Result<(), FeatureError> {
     super::merge(prefix, of, out, mode, &AtomicBool::new(false))
+}
+
+fn remove_shards(prefix: &Path, of: usize) {
+    (0..of).for_each(|shard| std::fs::remove_file(shard_path(prefix, shard, of)).expect("removed"));
 }
 
 /// The names in a folder, sorted.
@@ -141,7 +145,7 @@ fn shards_and_joined_files_hold_what_was_written() {
             std::fs::rename(folder.path(), &moved).expect("moved");
             check_content(&moved.join("elsewhere/virtual.h5"), &layout, 0..103);
             std::fs::rename(&moved, folder.path()).expect("moved back");
-            remove_shards(&prefix, 3).expect("removed");
+            remove_shards(&prefix, 3);
             assert_eq!(names(&folder.path().join("features")), ["train.h5"]);
             check_content(&copy, &layout, 0..103);
             let error = message(FeatureFile::open(&virtual_file));
@@ -242,7 +246,7 @@ fn shards_of_another_job_are_refused_until_removed() {
     // How the numbers are packed changes nothing in them.
     let packed = Layout { compression: Compression::Zlib, ..layout() };
     assert_eq!(missing_shards(&prefix, 2, &packed).expect("shards"), [0; 0]);
-    remove_shards(&prefix, 2).expect("removed");
+    remove_shards(&prefix, 2);
     assert_eq!(missing_shards(&prefix, 2, &with("seed", json!(5))).expect("shards"), [0, 1]);
 }
 
@@ -258,6 +262,24 @@ fn shards_of_different_jobs_do_not_join() {
         assert!(error.contains("train.0001-of-0002.h5 holds seed 5 where this job has 184"), "{error}");
     }
     assert_eq!(names(folder.path()), ["train.0000-of-0002.h5", "train.0001-of-0002.h5"]);
+}
+
+/// Of shards of an older version and of this one, the joined file says what all of them say.
+#[test]
+fn what_only_some_shards_say_is_not_said_of_the_whole() {
+    let folder = folder();
+    let (old, prefix) = (layout(), folder.path().join("train"));
+    write_shard(&prefix, 0, 2, &old).expect("a shard");
+    let mut new = old.clone();
+    new.provenance.graph_digest = Some("77".to_string());
+    assert_eq!(missing_shards(&prefix, 2, &new).expect("shards"), [1]);
+    write_shard(&prefix, 1, 2, &new).expect("a shard");
+    for mode in [MergeMode::Copy, MergeMode::Virtual] {
+        merge(&prefix, 2, merged_path(&prefix), mode).expect("joined");
+        let file = FeatureFile::open(merged_path(&prefix)).expect("a file");
+        assert_eq!(file.provenance(), &old.provenance);
+        assert_eq!(file.provenance().unsaid(&new.provenance), ["graph_digest"]);
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use ddae_infer::InferError;
 use ddae_infer::device::Device;
 use ddae_infer::model_file::ModelFile;
 use ddae_infer::reconstruct::settings::digests;
-use ddae_infer::reconstruct::{Settings, Way};
+use ddae_infer::reconstruct::{ReconstructSettings, Way};
 use ddae_model::config::ProcessConfig;
 use ddae_model::diffusion::SamplerPlan;
 use ddae_model::diffusion::sampler::ddim;
@@ -28,7 +28,7 @@ pub struct ReconstructRequest {
     /// The sources.
     pub split: Split,
     pub rows: Rows,
-    pub settings: Settings,
+    pub settings: ReconstructSettings,
     /// Whether the encoder takes bytes.
     pub bytes: bool,
     /// Length of a latent.
@@ -138,7 +138,7 @@ impl ReconstructRequest {
         let ([count, _], columns) = (rows.sizes(), rows.columns());
         let instead = "take fewer images, or fewer variations of them";
         sheets::check("-o", &arguments.output, columns, count * columns, shape, instead)?;
-        let settings = Settings {
+        let settings = ReconstructSettings {
             steps,
             eta,
             guidance: arguments.guidance,

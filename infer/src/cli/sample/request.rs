@@ -3,7 +3,7 @@
 use ddae_infer::InferError;
 use ddae_infer::device::Device;
 use ddae_infer::model_file::ModelFile;
-use ddae_infer::sample::Settings;
+use ddae_infer::sample::SampleSettings;
 use ddae_model::diffusion::SamplerPlan;
 use ddae_model::diffusion::sampler::{SAMPLERS, Sampler};
 
@@ -12,7 +12,7 @@ use super::Arguments;
 /// A run that has been found possible.
 pub struct SampleRequest {
     pub plan: SamplerPlan,
-    pub settings: Settings,
+    pub settings: SampleSettings,
     pub shape: [usize; 3],
 }
 
@@ -49,7 +49,7 @@ impl SampleRequest {
         let plan = sampler.plan(process, steps, eta);
         let plan = plan.map_err(|error| InferError::Argument(error.to_string()))?;
         let description = &model.description;
-        let settings = Settings {
+        let settings = SampleSettings {
             model: description.digest.clone(),
             weights: description.weights.map(|set| set.name().to_string()),
             model_precision: description.precision.name().to_string(),
