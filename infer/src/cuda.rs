@@ -19,7 +19,7 @@ use crate::error::{InferError, first_line};
 ///
 /// # Errors
 /// [`InferError::Cuda`] when the library was built without CUDA, or the GPU, its driver or a library is missing.
-pub fn register(builder: &mut SessionBuilder, number: u16, tf32: bool) -> Result<(), InferError> {
+pub(crate) fn register(builder: &mut SessionBuilder, number: u16, tf32: bool) -> Result<(), InferError> {
     let cuda = |message: String| InferError::Cuda { device: number, message };
     let provider = CUDA::default()
         .with_device_id(number.into())

@@ -75,21 +75,6 @@ pub enum InferError {
         /// NaN or an infinity.
         value: f64,
     },
-    /// Features of another job are where these are to go.
-    #[error(
-        "{} holds {what} {found} where this job has {expected}: choose another output with -o, or give --overwrite",
-        path.display()
-    )]
-    OtherJob {
-        /// The file.
-        path: PathBuf,
-        /// What differs first.
-        what: String,
-        /// What the file has.
-        found: String,
-        /// What this job has.
-        expected: String,
-    },
     /// Images of other settings are where these are to go.
     #[error("{} holds images with {what}: choose another folder, or give --overwrite", path.display())]
     OtherImages {
@@ -120,7 +105,7 @@ pub enum InferError {
     Data(#[from] DataError),
     /// A feature file.
     #[error(transparent)]
-    Features(#[from] FeatureError),
+    Features(FeatureError),
     /// An image file.
     #[error(transparent)]
     Sheet(#[from] SheetError),
@@ -159,6 +144,15 @@ impl From<LockError> for InferError {
         match error {
             LockError::InUse { path } => InferError::InUse { path },
             LockError::File(error) => error.into(),
+        }
+    }
+}
+
+impl From<FeatureError> for InferError {
+    fn from(error: FeatureError) -> InferError {
+        match error {
+            FeatureError::Interrupted => InferError::Interrupted,
+            other => InferError::Features(other),
         }
     }
 }

@@ -27,6 +27,11 @@ impl WeightSet {
             WeightSet::Model => "model.",
         }
     }
+
+    /// The name in files and on the command line: `ema` or `model`.
+    pub fn name(self) -> &'static str {
+        self.prefix().trim_end_matches('.')
+    }
 }
 
 /// Tensors under their published names.

@@ -208,7 +208,7 @@ impl GraphDescription {
             ("ddae.digest", self.digest.clone()),
         ]);
         if let Some(set) = self.weights {
-            entries.push(("ddae.weights", set.prefix().trim_end_matches('.').to_string()));
+            entries.push(("ddae.weights", set.name().to_string()));
         }
         entries.extend(self.epoch.map(|epoch| ("ddae.epoch", epoch.to_string())));
         entries.extend(self.step.map(|step| ("ddae.step", step.to_string())));

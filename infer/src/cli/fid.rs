@@ -8,7 +8,7 @@ use ddae_base::shell;
 use ddae_data::split::Split;
 use ddae_infer::InferError;
 use ddae_infer::fid::images::Inception;
-use ddae_infer::fid::{Distance, Source, Statistics, archive, frechet_distance};
+use ddae_infer::fid::{Distance, ImageSource, Statistics, archive, frechet_distance};
 use ddae_infer::model_file::ModelFile;
 use ddae_infer::sample::balanced_batch;
 use ddae_infer::workers::Workers;
@@ -80,7 +80,7 @@ pub struct Arguments {
 struct Side<'a> {
     role: &'static str,
     text: &'a str,
-    source: Source,
+    source: ImageSource,
     images: Option<Split>,
     save: Option<&'a Path>,
 }
@@ -169,7 +169,7 @@ fn open_inception(arguments: &Arguments, sides: &[Side]) -> anyhow::Result<Optio
     match (&arguments.inception, image) {
         (Some(_), Some(_))
             if arguments.data_root.is_some()
-                && !sides.iter().any(|side| matches!(side.source, Source::DataSet { .. })) =>
+                && !sides.iter().any(|side| matches!(side.source, ImageSource::DataSet { .. })) =>
         {
             usage("--data-root is for data sets, and there are none".to_string())
         }
@@ -207,13 +207,13 @@ impl<'a> Side<'a> {
         if let Some(path) = save {
             check_target(path)?;
         }
-        Ok(Side { role, text, source: Source::parse(text)?, images: None, save })
+        Ok(Side { role, text, source: ImageSource::parse(text)?, images: None, save })
     }
 
     fn describe(&self) -> String {
         match (&self.images, &self.source) {
             (Some(images), _) => format!("{} images of {}", images.len(), self.text),
-            (None, Source::Features(_)) => format!("features in {}", self.text),
+            (None, ImageSource::Features(_)) => format!("features in {}", self.text),
             (None, _) => format!("statistics in {}", self.text),
         }
     }
@@ -230,7 +230,8 @@ fn check_targets([real, fake]: &[Side; 2]) -> Result<(), InferError> {
         ));
     }
     for (option, target, other) in [("--save-real", of_real, fake), ("--save-fake", of_fake, real)] {
-        if let (Some(target), Source::Statistics(path) | Source::Features(path)) = (target, &other.source)
+        if let (Some(target), ImageSource::Statistics(path) | ImageSource::Features(path)) =
+            (target, &other.source)
             && target == place(path)
         {
             let message = format!("{option} would replace {}, which is the other set", path.display());

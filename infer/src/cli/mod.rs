@@ -9,6 +9,7 @@ mod running;
 mod sample;
 mod seeds;
 mod sheets;
+mod split;
 mod summary;
 
 use clap::{Parser, Subcommand};

@@ -21,7 +21,7 @@ const SHOWN: usize = 60;
 
 /// Everything that decides what the image of a seed looks like, where nothing else guides it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct SampleSettings {
     /// SHA-256 of the checkpoint.
     pub model: String,
     /// Which of its weights: `ema`, `model`, or nothing for a plain file of weights.
@@ -145,7 +145,7 @@ impl ImageFolder {
 }
 
 /// The file of a seed's image: `000042.png`.
-pub fn image_path(folder: &Path, seed: u64) -> PathBuf {
+pub(crate) fn image_path(folder: &Path, seed: u64) -> PathBuf {
     folder.join(format!("{seed:06}.png"))
 }
 

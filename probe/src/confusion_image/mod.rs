@@ -18,10 +18,10 @@ use crate::report::Report;
 use canvas::{Canvas, Font};
 
 /// The largest number of classes whose counts are written in their cells.
-pub const COUNTED: usize = 40;
+pub(crate) const COUNTED: usize = 40;
 
 /// The largest number of classes whose names are written.
-pub const NAMED: usize = 250;
+pub(crate) const NAMED: usize = 250;
 
 /// Characters of a class name.
 const NAME_LENGTH: usize = 20;
@@ -41,7 +41,7 @@ const CONFUSED: [Rgb<u8>; 2] = [Rgb([253, 233, 214]), Rgb([166, 54, 3])];
 const WORST: f64 = 0.5;
 
 /// Where things are, in pixels.
-struct Plan {
+struct Placement {
     cell: usize,
     gap: usize,
     left: usize,
@@ -99,7 +99,7 @@ fn draw(report: &Report) -> Canvas {
     canvas
 }
 
-fn plan(report: &Report, names: &[String]) -> Plan {
+fn plan(report: &Report, names: &[String]) -> Placement {
     let count = names.len();
     let (counted, named) = (count <= COUNTED, count <= NAMED);
     let largest = report.confusion.iter().flatten().max().copied().unwrap_or(0);
@@ -110,10 +110,10 @@ fn plan(report: &Report, names: &[String]) -> Plan {
     };
     let longest = names.iter().map(|name| Font::Small.width(name)).max().unwrap_or(0);
     let margin = if named { longest + 24 } else { 16 };
-    Plan { cell, gap: usize::from(named), left: margin, top: 64 + margin, counted, named }
+    Placement { cell, gap: usize::from(named), left: margin, top: 64 + margin, counted, named }
 }
 
-fn draw_row(canvas: &mut Canvas, plan: &Plan, report: &Report, row: usize) {
+fn draw_row(canvas: &mut Canvas, plan: &Placement, report: &Report, row: usize) {
     let samples = report.classes[row].samples;
     let y = plan.top + row * plan.cell;
     for (column, &count) in report.confusion[row].iter().enumerate() {

@@ -112,7 +112,7 @@ impl Standardise {
     ///
     /// # Errors
     /// As [`Rows::read`].
-    pub fn fit_rows(rows: &dyn Rows) -> Result<Self> {
+    pub(crate) fn fit_rows(rows: &dyn Rows) -> Result<Self> {
         let mut moments = Moments::new(rows.dim());
         for range in blocks(rows.len(), rows.dim(), PASS_BYTES) {
             moments.add(rows.read(range)?.mapv(f64::from).view());
@@ -121,7 +121,7 @@ impl Standardise {
     }
 
     /// Only shifts to mean 0, without scaling.
-    pub fn centre_only(mut self) -> Self {
+    pub(crate) fn centre_only(mut self) -> Self {
         self.scale.fill(1.0);
         self
     }

@@ -4,13 +4,12 @@
 //! smaller label: scikit-learn's `KNeighborsClassifier` on normalised rows. The neighbours found are exact (see
 //! [`search`]), and neighbours at the same distance are taken in the order of the training rows.
 
-pub mod probe;
 pub mod search;
 
 mod nearest;
 mod vote;
 
-use crate::error::{ProbeError, Result};
+use crate::error::{ClassifyError, Result};
 use crate::rows::Rows;
 use search::Search;
 
@@ -94,7 +93,7 @@ pub fn classify(
 ) -> Result<Vec<usize>> {
     assert_eq!(base.len(), base_classes.len(), "one class per row");
     if options.k > base.len() {
-        return Err(ProbeError::TooManyNeighbours { k: options.k, base: base.len() });
+        return Err(ClassifyError::TooManyNeighbours { k: options.k, base: base.len() });
     }
     let mut predictions = Vec::with_capacity(queries.len());
     let search = Search { base, k: options.k, metric: options.metric };

@@ -12,16 +12,14 @@
 //! Whatever a solver returns is checked with this module's own objective: finite values, a mean loss below
 //! that of a guess (`ln(classes)` for balanced classes), and the gradient left over.
 
-pub mod objective;
-pub mod probe;
-
 mod lbfgs;
 mod linfa;
+mod objective;
 mod precondition;
 
 use ndarray::{Array2, ArrayView2, s};
 
-use crate::error::{ProbeError, Result};
+use crate::error::{ClassifyError, Result};
 use crate::labels::Classes;
 use crate::scaling::Standardise;
 use objective::Objective;
@@ -168,7 +166,7 @@ fn check(
     let gradient = objective::largest_magnitude(&evaluation.gradient) / samples;
     let mean_loss = evaluation.cross_entropy / samples;
     if !(evaluation.value.is_finite() && gradient.is_finite()) {
-        return Err(ProbeError::Solver {
+        return Err(ClassifyError::Solver {
             solver: options.solver.name(),
             reason: format!("it returned weights whose loss is {}", evaluation.value),
         });
@@ -176,13 +174,13 @@ fn check(
     let classes = objective.parameter_shape().1;
     let chance = chance_loss(objective.classes(), classes);
     if mean_loss > chance - 1e-9 {
-        return Err(ProbeError::Chance { loss: mean_loss, classes, chance, c: options.c });
+        return Err(ClassifyError::Chance { loss: mean_loss, classes, chance, c: options.c });
     }
     Ok(FitSummary { iterations, mean_loss, gradient, converged: gradient <= 10.0 * options.tolerance })
 }
 
 /// The mean loss of guessing by the frequency of each class: `ln(classes)` for balanced classes, less for others.
-pub(crate) fn chance_loss(class_indices: &[usize], classes: usize) -> f64 {
+pub fn chance_loss(class_indices: &[usize], classes: usize) -> f64 {
     let mut counts = vec![0.0; classes];
     for &class in class_indices {
         counts[class] += 1.0;

@@ -1,7 +1,7 @@
 //! k-NN against scikit-learn's (fixture `probe_knn_logistic`) and against plain loops.
 
-use ddae_probe::knn::{KnnOptions, Metric, Votes, classify, search::Search};
-use ddae_probe::scaling::normalise_l2;
+use ddae_classify::knn::{KnnOptions, Metric, Votes, classify, search::Search};
+use ddae_classify::scaling::normalise_l2;
 use ddae_tests::{fixture, rule_values};
 use ndarray::{Array2, ArrayView2};
 

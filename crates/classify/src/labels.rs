@@ -1,6 +1,6 @@
 //! Labels and classes.
 
-use crate::error::{ProbeError, Result};
+use crate::error::{ClassifyError, Result};
 
 /// The classes of a training set: its distinct labels, ascending.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +16,8 @@ impl Classes {
         distinct.sort_unstable();
         distinct.dedup();
         match distinct[..] {
-            [] => Err(ProbeError::Empty { origin: "training set".into() }),
-            [label] => Err(ProbeError::OneClass { samples: labels.len(), label }),
+            [] => Err(ClassifyError::NoSamples),
+            [label] => Err(ClassifyError::OneClass { samples: labels.len(), label }),
             _ => Ok(Self(distinct)),
         }
     }
@@ -46,7 +46,7 @@ impl Classes {
             .iter()
             .enumerate()
             .map(|(row, label)| {
-                self.0.binary_search(label).map_err(|_| ProbeError::UnknownLabel {
+                self.0.binary_search(label).map_err(|_| ClassifyError::UnknownLabel {
                     origin: origin.to_string(),
                     row,
                     label: *label,

@@ -1,17 +1,17 @@
 //! Logistic regression as a probe.
 
+use ddae_classify::ConfusionMatrix;
+use ddae_classify::logistic::{LogisticModel, LogisticOptions, TrainingSet};
+use ddae_classify::rows::{self, read_all};
+use ddae_classify::scaling::{Normalisation, Scaled, Scaling};
 use serde_json::{Map, json};
 
-use super::{LogisticModel, LogisticOptions, TrainingSet};
 use crate::error::Result;
 use crate::experiment::{Classified, Probe, Progress, Tuned, describe};
-use crate::report::Scores;
-use crate::rows::{PASS_BYTES, Rows, blocks, read_all};
-use crate::scaling::{Normalisation, Scaled, Scaling};
 use crate::source::table::Table;
 
 /// What [`Regularisation::HeldOut`] chooses from, strongest penalty first.
-pub const C_GRID: [f64; 6] = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0];
+pub(crate) const C_GRID: [f64; 6] = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0];
 
 /// Values of C in a row without a gain after which no weaker penalty is tried: those fits take longest.
 const PATIENCE: usize = 2;
@@ -44,24 +44,20 @@ impl LogisticProbe {
         start: Option<&LogisticModel>,
         progress: &mut dyn Progress,
     ) -> Result<LogisticModel> {
-        data.fit(&LogisticOptions { c, ..self.options }, start, &mut || progress.advance(1))
+        Ok(data.fit(&LogisticOptions { c, ..self.options }, start, &mut || progress.advance(1))?)
     }
 
     fn training_set(&self, train: &Table) -> Result<TrainingSet> {
         let features = read_all(&Scaled { rows: train, scaling: self.row_scaling() })?;
-        match self.normalisation {
+        Ok(match self.normalisation {
             Normalisation::Standardise => TrainingSet::new(features, &train.labels()),
             Normalisation::L2 | Normalisation::None => TrainingSet::unscaled(features, &train.labels()),
-        }
+        }?)
     }
 
     fn predict(&self, model: &LogisticModel, rows: &Table) -> Result<Vec<usize>> {
         let rows = Scaled { rows, scaling: self.row_scaling() };
-        let mut predictions = Vec::with_capacity(rows.len());
-        for range in blocks(rows.len(), rows.dim(), PASS_BYTES) {
-            predictions.extend(model.predict(rows.read(range)?.view()));
-        }
-        Ok(predictions)
+        Ok(rows::predict(&rows, |block| model.predict(block))?)
     }
 
     /// What is done to each row on its own; the model does what is learned from all.
@@ -104,7 +100,8 @@ impl Probe for LogisticProbe {
         for c in grid {
             let fitted = self.fit(&data, c, model.as_ref(), progress)?;
             let accuracy =
-                Scores::new(&truth, &self.predict(&fitted, held_out)?, data.classes().len()).accuracy();
+                ConfusionMatrix::new(&truth, &self.predict(&fitted, held_out)?, data.classes().len())
+                    .accuracy();
             tuned.tried.push((format!("C = {c}"), accuracy));
             model = Some(fitted);
             if accuracy > tuned.accuracy {

@@ -14,7 +14,7 @@ const PARTS: usize = 16;
 /// `sum_i [ logsumexp(x_i W + b) - (x_i W + b)_{y_i} ] + alpha / 2 * ||W||^2`
 ///
 /// The intercept `b` is not penalised. With `alpha = 1 / C` this is scikit-learn's `LogisticRegression(C=C)`.
-pub struct Objective<'a> {
+pub(crate) struct Objective<'a> {
     features: ArrayView2<'a, f64>,
     classes: &'a [usize],
     class_count: usize,
@@ -26,7 +26,7 @@ pub struct Evaluation {
     /// The objective, penalty included.
     pub value: f64,
     /// The sum of the cross-entropies alone, in nats.
-    pub cross_entropy: f64,
+    pub(crate) cross_entropy: f64,
     /// Gradient `[D + 1, K]`: rows of `W`, then `b`.
     pub gradient: Array2<f64>,
 }
@@ -39,7 +39,7 @@ impl<'a> Objective<'a> {
     }
 
     /// Shape of the parameters: `[D + 1, K]`, the last row being the intercept.
-    pub fn parameter_shape(&self) -> (usize, usize) {
+    pub(crate) fn parameter_shape(&self) -> (usize, usize) {
         (self.features.ncols() + 1, self.class_count)
     }
 
@@ -49,7 +49,7 @@ impl<'a> Objective<'a> {
     }
 
     /// The penalty's factor, `1 / C`.
-    pub fn alpha(&self) -> f64 {
+    pub(crate) fn alpha(&self) -> f64 {
         self.alpha
     }
 
@@ -126,7 +126,7 @@ impl<'a> Objective<'a> {
 }
 
 /// Replaces the logits by their softmax and returns their log-sum-exp. Stable for logits of any size.
-pub fn softmax_in_place(logits: &mut [f64]) -> f64 {
+pub(crate) fn softmax_in_place(logits: &mut [f64]) -> f64 {
     let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let mut sum = 0.0;
     for logit in logits.iter_mut() {
@@ -140,12 +140,12 @@ pub fn softmax_in_place(logits: &mut [f64]) -> f64 {
 }
 
 /// The largest absolute value, as NaN when any value is.
-pub fn largest_magnitude(values: &Array2<f64>) -> f64 {
+pub(crate) fn largest_magnitude(values: &Array2<f64>) -> f64 {
     values.iter().fold(0.0, |largest: f64, v| if v.is_nan() || v.abs() > largest { v.abs() } else { largest })
 }
 
 /// Class priors as the starting intercept, so that the first step is spent on the features.
-pub fn starting_point(objective: &Objective) -> Array2<f64> {
+pub(crate) fn starting_point(objective: &Objective) -> Array2<f64> {
     let (rows, class_count) = objective.parameter_shape();
     let mut counts = Array1::<f64>::zeros(class_count);
     for &class in objective.classes() {

@@ -6,15 +6,16 @@ use ddae_infer::InferError;
 use ddae_infer::device::Device;
 use ddae_infer::model_file::ModelFile;
 use ddae_infer::reconstruct::settings::digests;
-use ddae_infer::reconstruct::{Settings, Way};
+use ddae_infer::reconstruct::{ReconstructSettings, Way};
 use ddae_model::config::ProcessConfig;
 use ddae_model::diffusion::SamplerPlan;
 use ddae_model::diffusion::sampler::ddim;
 use ddae_model::networks::Role;
 use ddae_onnx::metadata::Pixels;
 
-use super::{Arguments, Which};
+use super::Arguments;
 use crate::cli::sheets;
+use crate::cli::split::SplitArgument;
 
 /// Images of a data set that are taken unless others are asked for.
 const USUAL: std::ops::Range<usize> = 0..8;
@@ -22,12 +23,12 @@ const USUAL: std::ops::Range<usize> = 0..8;
 const VARIATIONS: u16 = 4;
 
 /// A run that has been found possible.
-pub struct Settled {
+pub struct ReconstructRequest {
     pub plan: SamplerPlan,
     /// The sources.
     pub split: Split,
     pub rows: Rows,
-    pub settings: Settings,
+    pub settings: ReconstructSettings,
     /// Whether the encoder takes bytes.
     pub bytes: bool,
     /// Length of a latent.
@@ -109,14 +110,14 @@ impl Rows {
     }
 }
 
-impl Settled {
+impl ReconstructRequest {
     /// Opens the images and checks all options against them and the graphs.
     pub fn new(
         arguments: &Arguments,
         encoder: &ModelFile,
         sampler: &ModelFile,
         device: Device,
-    ) -> Result<Settled, InferError> {
+    ) -> Result<ReconstructRequest, InferError> {
         let argument = |message: String| InferError::Argument(message);
         let (shape, width) = fitting(encoder, sampler)?;
         // The graph takes it in float32.
@@ -137,7 +138,7 @@ impl Settled {
         let ([count, _], columns) = (rows.sizes(), rows.columns());
         let instead = "take fewer images, or fewer variations of them";
         sheets::check("-o", &arguments.output, columns, count * columns, shape, instead)?;
-        let settings = Settings {
+        let settings = ReconstructSettings {
             steps,
             eta,
             guidance: arguments.guidance,
@@ -161,14 +162,14 @@ impl Settled {
             sources: digests(&split)?,
         };
         let bytes = encoder.description.pixels == Pixels::Bytes;
-        Ok(Settled { plan, split, rows, settings, bytes, width })
+        Ok(ReconstructRequest { plan, split, rows, settings, bytes, width })
     }
 }
 
 /// What a file computes: its checkpoint, which of the weights, and at which precision.
 fn identity(file: &ModelFile) -> String {
     let description = &file.description;
-    let weights = description.weights.map_or("", |set| set.prefix().trim_end_matches('.'));
+    let weights = description.weights.map_or("", |set| set.name());
     format!("{} {weights} {}", description.digest, description.precision.name())
 }
 
@@ -245,10 +246,8 @@ fn images(arguments: &Arguments, shape: [usize; 3]) -> Result<Split, InferError>
         return Ok(datasets::of_files(arguments.images.clone(), shape));
     };
     let set = datasets::open(name, arguments.data_root.as_deref())?;
-    let (part, which) = match arguments.split.unwrap_or(Which::Test) {
-        Which::Train => (set.train, "train"),
-        Which::Test => (set.test, "test"),
-    };
+    let split = arguments.split.unwrap_or(SplitArgument::Test);
+    let (part, which) = (split.of(set), split.name());
     let indices = match &arguments.indices {
         Some(indices) => indices.0.clone(),
         None => USUAL.take(part.len()).collect(),

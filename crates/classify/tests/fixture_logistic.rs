@@ -1,7 +1,7 @@
 //! The logistic regression against scikit-learn's (fixture `probe_knn_logistic`).
 
-use ddae_probe::logistic::{LogisticOptions, Solver, TrainingSet};
-use ddae_probe::scaling::Standardise;
+use ddae_classify::logistic::{LogisticOptions, Solver, TrainingSet};
+use ddae_classify::scaling::Standardise;
 use ddae_tests::{fixture, relative_error};
 use ndarray::Array2;
 

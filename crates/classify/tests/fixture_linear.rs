@@ -1,9 +1,9 @@
 //! The linear probe against PyTorch's (fixture `probe_adam`): the same batches from the same weights.
 
-use ddae_probe::linear::model::{BatchNorm, LinearModel};
-use ddae_probe::linear::trainer::Trainer;
-use ddae_probe::linear::{LinearOptions, Preset, learning_rate};
-use ddae_probe::scaling::Scaling;
+use ddae_classify::linear::model::{BatchNorm, LinearModel};
+use ddae_classify::linear::trainer::Trainer;
+use ddae_classify::linear::{LinearOptions, Preset, learning_rate};
+use ddae_classify::scaling::Scaling;
 use ddae_tests::{Fixture, fixture, relative_error, tolerance};
 use ndarray::{Array1, Array2, Axis};
 

@@ -17,7 +17,7 @@ const SUFFICIENT_DECREASE: f64 = 1e-4;
 const LONGEST_LINE_SEARCH: usize = 40;
 
 /// Where the solver stopped.
-pub struct Minimum {
+pub(crate) struct Minimum {
     /// Parameters `[D + 1, K]`.
     pub parameters: Array2<f64>,
     /// Steps taken.
@@ -27,7 +27,7 @@ pub struct Minimum {
 /// Minimises `objective` from `parameters` until the largest entry of the gradient, divided by the number of samples,
 /// is at most `tolerance`, or `max_iterations` steps were taken, or no step brings a decrease any more. `on_step` is
 /// called after every step.
-pub fn minimise(
+pub(crate) fn minimise(
     objective: &Objective,
     mut parameters: Array2<f64>,
     tolerance: f64,

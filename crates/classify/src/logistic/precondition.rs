@@ -18,7 +18,7 @@ const LARGEST_DIM: usize = 4096;
 /// class, up to a shift common to all classes. Standardised features are strongly correlated (neighbouring pixels,
 /// channels of one layer): without the preconditioner a quasi-Newton method needs many hundred steps for raw pixels,
 /// with it about fifty.
-pub struct Preconditioner {
+pub(crate) struct Preconditioner {
     /// Lower Cholesky factor `[D, D]`, or none when only the diagonal is used.
     factor: Option<Array2<f64>>,
     /// The diagonal's value for `W` where there is no factor.
@@ -47,7 +47,7 @@ impl Preconditioner {
     }
 
     /// Applies the inverse to a gradient `[D + 1, K]`.
-    pub fn solve(&self, gradient: &Array2<f64>) -> Array2<f64> {
+    pub(crate) fn solve(&self, gradient: &Array2<f64>) -> Array2<f64> {
         let mut solution = gradient.clone();
         let dim = solution.nrows() - 1;
         solution.row_mut(dim).mapv_inplace(|v| v / self.intercept);

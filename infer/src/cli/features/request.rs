@@ -4,15 +4,15 @@ use ddae_data::datasets;
 use ddae_data::split::Split;
 use ddae_infer::InferError;
 use ddae_infer::device::Device;
-use ddae_infer::features::{Extraction, Views};
+use ddae_infer::features::{Extraction, NOISE_STREAM, Noising, Views};
 use ddae_infer::model_file::ModelFile;
 use ddae_model::diffusion::feature_timesteps;
 use ddae_model::networks::Role;
 use ddae_onnx::metadata::{GraphKind, Pixels};
-use ddae_store::Layout;
-use serde_json::{Map, Value, json};
+use ddae_store::{Layout, Provenance};
+use serde_json::{Map, json};
 
-use super::{Arguments, Which};
+use super::Arguments;
 
 /// Images in a shard unless the number of shards is given.
 const SHARD_ROWS: usize = 5000;
@@ -20,21 +20,21 @@ const SHARD_ROWS: usize = 5000;
 const CROP_PADDING: usize = 4;
 
 /// A job that has been found possible.
-pub struct Settled {
-    pub extraction: Extraction,
-    pub layout: Layout,
-    pub shards: usize,
+pub(super) struct FeatureRequest {
+    pub(super) extraction: Extraction,
+    pub(super) layout: Layout,
+    pub(super) shards: usize,
 }
 
-impl Settled {
+impl FeatureRequest {
     /// Opens the data set and checks all options against it and the graph.
     /// `latents` is the graph that makes what `model` takes, where that is no images.
-    pub fn new(
+    pub(super) fn new(
         arguments: &Arguments,
         model: &ModelFile,
         latents: Option<&ModelFile>,
         device: Device,
-    ) -> Result<Settled, InferError> {
+    ) -> Result<FeatureRequest, InferError> {
         let latent_shape = latent_shape(model, latents)?;
         let timesteps = timesteps(&arguments.timesteps, model)?;
         let imaged = latents.unwrap_or(model);
@@ -46,7 +46,7 @@ impl Settled {
             flip: arguments.flip,
             resized_crop: arguments.resized_crop,
         };
-        let is_drawn = is_noisy(model) || latent_shape.is_some() || views.alter();
+        let is_drawn = noising(model) != Noising::None || latent_shape.is_some() || views.alter();
         if views.count > 1 && !is_drawn {
             return Err(InferError::Argument(format!(
                 "--views {}: this graph sees images without noise, and all views would be alike; add --resized-crop, or \
@@ -57,8 +57,7 @@ impl Settled {
         let extraction = Extraction {
             latents: latent_shape,
             timesteps,
-            noisy: is_noisy(model),
-            fixed: model.description.timestep.is_some() || !is_noisy(model),
+            noising: noising(model),
             bytes: imaged.description.pixels == Pixels::Bytes,
             taps: taps.map(|tap| (tap.name.clone(), tap.shape.iter().product())).collect(),
             views,
@@ -73,7 +72,7 @@ impl Settled {
             total: rows,
             dtype: arguments.dtype,
             compression: arguments.compression,
-            attributes: attributes(arguments, model, latents, &extraction, device),
+            provenance: provenance(arguments, model, latents, &extraction, device)?,
         };
         let asked = arguments.shard.map(|shard| shard.of).or(arguments.shards.map(as_size));
         let shards = asked.unwrap_or_else(|| rows.div_ceil(SHARD_ROWS));
@@ -81,11 +80,11 @@ impl Settled {
             let message = format!("{shards} shards of {rows} images: give 1 to {rows}");
             return Err(InferError::Argument(message));
         }
-        Ok(Settled { extraction, layout, shards })
+        Ok(FeatureRequest { extraction, layout, shards })
     }
 
     /// What will be computed, in a few lines.
-    pub fn describe(&self, device: Device) -> String {
+    pub(super) fn describe(&self, device: Device) -> String {
         let Extraction { split, views, batch, .. } = &self.extraction;
         let keys: Vec<String> =
             self.layout.keys.iter().map(|(key, width)| format!("{key} [{width}]")).collect();
@@ -109,9 +108,14 @@ fn as_size(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// Whether the graph is one of a diffusion process, which noises the images: others see them as they are.
-fn is_noisy(model: &ModelFile) -> bool {
-    model.description.kind == GraphKind::Features && model.model.process.is_some()
+/// How the graph noises the images: that of a diffusion process does, others see them as they are.
+fn noising(model: &ModelFile) -> Noising {
+    match (model.description.kind, model.description.timestep) {
+        (GraphKind::Features, _) if model.model.process.is_none() => Noising::None,
+        (GraphKind::Features, Some(_)) => Noising::BuiltIn,
+        (GraphKind::Features, None) => Noising::Given,
+        _ => Noising::None,
+    }
 }
 
 /// The shape of the latents that `latents` makes for `model`; none where that takes images.
@@ -151,7 +155,7 @@ fn latent_shape(model: &ModelFile, latents: Option<&ModelFile>) -> Result<Option
 fn timesteps(asked: &[i64], model: &ModelFile) -> Result<Vec<i64>, InferError> {
     let argument = |message: String| Err(InferError::Argument(message));
     let process = match &model.model.process {
-        Some(process) if is_noisy(model) => process,
+        Some(process) if noising(model) != Noising::None => process,
         _ if asked.is_empty() => return Ok(vec![0]),
         _ => return argument("--timesteps: this graph has none; it sees images without noise".to_string()),
     };
@@ -192,11 +196,7 @@ fn split(arguments: &Arguments, model: &ModelFile, trained_on: Option<&str>) -> 
         let message = "--data is needed: the graph does not say what its network was trained on";
         return Err(InferError::Argument(message.to_string()));
     };
-    let set = datasets::open(name, arguments.data_root.as_deref())?;
-    let split = match arguments.split {
-        Which::Train => set.train,
-        Which::Test => set.test,
-    };
+    let split = arguments.split.of(datasets::open(name, arguments.data_root.as_deref())?);
     if split.is_empty() {
         return Err(InferError::Argument(format!(
             "--split {}: {name} has no such images",
@@ -214,44 +214,50 @@ fn split(arguments: &Arguments, model: &ModelFile, trained_on: Option<&str>) -> 
     }
 }
 
-/// Everything that the numbers depend on, and what readers want to know. What differs first between two jobs is named
-/// in messages, so the short ones come first.
-fn attributes(
+/// Everything that the numbers depend on, and what readers want to know.
+fn provenance(
     arguments: &Arguments,
     model: &ModelFile,
     latents: Option<&ModelFile>,
     extraction: &Extraction,
     device: Device,
-) -> Map<String, Value> {
+) -> Result<Provenance, InferError> {
     let description = &model.description;
     let Extraction { split, views, .. } = extraction;
-    let attributes = json!({
-        "model": description.digest,
-        "latents": latents.map(|latents| &latents.description.digest),
-        "weights": description.weights,
-        "epoch": description.epoch,
-        "step": description.step,
-        "checkpoint": description.checkpoint,
-        "data_set": split.name(),
-        "split": arguments.split.name(),
-        "seed": arguments.seed,
-        "views": views.count,
-        "crop_padding": views.crop_padding,
-        "flip": views.flip,
-        "resized_crop": views.resized_crop,
-        "graph": description.kind,
-        "unit_length": description.unit_length,
-        "pooling": if description.kind == GraphKind::Encoder { "none" } else { "mean over the image" },
-        "provider": device.provider(),
-        "precision": device.precision(),
-        "model_precision": description.precision.name(),
-        "calibration": description.calibration,
-        "tool": concat!("ddae-infer ", env!("CARGO_PKG_VERSION")),
-        "exporter": description.tool,
-        "timesteps": extraction.timesteps,
-        "taps": extraction.taps.iter().map(|(tap, _)| tap).collect::<Vec<_>>(),
-        "classes": split.classes(),
-        "config": description.config,
-    });
-    attributes.as_object().cloned().unwrap_or_default()
+    let pooling =
+        if description.kind == GraphKind::Encoder { "none" } else { "mean over the image" }.to_string();
+    Ok(Provenance {
+        model: Some(description.digest.clone()),
+        latents: Some(latents.map(|latents| latents.description.digest.clone())),
+        weights: Some(description.weights.map(|set| set.name().to_string())),
+        epoch: Some(description.epoch),
+        step: Some(description.step),
+        checkpoint: Some(description.checkpoint.clone()),
+        data_set: Some(split.name().to_string()),
+        split: Some(arguments.split.name().to_string()),
+        seed: Some(arguments.seed),
+        noise_stream: Some(NOISE_STREAM.to_string()),
+        views: Some(views.count),
+        crop_padding: Some(views.crop_padding),
+        flip: Some(views.flip),
+        resized_crop: Some(views.resized_crop),
+        graph: Some(description.kind.name().to_string()),
+        image_shape: Some(split.shape()),
+        pixels: Some(description.pixels.name().to_string()),
+        unit_length: Some(description.unit_length),
+        pooling: Some(pooling),
+        provider: Some(device.provider().to_string()),
+        precision: Some(device.precision().to_string()),
+        model_precision: Some(description.precision.name().to_string()),
+        calibration: Some(json!(description.calibration)),
+        graph_digest: Some(model.digest()?),
+        latents_digest: Some(latents.map(ModelFile::digest).transpose()?),
+        tool: Some(concat!("ddae-infer ", env!("CARGO_PKG_VERSION")).to_string()),
+        exporter: Some(description.tool.clone()),
+        timesteps: Some(extraction.timesteps.clone()),
+        taps: Some(extraction.taps.iter().map(|(tap, _)| tap.clone()).collect()),
+        classes: Some(split.classes().to_vec()),
+        config: Some(description.config.clone()),
+        other: Map::new(),
+    })
 }

@@ -8,7 +8,7 @@ use linfa_logistic::MultiLogisticRegression;
 use ndarray::{Array2, ArrayView2};
 
 use super::objective::Objective;
-use crate::error::{ProbeError, Result};
+use crate::error::{ClassifyError, Result};
 
 /// Minimises `objective` with linfa's L-BFGS from `start` and returns the parameters `[D + 1, K]`.
 ///
@@ -23,7 +23,7 @@ pub(super) fn minimise(
     tolerance: f64,
     max_iterations: u64,
 ) -> Result<Array2<f64>> {
-    let failed = |reason: String| ProbeError::Solver { solver: "linfa", reason };
+    let failed = |reason: String| ClassifyError::Solver { solver: "linfa", reason };
     let (rows, class_count) = objective.parameter_shape();
     let features = objective.features();
     let matrix = |values: ArrayView2<f64>| {

@@ -3,22 +3,26 @@
 use ddae_infer::InferError;
 use ddae_infer::device::Device;
 use ddae_infer::model_file::ModelFile;
-use ddae_infer::sample::Settings;
+use ddae_infer::sample::SampleSettings;
 use ddae_model::diffusion::SamplerPlan;
 use ddae_model::diffusion::sampler::{SAMPLERS, Sampler};
 
 use super::Arguments;
 
 /// A run that has been found possible.
-pub struct Settled {
+pub struct SampleRequest {
     pub plan: SamplerPlan,
-    pub settings: Settings,
+    pub settings: SampleSettings,
     pub shape: [usize; 3],
 }
 
-impl Settled {
+impl SampleRequest {
     /// Checks the options against the model.
-    pub fn new(arguments: &Arguments, model: &ModelFile, device: Device) -> Result<Settled, InferError> {
+    pub fn new(
+        arguments: &Arguments,
+        model: &ModelFile,
+        device: Device,
+    ) -> Result<SampleRequest, InferError> {
         let unusable = |message: String| InferError::Model {
             path: model.path.clone(),
             message: format!("{message}; export it again"),
@@ -45,9 +49,9 @@ impl Settled {
         let plan = sampler.plan(process, steps, eta);
         let plan = plan.map_err(|error| InferError::Argument(error.to_string()))?;
         let description = &model.description;
-        let settings = Settings {
+        let settings = SampleSettings {
             model: description.digest.clone(),
-            weights: description.weights.map(|set| set.prefix().trim_end_matches('.').to_string()),
+            weights: description.weights.map(|set| set.name().to_string()),
             model_precision: description.precision.name().to_string(),
             config: description.config.clone(),
             sampler: sampler.name.to_string(),
@@ -57,6 +61,6 @@ impl Settled {
             precision: device.precision().to_string(),
             tool: concat!("ddae-infer ", env!("CARGO_PKG_VERSION")).to_string(),
         };
-        Ok(Settled { plan, settings, shape })
+        Ok(SampleRequest { plan, settings, shape })
     }
 }

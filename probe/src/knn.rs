@@ -1,14 +1,14 @@
 //! k-NN as a probe.
 
+use ddae_classify::ConfusionMatrix;
+use ddae_classify::knn::{KnnOptions, classify};
+use ddae_classify::labels::Classes;
+use ddae_classify::rows::Rows;
+use ddae_classify::scaling::{Normalisation, Scaled};
 use serde_json::{Map, json};
 
-use super::{KnnOptions, classify};
 use crate::error::Result;
 use crate::experiment::{Classified, Probe, Progress, Tuned, describe};
-use crate::labels::Classes;
-use crate::report::Scores;
-use crate::rows::Rows;
-use crate::scaling::{Normalisation, Scaled};
 use crate::source::table::Table;
 
 /// k-NN with its normalisation.
@@ -30,7 +30,8 @@ impl KnnProbe {
         let base_classes = classes.indices(&labels, train.origin())?;
         let distances = test.len() as u64 * train.len() as u64;
         progress.begin(&describe("searching neighbours", train), Some(distances));
-        classify(&queries, &base, &base_classes, classes.len(), &self.options, &mut |n| progress.advance(n))
+        let progress = &mut |distances| progress.advance(distances);
+        Ok(classify(&queries, &base, &base_classes, classes.len(), &self.options, progress)?)
     }
 }
 
@@ -45,15 +46,11 @@ impl Probe for KnnProbe {
         "k-nearest neighbours"
     }
 
-    fn open_setting(&self) -> Option<(&'static str, &'static str)> {
-        None
-    }
-
     fn tune(&self, train: &Table, held_out: &Table, progress: &mut dyn Progress) -> Result<Tuned<()>> {
         let classes = Classes::of(&train.labels())?;
         let truth = classes.indices(&held_out.labels(), held_out.origin())?;
         let predictions = self.predict(train, held_out, progress)?;
-        let accuracy = Scores::new(&truth, &predictions, classes.len()).accuracy();
+        let accuracy = ConfusionMatrix::new(&truth, &predictions, classes.len()).accuracy();
         Ok(Tuned { setting: (), accuracy, tried: Vec::new() })
     }
 

@@ -17,10 +17,10 @@ use crate::rows::{Rows, blocks};
 
 /// Bytes of queries that are searched for together, with the neighbours found; the base is read once for each such
 /// block.
-pub const QUERY_BYTES: usize = 64 << 20;
+pub(crate) const QUERY_BYTES: usize = 64 << 20;
 
 /// Bytes of the base in memory at a time.
-pub const BASE_BYTES: usize = 16 << 20;
+pub(crate) const BASE_BYTES: usize = 16 << 20;
 
 /// Queries of one matrix product.
 const QUERY_ROWS: usize = 64;
@@ -29,7 +29,7 @@ const QUERY_ROWS: usize = 64;
 const BASE_ROWS: usize = 512;
 
 /// Blocks of queries that fit in memory together with their neighbours.
-pub fn query_blocks(queries: &dyn Rows, k: usize) -> impl Iterator<Item = Range<usize>> {
+pub(crate) fn query_blocks(queries: &dyn Rows, k: usize) -> impl Iterator<Item = Range<usize>> {
     let floats_per_neighbour = size_of::<Neighbour>() / size_of::<f32>();
     blocks(queries.len(), queries.dim() + k * floats_per_neighbour, QUERY_BYTES)
 }

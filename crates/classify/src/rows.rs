@@ -50,6 +50,21 @@ pub fn blocks(len: usize, dim: usize, bytes: usize) -> impl Iterator<Item = Rang
 /// Bytes of a block when a whole table passes by once.
 pub const PASS_BYTES: usize = 16 << 20;
 
+/// What `predict` gives for all rows, a block at a time.
+///
+/// # Errors
+/// As [`Rows::read`].
+pub fn predict(
+    rows: &dyn Rows,
+    mut predict: impl FnMut(ArrayView2<f32>) -> Vec<usize>,
+) -> Result<Vec<usize>> {
+    let mut predictions = Vec::with_capacity(rows.len());
+    for range in blocks(rows.len(), rows.dim(), PASS_BYTES) {
+        predictions.extend(predict(rows.read(range)?.view()));
+    }
+    Ok(predictions)
+}
+
 /// Reads all rows as float64.
 ///
 /// # Errors
