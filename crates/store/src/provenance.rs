@@ -110,7 +110,7 @@ provenance! {
     pixels: String, Agree;
     /// Whether codes were divided by their length. Must agree.
     unit_length: bool, Agree, before: false;
-    /// How a feature map became a row: `mean over the image`, or `none`. Must agree.
+    /// How a feature map became a row: `mean over the picture`, or `none`. Must agree.
     pooling: String, Agree;
     /// The execution provider. May differ: with the same precision, the last digits depend on it as on the processor.
     provider: String, Free;

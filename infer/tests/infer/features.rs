@@ -39,7 +39,7 @@ fn the_file_holds_everything_and_says_what_made_it() {
         ("weights", json!(null)),
         ("provider", json!("CPUExecutionProvider")),
         ("precision", json!("f32")),
-        ("pooling", json!("mean over the image")),
+        ("pooling", json!("mean over the picture")),
         ("image_shape", json!([1, 12, 12])),
         ("pixels", json!("[0,1]")),
         ("noise_stream", json!("chacha8 of seed, image, view and timestep")),

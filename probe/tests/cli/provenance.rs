@@ -32,7 +32,7 @@ fn complete() -> Provenance {
         image_shape: Some([3, 32, 32]),
         pixels: text("[0,1]"),
         unit_length: Some(false),
-        pooling: text("mean over the image"),
+        pooling: text("mean over the picture"),
         provider: text("CPUExecutionProvider"),
         precision: text("f32"),
         model_precision: text("f32"),

@@ -224,8 +224,9 @@ fn provenance(
 ) -> Result<Provenance, InferError> {
     let description = &model.description;
     let Extraction { split, views, .. } = extraction;
+    // In the word of earlier versions, whose files it must agree with.
     let pooling =
-        if description.kind == GraphKind::Encoder { "none" } else { "mean over the image" }.to_string();
+        if description.kind == GraphKind::Encoder { "none" } else { "mean over the picture" }.to_string();
     Ok(Provenance {
         model: Some(description.digest.clone()),
         latents: Some(latents.map(|latents| latents.description.digest.clone())),
