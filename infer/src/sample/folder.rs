@@ -4,12 +4,12 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use ddae_data::interleave::planes;
 use ddae_data::sheet::Sheet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::levels::planes;
 use crate::error::InferError;
 use crate::lock::Lock;
 

@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::levels::interleaved;
+use ddae_data::interleave::interleave;
+
 use crate::error::InferError;
 
 /// Writes images, in any order, into one `.npy` array of uint8 `[N, H, W, C]` (NumPy's format, version 1.0).
@@ -44,7 +45,9 @@ impl NpyWriter {
     /// When the disk refuses.
     pub fn write(&self, index: usize, levels: &[u8]) -> Result<(), InferError> {
         let at = self.offset + (index * levels.len()) as u64;
-        let written = self.file.write_all_at(&interleaved(levels, self.shape[0]), at);
+        let mut pixels = Vec::with_capacity(levels.len());
+        interleave(levels, self.shape[0], &mut pixels);
+        let written = self.file.write_all_at(&pixels, at);
         written.map_err(InferError::io("write", &self.partial))
     }
 
