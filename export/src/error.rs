@@ -87,7 +87,10 @@ impl ExportError {
             self,
             ExportError::Argument(_)
                 | ExportError::Graph(_)
-                | ExportError::Recognise { source: RecogniseError::Untold { .. }, .. }
+                | ExportError::Recognise {
+                    source: RecogniseError::Untold { .. } | RecogniseError::Alike { .. },
+                    ..
+                }
                 | ExportError::Config(ConfigError::Invalid { .. })
                 | ExportError::Lower(LowerError::NoOutputs)
         )

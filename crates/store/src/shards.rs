@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-
 use super::{FeatureError, FeatureFile, Layout};
 
 /// `prefix` without an `.h5` at its end, so that `-o train` and `-o train.h5` mean the same files.

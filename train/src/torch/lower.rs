@@ -25,6 +25,11 @@ impl Context {
         convert::sizes(&shape.resolve(self.batch))
     }
 
+    /// The type of `x`, or where it has 16 bits that of the graph.
+    fn widened(&self, x: &Tensor) -> Kind {
+        if matches!(x.kind(), Kind::BFloat16 | Kind::Half) { self.kind } else { x.kind() }
+    }
+
     /// `x` as the matrix units take it.
     fn multiplied(&self, x: &Tensor) -> Lowered {
         match self.mode.precision {
@@ -68,7 +73,8 @@ fn node(op: &Op, shape: &Shape, operands: &[&Tensor], context: &Context) -> Lowe
         Op::Silu => x.f_silu(),
         Op::GeluTanh => x.f_gelu("tanh"),
         Op::Sqrt => x.f_sqrt(),
-        Op::Exp => x.f_exp(),
+        // As in PyTorch's autocast: 16 bits would be coarse.
+        Op::Exp => x.f_to_kind(context.widened(x))?.f_exp(),
         Op::Attention { heads, layout } => attention(x, *heads as i64, *layout),
         Op::Reshape => x.f_reshape(context.sizes(shape)),
         Op::Transpose { axes } => x.f_permute(convert::sizes(axes)),
@@ -105,11 +111,7 @@ fn node(op: &Op, shape: &Shape, operands: &[&Tensor], context: &Context) -> Lowe
             (zeros[place], zeros[place + 1]) = (*before as i64, *after as i64);
             x.f_constant_pad_nd(zeros)
         }
-        Op::Mean { axes } => {
-            let low = matches!(x.kind(), Kind::BFloat16 | Kind::Half);
-            let kind = if low { context.kind } else { x.kind() };
-            x.f_mean_dim(convert::sizes(axes), false, kind)
-        }
+        Op::Mean { axes } => x.f_mean_dim(convert::sizes(axes), false, context.widened(x)),
         Op::Dropout { p } => x.f_dropout(*p, context.mode.train),
         Op::Cast(dtype) => {
             x.f_to_kind(if *dtype == DType::F32 { context.kind } else { convert::kind(*dtype) })
