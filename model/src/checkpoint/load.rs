@@ -12,6 +12,9 @@ use crate::graph::{Graph, Node};
 use crate::tensor::{Data, Tensor};
 use crate::weights::{Weights, WeightsError};
 
+/// Where the published code keeps the network, beside what else is trained.
+const NETWORK: &str = "nn_model.";
+
 /// How many names an error shows.
 const SHOWN: usize = 3;
 
@@ -94,7 +97,9 @@ impl Checkpoint {
         let expected = node.shape.resolve(1);
         let mut parts = Vec::new();
         for name in &source.tensors {
-            let part = self.find(&format!("{prefix}{name}")).ok_or_else(|| {
+            // What belongs to the loss stands beside the network (EDM2's `reweight_mlp`).
+            let beside = || self.find(&format!("{}{name}", prefix.strip_suffix(NETWORK)?));
+            let part = self.find(&format!("{prefix}{name}")).or_else(beside).ok_or_else(|| {
                 let (name, shape, others) = (name.clone(), expected.clone(), self.others(prefix));
                 wrong(WeightsError::Missing { name, shape, others })
             })?;
