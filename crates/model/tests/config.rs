@@ -54,6 +54,18 @@ fn the_configurations_of_edm2_read_and_build() {
 /// What the published code clips gradients to is part of the resolved configuration.
 #[test]
 fn gradients_of_edm2_are_not_clipped() {
+    for (name, set, norm) in [
+        ("demo.yaml", &[][..], 1.0),
+        ("demo_dit.yaml", &[], 1.0),
+        ("demo_unetc.yaml", &[], f64::INFINITY),
+        ("edm2_cifar10_E.yaml", &[], f64::INFINITY),
+        ("demo_unetg.yaml", &[], f64::INFINITY),
+        ("demo_unetg.yaml", &["grad_clip_norm=2"], 2.0),
+    ] {
+        let set: Vec<Override> = set.iter().map(|text: &&str| text.parse().unwrap()).collect();
+        let config = Config::read_with(&configs().join(name), &set).unwrap();
+        assert_eq!(config.training.grad_clip_norm, norm, "{name}");
+    }
     let demo = demo();
     assert_eq!(Config::parse(&demo, "demo", &[]).unwrap().training.grad_clip_norm, 1.0);
     let set = |norm: &str| Config::parse(&format!("{demo}\ngrad_clip_norm: {norm}\n"), "c.yaml", &[]);

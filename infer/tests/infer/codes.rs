@@ -74,7 +74,7 @@ fn codes_of_resized_crops() {
     let model = export(folder.path(), "encoder", &encoder(), what);
     let job = "features encoder.onnx --data folder --data-root DATA --split test --resized-crop -o out";
     let told = done(folder.path(), &format!("{job} --views 3 --seed 5 --dry-run"));
-    assert!(told.starts_with("images  10 of folder/test, 3 views each, resized crops\n"), "{told}");
+    assert!(told.starts_with("images    10 of folder/test, 3 views each, resized crops\n"), "{told}");
     done(folder.path(), &format!("{job} --views 3 --seed 5"));
     let file = FeatureFile::open(folder.path().join("out.h5")).expect("a feature file");
     assert_eq!((&file.attributes()["resized_crop"], file.views()), (&json!(true), 3));

@@ -196,7 +196,7 @@ fn a_dry_run_changes_nothing() {
     assert_eq!(
         printed,
         format!(
-            "images  {TRAIN} of folder/train, 2 views each, cropped\n\
+            "images    {TRAIN} of folder/train, 2 views each, cropped\n\
              features  t11/out_1 [32], t11/out_2 [32] in f32\n\
              device    cpu, batches of 16\n\
              1 of 1 shards to compute ({TRAIN} images) for new/out.h5\n"
@@ -223,5 +223,5 @@ fn defaults_come_from_the_model() {
     config.linear.as_mut().expect("a probe").timestep = 13;
     crate::scene::export(folder.path(), "demo", &config, crate::scene::Export::features(&["out_1"]));
     let printed = done(folder.path(), "features demo.onnx -o out --limit 20 --dry-run");
-    assert!(printed.starts_with("images  20 of fashion-sample/train, 1 view each\nfeatures  t13/out_1 ["));
+    assert!(printed.starts_with("images    20 of fashion-sample/train, 1 view each\nfeatures  t13/out_1 ["));
 }

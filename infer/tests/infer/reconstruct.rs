@@ -215,7 +215,7 @@ fn a_folder_keeps_what_was_drawn() {
     let printed = done(root, &format!("{line} --dry-run"));
     assert_eq!(
         printed,
-        "sources   2 of 1x12x12 from files\nimages  4, 1 of them still to draw\n\
+        "sources   2 of 1x12x12 from files\nimages    4, 1 of them still to draw\n\
          sampler   ddim, 4 steps, eta 0, guidance 0.3\ndevice    cpu, batches of 16 at most\n"
     );
     let report = reconstruct(root, &format!("{line} --json")).json();

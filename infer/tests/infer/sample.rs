@@ -78,7 +78,7 @@ fn a_image_is_drawn_once() {
     assert_eq!(drawn(&line), 0);
     fs::remove_file(&third).expect("removed");
     let printed = done(root, &format!("{SAMPLE} --seeds 0-7 -o images --dry-run"));
-    assert!(printed.starts_with("images  8 of 1x12x12, 3 of them still to draw\n"), "{printed}");
+    assert!(printed.starts_with("images    8 of 1x12x12, 3 of them still to draw\n"), "{printed}");
     assert!(printed.contains("\nsampler   ddim, 4 steps, eta 0: 4 network calls for each\n"), "{printed}");
     assert_eq!(drawn(&line), 1);
     assert!(fs::read(&third).expect("an image") == before);

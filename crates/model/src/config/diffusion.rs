@@ -100,14 +100,19 @@ impl Config {
             let message = "the configuration of a SODA (it has an encoder): `ddae-train soda` trains it";
             return Err(invalid(message.to_string()));
         }
-        let (training, rest) = TrainingConfig::split(value, &KEYS).map_err(&invalid)?;
+        let says_norm = value.get("grad_clip_norm").is_some();
+        let (mut training, rest) = TrainingConfig::split(value, &KEYS).map_err(&invalid)?;
         let raw: Raw = typed(rest, "").map_err(&invalid)?;
         let process = ProcessConfig::from_value(&raw.model_type, raw.diffusion).map_err(&invalid)?;
+        let network = Architecture::from_values(raw.net_type, raw.network).map_err(&invalid)?;
+        if let (false, Ok(network)) = (says_norm, network.denoiser()) {
+            training.grad_clip_norm = network.grad_clip_norm();
+        }
         let config = Config {
             dataset: raw.dataset,
             classes: raw.classes,
             process,
-            network: Architecture::from_values(raw.net_type, raw.network).map_err(&invalid)?,
+            network,
             flip: raw.flip,
             training,
             linear: raw.linear,
@@ -160,8 +165,11 @@ impl Config {
             && edm.augment_prob > 0.0
             && network.augment_dim() != 9
         {
-            let dim = network.augment_dim();
-            return Err(format!("diffusion.augment_prob needs network.augment_dim: 9, which is {dim}"));
+            let (name, dim) = (self.network.name(), network.augment_dim());
+            return Err(match self.network.unet() {
+                Some(_) => format!("diffusion.augment_prob needs network.augment_dim: 9, which is {dim}"),
+                None => format!("diffusion.augment_prob: {name} takes no augmentation label; set it to 0"),
+            });
         }
         Ok(())
     }

@@ -15,7 +15,8 @@ type Built = Result<Value, GraphError>;
 /// # Shapes
 /// Inputs: `image` f32 `[B,C,H,W]` in [0, 1] (or, with `input_u8`, u8 `[B,H,W,C]`); `noise` f32 `[B,C,H,W]`, standard
 /// normal; `level [B]`, of a DDPM the timestep (i64, one of [`super::feature_timesteps`]), of an EDM standard normal
-/// (f32), from which `ln sigma` is made; `augment_label` f32 `[B,9]` where the network takes one. A SODA's `image` is the
+/// (f32), from which `ln sigma` is made; `augment_label` f32 `[B, augment_dim]` where the
+/// network takes one. A SODA's `image` is the
 /// target; it takes besides `source` f32 `[B,C,H,W]`, normalised (and noised: it is augmented beyond [0, 1]), and `mask` f32 `[B]` (or `[B, z_parts]`), 1 where a latent
 /// is hidden.
 ///
@@ -39,6 +40,9 @@ pub fn loss_graph(config: &RunConfig, input_u8: bool) -> Result<Graph, GraphErro
 fn denoising(g: &mut Graph, config: &Config, input_u8: bool) -> Built {
     let wrong = |message: String| GraphError::Shape { path: "network".to_string(), message };
     let network = config.network.denoiser().map_err(wrong)?;
+    if let Some(reason) = network.untrainable() {
+        return Err(wrong(reason));
+    }
     let image = image_input(g, "image", config.image_shape(), input_u8, Pixels::Signed)?;
     let augment_label = match network.augment_dim() {
         0 => None,

@@ -101,6 +101,11 @@ pub trait Denoiser {
         Ok(None)
     }
 
+    /// The joint norm that the published code clips its gradients to, unless a configuration says another.
+    fn grad_clip_norm(&self) -> f64 {
+        1.0
+    }
+
     /// Why a training run cannot have it, if it cannot.
     fn untrainable(&self) -> Option<String> {
         None
@@ -123,6 +128,17 @@ pub struct Conditions {
     pub augment_label: Option<Value>,
     /// The latent of another view.
     pub latent: Option<Latent>,
+}
+
+impl Conditions {
+    /// Refuses all that there are, for a network that takes none.
+    pub(super) fn none(self, network: &str) -> Result<(), GraphError> {
+        if self.augment_label.is_none() && self.latent.is_none() {
+            return Ok(());
+        }
+        let message = format!("{network} takes neither an augmentation label nor a latent");
+        Err(GraphError::Shape { path: "network".to_string(), message })
+    }
 }
 
 /// A latent and what of it is hidden.

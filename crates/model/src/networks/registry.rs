@@ -106,7 +106,7 @@ pub struct Family {
     pub signature: [&'static str; 2],
     /// The beginnings of its parameters' names.
     pub parts: &'static [&'static str],
-    /// Tensors that stand where parameters do and change nothing (the last parts of their names).
+    /// Tensors that stand where parameters do and change nothing.
     pub ignored: &'static [&'static str],
     /// What weights do not tell of its attention.
     pub heads: HeadsGiven,

@@ -92,7 +92,7 @@ impl FeatureRequest {
         let flip = if views.flip { ", mirrored" } else { "" };
         let resized = if views.resized_crop { ", resized crops" } else { "" };
         format!(
-            "images  {} of {}, {} view{} each{crop}{flip}{resized}\nfeatures  {} in {}\ndevice    {device}, batches of {batch}",
+            "images    {} of {}, {} view{} each{crop}{flip}{resized}\nfeatures  {} in {}\ndevice    {device}, batches of {batch}",
             split.len(),
             split.name(),
             views.count,

@@ -139,7 +139,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if running.dry_run {
         let ([c, h, w], count) = (split.shape(), split.len());
         writeln!(out, "sources   {count} of {c}x{h}x{w} from {}", split.name())?;
-        writeln!(out, "images  {}, {} of them still to draw", rows.drawn(), missing.len())?;
+        writeln!(out, "images    {}, {} of them still to draw", rows.drawn(), missing.len())?;
         let (steps, eta, guidance) = (settings.steps, settings.eta, settings.guidance);
         writeln!(out, "sampler   ddim, {steps} steps, eta {eta}, guidance {guidance}")?;
         writeln!(out, "device    {device}, batches of {largest} at most")?;

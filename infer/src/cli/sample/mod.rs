@@ -117,7 +117,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if running.dry_run {
         let (all, left, calls) = (seeds.len(), missing.len(), request.plan.steps.len());
         let [c, h, w] = shape;
-        writeln!(out, "images  {all} of {c}x{h}x{w}, {left} of them still to draw")?;
+        writeln!(out, "images    {all} of {c}x{h}x{w}, {left} of them still to draw")?;
         let settings = &request.settings;
         let (sampler, steps, eta) = (&settings.sampler, settings.steps, settings.eta);
         writeln!(out, "sampler   {sampler}, {steps} steps, eta {eta}: {calls} network calls for each")?;

@@ -1,4 +1,4 @@
-//! DiT, the diffusion transformer on latents (arXiv 2212.09748), in all its published sizes.
+//! DiT, the diffusion transformer (arXiv 2212.09748), in all its published sizes: on latents as published, or on images.
 //!
 //! | module | holds |
 //! | --- | --- |
@@ -73,7 +73,14 @@ impl Network for DitConfig {
 }
 
 impl Denoiser for DitConfig {
-    fn predict(&self, g: &mut Graph, x: Value, t: Value, _: Conditions) -> Result<Value, GraphError> {
+    fn predict(
+        &self,
+        g: &mut Graph,
+        x: Value,
+        t: Value,
+        conditions: Conditions,
+    ) -> Result<Value, GraphError> {
+        conditions.none("a DiT")?;
         let y = dit(g, self, x, t, None)?;
         // The variance's interpolation comes after the noise.
         if self.learn_sigma { g.slice(y, 1, 0, self.in_channels) } else { Ok(y) }

@@ -73,12 +73,17 @@ macro_rules! edm2_network {
         }
 
         impl Denoiser for $config {
-            fn predict(&self, g: &mut Graph, x: Value, t: Value, _: Conditions) -> Built {
+            fn predict(&self, g: &mut Graph, x: Value, t: Value, conditions: Conditions) -> Built {
+                conditions.none($name)?;
                 $network(g, &Path::root(), self, x, t)
             }
 
             fn uncertainty(&self, g: &mut Graph, t: Value) -> Result<Option<Value>, GraphError> {
                 $uncertainty(g, &Path::root(), t).map(Some)
+            }
+
+            fn grad_clip_norm(&self) -> f64 {
+                f64::INFINITY
             }
         }
     };
