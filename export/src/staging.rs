@@ -30,7 +30,7 @@ impl Staging {
         if !parent.is_dir() {
             let message =
                 "this folder does not exist; make it first (mkdir -p), or choose another with -o".to_string();
-            return Err(ExportError::Source { path: parent.to_path_buf(), message });
+            return Err(ExportError::File { path: parent.to_path_buf(), message });
         }
         let folder = tempfile::Builder::new()
             .prefix(".ddae-export-")

@@ -7,7 +7,7 @@ use super::CheckpointError;
 use super::file::Checkpoint;
 use super::stored::StoredTensor;
 use ddae_model::graph::{Graph, Node};
-use ddae_model::networks::recognition::{NameMap, Source};
+use ddae_model::networks::recognition::{NameMap, ParameterSource};
 use ddae_model::tensor::{Data, Tensor};
 use ddae_model::weights::{WeightSet, Weights, WeightsError};
 
@@ -38,7 +38,7 @@ impl Checkpoint {
         map: &NameMap,
     ) -> Result<Weights, CheckpointError> {
         let root = self.root(set)?;
-        let parameters: Vec<(&Node, Source)> =
+        let parameters: Vec<(&Node, ParameterSource)> =
             graph.parameters().map(|(_, node)| (node, source(map, &node.name))).collect();
         let names = parameters.iter().flat_map(|(_, source)| source.tensors.iter().map(String::as_str));
         let prefix = self.prefix(root, &names.collect());
@@ -88,7 +88,12 @@ impl Checkpoint {
         best.map_or(root, |(prefix, _)| prefix)
     }
 
-    fn parameter(&self, node: &Node, source: &Source, prefix: &str) -> Result<Tensor, CheckpointError> {
+    fn parameter(
+        &self,
+        node: &Node,
+        source: &ParameterSource,
+        prefix: &str,
+    ) -> Result<Tensor, CheckpointError> {
         let wrong = |source| CheckpointError::Weights { path: self.path().to_path_buf(), source };
         let expected = node.shape.resolve(1);
         let mut parts = Vec::new();
@@ -138,8 +143,8 @@ impl Checkpoint {
     }
 }
 
-fn source(map: &NameMap, parameter: &str) -> Source {
-    let own = || Source { tensors: vec![parameter.to_string()], reshape: false };
+fn source(map: &NameMap, parameter: &str) -> ParameterSource {
+    let own = || ParameterSource { tensors: vec![parameter.to_string()], reshape: false };
     map.get(parameter).cloned().unwrap_or_else(own)
 }
 

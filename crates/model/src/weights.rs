@@ -21,6 +21,11 @@ pub enum WeightSet {
 }
 
 impl WeightSet {
+    /// The name in files and on the command line.
+    pub fn name(self) -> &'static str {
+        self.prefix().trim_end_matches('.')
+    }
+
     /// The prefix of their tensors' names in our own training checkpoints.
     pub fn prefix(self) -> &'static str {
         match self {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use ddae_model::graph::{Node, Op, Value, Window};
 use ddae_model::tensor::Tensor;
 
-use super::plan::Conv;
+use super::fusion::FusedConv;
 use super::{Lowered, Lowering};
 use ddae_onnx::messages::AttributeProto;
 
@@ -21,7 +21,7 @@ impl Lowering<'_, '_> {
                 attributes.push(AttributeProto::int("count_include_pad", i64::from(*count_include_pad)));
                 self.result(value, "AveragePool", &[&x], attributes)
             }
-            // Convolutions have a plan of their own.
+            // Convolutions are written by what is joined with them.
             _ => Ok(()),
         }
     }
@@ -49,15 +49,15 @@ impl Lowering<'_, '_> {
         self.result(value, "Resize", &[x, "", "", &sizes], attributes)
     }
 
-    pub(super) fn convolution(&mut self, value: Value, plan: &Conv) -> Lowered<()> {
-        let node = self.graph.node(plan.conv);
-        let x = self.operand(plan.input)?;
-        if let Some(norm) = plan.norm {
-            return self.normed_convolution(value, plan, norm, &x);
+    pub(super) fn convolution(&mut self, value: Value, fused: &FusedConv) -> Lowered<()> {
+        let node = self.graph.node(fused.conv);
+        let x = self.operand(fused.input)?;
+        if let Some(norm) = fused.norm {
+            return self.normed_convolution(value, fused, norm, &x);
         }
-        let bias = self.conv_bias(node, plan.added)?;
-        if plan.doubled {
-            return self.doubled_convolution(value, plan, &x, bias.as_deref());
+        let bias = self.conv_bias(node, fused.added)?;
+        if fused.doubled {
+            return self.doubled_convolution(value, fused, &x, bias.as_deref());
         }
         let Op::Conv2d { stride, padding } = node.op else { return Ok(()) };
         let shape = self.known(node.inputs[1])?.shape();
@@ -68,8 +68,8 @@ impl Lowering<'_, '_> {
     }
 
     /// A convolution whose results are normalised by known statistics: another with other weights.
-    fn normed_convolution(&mut self, value: Value, plan: &Conv, norm: Value, x: &str) -> Lowered<()> {
-        let node = self.graph.node(plan.conv);
+    fn normed_convolution(&mut self, value: Value, fused: &FusedConv, norm: Value, x: &str) -> Lowered<()> {
+        let node = self.graph.node(fused.conv);
         let batch_norm = self.graph.node(norm);
         let (Op::Conv2d { stride, padding }, Op::BatchNorm { eps, .. }) = (&node.op, &batch_norm.op) else {
             return Ok(());
@@ -111,9 +111,15 @@ impl Lowering<'_, '_> {
 
     /// A 3x3 convolution of an image doubled in size: four 2x2 convolutions of the image itself, one for each
     /// pixel of the 2x2 squares that a pixel becomes. The same sums with 4/9 of the products.
-    fn doubled_convolution(&mut self, value: Value, plan: &Conv, x: &str, bias: Option<&str>) -> Lowered<()> {
-        let node = self.graph.node(plan.conv);
-        let small = self.graph.shape(plan.input).with(1, node.shape.dims()[1]);
+    fn doubled_convolution(
+        &mut self,
+        value: Value,
+        fused: &FusedConv,
+        x: &str,
+        bias: Option<&str>,
+    ) -> Lowered<()> {
+        let node = self.graph.node(fused.conv);
+        let small = self.graph.shape(fused.input).with(1, node.shape.dims()[1]);
         let mut phases = Vec::new();
         for (row, column) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
             let weight = self.known(node.inputs[1])?;
@@ -123,12 +129,12 @@ impl Lowering<'_, '_> {
             let inputs: Vec<&str> = [x, &weight].into_iter().chain(bias).collect();
             let attributes = conv_attributes([2, 2], 1, [1 - row, 1 - column, row, column]);
             let part = format!("phase{row}{column}");
-            phases.push(self.part(plan.conv, &part, "Conv", &inputs, attributes, &small)?);
+            phases.push(self.part(fused.conv, &part, "Conv", &inputs, attributes, &small)?);
         }
         let phases: Vec<&str> = phases.iter().map(String::as_str).collect();
         let joined = small.with(1, 4 * small.size(1).unwrap_or(0));
         let axis = vec![AttributeProto::int("axis", 1)];
-        let joined = self.part(plan.conv, "phases", "Concat", &phases, axis, &joined)?;
+        let joined = self.part(fused.conv, "phases", "Concat", &phases, axis, &joined)?;
         self.result(value, "DepthToSpace", &[&joined], vec![AttributeProto::int("blocksize", 2)])
     }
 }

@@ -13,13 +13,13 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use ddae_model::tensor::{Data, Tensor};
-
-use super::histogram::Range;
-use super::selection::Selection;
-use crate::lower::LowerError;
 use ddae_onnx::initializer::{Encoding, Initializer, Width};
 use ddae_onnx::messages::{AttributeProto, NodeProto, ValueInfoProto, data_type};
 use ddae_onnx::write::Model;
+
+use super::histogram::ValueRange;
+use super::selection::Selection;
+use crate::lower::LowerError;
 
 /// The largest magnitude of a weight's integers. ONNX Runtime multiplies pairs of unsigned activations and signed
 /// weights on processors without VNNI instructions into sums of 16 bits, which 2 * 255 * 127 exceeds: results would
@@ -36,7 +36,7 @@ const LARGEST_BIAS: f32 = (1 << 28) as f32;
 pub fn quantize(
     model: &mut Model<'_>,
     selection: &Selection,
-    ranges: &HashMap<String, Range>,
+    ranges: &HashMap<String, ValueRange>,
 ) -> Result<(), LowerError> {
     let mut rewriting = Rewriting::new(model, ranges);
     for (position, mut node) in std::mem::take(&mut rewriting.model.nodes).into_iter().enumerate() {
@@ -56,7 +56,7 @@ pub fn quantize(
 
 struct Rewriting<'m, 'w> {
     model: &'m mut Model<'w>,
-    ranges: &'m HashMap<String, Range>,
+    ranges: &'m HashMap<String, ValueRange>,
     nodes: Vec<NodeProto>,
     /// Positions of the constants by name.
     constants: HashMap<String, usize>,
@@ -68,12 +68,11 @@ struct Rewriting<'m, 'w> {
 }
 
 impl<'m, 'w> Rewriting<'m, 'w> {
-    fn new(model: &'m mut Model<'w>, ranges: &'m HashMap<String, Range>) -> Rewriting<'m, 'w> {
+    fn new(model: &'m mut Model<'w>, ranges: &'m HashMap<String, ValueRange>) -> Rewriting<'m, 'w> {
         let constants =
             model.initializers.iter().enumerate().map(|(i, constant)| (constant.name.clone(), i)).collect();
-        let declared = model.inputs.iter().chain(&model.outputs).chain(&model.values);
         let values: HashMap<String, ValueInfoProto> =
-            declared.map(|value| (value.name.clone(), value.clone())).collect();
+            model.declared().map(|value| (value.name.clone(), value.clone())).collect();
         let taken = values.keys().cloned().chain(model.initializers.iter().map(|i| i.name.clone())).collect();
         Rewriting { model, ranges, nodes: Vec::new(), constants, values, dequantized: HashMap::new(), taken }
     }
@@ -105,11 +104,9 @@ impl<'m, 'w> Rewriting<'m, 'w> {
         Ok(())
     }
 
-    fn range(&self, activation: &str) -> Result<Range, LowerError> {
-        self.ranges.get(activation).copied().ok_or_else(|| LowerError::Unsupported {
-            layer: activation.to_string(),
-            message: "has no calibrated range".to_string(),
-        })
+    fn range(&self, activation: &str) -> Result<ValueRange, LowerError> {
+        let missing = || LowerError::unsupported(activation, "has no calibrated range");
+        self.ranges.get(activation).copied().ok_or_else(missing)
     }
 
     /// A scale for each output channel, such that neither weights nor bias leave their integers.
@@ -170,9 +167,7 @@ impl<'m, 'w> Rewriting<'m, 'w> {
         let mut bias = self.model.initializers[position].clone();
         bias.name = new.clone();
         bias.encode(Encoding::Integers { width: Width::I32, scales: scales.clone(), axis: 0 });
-        if !self.taken.insert(new.clone()) {
-            return Err(LowerError::Name(new));
-        }
+        let new = self.free(new)?;
         self.values.insert(new.clone(), bias.value_info());
         self.model.initializers.push(bias);
         self.channels(&new, 0, &scales, Width::I32)
@@ -221,14 +216,8 @@ impl<'m, 'w> Rewriting<'m, 'w> {
     }
 
     fn push(&mut self, operator: &str, inputs: &[&str], attribute: Option<AttributeProto>, output: &str) {
-        self.nodes.push(NodeProto {
-            input: inputs.iter().map(|name| name.to_string()).collect(),
-            output: vec![output.to_string()],
-            name: format!("{output}/{operator}"),
-            op_type: operator.to_string(),
-            attribute: attribute.into_iter().collect(),
-            domain: String::new(),
-        });
+        let (name, attributes) = (format!("{output}/{operator}"), attribute.into_iter().collect());
+        self.nodes.push(NodeProto::new(operator, &name, inputs, attributes, &[output]));
     }
 
     /// Puts the nodes into the graph and drops constants that nothing uses any more.

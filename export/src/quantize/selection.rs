@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::lower::precision::image_values;
 use ddae_onnx::messages::NodeProto;
 use ddae_onnx::write::Model;
+
+use crate::lower::half_precision::image_values;
 
 /// The operations of a graph that are to be quantised.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,33 +14,16 @@ use ort::value::{DynValue, TensorRef};
 
 /// Why a file does not run.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The messages say it.
 pub enum RuntimeError {
-    /// The library is not there or cannot be loaded.
     #[error(
         "cannot load ONNX Runtime from {path}: {message}; run `cargo xtask setup`, or set ORT_DYLIB_PATH to libonnxruntime.so"
     )]
-    Library {
-        /// Where it was looked for.
-        path: PathBuf,
-        /// What the loader says.
-        message: String,
-    },
-    /// The runtime refuses the file.
+    Library { path: PathBuf, message: String },
     #[error("ONNX Runtime cannot load {path}: {message}")]
-    Load {
-        /// The file.
-        path: PathBuf,
-        /// What the runtime says.
-        message: String,
-    },
-    /// The runtime fails while it computes.
+    Load { path: PathBuf, message: String },
     #[error("ONNX Runtime cannot run {path}: {message}")]
-    Run {
-        /// The file.
-        path: PathBuf,
-        /// What the runtime says.
-        message: String,
-    },
+    Run { path: PathBuf, message: String },
 }
 
 /// Where the library is: `ORT_DYLIB_PATH`, else `lib` beside the program's folder, else the program's folder, else where

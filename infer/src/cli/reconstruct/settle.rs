@@ -168,7 +168,7 @@ impl Settled {
 /// What a file computes: its checkpoint, which of the weights, and at which precision.
 fn identity(file: &ModelFile) -> String {
     let description = &file.description;
-    let weights = description.weights.map_or("", |set| set.prefix().trim_end_matches('.'));
+    let weights = description.weights.map_or("", |set| set.name());
     format!("{} {weights} {}", description.digest, description.precision.name())
 }
 

@@ -47,7 +47,7 @@ impl Settled {
         let description = &model.description;
         let settings = Settings {
             model: description.digest.clone(),
-            weights: description.weights.map(|set| set.prefix().trim_end_matches('.').to_string()),
+            weights: description.weights.map(|set| set.name().to_string()),
             model_precision: description.precision.name().to_string(),
             config: description.config.clone(),
             sampler: sampler.name.to_string(),

@@ -13,12 +13,12 @@ use std::collections::{HashMap, HashSet};
 
 use super::LowerError;
 use ddae_onnx::initializer::{Encoding, Initializer};
-use ddae_onnx::messages::{AttributeProto, Dimension, NodeProto, ValueInfoProto, data_type};
+use ddae_onnx::messages::{AttributeProto, NodeProto, ValueInfoProto, data_type};
 use ddae_onnx::write::Model;
 
 /// Inputs of no more numbers than this for each sample are not images or features but what conditions a network:
 /// timesteps, labels, augmentation labels, coefficients.
-const LARGEST_CONDITION: i64 = 16;
+const LARGEST_CONDITION: u64 = 16;
 
 /// How an operator takes part in a computation in float16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,11 +149,7 @@ fn halves(model: &Model<'_>) -> Vec<bool> {
 /// The values that depend on an input that is no mere condition.
 pub(crate) fn image_values<'m>(model: &'m Model<'_>) -> HashSet<&'m str> {
     let is_image = |input: &&ValueInfoProto| {
-        let sizes = input.dims().unwrap_or_default().iter().map(|dim| match dim.value {
-            Some(Dimension::Size(size)) => size,
-            _ => 1,
-        });
-        sizes.product::<i64>() > LARGEST_CONDITION
+        input.sizes(1).unwrap_or_default().iter().product::<u64>() > LARGEST_CONDITION
     };
     let mut found: HashSet<&str> =
         model.inputs.iter().filter(is_image).map(|input| input.name.as_str()).collect();
@@ -177,8 +173,11 @@ fn leading_values<'m>(model: &'m Model<'_>, is_product: impl Fn(&NodeProto) -> b
 }
 
 fn floats<'m>(model: &'m Model<'_>) -> HashSet<&'m str> {
-    let values = model.inputs.iter().chain(&model.outputs).chain(&model.values);
-    values.filter(|value| value.element_type() == data_type::FLOAT).map(|value| value.name.as_str()).collect()
+    model
+        .declared()
+        .filter(|value| value.element_type() == data_type::FLOAT)
+        .map(|value| value.name.as_str())
+        .collect()
 }
 
 /// Weights that only float16 nodes use become float16. So do matrices and kernels that others use, which a cast then
@@ -219,14 +218,7 @@ fn first(names: &[String]) -> &str {
 }
 
 fn cast_node(from: &str, to: &str, element_type: i32) -> NodeProto {
-    NodeProto {
-        input: vec![from.to_string()],
-        output: vec![to.to_string()],
-        name: to.to_string(),
-        op_type: "Cast".to_string(),
-        attribute: vec![AttributeProto::int("to", element_type.into())],
-        domain: String::new(),
-    }
+    NodeProto::new("Cast", to, &[from], vec![AttributeProto::int("to", element_type.into())], &[to])
 }
 
 /// The types of all values while a graph is rewritten, and the casts that were put in.
@@ -238,8 +230,7 @@ struct Casts {
 
 impl Casts {
     fn new(model: &Model<'_>) -> Casts {
-        let values = model.inputs.iter().chain(&model.outputs).chain(&model.values);
-        let values = values.map(|value| (value.name.clone(), value.element_type()));
+        let values = model.declared().map(|value| (value.name.clone(), value.element_type()));
         let initializers = model.initializers.iter();
         let types = values.chain(initializers.map(|i| (i.name.clone(), i.element_type()))).collect();
         Casts { types, made: HashMap::new() }
@@ -277,10 +268,7 @@ impl Casts {
             }
         }
         let shapes: HashMap<String, ValueInfoProto> = model
-            .inputs
-            .iter()
-            .chain(&model.outputs)
-            .chain(&model.values)
+            .declared()
             .map(|value| (value.name.clone(), value.clone()))
             .chain(model.initializers.iter().map(|i| (i.name.clone(), i.value_info())))
             .collect();
