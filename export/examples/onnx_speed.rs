@@ -19,7 +19,6 @@ use ddae_export::numbers::Numbers;
 use ddae_model::config::{Config, SodaRun};
 use ddae_model::diffusion::{FeatureOptions, encoder_graph, features_graph, sampler_graph};
 use ddae_model::graph::{Graph, Node, Path as Layer, Shape, Value};
-use ddae_model::networks::unet_graph;
 use ddae_model::tensor::{DType, Tensor};
 use ddae_model::weights::Weights;
 use ddae_onnx::metadata::Precision;
@@ -146,7 +145,7 @@ fn cases(arguments: &Arguments, folder: &Path) -> Result<Vec<Case>> {
         features_graph(&config, &FeatureOptions { taps: vec![TAP.to_string()], timestep, input_u8: false })
     };
     let graphs = [
-        ("forward", unet_graph(&config.network, false)?),
+        ("forward", config.network.network_graph(false)?),
         ("sampler step", sampler_graph(&config)?),
         ("features out_6", features(None)?),
         ("features out_6, fixed timestep", features(Some(TIMESTEP))?),

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use ddae_model::config::Config;
 use ddae_model::graph::Graph;
-use ddae_model::networks::{DitConfig, DitSize, dit_graph, unet_graph};
+use ddae_model::networks::{DitConfig, DitSize, dit_graph};
 use ddae_tests::rule_weight;
 use safetensors::{Dtype, View};
 
@@ -51,7 +51,7 @@ fn graph(network: Network) -> Result<Graph> {
     Ok(match network {
         Network::UnetDdpm => {
             let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/DDPM_ddpm.yaml");
-            unet_graph(&Config::read(&config)?.network, false)?
+            Config::read(&config)?.network.network_graph(false)?
         }
         Network::DitXl2 => dit_graph(&DitConfig::new(DitSize::XL, 2, 32), true)?,
     })

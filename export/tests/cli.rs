@@ -5,7 +5,6 @@ use std::process::{Command, Output};
 
 use ddae_checkpoint::{TrainingState, WeightSet};
 use ddae_model::config::{Config, Override};
-use ddae_model::networks::unet_graph;
 use ddae_model::reference;
 use ddae_model::tensor::Tensor;
 use ddae_model::weights::Weights;
@@ -25,7 +24,7 @@ fn config(overrides: &[&str]) -> Config {
 }
 
 fn weights(config: &Config, seed: u64) -> Weights {
-    Weights::initial(&unet_graph(&config.network, true).expect("a graph"), seed)
+    Weights::initial(&config.network.network_graph(true).expect("a graph"), seed)
 }
 
 fn named<'a>(prefix: &'a str, weights: &'a Weights) -> impl Iterator<Item = (String, Tensor)> + 'a {
@@ -35,8 +34,8 @@ fn named<'a>(prefix: &'a str, weights: &'a Weights) -> impl Iterator<Item = (Str
 /// A training checkpoint after `epoch` epochs, whose record is right but for `record_error`.
 fn write_checkpoint(path: &Path, config: &Config, epoch: u64, record_error: f32) {
     let (model, ema) = (weights(config, 1), weights(config, 2));
-    let graph = unet_graph(&config.network, false).expect("a graph");
-    let [c, h, w] = config.network.image_shape;
+    let graph = config.network.network_graph(false).expect("a graph");
+    let [c, h, w] = config.image_shape();
     let x = Tensor::f32(&[2, c, h, w], (0..2 * c * h * w).map(|i| (i % 7) as f32 / 7.0 - 0.5).collect());
     let t = Tensor::f32(&[2], vec![0.01, 0.5]);
     let y = reference::run::<f32>(&graph, &ema, &[("x", x.clone()), ("t", t.clone())]).expect("outputs");

@@ -1,5 +1,5 @@
-//! Networks whose weights others publish, through their ONNX files in ONNX Runtime, against what their own code
-//! computed.
+//! Features and latents of networks whose weights others publish, through their ONNX files in ONNX Runtime, against the
+//! reference interpreter.
 
 mod onnx;
 
@@ -11,29 +11,9 @@ use ddae_model::networks::{Architecture, VaeEncoderConfig};
 use ddae_model::reference::run;
 use ddae_model::tensor::Tensor;
 use ddae_model::weights::Weights;
-use ddae_tests::imported::{Case, dit, dit_config, fid_inception, vae_encoder};
+use ddae_tests::cases::imported::dit_config;
 use ddae_tests::{relative_error, rule_values, rule_weights, tolerance};
 use onnx::through_onnx;
-
-fn check(case: &Case) {
-    case.check(&through_onnx(&case.graph, &case.weights, &case.inputs, Options::default()));
-}
-
-#[test]
-fn dit_network() {
-    check(&dit(true, true));
-    check(&dit(false, false));
-}
-
-#[test]
-fn vae_encoder_network() {
-    check(&vae_encoder());
-}
-
-#[test]
-fn fid_inception_network() {
-    check(&fid_inception());
-}
 
 /// Numbers with a mean of 0 and a deviation of 1.
 fn numbers(name: &str, shape: &[usize]) -> Tensor {

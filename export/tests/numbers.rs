@@ -4,7 +4,6 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use ddae_model::config::{Config, Override};
-use ddae_model::networks::unet_graph;
 use ddae_model::weights::Weights;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -16,7 +15,7 @@ fn workplace() -> TempDir {
     let overrides: Vec<Override> = small.iter().map(|text| text.parse().expect("key=value")).collect();
     let config = Config::parse(include_str!("../../configs/demo.yaml"), "demo.yaml", &overrides);
     let config = config.expect("a configuration");
-    let weights = Weights::initial(&unet_graph(&config.network, false).expect("a graph"), 3);
+    let weights = Weights::initial(&config.network.network_graph(false).expect("a graph"), 3);
     let path = folder.path().join("w.safetensors");
     ddae_checkpoint::write_tensors(&path, Default::default(), weights.iter()).expect("a file of weights");
     std::fs::write(folder.path().join("config.yaml"), config.to_yaml()).expect("a file");

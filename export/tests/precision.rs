@@ -14,7 +14,6 @@ use ddae_export::quantize::selection::Selection;
 use ddae_model::config::{Config, Override};
 use ddae_model::diffusion::{FeatureOptions, features_graph};
 use ddae_model::graph::Graph;
-use ddae_model::networks::unet_graph;
 use ddae_model::tensor::Tensor;
 use ddae_model::weights::Weights;
 use ddae_onnx::messages::{GraphProto, data_type};
@@ -22,7 +21,8 @@ use ddae_onnx::metadata::{OutputError, Precision};
 use ddae_onnx::read;
 use ddae_onnx::runtime::{OnnxNetwork, integers, optimized_copy};
 use ddae_onnx::write::{LARGEST_MESSAGE, Model, data_file};
-use ddae_tests::{imported, published, rule_weights};
+use ddae_tests::cases::{imported, published};
+use ddae_tests::rule_weights;
 
 fn config() -> Config {
     let small = ["network.n_channels=32", "network.ch_mults=[1, 2]", "network.is_attn=[False, True]"];
@@ -305,7 +305,7 @@ fn samples_are_images_of_many_classes_the_same_every_time() {
 
 #[test]
 fn images_that_do_not_fit_are_refused() {
-    let graph = unet_graph(&config().network, false).expect("a graph");
+    let graph = config().network.network_graph(false).expect("a graph");
     let asked = ImageSource { asked: Some("fashion-sample".to_string()), trained_on: None };
     let open = |graph: &Graph, source: &ImageSource| match Samples::open(graph, source, vec![], 1..=1000) {
         Ok(samples) => samples.name().to_string(),

@@ -16,9 +16,9 @@ use ddae_model::networks::{Architecture, EncoderArch, EncoderConfig, VaeEncoderC
 use ddae_model::reference;
 use ddae_model::tensor::{DType, Data, Tensor};
 use ddae_onnx::write::{LARGEST_MESSAGE, data_file};
-use ddae_tests::guided::soda_sample;
-use ddae_tests::imported::{self, Case};
-use ddae_tests::{published, relative_error, rule_values, rule_weights, tolerance};
+use ddae_tests::cases::samplers::soda_sample;
+use ddae_tests::cases::{Case, imported, published};
+use ddae_tests::{relative_error, rule_values, rule_weights, tolerance};
 use runtime::{Batch, through_tract, through_tract_as};
 
 fn check(case: &Case) {

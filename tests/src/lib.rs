@@ -7,13 +7,10 @@ use std::path::PathBuf;
 
 use safetensors::{Dtype, SafeTensors};
 
-mod cases;
+pub mod cases;
 pub mod golden;
-pub mod guided;
-pub mod imported;
 pub mod ops;
 pub mod programs;
-pub mod published;
 
 pub use cases::rule_weights;
 

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use ddae_model::config::{AnyConfig, Config, Optim, Override, ProcessConfig};
-use ddae_model::networks::unet_graph;
 
 fn configs() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs"))
@@ -34,11 +33,11 @@ fn published_values_are_read() {
     let config = Config::read(&configs().join("EDM_ddpmpp_aug.yaml")).unwrap();
     let ProcessConfig::Edm(edm) = &config.process else { panic!("an EDM") };
     assert_eq!((edm.s_noise, edm.augment_prob, edm.sigma_max), (1.007, 0.12, 80.0));
-    assert_eq!((config.network.augment_dim, config.training.n_epoch), (9, 4000));
+    assert_eq!((config.augment_dim(), config.training.n_epoch), (9, 4000));
     assert_eq!(config.training.optim, Optim::Adam);
     assert_eq!(config.linear.as_ref().map(|l| l.blockname.as_str()), Some("out_7"));
-    let with_label = unet_graph(&config.network, true).unwrap();
-    let without = unet_graph(&config.network, false).unwrap();
+    let with_label = config.network.network_graph(true).unwrap();
+    let without = config.network.network_graph(false).unwrap();
     assert_eq!((with_label.parameter_count(), without.parameter_count()), (56_525_443, 56_524_291));
 }
 
@@ -58,9 +57,9 @@ fn single_keys_are_set_from_outside() {
             .map(|text| text.parse().unwrap())
             .collect();
     let config = Config::parse(&demo(), "demo", &changes).unwrap();
-    assert_eq!((config.network.dropout, config.training.n_epoch), (0.2, 3));
+    assert_eq!((config.network.unet().expect("a UNet").dropout, config.training.n_epoch), (0.2, 3));
     assert_eq!(config.training.optim_args.weight_decay, 0.05);
-    assert_eq!(config.network.ch_mults, [1, 1, 2]);
+    assert_eq!(config.network.unet().expect("a UNet").ch_mults, [1, 1, 2]);
 
     let refused = |text: &str| {
         let change: Override = text.parse().unwrap();
@@ -146,7 +145,7 @@ fn heads_must_fit_where_there_is_attention() {
     };
     // 64, 128 and 128 channels.
     let config = read("[False, True, False]").unwrap();
-    unet_graph(&config.network, false).unwrap();
+    config.network.network_graph(false).unwrap();
     let message = read("[True, True, False]").unwrap_err().to_string();
     assert_eq!(message, "demo: network: attn_channels_per_head is 128, which does not divide 64 channels");
 }

@@ -1,17 +1,9 @@
-//! The published tables, features and sampling runs, computed by the reference interpreter.
+//! The published tables, and how often samplers call the network.
 
 use ddae_model::config::{Betas, Config, DdpmConfig, EdmConfig, ProcessConfig, Timesteps};
-use ddae_model::diffusion::{
-    FeatureOptions, Plan, SamplerKind, ddpm::Tables, edm, features_graph, sampler_graph,
-};
-use ddae_model::reference;
-use ddae_model::tensor::Tensor;
-use ddae_tests::{fixture, relative_error, rule_weights, tolerance};
-
-fn ddpm(config: &Config) -> &DdpmConfig {
-    let ProcessConfig::Ddpm(ddpm) = &config.process else { panic!("a DDPM") };
-    ddpm
-}
+use ddae_model::diffusion::sampler::{Sampler, ancestral, ddim, heun};
+use ddae_model::diffusion::{FeatureOptions, ddpm::Tables, edm, features_graph};
+use ddae_tests::{fixture, relative_error, tolerance};
 
 fn edm(config: &Config) -> &EdmConfig {
     let ProcessConfig::Edm(edm) = &config.process else { panic!("an EDM") };
@@ -65,9 +57,9 @@ fn curved_schedules_are_the_published_ones() {
         // Counted from 0, they are the same without the first.
         let index = Tables::training(&DdpmConfig { timesteps: Timesteps::Index, ..config.clone() });
         assert_eq!(index.beta, tables.beta[1..]);
-        let ddim = Tables::ddim(&config);
-        assert_eq!(ddim.beta.len(), 1001);
-        assert!(ddim.alpha_bar.windows(2).all(|pair| pair[0] > pair[1] && pair[1] >= 0.0));
+        let ddim_tables = Tables::ddim(&config);
+        assert_eq!(ddim_tables.beta.len(), 1001);
+        assert!(ddim_tables.alpha_bar.windows(2).all(|pair| pair[0] > pair[1] && pair[1] >= 0.0));
     }
 }
 
@@ -86,117 +78,36 @@ fn edm_grid_is_the_published_one() {
     assert_eq!((rising[0], rising[1], rising[18]), (0.0, ours[17], ours[0]));
 }
 
-fn features_agree(name: &str, noise: &str, timestep: i64) {
-    let case = fixture(name);
-    let config = case.run_config();
-    let taps: Vec<String> = case
-        .names("output.feature.")
-        .iter()
-        .map(|n| n.trim_start_matches("output.feature.").to_string())
-        .collect();
-    let (shape, image) = case.f32("input.image");
-    let (_, noise) = case.f32(noise);
-    for fixed in [None, Some(timestep)] {
-        let options = FeatureOptions { taps: taps.clone(), timestep: fixed, input_u8: false };
-        let graph = features_graph(&config, &options).unwrap();
-        let mut inputs = vec![
-            ("image", Tensor::f32(&shape, image.clone())),
-            ("noise", Tensor::f32(&shape, noise.clone())),
-        ];
-        if fixed.is_none() {
-            inputs.push(("timestep", Tensor::i64(&[shape[0]], vec![timestep; shape[0]])));
-        }
-        let results = reference::run::<f32>(&graph, &rule_weights(&graph), &inputs).unwrap();
-        assert_eq!(results.len(), taps.len());
-        for (tap, tensor) in results {
-            let (shape, theirs) = case.f32(&format!("output.feature.{tap}"));
-            assert_eq!(tensor.shape(), shape);
-            let error = relative_error(tensor.as_f32().unwrap(), &theirs);
-            assert!(error <= tolerance::NETWORK, "{name} {tap}: {error:e}");
-        }
-    }
-}
-
-#[test]
-fn ddpm_features_are_the_published_ones() {
-    features_agree("ddpm_loss_features", "input.noise", 11);
-}
-
-#[test]
-fn edm_features_are_the_published_ones() {
-    features_agree("edm_loss_features", "input.feature_noise.0", 4);
-}
-
-fn sampler_agrees(name: &str, plan: impl Fn(&Config) -> Plan) {
-    let case = fixture(name);
-    let config = case.run_config();
-    let graph = sampler_graph(&config).unwrap();
-    let weights = rule_weights(&graph);
-    let shape: [usize; 4] = case.f32("input.noise.0").0.try_into().unwrap();
-    let sample = plan(&config).run(
-        shape,
-        |draw| case.f32(&format!("input.noise.{draw}")).1,
-        |inputs| {
-            let results = reference::run::<f32>(&graph, &weights, inputs)?;
-            Ok::<_, reference::RunError>(results.into_iter().map(|(_, tensor)| tensor).collect())
-        },
-    );
-    let ours = sample.unwrap().to_f64_vec();
-    let error = match case.config["network"]["augment_dim"].as_u64() {
-        Some(_) => relative_error(&ours, &case.f64("output.sample").1),
-        None => relative_error(&ours, &case.f32("output.sample").1),
-    };
-    assert!(error <= tolerance::SAMPLER, "{name}: {error:e}");
-}
-
-#[test]
-fn ddim_sampling_is_the_published_one() {
-    for eta in [0.0, 0.7] {
-        sampler_agrees(&format!("ddim_sample_eta{eta:.1}"), |config| {
-            Plan::ddpm(ddpm(config), SamplerKind::Ddim { steps: 5, eta }).unwrap()
-        });
-    }
-}
-
-#[test]
-fn ancestral_sampling_is_the_published_one() {
-    sampler_agrees("ddpm_sample", |config| Plan::ddpm(ddpm(config), SamplerKind::Ddpm).unwrap());
-}
-
-#[test]
-fn edm_sampling_is_the_published_one() {
-    for eta in [0.0, 1.0] {
-        sampler_agrees(&format!("edm_sample_eta{eta:.1}"), |config| {
-            Plan::edm(edm(config), SamplerKind::Edm { steps: 18, eta }).unwrap()
-        });
-    }
-}
-
 #[test]
 fn plans_call_the_network_as_often_as_published() {
     let ddpm = DdpmConfig::published(Timesteps::Fraction);
-    assert_eq!(Plan::ddpm(&ddpm, SamplerKind::Ddpm).unwrap().steps.len(), 1000);
-    let ddim = Plan::ddpm(&ddpm, SamplerKind::Ddim { steps: 100, eta: 0.0 }).unwrap();
-    assert_eq!((ddim.steps.len(), ddim.steps[0].t, ddim.steps[99].t), (100, 0.991, 0.001));
+    assert_eq!(ancestral(&ddpm).steps.len(), 1000);
+    let plan = ddim(&ddpm, 100, 0.0).unwrap();
+    assert_eq!((plan.steps.len(), plan.steps[0].t, plan.steps[99].t), (100, 0.991, 0.001));
     let case = fixture("edm_loss_features");
     let config = case.run_config();
-    assert_eq!(Plan::edm(edm(&config), SamplerKind::Edm { steps: 18, eta: 0.0 }).unwrap().steps.len(), 35);
+    assert_eq!(heun(edm(&config), 18, 0.0).unwrap().steps.len(), 35);
 }
 
 #[test]
 fn impossible_settings_are_refused() {
     let config = DdpmConfig::published(Timesteps::Fraction);
-    let refused = |kind| Plan::ddpm(&config, kind).unwrap_err().to_string();
-    assert_eq!(refused(SamplerKind::Ddim { steps: 0, eta: 0.0 }), "0 steps: this sampler takes 1 to 1000");
-    assert_eq!(
-        refused(SamplerKind::Ddim { steps: 1001, eta: 0.0 }),
-        "1001 steps: this sampler takes 1 to 1000"
-    );
-    assert_eq!(refused(SamplerKind::Ddim { steps: 10, eta: 1.5 }), "eta is 1.5; it must be in [0, 1]");
-    assert_eq!(
-        refused(SamplerKind::Edm { steps: 18, eta: 0.0 }),
-        "a DDPM is sampled with ddpm or ddim, not edm"
-    );
+    let refused = |steps, eta| ddim(&config, steps, eta).unwrap_err().to_string();
+    assert_eq!(refused(0, 0.0), "0 steps: this sampler takes 1 to 1000");
+    assert_eq!(refused(1001, 0.0), "1001 steps: this sampler takes 1 to 1000");
+    assert_eq!(refused(10, 1.5), "eta is 1.5; it must be in [0, 1]");
+    let (ddpm, edm) = (ProcessConfig::Ddpm(config), ProcessConfig::Edm(EdmConfig::published()));
+    for (name, process, steps, message) in [
+        ("edm", &ddpm, 18, "a DDPM is sampled with ddpm, ddim or dpm-solver, not edm"),
+        ("ddim", &edm, 18, "an EDM is sampled with edm or dpm-solver, not ddim"),
+        ("ddpm", &edm, 18, "an EDM is sampled with edm or dpm-solver, not ddpm"),
+        ("ddpm", &ddpm, 18, "--sampler ddpm takes all 1000 steps; give --sampler ddim for fewer"),
+        ("dpm-solver", &ddpm, 1001, "1001 steps: this sampler takes 1 to 1000"),
+        ("edm", &edm, 1, "1 steps: this sampler takes 2 to 10000"),
+    ] {
+        let sampler = Sampler::named(name).expect("a sampler");
+        assert_eq!(sampler.plan(process, steps, 0.0).unwrap_err().to_string(), message);
+    }
     let case = fixture("ddpm_loss_features");
     let options = FeatureOptions { taps: vec!["out_1".into()], timestep: Some(1001), input_u8: false };
     let message = features_graph(&case.run_config(), &options).unwrap_err().to_string();
@@ -218,7 +129,7 @@ fn timesteps_that_are_indices_are_the_same_process() {
         let (a, b) = (ours.alpha_bar[t + 1], theirs.alpha_bar[t]);
         assert!((a / b - 1.0).abs() < 1e-5, "{t}: {a} and {b}");
     }
-    let plans = [&fraction, &index].map(|config| Plan::ddpm(config, SamplerKind::Ddpm).unwrap());
+    let plans = [&fraction, &index].map(|config| ancestral(config));
     for (k, (a, b)) in plans[0].steps.iter().zip(&plans[1].steps).enumerate() {
         assert_eq!((a.t, b.t), ((1000 - k) as f32 / 1000.0, (999 - k) as f32));
         assert_eq!(a.noise, b.noise);
@@ -227,10 +138,10 @@ fn timesteps_that_are_indices_are_the_same_process() {
         }
     }
     // DDIM ends at the image itself, without a rest of noise.
-    let ddim = Plan::ddpm(&index, SamplerKind::Ddim { steps: 10, eta: 0.0 }).unwrap();
+    let plan = ddim(&index, 10, 0.0).unwrap();
     assert_eq!(
-        ddim.steps.iter().map(|step| step.t).collect::<Vec<_>>(),
+        plan.steps.iter().map(|step| step.t).collect::<Vec<_>>(),
         [900., 800., 700., 600., 500., 400., 300., 200., 100., 0.]
     );
-    assert_eq!(ddim.steps[9].coefficients, [0.0, 1.0, 0.0, 0.0]);
+    assert_eq!(plan.steps[9].coefficients, [0.0, 1.0, 0.0, 0.0, 0.0]);
 }

@@ -1,18 +1,14 @@
 //! The sampler step of a SODA decoder: guidance, in one doubled batch.
 
 use ddae_model::config::{Betas, DdpmConfig, EdmConfig, ModelConfig, ProcessConfig, Timesteps};
-use ddae_model::diffusion::{Plan, SamplerKind, model_sampler_graph};
-use ddae_model::networks::{Architecture, UNetConfig, decoder_graph};
+use ddae_model::diffusion::model_sampler_graph;
+use ddae_model::diffusion::sampler::ddim;
+use ddae_model::networks::{Architecture, DecoderConfig, UNetConfig, decoder_graph};
 use ddae_model::reference;
 use ddae_model::tensor::Tensor;
-use ddae_tests::guided::soda_sample;
+use ddae_tests::cases::Run;
+use ddae_tests::cases::samplers::Calls;
 use ddae_tests::{relative_error, rule_values, rule_weights, tolerance};
-
-#[test]
-fn guided_sampling_is_the_published_one() {
-    let case = soda_sample();
-    case.check(|inputs| reference::run::<f32>(&case.graph, &case.weights, inputs));
-}
 
 /// A decoder of grey images of 8x8 whose latent has `z_parts` parts.
 fn decoder(z_parts: usize) -> UNetConfig {
@@ -29,7 +25,10 @@ fn decoder(z_parts: usize) -> UNetConfig {
 }
 
 fn model(decoder: &UNetConfig, process: ProcessConfig) -> ModelConfig {
-    ModelConfig { process: Some(process), ..ModelConfig::of(Architecture::SodaDecoder(decoder.clone())) }
+    ModelConfig {
+        process: Some(process),
+        ..ModelConfig::of(Architecture::SodaDecoder(DecoderConfig(decoder.clone())))
+    }
 }
 
 fn ddpm(betas: Betas) -> DdpmConfig {
@@ -56,7 +55,8 @@ fn noise_of(z_parts: usize, guidance: f32) -> Vec<f32> {
         ("noise", images("noise")),
         ("t", Tensor::f32(&[1], vec![0.25])),
         ("preconditioning", Tensor::f32(&[2], vec![10.0, 1.0])),
-        ("coefficients", Tensor::f32(&[4], vec![0.0, 0.0, 1.0, 0.0])),
+        ("coefficients", Tensor::f32(&[5], vec![0.0, 0.0, 1.0, 0.0, 0.0])),
+        ("carry", images("carry")),
         ("z", latents()),
         ("guidance", Tensor::f32(&[1], vec![guidance])),
     ];
@@ -99,8 +99,8 @@ fn guidance_leads_from_without_a_latent_past_with_one() {
 fn every_schedule_can_be_sampled() {
     for betas in [Betas::Linear([1e-4, 0.02]), Betas::Cosine, Betas::Inverted] {
         let process = ddpm(betas);
-        for kind in [SamplerKind::Ddim { steps: 4, eta: 0.5 }, SamplerKind::Ddim { steps: 1000, eta: 0.0 }] {
-            let plan = Plan::ddpm(&process, kind).expect("a plan");
+        for (steps, eta) in [(4, 0.5), (1000, 0.0)] {
+            let plan = ddim(&process, steps, eta).expect("a plan");
             let finite = plan.steps.iter().all(|step| {
                 let scales = step.preconditioning.iter().all(|&scale| scale > 0.0 && scale <= 1.0);
                 scales && step.coefficients.iter().all(|c| c.is_finite())
@@ -110,19 +110,14 @@ fn every_schedule_can_be_sampled() {
         let graph = model_sampler_graph(&model(&decoder(1), ProcessConfig::Ddpm(process.clone())));
         let graph = graph.expect("a graph");
         let weights = rule_weights(&graph);
-        let plan = Plan::ddpm(&process, SamplerKind::Ddim { steps: 4, eta: 0.5 }).expect("a plan");
-        let drawn = plan.run(
-            [BATCH, 1, 8, 8],
-            |draw| rule_values(&format!("draw {draw}"), BATCH * 64, -1.7, 1.7),
-            |inputs| {
-                let mut inputs = inputs.to_vec();
-                inputs.push(("z", latents()));
-                inputs.push(("guidance", Tensor::f32(&[1], vec![0.3])));
-                let outputs = reference::run::<f32>(&graph, &weights, &inputs)?;
-                Ok::<_, reference::RunError>(outputs.into_iter().map(|(_, tensor)| tensor).collect())
-            },
-        );
-        let drawn = drawn.expect("images").to_f64_vec();
+        let plan = ddim(&process, 4, 0.5).expect("a plan");
+        let mut run: Run =
+            Box::new(move |inputs| reference::run::<f32>(&graph, &weights, inputs).expect("a step"));
+        let noise = |draw: usize, values: &mut [f32]| {
+            values.copy_from_slice(&rule_values(&format!("draw {draw}"), BATCH * 64, -1.7, 1.7));
+        };
+        let guides = [("z", latents()), ("guidance", Tensor::f32(&[1], vec![0.3]))];
+        let drawn = plan.run(&mut Calls(&mut run), [BATCH, 1, 8, 8], &guides, noise).expect("images");
         assert!(drawn.iter().all(|x| (-0.2..1.2).contains(x)), "{betas:?}: {drawn:?}");
     }
 }
@@ -132,6 +127,6 @@ fn what_cannot_be_sampled_is_named() {
     let message = |model: &ModelConfig| model_sampler_graph(model).expect_err("no graph").to_string();
     let edm = model(&decoder(1), ProcessConfig::Edm(EdmConfig::published()));
     assert_eq!(message(&edm), "sampler: the decoder of a SODA is sampled as a DDPM; its model_type is EDM");
-    let unknown = ModelConfig::of(Architecture::SodaDecoder(decoder(1)));
+    let unknown = ModelConfig::of(Architecture::SodaDecoder(DecoderConfig(decoder(1))));
     assert_eq!(message(&unknown), "sampler: the diffusion process of the decoder of a SODA is not known");
 }

@@ -1,5 +1,5 @@
-//! SODA's networks, the noise-conditional classifiers and diffusers' UNet through the reference interpreter, against what
-//! the published code computed; and what is said of configurations that none of them can be.
+//! SODA's networks, the noise-conditional classifiers and diffusers' UNet: sizes, initial weights, names, and what is said
+//! of configurations that none of them can be.
 
 use ddae_model::graph::{Graph, Init, Op};
 use ddae_model::networks::{
@@ -9,48 +9,9 @@ use ddae_model::networks::{
 };
 use ddae_model::reference::run;
 use ddae_model::tensor::Tensor;
-use ddae_tests::imported::Case;
-use ddae_tests::published::{self, stored};
+use ddae_tests::cases::{published, stored};
 use ddae_tests::{parameter_shapes, rule_values, rule_weights};
 use serde_json::json;
-
-fn check(case: &Case) {
-    case.check(&run::<f32>(&case.graph, &case.weights, &case.inputs).expect("a run"));
-}
-
-/// Names and shapes that the published code stores, sorted; those that start with `prefix`.
-fn published_names(case: &str, prefix: &str) -> Vec<(String, Vec<usize>)> {
-    let mut names = parameter_shapes(case);
-    names.retain(|(name, _)| name.starts_with(prefix));
-    names.sort();
-    names
-}
-
-#[test]
-fn soda_net() {
-    let (encoder, decoder) = (published::soda_encoder(), published::soda_decoder());
-    assert_eq!(stored(&encoder.graph), published_names("soda_net", "encoder."));
-    assert_eq!(stored(&decoder.graph), published_names("soda_net", "decoder."));
-    check(&encoder);
-    check(&decoder);
-}
-
-#[test]
-fn wrn_noise() {
-    let case = published::wrn_noise();
-    assert_eq!(stored(&case.graph), published_names("wrn_noise", ""));
-    check(&case);
-}
-
-#[test]
-fn noise_mlp() {
-    check(&published::noise_mlp());
-}
-
-#[test]
-fn diffusers_ddpm() {
-    check(&published::diffusers_ddpm());
-}
 
 const SODA: &str = "
 encoder: {arch: 'resnet18', feature_dim: 128, cifar_small_image: False}
@@ -259,7 +220,8 @@ fn every_tensor_of_diffusers_has_its_place() {
         config,
         UNetConfig { dropout: 0.0, conventions: Conventions::diffusers_ddpm(), ..UNetConfig::ddpm() }
     );
-    let stored = published_names("diffusers_ddpm", "");
+    let mut stored = parameter_shapes("diffusers_ddpm");
+    stored.sort();
     let names = || stored.iter().map(|(name, _)| name.as_str());
     assert_eq!(AttentionNames::among(names()), AttentionNames::Current);
     let sources = diffusers_sources(&config, AttentionNames::Current).expect("a name map");

@@ -2,7 +2,7 @@
 
 use ddae_model::graph::Graph;
 use ddae_model::networks::recognition::{Given, Names, RecogniseError, Recognised, Shapes};
-use ddae_model::networks::{Architecture, DiffusersConfig, UNetConfig};
+use ddae_model::networks::{Architecture, DecoderConfig, DiffusersConfig, UNetConfig};
 use ddae_tests::{fixture, parameter_shapes};
 use serde_json::Value;
 
@@ -33,7 +33,7 @@ fn assert_all_there(recognised: &Recognised, graph: &Graph, file: &Shapes) {
 
 fn recognise(case: &str, given: &Given) -> Recognised {
     let file = shapes(case);
-    let recognised = Architecture::recognise(&file, given).unwrap_or_else(|e| panic!("{case}: {e}"));
+    let recognised = Recognised::only(&file, given).unwrap_or_else(|e| panic!("{case}: {e}"));
     let graph = recognised.architecture.network_graph(true).expect("a graph");
     assert_all_there(&recognised, &graph, &file);
     recognised
@@ -69,7 +69,7 @@ fn every_unet_of_the_published_code() {
 fn prefixes_are_found_and_said() {
     let prefixed: Shapes =
         parameter_shapes("unet_tiny").into_iter().map(|(n, s)| (format!("module.nn_model.{n}"), s)).collect();
-    let found = Architecture::recognise(&prefixed, &sized(16, 16)).expect("a network");
+    let found = Recognised::only(&prefixed, &sized(16, 16)).expect("a network");
     assert_eq!(found.prefix, "module.nn_model.");
     assert_all_there(&found, &found.architecture.network_graph(false).expect("a graph"), &prefixed);
     assert!(found.describe().ends_with("its names after 'module.nn_model.'"), "{}", found.describe());
@@ -88,11 +88,13 @@ fn both_networks_of_a_soda() {
     }
     let Architecture::SodaEncoder(sizes) = &encoder.architecture else { panic!("{encoder:?}") };
     assert_eq!(*sizes, serde_json::from_value(config["encoder"].clone()).expect("an encoder"));
-    let Architecture::SodaDecoder(sizes) = &decoder.architecture else { panic!("{decoder:?}") };
+    let Architecture::SodaDecoder(DecoderConfig(sizes)) = &decoder.architecture else {
+        panic!("{decoder:?}")
+    };
     let mut expected: UNetConfig = serde_json::from_value(config["decoder"].clone()).expect("a decoder");
     expected.dropout = 0.0;
     assert_eq!(*sizes, expected);
-    let message = Architecture::recognise(&file, &sized(32, 32)).unwrap_err().to_string();
+    let message = Recognised::only(&file, &sized(32, 32)).unwrap_err().to_string();
     assert!(message.contains("it holds others besides"), "{message}");
 }
 
@@ -112,10 +114,10 @@ fn a_dit_and_its_published_names() {
     };
     let graph = Architecture::DiT(xl.clone()).network_graph(true).expect("a graph");
     let file: Shapes = graph.parameters().map(|(_, n)| (n.name.clone(), n.shape.resolve(1))).collect();
-    let found = Architecture::recognise(&file, &Given::default()).expect("a DiT");
+    let found = Recognised::only(&file, &Given::default()).expect("a DiT");
     assert_eq!(found.architecture, Architecture::DiT(xl));
     assert_eq!(found.describe(), "DiT-XL/2: 4x32x32 latents, 16 heads, 1000 classes");
-    let message = Architecture::recognise(&file, &sized(64, 64)).unwrap_err().to_string();
+    let message = Recognised::only(&file, &sized(64, 64)).unwrap_err().to_string();
     assert!(message.contains("which is for latents of 32x32"), "{message}");
 }
 
@@ -130,7 +132,7 @@ fn classifiers() {
     let head = ddae_model::networks::NoiseMlpConfig { dim: 64, classes: 10 };
     let graph = Architecture::NoiseMlp(head.clone()).network_graph(false).expect("a graph");
     let file: Shapes = graph.parameters().map(|(_, n)| (n.name.clone(), n.shape.resolve(1))).collect();
-    let found = Architecture::recognise(&file, &Given::default()).expect("a head");
+    let found = Recognised::only(&file, &Given::default()).expect("a head");
     assert_eq!(found.architecture, Architecture::NoiseMlp(head));
 }
 
@@ -148,7 +150,7 @@ fn the_latent_encoder_under_both_names() {
     };
     let older: Shapes =
         parameter_shapes("vae_encoder").into_iter().map(|(name, shape)| (renamed(&name), shape)).collect();
-    let found = Architecture::recognise(&older, &sized(64, 32)).expect("an encoder");
+    let found = Recognised::only(&older, &sized(64, 32)).expect("an encoder");
     assert_eq!(found.names, Names::OlderVae);
     assert_eq!(found.architecture.image_shape(), Some([3, 64, 32]));
     assert_all_there(&found, &found.architecture.network_graph(false).expect("a graph"), &older);
@@ -178,7 +180,7 @@ fn diffusers_unet_with_and_without_its_configuration() {
 
 /// Why a case is not recognised.
 fn message(case: &str, given: &Given) -> String {
-    Architecture::recognise(&shapes(case), given).unwrap_err().to_string()
+    Recognised::only(&shapes(case), given).unwrap_err().to_string()
 }
 
 /// Layers that a network was not understood to have would be left out in silence.
@@ -232,14 +234,14 @@ fn what_the_weights_do_not_tell_is_asked_for() {
 fn what_is_no_network_is_said() {
     let file: Shapes = [("a.weight".to_string(), vec![2]), ("b".to_string(), vec![])].into_iter().collect();
     assert_eq!(
-        Architecture::recognise(&file, &Given::default()).unwrap_err(),
+        Recognised::only(&file, &Given::default()).unwrap_err(),
         RecogniseError::Unknown { count: 2, shown: "a.weight, b".to_string() }
     );
     let without = |path: &str| -> Shapes {
         let there = parameter_shapes("unet_tiny").into_iter().filter(|(name, _)| !name.starts_with(path));
         there.collect()
     };
-    let message = Architecture::recognise(&without("down.0"), &sized(16, 16)).unwrap_err().to_string();
+    let message = Recognised::only(&without("down.0"), &sized(16, 16)).unwrap_err().to_string();
     assert!(message.starts_with("its names are those of the UNet of DDAE, but "), "{message}");
 }
 

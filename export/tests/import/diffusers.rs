@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use ddae_model::tensor::Tensor;
-use ddae_tests::imported::vae_encoder;
-use ddae_tests::published::diffusers_ddpm;
+use ddae_tests::cases::imported::vae_encoder;
+use ddae_tests::cases::published::diffusers_ddpm;
 use ddae_tests::{fixture, parameter_shapes, rule_weight};
 use serde_json::json;
 

@@ -2,8 +2,9 @@
 
 use ddae_model::networks::{UNetConfig, VAE_ENCODER_OLDER_NAMES, unet_graph};
 use ddae_model::tensor::Tensor;
-use ddae_tests::imported::{Case, dit, fid_inception, vae_encoder};
-use ddae_tests::published::{noise_mlp, soda_decoder, soda_encoder, wrn_noise};
+use ddae_tests::cases::Case;
+use ddae_tests::cases::imported::{dit, fid_inception, vae_encoder};
+use ddae_tests::cases::published::{noise_mlp, soda_decoder, soda_encoder, wrn_noise};
 use ddae_tests::{fixture, rule_weights};
 
 use crate::place::{Place, distance, named};
@@ -22,6 +23,7 @@ fn unet_tiny() -> Case {
         inputs,
         expected: expected.to_vec(),
         graph,
+        of_batch: false,
     }
 }
 

@@ -1,8 +1,8 @@
 //! What is said of files that are recognised only in part, or not at all.
 
 use ddae_model::tensor::Tensor;
-use ddae_tests::imported::dit;
-use ddae_tests::published::{noise_mlp, soda_encoder};
+use ddae_tests::cases::imported::dit;
+use ddae_tests::cases::published::{noise_mlp, soda_encoder};
 
 use crate::place::{Place, named};
 

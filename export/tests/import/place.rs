@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use ddae_checkpoint::write_tensors;
 use ddae_model::tensor::Tensor;
 use ddae_onnx::runtime::OnnxNetwork;
-use ddae_tests::imported::Case;
+use ddae_tests::cases::Case;
 use serde_json::Value;
 use tempfile::TempDir;
 

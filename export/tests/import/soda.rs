@@ -7,8 +7,9 @@ use ddae_model::networks::{SodaConfig, decoder_graph, resnet_graph};
 use ddae_model::reference;
 use ddae_model::tensor::Tensor;
 use ddae_model::weights::Weights;
-use ddae_tests::guided::soda_sample;
-use ddae_tests::published::soda_encoder;
+use ddae_tests::cases::Run;
+use ddae_tests::cases::published::soda_encoder;
+use ddae_tests::cases::samplers::soda_sample;
 use ddae_tests::{rule_values, rule_weights};
 
 use crate::place::{Place, named};
@@ -28,7 +29,8 @@ fn the_sampler_in_the_layout_of_soda() {
         "next: ddae-infer reconstruct IMAGE --encoder ENCODER.onnx --sampler sampler.onnx -o sampler.png";
     assert!(out.contains(next), "{out}");
     let mut network = ddae_onnx::runtime::OnnxNetwork::open(&place.path("sampler.onnx"), 1).expect("a file");
-    case.check(|inputs| network.run(inputs));
+    let mut run: Run = Box::new(move |inputs| network.run(inputs).expect("a step"));
+    case.check(&mut run);
 
     let config = |file: &str| {
         let metadata = &place.json(&format!("inspect {file}"))["metadata"];

@@ -180,7 +180,8 @@ fn defaults_come_from_the_model() {
     let folder = tempfile::tempdir().expect("a folder");
     let text = include_str!("../../../configs/demo.yaml");
     let mut config = ddae_model::config::Config::parse(text, "demo.yaml", &[]).expect("a configuration");
-    config.network.n_channels = 32;
+    let ddae_model::networks::Architecture::UNet(network) = &mut config.network else { panic!("a UNet") };
+    network.n_channels = 32;
     config.linear.as_mut().expect("a probe").timestep = 13;
     crate::scene::export(folder.path(), "demo", &config, crate::scene::Export::features(&["out_1"]));
     let printed = done(folder.path(), "features demo.onnx -o out --limit 20 --dry-run");

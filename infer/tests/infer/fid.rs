@@ -11,7 +11,7 @@ use ddae_export::source::{Source, SourceOptions};
 use ddae_infer::fid::{Accumulator, Statistics, archive, frechet_distance};
 use ddae_onnx::metadata::GraphKind;
 use ddae_store::{FeatureFile, FeatureKey};
-use ddae_tests::imported::fid_inception;
+use ddae_tests::cases::imported::fid_inception;
 use ddae_tests::{fixture, relative_error, rule_values, tolerance};
 use ndarray::{Array2, Axis};
 use serde_json::json;

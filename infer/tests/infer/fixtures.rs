@@ -3,81 +3,41 @@
 use ddae_infer::device::Device;
 use ddae_infer::engine::{Engine, Keep};
 use ddae_infer::sample::sample_batch;
-use ddae_model::config::ProcessConfig;
-use ddae_model::diffusion::{Plan, SamplerKind};
-use ddae_tests::guided::soda_sample;
+use ddae_tests::cases::samplers::{SamplerCase, ancestral_sample, ddim_samples, edm_samples, soda_sample};
 use ddae_tests::{Fixture, fixture, relative_error, tolerance};
 use ort::value::Tensor;
 
 use crate::scene::{Export, config, export, export_graph};
 
-fn check_sampler(name: &str, kind: SamplerKind) {
-    let case = fixture(name);
-    let config = config(&case.config["network"], &case.config["diffusion"]);
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = export(folder.path(), "sampler", &config, Export::sampler());
-    let mut engine = Engine::open(&path, Device::Cpu).expect("a session");
-    let plan = match &config.process {
-        ProcessConfig::Ddpm(ddpm) => Plan::ddpm(ddpm, kind),
-        ProcessConfig::Edm(edm) => Plan::edm(edm, kind),
-    };
-    let plan = plan.expect("a plan");
-    let (shape, _) = case.f32("input.noise.0");
-    let shape = [shape[0], shape[1], shape[2], shape[3]];
-    let mut drawn = 0;
-    let noise = |draw: usize, values: &mut [f32]| {
-        values.copy_from_slice(&case.f32(&format!("input.noise.{draw}")).1);
-        drawn += 1;
-    };
-    let images = sample_batch(&mut engine, &plan, shape, &[], noise, || Ok(())).expect("images");
-    // Deterministic samplers draw their start alone, EDM churns some of its steps, and the others draw for every step.
-    let stored = case.names("input.noise.").len();
-    let expected = match kind {
-        SamplerKind::Ddim { eta: 0.0, .. } | SamplerKind::Edm { eta: 0.0, .. } => 1..=1,
-        SamplerKind::Edm { .. } => 2..=stored,
-        _ => stored..=stored,
-    };
-    assert!(expected.contains(&drawn), "{name}: {drawn} draws of {stored}");
-    let error = match &config.process {
-        ProcessConfig::Ddpm(_) => relative_error(&images, &case.f32("output.sample").1),
-        ProcessConfig::Edm(_) => relative_error(&images, &case.f64("output.sample").1),
-    };
-    println!("{name}: {error:.1e}");
-    assert!(error <= tolerance::SAMPLER, "{name}: relative error {error:e}");
-}
-
-#[test]
-fn ddpm() {
-    check_sampler("ddpm_sample", SamplerKind::Ddpm);
-}
-
-#[test]
-fn ddim() {
-    check_sampler("ddim_sample_eta0.0", SamplerKind::Ddim { steps: 5, eta: 0.0 });
-    check_sampler("ddim_sample_eta0.7", SamplerKind::Ddim { steps: 5, eta: 0.7 });
-}
-
-#[test]
-fn edm() {
-    check_sampler("edm_sample_eta0.0", SamplerKind::Edm { steps: 18, eta: 0.0 });
-    check_sampler("edm_sample_eta1.0", SamplerKind::Edm { steps: 18, eta: 1.0 });
-}
-
-#[test]
-fn guided() {
-    let case = soda_sample();
+fn check_sampler(case: &SamplerCase) {
     let folder = tempfile::tempdir().expect("a folder");
     let network = case.model.architecture.network_graph(false).expect("a network");
     let path = export_graph(folder.path(), "sampler", &case.model.to_yaml(), &network, Export::sampler());
     let mut engine = Engine::open(&path, Device::Cpu).expect("a session");
-    let guides = case.guides().map(|(name, tensor)| {
+    let guides = case.guides.iter().map(|(name, tensor)| {
         let values = tensor.as_f32().expect("f32").to_vec();
-        (name, Tensor::from_array((tensor.shape().to_vec(), values)).expect("a tensor").into_dyn())
+        (*name, Tensor::from_array((tensor.shape().to_vec(), values)).expect("a tensor").into_dyn())
     });
-    let (shape, start) = case.noise();
-    let noise = |_: usize, values: &mut [f32]| values.copy_from_slice(&start);
-    let images = sample_batch(&mut engine, &case.plan, shape, &guides, noise, || Ok(())).expect("images");
+    let guides: Vec<_> = guides.collect();
+    let mut drawn = 0;
+    let noise = |draw: usize, values: &mut [f32]| {
+        case.noise(draw, values);
+        drawn += 1;
+    };
+    let images =
+        sample_batch(&mut engine, &case.plan, case.shape(), &guides, noise, || Ok(())).expect("images");
     case.compare(&images);
+    // Noise is drawn where a step adds some, and for the start.
+    let added = case.plan.steps.iter().filter(|step| step.noise.is_some()).count();
+    assert_eq!(drawn, 1 + usize::from(case.plan.start_churn != 0.0) + added, "{}", case.name);
+    assert!(drawn <= case.draws(), "{}", case.name);
+}
+
+#[test]
+fn samplers() {
+    check_sampler(&ancestral_sample());
+    check_sampler(&soda_sample());
+    ddim_samples().iter().chain(&edm_samples()).for_each(check_sampler);
 }
 
 /// The features of a case at its timestep, by a graph that takes the timestep and one that has it built in.

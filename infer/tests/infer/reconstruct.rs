@@ -6,11 +6,13 @@ use std::sync::LazyLock;
 
 use ddae_base::random::{Purpose, stream};
 use ddae_model::config::{ChannelStatistics, DdpmConfig, ModelConfig, ProcessConfig};
-use ddae_model::diffusion::{Plan, SamplerKind};
-use ddae_model::networks::{Architecture, EncoderArch, EncoderConfig, UNetConfig};
+use ddae_model::diffusion::sampler::ddim;
+use ddae_model::networks::{Architecture, DecoderConfig, EncoderArch, EncoderConfig, UNetConfig};
 use ddae_model::tensor::Tensor;
 use ddae_onnx::metadata::GraphKind;
 use ddae_onnx::runtime::OnnxNetwork;
+use ddae_tests::cases::Run;
+use ddae_tests::cases::samplers::Calls;
 use ddae_tests::programs::{Ended, run};
 use tempfile::TempDir;
 
@@ -64,7 +66,7 @@ fn decoder() -> ModelConfig {
         ..UNetConfig::ddpm()
     };
     let process = Some(ProcessConfig::Ddpm(process()));
-    ModelConfig { process, ..ModelConfig::of(Architecture::SodaDecoder(config)) }
+    ModelConfig { process, ..ModelConfig::of(Architecture::SodaDecoder(DecoderConfig(config))) }
 }
 
 fn file(name: &str) -> PathBuf {
@@ -123,22 +125,13 @@ fn expected(source: &[u8], seed: u64, guidance: f32) -> Vec<u8> {
     let mut sampler = OnnxNetwork::open(&file("sampler"), 1).expect("a session");
     let image = Tensor::f32(&[1, 1, 12, 12], source.iter().map(|&level| f32::from(level) / 255.0).collect());
     let z = encoder.run(&[("image", image)]).expect("a latent").remove(0).1;
-    let plan = Plan::ddpm(&process(), SamplerKind::Ddim { steps: 4, eta: 0.0 }).expect("a plan");
-    let drawn = plan.run(
-        [1, 1, 12, 12],
-        |draw| {
-            let mut values = vec![0.0; 144];
-            stream(seed, Purpose::Sample, 0, draw as u64).fill_normal(&mut values);
-            values
-        },
-        |inputs| {
-            let mut inputs = inputs.to_vec();
-            inputs.push(("z", z.clone()));
-            inputs.push(("guidance", Tensor::f32(&[1], vec![guidance])));
-            sampler.run(&inputs).map(|outputs| outputs.into_iter().map(|(_, tensor)| tensor).collect())
-        },
-    );
-    let drawn = drawn.expect("an image").to_f64_vec();
+    let plan = ddim(&process(), 4, 0.0).expect("a plan");
+    let mut run: Run = Box::new(move |inputs| sampler.run(inputs).expect("a step"));
+    let noise = |draw: usize, values: &mut [f32]| {
+        stream(seed, Purpose::Sample, 0, draw as u64).fill_normal(values);
+    };
+    let guides = [("z", z), ("guidance", Tensor::f32(&[1], vec![guidance]))];
+    let drawn = plan.run(&mut Calls(&mut run), [1, 1, 12, 12], &guides, noise).expect("an image");
     drawn.iter().map(|value| (value * 255.0 + 0.5).clamp(0.0, 255.0) as u8).collect()
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use ddae_infer::device::Device;
 use ddae_infer::sample::Sampling;
 use ddae_infer::workers::Workers;
-use ddae_model::diffusion::{Plan, SamplerKind};
+use ddae_model::diffusion::sampler::ddim;
 use serde_json::{Value, json};
 
 use crate::scene::{MODELS, ddpm_process, done, infer, names};
@@ -172,7 +172,7 @@ fn samplers_follow_the_model() {
 #[test]
 fn values_that_are_no_numbers_are_refused() {
     let process = serde_json::from_value(ddpm_process()).expect("a DDPM");
-    let mut plan = Plan::ddpm(&process, SamplerKind::Ddim { steps: 2, eta: 0.0 }).expect("a plan");
+    let mut plan = ddim(&process, 2, 0.0).expect("a plan");
     plan.steps[1].coefficients[0] = f64::NAN;
     let mut workers = Workers::open(&MODELS.ddpm, Device::Cpu, 1).expect("a session");
     let sampling = Sampling { plan: &plan, shape: [1, 12, 12], batch: 2, guide: None };

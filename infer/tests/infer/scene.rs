@@ -10,7 +10,7 @@ use ddae_export::request::Request;
 use ddae_export::source::{Source, SourceOptions};
 use ddae_model::config::{Config, ProcessConfig};
 use ddae_model::graph::Graph;
-use ddae_model::networks::unet_graph;
+use ddae_model::networks::UNetConfig;
 use ddae_model::tensor::Tensor;
 use ddae_onnx::metadata::GraphKind;
 use ddae_store::{FeatureFile, FeatureKey};
@@ -23,7 +23,8 @@ use tempfile::TempDir;
 pub fn config(network: &Value, diffusion: &Value) -> Config {
     let text = include_str!("../../../configs/demo.yaml");
     let mut config = Config::parse(text, "demo.yaml", &[]).expect("the demo's configuration");
-    config.network = serde_json::from_value(network.clone()).expect("a network");
+    let network: UNetConfig = serde_json::from_value(network.clone()).expect("a network");
+    config.network = network.into();
     config.process = match diffusion.get("n_T") {
         Some(_) => ProcessConfig::Ddpm(serde_json::from_value(diffusion.clone()).expect("a DDPM")),
         None => ProcessConfig::Edm(serde_json::from_value(diffusion.clone()).expect("an EDM")),
@@ -53,7 +54,7 @@ impl Export {
 
 /// Writes a network with the rule's weights as `folder/name.onnx`.
 pub fn export(folder: &Path, name: &str, config: &Config, export: Export) -> PathBuf {
-    let graph = unet_graph(&config.network, false).expect("a network");
+    let graph = config.network.network_graph(false).expect("a network");
     export_graph(folder, name, &config.to_yaml(), &graph, export)
 }
 

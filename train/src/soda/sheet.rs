@@ -101,7 +101,8 @@ impl Reconstruction<'_> {
 #[cfg(test)]
 mod tests {
     use ddae_model::config::SodaRun;
-    use ddae_model::diffusion::{Plan, SamplerKind, model_sampler_graph};
+    use ddae_model::diffusion::model_sampler_graph;
+    use ddae_model::diffusion::sampler::ddim;
     use ddae_model::networks::soda_graph;
     use ddae_tests::{relative_error, rule_values, rule_weights, tolerance};
     use tch::{Device, Kind};
@@ -163,7 +164,7 @@ save_per: 1
         let weights = weights.expect("parameters");
         let encoder = Encoder::new(&config.networks.encoder, place).expect("an encoder");
         let step = model_sampler_graph(&config.decoder_model()).expect("a graph");
-        let plan = Plan::ddpm(&config.diffusion.process(), SamplerKind::Ddim { steps: 3, eta: 0.0 });
+        let plan = ddim(&config.diffusion.process(), 3, 0.0);
         let sampler = Sampler::new(&step, plan.expect("a plan"), SHAPE, place).expect("a sampler");
         let normalisation = ChannelStatistics { mean: vec![0.2, 0.5, 0.7], std: vec![0.3, 0.2, 0.4] };
         let rows = |augment_target: bool| {

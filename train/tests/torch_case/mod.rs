@@ -2,19 +2,12 @@
 #![allow(dead_code)] // Each test file uses its part.
 
 use ddae_model::tensor::Tensor as Array;
-use ddae_tests::imported::Case;
+use ddae_tests::cases::Case;
 use ddae_train::torch::{Layout, Mode, Network, Parameters, convert};
 use tch::{Device, Kind, Tensor};
 
 /// Both memory layouts.
 pub const LAYOUTS: [Layout; 2] = [Layout::Contiguous, Layout::ChannelsLast];
-
-/// Every output of a case, in both memory layouts.
-pub fn check(case: &Case) {
-    for layout in LAYOUTS {
-        case.check(&run(case, &parameters(case, layout), layout, Mode::EVALUATION));
-    }
-}
 
 /// The case's weights in libtorch, not trained.
 pub fn parameters(case: &Case, layout: Layout) -> Parameters {

@@ -6,7 +6,7 @@ use std::path::Path;
 use ddae_checkpoint::{Checkpoint, TrainingState, WeightSet, write_tensors};
 use ddae_model::config::{Config, RunConfig};
 use ddae_model::graph::Graph;
-use ddae_model::networks::unet_graph;
+use ddae_model::networks::Architecture;
 use ddae_model::tensor::Tensor;
 use ddae_model::weights::Weights;
 use safetensors::tensor::{Dtype, TensorView};
@@ -18,7 +18,7 @@ fn config() -> Config {
 
 fn network() -> (Config, Graph, Weights) {
     let config = config();
-    let graph = unet_graph(&config.network, false).unwrap();
+    let graph = config.network.network_graph(false).unwrap();
     let weights = Weights::initial(&graph, 1);
     (config, graph, weights)
 }
@@ -74,16 +74,18 @@ fn another_architecture_is_told_by_the_first_difference() {
     write_tensors(&path, HashMap::new(), weights.iter()).unwrap();
     let read = Checkpoint::open(&path).unwrap();
 
-    let narrow = config.network.n_channels;
-    config.network.n_channels = 2 * narrow;
-    let wider = unet_graph(&config.network, false).unwrap();
+    let Architecture::UNet(network) = &mut config.network else { panic!("a UNet") };
+    let narrow = network.n_channels;
+    network.n_channels = 2 * narrow;
+    let wider = config.network.network_graph(false).unwrap();
     let message = read.weights(WeightSet::Ema, &wider).unwrap_err().to_string();
     let shapes = format!("is [{}, {narrow}] in the file and [{}, {}]", 4 * narrow, 8 * narrow, 2 * narrow);
     assert!(message.contains(&format!("parameter 'time_emb.lin1.weight' {shapes}")), "{message}");
 
-    config.network.n_channels = narrow;
-    config.network.n_blocks += 1;
-    let deeper = unet_graph(&config.network, false).unwrap();
+    let Architecture::UNet(network) = &mut config.network else { panic!("a UNet") };
+    network.n_channels = narrow;
+    network.n_blocks += 1;
+    let deeper = config.network.network_graph(false).unwrap();
     let message = read.weights(WeightSet::Ema, &deeper).unwrap_err().to_string();
     assert!(message.contains("parameter 'down.1.") && message.contains("plain.safetensors"), "{message}");
 }

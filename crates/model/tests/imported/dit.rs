@@ -4,10 +4,10 @@ use ddae_model::diffusion::{FeatureOptions, model_features_graph};
 use ddae_model::graph::Op;
 use ddae_model::networks::{Architecture, DitConfig, DitSize, dit_graph, position_table};
 use ddae_model::tensor::Tensor;
-use ddae_tests::imported::{dit, dit_config};
+use ddae_tests::cases::imported::{dit, dit_config};
 use ddae_tests::{fixture, relative_error, rule_weights};
 
-use super::{assert_near, assert_parameters, check, numbers, outputs};
+use super::{assert_near, numbers, outputs};
 
 /// The process that the published networks were trained in.
 fn process() -> DdpmConfig {
@@ -17,15 +17,6 @@ fn process() -> DdpmConfig {
 fn model(config: DitConfig) -> ModelConfig {
     let process = Some(ProcessConfig::Ddpm(process()));
     ModelConfig { process, ..ModelConfig::of(Architecture::DiT(config)) }
-}
-
-#[test]
-fn dit_network() {
-    for (stored_positions, with_label) in [(true, true), (true, false), (false, true), (false, false)] {
-        check(&dit(stored_positions, with_label));
-    }
-    assert_parameters("dit", &dit(true, true).graph, &[]);
-    assert_parameters("dit", &dit(false, true).graph, &["pos_embed"]);
 }
 
 #[test]

@@ -1,14 +1,4 @@
 use ddae_model::networks::{InceptionConfig, inception_graph};
-use ddae_tests::imported::fid_inception;
-
-use super::{assert_parameters, check};
-
-#[test]
-fn fid_inception_network() {
-    let case = fid_inception();
-    assert_parameters("fid_inception", &case.graph, &["fc.weight", "fc.bias"]);
-    check(&case);
-}
 
 #[test]
 fn maps_have_the_published_shapes() {

@@ -6,10 +6,9 @@ use ddae_model::networks::{
 };
 use ddae_model::tensor::{DType, Tensor};
 use ddae_model::weights::Weights;
-use ddae_tests::imported::vae_encoder;
 use ddae_tests::{parameter_shapes, rule_weights};
 
-use super::{assert_near, assert_parameters, check, numbers, outputs};
+use super::{assert_near, numbers, outputs};
 
 /// The published layout at a size that costs nothing.
 fn tiny(height: usize, width: usize) -> VaeEncoderConfig {
@@ -19,13 +18,6 @@ fn tiny(height: usize, width: usize) -> VaeEncoderConfig {
         norm_num_groups: 4,
         ..VaeEncoderConfig::sd_vae_ft_mse(height, width)
     }
-}
-
-#[test]
-fn vae_encoder_network() {
-    let case = vae_encoder();
-    assert_parameters("vae_encoder", &case.graph, &[]);
-    check(&case);
 }
 
 /// `latent = 0.18215 * (mean + exp(log variance / 2) * noise)` of the moments of `2 * image - 1`.

@@ -1,44 +1,13 @@
 //! Fixture cases of networks whose weights others publish: DiT, Stable Diffusion's encoder, the FID Inception. Each
 //! interpreter runs a case's graph and has its outputs compared.
 
-use ddae_model::graph::Graph;
 use ddae_model::networks::{
     DitConfig, InceptionConfig, VaeEncoderConfig, dit_graph, inception_graph, vae_encoder_graph,
 };
 use ddae_model::tensor::Tensor;
-use ddae_model::weights::Weights;
 
-use crate::{Fixture, fixture, relative_error, rule_values, rule_weights, tolerance};
-
-/// A graph, what it is run with, and what the published code computed.
-pub struct Case {
-    /// The case's name, for messages.
-    pub name: String,
-    /// Its outputs are those of `expected`.
-    pub graph: Graph,
-    /// Every parameter and buffer.
-    pub weights: Weights,
-    /// Every input.
-    pub inputs: Vec<(&'static str, Tensor)>,
-    /// The outputs, in the graph's order.
-    pub expected: Vec<(String, Tensor)>,
-}
-
-impl Case {
-    /// Asserts that an interpreter's outputs are the published ones.
-    ///
-    /// # Panics
-    /// When a name, a shape or a number differs.
-    pub fn check(&self, outputs: &[(String, Tensor)]) {
-        assert_eq!(outputs.len(), self.expected.len(), "{}", self.name);
-        for ((ours, tensor), (theirs, expected)) in outputs.iter().zip(&self.expected) {
-            assert_eq!((ours, tensor.shape()), (theirs, expected.shape()), "{}", self.name);
-            let error = relative_error(tensor.as_f32().expect("f32"), expected.as_f32().expect("f32"));
-            println!("{} {ours}: {error:.1e}", self.name);
-            assert!(error <= tolerance::NETWORK, "{} {ours}: relative error {error:e}", self.name);
-        }
-    }
-}
+use super::{Case, rule_weights};
+use crate::{Fixture, fixture, rule_values};
 
 /// The configuration of the case `dit`.
 pub fn dit_config() -> DitConfig {
@@ -68,7 +37,13 @@ pub fn dit(stored_positions: bool, with_label: bool) -> Case {
         inputs.push(("label", integers(&case, "input.y")));
     }
     let name = format!("dit (stored positions: {stored_positions}, label: {with_label})");
-    Case { name, graph, weights, inputs, expected }
+    let ignored: &[&str] = if stored_positions { &[] } else { &["pos_embed"] };
+    Case { name, graph, weights, inputs, expected, of_batch: false }.named("dit", "", ignored)
+}
+
+/// With and without stored positions and labels.
+pub fn dits() -> Vec<Case> {
+    [(true, true), (true, false), (false, true), (false, false)].map(|(a, b)| dit(a, b)).to_vec()
 }
 
 /// The encoder of `sd-vae-ft-mse` on an image of 64 x 64.
@@ -81,7 +56,9 @@ pub fn vae_encoder() -> Case {
         inputs: vec![("x", case.tensor("input.image"))],
         expected: vec![("moments".to_string(), case.tensor("output.moments"))],
         graph,
+        of_batch: false,
     }
+    .named("vae_encoder", "", &[])
 }
 
 /// The FID Inception on images of 32 x 32, with the wider range of its convolutions' weights.
@@ -104,7 +81,9 @@ pub fn fid_inception() -> Case {
         inputs: vec![("image", case.tensor("input.image"))],
         expected: vec![("pool".to_string(), case.tensor("output.pool"))],
         graph,
+        of_batch: false,
     }
+    .named("fid_inception", "", &["fc.weight", "fc.bias"])
 }
 
 fn integers(case: &Fixture, name: &str) -> Tensor {

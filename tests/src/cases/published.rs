@@ -3,16 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use ddae_model::graph::Graph;
 use ddae_model::networks::{
     AttentionNames, DiffusersConfig, NoiseMlpConfig, SodaConfig, UNetConfig, WideResNetConfig, decoder_graph,
     diffusers_sources, noise_mlp_graph, resnet_graph, unet_graph, unit_length, wide_resnet_graph,
 };
-use ddae_model::tensor::{Data, Tensor};
+use ddae_model::tensor::Tensor;
 use ddae_model::weights::Weights;
 
-use crate::imported::Case;
-use crate::{Fixture, fixture, parameter_shapes, rule_values, rule_weight, rule_weights};
+use super::{Case, rule_weights};
+use crate::{Fixture, fixture, parameter_shapes, rule_values, rule_weight};
 
 /// Both networks of the case `soda_net`.
 pub fn soda_config() -> SodaConfig {
@@ -36,6 +35,7 @@ pub fn soda_encoder() -> Case {
             .map(|name| (name.to_string(), case.tensor(&format!("output.{name}"))))
             .to_vec(),
         graph,
+        of_batch: false,
     }
 }
 
@@ -54,7 +54,14 @@ pub fn soda_decoder() -> Case {
         ],
         expected: vec![("y".to_string(), case.tensor("output.eps"))],
         graph,
+        of_batch: false,
     }
+}
+
+/// Both networks of a SODA.
+pub fn soda_net() -> Vec<Case> {
+    let (encoder, decoder) = (soda_encoder(), soda_decoder());
+    vec![encoder.named("soda_net", "encoder.", &[]), decoder.named("soda_net", "decoder.", &[])]
 }
 
 /// A small noise-conditional WideResNet.
@@ -78,7 +85,9 @@ pub fn wrn_noise() -> Case {
         inputs: vec![("x", case.tensor("input.x")), ("t", case.tensor("input.t"))],
         expected: vec![("logits".to_string(), case.tensor("output.logits"))],
         graph,
+        of_batch: false,
     }
+    .named("wrn_noise", "", &[])
 }
 
 /// The noise-conditional MLP head.
@@ -92,6 +101,7 @@ pub fn noise_mlp() -> Case {
         inputs: vec![("feature", case.tensor("input.feature")), ("t", steps(&case))],
         expected: vec![("logits".to_string(), case.tensor("output.logits"))],
         graph,
+        of_batch: false,
     }
 }
 
@@ -119,6 +129,7 @@ pub fn diffusers_ddpm() -> Case {
         inputs: vec![("x", case.tensor("input.x")), ("t", steps(&case))],
         expected,
         graph,
+        of_batch: false,
     }
 }
 
@@ -138,34 +149,4 @@ fn diffusers_weights(config: &UNetConfig) -> Weights {
 fn steps(case: &Fixture) -> Tensor {
     let (shape, steps) = case.i64("input.t");
     Tensor::f32(&shape, steps.into_iter().map(|t| t as f32).collect())
-}
-
-impl Case {
-    /// The case of its last sample alone: the same graph with another batch size.
-    pub fn last_sample(&self) -> Case {
-        Case {
-            name: format!("{}, its last sample", self.name),
-            graph: self.graph.clone(),
-            weights: self.weights.clone(),
-            inputs: self.inputs.iter().map(|(name, tensor)| (*name, last(tensor))).collect(),
-            expected: self.expected.iter().map(|(name, tensor)| (name.clone(), last(tensor))).collect(),
-        }
-    }
-}
-
-/// The last row of a float32 tensor.
-fn last(tensor: &Tensor) -> Tensor {
-    let Data::F32(values) = tensor.data() else { panic!("a tensor of {}", tensor.dtype()) };
-    let mut shape = tensor.shape().to_vec();
-    shape[0] = 1;
-    let count: usize = shape.iter().product();
-    Tensor::f32(&shape, values[values.len() - count..].to_vec())
-}
-
-/// The names and shapes of a graph's parameters and buffers, sorted.
-pub fn stored(graph: &Graph) -> Vec<(String, Vec<usize>)> {
-    let mut stored: Vec<_> =
-        graph.parameters().map(|(_, node)| (node.name.clone(), node.shape.resolve(1))).collect();
-    stored.sort();
-    stored
 }

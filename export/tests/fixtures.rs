@@ -1,0 +1,15 @@
+//! Every fixture through its ONNX file in ONNX Runtime.
+
+mod onnx;
+
+use ddae_export::lower::Options;
+use ddae_model::graph::Graph;
+use ddae_model::weights::Weights;
+use ddae_tests::cases::Run;
+
+fn onnx_runtime(graph: &Graph, weights: &Weights) -> Run {
+    let mut network = onnx::load(graph, weights, Options::default());
+    Box::new(move |inputs| network.run(inputs).expect("outputs"))
+}
+
+ddae_tests::fixture_tests!(onnx_runtime);
