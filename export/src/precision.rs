@@ -245,24 +245,4 @@ mod tests {
         assert_eq!(spread(&(1..=1000)), [100, 300, 500, 700, 900]);
         assert_eq!(spread(&(1..=1)), [1]);
     }
-
-    #[test]
-    fn options_that_would_do_nothing_are_refused() {
-        let check = |options: PrecisionOptions, kind, fixed| match options.check(kind, fixed, &(1..=18)) {
-            Err(ExportError::Argument(message)) => message,
-            other => panic!("{other:?}"),
-        };
-        let int8 = PrecisionOptions { precision: Precision::Int8, ..PrecisionOptions::default() };
-        let message = check(int8.clone(), GraphKind::Sampler, None);
-        assert_eq!(message, "--quantize int8 is for --graph features or encoder, not sampler");
-        let half =
-            PrecisionOptions { precision: Precision::F16, images: Some(3), ..PrecisionOptions::default() };
-        let message = check(half, GraphKind::Features, None);
-        assert_eq!(message, "--calibration-images is for --quantize int8");
-        let timesteps = PrecisionOptions { timesteps: vec![4, 19], ..int8 };
-        let message = check(timesteps.clone(), GraphKind::Features, None);
-        assert_eq!(message, "--calibration-timesteps 19: this process has 1 to 18");
-        let message = check(timesteps, GraphKind::Features, Some(4));
-        assert!(message.contains("has the timestep 4 built in"), "{message}");
-    }
 }

@@ -53,13 +53,11 @@ impl ReferenceOutputs {
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let mut batches = Vec::new();
         for batch in BATCHES {
-            let inputs: Vec<(String, Tensor)> = graph
-                .inputs()
-                .map(|(value, node)| {
-                    let integers = integers(graph, value, &timesteps);
-                    (node.name.clone(), random_input(node, batch, &integers, &mut rng))
-                })
-                .collect();
+            let input = |(value, node): (Value, &Node)| {
+                let values = random_values(node, batch, &integers(graph, value, &timesteps), &mut rng);
+                tensor(node, batch, values).map(|tensor| (node.name.clone(), tensor))
+            };
+            let inputs: Vec<(String, Tensor)> = graph.inputs().filter_map(input).collect();
             let outputs = reference::run::<f32>(graph, weights, &by_name(&inputs))?;
             batches.push(ReferenceBatch { inputs, outputs });
         }
@@ -137,32 +135,34 @@ pub(crate) fn by_name(tensors: &[(String, Tensor)]) -> Vec<(&str, Tensor)> {
     tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect()
 }
 
-/// Values of the kind that an input has in use: timesteps of the process, images in [0, 1], scalars in (0, 1]
-/// (which no sampler step divides by too little), and normal noise for all others.
-pub(crate) fn random_input(
+/// Values of the kind that an input has in use, for `batch` samples: `integers` of integer types, images in [0, 1], scalars
+/// in (0, 1] (which no sampler step divides by too little), and normal noise for all others.
+pub(crate) fn random_values(
     node: &Node,
     batch: usize,
-    timesteps: &RangeInclusive<i64>,
+    integers: &RangeInclusive<i64>,
     rng: &mut ChaCha8Rng,
-) -> Tensor {
-    let shape = node.shape.resolve(batch);
-    let count: usize = shape.iter().product();
+) -> Vec<f64> {
     let is_scale = node.name == "t" || node.shape.dims().iter().all(|dim| matches!(dim, Dim::Size(_)));
-    let mut real = || match node.name.as_str() {
-        "image" => rng.random::<f64>(),
+    let mut value = || match (node.dtype, node.name.as_str()) {
+        (DType::I64, _) => rng.random_range(integers.clone()) as f64,
+        (DType::U8, _) => rng.random::<u8>().into(),
+        (_, "image") => rng.random(),
         _ if is_scale => 0.1 + 0.9 * rng.random::<f64>(),
         _ => normal(rng),
     };
+    (0..node.shape.resolve(batch).iter().product()).map(|_| value()).collect()
+}
+
+/// An input of `batch` samples. None where there are not as many values as it has.
+pub(crate) fn tensor(node: &Node, batch: usize, values: Vec<f64>) -> Option<Tensor> {
     let data = match node.dtype {
-        DType::F32 => Data::F32((0..count).map(|_| real() as f32).collect()),
-        DType::F64 => Data::F64((0..count).map(|_| real()).collect()),
-        DType::I64 => Data::I64((0..count).map(|_| rng.random_range(timesteps.clone())).collect()),
-        DType::U8 => Data::U8((0..count).map(|_| rng.random()).collect()),
+        DType::F32 => Data::F32(values.into_iter().map(|x| x as f32).collect()),
+        DType::F64 => Data::F64(values),
+        DType::I64 => Data::I64(values.into_iter().map(|x| x as i64).collect()),
+        DType::U8 => Data::U8(values.into_iter().map(|x| x as u8).collect()),
     };
-    match Tensor::new(&shape, data) {
-        Some(tensor) => tensor,
-        None => unreachable!("as many values as the shape holds"),
-    }
+    Tensor::new(&node.shape.resolve(batch), data)
 }
 
 /// A standard normal value (Box and Muller).

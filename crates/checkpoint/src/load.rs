@@ -7,7 +7,7 @@ use super::CheckpointError;
 use super::file::Checkpoint;
 use super::stored::StoredTensor;
 use ddae_model::graph::{Graph, Node};
-use ddae_model::networks::recognition::{NameMap, ParameterSource};
+use ddae_model::networks::recognition::{NameMap, ParameterSource, Shapes};
 use ddae_model::tensor::{Data, Tensor};
 use ddae_model::weights::{WeightSet, Weights, WeightsError};
 
@@ -50,7 +50,16 @@ impl Checkpoint {
         Ok(weights)
     }
 
-    /// The tensors of a set by their names in the network: what an architecture is recognised by.
+    /// Names in the network and shapes of a set's tensors: what an architecture is recognised by.
+    ///
+    /// # Errors
+    /// When the file does not have the set.
+    pub fn shapes(&self, set: WeightSet) -> Result<Shapes, CheckpointError> {
+        let shape = |(name, tensor): (&str, &StoredTensor)| (name.to_string(), tensor.shape().to_vec());
+        Ok(self.parameters(set)?.into_iter().map(shape).collect())
+    }
+
+    /// The tensors of a set by their names in the network.
     ///
     /// # Errors
     /// When the file does not have the set.

@@ -140,8 +140,9 @@ impl<'w> Initializer<'w> {
                 }
                 Ok(())
             }
-            Data::F64(values) => plain(out, values, f64::to_le_bytes),
-            Data::I64(values) => plain(out, values, i64::to_le_bytes),
+            // Those of other types are few: tables, shapes, axes.
+            Data::F64(values) => values.iter().try_for_each(|x| out.write_all(&x.to_le_bytes())),
+            Data::I64(values) => values.iter().try_for_each(|x| out.write_all(&x.to_le_bytes())),
             Data::U8(values) => out.write_all(values),
         }
     }
@@ -190,20 +191,6 @@ impl<'w> Initializer<'w> {
             }
         }
     }
-}
-
-fn plain<T: Copy, const N: usize>(
-    out: &mut impl Write,
-    values: &[T],
-    to_bytes: impl Fn(T) -> [u8; N],
-) -> io::Result<()> {
-    let mut bytes = Vec::with_capacity(N * PIECE);
-    for piece in values.chunks(PIECE) {
-        bytes.clear();
-        bytes.extend(piece.iter().flat_map(|&value| to_bytes(value)));
-        out.write_all(&bytes)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -2,34 +2,31 @@
 //!
 //! Three passes: `constants` finds what depends on weights and constants only and computes it once; `fusion` finds
 //! layers that are faster together (a convolution of an upsampled image, attention over an image's pixels); then
-//! every remaining node is written by the file of its family:
+//! every remaining node is written:
 //!
 //! | file | operations |
 //! | --- | --- |
-//! | `arithmetic` | elementwise operations, linear layers, gathering |
-//! | `shaping` | reshaping, joining, slicing |
-//! | `image` | convolutions, pooling, resampling |
-//! | `normalisation` | group, batch and layer norm |
+//! | `operations` | each by itself |
+//! | `convolution`, `group_norm` | with what is joined with them |
 //! | `attention`, `pixel_attention` | attention between tokens, and between the pixels of an image |
 //!
 //! # Names
 //! A value keeps its graph name, or the name of the output it is; what lies between is `LAYER/part`. Parameters keep
 //! their published names; folded ones are `LAYER/part` too.
 
-mod arithmetic;
 mod attention;
 mod constants;
+mod convolution;
 mod fusion;
+mod group_norm;
 pub mod half_precision;
-mod image;
-mod normalisation;
+mod operations;
 mod pixel_attention;
-mod shaping;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use ddae_model::graph::{Graph, GraphError, Node, Op, Shape, Value};
+use ddae_model::graph::{Graph, GraphError, Shape, Value};
 use ddae_model::reference::RunError;
 use ddae_model::tensor::{DType, Tensor};
 use ddae_model::weights::{Weights, WeightsError};
@@ -153,48 +150,6 @@ impl<'w> Lowering<'_, 'w> {
             }
         }
         Ok(())
-    }
-
-    fn node(&mut self, value: Value, node: &Node) -> Lowered<()> {
-        match &node.op {
-            Op::Input | Op::Parameter { .. } | Op::Constant(_) => Ok(()),
-            Op::Dropout { .. } => {
-                let name = self.operand(node.inputs[0])?;
-                self.names[value.index()] = Some(name);
-                Ok(())
-            }
-            Op::Linear
-            | Op::Gather
-            | Op::Relu
-            | Op::Silu
-            | Op::GeluTanh
-            | Op::Sqrt
-            | Op::Exp
-            | Op::Add
-            | Op::Sub
-            | Op::Mul
-            | Op::Div
-            | Op::Affine { .. }
-            | Op::Clamp { .. }
-            | Op::Sin
-            | Op::Cos
-            | Op::Cast(_) => self.arithmetic(value, node),
-            Op::Reshape
-            | Op::Transpose { .. }
-            | Op::Concat { .. }
-            | Op::Slice { .. }
-            | Op::Pad { .. }
-            | Op::Mean { .. } => self.shaping(value, node),
-            Op::Conv2d { .. }
-            | Op::UpsampleNearest { .. }
-            | Op::ResizeBilinear { .. }
-            | Op::MaxPool(_)
-            | Op::AvgPool { .. } => self.image(value, node),
-            Op::GroupNorm { .. } | Op::BatchNorm { .. } | Op::LayerNorm { .. } => {
-                self.normalisation(value, node)
-            }
-            Op::Attention { heads, layout } => self.token_attention(value, node, *heads, *layout),
-        }
     }
 
     fn claim(&mut self, name: &str) -> Lowered<()> {

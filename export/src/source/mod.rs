@@ -110,9 +110,7 @@ impl WeightSource {
     pub fn open(path: &Path, options: &WeightOptions) -> Result<WeightSource, ExportError> {
         let located = locate(path, options.kind)?;
         let set = weight_set(&located.checkpoint, options.weights)?;
-        let tensors = located.checkpoint.parameters(set)?;
-        let shapes = tensors.into_iter().map(|(name, tensor)| (name.to_string(), tensor.shape().to_vec()));
-        let shapes: Shapes = shapes.collect();
+        let shapes = located.checkpoint.shapes(set)?;
         let configured = configured(&located, options)?;
         let Located { checkpoint, passed_over, diffusers, .. } = located;
         let (config, names, found) = match configured {

@@ -187,21 +187,18 @@ fn borrowed(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
 }
 
 fn owned(value: &DynValue) -> ort::Result<Tensor> {
-    fn sizes(shape: &ort::value::Shape) -> Vec<usize> {
-        shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect()
-    }
     let fits = |shape: &ort::value::Shape, data: Data| {
-        Tensor::new(&sizes(shape), data).ok_or_else(|| ort::Error::new("an output does not fill its shape"))
+        let shape: Vec<usize> = shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect();
+        Tensor::new(&shape, data).ok_or_else(|| ort::Error::new("an output does not fill its shape"))
     };
-    if let Ok((shape, values)) = value.try_extract_tensor::<f32>() {
-        return fits(shape, Data::F32(values.to_vec()));
+    macro_rules! try_each {
+        ($($element:ty => $data:path),+) => {
+            $(if let Ok((shape, values)) = value.try_extract_tensor::<$element>() {
+                return fits(shape, $data(values.to_vec()));
+            })+
+        };
     }
-    if let Ok((shape, values)) = value.try_extract_tensor::<f64>() {
-        return fits(shape, Data::F64(values.to_vec()));
-    }
-    if let Ok((shape, values)) = value.try_extract_tensor::<i64>() {
-        return fits(shape, Data::I64(values.to_vec()));
-    }
+    try_each!(f32 => Data::F32, f64 => Data::F64, i64 => Data::I64);
     let (shape, values) = value.try_extract_tensor::<u8>()?;
     fits(shape, Data::U8(values.to_vec()))
 }

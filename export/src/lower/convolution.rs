@@ -1,8 +1,8 @@
-//! Convolutions, pooling and other sizes of images `[B,C,H,W]`.
+//! Convolutions of images `[B,C,H,W]`.
 
 use std::borrow::Cow;
 
-use ddae_model::graph::{Node, Op, Value, Window};
+use ddae_model::graph::{Node, Op, Value};
 use ddae_model::tensor::Tensor;
 
 use super::fusion::FusedConv;
@@ -10,45 +10,6 @@ use super::{Lowered, Lowering};
 use ddae_onnx::messages::AttributeProto;
 
 impl Lowering<'_, '_> {
-    pub(super) fn image(&mut self, value: Value, node: &Node) -> Lowered<()> {
-        let x = self.operand(node.inputs[0])?;
-        match &node.op {
-            Op::UpsampleNearest { factor } => self.upsample(value, &x, *factor),
-            Op::ResizeBilinear { height, width } => self.resize(value, &x, [*height, *width]),
-            Op::MaxPool(window) => self.result(value, "MaxPool", &[&x], window_attributes(*window)),
-            Op::AvgPool { window, count_include_pad } => {
-                let mut attributes = window_attributes(*window);
-                attributes.push(AttributeProto::int("count_include_pad", i64::from(*count_include_pad)));
-                self.result(value, "AveragePool", &[&x], attributes)
-            }
-            // Convolutions are written by what is joined with them.
-            _ => Ok(()),
-        }
-    }
-
-    fn upsample(&mut self, value: Value, x: &str, factor: usize) -> Lowered<()> {
-        let scale = factor as f32;
-        let scales = || Tensor::f32(&[4], vec![1.0, 1.0, scale, scale]);
-        let scales = self.shared(format!("scales({factor})"), scales)?;
-        let attributes = vec![
-            AttributeProto::text("mode", "nearest"),
-            AttributeProto::text("nearest_mode", "floor"),
-            AttributeProto::text("coordinate_transformation_mode", "asymmetric"),
-        ];
-        self.result(value, "Resize", &[x, "", &scales], attributes)
-    }
-
-    fn resize(&mut self, value: Value, x: &str, size: [usize; 2]) -> Lowered<()> {
-        // Of two axes only, so that the batch stays free; and not by scales, which may be a pixel off when rounded.
-        let sizes = self.integers(&size.map(|side| side as i64))?;
-        let attributes = vec![
-            AttributeProto::text("mode", "linear"),
-            AttributeProto::text("coordinate_transformation_mode", "half_pixel"),
-            AttributeProto::ints("axes", [2, 3]),
-        ];
-        self.result(value, "Resize", &[x, "", "", &sizes], attributes)
-    }
-
     pub(super) fn convolution(&mut self, value: Value, fused: &FusedConv) -> Lowered<()> {
         let node = self.graph.node(fused.conv);
         let x = self.operand(fused.input)?;
@@ -139,12 +100,7 @@ impl Lowering<'_, '_> {
     }
 }
 
-fn window_attributes(window: Window) -> Vec<AttributeProto> {
-    let Window { kernel, stride, padding } = window;
-    conv_attributes([kernel; 2], stride, [padding; 4])
-}
-
-fn conv_attributes(kernel: [usize; 2], stride: usize, padding: [usize; 4]) -> Vec<AttributeProto> {
+pub(super) fn conv_attributes(kernel: [usize; 2], stride: usize, padding: [usize; 4]) -> Vec<AttributeProto> {
     vec![
         AttributeProto::ints("kernel_shape", kernel),
         AttributeProto::ints("pads", padding),
