@@ -8,6 +8,7 @@ use ddae_checkpoint::WeightSet;
 use ddae_model::config::AnyConfig;
 use ddae_model::diffusion::feature_timesteps;
 use ddae_model::graph::Graph;
+use ddae_model::reference;
 use ddae_onnx::metadata::{GraphDescription, GraphKind, Precision, Verification};
 use ddae_onnx::runtime::{OnnxNetwork, all_cores};
 use ddae_onnx::write::{LARGEST_MESSAGE, metadata_suffix};
@@ -20,7 +21,7 @@ use crate::precision::PrecisionOptions;
 use crate::request::GraphRequest;
 use crate::source::WeightSource;
 use crate::staging::Staging;
-use crate::verify::{self, Difference, ReferenceOutputs};
+use crate::verify::{Difference, ReferenceOutputs, against_record, by_name, fits_record};
 
 /// The largest relative difference that is accepted of a float32 graph unless another is given.
 pub(crate) const TOLERANCE: f64 = 1e-4;
@@ -163,7 +164,7 @@ impl ExportPlan {
             _ => source.checkpoint.record()?,
         };
         let record = record.filter(|_| description.weights != Some(WeightSet::Model));
-        let is_direct = record.as_ref().is_some_and(|record| verify::fits_record(&graph, record));
+        let is_direct = record.as_ref().is_some_and(|record| fits_record(&graph, record));
         let full = source.trained.network_graph(false)?;
         // A graph with the network's output has all parameters of the network, and that of the augmentation label where
         // it takes one, which the record does not.
@@ -192,7 +193,11 @@ impl ExportPlan {
         progress("computing reference outputs");
         let expected = ReferenceOutputs::compute(&graph, &weights, timesteps)?;
         let by_reference = match &record {
-            Some(record) if !is_direct => Some(verify::compare_record_by_reference(&full, &weights, record)?),
+            // The file itself is compared with the reference interpreter on the same weights.
+            Some(record) if !is_direct => {
+                let outputs = reference::run::<f32>(&full, &weights, &by_name(&record.inputs))?;
+                Some(against_record(&outputs, record))
+            }
             _ => None,
         };
         drop((weights, source));
@@ -205,7 +210,9 @@ impl ExportPlan {
         let (difference, mut errors) = expected.compare(&mut network)?;
         let reference = accepted(difference, "the reference interpreter", exact_tolerance)?;
         let difference = match &record {
-            Some(record) if is_direct => Some(verify::compare_record(&mut network, record)?),
+            Some(record) if is_direct => {
+                Some(against_record(&network.run(&by_name(&record.inputs))?, record))
+            }
             _ => by_reference,
         };
         let record = difference

@@ -7,6 +7,7 @@
 //! | [`lower`] | writes a graph with its weights as ONNX operators |
 //! | [`precision`] | 16-bit floats and integers in place of float32 |
 //! | [`quantize`] | calibrated 8-bit integers |
+//! | `rewriting` | puts casts and integers into a finished graph |
 //! | `verify` | compares a file with the reference interpreter and with recorded outputs |
 //! | [`comparison`] | measures how far outputs are from others |
 //! | [`staging`] | makes files under a temporary name |
@@ -22,6 +23,7 @@ mod memory;
 pub mod precision;
 pub mod quantize;
 pub mod request;
+mod rewriting;
 pub mod source;
 pub mod staging;
 mod verify;
