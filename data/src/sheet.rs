@@ -11,10 +11,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use ddae_base::files::write_whole;
 use font8x8::UnicodeFonts;
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder, ImageError};
@@ -150,15 +150,16 @@ impl Sheet {
         self.images.is_empty()
     }
 
-    /// Writes the sheet to `path` by way of `path.partial`, so that there is never half an image under `path`. A sheet
-    /// of one row is as wide as its images; cells without an image are white.
+    /// Writes the sheet to `path`, whole or not at all. A sheet of one row is as wide as its images; cells without an
+    /// image are white.
     pub fn write_png(&self, path: impl AsRef<Path>) -> Result<(), SheetError> {
         let path = path.as_ref();
         if self.is_empty() {
             return Err(SheetError::Empty(path.to_path_buf()));
         }
         let canvas = self.draw()?;
-        write_png(path, &canvas).map_err(|source| SheetError::Write { path: path.to_path_buf(), source })
+        write_whole(path, |out| encode(out, &canvas))
+            .map_err(|error| SheetError::Write { path: error.path, source: error.source })
     }
 
     fn draw(&self) -> Result<Canvas, SheetError> {
@@ -245,33 +246,20 @@ impl Canvas {
     }
 }
 
-fn write_png(path: &Path, canvas: &Canvas) -> io::Result<()> {
-    let mut partial = path.as_os_str().to_os_string();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    let written = encode(&partial, canvas).and_then(|()| fs::rename(&partial, path));
-    if written.is_err() {
-        // What is left of the attempt; that it may not exist is no second error.
-        let _ = fs::remove_file(&partial);
-    }
-    written
-}
-
-fn encode(path: &Path, canvas: &Canvas) -> io::Result<()> {
+fn encode(out: &mut impl Write, canvas: &Canvas) -> io::Result<()> {
     let colour = if canvas.channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
-    let mut writer = BufWriter::new(File::create(path)?);
-    PngEncoder::new(&mut writer)
+    PngEncoder::new(out)
         .write_image(&canvas.levels, canvas.width as u32, canvas.height as u32, colour)
         .map_err(|error| match error {
             ImageError::IoError(error) => error,
             other => io::Error::other(other),
-        })?;
-    writer.flush()?;
-    writer.get_ref().sync_all()
+        })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn read(path: &Path) -> image::DynamicImage {

@@ -1,23 +1,16 @@
 //! Statistics of a split's images.
 
+use ddae_model::config::ChannelStatistics;
 use rayon::prelude::*;
 
 use crate::datasets::DataError;
 use crate::split::Split;
 
-/// Mean and standard deviation of one channel over all pixels of all images, with levels in [0, 1].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ChannelStatistics {
-    /// Mean.
-    pub mean: f64,
-    /// Standard deviation (of the population: divided by the number of pixels).
-    pub std: f64,
-}
-
 /// Images that one task reads.
 const CHUNK: usize = 256;
 
-/// The statistics of each channel, reading every image once, in parallel. `progress` is told how many images
+/// Mean and standard deviation (divided by the number of pixels) of each channel over all pixels of all images, with
+/// levels in [0, 1]. Every image is read once, in parallel; `progress` is told how many images
 /// each task has read. The sums are exact, so the result does not depend on the number of threads.
 ///
 /// # Errors
@@ -25,7 +18,7 @@ const CHUNK: usize = 256;
 pub fn channel_statistics(
     split: &Split,
     progress: impl Fn(usize) + Sync,
-) -> Result<Vec<ChannelStatistics>, DataError> {
+) -> Result<ChannelStatistics, DataError> {
     let [channels, height, width] = split.shape();
     let count = split.len();
     if count == 0 {
@@ -49,16 +42,17 @@ pub fn channel_statistics(
                 }
             }
             progress(read);
-            Ok(sums)
+            Ok::<_, DataError>(sums)
         })
         .try_reduce(nothing, |a, b| Ok(a.iter().zip(&b).map(|(a, b)| (a.0 + b.0, a.1 + b.1)).collect()))?;
     let pixels = (count * height * width) as f64;
     let statistics = |(sum, squares): (u64, u64)| {
         let mean = sum as f64 / pixels;
         let variance = (squares as f64 / pixels - mean * mean).max(0.0);
-        ChannelStatistics { mean: mean / 255.0, std: variance.sqrt() / 255.0 }
+        (mean / 255.0, variance.sqrt() / 255.0)
     };
-    Ok(sums.into_iter().map(statistics).collect())
+    let (mean, std) = sums.into_iter().map(statistics).unzip();
+    Ok(ChannelStatistics { mean, std })
 }
 
 #[cfg(test)]
@@ -71,7 +65,6 @@ mod tests {
         let split =
             Split::in_memory("two", vec!["a".into()], vec![0, 0], [2, 1, 2], levels).expect("consistent");
         let statistics = channel_statistics(&split, |_| {}).expect("in memory");
-        assert_eq!(statistics[0], ChannelStatistics { mean: 0.5, std: 0.5 });
-        assert_eq!(statistics[1], ChannelStatistics { mean: 0.2, std: 0.0 });
+        assert_eq!(statistics, ChannelStatistics { mean: vec![0.5, 0.2], std: vec![0.5, 0.0] });
     }
 }

@@ -5,7 +5,8 @@ mod layouts;
 use std::path::Path;
 
 use ddae_data::Split;
-use ddae_data::datasets::{self, Normalisation};
+use ddae_data::datasets;
+use ddae_model::config::ChannelStatistics;
 use layouts::*;
 
 fn read(split: &Split, index: usize) -> Vec<u8> {
@@ -57,7 +58,7 @@ fn cifar10_binary_from_folder_parent_or_itself() {
         assert_eq!(read(&set.test, 2), image(22, 3072));
         assert_eq!(labels(&set.test), [0, 1, 2, 3]);
         assert_eq!(set.train.classes()[3], "cat");
-        assert_eq!(set.normalisation, Some(Normalisation::CIFAR10));
+        assert_eq!(set.normalisation(), ChannelStatistics::published("cifar10"));
     }
 }
 

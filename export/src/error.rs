@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ddae_base::files::FileError;
 use ddae_checkpoint::CheckpointError;
 use ddae_data::DataError;
 use ddae_model::config::ConfigError;
@@ -26,7 +27,7 @@ pub enum ExportError {
     Checkpoint(#[from] CheckpointError),
     /// A file or folder that is not what is wanted, and what to do.
     #[error("{}: {message}", path.display())]
-    File { path: PathBuf, message: String },
+    Unusable { path: PathBuf, message: String },
     /// Images to calibrate on.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -42,8 +43,8 @@ pub enum ExportError {
     Runtime(#[from] RuntimeError),
     #[error(transparent)]
     Read(#[from] ReadError),
-    #[error("cannot write {}: {source}", path.display())]
-    Write { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The file does not compute what the network computes.
     #[error(
         "verification failed: output '{output}' differs from {against} by {difference:.1e}, more than the tolerance \
@@ -59,8 +60,8 @@ impl ExportError {
     }
 
     /// A file or folder that is not what is wanted.
-    pub fn file(path: &Path, message: impl Into<String>) -> ExportError {
-        ExportError::File { path: path.to_path_buf(), message: message.into() }
+    pub fn unusable(path: &Path, message: impl Into<String>) -> ExportError {
+        ExportError::Unusable { path: path.to_path_buf(), message: message.into() }
     }
 
     /// Whether the command was asked for something that makes no sense, rather than failing at it.

@@ -1,9 +1,10 @@
 //! Exporting: read, lower, write, verify, publish.
 
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
+use ddae_base::files::FileError;
 use ddae_checkpoint::WeightSet;
 use ddae_model::config::AnyConfig;
 use ddae_model::diffusion::feature_timesteps;
@@ -130,13 +131,13 @@ impl ExportPlan {
         PathBuf::from(format!("{}.onnx", parts.join("-")))
     }
 
-    /// Writes the file beside `target`, verifies it, and moves it there. `progress` is told what is being done.
+    /// Writes the file into `staging`, verifies it, and moves it to its place. `progress` is told what is being done.
     ///
     /// At any time there is no more in memory than the weights and what ONNX Runtime or the writing of a file needs.
     ///
     /// # Errors
     /// When a step fails or the outputs differ by more than the tolerance; no file is left then.
-    pub fn export(self, target: &Path, progress: impl Fn(&str)) -> Result<Exported, ExportError> {
+    pub fn export(self, staging: Staging, progress: impl Fn(&str)) -> Result<Exported, ExportError> {
         let ExportPlan { source, request, options, graph, mut description } = self;
         let precision = &options.precision;
         let is_float32 = precision.precision == Precision::F32;
@@ -153,7 +154,7 @@ impl ExportPlan {
                 Some(precision.samples(&graph, trained_on, request.timestep, usual, timesteps.clone())?)
             }
         };
-        let staging = Staging::beside(target)?;
+        let target = staging.target().to_path_buf();
         let staged = staging.path();
         let float32 = if is_float32 { staged.clone() } else { staging.scratch("float32") };
 
@@ -172,7 +173,7 @@ impl ExportPlan {
         let weights = source.weights(if record.is_none() || is_whole { &graph } else { &full })?;
 
         progress("writing the graph");
-        let write_error = |source| ExportError::Write { path: target.to_path_buf(), source };
+        let write_error = |source| FileError::of("write", &target)(source);
         let mut model = lower(&graph, &weights)?;
         model.name = description.kind.name().to_string();
         if let Some(samples) = &samples {

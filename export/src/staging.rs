@@ -1,17 +1,14 @@
 //! A folder beside the wanted file in which it is made, so that the final name never holds half a file.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
+use ddae_base::files::{self, FileError};
 use tempfile::TempDir;
 
 use crate::ExportError;
 use ddae_onnx::write::data_file;
-
-/// The folder in use, for [`remove_on_interrupt`].
-static CURRENT: Mutex<Option<PathBuf>> = Mutex::new(None);
 
 /// Files on their way to a final place. Dropped before [`Staging::publish`], it leaves nothing.
 pub struct Staging {
@@ -25,19 +22,26 @@ impl Staging {
     /// # Errors
     /// When the target's folder does not exist or cannot be written to.
     pub fn beside(target: &Path) -> Result<Staging, ExportError> {
-        let parent =
-            target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent = files::folder(target);
         if !parent.is_dir() {
-            let message =
-                "this folder does not exist; make it first (mkdir -p), or choose another with -o".to_string();
-            return Err(ExportError::File { path: parent.to_path_buf(), message });
+            let message = "this folder does not exist; make it first (mkdir -p), or choose another with -o";
+            return Err(ExportError::unusable(parent, message));
         }
         let folder = tempfile::Builder::new()
             .prefix(".ddae-export-")
             .tempdir_in(parent)
-            .map_err(|source| ExportError::Write { path: target.to_path_buf(), source })?;
-        *CURRENT.lock().unwrap_or_else(PoisonError::into_inner) = Some(folder.path().to_path_buf());
+            .map_err(FileError::of("write", target))?;
         Ok(Staging { folder, target: target.to_path_buf() })
+    }
+
+    /// The folder, for whoever ends the process without dropping this.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The file's final name.
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
     }
 
     /// Where to write the file for now: under its final name, in the folder.
@@ -73,33 +77,8 @@ impl Staging {
             for path in others.into_iter().chain([&staged]) {
                 fs::rename(path, self.target.with_file_name(path.file_name().unwrap_or_default()))?;
             }
-            let parent = self.target.parent().filter(|parent| !parent.as_os_str().is_empty());
-            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+            files::sync_folder(files::folder(&self.target))
         };
-        publish().map_err(|source| ExportError::Write { path: self.target.clone(), source })
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        *CURRENT.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
-/// On Ctrl-C or a request to end, removes the folder in use and ends the process with 1, as all programs here end then.
-pub fn remove_on_interrupt() {
-    let handler = || {
-        if let Some(folder) = CURRENT.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // The process ends either way; a folder that cannot be removed has a name that says whose it is.
-            let _ = fs::remove_dir_all(folder);
-        }
-        // A terminal that was closed cannot be written to, which must not keep the process alive.
-        let message = "error: interrupted; no file was written, and the same command begins again";
-        let _ = writeln!(std::io::stderr(), "{message}");
-        std::process::exit(1);
-    };
-    if let Err(error) = ctrlc::set_handler(handler) {
-        let message = format!("warning: Ctrl-C will leave a folder .ddae-export-… behind ({error})");
-        let _ = writeln!(std::io::stderr(), "{message}");
+        Ok(publish().map_err(FileError::of("write", &self.target))?)
     }
 }

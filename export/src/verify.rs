@@ -3,6 +3,7 @@
 
 use std::ops::RangeInclusive;
 
+use ddae_base::random::{Stream, numbered_stream};
 use ddae_checkpoint::Record;
 use ddae_model::graph::{Dim, Graph, Node, Op, Value};
 use ddae_model::reference;
@@ -10,8 +11,7 @@ use ddae_model::tensor::{DType, Data, Tensor};
 use ddae_model::weights::Weights;
 use ddae_onnx::metadata::OutputErrors;
 use ddae_onnx::runtime::OnnxNetwork;
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::RngExt;
 
 use crate::ExportError;
 use crate::comparison::{Comparison, named, relative_difference};
@@ -50,7 +50,7 @@ impl ReferenceOutputs {
         weights: &Weights,
         timesteps: RangeInclusive<i64>,
     ) -> Result<ReferenceOutputs, ExportError> {
-        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let mut rng = numbered_stream(0);
         let mut batches = Vec::new();
         for batch in BATCHES {
             let input = |(value, node): (Value, &Node)| {
@@ -125,15 +125,15 @@ pub(crate) fn random_values(
     node: &Node,
     batch: usize,
     integers: &RangeInclusive<i64>,
-    rng: &mut ChaCha8Rng,
+    rng: &mut Stream,
 ) -> Vec<f64> {
     let is_scale = node.name == "t" || node.shape.dims().iter().all(|dim| matches!(dim, Dim::Size(_)));
     let mut value = || match (node.dtype, node.name.as_str()) {
         (DType::I64, _) => rng.random_range(integers.clone()) as f64,
         (DType::U8, _) => rng.random::<u8>().into(),
-        (_, "image") => rng.random(),
-        _ if is_scale => 0.1 + 0.9 * rng.random::<f64>(),
-        _ => normal(rng),
+        (_, "image") => rng.uniform(),
+        _ if is_scale => 0.1 + 0.9 * rng.uniform(),
+        _ => rng.normal(),
     };
     (0..node.shape.resolve(batch).iter().product()).map(|_| value()).collect()
 }
@@ -147,10 +147,4 @@ pub(crate) fn tensor(node: &Node, batch: usize, values: Vec<f64>) -> Option<Tens
         DType::U8 => Data::U8(values.into_iter().map(|x| x as u8).collect()),
     };
     Tensor::new(&node.shape.resolve(batch), data)
-}
-
-/// A standard normal value (Box and Muller).
-fn normal(rng: &mut ChaCha8Rng) -> f64 {
-    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
-    radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()
 }

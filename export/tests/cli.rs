@@ -8,6 +8,7 @@ use ddae_model::config::{Config, EdmConfig, Override, ProcessConfig};
 use ddae_model::reference;
 use ddae_model::tensor::Tensor;
 use ddae_model::weights::Weights;
+use ddae_tests::golden::assert_golden;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -349,7 +350,6 @@ fn a_file_that_differs_is_not_kept() {
     succeed(&folder, "wrong.safetensors --weights model");
 }
 
-/// `DDAE_UPDATE_GOLDEN=1 cargo test -p ddae-export` writes the help texts anew.
 #[test]
 fn the_help_is_what_it_was() {
     for (arguments, golden) in
@@ -360,13 +360,8 @@ fn the_help_is_what_it_was() {
             .env("COLUMNS", "100")
             .output()
             .expect("the program starts");
-        let found = text(&output.stdout);
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(golden);
-        if std::env::var_os("DDAE_UPDATE_GOLDEN").is_some() {
-            std::fs::write(&path, &found).expect("written");
-        }
-        let expected = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(found == expected, "the help differs from {}:\n{found}", path.display());
+        assert_golden(path, &text(&output.stdout));
     }
 }
 

@@ -19,10 +19,10 @@ use crate::error::{InferError, first_line};
 ///
 /// # Errors
 /// [`InferError::Cuda`] when the library was built without CUDA, or the GPU, its driver or a library is missing.
-pub fn register(builder: &mut SessionBuilder, number: i32, tf32: bool) -> Result<(), InferError> {
+pub(crate) fn register(builder: &mut SessionBuilder, number: u16, tf32: bool) -> Result<(), InferError> {
     let cuda = |message: String| InferError::Cuda { device: number, message };
     let provider = CUDA::default()
-        .with_device_id(number)
+        .with_device_id(number.into())
         .with_tf32(tf32)
         // The exhaustive search, the default, runs every algorithm of every layer at the first batch: minutes.
         .with_conv_algorithm_search(ConvAlgorithmSearch::Heuristic);

@@ -132,7 +132,7 @@ fn options() -> Result<SessionBuilder, InferError> {
 fn place(device: Device, keep: Keep) -> ort::Result<MemoryInfo<'static>> {
     match (device, keep) {
         (Device::Cuda { number, .. }, Keep::Device) => {
-            MemoryInfo::new(AllocationDevice::CUDA, number, AllocatorType::Device, MemoryType::Default)
+            MemoryInfo::new(AllocationDevice::CUDA, number.into(), AllocatorType::Device, MemoryType::Default)
         }
         _ => MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput),
     }

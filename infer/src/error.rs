@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ddae_base::files::FileError;
+use ddae_base::lock::LockError;
 use ddae_data::datasets::DataError;
 use ddae_data::sheet::SheetError;
 use ddae_onnx::read::ReadError;
@@ -50,7 +52,7 @@ pub enum InferError {
     #[error("cuda:{device} cannot be used: {message}")]
     Cuda {
         /// The device's number.
-        device: i32,
+        device: u16,
         /// Why not, and what to do.
         message: String,
     },
@@ -72,21 +74,6 @@ pub enum InferError {
         seed: u64,
         /// NaN or an infinity.
         value: f64,
-    },
-    /// Features of another job are where these are to go.
-    #[error(
-        "{} holds {what} {found} where this job has {expected}: choose another output with -o, or give --overwrite",
-        path.display()
-    )]
-    OtherJob {
-        /// The file.
-        path: PathBuf,
-        /// What differs first.
-        what: String,
-        /// What the file has.
-        found: String,
-        /// What this job has.
-        expected: String,
     },
     /// Images of other settings are where these are to go.
     #[error("{} holds images with {what}: choose another folder, or give --overwrite", path.display())]
@@ -111,21 +98,14 @@ pub enum InferError {
         message: String,
     },
     /// A file cannot be read or written.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// What was being done: `read`, `write`, …
-        action: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A data set.
     #[error(transparent)]
     Data(#[from] DataError),
     /// A feature file.
     #[error(transparent)]
-    Features(#[from] FeatureError),
+    Features(FeatureError),
     /// An image file.
     #[error(transparent)]
     Sheet(#[from] SheetError),
@@ -152,10 +132,28 @@ impl InferError {
         }
     }
 
-    /// An [`InferError::Io`] for `map_err`.
-    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> InferError {
-        let path = path.to_path_buf();
-        move |source| InferError::Io { action, path, source }
+    /// An [`InferError::File`], for `map_err`.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> InferError + use<> {
+        let error = FileError::of(action, path);
+        move |source| error(source).into()
+    }
+}
+
+impl From<LockError> for InferError {
+    fn from(error: LockError) -> InferError {
+        match error {
+            LockError::InUse { path } => InferError::InUse { path },
+            LockError::File(error) => error.into(),
+        }
+    }
+}
+
+impl From<FeatureError> for InferError {
+    fn from(error: FeatureError) -> InferError {
+        match error {
+            FeatureError::Interrupted => InferError::Interrupted,
+            other => InferError::Features(other),
+        }
     }
 }
 

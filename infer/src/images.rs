@@ -6,7 +6,7 @@ use ort::value::{DynValue, Tensor};
 ///
 /// # Errors
 /// When the levels do not fill the shape.
-pub fn image_input(levels: &[u8], shape: [usize; 4], bytes: bool) -> ort::Result<DynValue> {
+pub(crate) fn image_input(levels: &[u8], shape: [usize; 4], bytes: bool) -> ort::Result<DynValue> {
     if !bytes {
         let floats: Vec<f32> = levels.iter().map(|&level| f32::from(level) / 255.0).collect();
         return Ok(Tensor::from_array((shape, floats))?.into_dyn());

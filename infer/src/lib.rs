@@ -11,7 +11,6 @@
 //! | [`features`] | features of a data set into feature files |
 //! | [`fid`] | Fréchet inception distance |
 //! | [`images`] | images as graphs take them |
-//! | [`lock`] | one process at a time for one output |
 //!
 //! # What the numbers depend on
 //!
@@ -35,7 +34,6 @@ pub mod error;
 pub mod features;
 pub mod fid;
 pub mod images;
-pub mod lock;
 pub mod model_file;
 pub mod reconstruct;
 pub mod sample;

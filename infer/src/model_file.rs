@@ -1,10 +1,13 @@
 //! An ONNX file and what it says of itself.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use ddae_model::config::{AnyConfig, Config, ModelConfig};
 use ddae_onnx::metadata::{GraphDescription, GraphKind};
 use ddae_onnx::read;
+use sha2::{Digest, Sha256};
 
 use crate::error::InferError;
 
@@ -54,5 +57,23 @@ impl ModelFile {
             AnyConfig::Model(_) => None,
         };
         Ok(ModelFile { path: path.to_path_buf(), description, model, training, data_set })
+    }
+
+    /// SHA-256 of the file, hexadecimal; of weights that are stored beside it, only what it says of them.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn digest(&self) -> Result<String, InferError> {
+        let read = || -> std::io::Result<Sha256> {
+            let (mut file, mut hash, mut block) = (File::open(&self.path)?, Sha256::new(), vec![0; 1 << 20]);
+            loop {
+                match file.read(&mut block)? {
+                    0 => return Ok(hash),
+                    bytes => hash.update(&block[..bytes]),
+                }
+            }
+        };
+        let hash = read().map_err(InferError::io("read", &self.path))?;
+        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 }

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use ddae_classify::ClassifyError;
 use ddae_data::DataError;
-use ddae_store::FeatureError;
+use ddae_store::{Difference, FeatureError};
 
 /// A probe's failure. Each text names the file, feature or number and says what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +15,9 @@ pub enum ProbeError {
     /// A data set cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// A classifier cannot learn or be measured.
+    #[error(transparent)]
+    Classify(ClassifyError),
     /// A text that is not a list of features.
     #[error(
         "--features {text:?}: {reason}; write them as t11/out_6, several to choose from as t11/out_6,t21/out_6, taps to join as t11/out_6+t11/out_7"
@@ -46,19 +50,15 @@ pub enum ProbeError {
         /// Keys of the test file.
         test_keys: String,
     },
-    /// Training and test features were not made the same way.
-    #[error("{train} and {test} do not belong together: attribute {attribute} is {train_value} in the first and {test_value} in the second; extract both with the same model and options", train = train.display(), test = test.display())]
+    /// Features that were not made the same way.
+    #[error("{} and {} do not belong together: attribute {} is {} in the first and {} in the second; extract both with the same model and options", first.display(), second.display(), difference.property, difference.first, difference.second)]
     Mismatch {
-        /// The training file.
-        train: PathBuf,
-        /// The test file.
-        test: PathBuf,
-        /// The attribute that differs.
-        attribute: String,
-        /// Its value in the training file.
-        train_value: String,
-        /// Its value in the test file.
-        test_value: String,
+        /// The training file, or the first noising.
+        first: PathBuf,
+        /// The test file, or the second noising.
+        second: PathBuf,
+        /// What differs.
+        difference: Difference,
     },
     /// Training and test features have different widths.
     #[error("{features} has {train_dim} features in {train} and {test_dim} in {test}: extract both with the same model", train = train.display(), test = test.display())]
@@ -110,28 +110,6 @@ pub enum ProbeError {
         /// File or data set.
         origin: String,
     },
-    /// A class that only the test set has.
-    #[error(
-        "{origin}: row {row} has label {label}, but the training labels are {known}: training and test set must have the same classes"
-    )]
-    UnknownLabel {
-        /// The test file or data set.
-        origin: String,
-        /// The sample.
-        row: usize,
-        /// Its label.
-        label: i64,
-        /// The training labels.
-        known: String,
-    },
-    /// Fewer than two classes.
-    #[error("all {samples} training samples have the label {label}: a probe needs at least two classes")]
-    OneClass {
-        /// Number of training samples.
-        samples: usize,
-        /// The only label.
-        label: i64,
-    },
     /// A class that is too small for a held-out part.
     #[error(
         "class {label} has {count} training sample(s), too few to hold some out for choosing {purpose}: {advice}"
@@ -145,58 +123,6 @@ pub enum ProbeError {
         purpose: &'static str,
         /// How to do without.
         advice: &'static str,
-    },
-    /// More neighbours than training samples.
-    #[error("k = {k}, but there are only {base} training rows to search: give a smaller -k")]
-    TooManyNeighbours {
-        /// The asked number of neighbours.
-        k: usize,
-        /// The rows there are.
-        base: usize,
-    },
-    /// A logistic regression that learned nothing.
-    #[error(
-        "the logistic regression is at chance: its mean training loss {loss:.6} is not below the {chance:.6} of guessing among {classes} classes by their frequency; the features may be constant or unrelated to the labels, or C = {c} is far too small"
-    )]
-    Chance {
-        /// Mean cross-entropy on the training set.
-        loss: f64,
-        /// Number of classes.
-        classes: usize,
-        /// The loss of a guess.
-        chance: f64,
-        /// The inverse strength of the penalty.
-        c: f64,
-    },
-    /// A solver that failed.
-    #[error("the {solver} solver failed: {reason}; try --solver newton, or a smaller --c")]
-    Solver {
-        /// Which one.
-        solver: &'static str,
-        /// Its own words.
-        reason: String,
-    },
-    /// A training that went astray.
-    #[error(
-        "the training diverged: its loss is {loss} in epoch {epoch} with a learning rate of {learning_rate}; give a smaller --lr, or scale the features with --normalise"
-    )]
-    Diverged {
-        /// The loss of the last step.
-        loss: f64,
-        /// The epoch, counted from 1.
-        epoch: usize,
-        /// The learning rate of that epoch.
-        learning_rate: f64,
-    },
-    /// Batches without enough rows to take a mean over.
-    #[error(
-        "{rows} training row(s) in batches of {batch}: batch normalisation needs at least 2 rows in a batch; give a larger --batch or more training samples"
-    )]
-    BatchOfOne {
-        /// The training rows.
-        rows: usize,
-        /// Rows in a batch.
-        batch: usize,
     },
     /// One noising where two are needed.
     #[error("{path}: there is one view of each image, and alignment compares two noisings: extract with --views 2, or give a second file that was extracted with another --seed", path = path.display())]
@@ -237,6 +163,28 @@ impl ProbeError {
             ProbeError::FeatureSyntax { .. } => true,
             ProbeError::Data(error) => error.is_usage(),
             _ => false,
+        }
+    }
+}
+
+/// An error of this crate that came up while a classifier read rows is itself again.
+impl From<ClassifyError> for ProbeError {
+    fn from(error: ClassifyError) -> Self {
+        match error {
+            ClassifyError::Rows(source) => match source.downcast() {
+                Ok(own) => *own,
+                Err(other) => Self::Classify(ClassifyError::Rows(other)),
+            },
+            other => Self::Classify(other),
+        }
+    }
+}
+
+impl From<ProbeError> for ClassifyError {
+    fn from(error: ProbeError) -> Self {
+        match error {
+            ProbeError::Classify(error) => error,
+            own => Self::Rows(Box::new(own)),
         }
     }
 }

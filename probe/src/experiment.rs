@@ -1,13 +1,14 @@
 //! A probe from the choice of features to the report.
 
+use ddae_classify::ConfusionMatrix;
+use ddae_classify::labels::Classes;
+use ddae_classify::rows::Rows;
 use serde_json::{Map, Value, json};
 
 use crate::error::{ProbeError, Result};
 use crate::held_out::HeldOut;
-use crate::labels::Classes;
-use crate::report::{Report, Scores, SelectionReport, Trial};
-use crate::rows::Rows;
-use crate::source::Source;
+use crate::report::{Report, SelectionReport, Trial};
+use crate::source::ProbeSource;
 use crate::source::feature_set::FeatureSet;
 use crate::source::table::{Table, Views};
 
@@ -37,7 +38,9 @@ pub trait Probe {
     fn title(&self) -> &'static str;
 
     /// Whether there is a [`Probe::Setting`] to choose: what it is called, and how to do without the choice.
-    fn open_setting(&self) -> Option<(&'static str, &'static str)>;
+    fn open_setting(&self) -> Option<(&'static str, &'static str)> {
+        None
+    }
 
     /// Learns from `train` with each setting and measures it on `held_out`.
     ///
@@ -76,7 +79,7 @@ pub struct Tuned<S> {
 /// What a probe makes of a test set.
 pub struct Classified {
     /// The class of every test row, as an index into the training set's classes.
-    pub predictions: Vec<usize>,
+    pub(crate) predictions: Vec<usize>,
     /// The probe's part of the protocol.
     pub protocol: Map<String, Value>,
     /// What the reader should know before trusting the numbers.
@@ -85,7 +88,7 @@ pub struct Classified {
 
 /// Which features, and how they are chosen.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct ExperimentPlan {
     /// What to choose from; everything that both splits have if empty.
     pub features: Vec<FeatureSet>,
     /// Where the choice among several is made.
@@ -130,7 +133,12 @@ struct Attempt<'a, S> {
 ///
 /// # Errors
 /// When features do not exist or cannot be read, labels do not agree, or a probe learns nothing.
-pub fn run<P: Probe>(source: &Source, probe: &P, plan: &Plan, progress: &mut dyn Progress) -> Result<Report> {
+pub fn run<P: Probe>(
+    source: &ProbeSource,
+    probe: &P,
+    plan: &ExperimentPlan,
+    progress: &mut dyn Progress,
+) -> Result<Report> {
     let candidates = if plan.features.is_empty() { source.available() } else { &plan.features };
     for features in candidates {
         source.check(features)?;
@@ -154,7 +162,8 @@ pub fn run<P: Probe>(source: &Source, probe: &P, plan: &Plan, progress: &mut dyn
         };
         if on_test {
             let classified = classify(source, probe, plan, &attempt, progress)?;
-            attempt.accuracy = Scores::new(&truth, &classified.predictions, classes.len()).accuracy();
+            attempt.accuracy =
+                ConfusionMatrix::new(&truth, &classified.predictions, classes.len()).accuracy();
             attempt.classified = Some(classified);
         }
         attempts.push(attempt);
@@ -170,7 +179,7 @@ pub fn run<P: Probe>(source: &Source, probe: &P, plan: &Plan, progress: &mut dyn
         Some(classified) => classified,
         None => classify(source, probe, plan, &best, progress)?,
     };
-    let scores = Scores::new(&truth, &classified.predictions, classes.len());
+    let matrix = ConfusionMatrix::new(&truth, &classified.predictions, classes.len());
     let choice = SelectionReport {
         features: match (candidates.len(), plan.selection) {
             (1, _) if plan.features.is_empty() => "the only ones",
@@ -181,7 +190,7 @@ pub fn run<P: Probe>(source: &Source, probe: &P, plan: &Plan, progress: &mut dyn
         held_out_samples: held_out.map_or(0, |part| part.measure.len()),
         trials,
     };
-    let mut report = Report::new(probe, source, best.features, &classes, scores, choice)?;
+    let mut report = Report::new(probe, source, best.features, &classes, matrix, choice)?;
     report.protocol = protocol(plan, source, classified.protocol);
     report.warnings.extend(classified.warnings);
     Ok(report)
@@ -189,9 +198,9 @@ pub fn run<P: Probe>(source: &Source, probe: &P, plan: &Plan, progress: &mut dyn
 
 /// Draws the held-out part if anything is chosen there: features, or a setting of the probe.
 fn held_out_if_needed<P: Probe>(
-    source: &Source,
+    source: &ProbeSource,
     probe: &P,
-    plan: &Plan,
+    plan: &ExperimentPlan,
     candidates: usize,
 ) -> Result<Option<HeldOut>> {
     let (purpose, advice) = match probe.open_setting() {
@@ -206,9 +215,9 @@ fn held_out_if_needed<P: Probe>(
 
 /// Learns from one part of the training set and measures on the other.
 fn tune<P: Probe>(
-    source: &Source,
+    source: &ProbeSource,
     probe: &P,
-    plan: &Plan,
+    plan: &ExperimentPlan,
     features: &FeatureSet,
     part: &HeldOut,
     progress: &mut dyn Progress,
@@ -220,9 +229,9 @@ fn tune<P: Probe>(
 
 /// Learns from the whole training set and classifies the test set.
 fn classify<P: Probe>(
-    source: &Source,
+    source: &ProbeSource,
     probe: &P,
-    plan: &Plan,
+    plan: &ExperimentPlan,
     attempt: &Attempt<P::Setting>,
     progress: &mut dyn Progress,
 ) -> Result<Classified> {
@@ -243,7 +252,11 @@ impl<S> Attempt<'_, S> {
 }
 
 /// The protocol: the probe's part and what all probes share.
-fn protocol(plan: &Plan, source: &Source, mut protocol: Map<String, Value>) -> Map<String, Value> {
+fn protocol(
+    plan: &ExperimentPlan,
+    source: &ProbeSource,
+    mut protocol: Map<String, Value>,
+) -> Map<String, Value> {
     for (name, value) in [
         ("train_views", describe_views(plan.views, source.train.views())),
         ("test_views", describe_views(plan.views.for_test(), source.test.views())),
@@ -262,6 +275,6 @@ fn describe_views(views: Views, count: usize) -> Value {
 }
 
 /// The title of a piece of work: what is done with which rows.
-pub fn describe(what: &str, train: &Table) -> String {
+pub(crate) fn describe(what: &str, train: &Table) -> String {
     format!("{what}: {}, {} x {}", train.features(), train.len(), train.dim())
 }

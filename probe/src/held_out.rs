@@ -1,15 +1,15 @@
 //! The part of the training set on which choices are made.
 
 use ddae_base::random::{Purpose, stream};
+use ddae_classify::labels::Classes;
 
 use crate::error::{ProbeError, Result};
-use crate::labels::Classes;
 
 /// A training set in two parts, as ascending positions of samples.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldOut {
     /// What a probe learns from while choices are made.
-    pub fit: Vec<usize>,
+    pub(crate) fit: Vec<usize>,
     /// What the choices are measured on: the same number of samples of every class.
     pub measure: Vec<usize>,
 }

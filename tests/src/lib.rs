@@ -114,6 +114,12 @@ fn range(name: &str, shape: &[usize]) -> (f64, f64) {
         (-a, a)
     } else if name.ends_with("running_var") {
         (1.0, 1.5)
+    } else if name.ends_with(".frequencies") {
+        (-3.0, 3.0)
+    } else if name.ends_with(".phases") {
+        (0.0, 1.0)
+    } else if name.ends_with(".g") {
+        (0.5, 1.5)
     } else if name.ends_with("weight") {
         (0.9, 1.1)
     } else {

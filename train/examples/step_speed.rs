@@ -11,7 +11,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use ddae_model::graph::{Graph, Node, Shape};
-use ddae_model::networks::{EncoderArch, EncoderConfig, UNetConfig, resnet_graph, unet_graph};
+use ddae_model::networks::{
+    Architecture, Edm2Config, EncoderArch, EncoderConfig, UNetCConfig, UNetConfig, UNetEConfig, UNetGConfig,
+    resnet_graph, unet_graph,
+};
 use ddae_model::weights::Weights;
 use ddae_train::torch::{Layout, Mode, Network, Parameters, Precision, device, shim};
 use tch::{Cuda, Device, Kind, Reduction, Tensor};
@@ -22,6 +25,12 @@ enum Size {
     Ddpm,
     /// The published 56.5 M network for 3x32x32 images.
     Ddpmpp,
+    /// EDM2's published 39.5 M network for 3x32x32 images, config C.
+    UnetC,
+    /// The same, config E.
+    UnetE,
+    /// The same, config G.
+    UnetG,
     /// One block a resolution, 64 wide, for 1x28x28 images.
     Small,
     /// SODA's published encoder, a ResNet-18, for 3x32x32 images.
@@ -99,6 +108,15 @@ fn graph(size: Size) -> Result<Graph> {
             let (feature_dim, image_shape) = (128, [3, 32, 32]);
             let config = EncoderConfig { arch, feature_dim, cifar_small_image: true, image_shape };
             return Ok(resnet_graph(&config)?);
+        }
+        Size::UnetC => {
+            return Ok(Architecture::UNetC(UNetCConfig(Edm2Config::published())).network_graph(false)?);
+        }
+        Size::UnetE => {
+            return Ok(Architecture::UNetE(UNetEConfig(Edm2Config::published())).network_graph(false)?);
+        }
+        Size::UnetG => {
+            return Ok(Architecture::UNetG(UNetGConfig(Edm2Config::published())).network_graph(false)?);
         }
         Size::Ddpm => UNetConfig::ddpm(),
         Size::Ddpmpp => UNetConfig::ddpmpp(),

@@ -2,6 +2,8 @@
 //
 //     y = dropout(silu(group_norm(x + shift) * weight + bias))
 //
+// weight may be one for all images or one for each.
+//
 // for channels-last images. libtorch takes a pass over memory for each of the five, and more on the way back; this
 // takes two there and two back, and keeps only x for the way back (the mask of the dropout is made anew from its
 // seed). Its loops run over all channels of a pixel, where libtorch's walk a group at a time and leave vector registers
@@ -64,17 +66,26 @@ Activation<A> activation(const Settings& settings, const Sizes& size, int64_t n,
     A *scale = memory.data(), *offset = scale + size.channels;
     for (int64_t c = 0; c < size.channels; c++) {
         int64_t g = c / size.per_group;
-        scale[c] = rstd[g] * weight[c];
-        offset[c] = ((shift == nullptr ? A(0) : shift[c]) - mean[g]) * scale[c] + bias[c];
+        scale[c] = rstd[g] * (weight == nullptr ? A(1) : weight[c]);
+        A moved = (shift == nullptr ? A(0) : shift[c]) - mean[g];
+        offset[c] = moved * scale[c] + (bias == nullptr ? A(0) : bias[c]);
     }
     auto below = static_cast<uint32_t>(std::lround(settings.dropout * 4294967295.0));
     return {scale, offset, settings.silu, below, static_cast<A>(1.0 / (1.0 - settings.dropout)), settings.seed,
             static_cast<uint64_t>(n * size.pixels)};
 }
 
+// What a tensor [B, C] says of image n, or a tensor [C] of all images.
 template <class A>
 const A* row(const at::Tensor& tensor, int64_t n) {
-    return tensor.defined() ? tensor.const_data_ptr<A>() + n * tensor.size(1) : nullptr;
+    if (!tensor.defined()) return nullptr;
+    return tensor.const_data_ptr<A>() + (tensor.dim() == 1 ? 0 : n * tensor.size(1));
+}
+
+// A gradient of a tensor like `of`, from those of the single images [B, C].
+at::Tensor gathered(const at::Tensor& of, const at::Tensor& of_images) {
+    if (!of.defined()) return at::Tensor();
+    return of.dim() == 1 ? of_images.sum(0) : of_images;
 }
 
 struct Forward {
@@ -87,14 +98,14 @@ Forward forward(const NormKernels<T, A>& kernels, const Settings& settings, cons
     Sizes size(x, settings.groups);
     Forward out;
     out.y = at::empty_like(x, at::MemoryFormat::ChannelsLast);
-    out.mean = at::empty({size.batch, size.groups}, weight.options());
+    auto arithmetic = x.options().dtype(c10::CppTypeToScalarType<A>::value).memory_format(std::nullopt);
+    out.mean = at::empty({size.batch, size.groups}, arithmetic);
     out.rstd = at::empty_like(out.mean);
-    out.sums = at::empty({size.batch, size.channels}, weight.options());
+    out.sums = at::empty({size.batch, size.channels}, arithmetic);
     auto* from = static_cast<const T*>(x.const_data_ptr());
     auto* to = static_cast<T*>(out.y.mutable_data_ptr());
     A *mean = out.mean.mutable_data_ptr<A>(), *rstd = out.rstd.mutable_data_ptr<A>();
     A* sums = out.sums.mutable_data_ptr<A>();
-    const A *w = weight.const_data_ptr<A>(), *b = bias.const_data_ptr<A>();
     at::parallel_for(0, size.batch, 1, [&](int64_t begin, int64_t end) {
         std::vector<double> origin(size.channels), sum(size.channels), squares(size.channels);
         std::vector<A> memory;
@@ -121,8 +132,8 @@ Forward forward(const NormKernels<T, A>& kernels, const Settings& settings, cons
                 variance = variance < 0 ? 0 : variance;
                 rstd[n * size.groups + g] = static_cast<A>(1.0 / std::sqrt(variance + settings.eps));
             }
-            auto f = activation<A>(settings, size, n, mean + n * size.groups, rstd + n * size.groups, w, b, moved,
-                                   memory);
+            auto f = activation<A>(settings, size, n, mean + n * size.groups, rstd + n * size.groups,
+                                   row<A>(weight, n), row<A>(bias, n), moved, memory);
             kernels.forward(image, f, size.pixels, size.channels, to + n * size.pixels * size.channels);
         }
     });
@@ -143,13 +154,12 @@ Backward backward(const NormKernels<T, A>& kernels, const Settings& settings, co
     Sizes size(x, settings.groups);
     Backward out;
     out.x = at::empty_like(x, at::MemoryFormat::ChannelsLast);
-    if (shift.defined()) out.shift = at::empty({size.batch, size.channels}, weight.options());
+    if (shift.defined()) out.shift = at::empty_like(channel_sums);
     // One row per image, added afterwards: the same result for any number of threads.
-    auto weights = at::empty({size.batch, size.channels}, weight.options()), biases = at::empty_like(weights);
+    auto weights = at::empty_like(channel_sums), biases = at::empty_like(channel_sums);
     auto* from = static_cast<const T*>(x.const_data_ptr());
     auto* gradient = static_cast<const T*>(dy.const_data_ptr());
     auto* to = static_cast<T*>(out.x.mutable_data_ptr());
-    const A *w = weight.const_data_ptr<A>(), *b = bias.const_data_ptr<A>();
     A *dw = weights.mutable_data_ptr<A>(), *db = biases.mutable_data_ptr<A>();
     A* dshift = shift.defined() ? out.shift.mutable_data_ptr<A>() : nullptr;
     at::parallel_for(0, size.batch, 1, [&](int64_t begin, int64_t end) {
@@ -159,7 +169,8 @@ Backward backward(const NormKernels<T, A>& kernels, const Settings& settings, co
         for (int64_t n = begin; n < end; n++) {
             int64_t at = n * size.pixels * size.channels, line = n * size.channels;
             const A *moved = row<A>(shift, n), *mean = row<A>(means, n), *rstd = row<A>(rstds, n);
-            auto f = activation<A>(settings, size, n, mean, rstd, w, b, moved, memory);
+            const A* w = row<A>(weight, n);
+            auto f = activation<A>(settings, size, n, mean, rstd, w, row<A>(bias, n), moved, memory);
             kernels.backward_sums(from + at, gradient + at, f, size.pixels, size.channels, to + at, sum.data(),
                                   products.data());
             double count = static_cast<double>(size.per_group * size.pixels);
@@ -167,8 +178,9 @@ Backward backward(const NormKernels<T, A>& kernels, const Settings& settings, co
                 double weighted = 0, weighted_products = 0, m = mean[g], r = rstd[g];
                 for (int64_t c = g * size.per_group; c < (g + 1) * size.per_group; c++) {
                     if (moved != nullptr) products[c] += moved[c] * sum[c];
-                    weighted += w[c] * sum[c];
-                    weighted_products += w[c] * products[c];
+                    double factor = w == nullptr ? 1.0 : w[c];
+                    weighted += factor * sum[c];
+                    weighted_products += factor * products[c];
                     dw[line + c] = static_cast<A>(r * (products[c] - m * sum[c]));
                     db[line + c] = static_cast<A>(sum[c]);
                 }
@@ -178,17 +190,17 @@ Backward backward(const NormKernels<T, A>& kernels, const Settings& settings, co
                     slopes[c] = static_cast<A>(slope);
                     intercepts[c] = static_cast<A>(rest + (moved == nullptr ? 0.0 : slope * moved[c]));
                     if (dshift != nullptr) {
-                        double of_x = row<A>(channel_sums, n)[c];
-                        dshift[line + c] =
-                            static_cast<A>(r * w[c] * sum[c] + slope * of_x + rest * static_cast<double>(size.pixels));
+                        double of_x = row<A>(channel_sums, n)[c], factor = w == nullptr ? 1.0 : w[c];
+                        dshift[line + c] = static_cast<A>(r * factor * sum[c] + slope * of_x +
+                                                          rest * static_cast<double>(size.pixels));
                     }
                 }
             }
             kernels.backward(from + at, f.scale, slopes, intercepts, size.pixels, size.channels, to + at);
         }
     });
-    out.weight = weights.sum(0);
-    out.bias = biases.sum(0);
+    out.weight = gathered(weight, weights);
+    out.bias = gathered(bias, biases);
     return out;
 }
 
@@ -206,21 +218,28 @@ auto with_kernels(const at::Tensor& x, Body&& body) {
 class GroupNormSilu : public torch::autograd::Function<GroupNormSilu> {
    public:
     static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
-                              const std::optional<at::Tensor>& shift, const at::Tensor& weight, const at::Tensor& bias,
-                              int64_t groups, double eps, bool silu, double dropout, int64_t seed) {
+                              const std::optional<at::Tensor>& shift, const std::optional<at::Tensor>& weight,
+                              const std::optional<at::Tensor>& bias, int64_t groups, double eps, bool silu,
+                              double dropout, int64_t seed) {
         at::AutoDispatchBelowADInplaceOrView below_autograd;
         Settings settings{groups, eps, silu, dropout, static_cast<uint64_t>(seed)};
-        auto moved = shift.has_value() ? shift->to(weight.scalar_type()).contiguous() : at::Tensor();
-        auto out = with_kernels(x, [&](const auto& kernels) {
-            return ::forward(kernels, settings, x, moved, weight, bias);
-        });
-        context->save_for_backward({x, moved, weight, bias, out.mean, out.rstd, out.sums});
+        auto arithmetic = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+        auto ready = [&](const std::optional<at::Tensor>& tensor) {
+            return tensor.has_value() ? tensor->to(arithmetic).contiguous() : at::Tensor();
+        };
+        auto moved = ready(shift), w = ready(weight), b = ready(bias);
+        auto out = with_kernels(x, [&](const auto& kernels) { return ::forward(kernels, settings, x, moved, w, b); });
+        context->save_for_backward({x, moved, w, b, out.mean, out.rstd, out.sums});
         context->saved_data["groups"] = groups;
         context->saved_data["eps"] = eps;
         context->saved_data["silu"] = silu;
         context->saved_data["dropout"] = dropout;
         context->saved_data["seed"] = seed;
-        context->saved_data["shift_type"] = static_cast<int64_t>(shift.has_value() ? shift->scalar_type() : at::kFloat);
+        auto type = [](const std::optional<at::Tensor>& tensor) {
+            return static_cast<int64_t>(tensor.has_value() ? tensor->scalar_type() : at::kFloat);
+        };
+        context->saved_data["shift_type"] = type(shift);
+        context->saved_data["weight_type"] = type(weight);
         return out.y;
     }
 
@@ -235,7 +254,11 @@ class GroupNormSilu : public torch::autograd::Function<GroupNormSilu> {
         auto out = with_kernels(x, [&](const auto& kernels) {
             return ::backward(kernels, settings, x, saved[1], saved[2], saved[3], saved[4], saved[5], saved[6], dy);
         });
-        if (out.shift.defined()) out.shift = out.shift.to(static_cast<at::ScalarType>(data["shift_type"].toInt()));
+        auto like = [&](at::Tensor& tensor, const char* type) {
+            if (tensor.defined()) tensor = tensor.to(static_cast<at::ScalarType>(data[type].toInt()));
+        };
+        like(out.shift, "shift_type");
+        like(out.weight, "weight_type");
         at::Tensor none;
         return {out.x, out.shift, out.weight, out.bias, none, none, none, none, none};
     }
@@ -247,9 +270,10 @@ int ddae_torch_group_norm_silu(TensorPointer input, TensorPointer shift, TensorP
                                const DdaeGroupNormSilu* options, TensorPointer* out) {
     return ddae::guarded([&] {
         auto& x = *static_cast<at::Tensor*>(input);
-        auto& w = *static_cast<at::Tensor*>(weight);
-        auto& b = *static_cast<at::Tensor*>(bias);
-        auto moved = shift == nullptr ? std::nullopt : std::optional<at::Tensor>(*static_cast<at::Tensor*>(shift));
+        auto optional = [](TensorPointer tensor) {
+            return tensor == nullptr ? std::nullopt : std::optional<at::Tensor>(*static_cast<at::Tensor*>(tensor));
+        };
+        auto moved = optional(shift), w = optional(weight), b = optional(bias);
         auto arithmetic = x.scalar_type() == at::kBFloat16 ? at::kFloat : x.scalar_type();
         TORCH_CHECK(arithmetic == at::kFloat || arithmetic == at::kDouble, "no kernel for ", x.scalar_type());
         TORCH_CHECK(x.device().is_cpu() && x.is_contiguous(at::MemoryFormat::ChannelsLast),
@@ -257,12 +281,15 @@ int ddae_torch_group_norm_silu(TensorPointer input, TensorPointer shift, TensorP
         TORCH_CHECK(x.size(2) * x.size(3) > 0, "wants images with pixels");
         TORCH_CHECK(options->groups > 0 && x.size(1) % options->groups == 0, x.size(1), " channels do not split into ",
                     options->groups, " groups");
-        TORCH_CHECK(w.scalar_type() == arithmetic && b.scalar_type() == arithmetic && w.is_contiguous() &&
-                        b.is_contiguous() && w.numel() == x.size(1) && b.numel() == x.size(1) &&
-                        w.device().is_cpu() && b.device().is_cpu(),
-                    "weight and bias must be ", arithmetic, " [", x.size(1), "] on the CPU");
-        TORCH_CHECK(!moved || (moved->sizes() == at::IntArrayRef({x.size(0), x.size(1)}) && moved->device().is_cpu()),
-                    "shift must be [", x.size(0), ", ", x.size(1), "] on the CPU");
+        at::IntArrayRef of_channels = x.sizes().slice(1, 1), of_images = x.sizes().slice(0, 2);
+        auto is = [&](const std::optional<at::Tensor>& tensor, at::IntArrayRef sizes) {
+            return tensor->sizes() == sizes && tensor->device().is_cpu();
+        };
+        TORCH_CHECK(!w || (is(w, of_channels) && w->scalar_type() == arithmetic) || is(w, of_images),
+                    "weight must be ", arithmetic, " ", of_channels, " or ", of_images, " on the CPU");
+        TORCH_CHECK(!b || (is(b, of_channels) && b->scalar_type() == arithmetic), "bias must be ", arithmetic, " ",
+                    of_channels, " on the CPU");
+        TORCH_CHECK(!moved || is(moved, of_images), "shift must be ", of_images, " on the CPU");
         TORCH_CHECK(options->dropout >= 0 && options->dropout < 1, "dropout must be in [0, 1)");
         *out = new at::Tensor(GroupNormSilu::apply(x, moved, w, b, options->groups, options->eps, options->silu != 0,
                                                    options->dropout, options->seed));

@@ -144,7 +144,7 @@ int ddae_torch_clip_gradients(TensorPointer* gradients, size_t count, double max
         auto list = tensors(gradients, count);
         auto total = at::linalg_vector_norm(at::stack(at::_foreach_norm(list, 2)), 2);
         // A tensor factor, so that a GPU is not waited for. The 1e-6 is PyTorch's.
-        at::_foreach_mul_(list, (max_norm / (total + 1e-6)).clamp_max(1.0));
+        if (std::isfinite(max_norm)) at::_foreach_mul_(list, (max_norm / (total + 1e-6)).clamp_max(1.0));
         *norm = new at::Tensor(total);
     });
 }

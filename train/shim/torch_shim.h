@@ -47,7 +47,8 @@ int ddae_torch_lerp(TensorPointer* targets, TensorPointer* sources, size_t count
 // targets = sources
 int ddae_torch_copy(TensorPointer* targets, TensorPointer* sources, size_t count);
 
-// Scales the gradients in place so that their joint norm is at most `max_norm`; `*norm` becomes the norm before.
+// Scales the gradients in place so that their joint norm is at most `max_norm`, which may be infinite; `*norm` becomes
+// the norm before.
 int ddae_torch_clip_gradients(TensorPointer* gradients, size_t count, double max_norm, TensorPointer* norm);
 
 // gradients *= inverse_scale; `found_inf` becomes 1 where a gradient is not finite.
@@ -64,7 +65,7 @@ struct DdaeGroupNormSilu {
 };
 
 // `*out` = dropout(silu(group_norm(input + shift) * weight + bias)) with gradients, for channels-last images on the
-// CPU. `shift` [B, C] may be null.
+// CPU. `shift` [B, C], `weight` [C] or [B, C], and `bias` [C] may be null.
 int ddae_torch_group_norm_silu(TensorPointer input, TensorPointer shift, TensorPointer weight, TensorPointer bias,
                                const DdaeGroupNormSilu* options, TensorPointer* out);
 

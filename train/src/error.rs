@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use ddae_base::files::FileError;
 use ddae_checkpoint::CheckpointError;
+use ddae_classify::ClassifyError;
 use ddae_data::DataError;
 use ddae_data::sheet::SheetError;
 use ddae_model::config::ConfigError;
 use ddae_model::diffusion::PlanError;
 use ddae_model::graph::GraphError;
-use ddae_probe::ProbeError;
 
 use crate::torch::TorchError;
 
@@ -38,7 +39,7 @@ pub enum TrainError {
     Sampler(#[from] PlanError),
     /// Probing features.
     #[error(transparent)]
-    Probe(#[from] ProbeError),
+    Classify(#[from] ClassifyError),
     /// A sheet of samples.
     #[error(transparent)]
     Sheet(#[from] SheetError),
@@ -98,6 +99,12 @@ pub enum TrainError {
         /// How to go on.
         resume: String,
     },
+}
+
+impl From<FileError> for TrainError {
+    fn from(FileError { path, source, .. }: FileError) -> TrainError {
+        TrainError::Io { path, source }
+    }
 }
 
 impl TrainError {

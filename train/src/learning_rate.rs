@@ -7,6 +7,7 @@ use ddae_model::config::{LrSchedule, TrainingConfig};
 pub struct LearningRate {
     base: f64,
     warm_epochs: u64,
+    tref_epochs: Option<u64>,
     steps_per_epoch: u64,
     steps: u64,
     schedule: LrSchedule,
@@ -18,6 +19,7 @@ impl LearningRate {
         LearningRate {
             base: config.lrate,
             warm_epochs: config.warm_epoch as u64,
+            tref_epochs: config.tref_epoch.map(|epochs| epochs as u64),
             steps_per_epoch,
             steps: steps_per_epoch.saturating_mul(config.n_epoch as u64),
             schedule: config.lr_schedule,
@@ -27,11 +29,15 @@ impl LearningRate {
     /// At `step`, counted from 0 over all epochs.
     ///
     /// The warm-up rises once per epoch, `min((epoch + 1) / warm_epoch, 1)`, as published. `cosine` falls from the end of
-    /// the warm-up to the end of the run, step by step: `(1 + cos(pi s / S)) / 2`.
+    /// the warm-up to the end of the run, step by step: `(1 + cos(pi s / S)) / 2`. After the warm-up, `tref_epoch` divides
+    /// by `sqrt(max(epoch / tref_epoch, 1))`, once per epoch, as published.
     pub fn at(&self, step: u64) -> f64 {
         let epoch = step / self.steps_per_epoch.max(1);
-        let warmth =
-            if epoch < self.warm_epochs { (epoch + 1) as f64 / self.warm_epochs as f64 } else { 1.0 };
+        let per_epoch = match self.tref_epochs {
+            _ if epoch < self.warm_epochs => (epoch + 1) as f64 / self.warm_epochs as f64,
+            Some(tref) => (epoch as f64 / tref as f64).max(1.0).sqrt().recip(),
+            None => 1.0,
+        };
         let decay = match self.schedule {
             LrSchedule::Constant => 1.0,
             LrSchedule::Cosine => {
@@ -41,7 +47,7 @@ impl LearningRate {
                 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
             }
         };
-        self.base * warmth * decay
+        self.base * per_epoch * decay
     }
 }
 
@@ -64,6 +70,41 @@ mod tests {
         let rate = rate(4, LrSchedule::Constant);
         let at: Vec<f64> = [0, 4, 5, 14, 15, 20, 49].map(|step| rate.at(step) / 2e-4).to_vec();
         assert_eq!(at, [0.25, 0.25, 0.5, 0.75, 1.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn it_falls_with_the_root_of_the_epochs_after_the_reference() {
+        let at = |warm_epoch, tref_epoch, epochs: [u64; 5]| {
+            let demo = include_str!("../../configs/demo.yaml");
+            let config = Config::parse(demo, "demo.yaml", &[]).expect("the demo's configuration");
+            let training = TrainingConfig {
+                n_epoch: 2000,
+                lrate: 0.02,
+                warm_epoch,
+                tref_epoch,
+                lr_schedule: LrSchedule::Constant,
+                ..config.training
+            };
+            let rate = LearningRate::new(&training, 97);
+            epochs.map(|epoch| {
+                // The same in the first and the last step of an epoch.
+                assert_eq!(rate.at(97 * epoch), rate.at(97 * epoch + 96));
+                rate.at(97 * epoch) / 0.02
+            })
+        };
+        // Config E of EDM2.
+        let close = |found: [f64; 5], expected: [f64; 5]| {
+            let differs = found.iter().zip(&expected).any(|(a, b)| (a - b).abs() > 1e-12);
+            assert!(!differs, "{found:?} instead of {expected:?}");
+        };
+        let at_1999 = (400.0 / 1999.0f64).sqrt();
+        close(at(200, Some(400), [0, 199, 400, 1600, 1999]), [0.005, 1.0, 1.0, 0.5, at_1999]);
+        close(at(200, None, [0, 199, 400, 1600, 1999]), [0.005, 1.0, 1.0, 1.0, 1.0]);
+        // The warm-up comes first, however late the reference.
+        close(
+            at(300, Some(100), [99, 299, 300, 400, 900]),
+            [1.0 / 3.0, 1.0, 1.0 / 3f64.sqrt(), 0.5, 1.0 / 3.0],
+        );
     }
 
     #[test]

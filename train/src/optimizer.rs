@@ -264,13 +264,18 @@ mod tests {
     }
 
     #[test]
-    fn long_gradients_are_clipped_to_norm_1() {
-        let weights = parameters([0.0, 0.0]);
-        let mut optimizer = optimizer(Optim::Adam, 0.0, &weights, None);
-        let norm = optimizer.step(&loss(&weights, [30.0, -40.0]), &weights, 0.1).expect("a step");
-        assert_eq!(norm.double_value(&[]), 50.0);
-        let moments = values(&optimizer.exp_avg);
-        assert!((moments[0] - 0.06).abs() < 1e-6 && (moments[1] + 0.08).abs() < 1e-6, "{moments:?}");
+    fn long_gradients_are_clipped_to_norm_1_or_not_at_all() {
+        for (grad_clip_norm, expected) in [(1.0, [0.06, -0.08]), (f64::INFINITY, [3.0, -4.0])] {
+            let weights = parameters([0.0, 0.0]);
+            let config = TrainingConfig { grad_clip_norm, ..demo() };
+            let optimizer = Optimizer::new(&config, &weights, |_| 1.0, Device::Cpu, None);
+            let mut optimizer = optimizer.expect("an optimiser");
+            let norm = optimizer.step(&loss(&weights, [30.0, -40.0]), &weights, 0.1).expect("a step");
+            assert_eq!(norm.double_value(&[]), 50.0);
+            let moments = values(&optimizer.exp_avg);
+            let is_close = |(ours, expected): (&f32, &f32)| (ours - expected).abs() < 1e-6;
+            assert!(moments.iter().zip(&expected).all(is_close), "{moments:?} instead of {expected:?}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use ddae_base::Stop;
 use ddae_base::random::{Purpose, stream};
 use ddae_model::diffusion::SamplerPlan;
 use ddae_model::diffusion::sampler::{RunError, SamplerBackend};
@@ -10,7 +11,6 @@ use ddae_model::tensor::Tensor as Array;
 use tch::{Kind, Tensor};
 
 use crate::TrainError;
-use crate::run::interrupt;
 use crate::torch::{Mode, Network, Parameters, TorchError, convert};
 use crate::training::Place;
 
@@ -21,6 +21,7 @@ pub struct Sampler {
     plan: SamplerPlan,
     image_shape: [usize; 3],
     place: Place,
+    stop: Stop,
 }
 
 /// A sampler graph in libtorch, with its weights.
@@ -50,7 +51,7 @@ impl SamplerBackend for Steps<'_> {
     }
 
     fn step(&mut self, inputs: &[(&str, &Tensor)], _last: bool) -> Result<Vec<Tensor>, Stopped> {
-        if interrupt::asked() {
+        if self.sampler.stop.is_requested() {
             return Err(Stopped::Interrupted);
         }
         let mode = Mode { train: false, precision: self.sampler.place.precision };
@@ -76,12 +77,17 @@ impl Sampler {
         place: Place,
     ) -> Result<Sampler, TrainError> {
         let network = Network::new(graph, place.device, Kind::Float, place.layout)?;
-        Ok(Sampler { network, plan, image_shape, place })
+        Ok(Sampler { network, plan, image_shape, place, stop: Stop::new() })
+    }
+
+    /// The same, ending between two steps where `stop` is requested.
+    pub fn stopped_by(self, stop: &Stop) -> Sampler {
+        Sampler { stop: stop.clone(), ..self }
     }
 
     /// The images `numbers`, `[C, H, W]` in [0, 1] each, one after the other; `guides` are what the graph takes beside
-    /// its state: latents and their weight. An image depends on the seed, its number and its guide alone. `None` if an
-    /// [interrupt] came.
+    /// its state: latents and their weight. An image depends on the seed, its number and its guide alone. `None` if it
+    /// was to [stop](Sampler::stopped_by).
     ///
     /// # Errors
     /// libtorch's.

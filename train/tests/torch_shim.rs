@@ -241,6 +241,10 @@ fn norm(dropout: f64, seed: i64) -> GroupNormSilu {
     GroupNormSilu { groups: 8, eps: 1e-5, silu: true, dropout, seed }
 }
 
+/// Which operands a joined normalisation has beside `x`.
+const OPERANDS: [&[&str]; 6] =
+    [&[], &["weight", "bias"], &["weight", "bias", "shift"], &["scale"], &["scale", "shift"], &["shift"]];
+
 /// The joined normalisation against libtorch's own operations, both ways, in a type.
 fn check_group_norm_silu(kind: Kind, tolerance: f64, mean: f64, channels: i64) {
     tch::manual_seed(3);
@@ -248,34 +252,52 @@ fn check_group_norm_silu(kind: Kind, tolerance: f64, mean: f64, channels: i64) {
     let random = |shape: &[i64], kind| Tensor::randn(shape, (Kind::Double, Device::Cpu)).to_kind(kind);
     let x =
         shim::channels_last(&(random(&[3, channels, 5, 7], Kind::Double) + mean).to_kind(kind)).expect("x");
-    let (shift, weight, bias) =
-        (random(&[3, channels], kind), random(&[channels], arithmetic), random(&[channels], arithmetic));
+    let all = [
+        ("weight", random(&[channels], arithmetic)),
+        ("bias", random(&[channels], arithmetic)),
+        ("shift", random(&[3, channels], kind)),
+        ("scale", random(&[3, channels], kind)),
+    ];
     let direction = random(&[3, channels, 5, 7], kind);
-    for with_shift in [false, true] {
-        let leaf = |t: &Tensor| t.copy().set_requires_grad(true);
-        let ours = [&x, &weight, &bias, &shift].map(leaf);
+    for operands in OPERANDS {
+        let leaves = |kind: Option<Kind>| -> Vec<(&str, Tensor)> {
+            let wanted = all.iter().filter(|(name, _)| operands.contains(name));
+            let leaf = |t: &Tensor| t.to_kind(kind.unwrap_or(t.kind())).copy().set_requires_grad(true);
+            std::iter::once(("x", leaf(&x))).chain(wanted.map(|(name, t)| (*name, leaf(t)))).collect()
+        };
+        let find = |leaves: &[(&str, Tensor)], name: &str| {
+            leaves.iter().find(|(known, _)| *known == name).map(|(_, tensor)| tensor.shallow_clone())
+        };
+        let ours = leaves(None);
+        let [weight, bias, shift, scale] = ["weight", "bias", "shift", "scale"].map(|name| find(&ours, name));
+        let weight = weight.or(scale);
         let y =
-            shim::group_norm_silu(&ours[0], with_shift.then_some(&ours[3]), &ours[1], &ours[2], norm(0.0, 0));
+            shim::group_norm_silu(&ours[0].1, shift.as_ref(), weight.as_ref(), bias.as_ref(), norm(0.0, 0));
         let y = y.expect("a result");
         assert!(shim::is_channels_last(&y).expect("an answer") && y.kind() == kind);
         (&y * &direction).sum(Kind::Double).backward();
 
-        let theirs = [&x, &weight, &bias, &shift].map(|t| leaf(&t.to_kind(Kind::Double)));
-        let moved = if with_shift {
-            &theirs[0] + theirs[3].unsqueeze(-1).unsqueeze(-1)
-        } else {
-            theirs[0].shallow_clone()
-        };
-        let z = moved.group_norm(8, Some(&theirs[1]), Some(&theirs[2]), 1e-5, false).silu();
+        let theirs = leaves(Some(Kind::Double));
+        let [weight, bias, shift, scale] =
+            ["weight", "bias", "shift", "scale"].map(|name| find(&theirs, name));
+        let mut z = theirs[0].1.shallow_clone();
+        if let Some(shift) = shift {
+            z = z + shift.unsqueeze(-1).unsqueeze(-1);
+        }
+        z = z.group_norm(8, weight.as_ref(), bias.as_ref(), 1e-5, false);
+        if let Some(scale) = scale {
+            z = z * scale.unsqueeze(-1).unsqueeze(-1);
+        }
+        let z = z.silu();
         (&z * direction.to_kind(Kind::Double)).sum(Kind::Double).backward();
 
-        assert_close(&format!("{kind:?} y"), &y, &z, tolerance);
-        let names = ["x", "weight", "bias", "shift"];
-        for i in 0..if with_shift { 4 } else { 3 } {
-            let what = format!("{kind:?} gradient of {}", names[i]);
+        assert_close(&format!("{kind:?} {operands:?} y"), &y, &z, tolerance);
+        for ((name, ours), (_, theirs)) in ours.iter().zip(&theirs) {
             // The gradient by the shift is a small difference of large sums.
-            let tolerance = if i == 3 { 100.0 * tolerance } else { 10.0 * tolerance };
-            assert_close(&what, &ours[i].grad(), &theirs[i].grad(), tolerance);
+            let tolerance = if *name == "shift" { 100.0 * tolerance } else { 10.0 * tolerance };
+            assert_eq!(ours.grad().kind(), ours.kind());
+            let what = format!("{kind:?} {operands:?} gradient of {name}");
+            assert_close(&what, &ours.grad(), &theirs.grad(), tolerance);
         }
     }
 }
@@ -302,7 +324,7 @@ fn group_norm_silu_passes_what_is_not_a_number() {
     let x = shim::channels_last(&x).expect("x");
     let ones = Tensor::ones([8], CPU);
     for x in [x.copy(), x.to_kind(Kind::BFloat16)] {
-        let y = shim::group_norm_silu(&x, None, &ones, &ones, norm(0.0, 0)).expect("a result");
+        let y = shim::group_norm_silu(&x, None, Some(&ones), Some(&ones), norm(0.0, 0)).expect("a result");
         assert!(bool::try_from(y.select(1, 2).isnan().all()).expect("an answer"));
     }
 }
@@ -311,11 +333,15 @@ fn group_norm_silu_passes_what_is_not_a_number() {
 fn group_norm_silu_refuses_what_it_does_not_do() {
     let (x, ones) = (Tensor::randn([1, 12, 4, 4], CPU), Tensor::ones([12], CPU));
     let fails = |x: &Tensor| {
-        shim::group_norm_silu(x, None, &ones, &ones, norm(0.0, 0)).expect_err("refused").to_string()
+        shim::group_norm_silu(x, None, Some(&ones), Some(&ones), norm(0.0, 0))
+            .expect_err("refused")
+            .to_string()
     };
     assert_eq!(fails(&x), "group_norm_silu: wants a channels-last image on the CPU");
     let x = shim::channels_last(&x).expect("x");
     assert_eq!(fails(&x), "group_norm_silu: 12 channels do not split into 8 groups");
+    let x = shim::channels_last(&Tensor::randn([2, 16, 4, 4], CPU)).expect("x");
+    assert_eq!(fails(&x), "group_norm_silu: weight must be Float [16] or [2, 16] on the CPU");
     let empty = Tensor::zeros([1, 16, 0, 4], CPU);
     assert!(fails(&empty).starts_with("group_norm_silu: wants "), "{}", fails(&empty));
 }
@@ -325,7 +351,7 @@ fn joined_dropout_zeroes_its_share_and_keeps_the_mean() {
     let x = shim::channels_last(&Tensor::randn([8, 64, 16, 16], CPU)).expect("x").set_requires_grad(true);
     let (ones, large) = (Tensor::ones([64], CPU), Tensor::full([64], 10.0, CPU));
     let run = |dropout, seed| {
-        shim::group_norm_silu(&x, None, &ones, &large, norm(dropout, seed)).expect("a result")
+        shim::group_norm_silu(&x, None, Some(&ones), Some(&large), norm(dropout, seed)).expect("a result")
     };
     let whole = run(0.0, 0);
     let dropped = run(0.3, 5);

@@ -1,12 +1,11 @@
 //! Starts cargo and the workspace's programs.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
+use serde_json::Value;
 
 use crate::native::Native;
 use crate::repository;
@@ -15,8 +14,8 @@ use crate::repository;
 pub fn command(native: &Native) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(repository());
-    for key in native.stale_variables() {
-        command.env_remove(key);
+    for library in native.managed() {
+        command.env_remove(library.variable);
     }
     // `cargo run` describes this package to this process. Build scripts that watch such variables would run again
     // each time the same crate is built now from here and now by hand.
@@ -29,118 +28,58 @@ pub fn command(native: &Native) -> Command {
     command
 }
 
-/// The programs of the workspace.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Binaries {
-    /// `ddae-data`
-    pub data: PathBuf,
-    /// `ddae-train`
-    pub train: PathBuf,
-    /// `ddae-export`
-    pub export: PathBuf,
-    /// `ddae-infer`
-    pub infer: PathBuf,
-    /// `ddae-probe`
-    pub probe: PathBuf,
-}
-
-impl Binaries {
-    /// All of them.
-    pub fn paths(&self) -> [&PathBuf; 5] {
-        [&self.data, &self.train, &self.export, &self.infer, &self.probe]
-    }
-}
-
-/// Builds the programs as `cargo build --release` does; cargo's progress goes to the terminal.
-///
-/// # Errors
-/// Fails when the build does.
-pub fn build_binaries(native: &Native) -> Result<Binaries> {
-    // All packages at once, this one too: dependencies then get the features that `cargo test --workspace` gives
-    // them, and are built once for both.
-    let built = build(native, "programs", &["--workspace", "--bins"])?;
-    Ok(Binaries {
-        data: built.path("ddae-data")?,
-        train: built.path("ddae-train")?,
-        export: built.path("ddae-export")?,
-        infer: built.path("ddae-infer")?,
-        probe: built.path("ddae-probe")?,
-    })
-}
-
 /// Programs that cargo built, by name.
 #[derive(Debug)]
-pub struct Built(Vec<(String, PathBuf)>);
+pub struct Programs(Vec<(String, PathBuf)>);
 
-impl Built {
-    /// Where the program of this name is.
+impl Programs {
+    /// The programs that users run.
+    pub const USERS: [&str; 5] = ["ddae-data", "ddae-train", "ddae-export", "ddae-infer", "ddae-probe"];
+
+    /// Builds the workspace's programs as `cargo build --release` does, and `examples`; cargo's progress goes to the
+    /// terminal.
     ///
-    /// # Errors
-    /// When it was not built.
-    pub fn path(&self, name: &str) -> Result<PathBuf> {
-        let found = self.0.iter().find(|(built, _)| built == name);
-        found.map(|(_, path)| path.clone()).with_context(|| format!("cargo built no program {name}"))
+    /// All packages at once, this one too: dependencies then get the features that `cargo test --workspace` gives
+    /// them, and are built once for both.
+    pub fn build(native: &Native, examples: &[&str]) -> Result<Self> {
+        let output = command(native)
+            .args(["build", "--release", "--workspace", "--bins"])
+            .args(examples.iter().flat_map(|name| ["--example", name]))
+            .arg("--message-format=json-render-diagnostics")
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cannot start cargo")?;
+        if !output.status.success() {
+            bail!("the programs could not be built ({}): see cargo's messages above", ending(output.status));
+        }
+        Ok(Self(executables(&String::from_utf8_lossy(&output.stdout))?))
     }
-}
 
-/// Runs `cargo build --release` with `arguments`; `what` names the result in an error.
-///
-/// # Errors
-/// Fails when the build does.
-pub fn build(native: &Native, what: &str, arguments: &[&str]) -> Result<Built> {
-    let output = command(native)
-        .args(["build", "--release"])
-        .args(arguments)
-        .arg("--message-format=json-render-diagnostics")
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot start cargo")?;
-    if !output.status.success() {
-        bail!("the {what} could not be built ({}): see cargo's messages above", ending(output.status));
+    /// Where the program of this name is.
+    pub fn path(&self, name: &str) -> Result<&Path> {
+        let found = self.0.iter().find(|(built, _)| built == name);
+        found.map(|(_, path)| path.as_path()).with_context(|| format!("cargo built no program {name}"))
     }
-    Ok(Built(executables(&String::from_utf8_lossy(&output.stdout))?))
 }
 
 /// (name, path) of the programs in cargo's JSON messages.
 fn executables(messages: &str) -> Result<Vec<(String, PathBuf)>> {
-    #[derive(Deserialize)]
-    struct Message {
-        reason: String,
-        target: Option<Target>,
-        executable: Option<PathBuf>,
-    }
-    #[derive(Deserialize)]
-    struct Target {
-        name: String,
-    }
     let mut found = Vec::new();
     for line in messages.lines().filter(|line| line.starts_with('{')) {
-        let message: Message = serde_json::from_str(line).context("cannot read cargo's messages")?;
-        if let ("compiler-artifact", Some(target), Some(path)) =
-            (message.reason.as_str(), message.target, message.executable)
+        let message: Value = serde_json::from_str(line).context("cannot read cargo's messages")?;
+        let (name, path) = (message["target"]["name"].as_str(), message["executable"].as_str());
+        if let (Some("compiler-artifact"), Some(name), Some(path)) = (message["reason"].as_str(), name, path)
         {
-            found.push((target.name, path));
+            found.push((name.to_owned(), path.into()));
         }
     }
     Ok(found)
 }
 
-/// What a program printed on stdout, and how long it ran.
-#[derive(Debug, Clone)]
-pub struct Captured {
-    /// Standard output.
-    pub stdout: String,
-    /// Wall-clock time.
-    pub elapsed: Duration,
-}
-
-/// Runs a program to its end: stdout is captured, stderr (progress) goes to the terminal.
-///
-/// # Errors
-/// Fails when the program cannot be started or ends with another code than 0; the message names the command line.
-pub fn run(command: &mut Command) -> Result<Captured> {
-    let start = Instant::now();
+/// Runs a program to its end: what it printed on stdout; stderr (progress) goes to the terminal. Fails, naming the
+/// command line, when the program cannot be started or ends with another code than 0.
+pub fn run(command: &mut Command) -> Result<String> {
     let line = line_of(command);
     let output = command
         .stdin(Stdio::null())
@@ -150,9 +89,7 @@ pub fn run(command: &mut Command) -> Result<Captured> {
     if !output.status.success() {
         bail!("{line}: {}", ending(output.status));
     }
-    let stdout =
-        String::from_utf8(output.stdout).with_context(|| format!("{line}: its output is not UTF-8"))?;
-    Ok(Captured { stdout, elapsed: start.elapsed() })
+    String::from_utf8(output.stdout).with_context(|| format!("{line}: its output is not UTF-8"))
 }
 
 /// The command line as one would type it, without quoting.
@@ -193,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_run_returns_the_output_or_names_the_command_that_failed() -> Result<()> {
-        assert_eq!(run(Command::new("echo").arg("result"))?.stdout, "result\n");
+        assert_eq!(run(Command::new("echo").arg("result"))?, "result\n");
         assert_eq!(message_of(run(Command::new("sh").args(["-c", "exit 3"]))), "sh -c exit 3: exit code 3");
         assert!(
             message_of(run(&mut Command::new("/nowhere/tool"))).starts_with("cannot start /nowhere/tool")

@@ -10,76 +10,44 @@ use crate::cargo;
 use crate::native::Native;
 use crate::setup::ensure_setup;
 
-/// One step of `check`.
-#[derive(Debug, Clone, Copy)]
-struct Step {
-    name: &'static str,
-    arguments: &'static [&'static str],
-    variables: &'static [(&'static str, &'static str)],
-    /// What to do when it fails.
-    advice: &'static str,
-}
-
-const FORMAT: Step = Step {
-    name: "format",
-    arguments: &["fmt", "--all", "--check"],
-    variables: &[],
-    advice: "run `cargo fmt --all`",
-};
-
-const LINT: Step = Step {
-    name: "clippy",
-    arguments: &["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"],
-    variables: &[],
-    advice: "mend what it names above; `cargo clippy --fix --release --workspace --all-targets` mends some of it",
-};
-
-const DOCS: Step = Step {
-    name: "docs",
-    arguments: &["doc", "--release", "--workspace", "--no-deps"],
-    variables: &[("RUSTDOCFLAGS", "-D warnings")],
-    advice: "mend the links and comments that it names above",
-};
+/// The steps before the tests: name, arguments of cargo, and what to do when it fails.
+const STEPS: [(&str, &[&str], &str); 3] = [
+    ("format", &["fmt", "--all", "--check"], "run `cargo fmt --all`"),
+    (
+        "clippy",
+        &["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"],
+        "mend what it names above; `cargo clippy --fix --release --workspace --all-targets` mends some of it",
+    ),
+    (
+        "docs",
+        &["doc", "--release", "--workspace", "--no-deps"],
+        "mend the links and comments that it names above",
+    ),
+];
 
 /// Runs the tests of the workspace; `arguments` go to `cargo test`.
-///
-/// # Errors
-/// Fails when the set-up, the build or a test does.
 pub fn test(arguments: &[OsString]) -> Result<()> {
     run_tests(&ensure_setup()?, arguments)
 }
 
 /// Runs everything that must hold before a commit and stops at the first step that fails.
-///
-/// # Errors
-/// The message names the step and says how to mend it.
 pub fn check(with_tests: bool) -> Result<()> {
     let native = ensure_setup()?;
-    for step in [FORMAT, LINT, DOCS] {
-        run_step(&native, &step)?;
+    for (name, arguments, advice) in STEPS {
+        eprintln!("check: {name}");
+        let mut command = cargo::command(&native);
+        command.args(arguments).env("RUSTDOCFLAGS", "-D warnings");
+        let status = command.status().context("cannot start cargo")?;
+        if !status.success() {
+            let (line, ending) = (arguments.join(" "), cargo::ending(status));
+            bail!("check: the step `{name}` failed (cargo {line}: {ending}): {advice}");
+        }
     }
     if with_tests {
         eprintln!("check: test");
         run_tests(&native, &[]).context("check: the step `test` failed")?;
     }
     eprintln!("check: all is well");
-    Ok(())
-}
-
-fn run_step(native: &Native, step: &Step) -> Result<()> {
-    eprintln!("check: {}", step.name);
-    let mut command = cargo::command(native);
-    command.args(step.arguments).envs(step.variables.iter().copied());
-    let status = command.status().context("cannot start cargo")?;
-    if !status.success() {
-        bail!(
-            "check: the step `{}` failed (cargo {}: {}): {}",
-            step.name,
-            step.arguments.join(" "),
-            cargo::ending(status),
-            step.advice
-        );
-    }
     Ok(())
 }
 

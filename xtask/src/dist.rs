@@ -5,7 +5,6 @@
 //! name: the programs look for `../lib/libonnxruntime.so` beside themselves when `ORT_DYLIB_PATH` is not set.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,7 +12,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
-use crate::cargo::build_binaries;
+use crate::cargo::Programs;
 use crate::native::Native;
 use crate::repository;
 use crate::setup::ensure_setup;
@@ -22,15 +21,11 @@ use crate::setup::ensure_setup;
 const MARK: &str = "ddae-dist.json";
 
 /// Builds the folder. It appears under its name only when it is whole and its programs find their libraries in it.
-///
-/// # Errors
-/// Fails when `folder` is something else than an earlier result, when the build fails, or when a program would not run
-/// from the folder.
 pub fn dist(folder: &Path) -> Result<()> {
     let folder = std::path::absolute(folder)?;
     may_replace(&folder)?;
     let native = ensure_setup()?;
-    let binaries = build_binaries(&native)?;
+    let programs = Programs::build(&native, &[])?;
 
     let (Some(parent), Some(name)) = (folder.parent(), folder.file_name()) else {
         bail!("{} cannot be replaced: name a folder inside another", folder.display());
@@ -40,14 +35,15 @@ pub fn dist(folder: &Path) -> Result<()> {
     let staged = staging.path().join(name);
 
     let mut libraries = BTreeMap::new();
-    for program in binaries.paths() {
-        copy(program, &staged.join("bin"), program.file_name())?;
+    for name in Programs::USERS {
+        let program = programs.path(name)?;
+        copy(program, &staged.join("bin"), name)?;
         libraries.extend(own_libraries(&loaded_libraries(program)?));
     }
     for (soname, path) in &libraries {
-        copy(path, &staged.join("lib"), Some(OsStr::new(soname)))?;
+        copy(path, &staged.join("lib"), soname)?;
     }
-    copy(&native.onnxruntime, &staged.join("lib"), Some(OsStr::new(crate::pins::ORT_LIBRARY)))?;
+    copy(&native.onnxruntime.path, &staged.join("lib"), crate::parts::ORT_LIBRARY)?;
     copy_licenses(&native, &staged)?;
     let mark = json!({
         "ddae": env!("CARGO_PKG_VERSION"),
@@ -55,10 +51,8 @@ pub fn dist(folder: &Path) -> Result<()> {
         "libraries": libraries.keys().collect::<Vec<_>>(),
     });
     fs::write(staged.join(MARK), format!("{mark:#}\n"))?;
-    for program in binaries.paths() {
-        if let Some(name) = program.file_name() {
-            check_relocatable(&staged, &staged.join("bin").join(name))?;
-        }
+    for name in Programs::USERS {
+        check_relocatable(&staged, &staged.join("bin").join(name))?;
     }
 
     if folder.exists() {
@@ -88,33 +82,27 @@ fn may_replace(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn copy(from: &Path, folder: &Path, name: Option<&OsStr>) -> Result<()> {
-    let name = name.with_context(|| format!("{} has no file name", from.display()))?;
+fn copy(from: &Path, folder: &Path, name: impl AsRef<Path>) -> Result<()> {
     fs::create_dir_all(folder)?;
     let to = folder.join(name);
     fs::copy(from, &to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
     Ok(())
 }
 
-/// The licences of the libraries that are handed on, and the project's own.
+/// The licences of the libraries that are handed on, each in a folder of its package, and the project's own.
 fn copy_licenses(native: &Native, staged: &Path) -> Result<()> {
-    let libraries = [native.libtorch.parent(), native.onnxruntime.parent()];
-    for folder in libraries.into_iter().flatten().map(|folder| folder.join("licenses")) {
-        let Ok(packages) = fs::read_dir(&folder) else { continue };
-        for package in packages {
-            let package = package?;
-            for file in fs::read_dir(package.path())? {
-                let file = file?;
-                let target = staged.join("licenses").join(package.file_name());
-                copy(&file.path(), &target, Some(&file.file_name()))?;
-            }
+    let licenses = staged.join("licenses");
+    let libraries =
+        [&native.libtorch.path, &native.onnxruntime.path].map(|path| path.with_file_name("licenses"));
+    for package in libraries.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten() {
+        let package = package?;
+        for file in fs::read_dir(package.path())? {
+            let file = file?;
+            copy(&file.path(), &licenses.join(package.file_name()), file.file_name())?;
         }
     }
     for name in ["LICENSE-MIT", "LICENSE-APACHE"] {
-        let file = repository().join(name);
-        if file.exists() {
-            copy(&file, &staged.join("licenses"), Some(OsStr::new(name)))?;
-        }
+        copy(&repository().join(name), &licenses, name)?;
     }
     Ok(())
 }

@@ -1,9 +1,8 @@
 //! Ctrl-C during set-up: the work stops at the next safe point, so that temporary folders are removed on the way out.
 
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 
 /// Exit code of a command that a signal ended, as shells report it for Ctrl-C.
 pub const EXIT_CODE: u8 = 130;
@@ -12,18 +11,13 @@ pub const EXIT_CODE: u8 = 130;
 pub const MESSAGE: &str = "interrupted: nothing half-written was left, run the command again to go on";
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
-static INSTALLED: Once = Once::new();
 
 /// Starts to listen for Ctrl-C, SIGTERM and SIGHUP. A second signal ends the process at once.
 pub fn listen() {
-    INSTALLED.call_once(|| {
-        let outcome = ctrlc::set_handler(|| {
-            if REQUESTED.swap(true, Ordering::SeqCst) {
-                std::process::exit(i32::from(EXIT_CODE));
-            }
-        });
-        if let Err(error) = outcome {
-            eprintln!("warning: Ctrl-C will leave temporary files for the next run to remove: {error}");
+    // Fails where it listens already.
+    _ = ctrlc::set_handler(|| {
+        if REQUESTED.swap(true, Ordering::SeqCst) {
+            std::process::exit(i32::from(EXIT_CODE));
         }
     });
 }
@@ -33,11 +27,8 @@ pub fn requested() -> bool {
     REQUESTED.load(Ordering::SeqCst)
 }
 
-/// # Errors
 /// Fails once a signal came.
 pub fn check() -> Result<()> {
-    if requested() {
-        bail!(MESSAGE);
-    }
+    ensure!(!requested(), MESSAGE);
     Ok(())
 }

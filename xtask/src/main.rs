@@ -1,12 +1,41 @@
-//! `cargo xtask`: the commands of this checkout.
+//! `cargo xtask`: the workspace's own commands.
+//!
+//! | module | does |
+//! | --- | --- |
+//! | [`setup`] | fetches what is missing and tells cargo where it is |
+//! | [`parts`] | the native libraries, and which of their files are kept; versions stand in `requirements.txt` |
+//! | [`preflight`], [`cache`], [`pip`], [`fetch`] | the steps of fetching |
+//! | [`native`], [`native_toml`] | which libraries are in use; `.cargo/native.toml` |
+//! | [`cargo`] | starts cargo, builds and runs the workspace's programs |
+//! | [`check`] | `test` and `check` |
+//! | [`demo`] | the whole way, end to end |
+//! | [`mod@bench`] | how fast this machine computes, and in how much memory |
+//! | [`dist`] | a folder that runs elsewhere |
+//! | [`interrupt`] | Ctrl-C |
+
+mod bench;
+mod cache;
+mod cargo;
+mod check;
+mod demo;
+mod dist;
+mod fetch;
+mod interrupt;
+mod native;
+mod native_toml;
+mod parts;
+mod pip;
+mod preflight;
+mod setup;
+#[cfg(test)]
+mod testing;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{bench, check, demo, dist, interrupt, setup};
 
 /// The commands of this checkout. Each sets up the native libraries first if that was not done yet.
 #[derive(Debug, Parser)]
@@ -35,7 +64,7 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         cache: Option<PathBuf>,
     },
-    /// Train, export, extract features, probe and sample on built-in pictures, and show the results on a page
+    /// Train, export, extract features, probe and sample on built-in images, and show the results on a page
     ///
     /// Takes about ten minutes on two cores after the build. An interrupted demo goes on where it was.
     Demo {
@@ -54,13 +83,13 @@ enum Command {
     ///
     /// Augment: SODA's training pairs (source and target, 3x32x32) in one thread, and by a loader with a worker per core.
     ///
-    /// Memory: the peak of `ddae-infer features` over made-up data sets of 2,000 and of 60,000 pictures, which should
+    /// Memory: the peak of `ddae-infer features` over made-up data sets of 2,000 and of 60,000 images, which should
     /// be about the same.
     ///
     /// Takes about three minutes on two otherwise idle cores after the build, with --quick about one.
     /// docs/performance.md explains the rows.
     Bench {
-        /// Two rounds instead of five, and 8,000 pictures instead of 60,000
+        /// Two rounds instead of five, and 8,000 images instead of 60,000
         #[arg(long)]
         quick: bool,
         /// Only one of the parts
@@ -106,53 +135,36 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Setup { cuda, cache } => {
-            print!("{}", setup::setup(&setup::Options { cuda, cache })?.report());
+            print!("{}", setup::setup(cuda, cache)?.1);
             Ok(())
         }
-        Command::Demo { long, folder } => {
-            demo::demo(&setup::ensure_setup()?, &demo::Options { long, folder })
-        }
-        Command::Bench { quick, part } => {
-            bench::bench(&setup::ensure_setup()?, bench::Options { quick, part })
-        }
-        Command::Test { arguments } => check::test(&after_test(arguments, std::env::args_os())),
+        Command::Demo { long, folder } => demo::demo(&setup::ensure_setup()?, long, folder),
+        Command::Bench { quick, part } => bench::bench(&setup::ensure_setup()?, quick, part),
+        // As typed: the argument parser swallows a `--` that stands first, as in `cargo xtask test -- --nocapture`.
+        Command::Test { .. } => check::test(&std::env::args_os().skip(2).collect::<Vec<_>>()),
         Command::Check { no_tests } => check::check(!no_tests),
         Command::Dist { folder } => dist::dist(&folder),
     }
 }
 
-/// The argument parser swallows a `--` that stands first, as in `cargo xtask test -- --nocapture`, where it is meant
-/// for `cargo test`.
-fn after_test(mut arguments: Vec<OsString>, mut typed: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    if typed.nth(2).is_some_and(|word| word == "--") {
-        arguments.insert(0, "--".into());
-    }
-    arguments
+/// The root of this checkout.
+fn repository() -> PathBuf {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask).to_path_buf()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn test_arguments(words: &[&str]) -> Vec<OsString> {
-        let typed: Vec<OsString> = ["xtask", "test"].iter().chain(words).map(OsString::from).collect();
-        match Cli::try_parse_from(&typed) {
-            Ok(Cli { command: Command::Test { arguments } }) => after_test(arguments, typed.into_iter()),
-            other => panic!("parsed as {other:?}"),
-        }
-    }
-
     #[test]
-    fn arguments_of_test_reach_cargo_as_typed() {
-        let cases: [&[&str]; 5] = [
-            &[],
-            &["--", "--nocapture"],
-            &["name", "--", "--exact"],
-            &["-p", "xtask", "--lib"],
-            &["--no-run"],
-        ];
-        for words in cases {
-            assert_eq!(test_arguments(words), words);
+    fn whatever_cargo_test_understands_is_accepted() {
+        for words in ["", "-- --nocapture", "name -- --exact", "-p xtask --lib", "--no-run"] {
+            let typed = ["xtask", "test"].into_iter().chain(words.split_whitespace());
+            assert!(
+                matches!(Cli::try_parse_from(typed), Ok(Cli { command: Command::Test { .. } })),
+                "{words}"
+            );
         }
     }
 }

@@ -1,184 +1,161 @@
 //! Which native libraries the workspace is built with: the user's own where a variable says so, else the cache's.
 
-use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
-use crate::cache::Cache;
+use crate::cache::{CACHE_VARIABLE, Cache};
 use crate::native_toml::NativeToml;
-use crate::pins::{self, Part};
-use crate::preflight::find_program;
-
-/// libtorch's folder, the one with `lib` and `include`.
-pub const LIBTORCH: &str = "LIBTORCH";
-/// ONNX Runtime's library file.
-pub const ORT: &str = "ORT_DYLIB_PATH";
-/// The cmake program.
-pub const CMAKE: &str = "CMAKE";
+use crate::parts::{
+    CMAKE_PROGRAM, LIBTORCH, LIBTORCH_CPU, LIBTORCH_CUDA, ONNXRUNTIME, ONNXRUNTIME_CUDA, ORT, Part,
+};
 
 /// The native libraries in use.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Native {
-    /// libtorch's folder, with `lib` and `include`; `cuda` beside them after `setup --cuda`.
-    pub libtorch: PathBuf,
-    /// ONNX Runtime's library file.
-    pub onnxruntime: PathBuf,
-    /// The cmake program.
-    pub cmake: PathBuf,
-    /// The variables that the user did not set.
-    pub(crate) managed: Vec<&'static str>,
+    /// Its folder, with `lib` and `include`; `cuda` beside them after `setup --cuda`.
+    pub libtorch: Library,
+    /// Its library file.
+    pub onnxruntime: Library,
+    /// The program.
+    pub cmake: Library,
 }
 
-/// Variables that the user set to something of their own.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Overrides {
-    pub libtorch: Option<PathBuf>,
-    pub onnxruntime: Option<PathBuf>,
-    pub cmake: Option<PathBuf>,
-}
-
-impl Overrides {
-    /// Tells the user's variables from those that cargo took from `native.toml` when it started this program, and
-    /// from those that name the cache's own files.
-    ///
-    /// # Errors
-    /// Fails when a variable of the user names something unusable.
-    pub fn read(
-        variable: impl Fn(&str) -> Option<OsString>,
-        recorded: &NativeToml,
-        cache: &Cache,
-    ) -> Result<Self> {
-        let own = |key: &str, ours: &[PathBuf]| {
-            variable(key)
-                .filter(|value| !value.is_empty())
-                .filter(|value| recorded.get(key).is_none_or(|recorded| value != recorded))
-                .map(PathBuf::from)
-                .filter(|value| !ours.contains(value))
-        };
-        let overrides = Self {
-            libtorch: own(LIBTORCH, &[libtorch_root(cache)]),
-            onnxruntime: own(
-                ORT,
-                &[ort_library(cache, &pins::onnxruntime()), ort_library(cache, &pins::onnxruntime_gpu())],
-            ),
-            cmake: own(CMAKE, &[cmake_program(cache)]),
-        };
-        overrides.check(&variable("PATH").unwrap_or_default())?;
-        Ok(overrides)
-    }
-
-    fn check(&self, path: &std::ffi::OsStr) -> Result<()> {
-        if let Some(folder) = &self.libtorch
-            && !(folder.join("lib/libtorch_cpu.so").exists() && folder.join("include").is_dir())
-        {
-            bail!(
-                "{LIBTORCH}={} is no libtorch folder (no lib/libtorch_cpu.so or no include): correct it, or unset it to \
-                 use the pinned libtorch 2.11.0",
-                folder.display()
-            );
-        }
-        if let Some(library) = &self.onnxruntime
-            && library.is_absolute()
-            && !library.is_file()
-        {
-            bail!(
-                "{ORT}={} does not exist: correct it, or unset it to use the pinned ONNX Runtime 1.31.1",
-                library.display()
-            );
-        }
-        if let Some(program) = &self.cmake
-            && find_program(path, &program.to_string_lossy()).is_none()
-        {
-            bail!(
-                "{CMAKE}={} is no program: correct it, or unset it to use the pinned cmake",
-                program.display()
-            );
-        }
-        Ok(())
-    }
-}
-
-pub(crate) fn libtorch_root(cache: &Cache) -> PathBuf {
-    cache.native().join(pins::LIBTORCH_FOLDER).join(pins::LIBTORCH_ROOT)
-}
-
-pub(crate) fn ort_library(cache: &Cache, part: &Part) -> PathBuf {
-    cache.folder(part).join(pins::ORT_LIBRARY)
-}
-
-pub(crate) fn cmake_program(cache: &Cache) -> PathBuf {
-    cache.folder(&pins::cmake()).join(pins::CMAKE_PROGRAM)
+/// Where a library is.
+#[derive(Debug)]
+pub struct Library {
+    /// The variable that says so.
+    pub variable: &'static str,
+    /// What it names.
+    pub path: PathBuf,
+    /// The parts in the cache; none if the user set the variable.
+    pub parts: Vec<&'static Part>,
 }
 
 impl Native {
-    /// The variables to build and run the workspace's programs with.
-    pub fn variables(&self) -> [(&'static str, &Path); 3] {
-        [(LIBTORCH, &self.libtorch), (ORT, &self.onnxruntime), (CMAKE, &self.cmake)]
+    /// The user's variables win, if they name something usable. CUDA libraries that were fetched once stay in use.
+    ///
+    /// `variable` reads the environment, into which cargo put what `recorded` says when it started this program.
+    pub fn choose(
+        variable: impl Fn(&str) -> Option<OsString>,
+        recorded: &NativeToml,
+        cache: &Cache,
+        cuda: bool,
+    ) -> Result<Self> {
+        let wants = |part: &Part| cuda || cache.is_complete(part);
+        let choose = |part: &'static Part, cuda: Option<&'static Part>| -> Result<Library> {
+            let key = part.variable;
+            let own = variable(key)
+                .filter(|value| !value.is_empty())
+                .filter(|value| recorded.get(key).is_none_or(|recorded| value != recorded))
+                .map(PathBuf::from)
+                .filter(|path| !path.starts_with(cache.native()));
+            if let Some(path) = own {
+                check(key, &path)?;
+                return Ok(Library { variable: key, path, parts: Vec::new() });
+            }
+            let path = cache.folder(part).join(part.target);
+            Ok(Library { variable: key, path, parts: [part].into_iter().chain(cuda).collect() })
+        };
+        let onnxruntime = if wants(&ONNXRUNTIME_CUDA) { &ONNXRUNTIME_CUDA } else { &ONNXRUNTIME };
+        Ok(Self {
+            libtorch: choose(&LIBTORCH_CPU, Some(&LIBTORCH_CUDA).filter(|part| wants(part)))?,
+            onnxruntime: choose(onnxruntime, None)?,
+            cmake: choose(&CMAKE_PROGRAM, None)?,
+        })
     }
 
-    /// The folder of libtorch's shared libraries.
-    pub fn libtorch_libraries(&self) -> PathBuf {
-        self.libtorch.join("lib")
+    pub fn libraries(&self) -> [&Library; 3] {
+        [&self.libtorch, &self.onnxruntime, &self.cmake]
     }
 
-    /// Variables that a cargo started from here must not inherit: this process got them from an older `native.toml`
-    /// or from another cache, and the new file is to decide.
-    pub(crate) fn stale_variables(&self) -> impl Iterator<Item = &'static str> + '_ {
-        self.managed.iter().copied().filter(|key| env::var_os(key).is_some())
+    /// Variables that a cargo started from here must not inherit: this process may have them from an older
+    /// `native.toml` or from another cache, and the new file is to decide.
+    pub fn managed(&self) -> impl Iterator<Item = &Library> {
+        self.libraries().into_iter().filter(|library| !library.parts.is_empty())
     }
+
+    /// What `native.toml` is to say. The user's own variables are left to the user's environment. A cache folder
+    /// that was chosen is remembered, so that later commands need not name it again.
+    pub fn entries(&self, cache: &Cache) -> Result<Vec<(String, String)>> {
+        let managed = self.managed().map(|library| (library.variable, library.path.as_path()));
+        let cache = Some((CACHE_VARIABLE, cache.root.as_path())).filter(|_| !cache.is_default);
+        let entry = |(key, path): (&str, &Path)| {
+            let text = path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?;
+            Ok((key.to_owned(), text.to_owned()))
+        };
+        managed.chain(cache).map(entry).collect()
+    }
+}
+
+/// Whether a variable of the user names something usable.
+fn check(key: &str, path: &Path) -> Result<()> {
+    let (usable, lacks) = match key {
+        LIBTORCH => (
+            path.join("lib/libtorch_cpu.so").exists() && path.join("include").is_dir(),
+            "is no libtorch folder (no lib/libtorch_cpu.so or no include)",
+        ),
+        // A name without a folder is looked for by the dynamic loader.
+        ORT => (!path.is_absolute() || path.is_file(), "does not exist"),
+        _ => (which::which(path).is_ok(), "is no program"),
+    };
+    if !usable {
+        bail!("{key}={} {lacks}: correct it, or unset it to use the pinned version", path.display());
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parts::CMAKE;
     use crate::testing::message_of;
     use std::fs;
 
-    fn scene() -> Result<(tempfile::TempDir, NativeToml, Cache)> {
+    #[test]
+    fn variables_win_unless_they_come_from_the_file_or_name_the_cache() -> Result<()> {
         let folder = tempfile::tempdir()?;
         fs::create_dir(folder.path().join(".cargo"))?;
         let mut file = NativeToml::read(folder.path())?;
         file.replace(vec![(LIBTORCH.to_owned(), "/recorded/torch".to_owned())])?;
         let cache = Cache::locate(Some(&folder.path().join("cache")), |_| None)?;
-        Ok((folder, file, cache))
-    }
+        let native = |variables: &[(&str, &Path)], cuda| {
+            let value =
+                |key: &str| variables.iter().find(|(name, _)| *name == key).map(|(_, path)| (*path).into());
+            Native::choose(value, &file, &cache, cuda)
+        };
+        let folders = |native: &Native| -> Vec<String> {
+            native.managed().flat_map(|library| &library.parts).map(|part| part.folder_name()).collect()
+        };
+        let cpu = ["libtorch-2.11.0", "onnxruntime-1.31.1", "cmake-4.4.4"];
+        let stale = cache.native().join("onnxruntime-gpu-1.31.1/libonnxruntime.so");
+        let ours = [(LIBTORCH, Path::new("/recorded/torch")), (ORT, &stale), (CMAKE, Path::new(""))];
+        for variables in [&[], &ours[..]] {
+            assert_eq!(folders(&native(variables, false)?), cpu);
+        }
+        let cuda = ["libtorch-2.11.0", "libtorch-2.11.0", "onnxruntime-gpu-1.31.1", "cmake-4.4.4"];
+        assert_eq!(folders(&native(&[], true)?), cuda);
 
-    #[test]
-    fn what_cargo_took_from_the_file_or_names_the_cache_is_not_the_users() -> Result<()> {
-        let (_folder, file, cache) = scene()?;
-        let ours = ort_library(&cache, &pins::onnxruntime_gpu());
-        let overrides = Overrides::read(
-            |key| match key {
-                LIBTORCH => Some("/recorded/torch".into()),
-                ORT => Some(ours.clone().into()),
-                CMAKE => Some("".into()),
-                _ => None,
-            },
-            &file,
-            &cache,
-        )?;
-        assert_eq!(overrides, Overrides::default());
-        Ok(())
-    }
-
-    #[test]
-    fn the_users_variables_win_when_they_name_something_usable() -> Result<()> {
-        let (folder, file, cache) = scene()?;
         let torch = folder.path().join("my-torch");
-        let variable = |key: &str| (key == LIBTORCH).then(|| torch.clone().into_os_string());
-        let message = message_of(Overrides::read(variable, &file, &cache));
-        assert!(message.contains("my-torch is no libtorch folder"), "{message}");
-
         fs::create_dir_all(torch.join("lib"))?;
         fs::create_dir_all(torch.join("include"))?;
         fs::write(torch.join("lib/libtorch_cpu.so"), "")?;
-        assert_eq!(Overrides::read(variable, &file, &cache)?.libtorch, Some(torch.clone()));
+        let mine = native(&[(LIBTORCH, &torch)], false)?;
+        assert_eq!(
+            (folders(&mine), &mine.libtorch.path),
+            (cpu[1..].iter().map(|x| x.to_string()).collect(), &torch)
+        );
+        let keys: Vec<_> = mine.entries(&cache)?.into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, [ORT, CMAKE, CACHE_VARIABLE]);
 
-        let missing = |key: &str| (key == ORT).then(|| "/nowhere/libonnxruntime.so".into());
-        let message = message_of(Overrides::read(missing, &file, &cache));
-        assert!(message.contains("ORT_DYLIB_PATH=/nowhere/libonnxruntime.so does not exist"), "{message}");
+        for (key, message) in [
+            (LIBTORCH, "LIBTORCH=/nowhere is no libtorch folder"),
+            (ORT, "ORT_DYLIB_PATH=/nowhere does not exist"),
+            (CMAKE, "CMAKE=/nowhere is no program"),
+        ] {
+            assert!(message_of(native(&[(key, Path::new("/nowhere"))], false)).starts_with(message), "{key}");
+        }
         Ok(())
     }
 }

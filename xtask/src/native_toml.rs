@@ -2,8 +2,8 @@
 //!
 //! The entries stand in `[env]` without `force`, so a variable that the user sets wins.
 
-use std::fs;
-use std::io::Write;
+use std::fs::{self, Permissions};
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -16,26 +16,26 @@ const HEADER: &str = "\
 ";
 
 /// The variables of the file, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct NativeToml {
-    path: PathBuf,
+    pub path: PathBuf,
     entries: Vec<(String, String)>,
 }
 
 impl NativeToml {
     /// Reads the file of a checkout; a missing one has no entries. Lines that set-up would not write are dropped.
-    ///
-    /// # Errors
-    /// Fails when the file exists and cannot be read.
     pub fn read(repository: &Path) -> Result<Self> {
         let path = repository.join(".cargo/native.toml");
         let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            other => other.with_context(|| format!("cannot read {}", path.display()))?,
         };
-        let entries = text.lines().filter_map(parse_line).collect();
-        Ok(Self { path, entries })
+        // A JSON string is also a TOML basic string.
+        let parse = |line: &str| {
+            let (key, value) = line.split_once('=')?;
+            Some((key.trim().to_owned(), serde_json::from_str(value).ok()?))
+        };
+        Ok(Self { path, entries: text.lines().filter_map(parse).collect() })
     }
 
     /// The value of a variable.
@@ -43,43 +43,28 @@ impl NativeToml {
         self.entries.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
-    /// Where the file is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Writes the file with these entries, through a temporary name; returns whether anything changed.
-    ///
-    /// # Errors
-    /// Fails when the file cannot be written.
+    /// Writes the file with these entries; returns whether anything changed.
     pub fn replace(&mut self, entries: Vec<(String, String)>) -> Result<bool> {
         if entries == self.entries && self.path.exists() {
             return Ok(false);
         }
         let mut text = HEADER.to_owned();
         for (key, value) in &entries {
-            // A JSON string is also a TOML basic string.
-            text.push_str(&format!("{key} = {}\n", serde_json::to_string(value)?));
+            text += &format!("{key} = {}\n", serde_json::to_string(value)?);
         }
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        let written = (|| {
-            let mut temporary = tempfile::Builder::new().prefix(".native-").tempfile_in(folder)?;
-            temporary.write_all(text.as_bytes())?;
-            // Temporary files are private; this one is as readable as any other of the checkout.
-            temporary.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
-            temporary.persist(&self.path)?;
-            std::io::Result::Ok(())
-        })();
-        written.with_context(|| format!("cannot write {}", self.path.display()))?;
+        let write = || -> io::Result<()> {
+            let mut temporary = tempfile::Builder::new();
+            // As readable as any other file of the checkout.
+            let temporary = temporary.prefix(".native-").permissions(Permissions::from_mode(0o644));
+            let mut file = temporary.tempfile_in(self.path.parent().unwrap_or(Path::new(".")))?;
+            file.write_all(text.as_bytes())?;
+            file.persist(&self.path)?;
+            Ok(())
+        };
+        write().with_context(|| format!("cannot write {}", self.path.display()))?;
         self.entries = entries;
         Ok(true)
     }
-}
-
-fn parse_line(line: &str) -> Option<(String, String)> {
-    let (key, value) = line.split_once('=')?;
-    let value = serde_json::from_str(value.trim()).ok()?;
-    Some((key.trim().to_owned(), value))
 }
 
 #[cfg(test)]
@@ -90,25 +75,17 @@ mod tests {
     fn what_is_written_is_read_back_and_an_unchanged_file_is_left_alone() -> Result<()> {
         let checkout = tempfile::tempdir()?;
         fs::create_dir(checkout.path().join(".cargo"))?;
-        let entries = vec![
-            ("LIBTORCH".to_owned(), "/a folder/ü/\"quoted\"\\torch".to_owned()),
-            ("CMAKE".to_owned(), "/b".to_owned()),
-        ];
+        let torch = "/a folder/ü/\"quoted\"\\torch";
+        let entries = vec![("LIBTORCH".to_owned(), torch.to_owned()), ("CMAKE".to_owned(), "/b".to_owned())];
         let mut file = NativeToml::read(checkout.path())?;
         assert_eq!(file.get("LIBTORCH"), None);
         assert!(file.replace(entries.clone())?);
-        assert!(!file.replace(entries.clone())?);
         let mut again = NativeToml::read(checkout.path())?;
         assert_eq!(again, file);
-        assert_eq!(again.get("LIBTORCH"), Some("/a folder/ü/\"quoted\"\\torch"));
+        assert_eq!(again.get("LIBTORCH"), Some(torch));
         assert!(!again.replace(entries)?);
+        let text = fs::read_to_string(&again.path)?;
+        assert_eq!(text.strip_prefix(HEADER).map(|entries| entries.lines().count()), Some(2));
         Ok(())
-    }
-
-    #[test]
-    fn comments_and_tables_are_no_entries() {
-        assert_eq!(parse_line("[env]"), None);
-        assert_eq!(parse_line("# a = b"), None);
-        assert_eq!(parse_line("A = \"x\""), Some(("A".into(), "x".into())));
     }
 }

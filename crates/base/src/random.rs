@@ -11,6 +11,7 @@ use std::convert::Infallible;
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{SeedableRng, TryRng};
+use sha2::{Digest, Sha256};
 
 pub use rand_core::Rng;
 
@@ -61,6 +62,20 @@ pub fn stream(seed: u64, purpose: Purpose, index: u64, variant: u64) -> Stream {
         bytes.copy_from_slice(&word.to_le_bytes());
     }
     Stream(ChaCha8Rng::from_seed(key))
+}
+
+/// The stream of a name under a seed, for values that depend on nothing else: the initial values of a parameter. Its key
+/// is the SHA-256 of both.
+pub fn named_stream(seed: u64, name: &str) -> Stream {
+    let mut hash = Sha256::new();
+    hash.update(seed.to_le_bytes());
+    hash.update(name.as_bytes());
+    Stream(ChaCha8Rng::from_seed(hash.finalize().into()))
+}
+
+/// The stream of a number alone, for inputs of checks that are the same everywhere.
+pub fn numbered_stream(number: u64) -> Stream {
+    Stream(ChaCha8Rng::seed_from_u64(number))
 }
 
 /// A random stream; also a [`Rng`], so it can be handed to anything that takes one.

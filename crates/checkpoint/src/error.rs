@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::contents::Fault;
+use ddae_base::files::FileError;
 use ddae_model::weights::WeightsError;
 use ddae_pickle::PickleError;
 
@@ -21,6 +22,12 @@ pub enum CheckpointError {
     /// The tensors are not those of the network.
     #[error("{}: {source}", path.display())]
     Weights { path: PathBuf, source: WeightsError },
+}
+
+impl From<FileError> for CheckpointError {
+    fn from(FileError { path, source, .. }: FileError) -> CheckpointError {
+        CheckpointError::Io { path, source }
+    }
 }
 
 impl CheckpointError {

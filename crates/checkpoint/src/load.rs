@@ -7,6 +7,7 @@ use super::CheckpointError;
 use super::file::Checkpoint;
 use super::stored::StoredTensor;
 use ddae_model::graph::{Graph, Node};
+use ddae_model::networks::OF_LOSS;
 use ddae_model::networks::recognition::{NameMap, ParameterSource, Shapes};
 use ddae_model::tensor::{Data, Tensor};
 use ddae_model::weights::{WeightSet, Weights, WeightsError};
@@ -40,10 +41,16 @@ impl Checkpoint {
         let root = self.root(set)?;
         let parameters: Vec<(&Node, ParameterSource)> =
             graph.parameters().map(|(_, node)| (node, source(map, &node.name))).collect();
-        let names = parameters.iter().flat_map(|(_, source)| source.tensors.iter().map(String::as_str));
-        let prefix = self.prefix(root, &names.collect());
+        // What a loss learns stands beside its network in published files, not in it.
+        let prefix = |of_loss: bool| {
+            let sources = parameters.iter().filter(|(node, _)| node.name.starts_with(OF_LOSS) == of_loss);
+            let names = sources.flat_map(|(_, source)| source.tensors.iter().map(String::as_str));
+            self.prefix(root, &names.collect())
+        };
+        let (of_network, of_loss) = (prefix(false), prefix(true));
         let mut weights = Weights::new();
         for (node, source) in &parameters {
+            let prefix = if node.name.starts_with(OF_LOSS) { of_loss } else { of_network };
             let tensor = self.parameter(node, source, prefix)?;
             weights.insert(node.name.clone(), tensor);
         }

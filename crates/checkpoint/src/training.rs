@@ -1,10 +1,12 @@
 //! What a training run stores beside its weights, and writing it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 
-use safetensors::tensor::Dtype;
+use ddae_base::files::write_whole;
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::{Deserialize, Serialize};
 
 use super::CheckpointError;
@@ -50,47 +52,28 @@ pub struct Record {
     pub y: Tensor,
 }
 
-/// A tensor on its way into a file.
-struct Stored<'a>(&'a Tensor);
-
-impl safetensors::View for Stored<'_> {
-    fn dtype(&self) -> Dtype {
-        match self.0.data() {
-            Data::F32(_) => Dtype::F32,
-            Data::F64(_) => Dtype::F64,
-            Data::I64(_) => Dtype::I64,
-            Data::U8(_) => Dtype::U8,
-        }
-    }
-
-    fn shape(&self) -> &[usize] {
-        self.0.shape()
-    }
-
-    fn data(&self) -> std::borrow::Cow<'_, [u8]> {
-        match self.0.data() {
-            Data::F32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Data::F64(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Data::I64(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Data::U8(v) => v.into(),
-        }
-    }
-
-    fn data_len(&self) -> usize {
-        let size = match self.0.data() {
-            Data::F32(_) => 4,
-            Data::F64(_) | Data::I64(_) => 8,
-            Data::U8(_) => 1,
-        };
-        self.0.data().len() * size
+fn dtype(tensor: &Tensor) -> Dtype {
+    match tensor.data() {
+        Data::F32(_) => Dtype::F32,
+        Data::F64(_) => Dtype::F64,
+        Data::I64(_) => Dtype::I64,
+        Data::U8(_) => Dtype::U8,
     }
 }
 
-/// Writes a training checkpoint: to a temporary name in the same folder, synced, then renamed, so that the final name
-/// always holds a whole file.
+fn bytes(tensor: &Tensor) -> Cow<'_, [u8]> {
+    match tensor.data() {
+        Data::F32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        Data::F64(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        Data::I64(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        Data::U8(v) => v.into(),
+    }
+}
+
+/// Writes a training checkpoint, whole or not at all.
 ///
 /// # Errors
-/// When the system refuses (a full disk, a missing folder); the temporary file is removed.
+/// When the system refuses (a full disk, a missing folder).
 pub fn write(
     path: &Path,
     config: &RunConfig,
@@ -115,24 +98,29 @@ pub fn write_tensors<'a>(
     metadata: HashMap<String, String>,
     tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
 ) -> Result<(), CheckpointError> {
-    let views: Vec<(String, Stored)> = tensors.into_iter().map(|(n, t)| (n.to_string(), Stored(t))).collect();
-    let partial = path.with_extension("safetensors.partial");
-    let write = || -> std::io::Result<()> {
-        // The library's own temporary file may be read by its owner only; an ordinary new file says who may read this.
-        let permissions = File::create(&partial)?.metadata()?.permissions();
-        safetensors::serialize_to_file(views, Some(metadata), &partial).map_err(|error| match error {
-            safetensors::SafeTensorError::IoError(source) => source,
-            other => std::io::Error::other(other.to_string()),
-        })?;
-        std::fs::set_permissions(&partial, permissions)?;
-        File::options().append(true).open(&partial)?.sync_all()?;
-        std::fs::rename(&partial, path)?;
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()
+    let mut tensors: Vec<(&str, &Tensor)> = tensors.into_iter().collect();
+    // In the order of the safetensors library: wide types first, so that all are aligned.
+    tensors.sort_by(|(one, left), (other, right)| dtype(right).cmp(&dtype(left)).then(one.cmp(other)));
+    let header = header(metadata, &tensors).map_err(|message| CheckpointError::format(path, message))?;
+    Ok(write_whole(path, |out| {
+        out.write_all(&(header.len() as u64).to_le_bytes())?;
+        out.write_all(&header)?;
+        tensors.iter().try_for_each(|(_, tensor)| out.write_all(&bytes(tensor)))
+    })?)
+}
+
+/// The header of a safetensors file: JSON, padded to a multiple of 8 bytes.
+fn header(metadata: HashMap<String, String>, tensors: &[(&str, &Tensor)]) -> Result<Vec<u8>, String> {
+    let mut end = 0;
+    let place = |(name, tensor): &(&str, &Tensor)| {
+        let (begin, dtype) = (end, dtype(tensor));
+        end += tensor.data().len() * dtype.bitsize() / 8;
+        let (shape, data_offsets) = (tensor.shape().to_vec(), (begin, end));
+        (name.to_string(), TensorInfo { dtype, shape, data_offsets })
     };
-    write().map_err(|source| {
-        // The error that matters is the first one; a leftover partial file is harmless and overwritten next time.
-        let _ = std::fs::remove_file(&partial);
-        CheckpointError::Io { path: path.to_path_buf(), source }
-    })
+    let places = tensors.iter().map(place).collect();
+    let header = Metadata::new(Some(metadata), places).map_err(|e| e.to_string())?;
+    let mut header = serde_json::to_vec(&header).map_err(|e| e.to_string())?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok(header)
 }

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use ddae_base::random::named_stream;
 use serde::{Deserialize, Serialize};
 
 use crate::graph::{Graph, Init, Node, Op};
@@ -21,17 +20,17 @@ pub enum WeightSet {
 }
 
 impl WeightSet {
-    /// The name in files and on the command line.
-    pub fn name(self) -> &'static str {
-        self.prefix().trim_end_matches('.')
-    }
-
     /// The prefix of their tensors' names in our own training checkpoints.
     pub fn prefix(self) -> &'static str {
         match self {
             WeightSet::Ema => "ema.",
             WeightSet::Model => "model.",
         }
+    }
+
+    /// The name in files and on the command line: `ema` or `model`.
+    pub fn name(self) -> &'static str {
+        self.prefix().trim_end_matches('.')
     }
 }
 
@@ -155,9 +154,9 @@ impl Weights {
                 Init::Zeros => vec![0.0; count],
                 Init::Ones => vec![1.0; count],
                 Init::Uniform { bound } => {
-                    (0..count).map(|_| ((2.0 * rng.random::<f64>() - 1.0) * bound) as f32).collect()
+                    (0..count).map(|_| ((2.0 * rng.uniform() - 1.0) * bound) as f32).collect()
                 }
-                Init::Normal { std } => (0..count).map(|_| (normal(&mut rng) * std) as f32).collect(),
+                Init::Normal { std } => (0..count).map(|_| (rng.normal() * std) as f32).collect(),
                 Init::Values(values) => values.to_vec(),
             };
             weights.insert(node.name.clone(), Tensor::f32(&shape, values));
@@ -179,20 +178,4 @@ impl IntoIterator for Weights {
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_iter()
     }
-}
-
-/// A draw from the standard normal distribution (Box and Muller).
-fn normal(rng: &mut ChaCha8Rng) -> f64 {
-    // 1 - u is in (0, 1], so that its logarithm is finite.
-    let (radius, turn): (f64, f64) = (1.0 - rng.random::<f64>(), rng.random());
-    (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * turn).cos()
-}
-
-/// A random stream of its own for each name.
-fn named_stream(seed: u64, name: &str) -> ChaCha8Rng {
-    use sha2::{Digest, Sha256};
-    let mut hash = Sha256::new();
-    hash.update(seed.to_le_bytes());
-    hash.update(name.as_bytes());
-    ChaCha8Rng::from_seed(hash.finalize().into())
 }

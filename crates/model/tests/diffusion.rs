@@ -102,7 +102,7 @@ fn impossible_settings_are_refused() {
         ("ddim", &edm, 18, "an EDM is sampled with edm or dpm-solver, not ddim"),
         ("ddpm", &edm, 18, "an EDM is sampled with edm or dpm-solver, not ddpm"),
         ("ddpm", &ddpm, 18, "--sampler ddpm takes all 1000 steps; give --sampler ddim for fewer"),
-        ("dpm-solver", &ddpm, 1001, "1001 steps: this sampler takes 1 to 1000"),
+        ("dpm-solver", &ddpm, 1000, "1000 steps: this sampler takes 1 to 999"),
         ("edm", &edm, 1, "1 steps: this sampler takes 2 to 10000"),
     ] {
         let sampler = Sampler::named(name).expect("a sampler");

@@ -4,7 +4,10 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use ddae_base::files::FileError;
+
 use super::FeatureKey;
+use super::provenance::Difference;
 
 /// An error of the feature store: one line that names the file and says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -83,19 +86,16 @@ pub enum FeatureError {
         /// The system's words.
         reason: String,
     },
-    /// A shard of a job with another layout or other attributes.
+    /// A file of a job with another layout or provenance.
     #[error(
-        "{path}: belongs to another job: its {what} is {found}, not {expected}; choose another output or overwrite it"
+        "{path} holds {} {} where this job has {}: choose another output with -o, or give --overwrite",
+        difference.property, difference.second, difference.first
     )]
     OtherJob {
-        /// The shard.
+        /// The file.
         path: PathBuf,
-        /// What differs first.
-        what: String,
-        /// What the shard has.
-        found: String,
-        /// What this job has.
-        expected: String,
+        /// What differs first: in the job, and in the file.
+        difference: Difference,
     },
     /// Shards that are to be joined do not exist.
     #[error(
@@ -130,6 +130,12 @@ pub enum FeatureError {
         /// Why.
         source: io::Error,
     },
+}
+
+impl From<FileError> for FeatureError {
+    fn from(FileError { path, source, .. }: FileError) -> Self {
+        Self::Io { path, source }
+    }
 }
 
 impl FeatureError {

@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ddae_base::files::{PartialPath, folder, partial_path};
 use half::f16;
 use hdf5::file::{File, LibraryVersion};
 use hdf5::{Dataset, H5Type, Selection};
 use ndarray::{ArrayView, Dimension};
 
-use super::shards::partial_path;
 use super::{Compression, FeatureError, FeatureType, Layout};
 
 /// Bytes of a chunk, about: small enough that reading a few rows is cheap and that one chunk of every dataset and
@@ -22,8 +22,7 @@ const CACHE_SLOTS: usize = 4_099;
 /// HDF5 2.2.0 crashes when it closes a dataset or a file that it could not write to the disk. So nothing is closed here
 /// before it was flushed, and after an error nothing is closed at all: the memory (a few MiB) is given up.
 pub(super) struct Unfinished {
-    path: PathBuf,
-    partial: PathBuf,
+    place: PartialPath,
     /// `None` after an error, and once closed.
     open: Option<Handles>,
 }
@@ -37,7 +36,6 @@ struct Handles {
 impl Unfinished {
     /// Begins the file, and creates its folder if there is none.
     pub(super) fn create(path: &Path) -> Result<Self, FeatureError> {
-        let partial = partial_path(path);
         let folder = folder(path);
         fs::create_dir_all(folder).map_err(FeatureError::io(folder))?;
         // HDF5 1.10's format has checksums on all of the file's own structures. Without times of creation the same job
@@ -45,25 +43,27 @@ impl Unfinished {
         let file = File::with_options()
             .with_fcpl(|creation| creation.obj_track_times(false))
             .with_fapl(|access| access.libver_bounds(LibraryVersion::V110, LibraryVersion::V110))
-            .create(&partial)
+            .create(partial_path(path))
             .map_err(FeatureError::write(path))?;
-        Ok(Self { path: path.to_path_buf(), partial, open: Some(Handles { datasets: Vec::new(), file }) })
+        // Only now: while another process has the file open, it is not ours to remove.
+        let place = PartialPath::new(path);
+        Ok(Self { place, open: Some(Handles { datasets: Vec::new(), file }) })
     }
 
     /// The name the file will have.
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.place.path()
     }
 
     /// Does something with what is open, and never closes it if that fails.
     fn attempt<T>(&mut self, work: impl FnOnce(&mut Handles) -> hdf5::Result<T>) -> Result<T, FeatureError> {
         let Some(open) = &mut self.open else {
             let reason = "an earlier attempt failed".to_string();
-            return Err(FeatureError::Write { path: self.path.clone(), reason });
+            return Err(FeatureError::Write { path: self.path().to_path_buf(), reason });
         };
         work(open).map_err(|error| {
             std::mem::forget(self.open.take());
-            FeatureError::write(&self.path)(error)
+            FeatureError::write(self.place.path())(error)
         })
     }
 
@@ -139,12 +139,8 @@ impl Unfinished {
     pub(super) fn finish(mut self) -> Result<PathBuf, FeatureError> {
         self.flush()?;
         self.open = None;
-        let synced = fs::File::open(&self.partial)
-            .and_then(|file| file.sync_all())
-            .and_then(|()| fs::rename(&self.partial, &self.path))
-            .and_then(|()| fs::File::open(folder(&self.path))?.sync_all());
-        synced.map_err(FeatureError::io(&self.path))?;
-        Ok(self.path.clone())
+        self.place.finish()?;
+        Ok(self.path().to_path_buf())
     }
 }
 
@@ -153,18 +149,8 @@ impl Drop for Unfinished {
         // Where this fails, what is open was given up; where it succeeds, it can be closed.
         let _ = self.flush();
         self.open = None;
-        // After an error the file stays open, and with it its space on the disk taken: hence the truncation. There is
-        // no file any more once it has got its name, and nothing better to do about an error here.
-        let _ = fs::OpenOptions::new().write(true).truncate(true).open(&self.partial);
-        let _ = fs::remove_file(&self.partial);
-    }
-}
-
-/// The folder of `path`, for a bare name the current one.
-pub(super) fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
+        // After an error the file stays open, and with it its space on the disk taken, also when it is removed.
+        self.place.empty();
     }
 }
 

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use hdf5::file::File;
 use hdf5::types::FixedUnicode;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::error::reason;
 use super::{FeatureError, FeatureKey, Layout};
@@ -52,7 +52,8 @@ impl Header {
         let text = |name: &str, value: &str| write_text(file, name, value);
         let keys: Vec<_> = layout.keys.iter().map(|(key, width)| (key.to_string(), width)).collect();
         let keys = serde_json::json!(keys).to_string();
-        let attributes = Value::Object(layout.attributes.clone()).to_string();
+        let provenance = layout.provenance.attributes();
+        let attributes = serde_json::json!(provenance).to_string();
         let shards = serde_json::json!(self.shards).to_string();
         text("format", FORMAT)?;
         file.new_attr::<i64>().create("format_version")?.write_scalar(&VERSION)?;
@@ -65,7 +66,7 @@ impl Header {
         text("keys", &keys)?;
         text("attributes", &attributes)?;
         text("shards", &shards)?;
-        for (name, value) in layout.attributes.iter().filter(|(name, _)| !RESERVED.contains(&name.as_str())) {
+        for (name, value) in provenance.iter().filter(|(name, _)| !RESERVED.contains(&name.as_str())) {
             match value {
                 Value::String(value) => text(name, value)?,
                 Value::Bool(value) => file.new_attr::<bool>().create(name.as_str())?.write_scalar(value)?,
@@ -113,7 +114,6 @@ impl Header {
             let json = |error: serde_json::Error| error.to_string();
             let keys: Vec<(String, usize)> = serde_json::from_str(&keys).map_err(json)?;
             let keys = keys.into_iter().map(|(key, width)| Ok((FeatureKey::from_str(&key)?, width)));
-            let attributes: Map<String, Value> = serde_json::from_str(&attributes).map_err(json)?;
             let message = |error: FeatureError| error.to_string();
             let layout = Layout {
                 keys: keys.collect::<Result<_, FeatureError>>().map_err(message)?,
@@ -121,7 +121,7 @@ impl Header {
                 total: number("total")?,
                 dtype: text("dtype")?.parse().map_err(message)?,
                 compression: text("compression")?.parse().map_err(message)?,
-                attributes,
+                provenance: serde_json::from_str(&attributes).map_err(json)?,
             };
             layout.check().map_err(message)?;
             let first = number("first_row")?;

@@ -3,9 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde_json::{Map, Value};
-
 use super::FeatureError;
+use super::provenance::{Difference, Pairing, Provenance};
 
 /// One dataset of a feature file: the layer `tap` of the network run at `timestep`. Written `t11/out_6`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -138,10 +137,8 @@ pub struct Layout {
     pub dtype: FeatureType,
     /// How they are compressed.
     pub compression: Compression,
-    /// Where the features come from: model digest, config, data set, split, seed, protocol, tool version, provider, …
-    /// A shard with other attributes belongs to another job, so leave out what changes from run to run (the time, the
-    /// machine).
-    pub attributes: Map<String, Value>,
+    /// Where the features come from.
+    pub provenance: Provenance,
 }
 
 impl Layout {
@@ -179,29 +176,25 @@ impl Layout {
         self.keys.iter().map(|(key, _)| key.to_string()).collect::<Vec<_>>().join(", ")
     }
 
-    /// The first thing in which a file of layout `found` differs from this one: its name, and both values. The
-    /// compression may differ.
-    pub fn difference(&self, found: &Self) -> Option<(String, String, String)> {
+    /// The first property in which a file of layout `other` differs although the two cannot be used together then (see
+    /// [`Provenance::difference`]). The compression may differ, and between two jobs the datasets, views and rows.
+    pub fn difference(&self, other: &Self, pairing: Pairing) -> Option<Difference> {
         let keys = |layout: &Self| {
             let keys: Vec<_> = layout.keys.iter().map(|(key, width)| format!("{key} [{width}]")).collect();
             keys.join(", ")
         };
-        let facts = [
-            ("list of datasets", keys(found), keys(self)),
-            ("number of views", found.views.to_string(), self.views.to_string()),
-            ("number of rows", found.total.to_string(), self.total.to_string()),
-            ("type", found.dtype.to_string(), self.dtype.to_string()),
+        let of_job = [
+            ("list of datasets", keys(self), keys(other)),
+            ("number of views", self.views.to_string(), other.views.to_string()),
+            ("number of rows", self.total.to_string(), other.total.to_string()),
         ];
-        if let Some((what, found, expected)) =
-            facts.into_iter().find(|(_, found, expected)| found != expected)
-        {
-            return Some((what.to_string(), found, expected));
-        }
-        let show = |value: Option<&Value>| value.map_or("not given".to_string(), Value::to_string);
-        let names = self.attributes.keys().chain(found.attributes.keys());
-        names
-            .map(|name| (name, found.attributes.get(name), self.attributes.get(name)))
-            .find(|(_, found, expected)| found != expected)
-            .map(|(name, found, expected)| (format!("attribute {name}"), show(found), show(expected)))
+        let dtype = ("dtype", self.dtype.to_string(), other.dtype.to_string());
+        of_job
+            .into_iter()
+            .filter(|_| pairing == Pairing::Job)
+            .chain([dtype])
+            .find(|(_, first, second)| first != second)
+            .map(|(property, first, second)| Difference::new(property, first, second))
+            .or_else(|| self.provenance.difference(&other.provenance, pairing))
     }
 }

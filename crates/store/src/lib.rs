@@ -8,7 +8,7 @@
 //! | `labels` | i64 | `[N]` |
 //! | `indices` | u64 | `[N]`: which image of the split a row is |
 //!
-//! The attributes of the root say where the numbers come from ([`Layout::attributes`]): all of them as one JSON object
+//! The attributes of the root say where the numbers come from ([`Provenance`]): all of them as one JSON object
 //! in `attributes`, and texts, numbers and truth values once more under their own names, for `h5dump` and h5py. Every
 //! chunk has a checksum (fletcher32), HDF5's own structures too (format 1.10), so that damage is an error and never a
 //! wrong number. The files are read by any HDF5 1.10 or newer.
@@ -22,7 +22,7 @@
 //! read and write no faster; compute in the others and leave the file to one.
 //!
 //! ```
-//! use ddae_store::{Compression, FeatureFile, FeatureKey, FeatureType, Layout, MergeMode, ShardWriter};
+//! use ddae_store::{Compression, FeatureFile, FeatureKey, FeatureType, Layout, MergeMode, Provenance, ShardWriter};
 //! use ddae_store::{merge, merged_path, missing_shards, shard_rows};
 //! use ndarray::Array2;
 //! use std::sync::atomic::AtomicBool;
@@ -36,7 +36,7 @@
 //!     total: 100,
 //!     dtype: FeatureType::F16,
 //!     compression: Compression::Off,
-//!     attributes: serde_json::from_str(r#"{"data_set": "fashion-mnist", "seed": 0}"#)?,
+//!     provenance: Provenance { seed: Some(0), ..Provenance::default() },
 //! };
 //! for shard in missing_shards(&prefix, 2, &layout)? {
 //!     let rows = shard_rows(layout.total, shard, 2);
@@ -56,6 +56,7 @@ mod file;
 mod header;
 mod layout;
 mod merge;
+mod provenance;
 mod reader;
 mod shards;
 #[cfg(test)]
@@ -65,6 +66,7 @@ mod writer;
 pub use error::FeatureError;
 pub use layout::{Compression, FeatureKey, FeatureType, Layout};
 pub use merge::{MergeMode, merge};
+pub use provenance::{Difference, Pairing, Provenance};
 pub use reader::FeatureFile;
-pub use shards::{merged_path, missing_shards, remove_shards, shard_path, shard_rows};
+pub use shards::{merged_path, missing_shards, shard_path, shard_rows};
 pub use writer::ShardWriter;

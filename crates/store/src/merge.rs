@@ -3,12 +3,13 @@
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ddae_base::files::folder;
 use half::f16;
 use hdf5::file::File;
 use hdf5::{H5Type, Hyperslab};
 use ndarray::{ArrayView, s};
 
-use super::file::{Unfinished, folder};
+use super::file::Unfinished;
 use super::header::Header;
 use super::shards::{check_shards, exists};
 use super::{FeatureError, FeatureFile, FeatureKey, FeatureType, Layout, shard_path, shard_rows};
@@ -27,7 +28,7 @@ pub enum MergeMode {
 }
 
 /// Joins the `of` shards of the job `prefix` into `out`, which is replaced if it exists. The shards stay; a copied
-/// file no longer needs them ([`super::remove_shards`]).
+/// file no longer needs them.
 ///
 /// # Errors
 /// When shards are missing (all are named), damaged, or of different jobs; when the disk is full; when `stop` was set
@@ -94,10 +95,13 @@ fn check_job(prefix: &Path, of: usize) -> Result<(Layout, Vec<PathBuf>), Feature
     let Some(first) = paths.first() else {
         return Err(FeatureError::Layout("a job has at least one shard".to_string()));
     };
-    let layout = FeatureFile::open(first)?.layout().clone();
+    let mut layout = FeatureFile::open(first)?.layout().clone();
     check_shards(&layout, 0, of)?;
     for (shard, path) in paths.iter().enumerate() {
-        FeatureFile::open(path)?.check_shard(shard, of, &layout)?;
+        let file = FeatureFile::open(path)?;
+        file.check_shard(shard, of, &layout)?;
+        // What only some of the shards say is not known of the whole.
+        layout.provenance = layout.provenance.shared_with(file.provenance());
     }
     Ok((layout, paths))
 }

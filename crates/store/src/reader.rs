@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use ddae_base::files::folder;
 use half::f16;
 use hdf5::Dataset;
 use hdf5::file::File;
@@ -15,8 +16,9 @@ use ndarray::{Array2, s};
 use serde_json::{Map, Value};
 
 use super::error::{is_lock, reason};
-use super::file::{chunk_rows, folder};
+use super::file::chunk_rows;
 use super::header::Header;
+use super::provenance::{Difference, Pairing, Provenance};
 use super::{FeatureError, FeatureKey, FeatureType, Layout};
 
 /// The first bytes of an HDF5 file.
@@ -59,13 +61,10 @@ impl FeatureFile {
                 other => other,
             })?;
             shard.check_datasets()?;
-            if let Some((what, found, expected)) = file.header.layout.difference(&shard.header.layout) {
-                return Err(FeatureError::OtherJob { path, what, found, expected });
-            }
+            shard.check_job(&file.header.layout)?;
             if shard.rows().start != next || !shard.header.shards.is_empty() {
-                let found = format!("{:?}", shard.rows());
-                let (what, expected) = ("range of rows".to_string(), format!("{next}.."));
-                return Err(FeatureError::OtherJob { path, what, found, expected });
+                let rows = format!("{:?}", shard.rows());
+                shard.refuse(Some(Difference::new("range of rows", format!("{next}.."), rows)))?;
             }
             next = shard.rows().end;
             file.shards.push((path, shard.rows()));
@@ -168,9 +167,14 @@ impl FeatureFile {
         &self.header.layout
     }
 
-    /// Where the features come from, as [`Layout::attributes`] were when they were written.
-    pub fn attributes(&self) -> &Map<String, Value> {
-        &self.header.layout.attributes
+    /// Where the features come from.
+    pub fn provenance(&self) -> &Provenance {
+        &self.header.layout.provenance
+    }
+
+    /// The same by the attributes' names.
+    pub fn attributes(&self) -> Map<String, Value> {
+        self.provenance().attributes()
     }
 
     /// The number of features of `key` (D).
@@ -267,21 +271,6 @@ impl FeatureFile {
         FeatureError::Damaged { path: self.path.clone(), reason }
     }
 
-    /// The features of `view` block by block, from the first row to the last: the first row of each block and its
-    /// features, at most `rows` rows (at least one) of D.
-    pub fn blocks<'a>(
-        &'a self,
-        key: &'a FeatureKey,
-        view: usize,
-        rows: usize,
-    ) -> impl Iterator<Item = Result<(usize, Array2<f32>), FeatureError>> + 'a {
-        let step = rows.max(1);
-        (0..self.len()).step_by(step).map(move |begin| {
-            let end = self.len().min(begin.saturating_add(step));
-            Ok((begin, self.read(key, view, begin..end)?))
-        })
-    }
-
     /// Rows of a block of `key` that takes about `bytes`, a multiple of the file's chunks.
     pub(super) fn block_rows(&self, key: &FeatureKey, bytes: usize) -> Result<usize, FeatureError> {
         let (width, dtype) = (self.dim(key)?, self.dtype());
@@ -289,19 +278,25 @@ impl FeatureFile {
         Ok((bytes / (chunk * width * dtype.bytes())).max(1) * chunk)
     }
 
+    /// Refuses a file of another job than that of `layout`.
+    ///
+    /// # Errors
+    /// [`FeatureError::OtherJob`] names the property that differs first.
+    pub fn check_job(&self, layout: &Layout) -> Result<(), FeatureError> {
+        self.refuse(layout.difference(&self.header.layout, Pairing::Job))
+    }
+
     /// Refuses a file that is not shard `shard` of `of` of a job with `layout`.
     pub(super) fn check_shard(&self, shard: usize, of: usize, layout: &Layout) -> Result<(), FeatureError> {
-        let rows = super::shard_rows(layout.total, shard, of);
-        let difference = layout.difference(&self.header.layout).or_else(|| {
-            let found = format!("{:?}", self.header.rows);
-            (self.header.rows != rows).then(|| ("range of rows".to_string(), found, format!("{rows:?}")))
-        });
-        match difference {
-            None => Ok(()),
-            Some((what, found, expected)) => {
-                Err(FeatureError::OtherJob { path: self.path.clone(), what, found, expected })
-            }
-        }
+        self.check_job(layout)?;
+        let (rows, found) = (super::shard_rows(layout.total, shard, of), &self.header.rows);
+        let difference = Difference::new("range of rows", format!("{rows:?}"), format!("{found:?}"));
+        self.refuse((*found != rows).then_some(difference))
+    }
+
+    fn refuse(&self, difference: Option<Difference>) -> Result<(), FeatureError> {
+        let path = self.path.clone();
+        difference.map_or(Ok(()), |difference| Err(FeatureError::OtherJob { path, difference }))
     }
 }
 

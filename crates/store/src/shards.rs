@@ -1,8 +1,6 @@
 //! The files of a job: their names, their rows, and which of them are still missing.
 
 use std::ffi::OsString;
-use std::fs;
-use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -61,7 +59,7 @@ pub(super) fn check_shards(layout: &Layout, shard: usize, of: usize) -> Result<(
 ///
 /// # Errors
 /// When an existing shard is damaged or belongs to another job (the error names the layout's field or the attribute
-/// that differs first). To overwrite those, call [`remove_shards`] before.
+/// that differs first).
 pub fn missing_shards(
     prefix: impl AsRef<Path>,
     of: usize,
@@ -79,30 +77,6 @@ pub fn missing_shards(
         }
     }
     Ok(missing)
-}
-
-/// Removes the shards of a job in `of` shards, finished or not; those that do not exist are no error. A joined file
-/// stays (a virtual one cannot be read without its shards).
-pub fn remove_shards(prefix: impl AsRef<Path>, of: usize) -> Result<(), FeatureError> {
-    for shard in 0..of {
-        let path = shard_path(&prefix, shard, of);
-        for path in [partial_path(&path), path] {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(FeatureError::io(&path)(error));
-                }
-                _ => {}
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The name of a file while it is being written.
-pub(super) fn partial_path(path: &Path) -> PathBuf {
-    let mut partial = path.as_os_str().to_os_string();
-    partial.push(".partial");
-    PathBuf::from(partial)
 }
 
 pub(super) fn exists(path: &Path) -> Result<bool, FeatureError> {

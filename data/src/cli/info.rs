@@ -2,13 +2,14 @@ use std::io::Write;
 
 use anyhow::Result;
 use clap::Args;
+use ddae_base::progress::{Progress, Unit};
 use ddae_data::DataSet;
 use ddae_data::datasets;
 use ddae_data::split::Split;
-use ddae_data::statistics::{ChannelStatistics, channel_statistics};
+use ddae_data::statistics::channel_statistics;
+use ddae_model::config::ChannelStatistics;
 use serde_json::{Value, json};
 
-use super::progress::{Unit, bar};
 use super::{Source, root_option};
 
 /// With more classes than this, equal counts are printed as one line.
@@ -35,9 +36,10 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let root = arguments.source.root.root.as_deref();
     let set = datasets::open(&arguments.source.name, root)?;
-    let bar = bar(&format!("reading {}", set.train.name()), set.train.len() as u64, Unit::Images);
-    let statistics = channel_statistics(&set.train, |count| bar.inc(count as u64));
-    bar.finish_and_clear();
+    let reading = format!("reading {}", set.train.name());
+    let progress = Progress::task(&reading, Some(set.train.len() as u64), Unit::Images);
+    let statistics = channel_statistics(&set.train, |count| progress.advance(count as u64));
+    drop(progress);
     let statistics = statistics?;
     let mut out = std::io::stdout().lock();
     if arguments.json {
@@ -50,7 +52,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn as_json(set: &DataSet, statistics: &[ChannelStatistics]) -> Value {
+fn as_json(set: &DataSet, statistics: &ChannelStatistics) -> Value {
     let split = |split: &Split| {
         let classes: serde_json::Map<String, Value> =
             split.classes().iter().cloned().zip(split.class_counts().into_iter().map(Value::from)).collect();
@@ -61,33 +63,29 @@ fn as_json(set: &DataSet, statistics: &[ChannelStatistics]) -> Value {
         "origin": set.origin,
         "train": split(&set.train),
         "test": split(&set.test),
-        "mean": statistics.iter().map(|channel| channel.mean).collect::<Vec<_>>(),
-        "std": statistics.iter().map(|channel| channel.std).collect::<Vec<_>>(),
-        "published_normalisation": set.normalisation.map(|normalisation| {
-            json!({ "mean": normalisation.mean, "std": normalisation.std })
-        }),
+        "mean": statistics.mean,
+        "std": statistics.std,
+        "published_normalisation": set.normalisation(),
     })
 }
 
-fn print(out: &mut impl Write, set: &DataSet, statistics: &[ChannelStatistics]) -> Result<()> {
+fn print(out: &mut impl Write, set: &DataSet, statistics: &ChannelStatistics) -> Result<()> {
     let [channels, height, width] = set.train.shape();
     let (train, test) = (set.train.class_counts(), set.test.class_counts());
-    let of_channels = |value: fn(&ChannelStatistics) -> f64| {
-        statistics.iter().map(|channel| format!("{:.4}", value(channel))).collect::<Vec<_>>().join(" ")
-    };
+    let numbers =
+        |values: &[f64]| values.iter().map(|value| format!("{value:.4}")).collect::<Vec<_>>().join(" ");
     writeln!(out, "{}: {}", set.name, set.origin)?;
     writeln!(out, "  shape    {channels}x{height}x{width}")?;
     writeln!(out, "  train    {} images in {} classes", set.train.len(), train.len())?;
     writeln!(out, "  test     {} images", set.test.len())?;
-    writeln!(out, "  mean     {}", of_channels(|channel| channel.mean))?;
-    writeln!(out, "  std      {}", of_channels(|channel| channel.std))?;
-    if let Some(published) = set.normalisation {
-        let numbers = |values: [f32; 3]| values.map(|v| format!("{v:.4}")).join(" ");
+    writeln!(out, "  mean     {}", numbers(&statistics.mean))?;
+    writeln!(out, "  std      {}", numbers(&statistics.std))?;
+    if let Some(published) = set.normalisation() {
         writeln!(
             out,
             "  publications normalise by mean {}, std {}",
-            numbers(published.mean),
-            numbers(published.std)
+            numbers(&published.mean),
+            numbers(&published.std)
         )?;
     }
     writeln!(out)?;

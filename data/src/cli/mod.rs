@@ -3,7 +3,6 @@
 mod info;
 mod prepare;
 mod preview;
-mod progress;
 
 use std::path::{Path, PathBuf};
 

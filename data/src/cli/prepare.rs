@@ -1,15 +1,13 @@
 use std::io::Write;
 use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
+use ddae_base::Stop;
+use ddae_base::progress::{Progress, Unit};
 use ddae_data::datasets::{self, Stage};
 use ddae_data::split::Split;
-use indicatif::ProgressBar;
 
-use super::progress::{Unit, bar};
 use super::{Root, root_option};
 
 /// Checks an archive's md5, unpacks it beside itself and says what it found
@@ -36,29 +34,29 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let stop = stop_on_ctrl_c()?;
-    let mut current: Option<(Stage, ProgressBar)> = None;
+    // What was written is taken back.
+    let stop = Stop::on_signal(None);
+    let mut current: Option<(Stage, Progress)> = None;
     let mut progress = |stage: Stage, done: u64, length: u64| {
         if !matches!(&current, Some((shown, _)) if *shown == stage) {
             let what = match stage {
                 Stage::Checking => "checking md5",
                 Stage::Unpacking => "unpacking",
             };
-            current = Some((stage, bar(what, length, Unit::Bytes)));
+            current = None;
+            current = Some((stage, Progress::task(what, Some(length), Unit::Bytes)));
         }
-        if let Some((_, bar)) = &current {
-            bar.set_position(done);
+        if let Some((_, shown)) = &current {
+            shown.set(done);
         }
-        match stop.load(Ordering::Relaxed) {
+        match stop.is_requested() {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         }
     };
     let root = arguments.root.root.as_deref();
     let prepared = datasets::prepare(&arguments.target, root, !arguments.no_verify, &mut progress);
-    if let Some((_, bar)) = current {
-        bar.finish_and_clear();
-    }
+    drop(current);
     let prepared = prepared?;
     let set = &prepared.data_set;
     let mut out = std::io::stdout().lock();
@@ -84,17 +82,4 @@ fn describe(split: &Split) -> String {
         _ => "none".into(),
     };
     format!("{} images of {channels}x{height}x{width} in {} classes, {each}", split.len(), counts.len())
-}
-
-/// A flag that Ctrl-C sets, so that what was written is taken back; a second Ctrl-C ends the program at once.
-fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(1);
-        }
-    })
-    .context("cannot listen for Ctrl-C")?;
-    Ok(stop)
 }

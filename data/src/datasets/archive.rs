@@ -7,6 +7,8 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ddae_base::files::fill_whole;
+use ddae_base::lock;
 use flate2::read::GzDecoder;
 use md5::{Digest, Md5};
 
@@ -177,12 +179,7 @@ pub(crate) fn unpack(
     progress: Progress,
 ) -> Result<(PathBuf, Unpacked), DataError> {
     let file = File::open(path).map_err(DataError::io("open", path))?;
-    match file.lock() {
-        Ok(()) => {}
-        // Some network file systems have no locks; then only concurrent runs are unprotected.
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
-        Err(error) => return Err(DataError::io("lock", path)(error)),
-    }
+    lock::acquire(&file).map_err(DataError::io("lock", path))?;
     let parent = path.parent().unwrap_or(Path::new(""));
     let target = parent.join(archive.folder);
     if target.is_dir() {
@@ -194,26 +191,11 @@ pub(crate) fn unpack(
             return Err(DataError::Checksum { path: path.to_path_buf(), found, expected: archive.md5 });
         }
     }
-    let partial = parent.join(format!("{}.partial", archive.folder));
-    remove(&partial)?;
-    let result = if archive.file.ends_with(".zip") {
-        unpack_zip(path, archive, &partial, progress)
-    } else {
-        unpack_tar(path, archive, &partial, progress)
-    }
-    .and_then(|()| fs::rename(&partial, &target).map_err(DataError::io("create", &target)));
-    if let Err(error) = result {
-        remove(&partial)?;
-        return Err(error);
-    }
+    fill_whole(&target, |partial| match archive.file.ends_with(".zip") {
+        true => unpack_zip(path, archive, partial, progress),
+        false => unpack_tar(path, archive, partial, progress),
+    })?;
     Ok((target, Unpacked::Now))
-}
-
-fn remove(folder: &Path) -> Result<(), DataError> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(DataError::io("remove", folder)(error)),
-        _ => Ok(()),
-    }
 }
 
 fn md5_of(path: &Path, mut file: &File, progress: Progress) -> Result<String, DataError> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 
 use super::source::{RecordFile, Records};
-use super::{DataError, DataSet, Kind, Normalisation, archive, check_counts, cifar_batch, cifar_classes};
+use super::{DataError, DataSet, Kind, archive, check_counts, cifar_batch, cifar_classes};
 use crate::split::Split;
 
 const SHAPE: [usize; 3] = [3, 32, 32];
@@ -17,7 +17,6 @@ const IMAGE: usize = 3 * 32 * 32;
 pub(crate) struct Cifar {
     kind: Kind,
     classes: &'static [&'static str],
-    normalisation: Normalisation,
     /// Files without their ending, and the images that each was published with.
     train: &'static [&'static str],
     train_count: usize,
@@ -31,7 +30,6 @@ pub(crate) struct Cifar {
 pub(crate) const CIFAR10: Cifar = Cifar {
     kind: Kind::Cifar10,
     classes: &cifar_classes::CIFAR10,
-    normalisation: Normalisation::CIFAR10,
     train: &["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"],
     train_count: 10_000,
     test: "test_batch",
@@ -42,7 +40,6 @@ pub(crate) const CIFAR10: Cifar = Cifar {
 pub(crate) const CIFAR100: Cifar = Cifar {
     kind: Kind::Cifar100,
     classes: &cifar_classes::CIFAR100,
-    normalisation: Normalisation::CIFAR100,
     train: &["train"],
     train_count: 50_000,
     test: "test",
@@ -85,7 +82,6 @@ pub(crate) fn open(cifar: &Cifar, root: &Path) -> Result<DataSet, DataError> {
         name,
         train: split("train", train),
         test: split("test", test),
-        normalisation: Some(cifar.normalisation),
         origin: format!("{} in {}", archive.title, folder.display()),
     })
 }

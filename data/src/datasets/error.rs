@@ -2,19 +2,14 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ddae_base::files::FileError;
+
 /// What can go wrong with a data set. Every message is one line that names the file or option and what was expected.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// The operating system refused to read or write a file.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// What was being done: `read`, `create`, …
-        action: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's own words.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
 
     /// A file does not hold what its name promises.
     #[error("{}: {found}; expected {expected}", path.display())]
@@ -93,10 +88,10 @@ impl DataError {
         matches!(self, DataError::UnknownName { .. } | DataError::Argument(_))
     }
 
-    /// An [`DataError::Io`] builder for `map_err`.
-    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataError {
-        let path = path.to_path_buf();
-        move |source| DataError::Io { action, path, source }
+    /// A [`DataError::File`], for `map_err`.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataError + use<> {
+        let error = FileError::of(action, path);
+        move |source| error(source).into()
     }
 
     /// A [`DataError::Format`].

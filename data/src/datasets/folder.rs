@@ -56,7 +56,6 @@ pub(crate) fn open(root: &Path) -> Result<DataSet, DataError> {
         name,
         train: split("train", files, labels),
         test: split("test", test_files, test_labels),
-        normalisation: None,
         origin: format!("images in {}", root.display()),
     })
 }

@@ -70,7 +70,6 @@ pub(crate) fn open(mnist: &Mnist, given: Option<&Path>) -> Result<DataSet, DataE
         name,
         train: split(name, "train", "train", &folder, classes.clone())?,
         test: split(name, "test", "t10k", &folder, classes)?,
-        normalisation: None,
         origin: format!("idx files in {}", folder.display()),
     })
 }

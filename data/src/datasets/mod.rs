@@ -22,7 +22,6 @@ mod files;
 mod folder;
 mod idx;
 mod mnist;
-mod normalisation;
 mod prepare;
 mod sample;
 pub(crate) mod source;
@@ -34,8 +33,9 @@ pub use archive::{Progress, Stage};
 pub use error::DataError;
 pub(crate) use error::Shape;
 pub use files::of_files;
-pub use normalisation::Normalisation;
 pub use prepare::{Prepared, prepare};
+
+use ddae_model::config::ChannelStatistics;
 
 use crate::split::Split;
 
@@ -48,10 +48,15 @@ pub struct DataSet {
     pub train: Split,
     /// Images to report results on; empty for a `folder` that has neither `test/` nor `val/`.
     pub test: Split,
-    /// The published means and deviations, where there are any.
-    pub normalisation: Option<Normalisation>,
     /// Where the images were found.
     pub origin: String,
+}
+
+impl DataSet {
+    /// The published means and deviations, where there are any.
+    pub fn normalisation(&self) -> Option<ChannelStatistics> {
+        ChannelStatistics::published(self.name)
+    }
 }
 
 /// The data sets there are.

@@ -22,7 +22,6 @@ pub(crate) fn open() -> Result<DataSet, DataError> {
         name: Kind::FashionSample.name(),
         train: split("train", TRAIN)?,
         test: split("test", TEST)?,
-        normalisation: None,
         origin: "built in".into(),
     })
 }

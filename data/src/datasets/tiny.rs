@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::encoded::Encoded;
 use super::folder::{images, subfolders};
-use super::{DataError, DataSet, Kind, Normalisation, archive, check_counts};
+use super::{DataError, DataSet, Kind, archive, check_counts};
 use crate::split::Split;
 
 /// Some images are grey; they are read as RGB like the others.
@@ -31,7 +31,6 @@ pub(crate) fn open(root: &Path) -> Result<DataSet, DataError> {
         name,
         train: split("train", files, labels),
         test: split("test", test_files, test_labels),
-        normalisation: Some(Normalisation::TINY_IMAGENET),
         origin: format!("{} in {}", archive.title, folder.display()),
     })
 }

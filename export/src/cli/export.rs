@@ -1,16 +1,18 @@
 //! `ddae-export CHECKPOINT`.
 
+use std::fs;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use clap::{ArgAction, Args};
-use ddae_base::shell;
+use ddae_base::{shell, stop, tell};
 use ddae_checkpoint::WeightSet;
 use ddae_export::export::{ExportPlan, Exported};
 use ddae_export::inspect::short;
 use ddae_export::request::GraphRequest;
 use ddae_export::source::{WeightOptions, WeightSource};
-use ddae_export::staging::remove_on_interrupt;
+use ddae_export::staging::Staging;
 use ddae_export::{ExportError, refuse_given};
 use ddae_model::config::{AnyConfig, Override};
 use ddae_model::diffusion::feature_layers;
@@ -115,7 +117,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let existing = [target.clone(), data_file(&target)].into_iter().find(|path| path.exists());
     if let Some(path) = existing.filter(|_| !arguments.force) {
         let message = "it exists already; replace it with --force, or choose another name with -o";
-        return Err(ExportError::file(&path, message).into());
+        return Err(ExportError::unusable(&path, message).into());
     }
     if arguments.dry_run {
         if arguments.json {
@@ -132,14 +134,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         writeln!(out, "would write {} (about {bytes}B)", target.display())?;
         return Ok(());
     }
-    remove_on_interrupt();
+    let staging = removed_on_signal(&target)?;
     let is_shown = !arguments.quiet && std::io::stderr().is_terminal();
     let progress = |what: &str| {
         if is_shown {
             let _ = writeln!(std::io::stderr(), "{what} …");
         }
     };
-    let exported = plan.export(&target, progress)?;
+    let exported = plan.export(staging, progress)?;
     if arguments.json {
         writeln!(out, "{}", as_json(&exported.description, &exported.files, Some(exported.bytes)))?;
         return Ok(());
@@ -148,6 +150,27 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     print_result(&mut out, &exported)?;
     writeln!(out, "\nnext: {}", next_command(&exported, &target))?;
     Ok(())
+}
+
+/// The folder in which the file is made. Ctrl-C, SIGTERM and SIGHUP remove it and end the process at once: much of an
+/// export is a single call of ONNX Runtime, which nothing interrupts.
+fn removed_on_signal(target: &Path) -> Result<Staging, ExportError> {
+    let made: Arc<OnceLock<PathBuf>> = Arc::default();
+    let folder = Arc::clone(&made);
+    let handler = move || {
+        if let Some(folder) = folder.get() {
+            // The process ends either way; a folder that cannot be removed has a name that says whose it is.
+            let _ = fs::remove_dir_all(folder);
+        }
+        tell("error: interrupted; no file was written, and the same command begins again");
+        std::process::exit(1);
+    };
+    if let Err(error) = stop::at_signal(handler) {
+        tell(format_args!("warning: Ctrl-C will leave a folder .ddae-export-… behind ({error})"));
+    }
+    let staging = Staging::beside(target)?;
+    let _ = made.set(staging.folder().to_path_buf());
+    Ok(staging)
 }
 
 fn source(arguments: &Arguments) -> Result<WeightSource, ExportError> {

@@ -32,7 +32,7 @@ pub(super) struct FusedConv {
     pub norm: Option<Value>,
 }
 
-/// Attention between pixels: `[norm,] flatten, projection, attention, output, unflatten`.
+/// Attention between pixels: `[norm,] flatten, projection, [heads, unit, joined,] attention, output, unflatten`.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct PixelAttention {
     /// The image `[B,C,H,W]`, before the norm.
@@ -41,6 +41,9 @@ pub(super) struct PixelAttention {
     pub norm: Option<Value>,
     /// The linear layer to queries, keys and values.
     pub projection: Value,
+    /// The division of each head's queries, keys and values by their root mean square. Then there is no norm before the
+    /// projection, and no bias in it.
+    pub unit: Option<Value>,
     pub attention: Value,
     pub heads: usize,
     /// Order of the projection's channels.
@@ -133,7 +136,7 @@ impl Matcher<'_> {
         let output = self.only_here(self.input(back, 0), is_linear)?;
         let attention = self.only_here(self.input(output, 0), |op| matches!(op, Op::Attention { .. }))?;
         let Op::Attention { heads, layout } = self.graph.node(attention).op else { return None };
-        let projection = self.only_here(self.input(attention, 0), is_linear)?;
+        let (unit, projection) = self.projection(attention, heads)?;
         let swap = self.only_here(self.input(projection, 0), is_swap)?;
         let flatten = self.only_here(self.input(swap, 0), |op| *op == Op::Reshape)?;
         let image = self.input(flatten, 0);
@@ -146,10 +149,29 @@ impl Matcher<'_> {
             return None;
         }
         let mut absorbed = vec![back, output, attention, projection, swap, flatten];
-        let norm = self.only_here(image, |op| matches!(op, Op::GroupNorm { .. }));
+        let norm = self.only_here(image, |op| unit.is_none() && matches!(op, Op::GroupNorm { .. }));
         absorbed.extend(norm);
+        absorbed
+            .extend(unit.into_iter().flat_map(|unit| [self.input(unit, 0), unit, self.input(attention, 0)]));
         let input = norm.map_or(image, |norm| self.input(norm, 0));
-        let fused = PixelAttention { input, norm, projection, attention, heads, layout, output };
+        let fused = PixelAttention { input, norm, projection, unit, attention, heads, layout, output };
         Some((Fusion::PixelAttention(fused), absorbed))
+    }
+
+    /// The linear layer that gives an attention its queries, keys and values, and what divides those between.
+    fn projection(&self, attention: Value, heads: usize) -> Option<(Option<Value>, Value)> {
+        let is_linear = |op: &Op| *op == Op::Linear;
+        let packed = self.input(attention, 0);
+        if let Some(projection) = self.only_here(packed, is_linear) {
+            return Some((None, projection));
+        }
+        let joined = self.only_here(packed, |op| *op == Op::Reshape)?;
+        let unit = self.only_here(self.input(joined, 0), |op| matches!(op, Op::RmsNorm { axis: 3, .. }))?;
+        let split = self.only_here(self.input(unit, 0), |op| *op == Op::Reshape)?;
+        let projection = self.only_here(self.input(split, 0), is_linear)?;
+        let (shape, from) = (self.graph.shape(unit), self.graph.shape(projection));
+        let of_heads = shape.rank() == 4 && shape.size(1) == from.size(1) && shape.size(2) == Some(3 * heads);
+        let fits = of_heads && self.graph.node(projection).inputs.len() == 2;
+        fits.then_some((Some(unit), projection))
     }
 }

@@ -121,6 +121,7 @@ fn halves(model: &Model<'_>) -> Vec<bool> {
         |node: &NodeProto| kind(&node.op_type) == Kind::Product && images.contains(first(&node.output));
     let leads = leading_values(model, is_product);
     let is_float = floats(model);
+    let sums = exact_values(model);
     // What is float16, and what is float32 only for a norm's or softmax's sake.
     let (mut half, mut body) = (HashSet::new(), HashSet::new());
     let mut choices = Vec::with_capacity(model.nodes.len());
@@ -132,7 +133,10 @@ fn halves(model: &Model<'_>) -> Vec<bool> {
         let is_half = computes_floats
             && match kind(&node.op_type) {
                 Kind::Product => is_product(node),
-                Kind::Elementwise => in_body && node.output.iter().any(|name| leads.contains(name.as_str())),
+                Kind::Elementwise => {
+                    let within_norm = !has_half && sums.contains(first(&node.output));
+                    in_body && !within_norm && node.output.iter().any(|name| leads.contains(name.as_str()))
+                }
                 Kind::Move => has_half,
                 Kind::Exact => false,
             };
@@ -173,6 +177,23 @@ fn leading_values<'m>(model: &'m Model<'_>, is_product: impl Fn(&NodeProto) -> b
         }
     }
     found
+}
+
+/// The values that float32 operations alone use, directly or after elementwise ones: what is added to the sums of a norm.
+fn exact_values<'m>(model: &'m Model<'_>) -> HashSet<&'m str> {
+    let mut others: HashSet<&str> = model.outputs.iter().map(|output| output.name.as_str()).collect();
+    let mut exact = HashSet::new();
+    for node in model.nodes.iter().rev() {
+        let output = first(&node.output);
+        let is_exact = match kind(&node.op_type) {
+            Kind::Exact => true,
+            Kind::Elementwise => exact.contains(output) && !others.contains(output),
+            Kind::Product | Kind::Move => false,
+        };
+        let set = if is_exact { &mut exact } else { &mut others };
+        set.extend(node.input.iter().map(String::as_str));
+    }
+    &exact - &others
 }
 
 fn floats<'m>(model: &'m Model<'_>) -> HashSet<&'m str> {

@@ -7,7 +7,7 @@
 //! | file | operations |
 //! | --- | --- |
 //! | `operations` | each by itself |
-//! | `convolution`, `group_norm` | with what is joined with them |
+//! | `convolution`, `normalisation` | with what is joined with them |
 //! | `attention`, `pixel_attention` | attention between tokens, and between the pixels of an image |
 //!
 //! # Names
@@ -18,8 +18,8 @@ mod attention;
 mod constants;
 mod convolution;
 mod fusion;
-mod group_norm;
 pub mod half_precision;
+mod normalisation;
 mod operations;
 mod pixel_attention;
 

@@ -6,6 +6,7 @@ use ddae_onnx::initializer::Initializer;
 use ddae_onnx::messages::{AttributeProto, element_type};
 
 use super::convolution::conv_attributes;
+use super::normalisation::Root;
 use super::{Lowered, Lowering};
 
 impl Lowering<'_, '_> {
@@ -100,6 +101,13 @@ impl Lowering<'_, '_> {
                     vec![AttributeProto::int("axis", -1), AttributeProto::float("epsilon", *eps)];
                 self.result(value, "LayerNormalization", &[&x, &ones], attributes)
             }
+            Op::RmsNorm { axis, eps } => {
+                let root = Root { reduce: "ReduceMean", axis: *axis, eps: *eps };
+                let divisor = self.root(value, "", &x, &node.shape, root)?;
+                self.result(value, "Div", &[&x, &divisor], vec![])
+            }
+            // Its input is a parameter, so it was folded.
+            Op::WeightNorm { .. } => Ok(()),
             Op::Attention { heads, layout } => self.token_attention(value, node, *heads, *layout),
         }
     }

@@ -10,14 +10,18 @@
 //! - Weights of the softmax add up to 1, so `c` comes out as it went in and joins the bias of the output layer `O`.
 //! - With one head as wide as the image, a score is `(K' Q x_i + K' a) . x_j` and the result `O V (sum_j p_ij x_j)`:
 //!   two matrices `K' Q` and `O V` rather than four.
+//!
+//! Where queries, keys and values are divided by their root mean squares after the product, it stays as it is, and the
+//! scores' `d^(-1/2)` is part of the queries' divisor.
 
 use std::borrow::Cow;
 
-use ddae_model::graph::{QkvLayout, Shape, Value};
+use ddae_model::graph::{Op, QkvLayout, Shape, Value};
 use ddae_model::tensor::Tensor;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 
 use super::fusion::PixelAttention;
+use super::normalisation::Root;
 use super::{LowerError, Lowered, Lowering};
 use ddae_onnx::messages::AttributeProto;
 
@@ -41,14 +45,15 @@ impl Lowering<'_, '_> {
         if let Some(norm) = fused.norm {
             x = self.normalised(norm, &x)?;
         }
-        let is_square = fused.heads == 1 && width == channels;
+        let is_square = fused.heads == 1 && width == channels && fused.unit.is_none();
         let (mixed, output) = if is_square {
             let matrix = layers.key.t().dot(&layers.query);
             let bias = layers.key.t().dot(&layers.query_bias);
             let q = self.pixel_linear(fused, "q", &x, &matrix, Some(&bias))?;
             (self.mixed_pixels(fused, image, width, [&q, &x, &x])?, layers.output.dot(&layers.value))
         } else {
-            let q = self.pixel_linear(fused, "q", &x, &layers.query, Some(&layers.query_bias))?;
+            let query_bias = fused.unit.is_none().then_some(&layers.query_bias);
+            let q = self.pixel_linear(fused, "q", &x, &layers.query, query_bias)?;
             let k = self.pixel_linear(fused, "k", &x, &layers.key, None)?;
             let v = self.pixel_linear(fused, "v", &x, &layers.value, None)?;
             (self.mixed_pixels(fused, image, width, [&q, &k, &v])?, layers.output)
@@ -101,6 +106,13 @@ impl Lowering<'_, '_> {
                 None => self.part(at, part, "Reshape", &[qkv[i], &to_heads], vec![], &heads)?,
             });
         }
+        if let Some(unit) = fused.unit
+            && let Op::RmsNorm { eps, .. } = self.graph.node(unit).op
+        {
+            for (operand, part) in operands.iter_mut().zip(["q", "k", "v"]) {
+                *operand = self.unit(unit, part, operand, &heads, eps)?;
+            }
+        }
         let swap = || vec![AttributeProto::ints("perm", [0, 1, 3, 2])];
         let turned = heads.with(2, pixels).with(3, d);
         let scores = heads.with(2, pixels);
@@ -114,6 +126,16 @@ impl Lowering<'_, '_> {
         self.part(at, "image", "Reshape", &[&x, &to_image], vec![], &shape)
     }
 
+    /// Each pixel's `x [B, heads, d, N]` divided by its root mean square, queries by `d^(1/2)` besides.
+    fn unit(&mut self, unit: Value, part: &str, x: &str, heads: &Shape, eps: f64) -> Lowered<String> {
+        let mean = Root { reduce: "ReduceMean", axis: 2, eps };
+        // The root of the sum is that of the mean times `d^(1/2)`.
+        let d = heads.size(2).unwrap_or(0) as f64;
+        let root = if part == "q" { Root { reduce: "ReduceSum", eps: d * eps, ..mean } } else { mean };
+        let divisor = self.root(unit, &format!("{part}/"), x, heads, root)?;
+        self.part(unit, &format!("{part}/unit"), "Div", &[x, &divisor], vec![], heads)
+    }
+
     /// The layers with the norm's scale and shift, the scores' `d^(-1/2)` and the values' bias in them.
     fn folded_layers(&self, fused: &PixelAttention) -> Lowered<Layers> {
         let (weight, bias) = self.linear_layer(fused.projection)?;
@@ -121,10 +143,10 @@ impl Lowering<'_, '_> {
         let (rows, channels) = weight.dim();
         let (gain, shift) = match fused.norm {
             None => (Array1::ones(channels), Array1::zeros(channels)),
-            Some(norm) => {
-                let inputs = &self.graph.node(norm).inputs;
-                (self.known_vector(inputs[1])?, self.known_vector(inputs[2])?)
-            }
+            Some(norm) => match self.graph.node(norm).inputs[1..] {
+                [gain, shift] => (self.known_vector(gain)?, self.known_vector(shift)?),
+                _ => (Array1::ones(channels), Array1::zeros(channels)),
+            },
         };
         let width = rows / 3;
         let d = width / fused.heads;
@@ -137,7 +159,7 @@ impl Lowering<'_, '_> {
             let bias = Array1::from_shape_fn(width, |row| bias[source(row)]) + raw.dot(&shift);
             (raw * &gain, bias)
         };
-        let scale = 1.0 / (d as f64).sqrt();
+        let scale = if fused.unit.is_some() { 1.0 } else { 1.0 / (d as f64).sqrt() };
         let ((query, query_bias), (key, _), (value, value_bias)) = (part(0), part(1), part(2));
         output_bias += &output.dot(&value_bias);
         Ok(Layers { query: query * scale, query_bias: query_bias * scale, key, value, output, output_bias })

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use ddae_base::files::FileError;
 use ddae_model::graph::Graph;
 use ddae_onnx::messages::ValueInfoProto;
 use ddae_onnx::runtime::{OnnxNetwork, all_cores};
@@ -52,7 +53,7 @@ impl Calibrator<'_> {
             model.outputs.extend(extra);
             let written = model.write(scratch, &[], LARGEST_MESSAGE);
             model.outputs.truncate(own);
-            written.map_err(|source| ExportError::Write { path: scratch.to_path_buf(), source })?;
+            written.map_err(FileError::of("write", scratch))?;
             let counted = self.count_values(&group, scratch);
             for path in [scratch.to_path_buf(), data_file(scratch)] {
                 // What cannot be removed now goes with the folder it is in.

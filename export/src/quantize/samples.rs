@@ -3,13 +3,11 @@
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 
-use ddae_base::random::{Purpose, stream};
+use ddae_base::random::{Purpose, numbered_stream, stream};
 use ddae_data::datasets::{self, DataError};
 use ddae_data::split::Split;
 use ddae_model::graph::{Graph, Node, Value};
 use ddae_model::tensor::{DType, Tensor};
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 
 use crate::ExportError;
 use crate::verify::{RANDOM, integers, random_values, tensor};
@@ -126,7 +124,7 @@ impl Samples {
 fn random_sample(node: &Node, integers: &RangeInclusive<i64>, sample: usize) -> Vec<f64> {
     let of_name = |seed: u64, byte: u8| seed.wrapping_mul(31).wrapping_add(byte.into());
     let seed = node.name.bytes().fold(sample as u64, of_name);
-    random_values(node, 1, integers, &mut ChaCha8Rng::seed_from_u64(seed))
+    random_values(node, 1, integers, &mut numbered_stream(seed))
 }
 
 impl Images {

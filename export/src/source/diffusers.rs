@@ -43,7 +43,7 @@ impl DiffusersFolder {
     pub fn unet(&self, image_size: Option<[usize; 2]>) -> Result<Option<DiffusersConfig>, ExportError> {
         let Some(path) = &self.config else { return Ok(None) };
         let mut config = json(path)?;
-        let wrong = |message: String| ExportError::file(path, message);
+        let wrong = |message: String| ExportError::unusable(path, message);
         match config["_class_name"].as_str() {
             None | Some("UNet2DModel") => {}
             Some("AutoencoderKL") => return Ok(None),
@@ -67,7 +67,7 @@ impl DiffusersFolder {
     pub fn adapt_autoencoder(&self, encoder: &mut VaeEncoderConfig) -> Result<(), ExportError> {
         let Some(path) = &self.config else { return Ok(()) };
         let config = json(path)?;
-        let wrong = |message: String| ExportError::file(path, message);
+        let wrong = |message: String| ExportError::unusable(path, message);
         for (key, known) in AUTOENCODER {
             let found = config[key].to_string();
             if found != "null" && found != known {
@@ -91,7 +91,7 @@ impl DiffusersFolder {
     pub fn process(&self) -> Result<Option<ProcessConfig>, ExportError> {
         let Some(path) = &self.scheduler else { return Ok(None) };
         let scheduler = json(path)?;
-        let wrong = |message: String| ExportError::file(path, message);
+        let wrong = |message: String| ExportError::unusable(path, message);
         let text = |key: &str, default: &'static str| match &scheduler[key] {
             Value::Null => default.to_string(),
             Value::String(text) => text.clone(),
@@ -121,11 +121,11 @@ impl DiffusersFolder {
 }
 
 fn json(path: &Path) -> Result<Value, ExportError> {
-    let wrong = |message: String| ExportError::file(path, message);
+    let wrong = |message: String| ExportError::unusable(path, message);
     let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
     let value: Value = serde_json::from_str(&text).map_err(|error| wrong(format!("not JSON: {error}")))?;
     if !value.is_object() {
-        return Err(ExportError::file(
+        return Err(ExportError::unusable(
             path,
             "not a configuration of diffusers: it needs keys like \"_class_name\"",
         ));
@@ -136,12 +136,12 @@ fn json(path: &Path) -> Result<Value, ExportError> {
 fn number(path: &Path, config: &Value, key: &str, default: f64) -> Result<f64, ExportError> {
     let found = &config[key];
     let number = if found.is_null() { Some(default) } else { found.as_f64() };
-    number.ok_or_else(|| ExportError::file(path, format!("{key} is {found}; it must be a number")))
+    number.ok_or_else(|| ExportError::unusable(path, format!("{key} is {found}; it must be a number")))
 }
 
 fn whole_number(path: &Path, config: &Value, key: &str, default: usize) -> Result<usize, ExportError> {
     let found = &config[key];
     let whole = || found.as_u64().and_then(|number| usize::try_from(number).ok());
     let number = if found.is_null() { Some(default) } else { whole() };
-    number.ok_or_else(|| ExportError::file(path, format!("{key} is {found}; it must be a whole number")))
+    number.ok_or_else(|| ExportError::unusable(path, format!("{key} is {found}; it must be a whole number")))
 }

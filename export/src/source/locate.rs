@@ -40,7 +40,10 @@ pub(super) fn locate(path: &Path, wanted: GraphKind) -> Result<Located, ExportEr
         let file = WEIGHTS.iter().map(|name| folder.join(name)).find(|file| file.is_file());
         let file = file.ok_or_else(|| {
             let weights = WEIGHTS.join(", ");
-            ExportError::file(&folder, format!("it holds a config.json of diffusers, but none of {weights}"))
+            ExportError::unusable(
+                &folder,
+                format!("it holds a config.json of diffusers, but none of {weights}"),
+            )
         })?;
         return Ok(Located::of(Checkpoint::open(&file)?, vec![]));
     }
@@ -76,7 +79,7 @@ fn model_folder(path: &Path, wanted: GraphKind) -> Option<PathBuf> {
 fn furthest(folder: &Path) -> Result<(Checkpoint, Vec<String>), ExportError> {
     let inner = folder.join("checkpoints");
     let place = if inner.is_dir() { inner.as_path() } else { folder };
-    let entries = fs::read_dir(place).map_err(|error| ExportError::file(folder, error.to_string()))?;
+    let entries = fs::read_dir(place).map_err(|error| ExportError::unusable(folder, error.to_string()))?;
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "safetensors"));
     paths.sort();
@@ -98,7 +101,7 @@ fn furthest(folder: &Path) -> Result<(Checkpoint, Vec<String>), ExportError> {
         (None, true) => {
             let wanted = "this folder holds no checkpoint (checkpoints/*.safetensors) and no model of diffusers \
                           (config.json, diffusion_pytorch_model.*); give a checkpoint, a run folder or a model's folder";
-            Err(ExportError::file(folder, wanted))
+            Err(ExportError::unusable(folder, wanted))
         }
     }
 }

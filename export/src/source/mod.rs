@@ -164,7 +164,7 @@ impl WeightSource {
             self.trained.name(),
             self.trained.describe()
         );
-        Err(ExportError::file(self.checkpoint.path(), message))
+        Err(ExportError::unusable(self.checkpoint.path(), message))
     }
 
     /// Which weights these are, where the file has several sets.
@@ -327,7 +327,7 @@ fn chosen<'f>(
                     format!("it holds {several}: several for a graph of kind {kind}; give --config FILE")
                 }
             };
-            Err(ExportError::file(checkpoint.path(), message))
+            Err(ExportError::unusable(checkpoint.path(), message))
         }
     }
 }

@@ -8,7 +8,7 @@ use ddae_base::shell;
 use ddae_data::split::Split;
 use ddae_infer::InferError;
 use ddae_infer::fid::images::Inception;
-use ddae_infer::fid::{Distance, Source, Statistics, archive, frechet_distance};
+use ddae_infer::fid::{Distance, ImageSource, Statistics, archive, frechet_distance};
 use ddae_infer::model_file::ModelFile;
 use ddae_infer::sample::balanced_batch;
 use ddae_infer::workers::Workers;
@@ -17,7 +17,8 @@ use serde_json::{Map, Value, json};
 
 use super::progress::Progress;
 use super::running::Running;
-use super::stop_flag;
+use super::sheets;
+use super::stop_on_signal;
 use super::summary::Summary;
 
 const NOTES: &str = "\
@@ -79,7 +80,7 @@ pub struct Arguments {
 struct Side<'a> {
     role: &'static str,
     text: &'a str,
-    source: Source,
+    source: ImageSource,
     images: Option<Split>,
     save: Option<&'a Path>,
 }
@@ -124,7 +125,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         None => None,
     };
     let progress = Progress::new(images, 1, running.quiet || images == 0);
-    let stop = stop_flag();
+    let stop = stop_on_signal();
     let mut statistics = Vec::with_capacity(sides.len());
     for (side, read) in sides.iter().zip(read) {
         let of_side = match (read, &side.images, &inception, &mut workers) {
@@ -132,7 +133,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             (None, Some(images), Some(inception), Some(workers)) => {
                 let batch = balanced_batch(images.len(), workers.sessions(), running.batch());
                 let add = |images| progress.add(images);
-                inception.statistics(images, batch, workers, stop, add).map_err(interrupted)?
+                inception.statistics(images, batch, workers, &stop, add).map_err(interrupted)?
             }
             // A side without images is read, and one with images has a graph.
             _ => anyhow::bail!("{}: there is nothing to compute from", side.text),
@@ -146,7 +147,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let [real, fake] = statistics.as_slice() else { anyhow::bail!("there are two sets") };
     let distance = frechet_distance(real, fake)?;
     let summary = workers.map(|workers| Summary {
-        images: images,
+        images,
         seconds,
         provider: device.provider(),
         sessions: workers.sessions(),
@@ -168,7 +169,7 @@ fn open_inception(arguments: &Arguments, sides: &[Side]) -> anyhow::Result<Optio
     match (&arguments.inception, image) {
         (Some(_), Some(_))
             if arguments.data_root.is_some()
-                && !sides.iter().any(|side| matches!(side.source, Source::DataSet { .. })) =>
+                && !sides.iter().any(|side| matches!(side.source, ImageSource::DataSet { .. })) =>
         {
             usage("--data-root is for data sets, and there are none".to_string())
         }
@@ -206,13 +207,13 @@ impl<'a> Side<'a> {
         if let Some(path) = save {
             check_target(path)?;
         }
-        Ok(Side { role, text, source: Source::parse(text)?, images: None, save })
+        Ok(Side { role, text, source: ImageSource::parse(text)?, images: None, save })
     }
 
     fn describe(&self) -> String {
         match (&self.images, &self.source) {
             (Some(images), _) => format!("{} images of {}", images.len(), self.text),
-            (None, Source::Features(_)) => format!("features in {}", self.text),
+            (None, ImageSource::Features(_)) => format!("features in {}", self.text),
             (None, _) => format!("statistics in {}", self.text),
         }
     }
@@ -229,7 +230,8 @@ fn check_targets([real, fake]: &[Side; 2]) -> Result<(), InferError> {
         ));
     }
     for (option, target, other) in [("--save-real", of_real, fake), ("--save-fake", of_fake, real)] {
-        if let (Some(target), Source::Statistics(path) | Source::Features(path)) = (target, &other.source)
+        if let (Some(target), ImageSource::Statistics(path) | ImageSource::Features(path)) =
+            (target, &other.source)
             && target == place(path)
         {
             let message = format!("{option} would replace {}, which is the other set", path.display());
@@ -242,22 +244,12 @@ fn check_targets([real, fake]: &[Side; 2]) -> Result<(), InferError> {
 /// Refuses a file that cannot be written at the end, a folder of that name or no folder for it, or that could not be given
 /// again.
 fn check_target(path: &Path) -> Result<(), InferError> {
-    let refuse = |path: &Path, message: &str| {
-        Err(InferError::Output { path: path.to_path_buf(), message: message.to_string() })
-    };
-    if path.is_dir() {
-        return refuse(path, "it is a folder; give the name of a file");
-    }
+    sheets::check_target(path)?;
     if path.extension().is_none_or(|ending| ending != "npz") {
         let message = format!("{}: statistics are kept in files that end in .npz", path.display());
         return Err(InferError::Argument(message));
     }
-    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        Some(folder) if !folder.is_dir() => {
-            refuse(folder, "this folder does not exist; make it first (mkdir -p)")
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// What is said at the end.

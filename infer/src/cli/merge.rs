@@ -9,7 +9,7 @@ use ddae_infer::features::Join;
 use ddae_store::MergeMode;
 use serde_json::json;
 
-use super::stop_flag;
+use super::stop_on_signal;
 
 /// Join the shards that `features --shard I/N` computed
 ///
@@ -49,7 +49,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         keep: arguments.keep,
         overwrite: arguments.overwrite,
     };
-    let joined = join.run(stop_flag()).map_err(|error| match error {
+    let joined = join.run(&stop_on_signal()).map_err(|error| match error {
         InferError::Interrupted => {
             anyhow::anyhow!("interrupted; the shards stay, and the same command joins them")
         }

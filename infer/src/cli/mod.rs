@@ -9,11 +9,11 @@ mod running;
 mod sample;
 mod seeds;
 mod sheets;
+mod split;
 mod summary;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use clap::{Parser, Subcommand};
+use ddae_base::Stop;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -52,16 +52,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// A flag that Ctrl-C and SIGTERM set; the second signal ends the program at once.
-fn stop_flag() -> &'static AtomicBool {
-    static STOP: AtomicBool = AtomicBool::new(false);
-    let handler = || {
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(1);
-        }
-        ddae_base::tell("\nstopping (again to stop at once)");
-    };
-    // The only errors are a second handler and a system without signals; both leave signals as they were.
-    let _ = ctrlc::set_handler(handler);
-    &STOP
+/// What Ctrl-C and SIGTERM ask for.
+fn stop_on_signal() -> Stop {
+    Stop::on_signal(Some("stopping (again to stop at once)"))
 }

@@ -3,6 +3,7 @@
 use std::thread::available_parallelism;
 
 use clap::Args;
+use ddae_base::device::DeviceName;
 use ddae_infer::InferError;
 use ddae_infer::device::Device;
 
@@ -10,7 +11,7 @@ use ddae_infer::device::Device;
 pub struct Running {
     /// cpu, cuda or cuda:N; what is asked for is used, or the command fails
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    device: Device,
+    device: DeviceName,
 
     /// Let CUDA round products to TF32: faster, with three decimal digits
     #[arg(long)]
@@ -44,11 +45,11 @@ impl Running {
     /// The device, with TF32 or without.
     pub fn device(&self) -> Result<Device, InferError> {
         match self.device {
-            Device::Cuda { number, .. } => Ok(Device::Cuda { number, tf32: self.tf32 }),
-            Device::Cpu if self.tf32 => Err(InferError::Argument(
+            DeviceName::Cuda(number) => Ok(Device::Cuda { number, tf32: self.tf32 }),
+            DeviceName::Cpu if self.tf32 => Err(InferError::Argument(
                 "--tf32 is for --device cuda; the CPU computes in float32".to_string(),
             )),
-            Device::Cpu => Ok(Device::Cpu),
+            DeviceName::Cpu => Ok(Device::Cpu),
         }
     }
 
@@ -61,6 +62,6 @@ impl Running {
 
     /// Images per run of the graph, at most.
     pub fn batch(&self) -> usize {
-        self.batch.map_or(if self.device == Device::Cpu { 16 } else { 256 }, usize::from)
+        self.batch.map_or(if self.device == DeviceName::Cpu { 16 } else { 256 }, usize::from)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ddae_base::files;
 use ddae_data::sheet::Sheet;
 use ddae_infer::InferError;
 
@@ -48,10 +49,8 @@ pub fn check_target(path: &Path) -> Result<(), InferError> {
     if path.is_dir() {
         return refuse(path, "it is a folder; give the name of a file");
     }
-    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        Some(folder) if !folder.is_dir() => {
-            refuse(folder, "this folder does not exist; make it first (mkdir -p)")
-        }
+    match files::folder(path) {
+        folder if !folder.is_dir() => refuse(folder, "this folder does not exist; make it first (mkdir -p)"),
         _ => Ok(()),
     }
 }

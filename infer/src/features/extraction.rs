@@ -33,6 +33,20 @@ impl Views {
     }
 }
 
+/// What random draws are a function of: part of [`ddae_store::Provenance`], to be changed with any of them.
+pub const NOISE_STREAM: &str = "chacha8 of seed, image, view and timestep";
+
+/// How a graph noises the images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Noising {
+    /// Not at all: it sees them as they are.
+    None,
+    /// As at the timestep that is built into it.
+    BuiltIn,
+    /// As at a timestep that is one of its inputs.
+    Given,
+}
+
 /// What is extracted from each image.
 #[derive(Clone, Debug)]
 pub struct Extraction {
@@ -42,10 +56,8 @@ pub struct Extraction {
     pub latents: Option<[usize; 3]>,
     /// The timesteps; 0 alone for a graph without.
     pub timesteps: Vec<i64>,
-    /// Whether the graph takes noise.
-    pub noisy: bool,
-    /// Whether the graph has its timestep built in, or none.
-    pub fixed: bool,
+    /// Whether the graph takes noise, and a timestep.
+    pub noising: Noising,
     /// Whether the graph takes bytes.
     pub bytes: bool,
     /// The layers, in the order of the graph's outputs, with their widths.
@@ -136,10 +148,15 @@ impl Extraction {
         // Timesteps are far below 2^32, and other than the last.
         let view = (pass.view as u64) << 32;
         let posterior = self.latents.map(|_| noise(view | POSTERIOR)).transpose()?;
-        let noise = self.noisy.then(|| noise(view | pass.timestep as u64)).transpose()?;
-        let timestep = match self.fixed {
-            true => None,
-            false => Some(Tensor::from_array(([self.batch], vec![pass.timestep; self.batch]))?.into_dyn()),
+        let noise = match self.noising {
+            Noising::None => None,
+            Noising::BuiltIn | Noising::Given => Some(noise(view | pass.timestep as u64)?),
+        };
+        let timestep = match self.noising {
+            Noising::None | Noising::BuiltIn => None,
+            Noising::Given => {
+                Some(Tensor::from_array(([self.batch], vec![pass.timestep; self.batch]))?.into_dyn())
+            }
         };
         Ok(PassInputs { pass, image, posterior, noise, timestep })
     }
@@ -236,8 +253,7 @@ mod tests {
             split: split.expect("a split"),
             latents: None,
             timesteps: vec![21, 1],
-            noisy: true,
-            fixed: false,
+            noising: Noising::Given,
             bytes: false,
             taps: vec![("out_1".into(), 4)],
             views: Views { count: 3, ..Views::default() },

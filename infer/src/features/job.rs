@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use ddae_base::lock::{Lock, LockError};
 use ddae_store::{
     FeatureFile, FeatureKey, Layout, MergeMode, ShardWriter, merge, merged_path, missing_shards, shard_path,
     shard_rows,
@@ -12,7 +13,6 @@ use ddae_store::{
 use super::extraction::Extraction;
 use super::shards;
 use crate::error::InferError;
-use crate::lock::Lock;
 use crate::workers::Workers;
 
 /// Which rows are computed where, and what the files hold.
@@ -53,7 +53,7 @@ impl FeatureJob<'_> {
         if self.overwrite {
             return Ok((0..self.shards).filter(wanted).collect());
         }
-        if self.complete()?.is_some() {
+        if self.is_complete()? {
             return Ok(Vec::new());
         }
         let others = shards::find(self.prefix)?;
@@ -65,21 +65,18 @@ impl FeatureJob<'_> {
             );
             return Err(InferError::Output { path: other.path, message });
         }
-        let missing = missing_shards(self.prefix, self.shards, self.layout).map_err(shards::explained)?;
+        let missing = missing_shards(self.prefix, self.shards, self.layout)?;
         Ok(missing.into_iter().filter(wanted).collect())
     }
 
-    /// The joined file of this very job, if it is there.
-    fn complete(&self) -> Result<Option<FeatureFile>, InferError> {
+    /// Whether the joined file of this very job is there.
+    fn is_complete(&self) -> Result<bool, InferError> {
         let path = merged_path(self.prefix);
         if !path.try_exists().map_err(InferError::io("read", &path))? {
-            return Ok(None);
+            return Ok(false);
         }
-        let file = FeatureFile::open(&path)?;
-        match self.layout.difference(file.layout()) {
-            None => Ok(Some(file)),
-            Some((what, found, expected)) => Err(shards::other_job(path, &what, &found, &expected)),
-        }
+        FeatureFile::open(&path)?.check_job(self.layout)?;
+        Ok(true)
     }
 
     /// Computes the remaining shards and, when all of the job are there, joins them; `progress` is told of every
@@ -122,11 +119,11 @@ impl FeatureJob<'_> {
                 // Of several runs that find all shards at the same time, one joins them.
                 match Lock::output(&path) {
                     Ok(held) => lock = Some(held),
-                    Err(InferError::InUse { .. }) => return Ok(Finished { images, file: None, missing }),
-                    Err(error) => return Err(error),
+                    Err(LockError::InUse { .. }) => return Ok(Finished { images, file: None, missing }),
+                    Err(error) => return Err(error.into()),
                 }
             }
-            merge(self.prefix, self.shards, &path, MergeMode::Copy, stop).map_err(shards::explained)?;
+            merge(self.prefix, self.shards, &path, MergeMode::Copy, stop)?;
         }
         // Also those that are left of a run that was ended after it joined them; but a virtual file needs them.
         if lock.is_some() && !FeatureFile::open(&path)?.is_virtual() {
@@ -138,7 +135,7 @@ impl FeatureJob<'_> {
     /// Whether a shard of this job is there.
     fn has(&self, shard: usize) -> bool {
         let file = FeatureFile::open(shard_path(self.prefix, shard, self.shards));
-        file.is_ok_and(|file| self.layout.difference(file.layout()).is_none())
+        file.is_ok_and(|file| file.check_job(self.layout).is_ok())
     }
 
     /// Computes one shard. Returns how many images went through the network.

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use ddae_base::lock::Lock;
 use ddae_store::{FeatureFile, MergeMode, merge, merged_path};
 
 use super::shards::{self, ShardFile};
 use crate::error::InferError;
-use crate::lock::Lock;
 
 /// What is joined, and how.
 pub struct Join<'a> {
@@ -59,15 +59,13 @@ impl Join<'_> {
         let (of, rows) = (first.of, layout.total);
         if path.exists() && !self.overwrite {
             let here = FeatureFile::open(&path)?;
-            if let Some((what, found, expected)) = layout.difference(here.layout()) {
-                return Err(shards::other_job(path, &what, &found, &expected));
-            }
+            here.check_job(&layout)?;
             if self.mode == MergeMode::Virtual || !here.is_virtual() {
                 self.clean(&found, of, here.is_virtual())?;
                 return Ok(Joined { path, shards: 0, rows });
             }
         }
-        merge(self.prefix, of, &path, self.mode, stop).map_err(shards::explained)?;
+        merge(self.prefix, of, &path, self.mode, stop)?;
         self.clean(&found, of, self.mode == MergeMode::Virtual)?;
         Ok(Joined { path, shards: of, rows })
     }

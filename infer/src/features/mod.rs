@@ -2,16 +2,16 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`extraction`] | which runs of the graph there are, their inputs and results |
-//! | [`job`] | shards of rows, computed one after the other, resumable |
-//! | [`join`] | shards of many machines into one file |
-//! | [`shards`] | the shards that are there |
+//! | `extraction` | which runs of the graph there are, their inputs and results |
+//! | `job` | shards of rows, computed one after the other, resumable |
+//! | `join` | shards of many machines into one file |
+//! | `shards` | the shards that are there |
 
-pub mod extraction;
-pub mod job;
-pub mod join;
-pub mod shards;
+mod extraction;
+mod job;
+mod join;
+mod shards;
 
-pub use extraction::{Extraction, Pass, Views};
+pub use extraction::{Extraction, NOISE_STREAM, Noising, Pass, Views};
 pub use job::{FeatureJob, Finished};
 pub use join::{Join, Joined};

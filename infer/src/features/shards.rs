@@ -3,24 +3,22 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ddae_store::{FeatureError, merged_path, shard_path};
+use ddae_base::files;
+use ddae_store::{merged_path, shard_path};
 
 use crate::error::InferError;
 
-/// Longest part of a value in a message.
-const SHOWN: usize = 60;
-
 /// A shard, or what an ended process left of one: half a file, or its lock.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ShardFile {
+pub(super) struct ShardFile {
     /// How many shards its job has.
-    pub of: usize,
+    pub(super) of: usize,
     /// Its number, from 0.
-    pub shard: usize,
+    pub(super) shard: usize,
     /// Whether it is a shard, and not only what is left of one.
-    pub whole: bool,
+    pub(super) whole: bool,
     /// The file.
-    pub path: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 /// Refuses a folder, where files would be called `.h5` and be hidden.
@@ -40,9 +38,9 @@ pub(super) fn check_prefix(prefix: &Path) -> Result<(), InferError> {
 ///
 /// # Errors
 /// When the folder cannot be listed; one that does not exist holds none.
-pub fn find(prefix: &Path) -> Result<Vec<ShardFile>, InferError> {
+pub(super) fn find(prefix: &Path) -> Result<Vec<ShardFile>, InferError> {
     let merged = merged_path(prefix);
-    let folder = merged.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = files::folder(&merged);
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(InferError::io("list", folder))?,
@@ -70,7 +68,7 @@ pub fn find(prefix: &Path) -> Result<Vec<ShardFile>, InferError> {
 ///
 /// # Errors
 /// When one cannot be removed.
-pub fn remove(shards: &[ShardFile]) -> Result<(), InferError> {
+pub(super) fn remove(shards: &[ShardFile]) -> Result<(), InferError> {
     shards.iter().try_for_each(|shard| remove_file(&shard.path))
 }
 
@@ -81,32 +79,6 @@ pub(super) fn remove_file(path: &Path) -> Result<(), InferError> {
             Err(InferError::io("remove", path)(error))
         }
         _ => Ok(()),
-    }
-}
-
-/// The error for a file of another job. Long values, such as a whole configuration, are cut to where they begin to
-/// differ.
-pub(super) fn other_job(path: PathBuf, what: &str, found: &str, expected: &str) -> InferError {
-    let common = found.chars().zip(expected.chars()).take_while(|(a, b)| a == b).count();
-    let cut = |text: &str| {
-        if text.chars().count() <= SHOWN {
-            return text.to_string();
-        }
-        let first = common.saturating_sub(SHOWN / 2);
-        let part: String = text.chars().skip(first).take(SHOWN).collect();
-        let (before, after) = (first > 0, first + SHOWN < text.chars().count());
-        format!("{}{part}{}", if before { "…" } else { "" }, if after { "…" } else { "" })
-    };
-    let what = what.strip_prefix("attribute ").unwrap_or(what).to_string();
-    InferError::OtherJob { path, what, found: cut(found), expected: cut(expected) }
-}
-
-/// An error of the feature store, in the words of this program where they say more.
-pub(super) fn explained(error: FeatureError) -> InferError {
-    match error {
-        FeatureError::OtherJob { path, what, found, expected } => other_job(path, &what, &found, &expected),
-        FeatureError::Interrupted => InferError::Interrupted,
-        other => other.into(),
     }
 }
 
@@ -141,15 +113,5 @@ mod tests {
         assert_eq!(find(&root.path().join("no/such")).expect("nothing"), []);
         remove(&find(&root.path().join("train")).expect("shards")).expect("removed");
         assert_eq!(found("train"), []);
-    }
-
-    #[test]
-    fn long_values_are_cut_to_their_difference() {
-        let text = |lr: &str| format!("\"{}lrate: {lr}{}\"", "dataset: cifar\\n".repeat(20), "x".repeat(200));
-        let (found, expected) = (text("1e-3"), text("2e-4"));
-        let message = other_job(PathBuf::from("a.h5"), "attribute config", &found, &expected).to_string();
-        assert!(message.starts_with("a.h5 holds config …"), "{message}");
-        assert!(message.contains("lrate: 1e-3") && message.contains("lrate: 2e-4"), "{message}");
-        assert!(message.len() < 320, "{message}");
     }
 }

@@ -7,10 +7,11 @@
 //! | `count` | u64 | `[]`: images; only in files of this program |
 //! | `network` | u8 | `[64]`: the checkpoint's digest as text; only in files of this program |
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Cursor, Read, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io::{BufWriter, Cursor, Read, Seek, Write};
+use std::path::Path;
 
+use ddae_base::files::write_whole;
 use ndarray::{Array, Array1, Array2, ArrayView, Dimension, Ix0, Ix1, arr0};
 use ndarray_npy::{ViewElement, ViewNpyError, ViewNpyExt, WriteNpyError, WriteNpyExt};
 use zip::result::ZipError;
@@ -94,10 +95,7 @@ fn promises_many(archive: &[u8]) -> bool {
 }
 
 /// The array file `name.npy` of an archive, aligned as [`array`] wants it; none where there is no such array.
-fn array_bytes(
-    archive: &mut ZipArchive<impl Read + std::io::Seek>,
-    name: &str,
-) -> Result<Option<Vec<u8>>, String> {
+fn array_bytes(archive: &mut ZipArchive<impl Read + Seek>, name: &str) -> Result<Option<Vec<u8>>, String> {
     let damaged = |error: &dyn std::fmt::Display| format!("its array '{name}' cannot be read: {error}");
     let mut file = match archive.by_name(&format!("{name}.npy")) {
         Ok(file) => file,
@@ -140,19 +138,11 @@ fn floats<D: Dimension>(name: &str, bytes: &[u8]) -> Result<Array<f64, D>, Strin
 /// # Errors
 /// When the disk refuses.
 pub fn write(path: &Path, statistics: &Statistics) -> Result<(), InferError> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    let written = write_file(&partial, statistics).and_then(|()| fs::rename(&partial, path));
-    written.map_err(|source| {
-        // What is left of the attempt; that it may not exist is no second error.
-        let _ = fs::remove_file(&partial);
-        InferError::Io { action: "write", path: path.to_path_buf(), source }
-    })
+    Ok(write_whole(path, |out| write_arrays(out, statistics))?)
 }
 
-fn write_file(path: &Path, statistics: &Statistics) -> std::io::Result<()> {
-    let mut archive = ZipWriter::new(BufWriter::new(File::create(path)?));
+fn write_arrays(out: &mut (impl Write + Seek), statistics: &Statistics) -> std::io::Result<()> {
+    let mut archive = ZipWriter::new(out);
     let mut add = |name: &str, array: &dyn Fn(&mut dyn Write) -> Result<(), WriteNpyError>| {
         let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
         archive.start_file(format!("{name}.npy"), options)?;
@@ -170,13 +160,15 @@ fn write_file(path: &Path, statistics: &Statistics) -> std::io::Result<()> {
         let text = Array1::from_vec(network.clone().into_bytes());
         add("network", &|out| text.write_npy(out))?;
     }
-    let mut out = archive.finish()?;
-    out.flush()?;
-    out.get_ref().sync_all()
+    archive.finish()?;
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::path::PathBuf;
+
     use ndarray::array;
 
     use super::*;

@@ -11,7 +11,7 @@ use ndarray::Array2;
 use super::TAP;
 use super::statistics::{Accumulator, Statistics};
 use crate::error::InferError;
-use crate::features::{Extraction, Views};
+use crate::features::{Extraction, Noising, Views};
 use crate::model_file::ModelFile;
 use crate::workers::Workers;
 
@@ -78,8 +78,7 @@ impl Inception {
             split: split.clone(),
             latents: None,
             timesteps: vec![0],
-            noisy: false,
-            fixed: true,
+            noising: Noising::None,
             bytes: self.bytes,
             taps: self.taps.clone(),
             views: Views { count: 1, ..Views::default() },

@@ -23,8 +23,8 @@ pub mod statistics;
 
 pub use distance::{Distance, frechet_distance};
 pub use error::FidError;
-pub use source::Source;
+pub use source::ImageSource;
 pub use statistics::{Accumulator, Statistics};
 
 /// The layer of Inception that distances are computed on.
-pub const TAP: &str = "pool";
+pub(crate) const TAP: &str = "pool";

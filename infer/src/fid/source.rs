@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use ddae_data::datasets::{self, NAMES};
 use ddae_data::split::Split;
 use ddae_store::{FeatureFile, FeatureKey};
-use serde_json::Value;
 
 use super::statistics::{Accumulator, Statistics};
 use super::{FidError, TAP, archive};
@@ -17,7 +16,7 @@ const ROWS: usize = 1024;
 
 /// What a set of images is given as.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum ImageSource {
     /// Statistics in a `.npz` file.
     Statistics(PathBuf),
     /// Inception's features in a `.h5` file.
@@ -33,37 +32,37 @@ pub enum Source {
     },
 }
 
-impl Source {
+impl ImageSource {
     /// What `text` means: a file that ends in `.npz` or `.h5`; a data set, `cifar10` or `cifar10/test`; a folder. A folder
     /// that is called like a data set is written with a path, `./cifar10`.
     ///
     /// # Errors
     /// When it is nothing of these.
-    pub fn parse(text: &str) -> Result<Source, FidError> {
+    pub fn parse(text: &str) -> Result<ImageSource, FidError> {
         let path = PathBuf::from(text);
         match path.extension().and_then(|ending| ending.to_str()) {
-            Some("npz") if !path.is_dir() => return Ok(Source::Statistics(path)),
-            Some("h5") if !path.is_dir() => return Ok(Source::Features(path)),
+            Some("npz") if !path.is_dir() => return Ok(ImageSource::Statistics(path)),
+            Some("h5") if !path.is_dir() => return Ok(ImageSource::Features(path)),
             _ => {}
         }
         let (name, split) = text.split_once('/').unwrap_or((text, "train"));
         // The name in published configurations is one more.
         if NAMES.contains(&name) || name == "cifar" {
             match split {
-                "train" => return Ok(Source::DataSet { name: name.to_string(), is_test: false }),
-                "test" => return Ok(Source::DataSet { name: name.to_string(), is_test: true }),
+                "train" => return Ok(ImageSource::DataSet { name: name.to_string(), is_test: false }),
+                "test" => return Ok(ImageSource::DataSet { name: name.to_string(), is_test: true }),
                 _ => {}
             }
         }
         if path.is_dir() {
-            return Ok(Source::Folder(path));
+            return Ok(ImageSource::Folder(path));
         }
         Err(FidError::Source { text: text.to_string(), known: NAMES.join(", "), example: "cifar10" })
     }
 
     /// Whether there are images to be seen by a network.
     pub fn needs_inception(&self) -> bool {
-        matches!(self, Source::Folder(_) | Source::DataSet { .. })
+        matches!(self, ImageSource::Folder(_) | ImageSource::DataSet { .. })
     }
 
     /// Opens the images, in the shape `[C, H, W]` of the graph, at most `limit` of them; none where there are statistics
@@ -81,14 +80,14 @@ impl Source {
         limit: Option<usize>,
     ) -> Result<Option<Split>, InferError> {
         let split = match self {
-            Source::Statistics(_) | Source::Features(_) => return Ok(None),
-            Source::Folder(folder) => {
+            ImageSource::Statistics(_) | ImageSource::Features(_) => return Ok(None),
+            ImageSource::Folder(folder) => {
                 let mut files = files(folder)?;
                 files.truncate(limit.unwrap_or(usize::MAX));
                 check_sizes(&files, shape)?;
                 return Ok(Some(datasets::of_files(files, shape)));
             }
-            Source::DataSet { name, is_test } => {
+            ImageSource::DataSet { name, is_test } => {
                 let set = datasets::open(name, root)?;
                 let split = if *is_test { set.test } else { set.train };
                 if split.is_empty() {
@@ -109,9 +108,9 @@ impl Source {
     /// When the file cannot be read or does not hold them.
     pub fn statistics(&self) -> Result<Option<Statistics>, InferError> {
         match self {
-            Source::Statistics(path) => archive::read(path).map(Some),
-            Source::Features(path) => of_features(path).map(Some),
-            Source::Folder(_) | Source::DataSet { .. } => Ok(None),
+            ImageSource::Statistics(path) => archive::read(path).map(Some),
+            ImageSource::Features(path) => of_features(path).map(Some),
+            ImageSource::Folder(_) | ImageSource::DataSet { .. } => Ok(None),
         }
     }
 
@@ -120,16 +119,8 @@ impl Source {
     /// # Errors
     /// When the file cannot be read.
     pub fn note(&self) -> Result<Option<String>, InferError> {
-        let Source::Features(path) = self else { return Ok(None) };
-        let file = FeatureFile::open(path)?;
-        let attributes = file.attributes();
-        let is_set = |name: &&&str| match attributes.get(**name) {
-            Some(Value::Bool(set)) => *set,
-            Some(Value::Number(number)) => number.as_f64() != Some(0.0),
-            _ => false,
-        };
-        let changed: Vec<&str> =
-            ["crop_padding", "flip", "resized_crop"].iter().filter(is_set).copied().collect();
+        let ImageSource::Features(path) = self else { return Ok(None) };
+        let changed = FeatureFile::open(path)?.provenance().augmentation();
         let note = || {
             let (path, changed) = (path.display(), changed.join(", "));
             format!(
@@ -201,7 +192,7 @@ fn of_features(path: &Path) -> Result<Statistics, InferError> {
         }
     }
     let statistics = accumulator.finish().map_err(|error| wrong(error.to_string()))?;
-    let network = file.attributes().get("model").and_then(|model| model.as_str()).map(str::to_string);
+    let network = file.provenance().model.clone();
     Ok(Statistics { network, ..statistics })
 }
 
@@ -213,20 +204,20 @@ mod tests {
     fn what_is_typed_is_understood() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().display().to_string();
-        let data_set = |name: &str, is_test| Source::DataSet { name: name.into(), is_test };
+        let data_set = |name: &str, is_test| ImageSource::DataSet { name: name.into(), is_test };
         for (text, source) in [
-            ("a/real.npz", Source::Statistics("a/real.npz".into())),
-            ("fake.h5", Source::Features("fake.h5".into())),
+            ("a/real.npz", ImageSource::Statistics("a/real.npz".into())),
+            ("fake.h5", ImageSource::Features("fake.h5".into())),
             ("cifar10", data_set("cifar10", false)),
             ("cifar", data_set("cifar", false)),
             ("fashion-sample/test", data_set("fashion-sample", true)),
             ("tiny/train", data_set("tiny", false)),
-            (&path, Source::Folder(folder.path().into())),
+            (&path, ImageSource::Folder(folder.path().into())),
         ] {
-            assert_eq!(Source::parse(text).expect(text), source);
+            assert_eq!(ImageSource::parse(text).expect(text), source);
         }
         for text in ["nowhere", "cifar11", "cifar10/val", "real.npy"] {
-            let error = Source::parse(text).expect_err(text).to_string();
+            let error = ImageSource::parse(text).expect_err(text).to_string();
             assert!(error.starts_with(&format!("{text:?} is neither a folder of images")), "{error}");
             assert!(error.contains("fashion-sample, ") && error.contains("cifar10/test"), "{error}");
         }
@@ -235,7 +226,7 @@ mod tests {
     #[test]
     fn folders_are_checked_before_the_work() {
         let folder = tempfile::tempdir().expect("a folder");
-        let source = Source::Folder(folder.path().into());
+        let source = ImageSource::Folder(folder.path().into());
         let open = |limit| source.images(None, [3, 4, 5], limit);
         let message = open(None).expect_err("no images").to_string();
         assert!(message.contains("there is no .png, .jpg or .jpeg file in this folder"), "{message}");

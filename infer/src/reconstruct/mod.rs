@@ -15,4 +15,4 @@ pub mod settings;
 
 pub use between::Way;
 pub use encode::Encoding;
-pub use settings::Settings;
+pub use settings::ReconstructSettings;

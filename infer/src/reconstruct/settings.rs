@@ -11,7 +11,7 @@ use crate::error::InferError;
 /// Everything that decides what the images of a run look like, and which of them is which. What differs first between
 /// two runs is named in messages, so the short entries come first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct ReconstructSettings {
     /// The decoder's steps.
     pub steps: usize,
     /// Their noise.

@@ -1,9 +1,11 @@
 //! A folder of PNG files, one for each seed, that says what made them.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use ddae_base::files::write_whole;
+use ddae_base::lock::Lock;
 use ddae_data::sheet::Sheet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -11,7 +13,6 @@ use serde_json::Value;
 
 use super::levels::planes;
 use crate::error::InferError;
-use crate::lock::Lock;
 
 /// The file that says what made the images.
 const RECORD: &str = "run.json";
@@ -20,7 +21,7 @@ const SHOWN: usize = 60;
 
 /// Everything that decides what the image of a seed looks like, where nothing else guides it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct SampleSettings {
     /// SHA-256 of the checkpoint.
     pub model: String,
     /// Which of its weights: `ema`, `model`, or nothing for a plain file of weights.
@@ -105,14 +106,9 @@ impl ImageFolder {
             }
         }
         let record = path.join(RECORD);
-        let partial = path.join("run.json.partial");
-        let text = serde_json::to_string_pretty(settings).map_err(std::io::Error::from);
-        text.and_then(|text| fs::write(&partial, text + "\n"))
-            .and_then(|()| fs::rename(&partial, &record))
-            .map_err(|source| {
-            // What is left of the attempt; that it may not exist is no second error.
-            let _ = fs::remove_file(&partial);
-            InferError::Io { action: "write", path: record.clone(), source }
+        write_whole(&record, |out| {
+            serde_json::to_writer_pretty(&mut *out, settings)?;
+            writeln!(out)
         })?;
         Ok(ImageFolder { path: path.to_path_buf(), shape, _lock: lock })
     }
@@ -149,7 +145,7 @@ impl ImageFolder {
 }
 
 /// The file of a seed's image: `000042.png`.
-pub fn image_path(folder: &Path, seed: u64) -> PathBuf {
+pub(crate) fn image_path(folder: &Path, seed: u64) -> PathBuf {
     folder.join(format!("{seed:06}.png"))
 }
 
@@ -185,7 +181,7 @@ fn holds<S: Serialize + DeserializeOwned>(folder: &Path, settings: &S) -> Result
                 format!("it is there, but no {RECORD} that says what made it: choose another folder");
             return Err(InferError::Output { path: image, message });
         }
-        Err(source) => return Err(InferError::Io { action: "read", path: record, source }),
+        Err(error) => return Err(InferError::io("read", &record)(error)),
     };
     let Ok(found) = serde_json::from_str::<S>(&text) else {
         return Ok(Holds::Others(format!("a {RECORD} that is damaged or of another version")));

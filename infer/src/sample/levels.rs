@@ -6,7 +6,7 @@ pub fn to_levels(image: &[f64]) -> Vec<u8> {
 }
 
 /// `[C, H, W]` as `[H, W, C]`.
-pub fn interleaved(levels: &[u8], channels: usize) -> Vec<u8> {
+pub(crate) fn interleaved(levels: &[u8], channels: usize) -> Vec<u8> {
     let plane = levels.len() / channels.max(1);
     (0..plane).flat_map(|pixel| (0..channels).map(move |c| levels[c * plane + pixel])).collect()
 }

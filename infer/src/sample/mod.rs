@@ -14,8 +14,8 @@ pub mod levels;
 pub mod npy;
 pub mod run;
 
-pub use folder::{ImageFolder, Settings};
+pub use folder::{ImageFolder, SampleSettings};
 pub use job::{Guide, Sampling, balanced_batch};
 pub use levels::to_levels;
 pub use npy::NpyWriter;
-pub use run::{image_noise, sample_batch};
+pub use run::sample_batch;

@@ -1,19 +1,18 @@
 //! Many images in one file of NumPy's format.
 
-use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use ddae_base::files::PartialFile;
 
 use super::levels::interleaved;
 use crate::error::InferError;
 
 /// Writes images, in any order, into one `.npy` array of uint8 `[N, H, W, C]` (NumPy's format, version 1.0).
 ///
-/// Until [`NpyWriter::finish`] the file is called `path.partial`; dropped before, it disappears.
+/// The file appears with [`NpyWriter::finish`].
 pub struct NpyWriter {
-    path: PathBuf,
-    partial: PathBuf,
-    file: File,
+    partial: PartialFile,
     /// Where the first image begins.
     offset: u64,
     shape: [usize; 3],
@@ -25,17 +24,13 @@ impl NpyWriter {
     /// # Errors
     /// When the disk refuses.
     pub fn create(path: &Path, count: usize, shape: [usize; 3]) -> Result<NpyWriter, InferError> {
-        let mut partial = path.as_os_str().to_owned();
-        partial.push(".partial");
-        let partial = PathBuf::from(partial);
         let header = header(count, shape);
         let offset = header.len() as u64;
-        let file = File::create(&partial).map_err(InferError::io("create", &partial))?;
-        let writer = NpyWriter { path: path.to_path_buf(), partial, file, offset, shape };
+        let partial = PartialFile::create(path)?;
         let length = offset + (count * shape.iter().product::<usize>()) as u64;
-        let begun = writer.file.write_all_at(&header, 0).and_then(|()| writer.file.set_len(length));
-        begun.map_err(InferError::io("write", &writer.partial))?;
-        Ok(writer)
+        let begun = partial.file().write_all_at(&header, 0).and_then(|()| partial.file().set_len(length));
+        begun.map_err(InferError::io("write", path))?;
+        Ok(NpyWriter { partial, offset, shape })
     }
 
     /// Writes image number `index`, levels `[C, H, W]`.
@@ -44,8 +39,8 @@ impl NpyWriter {
     /// When the disk refuses.
     pub fn write(&self, index: usize, levels: &[u8]) -> Result<(), InferError> {
         let at = self.offset + (index * levels.len()) as u64;
-        let written = self.file.write_all_at(&interleaved(levels, self.shape[0]), at);
-        written.map_err(InferError::io("write", &self.partial))
+        let written = self.partial.file().write_all_at(&interleaved(levels, self.shape[0]), at);
+        written.map_err(InferError::io("write", self.partial.path()))
     }
 
     /// Syncs the file and gives it its name.
@@ -53,15 +48,7 @@ impl NpyWriter {
     /// # Errors
     /// When the disk refuses.
     pub fn finish(self) -> Result<(), InferError> {
-        let written = self.file.sync_all().and_then(|()| fs::rename(&self.partial, &self.path));
-        written.map_err(InferError::io("write", &self.path))
-    }
-}
-
-impl Drop for NpyWriter {
-    fn drop(&mut self) {
-        // After `finish` the temporary name is gone, and this does nothing.
-        let _ = fs::remove_file(&self.partial);
+        Ok(self.partial.finish()?)
     }
 }
 
@@ -81,6 +68,8 @@ fn header(count: usize, [c, h, w]: [usize; 3]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -108,6 +97,6 @@ mod tests {
         assert_eq!(fs::read_dir(root.path()).expect("a folder").count(), 0);
         let nowhere = root.path().join("no/x.npy");
         let message = NpyWriter::create(&nowhere, 5, [1, 2, 2]).err().expect("an error").to_string();
-        assert!(message.contains("cannot create") && message.contains("no/x.npy.partial"), "{message}");
+        assert!(message.starts_with(&format!("cannot write {}: ", nowhere.display())), "{message}");
     }
 }

@@ -10,7 +10,7 @@ use crate::engine::{Engine, Keep};
 use crate::error::InferError;
 
 /// Standard normal noise of draw `draw` for the image of `seed`.
-pub fn image_noise(seed: u64, draw: usize, values: &mut [f32]) {
+pub(crate) fn image_noise(seed: u64, draw: usize, values: &mut [f32]) {
     stream(seed, Purpose::Sample, 0, draw as u64).fill_normal(values);
 }
 

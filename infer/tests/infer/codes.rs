@@ -39,8 +39,13 @@ fn codes_of_a_data_set() {
     for bytes in [false, true] {
         let what = Export { kind: GraphKind::Encoder, taps: vec![], timestep: None, bytes };
         let model = export(folder.path(), "encoder", &encoder(), what);
-        let line = "features encoder.onnx --data folder --data-root DATA --split test -o out --overwrite";
-        done(folder.path(), line);
+        let line = "features encoder.onnx --data folder --data-root DATA --split test -o out";
+        if bytes {
+            // Of the same checkpoint, in another way.
+            let wanted = "error: out.h5 holds pixels \"[0,1]\" where this job has \"0..255\"";
+            assert!(infer(folder.path(), line).error(&[1]).starts_with(wanted));
+        }
+        done(folder.path(), &format!("{line} --overwrite"));
         let file = FeatureFile::open(folder.path().join("out.h5")).expect("a feature file");
         let keys: Vec<String> = file.keys().iter().map(FeatureKey::to_string).collect();
         assert_eq!((keys, file.len()), (vec!["t0/z".to_string()], TEST));

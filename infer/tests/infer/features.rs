@@ -1,6 +1,6 @@
 //! `ddae-infer features`: what the file holds, going on, other jobs in the way.
 
-use ddae_store::{FeatureFile, FeatureKey, FeatureType};
+use ddae_store::{FeatureFile, FeatureKey, FeatureType, ShardWriter};
 use serde_json::json;
 
 use crate::scene::{TEST, TRAIN, content, done, infer, names};
@@ -39,12 +39,20 @@ fn the_file_holds_everything_and_says_what_made_it() {
         ("weights", json!(null)),
         ("provider", json!("CPUExecutionProvider")),
         ("precision", json!("f32")),
-        ("pooling", json!("mean over the image")),
+        ("pooling", json!("mean over the picture")),
+        ("image_shape", json!([1, 12, 12])),
+        ("pixels", json!("[0,1]")),
+        ("noise_stream", json!("chacha8 of seed, image, view and timestep")),
+        ("latents", json!(null)),
+        ("latents_digest", json!(null)),
         ("tool", json!(concat!("ddae-infer ", env!("CARGO_PKG_VERSION")))),
     ] {
         assert_eq!(attributes.get(name), Some(&value), "{name}");
     }
-    assert_eq!(attributes["model"].as_str().map(str::len), Some(64));
+    for name in ["model", "graph_digest"] {
+        assert_eq!(attributes[name].as_str().map(str::len), Some(64), "{name}");
+    }
+    assert_eq!(file.provenance().other, Default::default());
     assert!(attributes["config"].as_str().expect("text").contains("n_T: 100"));
 }
 
@@ -78,7 +86,7 @@ fn files_of_other_jobs_are_left_alone() {
         (format!("{JOB} --seed 1"), "error: out.h5 holds seed 0 where this job has 1"),
         (format!("{JOB} --flip"), "error: out.h5 holds flip false where this job has true"),
         (format!("{JOB} --split test"), "error: out.h5 holds number of rows 42 where this job has 10"),
-        (format!("{JOB} --dtype f16"), "error: out.h5 holds type f32 where this job has f16"),
+        (format!("{JOB} --dtype f16"), "error: out.h5 holds dtype f32 where this job has f16"),
         (
             "features FIXED --data-root DATA -o out".to_string(),
             "error: out.h5 holds list of datasets t11/out_1 [32], t11/out_2 [32], t21/out_1 [32], t21/out_2 [3… where \
@@ -95,6 +103,36 @@ fn files_of_other_jobs_are_left_alone() {
     let seed = FeatureFile::open(&file).expect("a feature file").attributes()["seed"].clone();
     assert_eq!(seed, 1);
     assert_eq!(names(folder.path()), ["out.h5"]);
+}
+
+/// A shard that an older version computed is one of this job's as far as it says, and what it does not say is pointed out.
+#[test]
+fn shards_of_an_older_version() {
+    let folder = tempfile::tempdir().expect("a folder");
+    done(folder.path(), &format!("{JOB} --shard 0/2"));
+    let path = folder.path().join("out.0000-of-0002.h5");
+    let shard = FeatureFile::open(&path).expect("a shard");
+    let mut layout = shard.layout().clone();
+    (layout.provenance.graph_digest, layout.provenance.pixels) = (None, None);
+    let prefix = folder.path().join("old");
+    let mut writer = ShardWriter::create(&prefix, 0, 2, shard.rows(), &layout).expect("a shard");
+    for key in shard.keys() {
+        let features = shard.read(key, 0, 0..shard.len()).expect("features");
+        writer.write(key, 0, 0, features.view()).expect("written");
+    }
+    writer.write_labels(0, &shard.labels().expect("labels")).expect("written");
+    drop(shard);
+    std::fs::rename(writer.finish().expect("a shard"), &path).expect("renamed");
+
+    let ended = infer(folder.path(), &format!("{JOB} --seed 1 --shards 2"));
+    assert!(ended.error(&[1]).starts_with("error: out.0000-of-0002.h5 holds seed 0 where this job has 1"));
+    for printed in ["42 images", "out.h5 is complete already"] {
+        let ended = infer(folder.path(), &format!("{JOB} --shards 2"));
+        let note = "note: out.h5 was computed by another version, at least in part, and does not say its pixels, \
+                    graph_digest: not compared with this job's\n";
+        assert!(ended.stdout.starts_with(printed) && ended.stderr.ends_with(note), "{ended}");
+        assert!(!done(folder.path(), &format!("{JOB} --shards 2 --quiet")).is_empty());
+    }
 }
 
 #[test]

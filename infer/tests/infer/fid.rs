@@ -8,6 +8,7 @@ use ddae_checkpoint::write_tensors;
 use ddae_export::export::{ExportPlan, FileOptions};
 use ddae_export::request::GraphRequest;
 use ddae_export::source::{WeightOptions, WeightSource};
+use ddae_export::staging::Staging;
 use ddae_infer::fid::{Accumulator, Statistics, archive, frechet_distance};
 use ddae_onnx::metadata::GraphKind;
 use ddae_store::{FeatureFile, FeatureKey};
@@ -53,7 +54,8 @@ static PLACE: LazyLock<TempDir> = LazyLock::new(|| {
         ..GraphRequest::default()
     };
     let plan = ExportPlan::new(source, request, FileOptions::default()).expect("a plan");
-    plan.export(&folder.path().join("inception.onnx"), |_| {}).expect("an export");
+    plan.export(Staging::beside(&folder.path().join("inception.onnx")).expect("a folder"), |_| {})
+        .expect("an export");
     fs::remove_file(weights).expect("removed");
     for (name, count) in [("real", 6), ("fake", 5)] {
         // The folder is a data set as well, of one class.

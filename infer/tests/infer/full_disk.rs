@@ -54,7 +54,7 @@ fn arrays() {
     let folder = tempfile::tempdir().expect("a folder");
     let line = "sample DDPM --steps 2 --seeds 0-99 --no-png --npy array.npy";
     let ended = limited(folder.path(), 8, line);
-    assert_eq!(ended.error(&[1]), "error: cannot write array.npy.partial: File too large (os error 27)");
+    assert_eq!(ended.error(&[1]), "error: cannot write array.npy: File too large (os error 27)");
     assert!(names(folder.path()).is_empty());
 }
 

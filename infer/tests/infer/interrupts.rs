@@ -4,7 +4,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use ddae_infer::lock::Lock;
+use ddae_base::lock::Lock;
 use ddae_tests::programs::Running;
 
 use crate::scene::{command, content, done, infer, names};

@@ -8,6 +8,7 @@ use ddae_checkpoint::write_tensors;
 use ddae_export::export::{ExportPlan, FileOptions};
 use ddae_export::request::GraphRequest;
 use ddae_export::source::{WeightOptions, WeightSource};
+use ddae_export::staging::Staging;
 use ddae_model::config::{Config, ProcessConfig};
 use ddae_model::graph::Graph;
 use ddae_model::networks::UNetConfig;
@@ -78,7 +79,7 @@ pub fn export_graph(folder: &Path, name: &str, config: &str, graph: &Graph, expo
     let request = GraphRequest { kind, taps, timestep, input_u8: bytes, ..GraphRequest::default() };
     let path = folder.join(format!("{name}.onnx"));
     let plan = ExportPlan::new(source, request, FileOptions::default()).expect("a plan");
-    plan.export(&path, |_| {}).expect("an export");
+    plan.export(Staging::beside(&path).expect("a folder"), |_| {}).expect("an export");
     std::fs::remove_file(checkpoint).expect("removed");
     std::fs::remove_file(yaml).expect("removed");
     path

@@ -53,7 +53,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let features = arguments.features.as_deref().map(FeatureSet::parse_list).transpose()?;
     let noisings = Noisings::open(&arguments.first, arguments.second.as_deref())?;
-    let mut progress = Shown::new();
+    let mut progress = Shown::default();
     let features = features.unwrap_or_default();
     let report = ContrastReport::measure(&noisings, &features, arguments.batch as usize, &mut progress)?;
     drop(progress);

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use ddae_base::shell;
+use ddae_base::{files, shell};
+use ddae_classify::scaling::Normalisation;
 use ddae_probe::confusion_image;
-use ddae_probe::experiment::{self, Plan, Probe, Selection};
+use ddae_probe::experiment::{self, ExperimentPlan, Probe, Selection};
 use ddae_probe::report::Report;
-use ddae_probe::scaling::Normalisation;
-use ddae_probe::source::Source;
+use ddae_probe::source::ProbeSource;
 use ddae_probe::source::feature_set::FeatureSet;
 use ddae_probe::source::table::Views;
 
@@ -18,9 +18,9 @@ use super::progress::Shown;
 
 /// The options of every probe.
 #[derive(Args, Debug)]
-pub struct Options {
+pub struct ExperimentOptions {
     #[command(flatten)]
-    source: SourceOptions,
+    source: FileOptions,
 
     #[command(flatten)]
     choice: Choice,
@@ -35,7 +35,7 @@ pub struct Options {
 }
 
 #[derive(Args, Debug)]
-struct SourceOptions {
+struct FileOptions {
     /// Feature file to learn from (ddae-infer features writes it)
     #[arg(long, value_name = "FILE.h5", requires = "test", required_unless_present = "pixels")]
     train: Option<PathBuf>,
@@ -136,9 +136,9 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 impl Choice {
-    fn plan(&self, views: Views) -> Result<Plan> {
+    fn plan(&self, views: Views) -> Result<ExperimentPlan> {
         let features = self.features.as_deref().map(FeatureSet::parse_list).transpose()?;
-        Ok(Plan {
+        Ok(ExperimentPlan {
             features: features.unwrap_or_default(),
             selection: match self.protocol {
                 ProtocolArgument::HeldOut => Selection::HeldOut,
@@ -151,11 +151,11 @@ impl Choice {
     }
 }
 
-impl SourceOptions {
-    fn open(&self) -> Result<Source> {
+impl FileOptions {
+    fn open(&self) -> Result<ProbeSource> {
         match (&self.train, &self.test, &self.pixels) {
-            (Some(train), Some(test), _) => Ok(Source::open(train, test)?),
-            (_, _, Some(name)) => Ok(Source::open_pixels(name, self.root.as_deref())?),
+            (Some(train), Some(test), _) => Ok(ProbeSource::open(train, test)?),
+            (_, _, Some(name)) => Ok(ProbeSource::open_pixels(name, self.root.as_deref())?),
             // clap asks for one of the two.
             _ => anyhow::bail!("give --train and --test, or --pixels"),
         }
@@ -177,7 +177,7 @@ impl SourceOptions {
     }
 }
 
-impl Options {
+impl ExperimentOptions {
     /// The seed of everything that is drawn.
     pub fn seed(&self) -> u64 {
         self.choice.seed
@@ -190,7 +190,7 @@ impl Options {
             check_folder(path)?;
         }
         let source = self.source.open()?;
-        let mut progress = Shown::new();
+        let mut progress = Shown::default();
         let report = experiment::run(&source, probe, &plan, &mut progress)?;
         drop(progress);
         let drawn = self.confusion.as_deref().map(|path| confusion_image::write(&report, path)).transpose();
@@ -229,7 +229,7 @@ impl Options {
 
 /// Refuses an image in a folder that does not exist before the work rather than after it.
 fn check_folder(path: &Path) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = files::folder(path);
     let metadata = folder.metadata().with_context(|| format!("--confusion: folder {}", folder.display()))?;
     anyhow::ensure!(metadata.is_dir(), "--confusion: {} is not a folder", folder.display());
     anyhow::ensure!(!path.is_dir(), "--confusion: {} is a folder; give the name of a file", path.display());

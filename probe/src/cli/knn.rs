@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use ddae_probe::knn::probe::KnnProbe;
-use ddae_probe::knn::{KnnOptions, Metric, Votes};
+use ddae_classify::knn::{KnnOptions, Metric, Votes};
+use ddae_probe::knn::KnnProbe;
 
-use super::experiment::{NormaliseArgument, Options, ViewsArgument};
+use super::experiment::{ExperimentOptions, NormaliseArgument, ViewsArgument};
 
 /// k-nearest neighbours
 ///
@@ -20,7 +20,7 @@ Examples:
   ddae-probe knn --pixels fashion-sample")]
 pub struct Arguments {
     #[command(flatten)]
-    options: Options,
+    options: ExperimentOptions,
 
     /// What becomes of the views of a training sample
     #[arg(long, value_enum, default_value_t = ViewsArgument::Average, help_heading = "Choosing")]

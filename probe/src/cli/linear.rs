@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use ddae_probe::linear::Preset;
-use ddae_probe::linear::probe::LinearProbe;
+use ddae_classify::linear::Preset;
+use ddae_probe::linear::LinearProbe;
 use ddae_probe::source::table::Views;
 
-use super::experiment::{NormaliseArgument, Options};
+use super::experiment::{ExperimentOptions, NormaliseArgument};
 
 /// The published linear probe: one layer, trained for some epochs
 ///
@@ -22,7 +22,7 @@ Examples:
   ddae-probe linear --train dit.h5 --test test.h5 --preset dit --seed 1 --json")]
 pub struct Arguments {
     #[command(flatten)]
-    options: Options,
+    options: ExperimentOptions,
 
     /// What becomes of the views of a training sample
     #[arg(long, value_enum, default_value_t = ViewsArgument::Drawn, help_heading = "Choosing")]

@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use ddae_probe::logistic::probe::{LogisticProbe, Regularisation};
-use ddae_probe::logistic::{LogisticOptions, Solver};
+use ddae_classify::logistic::{LogisticOptions, Solver};
+use ddae_probe::logistic::{LogisticProbe, Regularisation};
 
-use super::experiment::{NormaliseArgument, Options, ViewsArgument};
+use super::experiment::{ExperimentOptions, NormaliseArgument, ViewsArgument};
 
 /// Logistic regression on standardised features
 ///
@@ -20,7 +20,7 @@ Examples:
   ddae-probe logistic --pixels fashion-sample")]
 pub struct Arguments {
     #[command(flatten)]
-    options: Options,
+    options: ExperimentOptions,
 
     /// What becomes of the views of a training sample
     #[arg(long, value_enum, default_value_t = ViewsArgument::Average, help_heading = "Choosing")]

@@ -8,7 +8,7 @@ use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_wid
 
 /// A size and weight of text.
 #[derive(Clone, Copy, Debug)]
-pub enum Font {
+pub(crate) enum Font {
     /// 16 pixels high.
     Small,
     /// 20 pixels high, bold.
@@ -36,7 +36,7 @@ impl Font {
 }
 
 /// An image that is drawn on; what falls outside is cut off.
-pub struct Canvas(RgbImage);
+pub(crate) struct Canvas(RgbImage);
 
 impl Canvas {
     /// An image of one colour.
@@ -45,7 +45,7 @@ impl Canvas {
     }
 
     /// The image.
-    pub fn into_image(self) -> RgbImage {
+    pub(crate) fn into_image(self) -> RgbImage {
         self.0
     }
 
@@ -64,7 +64,7 @@ impl Canvas {
     }
 
     /// Writes upwards, the letters' tops to the left; (x, y) is the lower left corner.
-    pub fn text_upwards(&mut self, x: usize, y: usize, text: &str, font: Font, colour: Rgb<u8>) {
+    pub(crate) fn text_upwards(&mut self, x: usize, y: usize, text: &str, font: Font, colour: Rgb<u8>) {
         each_pixel(text, font, |across, down, ink| {
             if let Some(y) = y.checked_sub(across) {
                 self.blend(x + down, y, colour, ink);

@@ -7,10 +7,10 @@
 
 mod canvas;
 
-use std::fs::{self, File};
 use std::io::{self, Cursor, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use ddae_base::files::write_whole;
 use image::{ImageFormat, Rgb};
 
 use crate::error::{ProbeError, Result};
@@ -18,10 +18,10 @@ use crate::report::Report;
 use canvas::{Canvas, Font};
 
 /// The largest number of classes whose counts are written in their cells.
-pub const COUNTED: usize = 40;
+pub(crate) const COUNTED: usize = 40;
 
 /// The largest number of classes whose names are written.
-pub const NAMED: usize = 250;
+pub(crate) const NAMED: usize = 250;
 
 /// Characters of a class name.
 const NAME_LENGTH: usize = 20;
@@ -41,7 +41,7 @@ const CONFUSED: [Rgb<u8>; 2] = [Rgb([253, 233, 214]), Rgb([166, 54, 3])];
 const WORST: f64 = 0.5;
 
 /// Where things are, in pixels.
-struct Plan {
+struct Placement {
     cell: usize,
     gap: usize,
     left: usize,
@@ -50,7 +50,7 @@ struct Plan {
     named: bool,
 }
 
-/// Draws the report's confusion matrix and writes it to `path` as a PNG, through a temporary file beside it.
+/// Draws the report's confusion matrix and writes it to `path` as a PNG.
 ///
 /// # Errors
 /// When the file cannot be written; nothing is left half-written.
@@ -59,22 +59,7 @@ pub fn write(report: &Report, path: &Path) -> Result<()> {
     let failed = |source| ProbeError::Write { path: path.to_path_buf(), source };
     let image = draw(report).into_image();
     image.write_to(&mut bytes, ImageFormat::Png).map_err(|error| failed(io::Error::other(error)))?;
-    write_whole(path, bytes.get_ref()).map_err(failed)
-}
-
-/// Writes a file that appears under its name only when it is complete.
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.partial", std::process::id()));
-    let partial: PathBuf = path.with_file_name(name);
-    let written = File::create(&partial)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&partial, path));
-    if written.is_err() {
-        // Whatever the failure was, it is the one to report.
-        let _ = fs::remove_file(&partial);
-    }
-    written
+    write_whole(path, |out| out.write_all(bytes.get_ref())).map_err(|error| failed(error.source))
 }
 
 fn draw(report: &Report) -> Canvas {
@@ -114,7 +99,7 @@ fn draw(report: &Report) -> Canvas {
     canvas
 }
 
-fn plan(report: &Report, names: &[String]) -> Plan {
+fn plan(report: &Report, names: &[String]) -> Placement {
     let count = names.len();
     let (counted, named) = (count <= COUNTED, count <= NAMED);
     let largest = report.confusion.iter().flatten().max().copied().unwrap_or(0);
@@ -125,10 +110,10 @@ fn plan(report: &Report, names: &[String]) -> Plan {
     };
     let longest = names.iter().map(|name| Font::Small.width(name)).max().unwrap_or(0);
     let margin = if named { longest + 24 } else { 16 };
-    Plan { cell, gap: usize::from(named), left: margin, top: 64 + margin, counted, named }
+    Placement { cell, gap: usize::from(named), left: margin, top: 64 + margin, counted, named }
 }
 
-fn draw_row(canvas: &mut Canvas, plan: &Plan, report: &Report, row: usize) {
+fn draw_row(canvas: &mut Canvas, plan: &Placement, report: &Report, row: usize) {
     let samples = report.classes[row].samples;
     let y = plan.top + row * plan.cell;
     for (column, &count) in report.confusion[row].iter().enumerate() {

@@ -17,11 +17,11 @@
 pub mod noisings;
 pub mod report;
 
+use ddae_classify::rows::{PASS_BYTES, blocks};
 use ndarray::{Array2, ArrayView2, s};
 use rayon::prelude::*;
 
 use crate::error::{ProbeError, Result};
-use crate::rows::{PASS_BYTES, blocks};
 use crate::source::feature_set::FeatureSet;
 use noisings::Noisings;
 
@@ -41,7 +41,7 @@ pub struct Contrast {
 }
 
 /// Rows `[N, D]` divided by their lengths. A row of zeros stays.
-pub fn unit_rows(rows: ArrayView2<f32>) -> Array2<f64> {
+pub(crate) fn unit_rows(rows: ArrayView2<f32>) -> Array2<f64> {
     let mut rows = rows.mapv(f64::from);
     for mut row in rows.rows_mut() {
         let length = row.dot(&row).sqrt().max(SHORTEST);
@@ -80,7 +80,7 @@ pub fn of_batch(x: ArrayView2<f32>, y: ArrayView2<f32>) -> Contrast {
 }
 
 /// Number of rows that [`measure`] uses of `rows`: all, but for a single one that the last batch would hold.
-pub fn rows_used(rows: usize, batch: usize) -> usize {
+pub(crate) fn rows_used(rows: usize, batch: usize) -> usize {
     if rows % batch == 1 { rows - 1 } else { rows }
 }
 

@@ -3,9 +3,8 @@
 use std::ops::Range;
 use std::path::Path;
 
-use ddae_store::{FeatureFile, FeatureKey};
+use ddae_store::{FeatureFile, Pairing, Provenance};
 use ndarray::Array2;
-use serde_json::{Map, Value};
 
 use crate::error::{ProbeError, Result};
 use crate::source::agreement;
@@ -17,15 +16,18 @@ pub struct Noisings {
     first: Samples,
     /// Where the second noising is; none where it is the second view of `first`.
     second: Option<Samples>,
-    keys: Vec<FeatureKey>,
+    /// The features that both noisings have, one by one.
+    available: Vec<FeatureSet>,
+    /// What the reader should know before trusting the numbers.
+    pub(crate) notes: Vec<String>,
 }
 
 impl Noisings {
     /// Opens a feature file with at least two views, or two files with the same images.
     ///
     /// # Errors
-    /// When a file cannot be read or is a shard, there is one view only, or the files hold other images or were made by
-    /// other models.
+    /// When a file cannot be read or is a shard, there is one view only, or the files hold other images or were made in
+    /// other ways.
     pub fn open(first: &Path, second: Option<&Path>) -> Result<Self> {
         let first = FeatureFile::open(first)?;
         agreement::check_whole(&first)?;
@@ -33,17 +35,17 @@ impl Noisings {
             if first.views() < 2 {
                 return Err(ProbeError::OneView { path: first.path().to_path_buf() });
             }
-            let keys = first.keys().to_vec();
-            return Ok(Self { first: Samples::of_file(first)?, second: None, keys });
+            let available = agreement::common_features(&first, &first)?;
+            let first = Samples::of_file(first)?;
+            return Ok(Self { first, second: None, available, notes: Vec::new() });
         };
         let second = FeatureFile::open(second)?;
         agreement::check_whole(&second)?;
-        agreement::check(&first, &second)?;
+        let notes = agreement::check(&first, &second, Pairing::Noisings)?;
         check_images(&first, &second)?;
-        let common = agreement::common_features(&first, &second)?;
-        let keys = first.keys().iter().filter(|key| common.contains(&FeatureSet::Taps(vec![(*key).clone()])));
-        let keys = keys.cloned().collect();
-        Ok(Self { first: Samples::of_file(first)?, second: Some(Samples::of_file(second)?), keys })
+        let available = agreement::common_features(&first, &second)?;
+        let (first, second) = (Samples::of_file(first)?, Some(Samples::of_file(second)?));
+        Ok(Self { first, second, available, notes })
     }
 
     /// Number of images.
@@ -57,8 +59,8 @@ impl Noisings {
     }
 
     /// The features that both noisings have, one by one.
-    pub fn available(&self) -> Vec<FeatureSet> {
-        self.keys.iter().map(|key| FeatureSet::Taps(vec![key.clone()])).collect()
+    pub(super) fn available(&self) -> &[FeatureSet] {
+        &self.available
     }
 
     /// The number of features in `features`.
@@ -96,7 +98,7 @@ impl Noisings {
     }
 
     /// The files.
-    pub fn origin(&self) -> String {
+    pub(crate) fn origin(&self) -> String {
         match &self.second {
             Some(second) => format!("{} and {}", self.first.origin(), second.origin()),
             None => self.first.origin().to_string(),
@@ -104,7 +106,7 @@ impl Noisings {
     }
 
     /// Which views of which files the noisings are.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match &self.second {
             Some(_) => format!("the first views of {}", self.origin()),
             None => format!("the first two of {} views of {}", self.first.views(), self.origin()),
@@ -117,8 +119,8 @@ impl Noisings {
     }
 
     /// What is known of where the features come from; of the first file.
-    pub fn attributes(&self) -> Map<String, Value> {
-        self.first.attributes()
+    pub(super) fn provenance(&self) -> Provenance {
+        self.first.provenance().cloned().unwrap_or_default()
     }
 }
 
@@ -133,17 +135,6 @@ fn check_images(first: &FeatureFile, second: &FeatureFile) -> Result<()> {
     };
     if first.len() != second.len() {
         return other(format!("the first has {} and the second {}", first.len(), second.len()));
-    }
-    for attribute in ["data_set", "split"] {
-        let (a, b) = (first.attributes().get(attribute), second.attributes().get(attribute));
-        if a != b {
-            let text = |value: Option<&Value>| value.map_or_else(|| "absent".to_string(), Value::to_string);
-            return other(format!(
-                "attribute {attribute} is {} in the first and {} in the second",
-                text(a),
-                text(b)
-            ));
-        }
     }
     let indices = first.indices()?.into_iter().zip(second.indices()?);
     if let Some((row, (a, b))) = indices.enumerate().find(|(_, (a, b))| a != b) {

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use ddae_store::Provenance;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::noisings::Noisings;
 use super::{Contrast, measure, rows_used};
@@ -26,7 +27,7 @@ pub struct ContrastReport {
     /// How features are stored.
     pub stored_as: &'static str,
     /// What the file says of its features: model, config, seed and so on.
-    pub attributes: Map<String, Value>,
+    pub attributes: Provenance,
     /// What the reader should know before trusting the numbers.
     pub warnings: Vec<String>,
 }
@@ -55,7 +56,7 @@ impl ContrastReport {
         batch: usize,
         progress: &mut dyn Progress,
     ) -> Result<Self> {
-        let features = if features.is_empty() { noisings.available() } else { features.to_vec() };
+        let features = if features.is_empty() { noisings.available().to_vec() } else { features.to_vec() };
         let dims = features.iter().map(|features| noisings.dim(features)).collect::<Result<Vec<_>>>()?;
         let mut report = Self {
             features: Vec::with_capacity(features.len()),
@@ -63,8 +64,8 @@ impl ContrastReport {
             batch,
             noisings: noisings.describe(),
             stored_as: noisings.dtype(),
-            attributes: noisings.attributes(),
-            warnings: Vec::new(),
+            attributes: noisings.provenance(),
+            warnings: noisings.notes.clone(),
         };
         for (features, dim) in features.iter().zip(dims) {
             let images = noisings.len();
@@ -87,13 +88,7 @@ impl ContrastReport {
                     .to_string(),
             );
         }
-        let is_set = |name: &&&str| match self.attributes.get(**name) {
-            Some(Value::Bool(set)) => *set,
-            Some(Value::Number(number)) => number.as_f64() != Some(0.0),
-            _ => false,
-        };
-        let augmented: Vec<&str> =
-            ["crop_padding", "flip", "resized_crop"].iter().filter(is_set).copied().collect();
+        let augmented = self.attributes.augmentation();
         if !augmented.is_empty() {
             self.warnings.push(format!(
                 "the views were augmented ({}): as published, noise alone tells them apart",
@@ -127,8 +122,9 @@ impl fmt::Display for ContrastReport {
         writeln!(f, "    normalise: l2")?;
         writeln!(f, "    stored as: {}", self.stored_as)?;
         writeln!(f, "    computed in: f64")?;
+        let attributes = self.attributes.attributes();
         for name in ["data_set", "split", "model", "weights", "epoch"] {
-            match self.attributes.get(name) {
+            match attributes.get(name) {
                 None | Some(Value::Null) => {}
                 Some(Value::String(text)) => writeln!(f, "    {}: {text}", name.replace('_', " "))?,
                 Some(value) => writeln!(f, "    {}: {value}", name.replace('_', " "))?,

@@ -1,41 +1,19 @@
 //! The rows that each epoch sees.
 
 use ddae_base::random::{Purpose, stream};
+use ddae_classify::error::Result;
+use ddae_classify::linear::TrainingRows;
+use ddae_classify::rows::{PASS_BYTES, Rows, blocks};
+use ddae_classify::scaling::Scaling;
 use ndarray::{Array2, ArrayView2, s};
 
-use crate::error::Result;
-use crate::rows::{PASS_BYTES, Rows, blocks};
-use crate::scaling::Scaling;
 use crate::source::table::{Table, Views};
-
-/// What a training passes over, epoch by epoch: rows `[N, D]`, scaled.
-pub trait TrainingRows {
-    /// N and D.
-    fn size(&self) -> [usize; 2];
-
-    /// The rows of an epoch, counted from 0.
-    ///
-    /// # Errors
-    /// As [`Rows::read`].
-    fn of_epoch(&mut self, epoch: usize) -> Result<ArrayView2<'_, f32>>;
-}
-
-/// The same rows in every epoch.
-impl TrainingRows for Array2<f32> {
-    fn size(&self) -> [usize; 2] {
-        [self.nrows(), self.ncols()]
-    }
-
-    fn of_epoch(&mut self, _epoch: usize) -> Result<ArrayView2<'_, f32>> {
-        Ok(self.view())
-    }
-}
 
 /// A training set as it is seen epoch by epoch: always the same rows, or, with [`Views::Drawn`], of each sample a view
 /// that is drawn anew, every view equally likely.
 ///
 /// The rows of one epoch are in memory, 4 bytes a feature. Views are read again for each epoch, block by block.
-pub struct Epochs<'a> {
+pub(crate) struct Epochs<'a> {
     table: &'a Table<'a>,
     scaling: &'a Scaling,
     seed: u64,

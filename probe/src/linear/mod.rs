@@ -1,174 +1,138 @@
-//! The published linear probe: a linear layer trained by Adam in some epochs, as DDAE, SODA and DiT's features are
-//! measured.
-//!
-//! | module | subject |
-//! | --- | --- |
-//! | [`model`] | the layer, and batch normalisation before it |
-//! | [`trainer`] | a step of training |
-//! | [`epochs`] | the rows of each epoch |
-//! | [`probe`] | the probe from features to the report |
-//!
-//! The result is not the minimum of a loss but where some epochs of noisy steps lead, so it depends on the seed:
-//! initial weights, order of the rows and, where a training file has several views, which of them is seen in an epoch.
-//! For the minimum see [`crate::logistic`].
+//! The published linear probe as a probe: the rows of its epochs, and what it reports.
 
-pub mod epochs;
-pub mod model;
-pub mod probe;
-pub mod trainer;
+mod epochs;
 
-use std::f64::consts::PI;
+use ddae_classify::ConfusionMatrix;
+use ddae_classify::labels::Classes;
+use ddae_classify::linear::model::LinearModel;
+use ddae_classify::linear::trainer::ADAM;
+use ddae_classify::linear::{LinearOptions, Preset, TrainingSummary, train};
+use ddae_classify::logistic::chance_loss;
+use ddae_classify::rows::{self, Rows};
+use ddae_classify::scaling::{Scaled, Scaling};
+use serde_json::{Map, json};
 
-use ddae_base::random::{Purpose, stream};
-use ndarray::Axis;
+use crate::error::Result;
+use crate::experiment::{Classified, Probe, Progress, Tuned, describe};
+use crate::source::table::Table;
+use epochs::Epochs;
 
-use crate::error::{ProbeError, Result};
-use crate::scaling::Normalisation;
-use epochs::TrainingRows;
-use model::LinearModel;
-use trainer::Trainer;
-
-/// How to train.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LinearOptions {
-    /// Passes over the training set, at least 1.
-    pub epochs: usize,
-    /// Rows in a step, at least 1; the last step of an epoch takes what is left.
-    pub batch: usize,
-    /// Adam's learning rate in the first epoch, above 0.
-    pub learning_rate: f64,
-    /// What is done to features first.
-    pub normalisation: Normalisation,
-    /// Whether batch normalisation without scale and shift stands before the layer.
-    pub batch_norm: bool,
-    /// Of initial weights, order and views.
-    pub seed: u64,
+/// The linear probe with its settings.
+#[derive(Clone, Copy, Debug)]
+pub struct LinearProbe {
+    /// Where the settings that were not given come from.
+    pub preset: Preset,
+    /// How to train.
+    pub options: LinearOptions,
 }
 
-/// The published settings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Preset {
-    /// DDAE's: 15 epochs on features as they are.
-    Ddae,
-    /// SODA's: L2-normalised features and batch normalisation, 15 epochs.
-    Soda,
-    /// DiT's features: 30 epochs on features as they are.
-    Dit,
+/// What was learned from a training table.
+struct Trained {
+    model: LinearModel,
+    scaling: Scaling,
+    classes: Classes,
+    summary: TrainingSummary,
+    /// The loss of guessing.
+    chance: f64,
 }
 
-impl Preset {
-    /// The name on the command line and in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ddae => "ddae",
-            Self::Soda => "soda",
-            Self::Dit => "dit",
-        }
+impl Trained {
+    fn predict(&self, rows: &Table) -> Result<Vec<usize>> {
+        let rows = Scaled { rows, scaling: &self.scaling };
+        Ok(rows::predict(&rows, |block| self.model.predict(block))?)
+    }
+}
+
+impl LinearProbe {
+    fn train(&self, table: &Table, progress: &mut dyn Progress) -> Result<Trained> {
+        let labels = table.labels();
+        let classes = Classes::of(&labels)?;
+        let indices = classes.indices(&labels, table.origin())?;
+        let scaling = self.options.normalisation.fit(table)?;
+        let rows = table.len() as u64 * self.options.epochs as u64;
+        progress.begin(&describe(&format!("training {} epochs", self.options.epochs), table), Some(rows));
+        let mut epochs = Epochs::new(table, &scaling, self.options.seed);
+        let (model, summary) =
+            train(&mut epochs, &indices, classes.len(), &self.options, &mut |rows| progress.advance(rows))?;
+        let chance = chance_loss(&indices, classes.len());
+        Ok(Trained { model, scaling, classes, summary, chance })
     }
 
-    /// Its settings, with seed 0.
-    pub fn options(self) -> LinearOptions {
-        let plain = LinearOptions {
-            epochs: 15,
-            batch: 128,
-            learning_rate: 1e-3,
-            normalisation: Normalisation::None,
-            batch_norm: false,
-            seed: 0,
+    /// The settings that are not the preset's, by name.
+    fn changed(&self) -> Vec<&'static str> {
+        let (given, published) = (self.options, self.preset.options());
+        let settings = [
+            ("epochs", given.epochs == published.epochs),
+            ("batch", given.batch == published.batch),
+            ("learning_rate", given.learning_rate == published.learning_rate),
+            ("normalise", given.normalisation == published.normalisation),
+            ("batch_norm", given.batch_norm == published.batch_norm),
+        ];
+        settings.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+    }
+}
+
+impl Probe for LinearProbe {
+    type Setting = ();
+
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn title(&self) -> &'static str {
+        "linear probe"
+    }
+
+    fn tune(&self, train: &Table, held_out: &Table, progress: &mut dyn Progress) -> Result<Tuned<()>> {
+        let trained = self.train(train, progress)?;
+        let truth = trained.classes.indices(&held_out.labels(), held_out.origin())?;
+        let predictions = trained.predict(held_out)?;
+        let accuracy = ConfusionMatrix::new(&truth, &predictions, trained.classes.len()).accuracy();
+        Ok(Tuned { setting: (), accuracy, tried: Vec::new() })
+    }
+
+    fn classify(
+        &self,
+        train: &Table,
+        test: &Table,
+        _setting: Option<()>,
+        progress: &mut dyn Progress,
+    ) -> Result<Classified> {
+        let trained = self.train(train, progress)?;
+        let predictions = trained.predict(test)?;
+        let TrainingSummary { steps, last_loss } = trained.summary;
+        let LinearOptions { epochs, batch, learning_rate, normalisation, batch_norm, seed } = self.options;
+        let preset = match self.changed().as_slice() {
+            [] => self.preset.name().to_string(),
+            changed => format!("{} but for {}", self.preset.name(), changed.join(", ")),
         };
-        match self {
-            Self::Ddae => plain,
-            Self::Soda => LinearOptions { normalisation: Normalisation::L2, batch_norm: true, ..plain },
-            Self::Dit => LinearOptions { epochs: 30, ..plain },
+        let mut protocol = Map::new();
+        for (name, value) in [
+            ("preset", json!(preset)),
+            ("normalise", json!(normalisation.name())),
+            ("batch_norm", json!(if batch_norm { "without scale and shift, eps 1e-6" } else { "none" })),
+            ("optimiser", json!(format!("adam, betas {} and {}, eps {:e}", ADAM.0, ADAM.1, ADAM.2))),
+            ("learning_rate", json!(learning_rate)),
+            ("schedule", json!("cosine to 0, stepped per epoch")),
+            ("epochs", json!(epochs)),
+            ("batch", json!(batch)),
+            ("steps", json!(steps)),
+            ("initial_weights", json!("uniform within 1/sqrt(features), PyTorch's default")),
+            ("training_seed", json!(seed)),
+            ("last_training_loss", json!(last_loss)),
+            ("computed_in", json!("f32")),
+        ] {
+            protocol.insert(name.to_string(), value);
         }
-    }
-}
-
-/// The learning rate of an epoch, counted from 0: half a cosine wave from the first rate towards 0, which it would reach
-/// after the last epoch (PyTorch's `CosineAnnealingLR`, stepped per epoch).
-pub fn learning_rate(options: &LinearOptions, epoch: usize) -> f64 {
-    options.learning_rate * 0.5 * (1.0 + (PI * epoch as f64 / options.epochs as f64).cos())
-}
-
-/// How a training ended.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct TrainingSummary {
-    /// Steps taken.
-    pub steps: usize,
-    /// Mean cross-entropy of the rows seen in the last epoch, each before the step it took part in, in nats.
-    pub last_loss: f64,
-}
-
-/// Trains a layer on `rows`, with one class index below `class_count` for each. `progress` is told the number of rows after
-/// each step.
-///
-/// With batch normalisation a single row that is left at an epoch's end is passed over: it has no variance.
-///
-/// # Errors
-/// When rows cannot be read, the loss is not finite any more, or batch normalisation has no batch to work with.
-///
-/// # Panics
-/// When there is not one class for each row.
-pub fn train(
-    rows: &mut impl TrainingRows,
-    classes: &[usize],
-    class_count: usize,
-    options: &LinearOptions,
-    progress: &mut dyn FnMut(u64),
-) -> Result<(LinearModel, TrainingSummary)> {
-    let [count, dim] = rows.size();
-    assert_eq!(count, classes.len(), "one class per row");
-    let least = if options.batch_norm { 2 } else { 1 };
-    if count.min(options.batch) < least {
-        return Err(ProbeError::BatchOfOne { rows: count, batch: options.batch });
-    }
-    let model = LinearModel::initial(dim, class_count, options.batch_norm, options.seed);
-    let mut trainer = Trainer::new(model);
-    let mut summary = TrainingSummary { steps: 0, last_loss: 0.0 };
-    for epoch in 0..options.epochs {
-        let features = rows.of_epoch(epoch)?;
-        let mut order: Vec<usize> = (0..count).collect();
-        stream(options.seed, Purpose::Shuffle, 0, epoch as u64).shuffle(&mut order);
-        let learning_rate = learning_rate(options, epoch);
-        let (mut sum, mut seen) = (0.0, 0);
-        for batch in order.chunks(options.batch).filter(|batch| batch.len() >= least) {
-            let of_batch: Vec<usize> = batch.iter().map(|&row| classes[row]).collect();
-            let loss = trainer.step(features.select(Axis(0), batch), &of_batch, learning_rate);
-            if !loss.is_finite() {
-                return Err(ProbeError::Diverged { loss, epoch: epoch + 1, learning_rate });
-            }
-            sum += loss * batch.len() as f64;
-            seen += batch.len();
-            summary.steps += 1;
-            progress(batch.len() as u64);
+        let mut warnings = Vec::new();
+        // Features that say nothing lead to the loss of guessing, up to the noise of the last steps.
+        if last_loss > 0.999 * trained.chance {
+            warnings.push(format!(
+                "the probe is at chance: its loss in the last epoch is {last_loss:.4}, and guessing by the classes' \
+                 frequency has {:.4}; more --epochs or a larger --lr may help, or the features say nothing",
+                trained.chance
+            ));
         }
-        summary.last_loss = sum / seen as f64;
-    }
-    Ok((trainer.finish(), summary))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_learning_rate_falls_like_a_cosine() {
-        let options = LinearOptions { epochs: 4, learning_rate: 2.0, ..Preset::Ddae.options() };
-        let rates: Vec<f64> = (0..4).map(|epoch| learning_rate(&options, epoch)).collect();
-        let half = 0.5_f64.sqrt();
-        for (rate, expected) in rates.iter().zip([2.0, 1.0 + half, 1.0, 1.0 - half]) {
-            assert!((rate - expected).abs() < 1e-12, "{rates:?}");
-        }
-    }
-
-    #[test]
-    fn presets_are_the_published_protocols() {
-        let ddae = Preset::Ddae.options();
-        assert_eq!((ddae.epochs, ddae.batch, ddae.learning_rate), (15, 128, 1e-3));
-        assert_eq!((ddae.normalisation, ddae.batch_norm), (Normalisation::None, false));
-        let soda = Preset::Soda.options();
-        assert_eq!((soda.normalisation, soda.batch_norm), (Normalisation::L2, true));
-        assert_eq!(LinearOptions { normalisation: Normalisation::None, batch_norm: false, ..soda }, ddae);
-        assert_eq!(LinearOptions { epochs: 15, ..Preset::Dit.options() }, ddae);
+        Ok(Classified { predictions, protocol, warnings })
     }
 }

@@ -2,56 +2,17 @@
 
 mod text;
 
+use ddae_classify::ConfusionMatrix;
+use ddae_classify::labels::Classes;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::error::Result;
 use crate::experiment::Probe;
-use crate::labels::Classes;
-use crate::source::Source;
+
+use crate::source::ProbeSource;
 use crate::source::feature_set::FeatureSet;
 use crate::source::samples::Samples;
-
-/// The confusion matrix of a test set.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scores {
-    /// `[true class][predicted class]`: number of samples.
-    confusion: Vec<Vec<usize>>,
-}
-
-impl Scores {
-    /// Counts predictions; both are indices below `classes`.
-    ///
-    /// # Panics
-    /// When one is not.
-    pub fn new(truth: &[usize], predictions: &[usize], classes: usize) -> Self {
-        let mut confusion = vec![vec![0; classes]; classes];
-        for (&truth, &prediction) in truth.iter().zip(predictions) {
-            confusion[truth][prediction] += 1;
-        }
-        Self { confusion }
-    }
-
-    /// `[true class][predicted class]`: number of samples.
-    pub fn confusion(&self) -> &[Vec<usize>] {
-        &self.confusion
-    }
-
-    /// Number of samples.
-    pub fn samples(&self) -> usize {
-        self.confusion.iter().flatten().sum()
-    }
-
-    /// Number of samples whose class was found.
-    pub fn correct(&self) -> usize {
-        self.confusion.iter().enumerate().map(|(class, row)| row[class]).sum()
-    }
-
-    /// The share of samples whose class was found, 0 to 1.
-    pub fn accuracy(&self) -> f64 {
-        self.correct() as f64 / self.samples().max(1) as f64
-    }
-}
 
 /// The result of a probe; serialised as the object that `--json` prints. Accuracies are between 0 and 1.
 #[derive(Clone, Debug, Serialize)]
@@ -127,7 +88,7 @@ pub struct Trial {
 #[derive(Clone, Debug, Serialize)]
 pub struct SplitReport {
     /// The feature file, or the data set.
-    pub origin: String,
+    pub(crate) origin: String,
     /// Number of samples.
     pub samples: usize,
     /// Views of each sample in the file.
@@ -154,14 +115,14 @@ impl Report {
     /// When the source does not have the features.
     pub fn new<P: Probe>(
         probe: &P,
-        source: &Source,
+        source: &ProbeSource,
         features: &FeatureSet,
         classes: &Classes,
-        scores: Scores,
+        matrix: ConfusionMatrix,
         selection: SelectionReport,
     ) -> Result<Self> {
         let class_reports =
-            classes.labels().iter().zip(scores.confusion()).enumerate().map(|(i, (&label, row))| {
+            classes.labels().iter().zip(matrix.counts()).enumerate().map(|(i, (&label, row))| {
                 let (samples, correct) = (row.iter().sum(), row[i]);
                 let accuracy = (samples > 0).then(|| correct as f64 / samples as f64);
                 ClassReport { label, name: source.class_name(label), samples, correct, accuracy }
@@ -171,15 +132,15 @@ impl Report {
             title: probe.title(),
             features: features.to_string(),
             dim: source.train.dim(features)?,
-            accuracy: scores.accuracy(),
-            correct: scores.correct(),
+            accuracy: matrix.accuracy(),
+            correct: matrix.correct(),
             classes: class_reports.collect(),
-            confusion: scores.confusion,
+            confusion: matrix.counts().to_vec(),
             selection,
             protocol: Map::new(),
             train: SplitReport::new(&source.train),
             test: SplitReport::new(&source.test),
-            warnings: Vec::new(),
+            warnings: source.notes.clone(),
         };
         report.warn_of_choice();
         report.warn_of_same_split();
@@ -209,18 +170,5 @@ impl Report {
                 self.train.origin, self.test.origin
             ));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn scores_count_by_true_and_predicted_class() {
-        let scores = Scores::new(&[0, 0, 1, 2, 2, 2], &[0, 1, 1, 2, 2, 0], 3);
-        assert_eq!(scores.confusion(), [[1, 1, 0], [0, 1, 0], [1, 0, 2]]);
-        assert_eq!((scores.correct(), scores.samples()), (4, 6));
-        assert!((scores.accuracy() - 4.0 / 6.0).abs() < 1e-15);
     }
 }

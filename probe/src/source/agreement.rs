@@ -1,44 +1,48 @@
 //! Whether two feature files belong together.
 
-use ddae_store::FeatureFile;
-use serde_json::Value;
+use ddae_store::{FeatureFile, Pairing, Provenance};
 
 use super::feature_set::{FeatureSet, join};
 use crate::error::{ProbeError, Result};
 
-/// Attributes that must be the same in both files: the model and how its features were taken. Split, seed, views and
-/// augmentation may differ.
-const SHARED: [&str; 6] = ["model", "weights", "epoch", "config", "classes", "pooling"];
-
-/// Longest part of an attribute's value in a message.
-const SHOWN: usize = 60;
-
-/// Checks that the attributes that describe the model are the same.
+/// Checks that two files were made in the same way, as far as files that are `pairing` to each other must be
+/// ([`Provenance`] says in what). Returns what the reader should know before trusting numbers of both.
 ///
 /// # Errors
-/// [`ProbeError::Mismatch`] names both files and the first attribute that differs.
-pub fn check(train: &FeatureFile, test: &FeatureFile) -> Result<()> {
-    for attribute in SHARED {
-        let (train_value, test_value) = (train.attributes().get(attribute), test.attributes().get(attribute));
-        if train_value != test_value {
-            let (train_value, test_value) = show_difference(train_value, test_value);
-            return Err(ProbeError::Mismatch {
-                train: train.path().to_path_buf(),
-                test: test.path().to_path_buf(),
-                attribute: attribute.to_string(),
-                train_value,
-                test_value,
-            });
-        }
+/// [`ProbeError::Mismatch`] names both files and the first property that differs.
+pub(crate) fn check(first: &FeatureFile, second: &FeatureFile, pairing: Pairing) -> Result<Vec<String>> {
+    let (first_path, second_path) = (first.path().to_path_buf(), second.path().to_path_buf());
+    if let Some(difference) = first.layout().difference(second.layout(), pairing) {
+        return Err(ProbeError::Mismatch { first: first_path, second: second_path, difference });
     }
-    Ok(())
+    let mut notes = Vec::new();
+    let unsaid = first.provenance().unsaid(second.provenance()).join(", ");
+    let (first_path, second_path) = (first_path.display(), second_path.display());
+    if !unsaid.is_empty() {
+        notes.push(format!(
+            "{first_path} and {second_path} come from different versions of ddae-infer, and only one says its {unsaid}: \
+             not compared"
+        ));
+    }
+    if let (Some(a), Some(b)) = (data_set(first.provenance()), data_set(second.provenance()))
+        && a != b
+    {
+        notes.push(format!("{first_path} is of the data set {a} and {second_path} of {b}"));
+    }
+    Ok(notes)
+}
+
+/// The data set without its split.
+fn data_set(provenance: &Provenance) -> Option<&str> {
+    let name = provenance.data_set.as_deref()?;
+    Some(name.rsplit_once('/').map_or(name, |(set, _)| set))
 }
 
 /// Checks that a file holds all rows of its job.
 ///
 /// # Errors
 /// When it is one shard of several.
-pub fn check_whole(file: &FeatureFile) -> Result<()> {
+pub(crate) fn check_whole(file: &FeatureFile) -> Result<()> {
     let total = file.layout().total;
     if file.len() == total {
         return Ok(());
@@ -51,7 +55,7 @@ pub fn check_whole(file: &FeatureFile) -> Result<()> {
 ///
 /// # Errors
 /// When there are none.
-pub fn common_features(train: &FeatureFile, test: &FeatureFile) -> Result<Vec<FeatureSet>> {
+pub(crate) fn common_features(train: &FeatureFile, test: &FeatureFile) -> Result<Vec<FeatureSet>> {
     let common: Vec<FeatureSet> = train
         .keys()
         .iter()
@@ -67,37 +71,4 @@ pub fn common_features(train: &FeatureFile, test: &FeatureFile) -> Result<Vec<Fe
         });
     }
     Ok(common)
-}
-
-/// Both values, from where they begin to differ if they are long.
-fn show_difference(a: Option<&Value>, b: Option<&Value>) -> (String, String) {
-    let text = |value: Option<&Value>| value.map_or_else(|| "absent".to_string(), Value::to_string);
-    let (a, b) = (text(a), text(b));
-    let same = a.chars().zip(b.chars()).take_while(|(x, y)| x == y).count();
-    let shorten = |text: &str| {
-        let length = text.chars().count();
-        if length <= SHOWN {
-            return text.to_string();
-        }
-        let begin = same.saturating_sub(SHOWN / 3).min(length - SHOWN);
-        let part: String = text.chars().skip(begin).take(SHOWN).collect();
-        let (before, after) =
-            (if begin > 0 { "…" } else { "" }, if begin + SHOWN < length { "…" } else { "" });
-        format!("{before}{part}{after}")
-    };
-    (shorten(&a), shorten(&b))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_values_are_shown_where_they_differ() {
-        let config = |lr: &str| Value::from(format!("{}lrate: {lr}{}", "x".repeat(300), "y".repeat(300)));
-        let (a, b) = show_difference(Some(&config("1")), Some(&config("2")));
-        assert!(a.contains("lrate: 1yyy") && b.contains("lrate: 2yyy"), "{a} {b}");
-        assert_eq!(a.chars().count(), SHOWN + 2);
-        assert_eq!(show_difference(None, Some(&Value::from(3))), ("absent".to_string(), "3".to_string()));
-    }
 }

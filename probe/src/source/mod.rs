@@ -5,24 +5,23 @@
 //! | [`samples`] | one split: features by name and view, labels, checked values |
 //! | [`table`] | the rows that a probe sees: a choice of features, views and samples |
 //! | [`feature_set`] | the names of features: `t11/out_6`, `t11/out_6+t11/out_7`, `pixels` |
-//! | [`agreement`] | whether two feature files belong together |
+//! | `agreement` | whether two feature files belong together |
 
-pub mod agreement;
+pub(crate) mod agreement;
 pub mod feature_set;
 pub mod samples;
 pub mod table;
 
 use std::path::Path;
 
-use ddae_store::FeatureFile;
-use serde_json::Value;
+use ddae_store::{FeatureFile, Pairing};
 
 use crate::error::{ProbeError, Result};
 use feature_set::FeatureSet;
 use samples::Samples;
 
 /// A training and a test split with the same features and classes.
-pub struct Source {
+pub struct ProbeSource {
     /// What a probe learns from.
     pub train: Samples,
     /// What it is measured on.
@@ -31,25 +30,28 @@ pub struct Source {
     class_names: Vec<String>,
     /// What there is to choose from.
     available: Vec<FeatureSet>,
+    /// What the reader should know before trusting numbers of both.
+    pub(crate) notes: Vec<String>,
 }
 
-impl Source {
+impl ProbeSource {
     /// Opens two feature files and checks that they belong together.
     ///
     /// # Errors
-    /// When a file cannot be read, the files were made by different models, or they share no features.
+    /// When a file cannot be read, the files were made in different ways, or they share no features.
     pub fn open(train: &Path, test: &Path) -> Result<Self> {
         let (train_file, test_file) = (FeatureFile::open(train)?, FeatureFile::open(test)?);
         agreement::check_whole(&train_file)?;
         agreement::check_whole(&test_file)?;
-        agreement::check(&train_file, &test_file)?;
-        let class_names = class_names(train_file.attributes().get("classes"));
+        let notes = agreement::check(&train_file, &test_file, Pairing::TrainTest)?;
+        let class_names = train_file.provenance().classes.clone().unwrap_or_default();
         let available = agreement::common_features(&train_file, &test_file)?;
         Ok(Self {
             train: Samples::of_file(train_file)?,
             test: Samples::of_file(test_file)?,
             class_names,
             available,
+            notes,
         })
     }
 
@@ -65,11 +67,12 @@ impl Source {
             test: Samples::of_pixels(data.test)?,
             class_names,
             available: vec![FeatureSet::Pixels],
+            notes: Vec::new(),
         })
     }
 
     /// The features that both splits have, in the order of the training file.
-    pub fn available(&self) -> &[FeatureSet] {
+    pub(crate) fn available(&self) -> &[FeatureSet] {
         &self.available
     }
 
@@ -94,13 +97,8 @@ impl Source {
     }
 
     /// The name of a class, or its label where it has none.
-    pub fn class_name(&self, label: i64) -> String {
+    pub(crate) fn class_name(&self, label: i64) -> String {
         let name = usize::try_from(label).ok().and_then(|label| self.class_names.get(label));
         name.map_or_else(|| label.to_string(), Clone::clone)
     }
-}
-
-fn class_names(attribute: Option<&Value>) -> Vec<String> {
-    let names = attribute.and_then(Value::as_array).into_iter().flatten();
-    names.map(|name| name.as_str().map_or_else(|| name.to_string(), str::to_string)).collect()
 }

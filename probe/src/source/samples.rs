@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use ddae_data::split::Split;
-use ddae_store::{FeatureFile, FeatureKey, FeatureType};
+use ddae_store::{FeatureFile, FeatureKey, FeatureType, Provenance};
 use ndarray::{Array2, s};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
@@ -38,7 +38,7 @@ impl Samples {
     ///
     /// # Errors
     /// When there are none.
-    pub fn of_pixels(split: Split) -> Result<Self> {
+    pub(crate) fn of_pixels(split: Split) -> Result<Self> {
         let origin = split.name().to_string();
         let labels = (0..split.len()).map(|index| split.label(index) as i64).collect();
         Self::checked(Content::Pixels(split), labels, origin)
@@ -52,7 +52,7 @@ impl Samples {
     }
 
     /// The feature file's path, or the data set's name.
-    pub fn origin(&self) -> &str {
+    pub(crate) fn origin(&self) -> &str {
         &self.origin
     }
 
@@ -80,10 +80,18 @@ impl Samples {
         }
     }
 
+    /// What a feature file says of its making.
+    pub(crate) fn provenance(&self) -> Option<&Provenance> {
+        match &self.content {
+            Content::File(file) => Some(file.provenance()),
+            Content::Pixels(_) => None,
+        }
+    }
+
     /// What is known of where the samples come from.
     pub fn attributes(&self) -> Map<String, Value> {
         match &self.content {
-            Content::File(file) => file.attributes().clone(),
+            Content::File(file) => file.attributes(),
             Content::Pixels(split) => {
                 let mut attributes = Map::new();
                 attributes.insert("data_set".into(), json!(split.name()));

@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
+use ddae_classify::error as classify;
+use ddae_classify::rows::{PASS_BYTES, Rows};
 use ndarray::{Array2, s};
 
 use super::feature_set::FeatureSet;
 use super::samples::Samples;
 use crate::error::Result;
-use crate::rows::{PASS_BYTES, Rows};
 
 /// What becomes of the views of a training sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +36,7 @@ impl Views {
     }
 
     /// How the views of a test sample become its one row.
-    pub fn for_test(self) -> Self {
+    pub(crate) fn for_test(self) -> Self {
         match self {
             Self::All => Self::Average,
             Self::Drawn => Self::First,
@@ -94,12 +95,12 @@ impl<'a> Table<'a> {
     }
 
     /// How many views each sample has.
-    pub fn view_count(&self) -> usize {
+    pub(crate) fn view_count(&self) -> usize {
         self.samples.views()
     }
 
     /// Where the samples come from.
-    pub fn origin(&self) -> &str {
+    pub(crate) fn origin(&self) -> &str {
         self.samples.origin()
     }
 
@@ -112,7 +113,11 @@ impl<'a> Table<'a> {
     ///
     /// # Errors
     /// As [`Rows::read`].
-    pub fn read_drawn(&self, range: Range<usize>, view_of: &dyn Fn(usize) -> usize) -> Result<Array2<f32>> {
+    pub(crate) fn read_drawn(
+        &self,
+        range: Range<usize>,
+        view_of: &dyn Fn(usize) -> usize,
+    ) -> Result<Array2<f32>> {
         let views: Vec<usize> = range.clone().map(view_of).collect();
         let mut rows = Array2::zeros((range.len(), self.dim));
         for view in 0..self.samples.views() {
@@ -160,9 +165,9 @@ impl Rows for Table<'_> {
     }
 
     /// With [`Views::All`] the rows are all samples in their first view, then all in their second, and so on.
-    fn read(&self, range: Range<usize>) -> Result<Array2<f32>> {
+    fn read(&self, range: Range<usize>) -> classify::Result<Array2<f32>> {
         match self.views {
-            Views::First | Views::Drawn => self.read_view(0, range),
+            Views::First | Views::Drawn => Ok(self.read_view(0, range)?),
             Views::Average => {
                 let mut sum = self.read_view(0, range.clone())?;
                 for view in 1..self.samples.views() {

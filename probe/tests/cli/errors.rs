@@ -4,8 +4,6 @@ use std::fs;
 use std::path::Path;
 use std::sync::PoisonError;
 
-use serde_json::json;
-
 use crate::files::{BOTH, Features, folder};
 use crate::{FILES, probe, text};
 
@@ -95,16 +93,6 @@ fn files_that_do_not_belong_together_are_refused() {
     let folder = folder();
     let cases = [
         (
-            "model",
-            Features::new(40, "test").attribute("model", json!("ffff")),
-            ["attribute model", "\"0123abcd\"", "\"ffff\""],
-        ),
-        (
-            "classes",
-            Features::new(40, "test").attribute("classes", json!(["a", "b"])),
-            ["attribute classes", "ant", "\"a\",\"b\""],
-        ),
-        (
             "wide",
             Features::new(40, "test").dim(13),
             ["t11/out_6 has 12 features in train.h5", "13 in wide.h5", "same model"],
@@ -123,7 +111,7 @@ fn files_that_do_not_belong_together_are_refused() {
             refused(folder.path(), &arguments, 1, &[&parts[..], &[&name]].concat());
         }
     }
-    let shard = Features::new(40, "test").write_shard(folder.path(), "part", 3);
+    let shard = Features::new(40, "test").write_shard(folder.path(), "part", 0, 3);
     let shard = shard.file_name().and_then(|name| name.to_str()).expect("a name").to_string();
     refused(
         folder.path(),

@@ -19,6 +19,7 @@ pub struct Features {
     pub dim: usize,
     pub views: usize,
     pub labels: Vec<i64>,
+    pub dtype: FeatureType,
     pub attributes: Map<String, Value>,
 }
 
@@ -34,6 +35,7 @@ impl Features {
             dim: 12,
             views: 1,
             labels: (0..samples).map(|i| (i % CLASSES) as i64).collect(),
+            dtype: FeatureType::F32,
             attributes: attributes.as_object().cloned().expect("an object"),
         }
     }
@@ -66,24 +68,25 @@ impl Features {
     /// Writes `folder/name.h5`.
     pub fn write(&self, folder: &Path, name: &str) -> PathBuf {
         let path = folder.join(format!("{name}.h5"));
-        std::fs::rename(self.write_shard(folder, name, 1), &path).expect("renamed");
+        std::fs::rename(self.write_shard(folder, name, 0, 1), &path).expect("renamed");
         path
     }
 
-    /// Writes the first of `of` shards.
-    pub fn write_shard(&self, folder: &Path, name: &str, of: usize) -> PathBuf {
+    /// Writes shard `shard` of `of`.
+    pub fn write_shard(&self, folder: &Path, name: &str, shard: usize, of: usize) -> PathBuf {
         let _nobody_starts = FILES.read().unwrap_or_else(PoisonError::into_inner);
         let keys: Vec<FeatureKey> = self.keys.iter().map(|(key, _)| key.parse().expect("a key")).collect();
         let layout = Layout {
             keys: keys.iter().map(|key| (key.clone(), self.dim)).collect(),
             views: self.views,
             total: self.labels.len() * of,
-            dtype: FeatureType::F32,
+            dtype: self.dtype,
             compression: Compression::Off,
-            attributes: self.attributes.clone(),
+            provenance: serde_json::from_value(self.attributes.clone().into()).expect("attributes"),
         };
         let prefix = folder.join(name);
-        let mut writer = ShardWriter::create(&prefix, 0, of, 0..self.labels.len(), &layout).expect("a shard");
+        let rows = shard * self.labels.len()..(shard + 1) * self.labels.len();
+        let mut writer = ShardWriter::create(&prefix, shard, of, rows, &layout).expect("a shard");
         for (key, (_, distance)) in keys.iter().zip(&self.keys) {
             for view in 0..self.views {
                 let stream = format!("{name}.{key}.{view}");
@@ -97,7 +100,7 @@ impl Features {
         }
         writer.write_labels(0, &self.labels).expect("written");
         writer.finish().expect("finished");
-        shard_path(&prefix, 0, of)
+        shard_path(&prefix, shard, of)
     }
 }
 

@@ -5,6 +5,7 @@ mod errors;
 mod files;
 mod help;
 mod linear;
+mod provenance;
 mod results;
 
 use std::path::Path;

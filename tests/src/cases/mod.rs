@@ -3,7 +3,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `case` | a graph with weights, inputs and what the published code computed |
-//! | `unet`, `published`, `imported` | networks |
+//! | `unet`, `edm2`, `published`, `imported` | networks |
 //! | `processes` | losses and features |
 //! | `samplers` | whole sampling runs |
 //! | `weights` | a fixture in the project's types, and weights by rule |
@@ -11,6 +11,7 @@
 //! [`fixture_tests!`](crate::fixture_tests) makes a test of each; an interpreter says how it runs a graph.
 
 mod case;
+pub mod edm2;
 pub mod imported;
 pub mod processes;
 pub mod published;
@@ -36,6 +37,8 @@ macro_rules! fixture_tests {
                 wrn_noise => $crate::cases::published::wrn_noise,
                 noise_mlp => $crate::cases::published::noise_mlp,
                 diffusers_ddpm => $crate::cases::published::diffusers_ddpm,
+                edm2_tiny => $crate::cases::edm2::tiny,
+                edm2_full => $crate::cases::edm2::full,
                 dit => $crate::cases::imported::dits,
                 vae_encoder => $crate::cases::imported::vae_encoder,
                 fid_inception => $crate::cases::imported::fid_inception,

@@ -37,6 +37,23 @@ pub fn add(suite: &mut Suite) {
         let x = image(g, 8, 3, 3)?;
         attention(g, x, 2, false)
     });
+    for (heads, channels, height, width) in [(1, 8, 4, 3), (2, 16, 3, 5)] {
+        suite.add(
+            format!("attention block of unit vectors {heads} heads of {channels}x{height}x{width}"),
+            |g, _| {
+                let x = image(g, channels, height, width)?;
+                unit_attention(g, x, heads, false, false)
+            },
+        );
+    }
+    suite.add("attention block of unit vectors with norm and biases", |g, _| {
+        let x = image(g, 8, 3, 3)?;
+        unit_attention(g, x, 2, true, true)
+    });
+    suite.add("attention block of unit vectors with a norm", |g, _| {
+        let x = image(g, 8, 3, 3)?;
+        unit_attention(g, x, 2, true, false)
+    });
     suite.add("attention block pooled", |g, _| {
         let x = image(g, 8, 3, 3)?;
         let x = attention(g, x, 2, true)?;
@@ -148,6 +165,26 @@ fn attention(g: &mut Graph, x: Value, heads: usize, bias: bool) -> Built {
     let h = g.reshape(h, Shape::batch(&[channels, height * width]))?;
     let h = g.transpose(h, &[0, 2, 1])?;
     let h = g.linear(&p.at("projection"), h, 3 * channels, bias)?;
+    let h = g.attention(&p, h, heads, QkvLayout::HeadMajor)?;
+    let h = g.linear(&p.at("output"), h, channels, bias)?;
+    let h = g.transpose(h, &[0, 2, 1])?;
+    let h = g.reshape(h, shape)?;
+    g.add(h, x)
+}
+
+/// Attention on queries, keys and values that have a root mean square of 1 in each head.
+fn unit_attention(g: &mut Graph, x: Value, heads: usize, norm: bool, bias: bool) -> Built {
+    let p = Path::root().at("attn");
+    let shape = g.shape(x).clone();
+    let [channels, height, width] = [1, 2, 3].map(|axis| shape.size(axis).expect("an image"));
+    let pixels = height * width;
+    let h = if norm { g.plain_group_norm(x, 4, 1e-5)? } else { x };
+    let h = g.reshape(h, Shape::batch(&[channels, pixels]))?;
+    let h = g.transpose(h, &[0, 2, 1])?;
+    let h = g.linear(&p.at("projection"), h, 3 * channels, bias)?;
+    let h = g.reshape(h, Shape::batch(&[pixels, 3 * heads, channels / heads]))?;
+    let h = g.rms_norm(h, 3, 1e-3)?;
+    let h = g.reshape(h, Shape::batch(&[pixels, 3 * channels]))?;
     let h = g.attention(&p, h, heads, QkvLayout::HeadMajor)?;
     let h = g.linear(&p.at("output"), h, channels, bias)?;
     let h = g.transpose(h, &[0, 2, 1])?;

@@ -16,7 +16,7 @@ mod shaping;
 mod suite;
 mod windows;
 
-pub use network::random_network;
+pub use network::{random_edm2_network, random_network};
 pub use suite::Case;
 
 use ddae_model::graph::{Graph, Op};
@@ -61,6 +61,8 @@ kinds! {
     Op::GroupNorm { .. } => "GroupNorm",
     Op::BatchNorm { .. } => "BatchNorm",
     Op::LayerNorm { .. } => "LayerNorm",
+    Op::RmsNorm { .. } => "RmsNorm",
+    Op::WeightNorm { .. } => "WeightNorm",
     Op::Relu => "Relu",
     Op::Silu => "Silu",
     Op::GeluTanh => "GeluTanh",

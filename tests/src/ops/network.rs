@@ -1,6 +1,10 @@
 //! Whole small networks.
 
-use ddae_model::networks::{Conventions, UNetConfig, decoder_graph, unet_graph};
+use ddae_model::graph::Graph;
+use ddae_model::networks::{
+    Architecture, Conventions, Edm2Config, UNetCConfig, UNetConfig, UNetEConfig, UNetGConfig, decoder_graph,
+    unet_graph,
+};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -35,9 +39,43 @@ pub fn random_network(seed: u64) -> Case {
     let with_label = config.augment_dim > 0 && rng.random();
     let graph = if guided { decoder_graph(&config) } else { unet_graph(&config, with_label) };
     let graph = graph.unwrap_or_else(|e| panic!("{config:?}: {e}"));
-    let taps: Vec<String> = graph.taps().iter().map(|(name, _)| name.clone()).collect();
-    let names: Vec<&str> = std::iter::once("y").chain(taps.iter().map(String::as_str)).collect();
-    let graph = graph.keep(&names).unwrap_or_else(|e| panic!("{config:?}: {e}"));
     let batch = rng.random_range(1..=2);
-    Case::draw(format!("network {seed}: {config:?}, label {with_label}"), graph, batch, &mut rng)
+    let name = format!("network {seed}: {config:?}, label {with_label}");
+    with_taps(name, &graph, batch, &mut rng)
+}
+
+/// A small network of EDM2 of a random configuration, like those of [`random_network`]: config C for the seeds 0, 3, …,
+/// E for 1, 4, … and G for 2, 5, ….
+pub fn random_edm2_network(seed: u64) -> Case {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let levels = rng.random_range(1..=2usize);
+    let mut side = || levels * rng.random_range(2..=4usize);
+    let (height, width) = (side(), side());
+    let n_channels = if seed % 3 == 2 { 12 } else { 32 };
+    let config = Edm2Config {
+        image_shape: [rng.random_range(1..=3), height, width],
+        n_channels,
+        ch_mults: (0..levels).map(|_| rng.random_range(1..=2)).collect(),
+        is_attn: (0..levels).map(|_| rng.random()).collect(),
+        attn_channels_per_head: [None, Some(n_channels / 4), Some(n_channels / 2)][rng.random_range(0..3)],
+        dropout: 0.1,
+        n_blocks: rng.random_range(2..=3),
+    };
+    let name = format!("network {seed}: {config:?}");
+    let architecture = match seed % 3 {
+        0 => Architecture::UNetC(UNetCConfig(config)),
+        1 => Architecture::UNetE(UNetEConfig(config)),
+        _ => Architecture::UNetG(UNetGConfig(config)),
+    };
+    let graph = architecture.network_graph(false).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let batch = rng.random_range(1..=2);
+    with_taps(name, &graph, batch, &mut rng)
+}
+
+/// The network with all its taps as outputs too.
+fn with_taps(name: String, graph: &Graph, batch: usize, rng: &mut ChaCha8Rng) -> Case {
+    let names: Vec<&str> =
+        std::iter::once("y").chain(graph.taps().iter().map(|(name, _)| name.as_str())).collect();
+    let graph = graph.keep(&names).unwrap_or_else(|e| panic!("{name}: {e}"));
+    Case::draw(name, graph, batch, rng)
 }

@@ -1,6 +1,6 @@
-//! Group, batch and layer normalisation, and means.
+//! Group, batch, layer and root-mean-square normalisation, normalised weights, and means.
 
-use ddae_model::graph::{Conv, Init, Path, Shape};
+use ddae_model::graph::{Conv, Graph, Init, Path, Shape};
 use ddae_model::tensor::DType;
 
 use super::suite::Suite;
@@ -9,8 +9,11 @@ use super::windows::image;
 /// Adds the cases of this family.
 pub fn add(suite: &mut Suite) {
     groups(suite);
+    plain_groups(suite);
     batches(suite);
     layers(suite);
+    root_mean_squares(suite);
+    weights(suite);
     means(suite);
 }
 
@@ -48,6 +51,56 @@ fn groups(suite: &mut Suite) {
         let x = g.group_norm(&Path::root().at("norm"), x, 4, 1e-6)?;
         g.output("normalised", x);
         g.silu(x)
+    });
+}
+
+/// Without scale and shift of its own.
+fn plain_groups(suite: &mut Suite) {
+    for (groups, channels, height, width) in [(1, 1, 3, 3), (2, 4, 5, 3), (8, 8, 2, 3), (32, 64, 1, 2)] {
+        suite.add(format!("GroupNorm {groups} groups of {channels}x{height}x{width} alone"), |g, _| {
+            let x = image(g, channels, height, width)?;
+            g.plain_group_norm(x, groups, 1e-5)
+        });
+    }
+    // What comes of an image's channels after the norm, and where the scale is computed.
+    for (name, scale_first, shifted, sizes) in [
+        ("a scale of each image", true, false, [8, 1, 1]),
+        ("a shift and a scale of each image", true, true, [8, 1, 1]),
+        ("a scale that is computed later", false, false, [8, 1, 1]),
+        ("a scale of each pixel", true, false, [1, 3, 5]),
+    ] {
+        suite.add(format!("GroupNorm alone with {name}, Silu and Dropout"), |g, _| {
+            let mut x = image(g, 8, 3, 5)?;
+            let by = g.input("by", DType::F32, Shape::batch(&sizes))?;
+            let scale = |g: &mut Graph| g.affine(by, 1.0, 1.0);
+            let first = if scale_first { Some(scale(g)?) } else { None };
+            if shifted {
+                let shift = g.input("shift", DType::F32, Shape::batch(&[8, 1, 1]))?;
+                x = g.add(x, shift)?;
+            }
+            let x = g.plain_group_norm(x, 4, 1e-5)?;
+            let scale = match first {
+                Some(scale) => scale,
+                None => scale(g)?,
+            };
+            let x = g.mul(scale, x)?;
+            let x = g.silu(x)?;
+            g.dropout(x, 0.2)
+        });
+    }
+    suite.add("GroupNorm alone, scaled and an output too", |g, _| {
+        let x = image(g, 8, 4, 3)?;
+        let scale = g.input("scale", DType::F32, Shape::batch(&[8, 1, 1]))?;
+        let x = g.plain_group_norm(x, 4, 1e-6)?;
+        g.output("normalised", x);
+        g.mul(x, scale)
+    });
+    suite.add("GroupNorm with Silu, then a scale of each image", |g, _| {
+        let x = image(g, 8, 4, 3)?;
+        let scale = g.input("scale", DType::F32, Shape::batch(&[8, 1, 1]))?;
+        let x = g.plain_group_norm(x, 4, 1e-6)?;
+        let x = g.silu(x)?;
+        g.mul(x, scale)
     });
 }
 
@@ -103,6 +156,66 @@ fn layers(suite: &mut Suite) {
         let x = g.layer_norm(x, 1e-6)?;
         let x = g.mul(x, scale)?;
         g.add(x, shift)
+    });
+}
+
+fn root_mean_squares(suite: &mut Suite) {
+    let shapes: [(&[usize], usize); 5] =
+        [(&[6], 1), (&[5, 12], 2), (&[7, 3, 4], 1), (&[4, 9, 8], 3), (&[2, 5, 1], 2)];
+    for (sizes, axis) in shapes {
+        for eps in [1e-8, 1e-2] {
+            suite.add(format!("RmsNorm of [B, {sizes:?}] along axis {axis} eps {eps}"), |g, _| {
+                let x = g.input("x", DType::F32, Shape::batch(sizes))?;
+                g.rms_norm(x, axis, eps)
+            });
+        }
+    }
+    suite.add("RmsNorm of pixels between convolutions", |g, _| {
+        let x = image(g, 3, 4, 5)?;
+        let x = g.conv2d(&Path::root().at("conv1"), x, Conv::same(8, 3))?;
+        let x = g.rms_norm(x, 1, 1e-8)?;
+        let h = g.silu(x)?;
+        let h = g.conv2d(&Path::root().at("conv2"), h, Conv::same(8, 3).without_bias())?;
+        g.add(x, h)
+    });
+}
+
+/// Layers whose weights are computed from parameters.
+fn weights(suite: &mut Suite) {
+    for (outputs, kernel, eps) in [(6, 3, 1e-4), (1, 1, 1e-4), (4, 3, 0.1)] {
+        suite.add(
+            format!("WeightNorm of a {kernel}x{kernel} Conv2d to {outputs} channels eps {eps}"),
+            |g, _| {
+                let p = Path::root().at("conv");
+                let x = image(g, 5, 4, 3)?;
+                let weight = g.parameter(&p.at("weight"), &[outputs, 5, kernel, kernel], Init::Ones)?;
+                let weight = g.weight_norm(&p, weight, eps, 0.2)?;
+                g.conv2d_with(&p, x, weight, Conv::same(outputs, kernel).without_bias())
+            },
+        );
+    }
+    suite.add("WeightNorm of a Conv2d with bias after UpsampleNearest", |g, _| {
+        let p = Path::root().at("conv");
+        let x = image(g, 5, 2, 3)?;
+        let large = g.upsample_nearest(x, 2)?;
+        let weight = g.parameter(&p.at("weight"), &[4, 5, 3, 3], Init::Ones)?;
+        let weight = g.weight_norm(&p, weight, 1e-4, 1.0)?;
+        g.conv2d_with(&p, large, weight, Conv::same(4, 3))
+    });
+    let shapes: [&[usize]; 2] = [&[10], &[3, 10]];
+    for sizes in shapes {
+        suite.add(format!("WeightNorm of a Linear on [B, {sizes:?}]"), |g, _| {
+            let p = Path::root().at("linear");
+            let x = g.input("x", DType::F32, Shape::batch(sizes))?;
+            let weight = g.parameter(&p.at("weight"), &[7, 10], Init::Ones)?;
+            let weight = g.weight_norm(&p, weight, 1e-4, 0.3)?;
+            g.linear_with(&p, x, weight, 7)
+        });
+    }
+    suite.add("a gain that is a single number", |g, _| {
+        let x = image(g, 3, 2, 2)?;
+        let gain = g.parameter(&Path::root().at("gain").at("g"), &[], Init::Ones)?;
+        g.mul(x, gain)
     });
 }
 

@@ -7,9 +7,8 @@ use ddae_base::shell;
 use ddae_model::config::Config;
 use ddae_train::TrainError;
 use ddae_train::diffusion::DiffusionRun;
-use ddae_train::run::interrupt;
 
-use super::run::{Intervals, RunArguments, print};
+use super::run::{Intervals, RunArguments, print, stopping_on_signal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -55,8 +54,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         writeln!(out, "run folder  {}", options.run.display())?;
         return Ok(());
     }
-    interrupt::watch();
-    let summary = training.train(&options)?;
+    let summary = training.train(&stopping_on_signal(options))?;
     if run.json {
         writeln!(out, "{}", serde_json::to_string(&summary)?)?;
         return Ok(());

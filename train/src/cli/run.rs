@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use ddae_base::shell;
+use ddae_base::device::DeviceChoice;
+use ddae_base::{Stop, shell};
 use ddae_model::config::{Override, TrainingConfig};
 use ddae_train::TrainError;
 use ddae_train::run::folder::RunFolder;
 use ddae_train::torch::Layout;
-use ddae_train::training::{Amp, DeviceChoice, Options, Start, Summary};
+use ddae_train::training::{Amp, Options, Start, Summary};
 
 #[derive(Args, Debug)]
 pub struct RunArguments {
@@ -142,6 +143,7 @@ impl RunArguments {
             resume_command: resume_command(
                 std::env::args_os().map(|word| word.to_string_lossy().into_owned()),
             ),
+            stop: Stop::new(),
         })
     }
 
@@ -161,6 +163,12 @@ impl RunArguments {
             None => Ok(Start::Epoch(epoch)),
         }
     }
+}
+
+/// The same, with a run that ends in good order on Ctrl-C, SIGTERM and SIGHUP.
+pub fn stopping_on_signal(options: Options) -> Options {
+    let notice = "stopping after this step (again to stop at once, without a checkpoint)";
+    Options { stop: Stop::on_signal(Some(notice)), ..options }
 }
 
 /// The same command line with `--resume`, without what begins a run anew.

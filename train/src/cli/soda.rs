@@ -6,10 +6,9 @@ use clap::Args;
 use ddae_base::shell;
 use ddae_model::config::SodaRun;
 use ddae_train::TrainError;
-use ddae_train::run::interrupt;
 use ddae_train::soda::SodaTraining;
 
-use super::run::{Intervals, RunArguments, print};
+use super::run::{Intervals, RunArguments, print, stopping_on_signal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -58,8 +57,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         writeln!(out, "run folder  {}", options.run.display())?;
         return Ok(());
     }
-    interrupt::watch();
-    let summary = training.train(&options)?;
+    let summary = training.train(&stopping_on_signal(options))?;
     if run.json {
         writeln!(out, "{}", serde_json::to_string(&summary)?)?;
         return Ok(());

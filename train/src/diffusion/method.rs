@@ -16,13 +16,13 @@ use crate::TrainError;
 use crate::sampler::Sampler;
 use crate::torch::{Parameters, TorchError};
 use crate::training::method::Epoch;
-use crate::training::{Evaluation, Method, Options, Plan, Scores, Summary, record, train};
+use crate::training::{Evaluation, Method, Options, Scores, Summary, TrainingPlan, record, train};
 
 /// A training run of a diffusion model.
 #[derive(Debug)]
 pub struct DiffusionRun {
     /// The run.
-    pub plan: Plan,
+    pub plan: TrainingPlan,
     config: Config,
     /// How the images of a sheet are sampled.
     sampler: SamplerPlan,
@@ -41,7 +41,7 @@ impl DiffusionRun {
     ) -> Result<DiffusionRun, TrainError> {
         let graph = loss_graph(&config.clone().into(), false)?;
         let data = datasets::open(&config.dataset, data_root)?;
-        let plan = Plan::new(config.clone().into(), &data, graph)?;
+        let plan = TrainingPlan::new(config.clone().into(), &data, graph)?;
         let sampler = sheet::plan(&config.process, sample_steps)?;
         Ok(DiffusionRun { plan, config, sampler })
     }
@@ -54,6 +54,7 @@ impl DiffusionRun {
         train(options, &self.plan, |place| {
             let step = diffusion::sampler_graph(&self.config)?;
             let sampler = Sampler::new(&step, self.sampler.clone(), self.config.image_shape(), place)?;
+            let sampler = sampler.stopped_by(&options.stop);
             Ok(Diffusion { config: self.config.clone(), sampler, device: place.device })
         })
     }
@@ -88,7 +89,7 @@ impl Method for Diffusion {
     type Batch = Batch;
     type Batches = Loader;
 
-    fn batches(&self, plan: &Plan, epoch: Epoch) -> Result<Loader, DataError> {
+    fn batches(&self, plan: &TrainingPlan, epoch: Epoch) -> Result<Loader, DataError> {
         let augment = match &self.config.process {
             ProcessConfig::Edm(edm) if edm.augment_prob > 0.0 => Some(edm.augment_prob),
             _ => None,
@@ -134,7 +135,7 @@ impl Method for Diffusion {
 
     fn evaluate(
         &self,
-        plan: &Plan,
+        plan: &TrainingPlan,
         average: &Parameters,
         wanted: &Evaluation,
     ) -> Result<Option<Scores>, TrainError> {

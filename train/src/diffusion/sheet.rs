@@ -25,7 +25,7 @@ pub fn plan(process: &ProcessConfig, steps: Option<usize>) -> Result<SamplerPlan
 }
 
 /// Writes a PNG sheet of `count` samples, drawn `batch` at a time, above two rows of the first images of `real`. `false`
-/// if an [interrupt](crate::run::interrupt) came, and there is no sheet.
+/// if the sampler was to stop, and there is no sheet.
 ///
 /// # Errors
 /// libtorch's, or the system's.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ddae_base::files::name_again;
 use ddae_checkpoint::{Checkpoint, CheckpointError, TrainingState};
 
 use crate::TrainError;
@@ -15,22 +16,12 @@ pub fn epoch_name(epoch: u64) -> String {
     format!("epoch_{epoch:04}.safetensors")
 }
 
-/// Gives the finished checkpoint `path` the second name [`LATEST`] beside it, without a copy where the file system can.
+/// Gives the finished checkpoint `path` the second name [`LATEST`] beside it.
 ///
 /// # Errors
 /// When the system refuses.
 pub fn name_latest(path: &Path) -> Result<(), TrainError> {
-    let latest = path.with_file_name(LATEST);
-    let partial = path.with_file_name(format!("{LATEST}.partial"));
-    // A leftover of a process that was killed would be in the way of the link.
-    let _ = fs::remove_file(&partial);
-    fs::hard_link(path, &partial)
-        .or_else(|_| fs::copy(path, &partial).and_then(|_| fs::File::open(&partial)?.sync_all()))
-        .and_then(|()| fs::rename(&partial, &latest))
-        .map_err(|e| {
-            let _ = fs::remove_file(&partial);
-            TrainError::io(&latest)(e)
-        })
+    Ok(name_again(path, &path.with_file_name(LATEST))?)
 }
 
 /// Removes what processes left in `folder` that were killed while they wrote. Only for the one that holds the run

@@ -1,10 +1,12 @@
 //! The run folder itself: made, opened again, locked against a second process.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use ddae_base::files::write_whole;
+use ddae_base::lock;
 use ddae_model::config::RunConfig;
 
 use crate::TrainError;
@@ -81,13 +83,13 @@ impl RunFolder {
         let log_path = path.join("log.txt");
         let log =
             File::options().append(true).create(true).open(&log_path).map_err(TrainError::io(&log_path))?;
-        match log.try_lock() {
-            Ok(()) => Ok(RunFolder { path: path.to_path_buf(), log, start: Instant::now() }),
-            Err(TryLockError::WouldBlock) => {
+        let path = path.to_path_buf();
+        match lock::try_acquire(&log).map_err(TrainError::io(&log_path))? {
+            true => Ok(RunFolder { path, log, start: Instant::now() }),
+            false => {
                 let message = "another process is training in this folder".to_string();
-                Err(TrainError::Folder { path: path.to_path_buf(), message })
+                Err(TrainError::Folder { path, message })
             }
-            Err(TryLockError::Error(e)) => Err(TrainError::io(&log_path)(e)),
         }
     }
 
@@ -133,7 +135,8 @@ impl RunFolder {
     /// # Errors
     /// When the system refuses.
     pub fn write_config(&self, config: &RunConfig) -> Result<(), TrainError> {
-        replace(&self.path.join("config.yaml"), &config.to_yaml())
+        let config = config.to_yaml();
+        Ok(write_whole(&self.path.join("config.yaml"), |out| out.write_all(config.as_bytes()))?)
     }
 
     /// Adds a line to `log.txt`, with the seconds since the process began.
@@ -164,26 +167,6 @@ fn holds_run(path: &Path) -> Result<bool, TrainError> {
 /// What is not there need not be removed.
 fn gone(removed: std::io::Result<()>) -> std::io::Result<()> {
     removed.or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e) })
-}
-
-/// Writes a file under a temporary name beside `path`, syncs and renames it, so that `path` always holds a whole one.
-///
-/// # Errors
-/// When the system refuses; the temporary file is removed.
-pub(super) fn replace(path: &Path, text: &str) -> Result<(), TrainError> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    let write = || {
-        let mut file = File::create(&partial)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&partial, path)
-    };
-    write().map_err(|e| {
-        let _ = fs::remove_file(&partial);
-        TrainError::io(path)(e)
-    })
 }
 
 #[cfg(test)]
@@ -232,25 +215,6 @@ mod tests {
         fs::write(path.path().join("notes.txt"), "mine").expect("written");
         let text = refusal(RunFolder::create(path.path(), true));
         assert!(text.ends_with("holds no run: give another folder with --run"), "{text}");
-    }
-
-    #[test]
-    fn a_file_is_replaced_as_a_whole_or_not_at_all() {
-        let path = tempfile::tempdir().expect("a folder");
-        let file = path.path().join("config.yaml");
-        replace(&file, "old").expect("written");
-        replace(&file, "new").expect("replaced");
-        assert_eq!(fs::read_to_string(&file).expect("the file"), "new");
-        // A folder in its place refuses the renaming.
-        let taken = path.path().join("taken");
-        fs::create_dir_all(taken.join("full")).expect("created");
-        assert!(
-            replace(&taken, "text")
-                .expect_err("refused")
-                .to_string()
-                .starts_with(&taken.display().to_string())
-        );
-        assert_eq!(fs::read_dir(path.path()).expect("a folder").count(), 2, "no temporary file is left");
     }
 
     #[test]

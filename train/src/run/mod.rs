@@ -8,11 +8,10 @@
 //! | `tensorboard/` | [`tensorboard`] | the same numbers as TensorBoard scalars |
 //! | `samples/` | | sheets of generated images |
 //!
-//! [`progress`] shows a run on the terminal, [`interrupt`] ends one in good order.
+//! [`progress`] shows a run on the terminal.
 
 pub mod checkpoints;
 pub mod folder;
-pub mod interrupt;
 pub mod progress;
 pub mod stats;
 pub mod tensorboard;

@@ -5,9 +5,9 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use ddae_base::files::write_whole;
 use serde::{Deserialize, Serialize};
 
-use super::folder::replace;
 use crate::TrainError;
 
 /// One line: averages over the steps since the line before.
@@ -75,7 +75,7 @@ impl Stats {
         };
         let kept: String = old.split_inclusive('\n').filter(|line| is_before(line, step)).collect();
         if kept.len() != old.len() {
-            replace(path, &kept)?;
+            write_whole(path, |out| out.write_all(kept.as_bytes()))?;
         }
         let scores = kept.lines().rev().find_map(|line| serde_json::from_str(line).ok());
         let file = File::options().append(true).create(true).open(path).map_err(io)?;

@@ -1,5 +1,6 @@
 //! Latents of images.
 
+use ddae_base::Stop;
 use ddae_data::loader::{Loader, LoaderOptions};
 use ddae_data::split::Split;
 use ddae_model::config::ChannelStatistics;
@@ -9,7 +10,6 @@ use ndarray::Array2;
 use tch::{Kind, Tensor};
 
 use crate::TrainError;
-use crate::run::interrupt;
 use crate::torch::{Mode, Network, Parameters, TorchError, convert};
 use crate::training::Place;
 
@@ -20,6 +20,7 @@ pub struct Encoder {
     image: [usize; 3],
     width: usize,
     place: Place,
+    stop: Stop,
 }
 
 /// Latents and labels of a split's images, in its order.
@@ -51,7 +52,13 @@ impl Encoder {
     /// When it cannot be built, or libtorch refuses.
     pub fn new(config: &EncoderConfig, place: Place) -> Result<Encoder, TrainError> {
         let network = Network::new(&resnet_graph(config)?, place.device, Kind::Float, place.layout)?;
-        Ok(Encoder { network, image: config.image_shape, width: config.feature_dim, place })
+        let (image, width) = (config.image_shape, config.feature_dim);
+        Ok(Encoder { network, image, width, place, stop: Stop::new() })
+    }
+
+    /// The same, ending between two batches where `stop` is requested.
+    pub fn stopped_by(self, stop: &Stop) -> Encoder {
+        Encoder { stop: stop.clone(), ..self }
     }
 
     /// The latents `[N, feature_dim]` of normalised images, `[C, H, W]` one after the other. `weights` may hold more
@@ -69,7 +76,7 @@ impl Encoder {
         Ok(convert::from_torch(&z[0])?)
     }
 
-    /// The latents of a whole split. `None` if an [interrupt] came.
+    /// The latents of a whole split. `None` if it was to [stop](Encoder::stopped_by).
     ///
     /// # Errors
     /// When an image cannot be read, or libtorch's.
@@ -93,7 +100,7 @@ impl Encoder {
         let mut rows = latents.rows_mut().into_iter();
         let mut labels = Vec::with_capacity(split.len());
         for batch in Loader::new(split, options)? {
-            if interrupt::asked() {
+            if self.stop.is_requested() {
                 return Ok(None);
             }
             let batch = batch?;

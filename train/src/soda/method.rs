@@ -21,13 +21,13 @@ use crate::diffusion::{draws, sheet};
 use crate::sampler::Sampler;
 use crate::torch::{Parameters, TorchError};
 use crate::training::method::Epoch;
-use crate::training::{Evaluation, Method, Options, Place, Plan, Scores, Summary, record, train};
+use crate::training::{Evaluation, Method, Options, Place, Scores, Summary, TrainingPlan, record, train};
 
 /// A training run of a SODA.
 #[derive(Debug)]
 pub struct SodaTraining {
     /// The run.
-    pub plan: Plan,
+    pub plan: TrainingPlan,
     config: SodaRun,
     /// How the images of a sheet are sampled.
     sampler: SamplerPlan,
@@ -48,7 +48,7 @@ impl SodaTraining {
     ) -> Result<SodaTraining, TrainError> {
         let graph = loss_graph(&config.clone().into(), false)?;
         let data = datasets::open(&config.dataset, data_root)?;
-        let mut plan = Plan::new(config.clone().into(), &data, graph)?;
+        let mut plan = TrainingPlan::new(config.clone().into(), &data, graph)?;
         let splits = match Splits::new(&plan.train, &plan.test) {
             Ok(splits) => Some(splits),
             Err(reason) => {
@@ -79,8 +79,8 @@ impl SodaTraining {
             let step = model_sampler_graph(&config.decoder_model())?;
             Ok(Soda {
                 process: ProcessConfig::Ddpm(config.diffusion.process()),
-                sampler: Sampler::new(&step, sampler, config.image_shape(), place)?,
-                encoder: Encoder::new(&config.networks.encoder, place)?,
+                sampler: Sampler::new(&step, sampler, config.image_shape(), place)?.stopped_by(&options.stop),
+                encoder: Encoder::new(&config.networks.encoder, place)?.stopped_by(&options.stop),
                 config,
                 normalisation,
                 splits,
@@ -93,11 +93,7 @@ impl SodaTraining {
 
 /// Mean and standard deviation of each channel.
 fn measured(split: &Split) -> Result<ChannelStatistics, TrainError> {
-    let found = channel_statistics(split, |_| {})?;
-    let statistics = ChannelStatistics {
-        mean: found.iter().map(|channel| channel.mean).collect(),
-        std: found.iter().map(|channel| channel.std).collect(),
-    };
+    let statistics = channel_statistics(split, |_| {})?;
     let wrong = |message| TrainError::Argument(format!("{}, measured: {message}", split.name()));
     statistics.check().map_err(wrong)?;
     Ok(statistics)
@@ -158,7 +154,7 @@ impl Method for Soda {
     type Batch = PairBatch;
     type Batches = PairLoader;
 
-    fn batches(&self, plan: &Plan, epoch: Epoch) -> Result<PairLoader, DataError> {
+    fn batches(&self, plan: &TrainingPlan, epoch: Epoch) -> Result<PairLoader, DataError> {
         let options = PairOptions {
             batch: self.config.training.batch_size,
             seed: epoch.seed,
@@ -217,7 +213,7 @@ impl Method for Soda {
 
     fn evaluate(
         &self,
-        plan: &Plan,
+        plan: &TrainingPlan,
         average: &Parameters,
         wanted: &Evaluation,
     ) -> Result<Option<Scores>, TrainError> {

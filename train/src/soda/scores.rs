@@ -4,13 +4,13 @@
 //! The published probes crop every training image anew whenever they see it; here it is cropped once an evaluation, so
 //! that each is encoded once. `ddae-infer features --resized-crop --views N` makes several.
 
+use ddae_classify::ConfusionMatrix;
+use ddae_classify::knn::{self, KnnOptions};
+use ddae_classify::labels::Classes;
+use ddae_classify::linear::{self, Preset};
+use ddae_classify::logistic::{LogisticOptions, TrainingSet};
+use ddae_classify::scaling::normalise_l2;
 use ddae_data::split::Split;
-use ddae_probe::knn::{self, KnnOptions};
-use ddae_probe::labels::Classes;
-use ddae_probe::linear::{self, Preset};
-use ddae_probe::logistic::{LogisticOptions, TrainingSet};
-use ddae_probe::report::Scores as Tally;
-use ddae_probe::scaling::normalise_l2;
 use serde_json::json;
 
 use super::encoder::Latents;
@@ -59,7 +59,8 @@ pub fn scores(splits: &Splits, mut base: Latents, mut queries: Latents) -> Resul
     let classes = Classes::of(&base.labels)?;
     let known = classes.indices(&base.labels, splits.base.name())?;
     let truth = classes.indices(&queries.labels, splits.queries.name())?;
-    let accuracy = |predictions: &[usize]| Tally::new(&truth, predictions, classes.len()).accuracy();
+    let accuracy =
+        |predictions: &[usize]| ConfusionMatrix::new(&truth, predictions, classes.len()).accuracy();
 
     let options = KnnOptions::default();
     let options = KnnOptions { k: options.k.min(base.latents.nrows()), ..options };

@@ -33,8 +33,8 @@ pub struct Reconstruction<'a> {
 
 impl Reconstruction<'_> {
     /// Writes a PNG sheet of the first `count` images of `split`, three rows for every ten of them: what the encoder
-    /// sees of them, the view that training would have made of it, and the one that the decoder makes. `false` if an
-    /// [interrupt](crate::run::interrupt) came, and there is no sheet.
+    /// sees of them, the view that training would have made of it, and the one that the decoder makes. `false` if the
+    /// sampler was to stop, and there is no sheet.
     ///
     /// # Errors
     /// When an image cannot be read, libtorch's, or the system's.
@@ -62,7 +62,7 @@ impl Reconstruction<'_> {
     }
 
     /// Sources of the images at these positions, targets, and what the latents of the sources lead to: `[C, H, W]` in
-    /// [0, 1] each, as far as they keep to it. `None` if an [interrupt](crate::run::interrupt) came.
+    /// [0, 1] each, as far as they keep to it. `None` if the sampler was to stop.
     fn rows(&self, split: &Split, numbers: Range<usize>) -> Result<Option<[Vec<f32>; 3]>, TrainError> {
         let (sources, targets) = self.views(split, numbers.clone())?;
         let z = self.encoder.images(self.weights, &sources)?;

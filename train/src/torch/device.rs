@@ -5,6 +5,7 @@ use std::env;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use ddae_base::device::{DeviceChoice, DeviceName};
 use tch::{Cuda, Device};
 
 use super::{TorchError, shim};
@@ -30,6 +31,22 @@ pub fn cuda(index: usize) -> Result<Device, TorchError> {
         return Err(TorchError::Cuda(reason));
     }
     Ok(Device::Cuda(index))
+}
+
+/// The device of a choice; with it, for [`DeviceChoice::Auto`], why it is not a GPU.
+///
+/// # Errors
+/// When a GPU was asked for and there is none.
+pub fn resolve(choice: DeviceChoice) -> Result<(Device, Option<String>), TorchError> {
+    match choice {
+        DeviceChoice::Named(DeviceName::Cpu) => Ok((Device::Cpu, None)),
+        DeviceChoice::Named(DeviceName::Cuda(index)) => Ok((cuda(index.into())?, None)),
+        DeviceChoice::Auto => Ok(match cuda(0) {
+            Ok(device) => (device, None),
+            Err(TorchError::Cuda(reason)) => (Device::Cpu, Some(reason)),
+            Err(other) => return Err(other),
+        }),
+    }
 }
 
 fn load() -> Result<(), String> {

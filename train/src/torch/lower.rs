@@ -62,6 +62,8 @@ fn node(op: &Op, shape: &Shape, operands: &[&Tensor], context: &Context) -> Lowe
             let features = x.size().last().copied().unwrap_or(1);
             x.f_layer_norm([features], None::<&Tensor>, None::<&Tensor>, *eps, true)
         }
+        Op::RmsNorm { axis, eps } => rms_norm(x, *axis as i64, *eps, context),
+        Op::WeightNorm { eps, rms } => weight_norm(x, *eps, *rms, context),
         Op::Relu => x.f_relu(),
         Op::Silu => x.f_silu(),
         Op::GeluTanh => x.f_gelu("tanh"),
@@ -76,7 +78,11 @@ fn node(op: &Op, shape: &Shape, operands: &[&Tensor], context: &Context) -> Lowe
         Op::Sub => x.f_sub(operands[1]),
         Op::Mul => x.f_mul(operands[1]),
         Op::Div => x.f_div(operands[1]),
-        Op::Affine { factor, shift } => x.f_mul_scalar(*factor)?.f_add_scalar(*shift),
+        Op::Affine { factor, shift } => match (*factor, *shift) {
+            (factor, 0.0) => x.f_mul_scalar(factor),
+            (1.0, shift) => x.f_add_scalar(shift),
+            (factor, shift) => x.f_mul_scalar(factor)?.f_add_scalar(shift),
+        },
         Op::Clamp { min, max } => x.f_clamp(*min, *max),
         Op::Sin => x.f_sin(),
         Op::Cos => x.f_cos(),
@@ -108,9 +114,7 @@ fn node(op: &Op, shape: &Shape, operands: &[&Tensor], context: &Context) -> Lowe
         Op::Cast(dtype) => {
             x.f_to_kind(if *dtype == DType::F32 { context.kind } else { convert::kind(*dtype) })
         }
-        Op::GroupNorm { groups, eps } => {
-            norm(&Norm { groups: *groups, eps: *eps, silu: false, dropout: 0.0 }, operands, context)
-        }
+        Op::GroupNorm { groups, eps } => norm(&Norm::new(*groups, *eps, operands.len()), operands, context),
         Op::Input | Op::Parameter { .. } | Op::Constant(_) => Ok(x.shallow_clone()),
     }
 }
@@ -132,31 +136,68 @@ fn batch_norm(operands: &[&Tensor], eps: f64, momentum: f64, context: &Context) 
     x.f_batch_norm(weight, bias, mean, variance, context.mode.train, momentum, eps, true)
 }
 
-/// `dropout(silu(group_norm(x + shift)))` on operands `x`, `weight`, `bias` and, perhaps, `shift [B,C,1,1]`.
+/// `dropout(silu(group_norm(x + shift) * weight + bias))`.
 fn norm(norm: &Norm, operands: &[&Tensor], context: &Context) -> Lowered {
-    let (x, weight, bias) = (operands[0], operands[1], operands[2]);
+    let x = operands[0];
+    let [weight, bias, shift] = [norm.weight, norm.bias, norm.shift].map(|at| at.map(|at| operands[at]));
     let dropout = if context.mode.train { norm.dropout } else { 0.0 };
     let kernel = matches!(x.kind(), Kind::Float | Kind::Double | Kind::BFloat16);
     if kernel && !context.cuda && shim::is_channels_last(x).is_ok_and(|yes| yes) {
-        let shift = operands.get(3).map(|shift| shift.f_flatten(1, -1)).transpose()?;
+        let per_channel = |x: Option<&Tensor>| {
+            let rows = |x: &Tensor| if x.dim() == 4 { x.f_flatten(1, -1) } else { Ok(x.shallow_clone()) };
+            x.map(rows).transpose()
+        };
+        let (weight, shift) = (per_channel(weight)?, per_channel(shift)?);
         // From libtorch's generator, so that a seeded run repeats itself.
         let seed = match dropout > 0.0 {
             true => i64::try_from(&Tensor::f_randint(i64::MAX, [1], (Kind::Int64, Device::Cpu))?)?,
             false => 0,
         };
         let options = GroupNormSilu { groups: norm.groups, eps: norm.eps, silu: norm.silu, dropout, seed };
-        let result = shim::group_norm_silu(x, shift.as_ref(), weight, bias, options);
+        let result = shim::group_norm_silu(x, shift.as_ref(), weight.as_ref(), bias, options);
         return result.map_err(|error| TchError::Torch(error.to_string()));
     }
-    let shifted = operands.get(3).map(|shift| x.f_add(shift)).transpose()?;
+    let shifted = shift.map(|shift| x.f_add(shift)).transpose()?;
     let x = shifted.as_ref().unwrap_or(x);
     // CUDA's kernel wants one type for all; statistics in 16 bits would lose too much.
     let x = if context.cuda { x.f_to_kind(context.kind)? } else { x.shallow_clone() };
-    let mut result = x.f_group_norm(norm.groups as i64, Some(weight), Some(bias), norm.eps, true)?;
+    let (weight, scale) = if weight.is_some_and(|w| w.dim() == 4) { (None, weight) } else { (weight, None) };
+    let mut result = x.f_group_norm(norm.groups as i64, weight, bias, norm.eps, true)?;
+    if let Some(scale) = scale {
+        result = result.f_mul(scale)?;
+    }
     if norm.silu {
         result = result.f_silu()?;
     }
     if dropout > 0.0 { result.f_dropout(dropout, true) } else { Ok(result) }
+}
+
+/// `x / sqrt(mean(x^2) + eps)` along an axis, in full precision.
+fn rms_norm(x: &Tensor, axis: i64, eps: f64, context: &Context) -> Lowered {
+    let wide = if matches!(x.kind(), Kind::BFloat16 | Kind::Half) {
+        x.f_to_kind(context.kind)?
+    } else {
+        x.shallow_clone()
+    };
+    let size = wide.size()[axis as usize] as f64;
+    let length = wide.f_norm_scalaropt_dim(2.0, [axis], true)?;
+    let scale = length.f_square()?.f_mul_scalar(1.0 / size)?.f_add_scalar(eps)?.f_rsqrt()?;
+    wide.f_mul(&scale)?.f_to_kind(x.kind())
+}
+
+/// Each row of a stored weight with the root mean square `rms`. In training, the weight itself becomes what it would be
+/// with 1 first.
+fn weight_norm(weight: &Tensor, eps: f64, rms: f64, context: &Context) -> Lowered {
+    let others: Vec<i64> = (1..weight.dim() as i64).collect();
+    let per_row = (weight.numel() as f64 / weight.size()[0] as f64).sqrt();
+    let factor = || {
+        let length = weight.f_norm_scalaropt_dim(2.0, &others, true)?;
+        length.f_mul_scalar(1.0 / per_row)?.f_add_scalar(eps)?.f_reciprocal()
+    };
+    if context.mode.train {
+        let _overwritten = tch::no_grad(|| weight.shallow_clone().f_mul_(&factor()?))?;
+    }
+    weight.f_mul(&factor()?.f_mul_scalar(rms)?)
 }
 
 fn conv2d(operands: &[&Tensor], stride: i64, padding: [i64; 4], context: &Context) -> Lowered {

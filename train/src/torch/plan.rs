@@ -24,20 +24,34 @@ pub(super) enum Operand {
 pub(super) enum Kernel {
     /// One node.
     Op(Op),
-    /// A group normalisation with what surrounds it in a residual block; operands `x`, `weight`, `bias`, `shift`.
+    /// A group normalisation with what surrounds it in a residual block; the first operand is `x`.
     Norm(Norm),
     /// Each pixel doubled along both axes, then a 3x3 convolution; operands `x`, `weight` and, perhaps, `bias`.
     UpsampleConv,
 }
 
-/// `dropout(silu(group_norm(x + shift)))`, of which only the normalisation need be there.
+/// `dropout(silu(group_norm(x + shift) * weight + bias))`, of which only the normalisation need be there.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Norm {
     pub groups: usize,
     pub eps: f64,
+    /// Which operand is `weight`: `[C]`, or `[B,C,1,1]`.
+    pub weight: Option<usize>,
+    /// Which operand is `bias [C]`.
+    pub bias: Option<usize>,
+    /// Which operand is `shift [B,C,1,1]`.
+    pub shift: Option<usize>,
     pub silu: bool,
     /// 0 for none.
     pub dropout: f64,
+}
+
+impl Norm {
+    /// The normalisation alone, of a node of so many inputs.
+    pub fn new(groups: usize, eps: f64, inputs: usize) -> Norm {
+        let [weight, bias] = [1, 2].map(|at| (inputs > at).then_some(at));
+        Norm { groups, eps, weight, bias, shift: None, silu: false, dropout: 0.0 }
+    }
 }
 
 /// One operation.
@@ -85,14 +99,15 @@ impl Plan {
                 }
                 Op::Add if joined_shift(graph, &users, value).is_some() => continue,
                 Op::UpsampleNearest { .. } if users.feeds_doubled_conv(value) => continue,
-                Op::Silu | Op::Dropout { .. } => match plan.joined(node, &users, &places) {
+                Op::Silu | Op::Dropout { .. } | Op::Mul => match plan.joined(graph, node, &users, &places) {
                     Some(place) => place,
                     None => plan.push(node, Kernel::Op(node.op.clone()), &node.inputs, &places),
                 },
                 Op::GroupNorm { groups, eps } => {
-                    let norm = Norm { groups: *groups, eps: *eps, silu: false, dropout: 0.0 };
                     let mut inputs = node.inputs.clone();
+                    let mut norm = Norm::new(*groups, *eps, inputs.len());
                     if let Some((x, shift)) = joined_shift(graph, &users, inputs[0]) {
+                        norm.shift = Some(inputs.len());
                         inputs[0] = x;
                         inputs.push(shift);
                     }
@@ -125,19 +140,39 @@ impl Plan {
         Operand::Step(self.steps.len() - 1)
     }
 
-    /// Makes an activation or dropout part of the normalisation before it, where nothing else uses that.
+    /// Makes an activation, a dropout or a scale of each image's channels part of the normalisation before it, where
+    /// nothing else uses that.
     fn joined(
         &mut self,
+        graph: &Graph,
         node: &Node,
         users: &Users<'_>,
         places: &HashMap<Value, Operand>,
     ) -> Option<Operand> {
-        let source = node.inputs[0];
-        let (Operand::Step(at), 1) = (places[&source], users.count(source)) else { return None };
-        let Kernel::Norm(norm) = &mut self.steps[at].kernel else { return None };
+        let normalised = |value: Value| match places[&value] {
+            Operand::Step(at) if users.count(value) == 1 => Some(at),
+            _ => None,
+        };
+        let source = match node.op {
+            Op::Mul => *node.inputs.iter().find(|input| graph.shape(**input) == &node.shape)?,
+            _ => node.inputs[0],
+        };
+        let at = normalised(source)?;
+        let step = &mut self.steps[at];
+        let Kernel::Norm(norm) = &mut step.kernel else { return None };
         match node.op {
             Op::Silu if !norm.silu && norm.dropout == 0.0 => norm.silu = true,
             Op::Dropout { p } if norm.dropout == 0.0 => norm.dropout = p,
+            Op::Mul if norm.weight.is_none() && !norm.silu && norm.dropout == 0.0 => {
+                let scale = *node.inputs.iter().find(|input| **input != source)?;
+                let per_channel = node.shape.with(2, Dim::Size(1)).with(3, Dim::Size(1));
+                let is_known = !matches!(places[&scale], Operand::Step(of) if of > at);
+                if *graph.shape(scale) != per_channel || !is_known {
+                    return None;
+                }
+                norm.weight = Some(step.operands.len());
+                step.operands.push(places[&scale]);
+            }
             _ => return None,
         }
         Some(Operand::Step(at))

@@ -167,16 +167,16 @@ pub struct GroupNormSilu {
 /// forward and two back, where libtorch takes a dozen.
 ///
 /// # Shapes
-/// `x [B,C,H,W]`, channels-last, on the CPU, in float32, float64 or bfloat16; `shift [B,C]`; `weight` and `bias [C]`
-/// in float32, or float64 with such an `x`. The result is like `x`.
+/// `x [B,C,H,W]`, channels-last, on the CPU, in float32, float64 or bfloat16; `shift [B,C]`; `weight [B,C]`, or `weight`
+/// and `bias [C]` in float32, or float64 with such an `x`. The result is like `x`.
 ///
 /// # Errors
 /// When the tensors are not such.
 pub fn group_norm_silu(
     x: &Tensor,
     shift: Option<&Tensor>,
-    weight: &Tensor,
-    bias: &Tensor,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
     options: GroupNormSilu,
 ) -> Result<Tensor, TorchError> {
     let arguments = GroupNormSiluArguments {
@@ -187,8 +187,8 @@ pub fn group_norm_silu(
         seed: options.seed,
     };
     let mut out = null_mut();
-    let (x, shift, weight, bias) =
-        (pointer(x), shift.map_or(null(), pointer), pointer(weight), pointer(bias));
+    let [shift, weight, bias] = [shift, weight, bias].map(|tensor| tensor.map_or(null(), pointer));
+    let x = pointer(x);
     // SAFETY: the tensors are alive or null where that is allowed, and `out` is where the function writes; it checks
     // types and sizes itself.
     let status = unsafe { ddae_torch_group_norm_silu(x, shift, weight, bias, &arguments, &mut out) };
@@ -324,8 +324,8 @@ pub fn copy(targets: &[Tensor], sources: &[Tensor]) -> Result<(), TorchError> {
     check("copy", unsafe { ddae_torch_copy(t.as_ptr(), s.as_ptr(), t.len()) })
 }
 
-/// Scales all gradients so that their joint Euclidean norm is at most `max_norm`, and gives the norm before as a
-/// scalar tensor, so that a GPU need not be waited for.
+/// Scales all gradients so that their joint Euclidean norm is at most `max_norm`, infinite for as they are, and gives the
+/// norm before as a scalar tensor, so that a GPU need not be waited for.
 ///
 /// # Errors
 /// libtorch's, as for an empty list.

@@ -5,17 +5,17 @@ use std::fmt;
 use ddae_model::config::{LrSchedule, ProcessConfig, RunConfig, SodaAugmentation, SodaDiffusion};
 
 use super::options::Amp;
-use super::plan::Plan;
+use super::plan::TrainingPlan;
 
-/// Shows a [`Plan`].
+/// Shows a [`TrainingPlan`].
 #[derive(Debug)]
 pub struct Description<'a> {
-    plan: &'a Plan,
+    plan: &'a TrainingPlan,
     amp: Amp,
 }
 
 impl<'a> Description<'a> {
-    pub(super) fn new(plan: &'a Plan, amp: Amp) -> Description<'a> {
+    pub(super) fn new(plan: &'a TrainingPlan, amp: Amp) -> Description<'a> {
         Description { plan, amp }
     }
 
@@ -71,11 +71,19 @@ fn process(config: &RunConfig) -> String {
 
 impl fmt::Display for Description<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Plan { config, train, origin, graph, steps_per_epoch, .. } = self.plan;
+        let TrainingPlan { config, train, origin, graph, steps_per_epoch, .. } = self.plan;
         let training = config.training();
         let schedule = match training.lr_schedule {
             LrSchedule::Constant => "constant",
             LrSchedule::Cosine => "cosine to 0",
+        };
+        let schedule = match training.tref_epoch {
+            Some(epoch) => format!("{schedule}, as 1/sqrt(epoch) from epoch {epoch} on"),
+            None => schedule.to_string(),
+        };
+        let clipping = match training.grad_clip_norm {
+            f64::INFINITY => "gradients not clipped".to_string(),
+            norm => format!("gradients clipped to a norm of {norm}"),
         };
         let (state, activations) = self.memory();
         let encoder = config.soda().map_or(String::new(), |config| {
@@ -102,7 +110,7 @@ impl fmt::Display for Description<'_> {
         )?;
         writeln!(
             f,
-            "optimiser   {:?}, learning rate {:e}{encoder}, {} warm-up epochs, {schedule}, EMA {}",
+            "optimiser   {:?}, learning rate {:e}{encoder}, {} warm-up epochs, {schedule}, {clipping}, EMA {}",
             training.optim, training.lrate, training.warm_epoch, training.ema
         )?;
         write!(

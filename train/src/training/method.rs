@@ -7,7 +7,7 @@ use ddae_model::tensor::Tensor as Array;
 use ddae_model::weights::Weights;
 use tch::{Device, Tensor};
 
-use super::plan::Plan;
+use super::plan::TrainingPlan;
 use crate::TrainError;
 use crate::torch::{Layout, Parameters, Precision, TorchError};
 
@@ -70,7 +70,7 @@ pub trait Method {
     ///
     /// # Errors
     /// When the configuration is not for these images.
-    fn batches(&self, plan: &Plan, epoch: Epoch) -> Result<Self::Batches, DataError>;
+    fn batches(&self, plan: &TrainingPlan, epoch: Epoch) -> Result<Self::Batches, DataError>;
 
     /// The inputs of the plan's graph of kind `loss` for a batch, on the device of the run. Whatever is random comes from
     /// libtorch's generator, which is seeded for the step.
@@ -97,13 +97,13 @@ pub trait Method {
         false
     }
 
-    /// Looks at the average of the weights. `None` if an [interrupt](crate::run::interrupt) came, and there is no sheet.
+    /// Looks at the average of the weights. `None` if the run was to stop, and there is no sheet.
     ///
     /// # Errors
     /// libtorch's, or the system's.
     fn evaluate(
         &self,
-        plan: &Plan,
+        plan: &TrainingPlan,
         average: &Parameters,
         wanted: &Evaluation,
     ) -> Result<Option<Scores>, TrainError>;

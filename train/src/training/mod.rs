@@ -8,24 +8,25 @@
 //! | [`method`](mod@method) | what a way of training must say of itself |
 //! | [`options`] | what a run is asked for |
 //! | [`plan`] | the run that follows from it: data, network, steps, memory |
-//! | [`train`](mod@train) | the training loop |
+//! | [`run`] | the training loop |
 //! | [`trainer`] | weights, average, optimiser, and the step that changes them |
-//! | [`resume`] | which settings must not change when a run goes on |
+//! | `start`, [`resume`] | where a run begins, and which settings must not change when it goes on |
 //! | [`record`] | outputs for fixed inputs, kept in checkpoints |
-//! | [`meter`] | losses and speed on the way to log and progress bar |
+//! | `log`, [`meter`] | what a run says of itself: losses and speed on the way to log, statistics and terminal |
 
 mod describe;
+mod log;
 pub mod meter;
 pub mod method;
 pub mod options;
 pub mod plan;
 pub mod record;
 pub mod resume;
+pub mod run;
 mod start;
-pub mod train;
 pub mod trainer;
 
 pub use method::{Evaluation, Method, Place, Scores};
-pub use options::{Amp, DeviceChoice, Options, Start};
-pub use plan::Plan;
-pub use train::{Summary, train};
+pub use options::{Amp, Options, Start};
+pub use plan::TrainingPlan;
+pub use run::{Summary, train};

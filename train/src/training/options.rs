@@ -2,56 +2,13 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
+use ddae_base::Stop;
+use ddae_base::device::DeviceChoice;
 use tch::Device;
 
-use crate::torch::{Layout, Precision, TorchError, device};
-
-/// `--device`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DeviceChoice {
-    /// The first GPU, or the CPU where there is none.
-    #[default]
-    Auto,
-    /// The CPU.
-    Cpu,
-    /// The GPU of this number, or a failure.
-    Cuda(usize),
-}
-
-impl DeviceChoice {
-    /// The device; with it, for [`DeviceChoice::Auto`], why it is not a GPU.
-    ///
-    /// # Errors
-    /// When a GPU was asked for and there is none.
-    pub fn resolve(self) -> Result<(Device, Option<String>), TorchError> {
-        match self {
-            DeviceChoice::Cpu => Ok((Device::Cpu, None)),
-            DeviceChoice::Cuda(index) => Ok((device::cuda(index)?, None)),
-            DeviceChoice::Auto => Ok(match device::cuda(0) {
-                Ok(device) => (device, None),
-                Err(TorchError::Cuda(reason)) => (Device::Cpu, Some(reason)),
-                Err(other) => return Err(other),
-            }),
-        }
-    }
-}
-
-impl FromStr for DeviceChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<DeviceChoice, String> {
-        match (text, text.strip_prefix("cuda:").map(str::parse)) {
-            ("auto", _) => Ok(DeviceChoice::Auto),
-            ("cpu", _) => Ok(DeviceChoice::Cpu),
-            ("cuda", _) => Ok(DeviceChoice::Cuda(0)),
-            (_, Some(Ok(index))) => Ok(DeviceChoice::Cuda(index)),
-            _ => Err("devices are auto, cpu, cuda and cuda:N".to_string()),
-        }
-    }
-}
+use crate::torch::{Layout, Precision};
 
 /// `--amp`: the numbers that the network multiplies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -133,6 +90,8 @@ pub struct Options {
     pub quiet: bool,
     /// The command line that resumes this run, for messages.
     pub resume_command: String,
+    /// Ends the run after the step, with a checkpoint.
+    pub stop: Stop,
 }
 
 impl Options {

@@ -16,7 +16,7 @@ const DIGEST_IMAGES: usize = 64;
 
 /// A run ready to begin.
 #[derive(Debug)]
-pub struct Plan {
+pub struct TrainingPlan {
     /// The configuration.
     pub config: RunConfig,
     /// The training images, in the network's shape.
@@ -35,12 +35,12 @@ pub struct Plan {
     pub notes: Vec<String>,
 }
 
-impl Plan {
+impl TrainingPlan {
     /// Fits the images of `data` to the network `graph` and counts the steps.
     ///
     /// # Errors
     /// When the images cannot have the network's shape, or the data set has fewer of them than a batch.
-    pub fn new(config: RunConfig, data: &DataSet, graph: Graph) -> Result<Plan, TrainError> {
+    pub fn new(config: RunConfig, data: &DataSet, graph: Graph) -> Result<TrainingPlan, TrainError> {
         let image = config.image_shape();
         let (train, test) = (data.train.fit(image)?, data.test.fit(image)?);
         let batch = config.training().batch_size;
@@ -53,7 +53,7 @@ impl Plan {
         }
         let learning_rate = LearningRate::new(config.training(), steps_per_epoch);
         let origin = data.origin.clone();
-        Ok(Plan { config, train, test, origin, graph, steps_per_epoch, learning_rate, notes: vec![] })
+        Ok(TrainingPlan { config, train, test, origin, graph, steps_per_epoch, learning_rate, notes: vec![] })
     }
 
     /// Number of epochs.

@@ -1,17 +1,20 @@
-//! Where a run begins: with new weights, with those of a file, or with a checkpoint of its own.
+//! Where a run begins and computes: with new weights, with those of a file, or with a checkpoint of its own.
 
 use ddae_checkpoint::{Checkpoint, TrainingState, WeightSet};
 use ddae_model::weights::Weights;
+use tch::Cuda;
 
+use super::method::Place;
 use super::options::{Amp, Options, Start};
-use super::plan::Plan;
+use super::plan::TrainingPlan;
 use super::resume;
 use crate::TrainError;
 use crate::run::checkpoints::{self, epoch_name};
 use crate::run::folder::RunFolder;
+use crate::torch::{device, shim};
 
 /// Where a process starts from.
-pub struct Beginning {
+pub(super) struct StartingPoint {
     /// The run folder, locked.
     pub folder: RunFolder,
     /// The weights to begin with.
@@ -20,58 +23,81 @@ pub struct Beginning {
     pub state: TrainingState,
     /// What the rest is loaded from when a run goes on.
     pub checkpoint: Option<Checkpoint>,
-    /// The precision.
+    /// The precision, ...
     pub amp: Amp,
+    /// ... with the device and the layout of images there.
+    pub place: Place,
     /// What the user should know.
     pub notes: Vec<String>,
 }
 
-impl Beginning {
-    /// Makes or opens the run folder; `data` is the digest of the data set.
+impl StartingPoint {
+    /// Chooses the device, sets libtorch up, and makes or opens the run folder.
     ///
     /// # Errors
-    /// When the folder or a file is not what the options say, or the run was started with other settings.
-    pub fn find(options: &Options, plan: &Plan, data: &str) -> Result<Beginning, TrainError> {
-        let (force, init) = match &options.start {
-            Start::Fresh { force, init } => (*force, init),
-            Start::Latest | Start::Epoch(_) => return Beginning::resumed(options, plan, data),
-        };
-        let seed = options.seed.unwrap_or(0);
-        // Before an old run is removed, everything that the new one needs is there.
-        let (weights, notes) = match init {
-            None => (Weights::initial(&plan.graph, seed), vec![]),
-            Some(path) => {
-                let checkpoint = Checkpoint::open(path)?;
-                let set = checkpoint.weight_sets().first().copied().unwrap_or_default();
-                let weights = checkpoint.weights(set, &plan.graph)?;
-                let (path, layout) = (path.display(), checkpoint.layout());
-                (weights, vec![format!("start       with the weights of {path} ({layout})")])
+    /// When the folder or a file is not what the options say, the run was started with other settings, or there is no such
+    /// device.
+    pub fn find(options: &Options, plan: &TrainingPlan) -> Result<StartingPoint, TrainError> {
+        let (device, no_gpu) = device::resolve(options.device)?;
+        if let Some(threads) = options.threads {
+            tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
+        }
+        // Adam's second moments of unused weights decay into numbers that processors are slow with.
+        shim::flush_denormals(true)?;
+        // The same memory at every step, without asking the system for it each time.
+        shim::keep_memory()?;
+        if device.is_cuda() {
+            Cuda::cudnn_set_benchmark(true);
+        }
+        let data = plan.data_digest()?;
+        let place = |amp: Amp| Place { device, layout: options.layout, precision: amp.precision() };
+        let mut start = match &options.start {
+            Start::Fresh { force, init } => {
+                let seed = options.seed.unwrap_or(0);
+                // Before an old run is removed, everything that the new one needs is there.
+                let (weights, notes) = match init {
+                    None => (Weights::initial(&plan.graph, seed), vec![]),
+                    Some(path) => {
+                        let checkpoint = Checkpoint::open(path)?;
+                        let set = checkpoint.weight_sets().first().copied().unwrap_or_default();
+                        let weights = checkpoint.weights(set, &plan.graph)?;
+                        let (path, layout) = (path.display(), checkpoint.layout());
+                        (weights, vec![format!("start       with the weights of {path} ({layout})")])
+                    }
+                };
+                let amp = options.amp.unwrap_or_default();
+                let folder = RunFolder::create(&options.run, *force)?;
+                let state = TrainingState { seed, ..TrainingState::default() };
+                StartingPoint { folder, weights, state, checkpoint: None, amp, place: place(amp), notes }
+            }
+            Start::Latest | Start::Epoch(_) => {
+                let folder = RunFolder::open(&options.run)?;
+                checkpoints::remove_leftovers(&folder.checkpoints())?;
+                let (checkpoint, state, unreadable) = match options.start {
+                    Start::Epoch(epoch) => {
+                        let (checkpoint, state) =
+                            checkpoints::open(&folder.checkpoints().join(epoch_name(epoch)))?;
+                        (checkpoint, state, vec![])
+                    }
+                    _ => checkpoints::furthest(&folder.checkpoints())?,
+                };
+                let path = checkpoint.path().to_path_buf();
+                let saved = checkpoint.config().unwrap_or(&plan.config);
+                resume::check(&path, saved, &state, &plan.config, options, &data)?;
+                let amp = resume::amp(&path, &state)?;
+                let weights = checkpoint.weights(WeightSet::Model, &plan.graph)?;
+                let mut notes: Vec<String> =
+                    unreadable.iter().map(|error| format!("warning     passed over: {error}")).collect();
+                let (step, steps) = (state.step, plan.steps());
+                notes.push(format!("resume      {} at step {step} of {steps}", path.display()));
+                let checkpoint = Some(checkpoint);
+                StartingPoint { folder, weights, state, checkpoint, amp, place: place(amp), notes }
             }
         };
-        let amp = options.amp.unwrap_or_default();
-        let folder = RunFolder::create(&options.run, force)?;
-        let state = TrainingState { seed, ..TrainingState::default() };
-        Ok(Beginning { folder, weights, state, checkpoint: None, amp, notes })
-    }
-
-    fn resumed(options: &Options, plan: &Plan, data: &str) -> Result<Beginning, TrainError> {
-        let folder = RunFolder::open(&options.run)?;
-        checkpoints::remove_leftovers(&folder.checkpoints())?;
-        let (checkpoint, state, unreadable) = match options.start {
-            Start::Epoch(epoch) => {
-                let (checkpoint, state) = checkpoints::open(&folder.checkpoints().join(epoch_name(epoch)))?;
-                (checkpoint, state, vec![])
-            }
-            _ => checkpoints::furthest(&folder.checkpoints())?,
-        };
-        let path = checkpoint.path().to_path_buf();
-        let saved = checkpoint.config().unwrap_or(&plan.config);
-        resume::check(&path, saved, &state, &plan.config, options, data)?;
-        let amp = resume::amp(&path, &state)?;
-        let weights = checkpoint.weights(WeightSet::Model, &plan.graph)?;
-        let mut notes: Vec<String> =
-            unreadable.iter().map(|error| format!("warning     passed over: {error}")).collect();
-        notes.push(format!("resume      {} at step {} of {}", path.display(), state.step, plan.steps()));
-        Ok(Beginning { folder, weights, state, checkpoint: Some(checkpoint), amp, notes })
+        (start.state.data, start.state.amp) = (data, start.amp.to_string());
+        if let Some(reason) = no_gpu {
+            start.folder.log(&format!("no GPU      {reason}"))?;
+        }
+        Ok(start)
     }
 }

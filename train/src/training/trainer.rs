@@ -4,11 +4,11 @@ use ddae_base::random::{Purpose, Rng, stream};
 use ddae_checkpoint::{Checkpoint, TrainingState, WeightSet};
 use ddae_model::graph::Graph;
 use ddae_model::tensor::Tensor as Array;
-use ddae_model::weights::Weights;
 use tch::{Device, Kind, Tensor};
 
 use super::method::{Method, Place};
-use super::plan::Plan;
+use super::plan::TrainingPlan;
+use super::start::StartingPoint;
 use crate::grad_scaler::GradScaler;
 use crate::optimizer::Optimizer;
 use crate::torch::{Mode, Network, Parameters, Precision, TorchError};
@@ -38,27 +38,44 @@ pub struct StepResult {
     pub norm: Tensor,
 }
 
+/// How the loss is scaled under fp16.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LossScale {
+    /// The factor; 1 otherwise.
+    pub scale: f64,
+    /// Steps since it changed.
+    pub steps: u64,
+    /// Steps that were left out because of an overflow.
+    pub skipped: u64,
+}
+
+impl LossScale {
+    /// Keeps it in what a checkpoint says of its run.
+    pub fn keep(self, state: &mut TrainingState) {
+        let LossScale { scale, steps, skipped } = self;
+        (state.loss_scale, state.loss_scale_steps, state.skipped_steps) = (scale, steps, skipped);
+    }
+}
+
 impl<M: Method> Trainer<M> {
-    /// The plan's network, trained by `method` from `weights` on.
+    /// The plan's network, trained by `method` from a starting point on.
     ///
     /// # Errors
     /// When the weights are not the network's, or libtorch refuses.
-    pub fn new(
-        plan: &Plan,
+    pub(super) fn new(
+        plan: &TrainingPlan,
         method: M,
-        weights: &Weights,
-        seed: u64,
-        place: Place,
+        start: &StartingPoint,
     ) -> Result<Trainer<M>, TrainError> {
-        let Place { device, layout, precision } = place;
+        let Place { device, layout, precision } = start.place;
         let graph = plan.graph.clone();
-        let weights = Parameters::new(&graph, weights, device, Kind::Float, layout, true)?;
+        let weights = Parameters::new(&graph, &start.weights, device, Kind::Float, layout, true)?;
         let scaler = match precision {
             Precision::Fp16 => Some(GradScaler::new(GradScaler::INITIAL_SCALE, 0, device)?),
-            _ => None,
+            Precision::Full | Precision::Bf16 => None,
         };
         let ratio = |name: &str| method.rate_ratio(name);
-        Ok(Trainer {
+        let mut trainer = Trainer {
             network: Network::new(&graph, device, Kind::Float, layout)?,
             average: weights.copy()?,
             optimizer: Optimizer::new(plan.config.training(), &weights, ratio, device, scaler)?,
@@ -67,9 +84,13 @@ impl<M: Method> Trainer<M> {
             weights,
             device,
             mode: Mode { train: true, precision },
-            seed,
+            seed: start.state.seed,
             beta: plan.config.training().ema,
-        })
+        };
+        if let Some(checkpoint) = &start.checkpoint {
+            trainer.load(checkpoint, &start.state)?;
+        }
+        Ok(trainer)
     }
 
     /// One step on a batch; `step` counts from 0 over the whole run. Whatever is random in it depends on the seed and the
@@ -103,16 +124,17 @@ impl<M: Method> Trainer<M> {
         &self.average
     }
 
-    /// Scale of the loss, steps since it changed and number of left-out steps among `step`; 1, 0, 0 unless fp16.
+    /// How the loss is scaled after `step` steps.
     ///
     /// # Errors
     /// libtorch's.
-    pub fn loss_scale(&self, step: u64) -> Result<(f64, u64, u64), TorchError> {
+    pub fn loss_scale(&self, step: u64) -> Result<LossScale, TorchError> {
         match self.optimizer.scaler() {
-            None => Ok((1.0, 0, 0)),
+            None => Ok(LossScale { scale: 1.0, steps: 0, skipped: 0 }),
             Some(scaler) => {
                 let (scale, steps) = scaler.state()?;
-                Ok((scale, steps, step.saturating_sub(self.optimizer.steps()?)))
+                let skipped = step.saturating_sub(self.optimizer.steps()?);
+                Ok(LossScale { scale, steps, skipped })
             }
         }
     }
@@ -137,10 +159,7 @@ impl<M: Method> Trainer<M> {
     }
 
     /// Takes over everything from a training checkpoint.
-    ///
-    /// # Errors
-    /// When a tensor is missing or of another shape.
-    pub fn load(&mut self, checkpoint: &Checkpoint, state: &TrainingState) -> Result<(), TrainError> {
+    fn load(&mut self, checkpoint: &Checkpoint, state: &TrainingState) -> Result<(), TrainError> {
         self.weights.load(&checkpoint.weights(WeightSet::Model, &self.graph)?)?;
         self.average.load(&checkpoint.weights(WeightSet::Ema, &self.graph)?)?;
         self.optimizer.exp_avg.load(&checkpoint.tensors_with_prefix("optimizer.exp_avg.")?)?;

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 /// The yardstick among the measures.
 pub const PRODUCT: &str = "matrix product";
@@ -15,35 +16,32 @@ pub struct Figure {
     pub measure: String,
     /// `fp32`, `bf16` or `int8`.
     pub precision: String,
-    /// How pictures lie in memory, where that was chosen.
+    /// How images lie in memory, where that was chosen.
     #[serde(default)]
     pub layout: Option<String>,
-    /// Pictures per call; none for a matrix product.
+    /// Images per call; none for a matrix product.
     pub batch: Option<usize>,
     /// Threads that computed.
     pub threads: usize,
-    /// Pictures per second; none for a matrix product.
+    /// Images per second; none for a matrix product.
     pub images_per_second: Option<f64>,
     /// Nominal 10^9 floating-point operations per second: those of the graph as published.
     pub gflops_per_second: f64,
 }
 
-/// Reads the lines that a program printed.
-///
-/// # Errors
-/// Names the first line that is not a measurement.
-pub fn parse(printed: &str) -> Result<Vec<Figure>> {
-    printed
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .map(|line| {
-            let figure: Figure =
-                serde_json::from_str(line).with_context(|| format!("not a measurement: {line}"))?;
-            let speed = figure.gflops_per_second;
-            ensure!(speed.is_finite() && speed > 0.0, "not a speed: {line}");
-            Ok(figure)
-        })
-        .collect()
+/// Reads the lines that a program printed, of which each has a positive `speed`. Fails with the first line that is not
+/// a measurement, and when there is none.
+pub fn parse<T: DeserializeOwned>(printed: &str, speed: fn(&T) -> f64) -> Result<Vec<T>> {
+    let lines = printed.lines().filter(|line| !line.trim().is_empty());
+    let measured = lines.map(|line| {
+        let measured: T = serde_json::from_str(line).with_context(|| format!("not a measurement: {line}"))?;
+        let speed = speed(&measured);
+        ensure!(speed.is_finite() && speed > 0.0, "not a speed: {line}");
+        Ok(measured)
+    });
+    let measured = measured.collect::<Result<Vec<T>>>()?;
+    ensure!(!measured.is_empty(), "it measured nothing");
+    Ok(measured)
 }
 
 /// Share of the matrix-product peak of the same precision, measured in the same run: that of the faster library.
@@ -82,7 +80,7 @@ pub mod tests {
             r#""threads":2,"images_per_second":10.5,"gflops_per_second":130.0}"#,
             "\n"
         );
-        let figures = parse(printed)?;
+        let figures = parse(printed, |figure: &Figure| figure.gflops_per_second)?;
         assert_eq!(
             figures,
             [
@@ -99,10 +97,11 @@ pub mod tests {
 
     #[test]
     fn what_is_no_measurement_is_refused_with_its_line() {
-        let message = message_of(parse("batch 8, 2 threads"));
-        assert!(message.starts_with("not a measurement: batch 8, 2 threads"), "{message}");
+        let parse = |printed| message_of(parse(printed, |figure: &Figure| figure.gflops_per_second));
+        assert!(parse("batch 8, 2 threads").starts_with("not a measurement: batch 8, 2 threads"));
+        assert_eq!(parse("\n"), "it measured nothing");
         let line = r#"{"library":"x","measure":"y","precision":"fp32","threads":2,"gflops_per_second":0}"#;
-        assert!(message_of(parse(line)).starts_with("not a speed: {"));
+        assert!(parse(line).starts_with("not a speed: {"));
     }
 
     #[test]

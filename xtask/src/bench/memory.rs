@@ -9,35 +9,31 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use wait4::Wait4;
 
-use super::Programs;
-use crate::cargo::{ending, line_of, run};
+use crate::cargo::{Programs, ending, line_of, run};
 use crate::interrupt;
 use crate::repository;
 
 /// What one job took.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Peak {
-    /// Pictures in the data set.
-    pub pictures: usize,
+    /// Images in the data set.
+    pub images: usize,
     /// Largest resident memory of the process, as the kernel counts it.
     pub bytes: u64,
     /// How long it ran.
     pub elapsed: Duration,
 }
 
-/// Width and height of a picture.
+/// Width and height of an image.
 const SIDE: u32 = 28;
 
 /// The network comes from here, and is not trained.
 const CONFIG: &str = "configs/demo.yaml";
 
-/// Pictures that a checkpoint is made with: one step of training.
+/// Images that a checkpoint is made with: one step of training.
 const FEW: usize = 64;
 
 /// Runs a feature job over a data set of each size.
-///
-/// # Errors
-/// When a file cannot be written or a program fails.
 pub fn measure(programs: &Programs, sizes: [usize; 2]) -> Result<[Peak; 2]> {
     // So that the temporary folder goes away on Ctrl-C.
     interrupt::listen();
@@ -45,15 +41,15 @@ pub fn measure(programs: &Programs, sizes: [usize; 2]) -> Result<[Peak; 2]> {
     let folder = folder.path();
     eprintln!("# Making a network and data sets in {}", folder.display());
     let model = untrained_model(programs, folder)?;
-    let peak_of = |pictures: usize| -> Result<Peak> {
-        let root = folder.join(format!("{pictures}"));
-        write_data_set(&root, pictures)?;
-        eprintln!("# Extracting features of {pictures} pictures");
-        let mut command = Command::new(&programs.infer);
+    let peak_of = |images: usize| -> Result<Peak> {
+        let root = folder.join(format!("{images}"));
+        write_data_set(&root, images)?;
+        eprintln!("# Extracting features of {images} images");
+        let mut command = Command::new(programs.path("ddae-infer")?);
         command.arg("features").arg(&model).arg("--data-root").arg(&root);
         command.arg("-o").arg(root.join("features"));
         let (bytes, elapsed) = peak_memory(&mut command)?;
-        Ok(Peak { pictures, bytes, elapsed })
+        Ok(Peak { images, bytes, elapsed })
     };
     Ok([peak_of(sizes[0])?, peak_of(sizes[1])?])
 }
@@ -62,13 +58,13 @@ pub fn measure(programs: &Programs, sizes: [usize; 2]) -> Result<[Peak; 2]> {
 fn untrained_model(programs: &Programs, folder: &Path) -> Result<PathBuf> {
     let (data, run_folder, model) = (folder.join("few"), folder.join("run"), folder.join("features.onnx"));
     write_data_set(&data, FEW)?;
-    let mut train = Command::new(&programs.train);
+    let mut train = Command::new(programs.path("ddae-train")?);
     train.current_dir(repository()).args(["diffusion", "--config", CONFIG, "--set", "dataset=mnist"]);
     train.args(["--set", "n_sample=1", "--sample-steps", "1", "--epochs", "1", "--device", "cpu", "-q"]);
     train.arg("--data-root").arg(&data).arg("--run").arg(&run_folder);
     run(&mut train)?;
     interrupt::check()?;
-    let mut export = Command::new(&programs.export);
+    let mut export = Command::new(programs.path("ddae-export")?);
     export.arg(run_folder.join("checkpoints/epoch_0000.safetensors"));
     export.args(["--graph", "features", "--taps", "out_2", "--timestep", "11", "-q", "-o"]).arg(&model);
     run(&mut export)?;
@@ -76,12 +72,12 @@ fn untrained_model(programs: &Programs, folder: &Path) -> Result<PathBuf> {
     Ok(model)
 }
 
-/// Writes `train` and `t10k` files of the idx format into `root/mnist`: `pictures` of noise to train with, and a few
+/// Writes `train` and `t10k` files of the idx format into `root/mnist`: `images` of noise to train with, and a few
 /// to test.
-fn write_data_set(root: &Path, pictures: usize) -> Result<()> {
+fn write_data_set(root: &Path, images: usize) -> Result<()> {
     let folder = root.join("mnist");
     fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    for (split, count) in [("train", pictures), ("t10k", FEW)] {
+    for (split, count) in [("train", images), ("t10k", FEW)] {
         let path = folder.join(format!("{split}-images-idx3-ubyte"));
         write_idx(&path, &[count as u32, SIDE, SIDE], noise()).with_context(|| path.display().to_string())?;
         let path = folder.join(format!("{split}-labels-idx1-ubyte"));
@@ -141,9 +137,9 @@ mod tests {
     fn a_data_set_has_the_published_layout() -> Result<()> {
         let folder = tempfile::tempdir()?;
         write_data_set(folder.path(), 3)?;
-        let pictures = fs::read(folder.path().join("mnist/train-images-idx3-ubyte"))?;
-        assert_eq!(pictures[..16], [0, 0, 8, 3, 0, 0, 0, 3, 0, 0, 0, 28, 0, 0, 0, 28]);
-        assert_eq!(pictures.len(), 16 + 3 * 28 * 28);
+        let images = fs::read(folder.path().join("mnist/train-images-idx3-ubyte"))?;
+        assert_eq!(images[..16], [0, 0, 8, 3, 0, 0, 0, 3, 0, 0, 0, 28, 0, 0, 0, 28]);
+        assert_eq!(images.len(), 16 + 3 * 28 * 28);
         let labels = fs::read(folder.path().join("mnist/train-labels-idx1-ubyte"))?;
         assert_eq!(labels, [0, 0, 8, 1, 0, 0, 0, 3, 0, 1, 2]);
         assert_eq!(fs::read(folder.path().join("mnist/t10k-labels-idx1-ubyte"))?.len(), 8 + FEW);

@@ -3,17 +3,6 @@
 use super::figures::{Figure, PRODUCT, share_of_peak};
 use super::memory::Peak;
 
-/// What is known and wanted of a measure.
-struct Known {
-    library: &'static str,
-    measure: &'static str,
-    precision: &'static str,
-    label: &'static str,
-    /// Images per second of the published code on two cores with AMX.
-    published: Option<f64>,
-    target: Option<Target>,
-}
-
 /// Images per second to reach.
 #[derive(Clone, Copy)]
 struct Target {
@@ -25,14 +14,9 @@ struct Target {
 const TORCH: &str = "libtorch";
 const ORT: &str = "ONNX Runtime";
 
-const fn known(
-    [library, measure, precision]: [&'static str; 3],
-    label: &'static str,
-    published: Option<f64>,
-    target: Option<Target>,
-) -> Known {
-    Known { library, measure, precision, label, published, target }
-}
+/// What is known and wanted of a measure: library, measure and precision; what people call it; images per second of the
+/// published code in PyTorch on two cores with AMX.
+type Row = ([&'static str; 3], &'static str, Option<f64>, Option<Target>);
 
 const fn at_least(images_per_second: f64) -> Option<Target> {
     Some(Target { images_per_second, share: None })
@@ -42,19 +26,19 @@ const fn or_85_percent(images_per_second: f64) -> Option<Target> {
     Some(Target { images_per_second, share: Some(0.85) })
 }
 
-/// The rows in order. Published figures: those of the published code in PyTorch on two such cores.
-const ROWS: [Known; 11] = [
-    known([TORCH, PRODUCT, "fp32"], "matrix product", None, None),
-    known([TORCH, PRODUCT, "bf16"], "matrix product", None, None),
-    known([TORCH, "train", "fp32"], "training step", Some(5.8), at_least(5.8)),
-    known([TORCH, "train", "bf16"], "training step", Some(13.5), at_least(13.5)),
-    known([TORCH, "forward", "fp32"], "forward", Some(15.0), None),
-    known([TORCH, "forward", "bf16"], "forward", Some(47.0), None),
-    known([ORT, PRODUCT, "fp32"], "matrix product", None, None),
-    known([ORT, "forward", "fp32"], "forward", Some(15.0), or_85_percent(30.0)),
-    known([ORT, "sampler step", "fp32"], "one sampler step", None, None),
-    known([ORT, "features out_6", "fp32"], "features at out_6", None, or_85_percent(80.0)),
-    known(
+/// In order.
+const ROWS: [Row; 11] = [
+    ([TORCH, PRODUCT, "fp32"], "matrix product", None, None),
+    ([TORCH, PRODUCT, "bf16"], "matrix product", None, None),
+    ([TORCH, "train", "fp32"], "training step", Some(5.8), at_least(5.8)),
+    ([TORCH, "train", "bf16"], "training step", Some(13.5), at_least(13.5)),
+    ([TORCH, "forward", "fp32"], "forward", Some(15.0), None),
+    ([TORCH, "forward", "bf16"], "forward", Some(47.0), None),
+    ([ORT, PRODUCT, "fp32"], "matrix product", None, None),
+    ([ORT, "forward", "fp32"], "forward", Some(15.0), or_85_percent(30.0)),
+    ([ORT, "sampler step", "fp32"], "one sampler step", None, None),
+    ([ORT, "features out_6", "fp32"], "features at out_6", None, or_85_percent(80.0)),
+    (
         [ORT, "features out_6, fixed timestep", "fp32"],
         "features at out_6, --timestep",
         None,
@@ -80,20 +64,31 @@ pub fn speed(figures: &[Figure]) -> String {
         table += &columns("", "", [images, gflops, share, published], target);
         table.push('\n');
     }
-    let mut library = "";
-    for row in &ROWS {
-        let found = figures
-            .iter()
-            .find(|f| f.library == row.library && f.measure == row.measure && f.precision == row.precision);
-        if row.library != library {
-            library = row.library;
-            let batch = figures.iter().find(|f| f.library == library && f.batch.is_some());
-            let settings = batch.map_or_else(String::new, |f| {
-                format!(", batch {}, {} threads", f.batch.unwrap_or_default(), f.threads)
-            });
-            table += &format!("{library}{settings}\n");
+    let mut section = "";
+    for (key, label, published, target) in ROWS {
+        let [library, _, precision] = key;
+        if library != section {
+            section = library;
+            table += library;
+            if let Some(Figure { batch: Some(batch), threads, .. }) =
+                figures.iter().find(|f| f.library == library && f.batch.is_some())
+            {
+                table += &format!(", batch {batch}, {threads} threads");
+            }
+            table.push('\n');
         }
-        table += &line(row, found, figures);
+        let figure = figures.iter().find(|f| [&f.library, &f.measure, &f.precision] == key);
+        let images = figure.and_then(|f| f.images_per_second);
+        let share = figure.and_then(|f| share_of_peak(f, figures));
+        let absent = || "-".to_string();
+        let cells = [
+            images.map_or_else(absent, |x| format!("{x:.1}")),
+            figure.map_or_else(|| "not measured".to_string(), |f| format!("{:.0}", f.gflops_per_second)),
+            share.map_or_else(absent, |x| format!("{:.0} %", 100.0 * x)),
+            published.map_or_else(String::new, |x| format!("{x:.1}")),
+        ];
+        let target = target.map_or_else(String::new, |target| target.text(images, share));
+        table += &columns(label, precision, cells.each_ref().map(String::as_str), &target);
         table.push('\n');
     }
     table
@@ -109,20 +104,6 @@ fn columns(
     let line =
         format!("  {label:32}{precision:6}{images:>10}{gflops:>14}{share:>9}{published:>17}   {target}");
     line.trim_end().to_string()
-}
-
-fn line(row: &Known, figure: Option<&Figure>, all: &[Figure]) -> String {
-    let absent = || "-".to_string();
-    let images = figure.and_then(|f| f.images_per_second);
-    let share = figure.and_then(|f| share_of_peak(f, all));
-    let cells = [
-        images.map_or_else(absent, |x| format!("{x:.1}")),
-        figure.map_or_else(|| "not measured".to_string(), |f| format!("{:.0}", f.gflops_per_second)),
-        share.map_or_else(absent, |x| format!("{:.0} %", 100.0 * x)),
-        row.published.map_or_else(String::new, |x| format!("{x:.1}")),
-    ];
-    let target = row.target.map_or_else(String::new, |target| target.text(images, share));
-    columns(row.label, row.precision, cells.each_ref().map(String::as_str), &target)
 }
 
 impl Target {
@@ -143,13 +124,13 @@ impl Target {
 /// Peak memory for both data sets, and the ratio.
 pub fn memory(peaks: &[Peak; 2]) -> String {
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    let mut text = "Peak memory of `ddae-infer features`, 28x28 grey pictures, demo network\n".to_string();
+    let mut text = "Peak memory of `ddae-infer features`, 28x28 grey images, demo network\n".to_string();
     for peak in peaks {
         let seconds = peak.elapsed.as_secs_f64();
-        let rate = peak.pictures as f64 / seconds.max(f64::MIN_POSITIVE);
+        let rate = peak.images as f64 / seconds.max(f64::MIN_POSITIVE);
         text += &format!(
-            "  {:>6} pictures{:>10.1} MiB{:>10.1} s{:>10.0} images/s\n",
-            peak.pictures,
+            "  {:>6} images{:>10.1} MiB{:>10.1} s{:>10.0} images/s\n",
+            peak.images,
             mib(peak.bytes),
             seconds,
             rate
@@ -157,8 +138,8 @@ pub fn memory(peaks: &[Peak; 2]) -> String {
     }
     let [small, large] = peaks;
     text + &format!(
-        "  {:.0} times the pictures, {:.2} times the memory",
-        large.pictures as f64 / small.pictures.max(1) as f64,
+        "  {:.0} times the images, {:.2} times the memory",
+        large.images as f64 / small.images.max(1) as f64,
         large.bytes as f64 / small.bytes.max(1) as f64
     )
 }
@@ -210,11 +191,11 @@ mod tests {
 
     #[test]
     fn memory_is_shown_in_mebibytes_with_the_ratio() {
-        let peak = |pictures, bytes, seconds| Peak { pictures, bytes, elapsed: Duration::from_secs(seconds) };
+        let peak = |images, bytes, seconds| Peak { images, bytes, elapsed: Duration::from_secs(seconds) };
         let text = memory(&[peak(2_000, 100 << 20, 4), peak(60_000, 105 << 20, 100)]);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[1], "    2000 pictures     100.0 MiB       4.0 s       500 images/s");
-        assert_eq!(lines[2], "   60000 pictures     105.0 MiB     100.0 s       600 images/s");
-        assert_eq!(lines[3], "  30 times the pictures, 1.05 times the memory");
+        assert_eq!(lines[1], "    2000 images     100.0 MiB       4.0 s       500 images/s");
+        assert_eq!(lines[2], "   60000 images     105.0 MiB     100.0 s       600 images/s");
+        assert_eq!(lines[3], "  30 times the images, 1.05 times the memory");
     }
 }

@@ -1,12 +1,12 @@
-//! The page at the end of the demo: scores, pictures, the loss, and the commands that made them.
+//! The page at the end of the demo: scores, images, the loss, and the commands that made them.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use super::Step;
 use super::scores::{ROWS, Scores};
-use super::{Step, read};
 
 const STYLE: &str = "
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1d1d1f }
@@ -20,17 +20,15 @@ pre { background: #f5f5f7; padding: .8rem; overflow-x: auto; font-size: .85rem }
 ";
 
 /// Writes `index.html` into the run folder.
-///
-/// # Errors
-/// When the run's files cannot be read or the page not written.
 pub fn write(folder: &Path, scores: &Scores, steps: &[Step]) -> Result<PathBuf> {
-    let losses = losses(&read(&folder.join("stats.jsonl"))?);
+    let stats = folder.join("stats.jsonl");
+    let losses = losses(&std::fs::read_to_string(&stats).with_context(|| stats.display().to_string())?);
     let page = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>ddae demo</title><style>{STYLE}</style>\n\
          <h1>A denoising diffusion autoencoder on Fashion-MNIST</h1>\n\
-         <p>Trained only to remove noise from 6,000 pictures, without labels. Its middle layers then classify 1,000 \
-         others, next to two baselines on the same pictures.</p>\n{}\n\
-         <h2>Pictures drawn from noise</h2>\n<img src=\"pictures.png\" width=\"696\" alt=\"64 generated pictures\">\n\
+         <p>Trained only to remove noise from 6,000 images, without labels. Its middle layers then classify 1,000 \
+         others, next to two baselines on the same images.</p>\n{}\n\
+         <h2>Images drawn from noise</h2>\n<img src=\"images.png\" width=\"696\" alt=\"64 generated images\">\n\
          <h2>Which classes are mistaken for which</h2>\n<div class=\"side\">{}</div>\n\
          <h2>Training loss</h2>\n{}\n\
          <h2>What was run</h2>\n<pre>{}</pre>\n</html>\n",
@@ -70,7 +68,7 @@ fn table(scores: &Scores) -> String {
         .collect();
     format!(
         "<table><tr><th>test accuracy</th><th>logistic</th><th></th><th>k-NN</th><th></th></tr>\n{rows}</table>\n\
-         <p class=\"quiet\">In grey the timestep and layer, chosen on a held-out part of the training pictures.</p>"
+         <p class=\"quiet\">In grey the timestep and layer, chosen on a held-out part of the training images.</p>"
     )
 }
 
@@ -84,7 +82,7 @@ fn confusions(folder: &Path) -> String {
         .collect()
 }
 
-/// Pictures seen (thousands) and loss, from the lines of `stats.jsonl`.
+/// Images seen (thousands) and loss, from the lines of `stats.jsonl`.
 fn losses(stats: &str) -> Vec<(f64, f64)> {
     stats
         .lines()
@@ -164,6 +162,6 @@ mod tests {
         assert!(page.contains("81.2 %") && page.contains("t11/&lt;out&gt;"), "{page}");
         assert!(page.contains("# Train (61 s)\na &lt; b"), "{page}");
         assert!(page.contains("step 100"), "{page}");
-        assert!(!page.contains("confusion_knn.png"), "a picture that is not there is not shown");
+        assert!(!page.contains("confusion_knn.png"), "an image that is not there is not shown");
     }
 }

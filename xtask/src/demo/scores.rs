@@ -6,7 +6,7 @@ use serde_json::Value;
 /// One probe's result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Score {
-    /// Share of test pictures classified rightly.
+    /// Share of test images classified rightly.
     pub accuracy: f64,
     /// The features that were chosen, `t11/out_2`; nothing for pixels.
     pub features: String,
@@ -14,9 +14,6 @@ pub struct Score {
 
 impl Score {
     /// Reads what `ddae-probe --json` printed.
-    ///
-    /// # Errors
-    /// When it is not that.
     pub fn parse(printed: &str) -> Result<Score> {
         let result: Value = serde_json::from_str(printed).context("ddae-probe printed no JSON")?;
         let accuracy = result["accuracy"].as_f64().context("ddae-probe printed no accuracy")?;

@@ -9,11 +9,12 @@ use super::typed;
 const MOST_SAMPLES: usize = 10_000;
 
 /// The keys of [`TrainingConfig`].
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "n_epoch",
     "batch_size",
     "lrate",
     "warm_epoch",
+    "tref_epoch",
     "lr_schedule",
     "load_epoch",
     "ema",
@@ -90,6 +91,10 @@ pub struct TrainingConfig {
     /// Epochs over which the learning rate rises linearly.
     #[serde(default)]
     pub warm_epoch: usize,
+    /// From this epoch `t`, counted from 0, the learning rate falls with the root of the epochs: `lrate / sqrt(epoch / t)`
+    /// (arXiv 2312.02696, eq. 67). Absent: it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tref_epoch: Option<usize>,
     /// Our addition: what follows the warm-up.
     #[serde(default)]
     pub lr_schedule: LrSchedule,
@@ -104,8 +109,8 @@ pub struct TrainingConfig {
     /// Its settings.
     #[serde(default)]
     pub optim_args: OptimArgs,
-    /// Largest joint norm of the gradients; DDAE's configurations do not say it, and its code has 1.
-    #[serde(default = "TrainingConfig::published_norm")]
+    /// Largest joint norm of the gradients; `.inf` for no clipping. The published configurations do not say it: DDAE's code
+    /// has 1, EDM2's none.
     pub grad_clip_norm: f64,
     /// Images on a sheet of samples or reconstructions.
     pub n_sample: usize,
@@ -121,8 +126,12 @@ impl TrainingConfig {
         -1
     }
 
-    fn published_norm() -> f64 {
-        1.0
+    /// What the published code clips to that trains a network of this `net_type` (`None` where there is no such key).
+    fn published_norm(net_type: Option<&str>) -> f64 {
+        match net_type {
+            Some("UNetC" | "UNetE" | "UNetG") => f64::INFINITY,
+            _ => 1.0,
+        }
     }
 
     fn saving() -> bool {
@@ -135,6 +144,10 @@ impl TrainingConfig {
             return Err("not a configuration: it needs keys like 'dataset: cifar'".to_string());
         };
         let (mut training, mut rest) = (Mapping::new(), Mapping::new());
+        if mapping.get("grad_clip_norm").is_none() {
+            let net_type = mapping.get("net_type").and_then(Value::as_str);
+            training.insert("grad_clip_norm".into(), TrainingConfig::published_norm(net_type).into());
+        }
         for (key, value) in mapping {
             match key.as_str() {
                 Some(name) if KEYS.contains(&name) => training.insert(key, value),
@@ -156,9 +169,17 @@ impl TrainingConfig {
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(format!("{key} is 0; it must be at least 1"));
         }
-        let above_0 = [("lrate", self.lrate), ("grad_clip_norm", self.grad_clip_norm)];
-        if let Some((key, value)) = above_0.iter().find(|(_, v)| !(v.is_finite() && *v > 0.0)) {
-            return Err(format!("{key} is {value}; it must be above 0"));
+        if !(self.lrate.is_finite() && self.lrate > 0.0) {
+            return Err(format!("lrate is {}; it must be above 0", self.lrate));
+        }
+        if self.grad_clip_norm.is_nan() || self.grad_clip_norm <= 0.0 {
+            return Err(format!(
+                "grad_clip_norm is {}; it must be above 0 (.inf for no clipping)",
+                self.grad_clip_norm
+            ));
+        }
+        if self.tref_epoch == Some(0) {
+            return Err("tref_epoch is 0; it must be at least 1, or absent for no decay".to_string());
         }
         if !(0.0..1.0).contains(&self.ema) {
             return Err(format!("ema is {}; it must be in [0, 1)", self.ema));

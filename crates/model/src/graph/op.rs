@@ -73,7 +73,8 @@ pub enum Op {
     Linear,
     /// Rows of `table [N, ..]` at `index` (i64, `[B]`): `[B, ..]`.
     Gather,
-    /// Normalisation over groups of channels of `x [B,C,H,W]`, then `weight [C]` and `bias [C]`.
+    /// Normalisation over groups of channels of `x [B,C,H,W]`, then `weight [C]` and `bias [C]` where there are three
+    /// inputs.
     GroupNorm {
         /// Number of groups.
         groups: usize,
@@ -93,6 +94,22 @@ pub enum Op {
     LayerNorm {
         /// Added to the variance.
         eps: f64,
+    },
+    /// Division by the root of the mean square along an axis.
+    RmsNorm {
+        /// The axis.
+        axis: usize,
+        /// Added to the mean square.
+        eps: f64,
+    },
+    /// The parameter that is its input, with each row `w` (all axes but the first) scaled to about the root mean square
+    /// `rms`: `rms w / (eps + rms(w))`. In training, the stored parameter is first overwritten by its rows scaled to 1,
+    /// outside the gradient (forced weight normalisation, arXiv 2312.02696, eq. 66).
+    WeightNorm {
+        /// Added to a row's root mean square.
+        eps: f64,
+        /// The root mean square of the result's rows.
+        rms: f64,
     },
     /// `max(x, 0)`.
     Relu,
@@ -217,6 +234,8 @@ impl Op {
             Op::GroupNorm { .. } => "GroupNorm",
             Op::BatchNorm { .. } => "BatchNorm",
             Op::LayerNorm { .. } => "LayerNorm",
+            Op::RmsNorm { .. } => "RmsNorm",
+            Op::WeightNorm { .. } => "WeightNorm",
             Op::Relu => "Relu",
             Op::Silu => "Silu",
             Op::GeluTanh => "GeluTanh",

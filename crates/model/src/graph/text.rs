@@ -21,6 +21,8 @@ impl fmt::Display for Graph {
                 }
                 Op::BatchNorm { eps, momentum } => write!(f, "(eps {eps:e}, momentum {momentum})")?,
                 Op::LayerNorm { eps } => write!(f, "(eps {eps:e})")?,
+                Op::RmsNorm { axis, eps } => write!(f, "(axis {axis}, eps {eps:e})")?,
+                Op::WeightNorm { eps, rms } => write!(f, "(rms {rms}, eps {eps:e})")?,
                 Op::GroupNorm { groups, eps } => write!(f, "({groups} groups, eps {eps:e})")?,
                 Op::Attention { heads, layout } => write!(f, "({heads} heads, {layout:?})")?,
                 Op::Transpose { axes } => write!(f, "({axes:?})")?,

@@ -7,6 +7,7 @@
 //! | [`network`] | what every network says of itself |
 //! | [`recognition`] | networks from the names and shapes of their weights |
 //! | `unet` | the UNet of DDPM and EDM |
+//! | `edm2` | the UNets of EDM2 |
 //! | `dit` | the diffusion transformer |
 //! | `soda` | SODA's encoder and decoder |
 //! | `wide_resnet`, `noise_mlp` | noise-conditional classifiers |
@@ -14,12 +15,15 @@
 //! | `inception` | the network of the Fréchet inception distance |
 
 mod dit;
+mod edm2;
 mod inception;
 mod initialisation;
 pub mod network;
 mod noise_mlp;
 pub mod recognition;
 pub mod registry;
+mod resample;
+mod resolutions;
 mod sinusoids;
 mod soda;
 mod unet;
@@ -27,6 +31,10 @@ mod vae_encoder;
 mod wide_resnet;
 
 pub use dit::{DitConfig, DitSize, Space, dit, dit_graph, position_table};
+pub use edm2::{
+    Edm2Config, UNetCConfig, UNetEConfig, UNetGConfig, uncertainty_c, uncertainty_e, uncertainty_g, unet_c,
+    unet_e, unet_g,
+};
 pub use inception::{InceptionConfig, inception, inception_graph};
 pub use network::{
     Conditions, Denoiser, Domain, Guidance, HeadsGiven, Latent, Network, PublishedProcess, Role,
@@ -45,6 +53,9 @@ pub use vae_encoder::{
     VAE_ENCODER_OLDER_NAMES, VaeEncoderConfig, posterior_sample, vae_encoder, vae_encoder_graph,
 };
 pub use wide_resnet::{WideResNetConfig, wide_resnet, wide_resnet_graph};
+
+/// What the names of the parameters begin with that a loss learns besides its network ([`Denoiser::uncertainty`]).
+pub const OF_LOSS: &str = "reweight_mlp.";
 
 /// `3x32x32`.
 fn sides([channels, height, width]: [usize; 3]) -> String {

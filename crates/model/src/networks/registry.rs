@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::network::{Denoiser, HeadsGiven, Network, PublishedProcess, Role};
 use super::recognition::{Given, Names, RecogniseError, Shapes};
 use super::{
-    DecoderConfig, DitConfig, EncoderConfig, InceptionConfig, NoiseMlpConfig, UNetConfig, VaeEncoderConfig,
-    WideResNetConfig, dit, inception, noise_mlp, soda, unet, vae_encoder, wide_resnet,
+    DecoderConfig, DitConfig, EncoderConfig, InceptionConfig, NoiseMlpConfig, UNetCConfig, UNetConfig,
+    UNetEConfig, UNetGConfig, VaeEncoderConfig, WideResNetConfig, dit, edm2, inception, noise_mlp, soda,
+    unet, vae_encoder, wide_resnet,
 };
 use crate::graph::{Graph, GraphError, GraphKind};
 
@@ -59,6 +60,12 @@ networks! {
     networks {
         /// The UNet of DDPM and EDM, of DDAE or of diffusers.
         UNet(UNetConfig),
+        /// The UNet of EDM2, config C.
+        UNetC(UNetCConfig),
+        /// The UNet of EDM2, config E.
+        UNetE(UNetEConfig),
+        /// The UNet of EDM2, config G.
+        UNetG(UNetGConfig),
         /// SODA's encoder.
         SodaEncoder(EncoderConfig),
         /// SODA's decoder.
@@ -79,6 +86,8 @@ networks! {
         soda::decoder::FAMILY,
         unet::FAMILY,
         unet::DIFFUSERS,
+        edm2::C_OR_E,
+        edm2::G,
         wide_resnet::FAMILY,
         noise_mlp::FAMILY,
         dit::FAMILY,

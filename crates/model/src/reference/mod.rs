@@ -1,6 +1,7 @@
 //! A plain interpreter of graphs: the yardstick that libtorch and ONNX Runtime are measured against.
 //!
-//! [`run`] evaluates a graph in evaluation mode (dropout does nothing, batch norm takes the running statistics), one node after the other, with ndarray. It
+//! [`run`] evaluates a graph in evaluation mode (dropout does nothing, batch norm takes the
+//! running statistics, weights stay as they are stored), one node after the other, with ndarray. It
 //! is written to be checked by reading; speed comes second.
 //!
 //! # Precision
@@ -163,9 +164,11 @@ fn on_floats<F: Real>(op: &Op, operands: &[&ArrayD<F>], shape: &[usize]) -> Opti
             linear::linear(x, fixed_rank(operands[1]), bias)
         }
         Op::GroupNorm { groups, eps } => {
-            let (weight, bias) = (fixed_rank(operands[1]), fixed_rank(operands[2]));
-            normalisation::group_norm(fixed_rank(x), weight, bias, *groups, *eps).into_dyn()
+            let affine = operands.get(2).map(|bias| (fixed_rank(operands[1]), fixed_rank(bias)));
+            normalisation::group_norm(fixed_rank(x), affine, *groups, *eps).into_dyn()
         }
+        Op::RmsNorm { axis, eps } => normalisation::rms_norm(x, *axis, *eps),
+        Op::WeightNorm { eps, rms } => normalisation::weight_norm(x, *eps, *rms),
         Op::Attention { heads, layout } => attention::attention(fixed_rank(x), *heads, *layout).into_dyn(),
         Op::BatchNorm { eps, .. } => {
             let of_channels = |i: usize| fixed_rank(operands[i]);

@@ -5,11 +5,10 @@ use ndarray::{Array4, ArrayD, ArrayView1, ArrayView4, Axis, s};
 use super::Real;
 
 /// Normalises each of `groups` groups of channels of each image to mean 0 and variance 1 (the biased one, plus
-/// `eps`), then scales and shifts each channel.
+/// `eps`), then scales and shifts each channel by `affine`.
 pub fn group_norm<F: Real>(
     x: ArrayView4<F>,
-    weight: ArrayView1<F>,
-    bias: ArrayView1<F>,
+    affine: Option<(ArrayView1<F>, ArrayView1<F>)>,
     groups: usize,
     eps: f64,
 ) -> Array4<F> {
@@ -25,7 +24,8 @@ pub fn group_norm<F: Real>(
             let variance = members.iter().map(|x| (x.widened() - mean).powi(2)).sum::<f64>() / count;
             let scale = 1.0 / (variance + eps).sqrt();
             for channel in range {
-                let (weight, bias) = (weight[channel].widened(), bias[channel].widened());
+                let (weight, bias) =
+                    affine.map_or((1.0, 0.0), |(w, b)| (w[channel].widened(), b[channel].widened()));
                 let normalise = |x: F| F::rounded((x.widened() - mean) * scale * weight + bias);
                 result.slice_mut(s![image, channel, .., ..]).mapv_inplace(normalise);
             }
@@ -62,6 +62,28 @@ pub fn layer_norm<F: Real>(x: &ArrayD<F>, eps: f64) -> ArrayD<F> {
         let variance = row.iter().map(|x| (x.widened() - mean).powi(2)).sum::<f64>() / count;
         let scale = 1.0 / (variance + eps).sqrt();
         row.mapv_inplace(|x| F::rounded((x.widened() - mean) * scale));
+    }
+    result
+}
+
+/// Divides by the root of the mean square along an axis, plus `eps` inside the root.
+pub fn rms_norm<F: Real>(x: &ArrayD<F>, axis: usize, eps: f64) -> ArrayD<F> {
+    let mut result = x.clone();
+    for mut lane in result.lanes_mut(Axis(axis)) {
+        let square = lane.iter().map(|x| x.widened().powi(2)).sum::<f64>() / lane.len() as f64;
+        let scale = 1.0 / (square + eps).sqrt();
+        lane.mapv_inplace(|x| F::rounded(x.widened() * scale));
+    }
+    result
+}
+
+/// Scales each row, all axes but the first, to a root mean square of `rms` where `eps` is small beside the row's.
+pub fn weight_norm<F: Real>(weight: &ArrayD<F>, eps: f64, rms: f64) -> ArrayD<F> {
+    let mut result = weight.clone();
+    for mut row in result.axis_iter_mut(Axis(0)) {
+        let square = row.iter().map(|w| w.widened().powi(2)).sum::<f64>() / row.len() as f64;
+        let scale = rms / (eps + square.sqrt());
+        row.mapv_inplace(|w| F::rounded(w.widened() * scale));
     }
     result
 }

@@ -89,11 +89,10 @@ fn truncated_files_are_refused() {
 /// Whatever byte changes, the numbers are right or there is an error.
 #[test]
 fn changed_bytes_never_read_as_other_numbers() {
-    let mut long = attributes();
-    long.insert("config".to_string(), json!("a: 1\n".repeat(1_000)));
-    for (compression, attributes) in [(Compression::Off, attributes()), (Compression::Zlib, long)] {
+    let long = Provenance { config: Some("a: 1\n".repeat(1_000)), ..provenance() };
+    for (compression, provenance) in [(Compression::Off, provenance()), (Compression::Zlib, long)] {
         let folder = folder();
-        let (path, bytes) = written(folder.path(), &Layout { compression, attributes, ..layout() });
+        let (path, bytes) = written(folder.path(), &Layout { compression, provenance, ..layout() });
         let expected = read_all(&path).expect("content");
         let step = (bytes.len() / 1000).max(1);
         let (mut errors, mut tried) = (0, 0);
@@ -190,13 +189,10 @@ fn a_virtual_file_with_a_shard_of_another_job_is_refused() {
     let (mut layout, prefix) = (layout(), folder.path().join("train"));
     write_job(&prefix, 2, &layout);
     merge(&prefix, 2, merged_path(&prefix), MergeMode::Virtual).expect("joined");
-    layout.attributes["seed"] = json!(5);
+    layout.provenance.seed = Some(5);
     write_shard(&prefix, 1, 2, &layout).expect("a shard");
     let error = message(FeatureFile::open(merged_path(&prefix)));
-    assert!(
-        error.contains("train.0001-of-0002.h5: belongs to another job: its attribute seed is 5"),
-        "{error}"
-    );
+    assert!(error.contains("train.0001-of-0002.h5 holds seed 5 where this job has 184"), "{error}");
 }
 
 /// Runs the test `name` of this program alone, in a process of its own, with `path` for it to work on.
@@ -276,5 +272,5 @@ fn alone_fills_the_disk() {
     let small = Layout { total: 10, keys: vec![(key, 4)], ..layout };
     write_shard(&folder.join("small"), 0, 1, &small).expect("a shard");
     check_content(&shard_path(folder.join("small"), 0, 1), &small, 0..10);
-    remove_shards(folder.join("small"), 1).expect("removed");
+    remove_shards(&folder.join("small"), 1);
 }

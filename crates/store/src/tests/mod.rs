@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use ndarray::{Array2, s};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
@@ -14,12 +14,15 @@ fn folder() -> TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-fn attributes() -> Map<String, Value> {
-    let attributes = json!({
+fn provenance() -> Provenance {
+    with_attributes(json!({
         "model": "sha256:12ab", "seed": u64::MAX, "scale": 0.5, "published": true, "steps": -3,
         "augment": {"flip": true}, "dtype": "f32", "title": "kleidung – größe", "none": null,
-    });
-    attributes.as_object().expect("an object").clone()
+    }))
+}
+
+fn with_attributes(attributes: Value) -> Provenance {
+    serde_json::from_value(attributes).expect("attributes")
 }
 
 fn layout() -> Layout {
@@ -29,7 +32,7 @@ fn layout() -> Layout {
         total: 103,
         dtype: FeatureType::F32,
         compression: Compression::Off,
-        attributes: attributes(),
+        provenance: provenance(),
     }
 }
 
@@ -75,7 +78,7 @@ fn check_content(path: &Path, layout: &Layout, rows: Range<usize>) {
     assert_eq!(file.len(), rows.len());
     assert_eq!(file.views(), layout.views);
     assert_eq!(file.dtype(), layout.dtype);
-    assert_eq!(file.attributes(), &layout.attributes);
+    assert_eq!(file.provenance(), &layout.provenance);
     assert_eq!(file.keys(), layout.keys.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>());
     assert_eq!(file.labels().expect("labels"), rows.clone().map(label).collect::<Vec<_>>());
     assert_eq!(file.indices().expect("indices"), rows.clone().map(|row| row as u64).collect::<Vec<_>>());
@@ -84,10 +87,10 @@ fn check_content(path: &Path, layout: &Layout, rows: Range<usize>) {
         for view in 0..layout.views {
             let expected = features(place, view, rows.clone(), *width);
             assert_eq!(file.read(key, view, 0..rows.len()).expect("features"), expected, "{key} view {view}");
-            for block in file.blocks(key, view, 10) {
-                let (begin, block) = block.expect("a block");
-                assert!(block.nrows() <= 10);
-                assert_eq!(block, expected.slice(s![begin..begin + block.nrows(), ..]));
+            for begin in (0..rows.len()).step_by(10) {
+                let block = begin..rows.len().min(begin + 10);
+                let found = file.read(key, view, block.clone()).expect("features");
+                assert_eq!(found, expected.slice(s![block, ..]));
             }
         }
     }
@@ -101,6 +104,10 @@ fn merge(
     mode: MergeMode,
 ) -> Result<(), FeatureError> {
     super::merge(prefix, of, out, mode, &AtomicBool::new(false))
+}
+
+fn remove_shards(prefix: &Path, of: usize) {
+    (0..of).for_each(|shard| std::fs::remove_file(shard_path(prefix, shard, of)).expect("removed"));
 }
 
 /// The names in a folder, sorted.
@@ -138,7 +145,7 @@ fn shards_and_joined_files_hold_what_was_written() {
             std::fs::rename(folder.path(), &moved).expect("moved");
             check_content(&moved.join("elsewhere/virtual.h5"), &layout, 0..103);
             std::fs::rename(&moved, folder.path()).expect("moved back");
-            remove_shards(&prefix, 3).expect("removed");
+            remove_shards(&prefix, 3);
             assert_eq!(names(&folder.path().join("features")), ["train.h5"]);
             check_content(&copy, &layout, 0..103);
             let error = message(FeatureFile::open(&virtual_file));
@@ -169,7 +176,7 @@ fn attributes_can_be_long_but_not_endless() {
     let folder = folder();
     let with = |bytes: usize| {
         let mut layout = layout();
-        layout.attributes.insert("config".to_string(), json!("é".repeat(bytes / 2)));
+        layout.provenance.config = Some("é".repeat(bytes / 2));
         layout
     };
     let (long, prefix) = (with(65_000), folder.path().join("train"));
@@ -213,34 +220,34 @@ fn shards_of_another_job_are_refused_until_removed() {
     let folder = folder();
     let (first, prefix) = (layout(), folder.path().join("train"));
     write_job(&prefix, 2, &first);
-    let with = |name: &str, value: Option<Value>| {
-        let mut layout = layout();
-        match value {
-            Some(value) => layout.attributes.insert(name.to_string(), value),
-            None => layout.attributes.remove(name),
-        };
-        layout
+    let with = |name: &str, value: Value| {
+        let mut attributes = provenance().attributes();
+        attributes.insert(name.to_string(), value);
+        Layout { provenance: with_attributes(attributes.into()), ..layout() }
     };
     let mut wider = layout();
     wider.keys[1].1 = 4;
     for (other, expected) in [
-        (with("model", Some(json!("sha256:77"))), r#"attribute model is "sha256:12ab", not "sha256:77""#),
-        (with("seed", None), "attribute seed is 18446744073709551615, not not given"),
-        (with("extra", Some(json!(1))), "attribute extra is not given, not 1"),
-        (Layout { views: 1, ..layout() }, "number of views is 2, not 1"),
-        (Layout { total: 104, ..layout() }, "number of rows is 103, not 104"),
-        (Layout { dtype: FeatureType::F16, ..layout() }, "type is f32, not f16"),
-        (wider, "list of datasets is t11/out_6 [20], t2/up.5.res [3], not t11/out_6 [20], t2/up.5.res [4]"),
+        (with("model", json!("sha256:77")), r#"model "sha256:12ab" where this job has "sha256:77""#),
+        (with("seed", json!(5)), "seed 18446744073709551615 where this job has 5"),
+        (with("published", json!(false)), "published true where this job has false"),
+        (with("model_precision", json!("int8")), r#"model_precision "f32" where this job has "int8""#),
+        (Layout { views: 1, ..layout() }, "number of views 2 where this job has 1"),
+        (Layout { total: 104, ..layout() }, "number of rows 103 where this job has 104"),
+        (Layout { dtype: FeatureType::F16, ..layout() }, "dtype f32 where this job has f16"),
+        (
+            wider,
+            "list of datasets t11/out_6 [20], t2/up.5.res [3] where this job has t11/out_6 [20], t2/up.5.res [4]",
+        ),
     ] {
         let error = message(missing_shards(&prefix, 2, &other));
-        assert!(error.contains("train.0000-of-0002.h5: belongs to another job: its "), "{error}");
-        assert!(error.contains(expected), "{error}");
+        assert!(error.contains(&format!("train.0000-of-0002.h5 holds {expected}: choose")), "{error}");
     }
     // How the numbers are packed changes nothing in them.
     let packed = Layout { compression: Compression::Zlib, ..layout() };
     assert_eq!(missing_shards(&prefix, 2, &packed).expect("shards"), [0; 0]);
-    remove_shards(&prefix, 2).expect("removed");
-    assert_eq!(missing_shards(&prefix, 2, &with("seed", None)).expect("shards"), [0, 1]);
+    remove_shards(&prefix, 2);
+    assert_eq!(missing_shards(&prefix, 2, &with("seed", json!(5))).expect("shards"), [0, 1]);
 }
 
 #[test]
@@ -248,16 +255,31 @@ fn shards_of_different_jobs_do_not_join() {
     let folder = folder();
     let (mut layout, prefix) = (layout(), folder.path().join("train"));
     write_shard(&prefix, 0, 2, &layout).expect("a shard");
-    layout.attributes["seed"] = json!(5);
+    layout.provenance.seed = Some(5);
     write_shard(&prefix, 1, 2, &layout).expect("a shard");
     for mode in [MergeMode::Copy, MergeMode::Virtual] {
         let error = message(merge(&prefix, 2, merged_path(&prefix), mode));
-        assert!(
-            error.contains("train.0001-of-0002.h5: belongs to another job: its attribute seed is 5"),
-            "{error}"
-        );
+        assert!(error.contains("train.0001-of-0002.h5 holds seed 5 where this job has 184"), "{error}");
     }
     assert_eq!(names(folder.path()), ["train.0000-of-0002.h5", "train.0001-of-0002.h5"]);
+}
+
+/// Of shards of an older version and of this one, the joined file says what all of them say.
+#[test]
+fn what_only_some_shards_say_is_not_said_of_the_whole() {
+    let folder = folder();
+    let (old, prefix) = (layout(), folder.path().join("train"));
+    write_shard(&prefix, 0, 2, &old).expect("a shard");
+    let mut new = old.clone();
+    new.provenance.graph_digest = Some("77".to_string());
+    assert_eq!(missing_shards(&prefix, 2, &new).expect("shards"), [1]);
+    write_shard(&prefix, 1, 2, &new).expect("a shard");
+    for mode in [MergeMode::Copy, MergeMode::Virtual] {
+        merge(&prefix, 2, merged_path(&prefix), mode).expect("joined");
+        let file = FeatureFile::open(merged_path(&prefix)).expect("a file");
+        assert_eq!(file.provenance(), &old.provenance);
+        assert_eq!(file.provenance().unsaid(&new.provenance), ["graph_digest"]);
+    }
 }
 
 #[test]
@@ -288,6 +310,18 @@ fn nothing_is_left_of_a_shard_that_is_not_finished() {
     assert_eq!(names(folder.path()), [""; 0]);
     drop(ShardWriter::create(&prefix, 0, 1, 0..103, &layout).expect("a shard"));
     assert_eq!(names(folder.path()), [""; 0]);
+}
+
+#[test]
+fn a_second_writer_is_refused_and_leaves_the_first_alone() {
+    let folder = folder();
+    let (layout, prefix) = (layout(), folder.path().join("train"));
+    let first = ShardWriter::create(&prefix, 0, 1, 0..103, &layout).expect("begun");
+    let error = message(ShardWriter::create(&prefix, 0, 1, 0..103, &layout));
+    assert!(error.contains("train.0000-of-0001.h5: "), "{error}");
+    assert_eq!(names(folder.path()), ["train.0000-of-0001.h5.partial"]);
+    drop(first);
+    write_job(&prefix, 1, &layout);
 }
 
 #[test]

@@ -1,25 +1,26 @@
 //! `ddae-infer features`.
 
-mod settle;
+mod request;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use ddae_base::shell;
 use ddae_infer::InferError;
 use ddae_infer::features::{FeatureJob, Finished};
 use ddae_infer::model_file::ModelFile;
 use ddae_infer::workers::Workers;
 use ddae_onnx::metadata::GraphKind;
-use ddae_store::{Compression, FeatureType, merged_path, shard_rows};
+use ddae_store::{Compression, FeatureFile, FeatureType, Layout, merged_path, shard_rows};
 use serde_json::{Value, json};
 
 use super::progress::Progress;
 use super::running::Running;
-use super::stop_flag;
+use super::split::SplitArgument;
+use super::stop_on_signal;
 use super::summary::Summary;
-use settle::Settled;
+use request::FeatureRequest;
 
 const NOTES: &str = "\
 The file holds features/tTIMESTEP/LAYER [views, N, D], labels, indices, and what made them as
@@ -60,7 +61,7 @@ pub struct Arguments {
 
     /// Which images
     #[arg(long, value_enum, default_value = "train")]
-    split: Which,
+    split: SplitArgument,
 
     /// Only the first N images
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -118,21 +119,6 @@ pub struct Arguments {
     running: Running,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Which {
-    Train,
-    Test,
-}
-
-impl Which {
-    fn name(self) -> &'static str {
-        match self {
-            Which::Train => "train",
-            Which::Test => "test",
-        }
-    }
-}
-
 /// One shard of several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Shard {
@@ -161,8 +147,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Some(path) => Some(ModelFile::open(path, &[GraphKind::Latent], "features --latents")?),
         None => None,
     };
-    let settled = Settled::new(arguments, &model, latents.as_ref(), device)?;
-    let Settled { extraction, layout, shards } = &settled;
+    let request = FeatureRequest::new(arguments, &model, latents.as_ref(), device)?;
+    let FeatureRequest { extraction, layout, shards } = &request;
     let job = FeatureJob {
         extraction,
         layout,
@@ -174,21 +160,37 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let remaining = job.remaining()?;
     let rows: usize = remaining.iter().map(|&shard| shard_rows(layout.total, shard, *shards).len()).sum();
     if running.dry_run {
-        writeln!(out, "{}", settled.describe(device))?;
+        writeln!(out, "{}", request.describe(device))?;
         let (count, path) = (remaining.len(), merged_path(&arguments.output));
         writeln!(out, "{count} of {shards} shards to compute ({rows} images) for {}", path.display())?;
         return Ok(());
     }
-    let stop = stop_flag();
+    let stop = stop_on_signal();
     let threads = running.threads(extraction.passes(rows));
     let mut workers = Workers::open_after(&model.path, arguments.latents.as_deref(), device, threads)?;
     let progress = Progress::new(rows * extraction.images_per_row(), 1, running.quiet);
-    let finished = job.run(&mut workers, stop, |images| progress.add(images));
+    let finished = job.run(&mut workers, &stop, |images| progress.add(images));
     let seconds = progress.finish();
     let finished = finished.map_err(|error| interrupted(error, arguments.overwrite))?;
     let (provider, sessions) = (device.provider(), workers.sessions());
     let summary = Summary { images: finished.images, seconds, provider, sessions };
     report(&mut out, arguments, &summary, &finished)?;
+    match finished.file {
+        Some(file) if !running.quiet => note_unsaid(&file, layout),
+        _ => Ok(()),
+    }
+}
+
+/// Points out what is not known of shards that another version computed.
+fn note_unsaid(file: &Path, layout: &Layout) -> anyhow::Result<()> {
+    let unsaid = FeatureFile::open(file)?.provenance().unsaid(&layout.provenance).join(", ");
+    if !unsaid.is_empty() {
+        let file = file.display();
+        ddae_base::tell(format!(
+            "note: {file} was computed by another version, at least in part, and does not say its {unsaid}: not compared \
+             with this job's"
+        ));
+    }
     Ok(())
 }
 
@@ -235,8 +237,8 @@ fn report(
     }
     let (file, other) = (shell::word(file), |name: &str| name.to_string());
     let (train, test) = match arguments.split {
-        Which::Train => (file, other("TEST.h5")),
-        Which::Test => (other("TRAIN.h5"), file),
+        SplitArgument::Train => (file, other("TEST.h5")),
+        SplitArgument::Test => (other("TRAIN.h5"), file),
     };
     writeln!(out, "next: ddae-probe logistic --train {train} --test {test}")
 }

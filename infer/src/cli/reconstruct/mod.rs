@@ -1,12 +1,12 @@
 //! `ddae-infer reconstruct`.
 
 mod outputs;
-mod settle;
+mod request;
 
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use ddae_infer::InferError;
 use ddae_infer::model_file::ModelFile;
 use ddae_infer::reconstruct::{Encoding, Way};
@@ -18,10 +18,11 @@ use serde_json::{Value, json};
 use super::progress::Progress;
 use super::running::Running;
 use super::seeds::Indices;
-use super::stop_flag;
+use super::split::SplitArgument;
+use super::stop_on_signal;
 use super::summary::Summary;
 use outputs::Outputs;
-use settle::Settled;
+use request::ReconstructRequest;
 
 const USAGE: &str = "\
 ddae-infer reconstruct [OPTIONS] --encoder FILE --sampler FILE -o FILE.png IMAGE...
@@ -80,7 +81,7 @@ pub struct Arguments {
 
     /// Which part of the data set [default: test]
     #[arg(long, value_enum)]
-    split: Option<Which>,
+    split: Option<SplitArgument>,
 
     /// Which images of it: 0-7, or 3,7,10-12 [default: 0-7]
     #[arg(long, value_name = "LIST")]
@@ -118,20 +119,14 @@ pub struct Arguments {
     running: Running,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Which {
-    Train,
-    Test,
-}
-
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let (running, device) = (&arguments.running, arguments.running.device()?);
     let encoder = ModelFile::open(&arguments.encoder, &[GraphKind::Encoder], "reconstruct --encoder")?;
     let sampler = ModelFile::open(&arguments.sampler, &[GraphKind::Sampler], "reconstruct --sampler")?;
-    let settled = Settled::new(arguments, &encoder, &sampler, device)?;
-    let Settled { plan, split, rows, settings, .. } = &settled;
-    if let Some(warning) = settle::mismatch(&encoder, &sampler).filter(|_| !running.quiet) {
+    let request = ReconstructRequest::new(arguments, &encoder, &sampler, device)?;
+    let ReconstructRequest { plan, split, rows, settings, .. } = &request;
+    if let Some(warning) = request::mismatch(&encoder, &sampler).filter(|_| !running.quiet) {
         ddae_base::tell(format!("warning: {warning}"));
     }
     let numbers: Vec<u64> = (0..rows.drawn() as u64).collect();
@@ -150,35 +145,35 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         writeln!(out, "device    {device}, batches of {largest} at most")?;
         return Ok(());
     }
-    let stop = stop_flag();
+    let stop = stop_on_signal();
     let latents = {
         let batch = balanced_batch(split.len(), threads, largest);
         let mut workers = Workers::open(&encoder.path, device, threads.min(split.len()))?;
-        let encoding = Encoding { split, bytes: settled.bytes, width: settled.width, batch };
-        encoding.run(&mut workers, stop).map_err(|error| interrupted(error, arguments))?
+        let encoding = Encoding { split, bytes: request.bytes, width: request.width, batch };
+        encoding.run(&mut workers, &stop).map_err(|error| interrupted(error, arguments))?
     };
     let jobs: Vec<usize> = missing.iter().map(|&number| number as usize).collect();
-    let (latents, seeds) = rows.jobs(&jobs, &latents, settled.width, arguments.seed);
+    let (latents, seeds) = rows.jobs(&jobs, &latents, request.width, arguments.seed);
 
     let mut workers = Workers::open(&sampler.path, device, threads)?;
-    let mut outputs = Outputs::open(arguments, &settled)?;
+    let mut outputs = Outputs::open(arguments, &request)?;
     let batch = balanced_batch(jobs.len(), workers.sessions(), largest);
-    let guide = Guide { latents: &latents, width: settled.width, guidance: arguments.guidance as f32 };
+    let guide = Guide { latents: &latents, width: request.width, guidance: arguments.guidance as f32 };
     let sampling = Sampling { plan, shape: split.shape(), batch, guide: Some(guide) };
     let progress = Progress::new(jobs.len(), plan.steps.len(), running.quiet);
     let drawn = sampling.run(
         &mut workers,
         &seeds,
-        stop,
+        &stop,
         |images| progress.add(images),
         |at, image| outputs.put(missing[at], to_levels(image)),
     );
     let seconds = progress.finish();
     drawn.map_err(|error| interrupted(error, arguments))?;
-    outputs.finish(&settled)?;
+    outputs.finish(&request)?;
     let (provider, sessions) = (device.provider(), workers.sessions());
     let summary = Summary { images: jobs.len(), seconds, provider, sessions };
-    report(&mut out, arguments, &settled, &summary)?;
+    report(&mut out, arguments, &request, &summary)?;
     Ok(())
 }
 
@@ -201,20 +196,20 @@ fn interrupted(error: InferError, arguments: &Arguments) -> anyhow::Error {
 fn report(
     out: &mut impl Write,
     arguments: &Arguments,
-    settled: &Settled,
+    request: &ReconstructRequest,
     summary: &Summary,
 ) -> std::io::Result<()> {
     if arguments.running.json {
         let mut object = summary.json();
-        object.insert("sources".to_string(), json!(settled.split.len()));
-        object.insert("pictures".to_string(), json!(settled.rows.drawn()));
+        object.insert("sources".to_string(), json!(request.split.len()));
+        object.insert("pictures".to_string(), json!(request.rows.drawn()));
         object.insert("drawn".to_string(), json!(summary.images));
         object.insert("sheet".to_string(), json!(arguments.output));
         object.insert("folder".to_string(), json!(arguments.kept));
-        object.insert("settings".to_string(), json!(settled.settings));
+        object.insert("settings".to_string(), json!(request.settings));
         return writeln!(out, "{}", Value::Object(object));
     }
-    let (steps, guidance) = (settled.settings.steps, settled.settings.guidance);
+    let (steps, guidance) = (request.settings.steps, request.settings.guidance);
     writeln!(out, "{}, {steps} steps of ddim, guidance {guidance}", summary.line())?;
     if let Some(folder) = &arguments.kept {
         writeln!(out, "folder  {}", folder.display())?;

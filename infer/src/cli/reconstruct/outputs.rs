@@ -7,7 +7,7 @@ use ddae_infer::InferError;
 use ddae_infer::sample::ImageFolder;
 
 use super::Arguments;
-use super::settle::Settled;
+use super::request::ReconstructRequest;
 use crate::cli::sheets;
 
 /// The files of a run.
@@ -19,11 +19,11 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    pub fn open(arguments: &Arguments, settled: &Settled) -> Result<Outputs, InferError> {
+    pub fn open(arguments: &Arguments, request: &ReconstructRequest) -> Result<Outputs, InferError> {
         let folder = match &arguments.kept {
             Some(path) => {
-                let shape = settled.split.shape();
-                Some(ImageFolder::open(path, &settled.settings, shape, arguments.overwrite)?)
+                let shape = request.split.shape();
+                Some(ImageFolder::open(path, &request.settings, shape, arguments.overwrite)?)
             }
             None => None,
         };
@@ -42,8 +42,8 @@ impl Outputs {
     }
 
     /// Writes the sheet, of the sources and of what was drawn now or before.
-    pub fn finish(mut self, settled: &Settled) -> Result<(), InferError> {
-        let (rows, split) = (settled.rows, &settled.split);
+    pub fn finish(mut self, request: &ReconstructRequest) -> Result<(), InferError> {
+        let (rows, split) = (request.rows, &request.split);
         let mut sheet = sheets::sheet(rows.columns(), split.shape())?;
         let mut source = vec![0; split.image_len()];
         let [count, columns] = rows.sizes();

@@ -1,7 +1,7 @@
 //! `ddae-infer sample`.
 
 mod outputs;
-mod settle;
+mod request;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -19,10 +19,10 @@ use serde_json::{Value, json};
 use super::progress::Progress;
 use super::running::Running;
 use super::seeds::Seeds;
-use super::stop_flag;
+use super::stop_on_signal;
 use super::summary::Summary;
 use outputs::Outputs;
-use settle::Settled;
+use request::SampleRequest;
 
 const NOTES: &str = "\
 An image depends on the graph, the sampler's settings and its seed: not on batches, threads, the
@@ -105,35 +105,35 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let (running, device) = (&arguments.running, arguments.running.device()?);
     let model = ModelFile::open(&arguments.model, &[GraphKind::Sampler], "sample")?;
-    let settled = Settled::new(arguments, &model, device)?;
-    let (seeds, shape) = (&arguments.seeds.0, settled.shape);
+    let request = SampleRequest::new(arguments, &model, device)?;
+    let (seeds, shape) = (&arguments.seeds.0, request.shape);
     Outputs::check(arguments, shape)?;
     let missing = match &arguments.output {
-        Some(folder) => ImageFolder::missing(folder, &settled.settings, seeds, arguments.overwrite)?,
+        Some(folder) => ImageFolder::missing(folder, &request.settings, seeds, arguments.overwrite)?,
         None => seeds.clone(),
     };
     let largest = running.batch();
     let threads = running.threads(missing.len());
     if running.dry_run {
-        let (all, left, calls) = (seeds.len(), missing.len(), settled.plan.steps.len());
+        let (all, left, calls) = (seeds.len(), missing.len(), request.plan.steps.len());
         let [c, h, w] = shape;
         writeln!(out, "images  {all} of {c}x{h}x{w}, {left} of them still to draw")?;
-        let settings = &settled.settings;
+        let settings = &request.settings;
         let (sampler, steps, eta) = (&settings.sampler, settings.steps, settings.eta);
         writeln!(out, "sampler   {sampler}, {steps} steps, eta {eta}: {calls} network calls for each")?;
         writeln!(out, "device    {device}, batches of {largest} at most")?;
         return Ok(());
     }
-    let stop = stop_flag();
+    let stop = stop_on_signal();
     let mut workers = Workers::open(&model.path, device, threads)?;
-    let mut outputs = Outputs::open(arguments, &settled.settings, shape)?;
+    let mut outputs = Outputs::open(arguments, &request.settings, shape)?;
     let batch = balanced_batch(missing.len(), workers.sessions(), largest);
-    let sampling = Sampling { plan: &settled.plan, shape, batch, guide: None };
-    let progress = Progress::new(missing.len(), settled.plan.steps.len(), running.quiet);
+    let sampling = Sampling { plan: &request.plan, shape, batch, guide: None };
+    let progress = Progress::new(missing.len(), request.plan.steps.len(), running.quiet);
     let drawn = sampling.run(
         &mut workers,
         &missing,
-        stop,
+        &stop,
         |images| progress.add(images),
         |at, image| outputs.put(missing[at], &to_levels(image)),
     );
@@ -142,7 +142,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     outputs.finish(seeds, &missing)?;
     let (provider, sessions) = (device.provider(), workers.sessions());
     let summary = Summary { images: missing.len(), seconds, provider, sessions };
-    report(&mut out, arguments, &settled, &summary)?;
+    report(&mut out, arguments, &request, &summary)?;
     Ok(())
 }
 
@@ -165,7 +165,7 @@ fn interrupted(error: InferError, arguments: &Arguments) -> anyhow::Error {
 fn report(
     out: &mut impl Write,
     arguments: &Arguments,
-    settled: &Settled,
+    request: &SampleRequest,
     summary: &Summary,
 ) -> std::io::Result<()> {
     let files = [("folder", &arguments.output), ("sheet", &arguments.sheet), ("npy", &arguments.npy)];
@@ -175,10 +175,10 @@ fn report(
         object.insert("pictures".to_string(), json!(arguments.seeds.0.len()));
         object.insert("drawn".to_string(), json!(summary.images));
         object.extend(files.map(|(name, path)| (name.to_string(), json!(path))));
-        object.insert("settings".to_string(), json!(settled.settings));
+        object.insert("settings".to_string(), json!(request.settings));
         return writeln!(out, "{}", Value::Object(object));
     }
-    let (sampler, steps) = (&settled.settings.sampler, settled.settings.steps);
+    let (sampler, steps) = (&request.settings.sampler, request.settings.steps);
     writeln!(out, "{}, {steps} steps of {sampler}", summary.line())?;
     for (name, path) in files {
         writeln!(out, "{name:7} {}", path.display())?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ddae_data::sheet::Sheet;
 use ddae_infer::InferError;
-use ddae_infer::sample::{ImageFolder, NpyWriter, Settings};
+use ddae_infer::sample::{ImageFolder, NpyWriter, SampleSettings};
 
 use super::Arguments;
 use crate::cli::sheets;
@@ -42,7 +42,7 @@ impl Outputs {
     /// Opens everything.
     pub fn open(
         arguments: &Arguments,
-        settings: &Settings,
+        settings: &SampleSettings,
         shape: [usize; 3],
     ) -> Result<Outputs, InferError> {
         let seeds = &arguments.seeds.0;

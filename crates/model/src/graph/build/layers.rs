@@ -1,7 +1,9 @@
 //! Layers: what has parameters, and what normalises or mixes.
 
+use std::fmt;
+
 use super::{Built, Path};
-use crate::graph::{Graph, Init, Op, QkvLayout, Value};
+use crate::graph::{Graph, GraphError, Init, Op, QkvLayout, Shape, Value};
 use crate::tensor::DType;
 
 /// The part of the way that running statistics move in a training step: PyTorch's default.
@@ -51,17 +53,29 @@ impl Conv {
     }
 }
 
+/// How PyTorch's layers start: uniform within `1 / sqrt(fan_in)`, the product of these sizes.
+fn default_init(sizes: &[usize]) -> Init {
+    Init::Uniform { bound: 1.0 / (sizes.iter().product::<usize>() as f64).sqrt() }
+}
+
 impl Graph {
     /// A convolution layer `{path}.weight`, `{path}.bias` on `x [B,C,H,W]`.
     pub fn conv2d(&mut self, path: &Path, x: Value, conv: Conv) -> Built {
         self.want_f32(path, x)?;
+        let [channels, ..] = self.image(path, x)?;
+        let shape = [conv.channels, channels, conv.kernel[0], conv.kernel[1]];
+        let weight = self.parameter(&path.at("weight"), &shape, default_init(&shape[1..]))?;
+        self.conv2d_with(path, x, weight, conv)
+    }
+
+    /// The convolution layer with the given `weight [O,C,rows,columns]`, its bias, where it has one, `{path}.bias`.
+    pub fn conv2d_with(&mut self, path: &Path, x: Value, weight: Value, conv: Conv) -> Built {
+        self.want_f32(path, x)?;
         let [channels, height, width] = self.image(path, x)?;
         let Conv { channels: out, kernel: [rows, columns], stride, padding, bias } = conv;
-        let fan_in = channels * rows * columns;
-        let init = Init::Uniform { bound: 1.0 / (fan_in as f64).sqrt() };
-        let weight = [out, channels, rows, columns];
-        let mut inputs = vec![x, self.parameter(&path.at("weight"), &weight, init.clone())?];
+        let mut inputs = vec![x, self.want_weight(path, weight, &[out, channels, rows, columns])?];
         if bias {
+            let init = default_init(&[channels, rows, columns]);
             inputs.push(self.parameter(&path.at("bias"), &[out], init)?);
         }
         let [top, left, bottom, right] = padding;
@@ -80,31 +94,102 @@ impl Graph {
 
     /// A linear layer `{path}.weight`, `{path}.bias` on the last axis of `x`.
     pub fn linear(&mut self, path: &Path, x: Value, features: usize, bias: bool) -> Built {
-        self.want_f32(path, x)?;
-        let last = self.shape(x).rank().saturating_sub(1);
-        let Some(fan_in) = self.shape(x).size(last) else {
-            return self.fail(path, format!("wants [.., features], got {}", self.shape(x)));
+        let fan_in = self.features(path, x)?;
+        let init = default_init(&[fan_in]);
+        let weight = self.parameter(&path.at("weight"), &[features, fan_in], init.clone())?;
+        let bias = match bias {
+            true => Some(self.parameter(&path.at("bias"), &[features], init)?),
+            false => None,
         };
-        let init = Init::Uniform { bound: 1.0 / (fan_in as f64).sqrt() };
-        let mut inputs = vec![x, self.parameter(&path.at("weight"), &[features, fan_in], init.clone())?];
-        if bias {
-            inputs.push(self.parameter(&path.at("bias"), &[features], init)?);
-        }
-        let shape = self.shape(x).with(last, features);
+        self.push_linear(path, x, weight, bias, features)
+    }
+
+    /// The linear layer without bias with the given `weight [features, fan_in]`.
+    pub fn linear_with(&mut self, path: &Path, x: Value, weight: Value, features: usize) -> Built {
+        let fan_in = self.features(path, x)?;
+        let weight = self.want_weight(path, weight, &[features, fan_in])?;
+        self.push_linear(path, x, weight, None, features)
+    }
+
+    fn push_linear(
+        &mut self,
+        path: &Path,
+        x: Value,
+        weight: Value,
+        bias: Option<Value>,
+        features: usize,
+    ) -> Built {
+        let shape = self.shape(x).with(self.shape(x).rank() - 1, features);
+        let inputs = [x, weight].into_iter().chain(bias).collect();
         self.push(path.to_string(), Op::Linear, inputs, shape, DType::F32)
+    }
+
+    /// The size of the last axis of a float32 value.
+    fn features(&self, path: &Path, x: Value) -> Result<usize, GraphError> {
+        self.want_f32(path, x)?;
+        let shape = self.shape(x);
+        match shape.size(shape.rank().saturating_sub(1)) {
+            Some(features) => Ok(features),
+            None => self.fail(path, format!("wants [.., features], got {shape}")),
+        }
+    }
+
+    /// Refuses a weight of another shape.
+    fn want_weight(&self, path: &Path, weight: Value, wanted: &[usize]) -> Built {
+        self.want_f32(path, weight)?;
+        let found = self.shape(weight);
+        match *found == Shape::fixed(wanted) {
+            true => Ok(weight),
+            false => self.fail(path, format!("wants a weight of {wanted:?}, got {found}")),
+        }
+    }
+
+    /// The parameter `weight` of the layer `path` with each row scaled to the root mean square `rms`; see
+    /// [`Op::WeightNorm`].
+    pub fn weight_norm(&mut self, path: &Path, weight: Value, eps: f64, rms: f64) -> Built {
+        let node = self.node(weight);
+        if !matches!(node.op, Op::Parameter { trained: true, .. }) || node.shape.rank() < 2 {
+            let (op, shape) = (node.op.name(), &node.shape);
+            return self.fail(path, format!("wants a parameter of two axes or more, got {op} {shape}"));
+        }
+        let shape = node.shape.clone();
+        self.push(format!("{path}/weight"), Op::WeightNorm { eps, rms }, vec![weight], shape, DType::F32)
     }
 
     /// Group normalisation with scale `{path}.weight` and shift `{path}.bias`.
     pub fn group_norm(&mut self, path: &Path, x: Value, groups: usize, eps: f64) -> Built {
-        self.want_f32(path, x)?;
-        let [channels, ..] = self.image(path, x)?;
-        if groups == 0 || channels % groups != 0 {
-            return self.fail(path, format!("{channels} channels do not split into {groups} groups"));
-        }
+        let [channels, ..] = self.grouped(path, x, groups)?;
         let weight = self.parameter(&path.at("weight"), &[channels], Init::Ones)?;
         let bias = self.parameter(&path.at("bias"), &[channels], Init::Zeros)?;
         let shape = self.shape(x).clone();
         self.push(path.to_string(), Op::GroupNorm { groups, eps }, vec![x, weight, bias], shape, DType::F32)
+    }
+
+    /// Group normalisation without scale and shift.
+    pub fn plain_group_norm(&mut self, x: Value, groups: usize, eps: f64) -> Built {
+        self.grouped("GroupNorm", x, groups)?;
+        let shape = self.shape(x).clone();
+        self.add_node(Op::GroupNorm { groups, eps }, &[x], shape)
+    }
+
+    /// The sizes `[C, H, W]` of images whose channels split into groups.
+    fn grouped(&self, path: impl fmt::Display, x: Value, groups: usize) -> Result<[usize; 3], GraphError> {
+        self.want_f32(&path, x)?;
+        let sizes = self.image(&path, x)?;
+        if groups == 0 || sizes[0] % groups != 0 {
+            return self.fail(path, format!("{} channels do not split into {groups} groups", sizes[0]));
+        }
+        Ok(sizes)
+    }
+
+    /// Division by the root of the mean square along `axis`, `eps` added inside the root.
+    pub fn rms_norm(&mut self, x: Value, axis: usize, eps: f64) -> Built {
+        self.want_f32("RmsNorm", x)?;
+        let shape = self.shape(x).clone();
+        match shape.size(axis) {
+            Some(size) if size > 0 => self.add_node(Op::RmsNorm { axis, eps }, &[x], shape),
+            _ => self.fail("RmsNorm", format!("axis {axis} of {shape} has no fixed size")),
+        }
     }
 
     /// Batch normalisation of `x [B,C,H,W]` with scale `{path}.weight`, shift `{path}.bias` and the buffers

@@ -10,8 +10,8 @@ type Built = Result<Value, GraphError>;
 /// Length of the sinusoids of the timestep.
 const FREQUENCY_EMBEDDING: usize = 256;
 
-/// Standard deviation of a new label table.
-const LABEL_STD: f64 = 0.02;
+/// Standard deviation of the new weights of the embeddings of timestep and label.
+pub(super) const EMBEDDING_STD: f64 = 0.02;
 
 /// The fixed position of each token, `[1, grid * grid, width]`, tokens in row-major order, computed in float64.
 ///
@@ -54,7 +54,7 @@ pub(super) fn embed_timestep(g: &mut Graph, p: &Path, config: &DitConfig, t: Val
 /// The rows of the label table at `label [B]`, `[B, hidden_size]`; without labels its last row, `[1, hidden_size]`.
 pub(super) fn embed_label(g: &mut Graph, p: &Path, config: &DitConfig, label: Option<Value>) -> Built {
     let shape = [config.num_classes + 1, config.hidden_size];
-    let init = Init::Uniform { bound: LABEL_STD * 3f64.sqrt() };
+    let init = Init::Normal { std: EMBEDDING_STD };
     let table = g.parameter(&p.at("embedding_table").at("weight"), &shape, init)?;
     match label {
         Some(label) => g.gather(table, label),

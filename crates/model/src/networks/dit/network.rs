@@ -1,8 +1,8 @@
 //! The blocks of a DiT, conditioned by adaLN-zero: scales, shifts and gates computed from timestep and label.
 
-use super::embeddings::{embed_label, embed_timestep, positions};
+use super::embeddings::{EMBEDDING_STD, embed_label, embed_timestep, positions};
 use super::{DitConfig, Space};
-use crate::graph::{Conv, Dim, Graph, GraphError, Path, QkvLayout, Shape, Value};
+use crate::graph::{Conv, Dim, Graph, GraphError, Init, Path, QkvLayout, Shape, Value};
 use crate::tensor::DType;
 
 type Built = Result<Value, GraphError>;
@@ -43,7 +43,7 @@ pub fn dit_graph(config: &DitConfig, with_label: bool) -> Result<Graph, GraphErr
 /// `learn_sigma`, the variance's interpolation. Each block's output becomes a tap `layer-0 …`, `[B, tokens,
 /// hidden_size]`; its feature is the mean over the tokens (axis 1).
 ///
-/// New weights are PyTorch's defaults, without DiT's zeroed modulation: the network is for published weights.
+/// New weights begin as in the published code: every block as the identity, the output as zeros.
 ///
 /// # Errors
 /// When the configuration or shapes do not fit, with the layer's path.
@@ -68,7 +68,38 @@ pub fn dit(g: &mut Graph, config: &DitConfig, x: Value, t: Value, label: Option<
     let x = modulated_norm(g, x, shift, scale)?;
     let patch = config.patch_size * config.patch_size * config.out_channels();
     let x = g.linear(&p.at("linear"), x, patch, true)?;
+    initialise(g, config)?;
     unpatchify(g, config, x)
+}
+
+/// The published initial weights (adaLN-zero).
+fn initialise(g: &mut Graph, config: &DitConfig) -> Result<(), GraphError> {
+    let (root, width, hidden) = (Path::root(), config.hidden_size, MLP_RATIO * config.hidden_size);
+    let mut layer = |p: &Path, weight: Init| {
+        g.initialise(&p.at("weight"), weight)?;
+        g.initialise(&p.at("bias"), Init::Zeros)
+    };
+    let patch = config.in_channels * config.patch_size * config.patch_size;
+    layer(&root.at("x_embedder").at("proj"), xavier(patch, width))?;
+    for i in [0, 2] {
+        layer(&root.at("t_embedder").at("mlp").at(i), Init::Normal { std: EMBEDDING_STD })?;
+    }
+    for i in 0..config.depth {
+        let p = root.at("blocks").at(i);
+        layer(&p.at("attn").at("qkv"), xavier(width, 3 * width))?;
+        layer(&p.at("attn").at("proj"), xavier(width, width))?;
+        layer(&p.at("mlp").at("fc1"), xavier(width, hidden))?;
+        layer(&p.at("mlp").at("fc2"), xavier(hidden, width))?;
+        layer(&p.at("adaLN_modulation").at(1), Init::Zeros)?;
+    }
+    let p = root.at("final_layer");
+    layer(&p.at("adaLN_modulation").at(1), Init::Zeros)?;
+    layer(&p.at("linear"), Init::Zeros)
+}
+
+/// Uniform, of a variance between those that keep the sizes of activations and of gradients (Glorot and Bengio 2010).
+fn xavier(fan_in: usize, fan_out: usize) -> Init {
+    Init::Uniform { bound: (6.0 / (fan_in + fan_out) as f64).sqrt() }
 }
 
 /// Patches of `x [B,C,S,S]` as tokens with their positions: `[B, tokens, hidden_size]`.

@@ -62,6 +62,16 @@ pub enum RecogniseError {
         /// The option that gives it.
         option: &'static str,
     },
+    /// Networks that are told apart by what they compute, not by what they store.
+    #[error(
+        "it holds {found}: the weights of {networks} have the same names and shapes, so it takes --config FILE with the net_type to tell which they are"
+    )]
+    Alike {
+        /// What was found.
+        found: String,
+        /// The networks.
+        networks: &'static str,
+    },
     /// What was found, or given, makes no network.
     #[error("it holds {network}, but {problem}")]
     Impossible {

@@ -3,9 +3,11 @@
 use std::collections::HashSet;
 
 use super::{Found, Names, Shapes, find, name_map};
-use crate::graph::GraphError;
+use crate::graph::{Graph, GraphError, Shape};
 use crate::networks::registry::{Architecture, Family};
 use crate::networks::unet::DIFFUSERS;
+use crate::networks::{Denoiser, OF_LOSS};
+use crate::tensor::DType;
 
 /// Counters of batch norms, which nothing is computed from.
 const COUNTER: &str = "num_batches_tracked";
@@ -33,9 +35,20 @@ impl Architecture {
                 && !used.contains(name_there)
                 && leaf != COUNTER
                 && !ignored.contains(&name_there)
+                && !(name_there.starts_with(OF_LOSS) && self.has_uncertainty())
                 && !all.iter().filter(is_inner).any(|other| name.starts_with(&other.prefix))
         };
         Ok(shapes.iter().map(|(name, _)| name).filter(|name| is_unused(name)).collect())
+    }
+
+    /// Whether the loss of this network learns an uncertainty.
+    fn has_uncertainty(&self) -> bool {
+        let added = |network: &dyn Denoiser| {
+            let mut g = Graph::new();
+            let t = g.input("t", DType::F32, Shape::batch(&[])).ok()?;
+            network.uncertainty(&mut g, t).ok()?
+        };
+        self.denoiser().ok().and_then(added).is_some()
     }
 
     /// Whether networks of a family are of this one's kind.

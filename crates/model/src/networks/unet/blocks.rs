@@ -1,25 +1,7 @@
 //! The blocks that the UNet is made of.
 
-use super::{Built, UNetConfig};
+use super::{Built, Resample, UNetConfig};
 use crate::graph::{Conv, Graph, Path, QkvLayout, Shape, Value};
-
-/// Resampling inside a residual block, without weights.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Resample {
-    None,
-    Up,
-    Down,
-}
-
-impl Resample {
-    fn apply(self, g: &mut Graph, x: Value) -> Built {
-        match self {
-            Resample::None => Ok(x),
-            Resample::Up => g.upsample_nearest(x, 2),
-            Resample::Down => g.avg_pool(x, 2),
-        }
-    }
-}
 
 /// Builds blocks that share the configuration and what guides them. `level` is a resolution, 0 the finest.
 pub(super) struct Blocks<'a> {

@@ -2,10 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Limits far above any network: beyond them its numbers could not even be counted.
-const LARGEST_SIDE: usize = 4096;
-const LARGEST_WIDTH: usize = 1 << 16;
-const MOST_BLOCKS: usize = 1000;
+use crate::networks::resolutions::{LARGEST_WIDTH, Resolutions};
 
 /// The `network` section of a configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -151,9 +148,22 @@ impl UNetConfig {
         *n == 1
     }
 
+    pub(in crate::networks) fn resolutions(&self) -> Resolutions<'_> {
+        Resolutions {
+            image_shape: self.image_shape,
+            n_channels: self.n_channels,
+            ch_mults: &self.ch_mults,
+            is_attn: &self.is_attn,
+            attn_channels_per_head: self.attn_channels_per_head,
+            dropout: self.dropout,
+            n_blocks: self.n_blocks,
+            fewest_blocks: 1,
+        }
+    }
+
     /// Channels of each resolution, finest first.
     pub(super) fn widths(&self) -> Vec<usize> {
-        self.ch_mults.iter().map(|mult| mult.saturating_mul(self.n_channels)).collect()
+        self.resolutions().widths()
     }
 
     /// Which part of the latent guides a resolution (0 is the finest): part 0 the coarsest ones.
@@ -167,63 +177,14 @@ impl UNetConfig {
     /// # Errors
     /// A sentence that names the key and the values.
     pub fn check(&self) -> Result<(), String> {
-        let [channels, height, width] = self.image_shape;
-        if channels == 0 || height == 0 || width == 0 {
-            return Err(format!("image_shape {:?} has a zero", self.image_shape));
-        }
-        if self.image_shape.iter().any(|&size| size > LARGEST_SIDE) {
-            let shape = self.image_shape;
-            return Err(format!("image_shape is {shape:?}; each size must be at most {LARGEST_SIDE}"));
-        }
         self.conventions.check(self.n_channels)?;
         if !self.n_channels.is_multiple_of(2) {
             return Err(format!("n_channels is {}; it must be even (sines and cosines)", self.n_channels));
         }
-        if self.ch_mults.is_empty() || self.ch_mults.contains(&0) {
-            return Err(format!(
-                "ch_mults is {:?}; it needs one number above 0 per resolution",
-                self.ch_mults
-            ));
-        }
-        let widths = self.widths();
-        if let Some(width) = widths.iter().find(|&&width| width > LARGEST_WIDTH) {
-            let (channels, mults) = (self.n_channels, &self.ch_mults);
-            return Err(format!(
-                "n_channels {channels} times ch_mults {mults:?} is {width} channels; it must be at most {LARGEST_WIDTH}"
-            ));
-        }
         if self.augment_dim > LARGEST_WIDTH {
             return Err(format!("augment_dim is {}; it must be at most {LARGEST_WIDTH}", self.augment_dim));
         }
-        if self.is_attn.len() != self.ch_mults.len() {
-            let (attn, mults) = (self.is_attn.len(), self.ch_mults.len());
-            return Err(format!("is_attn has {attn} entries and ch_mults {mults}; they must have as many"));
-        }
-        if !(1..=MOST_BLOCKS).contains(&self.n_blocks) {
-            return Err(format!("n_blocks is {}; it must be 1 to {MOST_BLOCKS}", self.n_blocks));
-        }
-        let factor = 1usize.checked_shl(self.ch_mults.len() as u32 - 1).unwrap_or(0);
-        if factor == 0 || height % factor != 0 || width % factor != 0 {
-            let levels = self.ch_mults.len();
-            return Err(format!(
-                "{height}x{width} images cannot be halved {} times ({levels} ch_mults)",
-                levels - 1
-            ));
-        }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return Err(format!("dropout is {}; it must be in [0, 1)", self.dropout));
-        }
-        if let Some(per_head) = self.attn_channels_per_head {
-            // The middle has attention always.
-            let attending =
-                widths.iter().zip(&self.is_attn).filter(|(_, attn)| **attn).map(|(width, _)| width);
-            let wrong = attending.chain(widths.last()).find(|&&c| per_head == 0 || c % per_head != 0);
-            if let Some(channels) = wrong {
-                return Err(format!(
-                    "attn_channels_per_head is {per_head}, which does not divide {channels} channels"
-                ));
-            }
-        }
+        self.resolutions().check()?;
         self.check_latent()
     }
 

@@ -19,10 +19,11 @@ pub(super) use recognise::{FAMILY, deduce};
 
 use super::network::{Conditions, Denoiser, Latent, Network, Role};
 use super::registry::Family;
+use super::resample::Resample;
 use super::sinusoids::Sinusoids;
 use crate::graph::{Conv, Graph, GraphError, Path, Shape, Value};
 use crate::tensor::DType;
-use blocks::{Blocks, Resample};
+use blocks::Blocks;
 
 type Built = Result<Value, GraphError>;
 

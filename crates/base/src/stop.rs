@@ -1,0 +1,84 @@
+//! Ending in good order: a flag that long work looks at, and the signals that set it.
+//!
+//! Only a program installs a handler; libraries are handed a [`Stop`], or the `&AtomicBool` it stands for.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+#[cfg(feature = "terminal")]
+use crate::stderr::tell;
+
+/// A request to end, which long work looks at between two steps. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// One that nothing but [`Stop::request`] sets.
+    pub fn new() -> Stop {
+        Stop::default()
+    }
+
+    /// One that Ctrl-C, SIGTERM and SIGHUP set, which is told on stderr with `notice`. A second signal ends the program
+    /// at once with exit code 1, as all programs here end then.
+    ///
+    /// Where the system refuses handlers, a signal ends the program as it always does.
+    #[cfg(feature = "terminal")]
+    pub fn on_signal(notice: Option<&'static str>) -> Stop {
+        let stop = Stop::new();
+        let shared = stop.clone();
+        let _ = at_signal(move || {
+            if shared.swap(true, Ordering::SeqCst) {
+                std::process::exit(1);
+            }
+            if let Some(notice) = notice {
+                tell(format_args!("\n{notice}"));
+            }
+        });
+        stop
+    }
+
+    /// Sets it.
+    pub fn request(&self) {
+        self.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it was set.
+    pub fn is_requested(&self) -> bool {
+        self.load(Ordering::SeqCst)
+    }
+}
+
+impl Deref for Stop {
+    type Target = AtomicBool;
+
+    fn deref(&self) -> &AtomicBool {
+        &self.0
+    }
+}
+
+/// Runs `action`, in a thread of its own, at every Ctrl-C, SIGTERM and SIGHUP from now on, which then end nothing by
+/// themselves. A process has one such action.
+///
+/// # Errors
+/// When there is one already, or the system refuses; signals do then what they did before.
+#[cfg(feature = "terminal")]
+pub fn at_signal(action: impl FnMut() + Send + 'static) -> Result<(), ctrlc::Error> {
+    ctrlc::set_handler(action)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_share_a_request_and_others_do_not() {
+        let stop = Stop::new();
+        let (clone, other) = (stop.clone(), Stop::new());
+        assert!(!clone.is_requested());
+        stop.request();
+        assert!(clone.is_requested() && !other.is_requested());
+        let flag: &AtomicBool = &clone;
+        assert!(flag.load(Ordering::Relaxed));
+    }
+}

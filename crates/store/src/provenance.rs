@@ -1,0 +1,297 @@
+//! What a feature file says of its making, and which files may be used together.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value, json};
+
+/// What two feature files are to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pairing {
+    /// Parts of one job: they agree in everything.
+    Job,
+    /// What is learned from, and what is measured on.
+    TrainTest,
+    /// The same images at noise of other seeds.
+    Noisings,
+}
+
+/// In what files of two jobs may differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rule {
+    /// In nothing: it changes the features or what their rows and classes mean.
+    Agree,
+    /// In anything.
+    Free,
+    /// In what is learned from and what is measured on, which are other images; not in two noisings of the same.
+    Images,
+    /// What is learned from may be augmented while what is measured on is not, as published. Two noisings agree.
+    Augmentation,
+}
+
+/// Declares [`Provenance`]: each attribute with its type, its rule and, where there are files of versions that did not
+/// write it yet, what those did.
+macro_rules! provenance {
+    ($($(#[$doc:meta])* $name:ident: $type:ty, $rule:ident $(, before: $before:tt)?;)*) => {
+        /// Where features come from: attributes of the file's root, under these names.
+        ///
+        /// An attribute is `None` where the file does not have it, because another version wrote it. Files are compared
+        /// in what both say ([`Provenance::difference`]), and what only one says can be pointed out
+        /// ([`Provenance::unsaid`]). Parts of one job agree in every attribute; the documentation of each says in what
+        /// files of two jobs may differ.
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        pub struct Provenance {
+            $(
+                $(#[$doc])*
+                #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "said")]
+                pub $name: Option<$type>,
+            )*
+            /// What another version says beside. It is not known what depends on it, so files must agree.
+            #[serde(flatten)]
+            pub other: Map<String, Value>,
+        }
+
+        fn rule(name: &str) -> Rule {
+            match name {
+                $(stringify!($name) => Rule::$rule,)*
+                _ => Rule::Agree,
+            }
+        }
+
+        /// What a file says by not having an attribute.
+        fn before(name: &str) -> Option<Value> {
+            match name {
+                $($(stringify!($name) => Some(json!($before)),)?)*
+                _ => None,
+            }
+        }
+    };
+}
+
+provenance! {
+    /// SHA-256 of the checkpoint, hexadecimal. Must agree.
+    model: String, Agree;
+    /// SHA-256 of the checkpoint of the graph that made latents of the images; null where the graph takes images. Must
+    /// agree.
+    latents: Option<String>, Agree, before: null;
+    /// `ema` or `model`; null for a plain file of weights. Must agree.
+    weights: Option<String>, Agree;
+    /// Finished epochs of the checkpoint, where it has them. Must agree.
+    epoch: Option<u64>, Agree;
+    /// Finished steps of the checkpoint, where it has them. Must agree.
+    step: Option<u64>, Agree;
+    /// The checkpoint's file name. May differ: `model` says whether the content does.
+    checkpoint: String, Free;
+    /// Data set and split, such as `cifar10/train`. Differs between training and test images (readers point out other data
+    /// sets); two noisings agree.
+    data_set: String, Images;
+    /// `train` or `test`. As `data_set`.
+    split: String, Images;
+    /// Seed of noise and augmentation. May differ: it changes draws, not what they are drawn from, and two noisings must
+    /// not share it.
+    seed: u64, Free;
+    /// What the draws are a function of. May differ, as the seed.
+    noise_stream: String, Free;
+    /// Views of each image. May differ: a test image has one where a training image has several, and probes say what
+    /// becomes of them.
+    views: usize, Free;
+    /// Zeros around the image before it was cropped at random; 0 for no crop. Of test images it may be 0 where that of
+    /// training images is not; two noisings agree.
+    crop_padding: usize, Augmentation;
+    /// Whether images were mirrored at random. As `crop_padding`.
+    flip: bool, Augmentation;
+    /// Whether images were cropped, scaled and mirrored as SODA's probes train on. As `crop_padding`.
+    resized_crop: bool, Augmentation, before: false;
+    /// The graph's kind: `features` (noised images) or `encoder` (images as they are). Must agree.
+    graph: String, Agree, before: "features";
+    /// The image's shape at the graph's input, or that of the graph that makes latents: `[C, H, W]`. Must agree.
+    image_shape: [usize; 3], Agree;
+    /// What the graph takes: `[0,1]`, `0..255` or `latent`. Must agree.
+    pixels: String, Agree;
+    /// Whether codes were divided by their length. Must agree.
+    unit_length: bool, Agree, before: false;
+    /// How a feature map became a row: `mean over the picture`, or `none`. Must agree.
+    pooling: String, Agree;
+    /// The execution provider. May differ: with the same precision, the last digits depend on it as on the processor.
+    provider: String, Free;
+    /// How products were computed: `f32`, or `tf32` with three decimal digits. Must agree.
+    precision: String, Agree;
+    /// How the graph's numbers are stored and computed: `f32`, `f16`, `bf16` or `int8`. Must agree.
+    model_precision: String, Agree, before: "f32";
+    /// What the ranges of integers were chosen from; null unless the graph computes with integers. Must agree.
+    calibration: Value, Agree, before: null;
+    /// SHA-256 of the ONNX file (without weights that are stored beside it). Must agree: the same weights can be cut,
+    /// folded and lowered in other ways.
+    graph_digest: String, Agree;
+    /// The same of the graph that made latents; null without one. Must agree.
+    latents_digest: Option<String>, Agree, before: null;
+    /// The program that computed the features, and its version. May differ.
+    tool: String, Free;
+    /// The program that wrote the ONNX file, and its version. May differ: `graph_digest` says whether the file does.
+    exporter: String, Free;
+    /// The timesteps, in order. May differ: every feature has its own in its name, and only those of the same name are
+    /// used together.
+    timesteps: Vec<i64>, Free;
+    /// The layers, in order. As `timesteps`.
+    taps: Vec<String>, Free;
+    /// Names of the classes, by label. Must agree, or labels mean other things.
+    classes: Vec<String>, Agree;
+    /// The configuration of network and process (YAML). Must agree.
+    config: String, Agree;
+}
+
+/// An attribute that is there; null is a value like others.
+fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(source: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(source).map(Some)
+}
+
+impl Rule {
+    /// Whether files that are `pairing` to each other may say `first` and `second`.
+    fn allows(self, pairing: Pairing, first: &Value, second: &Value) -> bool {
+        let allowed = match (pairing, self) {
+            (Pairing::Job, _) | (_, Rule::Agree) => false,
+            (_, Rule::Free) | (Pairing::TrainTest, Rule::Images) => true,
+            (Pairing::TrainTest, Rule::Augmentation) => *second == json!(false) || *second == json!(0),
+            (Pairing::Noisings, Rule::Images | Rule::Augmentation) => false,
+        };
+        allowed || first == second
+    }
+}
+
+impl Provenance {
+    /// The attributes by name, as a file has them.
+    pub fn attributes(&self) -> Map<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(attributes)) => attributes,
+            _ => Map::new(),
+        }
+    }
+
+    /// The first attribute in which `other` differs although the two cannot be used together then. What one of them
+    /// does not say is not compared. Of [`Pairing::TrainTest`], `self` is what is learned from.
+    pub fn difference(&self, other: &Self, pairing: Pairing) -> Option<Difference> {
+        let (first, second) = (self.attributes(), other.attributes());
+        names(&first, &second).find_map(|name| {
+            let (first, second) = (value(&first, name)?, value(&second, name)?);
+            let differ = !rule(name).allows(pairing, &first, &second);
+            differ.then(|| Difference::new(name, first, second))
+        })
+    }
+
+    /// The attributes that should agree and that only one of the two has.
+    pub fn unsaid(&self, other: &Self) -> Vec<String> {
+        let (first, second) = (self.attributes(), other.attributes());
+        let is_unsaid = |name: &&String| {
+            rule(name) == Rule::Agree && value(&first, name).is_some() != value(&second, name).is_some()
+        };
+        names(&first, &second).filter(is_unsaid).cloned().collect()
+    }
+
+    /// What remains true of a file that holds the rows of both.
+    pub(crate) fn shared_with(&self, other: &Self) -> Self {
+        let (mut attributes, others) = (self.attributes(), other.attributes());
+        attributes.retain(|name, _| others.contains_key(name));
+        serde_json::from_value(Value::Object(attributes)).unwrap_or_default()
+    }
+
+    /// How the images were changed before the network saw them; empty for images as they are.
+    pub fn augmentation(&self) -> Vec<&'static str> {
+        let set = [
+            ("crop_padding", self.crop_padding.is_some_and(|padding| padding > 0)),
+            ("flip", self.flip == Some(true)),
+            ("resized_crop", self.resized_crop == Some(true)),
+        ];
+        set.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect()
+    }
+}
+
+/// The names in either, each once.
+fn names<'a>(
+    first: &'a Map<String, Value>,
+    second: &'a Map<String, Value>,
+) -> impl Iterator<Item = &'a String> {
+    first.keys().chain(second.keys().filter(|name| !first.contains_key(*name)))
+}
+
+fn value(attributes: &Map<String, Value>, name: &str) -> Option<Value> {
+    attributes.get(name).cloned().or_else(|| before(name))
+}
+
+/// A property in which two files differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The attribute, or what else it is.
+    pub property: String,
+    /// Its value in the first file, or in the job. Long values begin shortly before they differ.
+    pub first: String,
+    /// Its value in the other file.
+    pub second: String,
+}
+
+/// Longest part of a value in a message.
+const SHOWN: usize = 60;
+
+impl Difference {
+    /// The values are cut to where they begin to differ.
+    pub(crate) fn new(
+        property: impl Into<String>,
+        first: impl fmt::Display,
+        second: impl fmt::Display,
+    ) -> Self {
+        let (first, second) = (first.to_string(), second.to_string());
+        let common = first.chars().zip(second.chars()).take_while(|(a, b)| a == b).count();
+        let cut = |text: &str| {
+            let length = text.chars().count();
+            if length <= SHOWN {
+                return text.to_string();
+            }
+            let begin = common.saturating_sub(SHOWN / 2).min(length - SHOWN);
+            let part: String = text.chars().skip(begin).take(SHOWN).collect();
+            let (before, after) = (begin > 0, begin + SHOWN < length);
+            format!("{}{part}{}", if before { "…" } else { "" }, if after { "…" } else { "" })
+        };
+        Self { property: property.into(), first: cut(&first), second: cut(&second) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(attributes: Value) -> Provenance {
+        serde_json::from_value(attributes).expect("attributes")
+    }
+
+    #[test]
+    fn null_is_a_value_and_absence_is_none() {
+        let attributes =
+            json!({ "model": "12ab", "latents": null, "epoch": 3, "calibration": null, "new": [1.5] });
+        let provenance = read(attributes.clone());
+        assert_eq!((provenance.latents.clone(), provenance.weights.clone()), (Some(None), None));
+        assert_eq!(Value::Object(provenance.attributes()), attributes);
+    }
+
+    #[test]
+    fn what_one_file_does_not_say_is_unsaid_unless_it_is_known() {
+        let old = read(json!({ "model": "12ab" }));
+        let new = read(json!({
+            "model": "12ab", "model_precision": "f32", "unit_length": false, "latents": null, "graph_digest": "77",
+        }));
+        assert_eq!(old.difference(&new, Pairing::Job), None);
+        assert_eq!(old.unsaid(&new), ["graph_digest"]);
+        assert_eq!(old.shared_with(&new), old);
+        let int8 = read(json!({ "model": "12ab", "model_precision": "int8" }));
+        let difference = old.difference(&int8, Pairing::TrainTest).expect("other features");
+        assert_eq!(difference, Difference::new("model_precision", "\"f32\"", "\"int8\""));
+    }
+
+    #[test]
+    fn long_values_are_cut_to_their_difference() {
+        let text = |lr: &str| format!("{}lrate: {lr}{}", "x".repeat(300), "y".repeat(300));
+        let difference = Difference::new("config", text("1"), text("2"));
+        assert!(difference.first.contains("lrate: 1yyy") && difference.second.contains("lrate: 2yyy"));
+        assert_eq!(difference.first.chars().count(), SHOWN + 2);
+        let other_end = Difference::new("config", "x".repeat(61), "y");
+        assert_eq!((other_end.first.chars().count(), &*other_end.second), (SHOWN + 1, "y"));
+    }
+}

@@ -1,0 +1,66 @@
+//! From what was typed to the steps of a sampler.
+
+use ddae_infer::InferError;
+use ddae_infer::device::Device;
+use ddae_infer::model_file::ModelFile;
+use ddae_infer::sample::SampleSettings;
+use ddae_model::diffusion::SamplerPlan;
+use ddae_model::diffusion::sampler::{SAMPLERS, Sampler};
+
+use super::Arguments;
+
+/// A run that has been found possible.
+pub struct SampleRequest {
+    pub plan: SamplerPlan,
+    pub settings: SampleSettings,
+    pub shape: [usize; 3],
+}
+
+impl SampleRequest {
+    /// Checks the options against the model.
+    pub fn new(
+        arguments: &Arguments,
+        model: &ModelFile,
+        device: Device,
+    ) -> Result<SampleRequest, InferError> {
+        let unusable = |message: String| InferError::Model {
+            path: model.path.clone(),
+            message: format!("{message}; export it again"),
+        };
+        if model.model.architecture.denoiser().is_ok_and(|network| network.guidance().is_some()) {
+            let message =
+                "this sampler draws what latents of an encoder say: `ddae-infer reconstruct` gives it those";
+            return Err(InferError::Argument(message.to_string()));
+        }
+        let process = model.model.process.as_ref();
+        let process =
+            process.ok_or_else(|| unusable("it does not say which process it is a step of".to_string()))?;
+        let shape = model.model.architecture.image_shape();
+        let shape = shape.ok_or_else(|| unusable("its network has no images".to_string()))?;
+        let sampler = arguments.sampler().unwrap_or_else(|| Sampler::of(process));
+        let steps = arguments.steps.unwrap_or_else(|| sampler.default_steps(process));
+        let eta = arguments.eta;
+        if eta != 0.0 && !sampler.takes_eta {
+            let with: Vec<&str> =
+                SAMPLERS.iter().filter(|sampler| sampler.takes_eta).map(|sampler| sampler.name).collect();
+            let (with, name) = (with.join(" and "), sampler.name);
+            return Err(InferError::Argument(format!("--eta is for --sampler {with}, not {name}")));
+        }
+        let plan = sampler.plan(process, steps, eta);
+        let plan = plan.map_err(|error| InferError::Argument(error.to_string()))?;
+        let description = &model.description;
+        let settings = SampleSettings {
+            model: description.digest.clone(),
+            weights: description.weights.map(|set| set.name().to_string()),
+            model_precision: description.precision.name().to_string(),
+            config: description.config.clone(),
+            sampler: sampler.name.to_string(),
+            steps,
+            eta,
+            provider: device.provider().to_string(),
+            precision: device.precision().to_string(),
+            tool: concat!("ddae-infer ", env!("CARGO_PKG_VERSION")).to_string(),
+        };
+        Ok(SampleRequest { plan, settings, shape })
+    }
+}

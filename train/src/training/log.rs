@@ -1,0 +1,152 @@
+//! Everything that a run says of itself: log, statistics, TensorBoard scalars, the terminal.
+
+use std::path::Path;
+
+use ddae_checkpoint::TrainingState;
+use tch::Device;
+
+use super::meter::Meter;
+use super::method::Scores;
+use super::options::{Amp, Options};
+use super::plan::TrainingPlan;
+use super::trainer::LossScale;
+use crate::TrainError;
+use crate::run::folder::RunFolder;
+use crate::run::progress::Progress;
+use crate::run::stats::{ScoresLine, Stats};
+use crate::run::tensorboard::EventFile;
+
+/// The places where a run is written down.
+pub(super) struct RunLog {
+    pub folder: RunFolder,
+    pub meter: Meter,
+    pub stats: Stats,
+    pub progress: Progress,
+    events: EventFile,
+}
+
+impl RunLog {
+    /// Opens them for a run that stands at `state`.
+    pub fn open(
+        folder: RunFolder,
+        plan: &TrainingPlan,
+        options: &Options,
+        state: &TrainingState,
+    ) -> Result<RunLog, TrainError> {
+        folder.write_config(&plan.config)?;
+        let batch = plan.config.training().batch_size as u64;
+        Ok(RunLog {
+            stats: Stats::open(&folder.stats(), state.step)?,
+            events: EventFile::create(&folder.tensorboard(), state.step)?,
+            progress: Progress::new(state.step, plan.steps(), batch, plan.epochs(), options.quiet),
+            meter: Meter::default(),
+            folder,
+        })
+    }
+
+    /// To the log and the terminal.
+    fn say(&mut self, line: &str) -> Result<(), TrainError> {
+        self.progress.line(line);
+        self.folder.log(line)
+    }
+
+    /// What is begun, and where.
+    pub fn begin(
+        &mut self,
+        plan: &TrainingPlan,
+        amp: Amp,
+        device: Device,
+        seed: u64,
+        notes: &[String],
+    ) -> Result<(), TrainError> {
+        let device = match device {
+            Device::Cpu => format!("CPU, threads: {}", tch::get_num_threads()),
+            device => format!("{device:?}"),
+        };
+        for line in plan.describe(amp).to_string().lines() {
+            self.say(line)?;
+        }
+        self.say(&format!("device      {device}, seed {seed}"))?;
+        notes.iter().try_for_each(|note| self.say(note))
+    }
+
+    /// Reads the losses of the steps that were not read yet. The first that is not finite: its step, learning rate and
+    /// what it was.
+    pub fn read(&mut self, state: &TrainingState) -> Result<Option<(u64, f64, String)>, TrainError> {
+        let read = self.meter.read()?;
+        self.progress.update(state.step, state.epoch, &read.losses, self.meter.total());
+        Ok(read.broken)
+    }
+
+    /// A line of statistics about the steps since the last one.
+    pub fn line(
+        &mut self,
+        state: &TrainingState,
+        plan: &TrainingPlan,
+        scale: Option<LossScale>,
+    ) -> Result<(), TrainError> {
+        let batch = plan.config.training().batch_size as u64;
+        // At the end of the last epoch there is no next one to speak of.
+        let epoch = state.epoch.min(plan.epochs().saturating_sub(1));
+        let Some(mut line) = self.meter.line(state.step, epoch, batch) else { return Ok(()) };
+        if let Some(LossScale { scale, skipped, .. }) = scale {
+            (line.loss_scale, line.skipped_steps) = (Some(scale), Some(skipped));
+        }
+        self.stats.append(&line)?;
+        let mut scalars = vec![
+            ("train/loss", line.loss),
+            ("train/learning_rate", line.lr),
+            ("speed/images_per_second", line.images_per_second),
+            ("speed/data_wait", line.data_wait),
+        ];
+        scalars.extend(line.grad_norm.map(|norm| ("train/grad_norm", norm)));
+        scalars.extend(line.loss_scale.map(|scale| ("train/loss_scale", scale)));
+        self.events.scalars(state.step, &scalars)
+    }
+
+    /// The end of an epoch.
+    pub fn epoch(&mut self, state: &TrainingState, epochs: u64) -> Result<(), TrainError> {
+        let loss = self.progress.loss().unwrap_or(f64::NAN);
+        let rate = self.progress.images_per_second(state.step);
+        self.folder.log(&format!("epoch {}/{epochs}: loss {loss:.4}, {rate:.1} images/s", state.epoch))
+    }
+
+    /// What an evaluation found.
+    pub fn evaluated(
+        &mut self,
+        state: &TrainingState,
+        scores: Scores,
+        sheet: Option<&Path>,
+    ) -> Result<(), TrainError> {
+        let (step, epoch) = (state.step, state.epoch);
+        let Scores { values, protocol, notes } = scores;
+        for note in notes {
+            self.say(&format!("warning     {note}"))?;
+        }
+        if !values.is_empty() {
+            let named: Vec<String> =
+                values.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+            self.say(&format!("epoch {epoch}: {}", named.join(", ")))?;
+            let tags: Vec<String> = values.iter().map(|(name, _)| format!("evaluation/{name}")).collect();
+            let scalars: Vec<(&str, f64)> =
+                tags.iter().map(String::as_str).zip(values.iter().map(|(_, value)| *value)).collect();
+            self.events.scalars(step, &scalars)?;
+            let scores = values.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
+            self.stats.append_scores(ScoresLine { step, epoch, scores, protocol })?;
+        }
+        if let Some(path) = sheet {
+            self.folder.log(&format!("wrote {}", path.display()))?;
+            self.progress.line(&format!("samples: {}", path.display()));
+        }
+        Ok(())
+    }
+
+    /// The end of the process's work.
+    pub fn end(&mut self, result: &Result<(), TrainError>) {
+        self.progress.finish();
+        if let Err(error) = result {
+            // A log that cannot be written must not hide why the run ended.
+            let _ = self.folder.log(&error.to_string());
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The training loop, from the first step to the last checkpoint.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use ddae_checkpoint::TrainingState;
+use serde::Serialize;
+
+use super::log::RunLog;
+use super::method::{Epoch, Evaluation, Method, Place};
+use super::options::{Amp, Options};
+use super::plan::TrainingPlan;
+use super::start::StartingPoint;
+use super::trainer::Trainer;
+use crate::TrainError;
+use crate::run::checkpoints::{self, LATEST, epoch_name};
+use crate::run::stats::ScoresLine;
+
+/// Steps between readings of the loss on a GPU, each of which waits for it.
+const GPU_READ_EVERY: usize = 10;
+
+/// A finished run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// The run folder.
+    pub run: PathBuf,
+    /// Finished epochs.
+    pub epochs: u64,
+    /// Finished steps.
+    pub steps: u64,
+    /// The smoothed loss at the end; `None` where the run was finished already.
+    pub loss: Option<f64>,
+    /// Images per second of this process.
+    pub images_per_second: f64,
+    /// Seconds that this process spent on steps.
+    pub seconds: f64,
+    /// The last checkpoint, unless `save_model` is off.
+    pub checkpoint: Option<PathBuf>,
+    /// What the last evaluation measured, if the method measures anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scores: Option<ScoresLine>,
+}
+
+/// Trains until the last epoch, from wherever the run stands. `method` is made once it is known where the run computes.
+///
+/// # Errors
+/// Those of starting; [`TrainError::Diverged`] when the loss is not finite any more; [`TrainError::Interrupted`] after a
+/// request to [stop](Options::stop). A checkpoint under its final name is always whole and good.
+pub fn train<M: Method>(
+    options: &Options,
+    plan: &TrainingPlan,
+    method: impl FnOnce(Place) -> Result<M, TrainError>,
+) -> Result<Summary, TrainError> {
+    let start = StartingPoint::find(options, plan)?;
+    let place = start.place;
+    let trainer = Trainer::new(plan, method(place)?, &start)?;
+    let log = RunLog::open(start.folder, plan, options, &start.state)?;
+    let (state, amp) = (start.state, start.amp);
+    let mut run = Run { options, plan, trainer, state, amp, place, log, last_save: Instant::now() };
+    run.log.begin(plan, amp, place.device, run.state.seed, &start.notes)?;
+    let result = run.epochs();
+    run.log.end(&result);
+    result.map(|()| run.summary())
+}
+
+/// A process at work on a run.
+struct Run<'a, M> {
+    options: &'a Options,
+    plan: &'a TrainingPlan,
+    trainer: Trainer<M>,
+    state: TrainingState,
+    amp: Amp,
+    place: Place,
+    log: RunLog,
+    last_save: Instant,
+}
+
+/// Which sheets of images are made.
+#[derive(Clone, Copy, PartialEq)]
+enum Sheets {
+    /// One for every evaluation: an older one is of other weights.
+    New,
+    /// Those that are not there.
+    Missing,
+}
+
+impl<M: Method> Run<'_, M> {
+    fn epochs(&mut self) -> Result<(), TrainError> {
+        let epochs = self.plan.epochs();
+        if self.state.step == 0 && self.state.epoch == 0 {
+            self.save(&epoch_name(0))?;
+        }
+        if self.state.step_in_epoch == 0 {
+            // Where the last process was stopped between a checkpoint and its evaluation.
+            self.evaluate_if_due(Sheets::Missing)?;
+        }
+        while self.state.epoch < epochs {
+            self.epoch()?;
+            self.state.epoch += 1;
+            self.state.step_in_epoch = 0;
+            let (epoch, last) = (self.state.epoch, self.state.epoch == epochs);
+            if last {
+                self.read()?;
+                self.write_line()?;
+            }
+            if last || is_due(self.options.save_every, epoch) {
+                self.save(&epoch_name(epoch))?;
+            }
+            self.evaluate_if_due(Sheets::New)?;
+            self.log.epoch(&self.state, epochs)?;
+        }
+        Ok(())
+    }
+
+    /// The rest of the current epoch.
+    fn epoch(&mut self) -> Result<(), TrainError> {
+        let TrainingState { seed, epoch: number, step_in_epoch: start, .. } = self.state;
+        let workers = self.options.workers(self.place.device);
+        let mut batches = self.trainer.method().batches(self.plan, Epoch { seed, number, start, workers })?;
+        let read_every = if self.place.device.is_cuda() { GPU_READ_EVERY } else { 1 };
+        loop {
+            let start = Instant::now();
+            let Some(batch) = batches.next().transpose()? else { return Ok(()) };
+            let waiting = start.elapsed();
+            let learning_rate = self.plan.learning_rate.at(self.state.step);
+            let result = self.trainer.step(&batch, self.state.step, learning_rate)?;
+            self.state.step += 1;
+            self.state.step_in_epoch += 1;
+            self.log.meter.add(self.state.step, learning_rate, result);
+            let line_due = self.state.step.is_multiple_of(self.options.log_every.max(1));
+            if line_due || self.log.meter.pending() >= read_every {
+                self.read()?;
+            }
+            self.log.meter.spend(start.elapsed(), waiting);
+
+            if line_due {
+                self.write_line()?;
+            }
+            if self.options.stop.is_requested() {
+                self.save(LATEST)?;
+                return Err(self.interrupted());
+            }
+            if self.last_save.elapsed() >= self.options.save_interval {
+                self.save(LATEST)?;
+            }
+        }
+    }
+
+    /// Reads the losses of the last steps and stops the run where they are not finite.
+    fn read(&mut self) -> Result<(), TrainError> {
+        let Some((step, learning_rate, what)) = self.log.read(&self.state)? else { return Ok(()) };
+        // A step that overflowed under fp16 was left out, and the scale halved. Below 1 it is not the scale that is wrong.
+        if self.amp == Amp::Fp16 && self.trainer.loss_scale(self.state.step)?.scale >= 1.0 {
+            return Ok(());
+        }
+        Err(self.diverged(step, learning_rate, what))
+    }
+
+    /// A line of statistics.
+    fn write_line(&mut self) -> Result<(), TrainError> {
+        let scale = match self.amp {
+            Amp::Fp16 => Some(self.trainer.loss_scale(self.state.step)?),
+            Amp::Off | Amp::Bf16 => None,
+        };
+        self.log.line(&self.state, self.plan, scale)
+    }
+
+    /// Writes a checkpoint under `name`, and makes it the latest.
+    fn save(&mut self, name: &str) -> Result<(), TrainError> {
+        self.last_save = Instant::now();
+        if !self.plan.config.training().save_model {
+            return Ok(());
+        }
+        self.read()?;
+        let tensors = self.trainer.to_tensors()?;
+        let finite = |values: &[f32]| values.iter().all(|v| v.is_finite());
+        if let Some((name, _)) = tensors.iter().find(|(_, array)| !array.as_f32().is_none_or(finite)) {
+            let step = self.state.step;
+            let learning_rate = self.plan.learning_rate.at(step.saturating_sub(1));
+            let what = format!("'{name}' holds values that are not finite");
+            return Err(self.diverged(step, learning_rate, what));
+        }
+        self.trainer.loss_scale(self.state.step)?.keep(&mut self.state);
+        let path = self.log.folder.checkpoints().join(name);
+        ddae_checkpoint::write(&path, &self.plan.config, &self.state, &tensors)?;
+        if name != LATEST {
+            checkpoints::name_latest(&path)?;
+        }
+        self.log.folder.log(&format!("wrote {} at step {}", path.display(), self.state.step))
+    }
+
+    /// Evaluates the average between epochs, as often as the options say. The untrained network has scores, if the method
+    /// has any, but makes no images.
+    fn evaluate_if_due(&mut self, sheets: Sheets) -> Result<(), TrainError> {
+        let TrainingState { epoch, step, seed, .. } = self.state;
+        let last = epoch == self.plan.epochs();
+        if !(epoch == 0 || last || is_due(self.options.evaluate_every, epoch)) {
+            return Ok(());
+        }
+        let makes_images = epoch > 0 && self.plan.config.training().n_sample > 0;
+        let sheet = Some(self.log.folder.samples().join(format!("epoch_{epoch:04}.png")));
+        let sheet = sheet.filter(|sheet| makes_images && (sheets == Sheets::New || !sheet.exists()));
+        let scores = self.trainer.method().has_scores() && self.log.stats.scores(step).is_none();
+        if sheet.is_none() && !scores {
+            return Ok(());
+        }
+        let wanted = Evaluation { epoch, seed, sheet, scores };
+        let found = self.trainer.method().evaluate(self.plan, self.trainer.average(), &wanted)?;
+        let Some(scores) = found else {
+            self.save(LATEST)?;
+            return Err(self.interrupted());
+        };
+        self.log.evaluated(&self.state, scores, wanted.sheet.as_deref())
+    }
+
+    fn diverged(&self, step: u64, learning_rate: f64, what: String) -> TrainError {
+        let latest = self.log.folder.checkpoints().join(LATEST);
+        let rescue = match checkpoints::open(&latest) {
+            Ok((_, state)) => {
+                format!("The last good checkpoint is {} (step {})", latest.display(), state.step)
+            }
+            Err(_) => "There is no checkpoint of this run".to_string(),
+        };
+        TrainError::Diverged { step, what, learning_rate, rescue }
+    }
+
+    fn interrupted(&self) -> TrainError {
+        let resume = if self.plan.config.training().save_model {
+            format!("Go on with: {}", self.options.resume_command)
+        } else {
+            "Nothing was saved (save_model is off)".to_string()
+        };
+        TrainError::Interrupted { step: self.state.step, resume }
+    }
+
+    fn summary(&self) -> Summary {
+        let latest = self.log.folder.checkpoints().join(LATEST);
+        Summary {
+            run: self.log.folder.path().to_path_buf(),
+            epochs: self.state.epoch,
+            steps: self.state.step,
+            loss: self.log.progress.loss(),
+            images_per_second: self.log.progress.images_per_second(self.state.step),
+            seconds: self.log.meter.total().as_secs_f64(),
+            checkpoint: self.plan.config.training().save_model.then_some(latest),
+            scores: self.log.stats.scores(self.state.step).cloned(),
+        }
+    }
+}
+
+/// Whether something that is done every so many epochs (0: never) is to be done after this one.
+fn is_due(every: u64, epoch: u64) -> bool {
+    every > 0 && epoch.is_multiple_of(every)
+}
