@@ -12,8 +12,8 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 use ddae_base::random::{Purpose, Rng, stream};
 use ddae_data::Split;
-use ddae_data::loader::{PairLoader, PairOptions};
-use ddae_model::config::ChannelStatistics;
+use ddae_data::loader::{Loader, LoaderOptions};
+use ddae_model::config::{ChannelStatistics, SodaAugmentation};
 
 /// SODA's training pairs per second.
 #[derive(Parser)]
@@ -59,9 +59,14 @@ fn main() -> Result<()> {
     let mut best = [0f64; 2];
     for round in 0..arguments.rounds.max(1) as u64 {
         for (best, (workers, _)) in best.iter_mut().zip(settings) {
-            let options =
-                PairOptions { batch: arguments.batch, workers, ..PairOptions::new(statistics.clone()) };
-            *best = best.max(pairs_per_second(&split, &options, round)?);
+            let options = LoaderOptions {
+                batch: arguments.batch,
+                shuffle: true,
+                drop_last: true,
+                workers,
+                ..LoaderOptions::default()
+            };
+            *best = best.max(pairs_per_second(&split, &options, &statistics, round)?);
         }
     }
     for ((workers, threads), rate) in settings.into_iter().zip(best) {
@@ -101,12 +106,18 @@ fn images(shape: [usize; 3], count: usize) -> Result<Split> {
 }
 
 /// Pairs per second over one round, from the first batch on.
-fn pairs_per_second(split: &Split, options: &PairOptions, round: u64) -> Result<f64> {
+fn pairs_per_second(
+    split: &Split,
+    options: &LoaderOptions,
+    statistics: &ChannelStatistics,
+    round: u64,
+) -> Result<f64> {
     let mut pairs = 0;
     let mut epoch = round << 32;
     let start = Instant::now();
     loop {
-        for batch in PairLoader::new(split, PairOptions { epoch, ..options.clone() })? {
+        let options = LoaderOptions { epoch, ..options.clone() };
+        for batch in Loader::pairs(split, &options, statistics, SodaAugmentation::default())? {
             pairs += batch?.len();
             let elapsed = start.elapsed();
             if elapsed >= ROUND {

@@ -3,31 +3,49 @@
 //! | | |
 //! | --- | --- |
 //! | [`random_flip`], [`random_crop`] | of classifier and diffusion training: horizontal flip and padded crop |
+//! | [`Augmentation`], [`Augmenter`] | what of it a run, or a view of a feature job, does |
 //! | [`Canvas`], [`Operation`], [`RandAugment`], [`ResizedCrop`] | torchvision's, with the levels that PIL computes |
 //! | [`Normaliser`] | levels to what encoders and classifiers see |
 //! | [`SodaViews`] | SODA's source and target of an image |
-//! | [`DownstreamCrop`] | training images of the probes of SODA's features |
 //!
 //! Flip and padded crop work on images of [C, H, W], of levels or of numbers, in place.
 
 mod affine;
+mod augmentation;
 mod blend;
 mod canvas;
-mod downstream;
 mod levels;
 mod normaliser;
 mod rand_augment;
 mod resized_crop;
 mod soda;
 
+pub use augmentation::{Augmentation, Augmenter};
 pub use canvas::Canvas;
-pub use downstream::DownstreamCrop;
 pub use normaliser::Normaliser;
 pub use rand_augment::{Operation, RandAugment};
 pub use resized_crop::{CROP_AREA, Rectangle, ResizedCrop};
-pub use soda::{ImageKey, SodaViews};
+pub use soda::SodaViews;
 
-use ddae_base::random::Stream;
+use ddae_base::random::{Purpose, Stream, stream};
+
+/// What decides every draw for an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ImageKey {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Epoch, or view of a feature job.
+    pub epoch: u64,
+    /// Id of the image in its whole split ([`crate::Split::id`]).
+    pub id: u64,
+}
+
+impl ImageKey {
+    /// The draws for one purpose.
+    pub(crate) fn stream(self, purpose: Purpose) -> Stream {
+        stream(self.seed, purpose, self.id, self.epoch)
+    }
+}
 
 /// Mirrors every row.
 ///
@@ -94,7 +112,6 @@ fn check_len<T>(image: &[T], shape: [usize; 3]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ddae_base::random::{Purpose, stream};
 
     const SHAPE: [usize; 3] = [2, 2, 3];
     const IMAGE: [u8; 12] = [1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16];

@@ -1,12 +1,13 @@
-//! Data sets, augmentations, image sheets and the feature store.
+//! Data sets, augmentations, batches and image sheets.
 //!
 //! | module | subject |
 //! | --- | --- |
 //! | [`datasets`] | the published data sets by name, their file formats, unpacking archives |
 //! | [`split`] | one split (training or test) of a data set, read image by image |
+//! | [`interleave`] | images as planes and as pixels |
 //! | [`resize`] | resampling images the way PIL and torchvision do |
 //! | [`statistics`] | mean and deviation of a split's channels |
-//! | [`augment`] | flips and padded crops |
+//! | [`augment`] | flips, crops, RandAugment, SODA's views |
 //! | [`edm_augment`] | the EDM paper's non-leaking augmentation with its label |
 //! | [`loader`] | batches in order, prefetched by worker threads |
 //! | [`sheet`] | grids of images as PNG |
@@ -14,6 +15,7 @@
 pub mod augment;
 pub mod datasets;
 pub mod edm_augment;
+pub mod interleave;
 pub mod loader;
 pub mod resize;
 pub mod sheet;

@@ -19,6 +19,8 @@ use font8x8::UnicodeFonts;
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder, ImageError};
 
+use crate::interleave::interleave;
+
 /// The longest side of a sheet in pixels; viewers give up not far beyond.
 const LONGEST_SIDE: usize = 65_535;
 /// The level of gaps, captions' ground and cells without an image.
@@ -120,24 +122,32 @@ impl Sheet {
     /// Adds an image, [C, H, W] in [0, 1]. Values outside are clamped; what is not a number becomes black.
     pub fn push_f32(&mut self, image: &[f32]) -> Result<(), SheetError> {
         // The cast saturates and takes NaN to 0.
-        self.push(image, |value| (value.clamp(0.0, 1.0) * 255.0).round() as u8)
+        let level = |value: &f32| (value.clamp(0.0, 1.0) * 255.0).round() as u8;
+        self.push_u8(&image.iter().map(level).collect::<Vec<_>>())
     }
 
     /// Adds an image, [C, H, W] in 0..=255.
     pub fn push_u8(&mut self, image: &[u8]) -> Result<(), SheetError> {
-        self.push(image, |value| value)
+        self.check_len(image)?;
+        let mut pixels = Vec::with_capacity(image.len());
+        interleave(image, self.shape[0], &mut pixels);
+        self.images.push(pixels);
+        Ok(())
     }
 
-    fn push<T: Copy>(&mut self, image: &[T], level: impl Fn(T) -> u8) -> Result<(), SheetError> {
-        let [channels, height, width] = self.shape;
-        let plane = height * width;
-        if image.len() != channels * plane {
-            let (found, expected) = (image.len(), channels * plane);
-            return Err(SheetError::Length { found, expected, shape: self.shape });
-        }
-        let interleaved = (0..plane).flat_map(|pixel| (0..channels).map(move |c| image[c * plane + pixel]));
-        self.images.push(interleaved.map(level).collect());
+    /// Adds an image of pixels, [H, W, C] in 0..=255.
+    pub fn push_pixels(&mut self, image: &[u8]) -> Result<(), SheetError> {
+        self.check_len(image)?;
+        self.images.push(image.to_vec());
         Ok(())
+    }
+
+    fn check_len(&self, image: &[u8]) -> Result<(), SheetError> {
+        let (found, expected) = (image.len(), self.shape.iter().product());
+        match found == expected {
+            true => Ok(()),
+            false => Err(SheetError::Length { found, expected, shape: self.shape }),
+        }
     }
 
     /// Images so far.

@@ -3,37 +3,28 @@
 mod layouts;
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
-use ddae_tests::golden::assert_golden;
+use ddae_tests::golden::assert_help;
+use ddae_tests::programs::{Ended, run};
+use ddae_tests::refusals::refused;
 use layouts::*;
 
-fn ddae_data(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ddae-data"))
-        .args(arguments)
-        .env_remove("DDAE_DATA")
-        .env_remove("COLUMNS")
-        .output()
-        .expect("the binary runs")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("text")
+fn ddae_data(folder: &Path, arguments: &[&str]) -> Ended {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ddae-data"));
+    run(command.args(arguments).current_dir(folder).env_remove("DDAE_DATA"))
 }
 
 /// Standard output of a run that must succeed.
 fn stdout(arguments: &[&str]) -> String {
-    let output = ddae_data(arguments);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    text(&output.stdout)
+    ddae_data(Path::new("."), arguments).success().to_string()
 }
 
-/// The last line on standard error of a run that must fail with `code` and print nothing else.
-fn failure(code: i32, arguments: &[&str]) -> String {
-    let output = ddae_data(arguments);
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output.stderr));
-    assert_eq!(text(&output.stdout), "");
-    text(&output.stderr).trim_end().lines().last().unwrap_or_default().to_string()
+/// Command lines that fail ([`refused`]), in `folder`.
+#[track_caller]
+fn refuses<L: AsRef<str>, W: AsRef<str>>(folder: &Path, cases: impl IntoIterator<Item = (i32, L, W)>) {
+    let run = |line: &str| ddae_data(folder, &line.split_whitespace().collect::<Vec<_>>());
+    refused(folder, run, cases);
 }
 
 fn path(path: &Path) -> &str {
@@ -42,16 +33,14 @@ fn path(path: &Path) -> &str {
 
 #[test]
 fn help_texts() {
-    for (name, arguments) in [
-        ("ddae-data", vec!["--help"]),
-        ("prepare", vec!["prepare", "--help"]),
-        ("info", vec!["info", "--help"]),
-        ("preview", vec!["preview", "--help"]),
-        ("preview-short", vec!["preview", "-h"]),
-    ] {
-        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/help/{name}.txt"));
-        assert_golden(golden, &stdout(&arguments));
-    }
+    let lines = [
+        ("ddae-data", "--help"),
+        ("prepare", "prepare --help"),
+        ("info", "info --help"),
+        ("preview", "preview --help"),
+        ("preview-short", "preview -h"),
+    ];
+    assert_help(env!("CARGO_BIN_EXE_ddae-data"), "tests/help", &lines);
 }
 
 #[test]
@@ -86,14 +75,9 @@ fn info_as_json() {
 fn info_names_the_image_that_cannot_be_read() {
     let root = folder();
     write(root.path().join("train/a/1.png"), encoded("1.png", [1, 2, 3], false, 8, 8));
-    let broken = write(root.path().join("train/a/2.png"), b"hello");
-    assert_eq!(
-        failure(1, &["info", "folder", "--root", path(root.path())]),
-        format!(
-            "error: {}: it is neither PNG nor JPEG; expected a whole PNG or JPEG image",
-            broken.display()
-        )
-    );
+    write(root.path().join("train/a/2.png"), b"hello");
+    let wanted = "./train/a/2.png: it is neither PNG nor JPEG; expected a whole PNG or JPEG image";
+    refuses(root.path(), [(1, "info folder --root .", wanted)]);
 }
 
 #[test]
@@ -101,9 +85,8 @@ fn prepare_unpacks_and_says_what_it_found() {
     let root = folder();
     let archive =
         write(root.path().join("cifar-10-binary.tar.gz"), tar_gz("cifar-10-batches-bin", &cifar10_binary()));
-    let message = failure(1, &["prepare", path(&archive)]);
-    assert!(message.contains("but the published archive's is c32a1d4ab5d03f1284b67883e8d87530"), "{message}");
-    assert_eq!(listing(root.path()), ["cifar-10-binary.tar.gz"]);
+    let wanted = "…but the published archive's is c32a1d4ab5d03f1284b67883e8d87530…";
+    refuses(root.path(), [(1, "prepare cifar-10-binary.tar.gz", wanted)]);
     let out = stdout(&["prepare", "--no-verify", path(&archive)]);
     let here = root.path().display();
     assert_eq!(
@@ -164,45 +147,32 @@ fn preview_suggests_how_to_train_on_the_images() {
 }
 
 #[test]
-fn preview_failures_leave_nothing() {
-    let root = folder();
-    let sheet = root.path().join("sheet.png");
-    let output = path(&sheet);
-    let preview = |more: &[&'static str]| [&["preview", "fashion-sample", "-o", output], more].concat();
-    assert_eq!(
-        failure(2, &preview(&["--crop-padding", "29"])),
-        "error: a crop padding of 29 is more than the images' 28x28"
+fn what_cannot_be_done_is_refused() {
+    let preview = |line: &str| format!("preview fashion-sample -o sheet.png {line}");
+    refuses(
+        folder().path(),
+        [
+            (2, preview("--crop-padding 29"), "a crop padding of 29 is more than the images' 28x28"),
+            (2, preview("--edm-augment 2"), "an augmentation probability of 2: it must lie between 0 and 1"),
+            (
+                2,
+                preview("--by-class --columns 200 --split test"),
+                "no class of fashion-sample/test has 200 images: give fewer --columns",
+            ),
+            (2, preview("--rows 0"), "…"),
+            (2, preview("--split all"), "…"),
+            (1, "preview fashion-sample -o no/such/folder.png".to_string(), "…folder.png…"),
+            (2, "unpack".to_string(), "…"),
+            (2, "info".to_string(), "…"),
+            (2, "preview fashion-sample".to_string(), "…"),
+            (2, "info imagenet".to_string(), "there is no data set named 'imagenet'; known…"),
+            (
+                2,
+                "info folder".to_string(),
+                "the data set 'folder' needs its folder: give --data-root DIR with train/CLASS/*.png inside",
+            ),
+            (1, "info cifar10 --root .".to_string(), "cifar10 is not in …"),
+        ],
     );
-    assert_eq!(
-        failure(2, &preview(&["--edm-augment", "2"])),
-        "error: an augmentation probability of 2: it must lie between 0 and 1"
-    );
-    assert_eq!(
-        failure(2, &preview(&["--by-class", "--columns", "200", "--split", "test"])),
-        "error: no class of fashion-sample/test has 200 images: give fewer --columns"
-    );
-    failure(2, &preview(&["--rows", "0"]));
-    failure(2, &preview(&["--split", "all"]));
-    let nowhere = root.path().join("no/such/folder.png");
-    let message = failure(1, &["preview", "fashion-sample", "-o", path(&nowhere)]);
-    assert!(message.contains("folder.png"), "{message}");
-    assert!(listing(root.path()).is_empty());
-}
-
-#[test]
-fn usage_errors_have_the_code_2() {
-    failure(2, &[]);
-    failure(2, &["unpack"]);
-    failure(2, &["info"]);
-    failure(2, &["preview", "fashion-sample"]);
-    assert!(
-        failure(2, &["info", "imagenet"]).starts_with("error: there is no data set named 'imagenet'; known")
-    );
-    assert_eq!(
-        failure(2, &["info", "folder"]),
-        "error: the data set 'folder' needs its folder: give --data-root DIR with train/CLASS/*.png inside"
-    );
-    let root = folder();
-    let message = failure(1, &["info", "cifar10", "--root", path(root.path())]);
-    assert!(message.starts_with("error: cifar10 is not in "), "{message}");
+    assert_eq!(ddae_data(Path::new("."), &[]).code, Some(2));
 }

@@ -2,11 +2,15 @@
 
 mod layouts;
 
+use ddae_data::augment::Augmentation;
 use ddae_data::datasets;
-use ddae_data::loader::{Batch, Loader, LoaderOptions, order};
+use ddae_data::loader::{Batch, Images, Loader, LoaderOptions, order};
 use ddae_data::{DataError, Split};
+use ddae_model::config::{ChannelStatistics, SodaAugmentation};
 use layouts::*;
 use proptest::prelude::*;
+
+const CROP_AND_FLIP: Augmentation = Augmentation::Crop { padding: Some(1), flip: true };
 
 /// `count` images of 1x4x4 with levels that follow from their number.
 fn split(count: usize) -> Split {
@@ -16,94 +20,108 @@ fn split(count: usize) -> Split {
     Split::in_memory("numbers/train", classes, labels, [1, 4, 4], levels).expect("consistent")
 }
 
-fn all(split: &Split, options: &LoaderOptions) -> Vec<Batch> {
-    let loader = Loader::new(split, options.clone()).expect("sensible options");
+/// Cropped and flipped, with EDM's augmentation.
+fn everything(split: &Split, options: LoaderOptions) -> Loader<Images> {
+    Loader::images(split, &options, CROP_AND_FLIP, Some(0.5)).expect("sensible options")
+}
+
+fn shuffled() -> LoaderOptions {
+    LoaderOptions { batch: 8, shuffle: true, seed: 3, epoch: 2, ..LoaderOptions::default() }
+}
+
+fn all<I: Send + 'static>(loader: Loader<I>) -> Vec<Batch<I>> {
     loader.collect::<Result<_, _>>().expect("readable images")
 }
 
-fn everything() -> LoaderOptions {
-    LoaderOptions {
-        batch: 8,
-        shuffle: true,
-        seed: 3,
-        epoch: 2,
-        flip: true,
-        crop_padding: Some(1),
-        edm_augment: Some(0.5),
-        ..LoaderOptions::default()
+/// The bytes of images that nothing but `augmentation` happens to.
+fn bytes(split: &Split, options: &LoaderOptions, augmentation: Augmentation) -> Vec<Batch<Vec<u8>>> {
+    let loader = Loader::images(split, options, augmentation, None).expect("sensible options");
+    let bytes = |Batch { images, labels, indices }| match images {
+        Images::Bytes(images) => Batch { images, labels, indices },
+        Images::Edm { .. } => panic!("nothing resamples them"),
+    };
+    all(loader).into_iter().map(bytes).collect()
+}
+
+/// Images and labels of EDM's augmentation.
+fn edm(batch: &Batch<Images>) -> (&[f32], &[f32]) {
+    match &batch.images {
+        Images::Edm { images, labels } => (images, labels),
+        Images::Bytes(_) => panic!("they were augmented"),
     }
 }
 
 #[test]
 fn plain_batches_are_the_split_in_order() {
     let split = split(10);
-    let batches = all(&split, &LoaderOptions { batch: 4, ..LoaderOptions::default() });
+    let options = LoaderOptions { batch: 4, ..LoaderOptions::default() };
+    let batches = bytes(&split, &options, Augmentation::NONE);
     assert_eq!(batches.iter().map(Batch::len).collect::<Vec<_>>(), [4, 4, 2]);
-    let expected: Vec<f32> = image(9, 16).iter().map(|&level| f32::from(level) / 255.0).collect();
-    assert_eq!(batches[2].images[16..], expected);
+    assert_eq!(batches[2].images[16..], image(9, 16));
     assert_eq!(batches[1].indices, [4, 5, 6, 7]);
     assert_eq!(batches[1].labels, [1, 2, 0, 1]);
-    assert_eq!(batches[1].augment_labels, None);
-    let dropped = all(&split, &LoaderOptions { batch: 4, drop_last: true, ..LoaderOptions::default() });
-    assert_eq!(dropped, batches[..2]);
+    let options = LoaderOptions { drop_last: true, ..options };
+    assert_eq!(bytes(&split, &options, Augmentation::NONE), batches[..2]);
 }
 
 #[test]
 fn the_number_of_workers_and_the_batch_size_change_nothing() {
     let split = split(43);
-    let reference = all(&split, &LoaderOptions { workers: 0, ..everything() });
+    let with = |workers, batch| all(everything(&split, LoaderOptions { workers, batch, ..shuffled() }));
+    let reference = with(0, 8);
     for workers in [1, 2, 5] {
-        assert_eq!(all(&split, &LoaderOptions { workers, ..everything() }), reference);
+        assert_eq!(with(workers, 8), reference);
     }
-    let flat = |batches: Vec<Batch>| batches.into_iter().flat_map(|b| b.images).collect::<Vec<_>>();
-    let other = all(&split, &LoaderOptions { batch: 5, ..everything() });
-    assert_eq!(flat(other), flat(reference));
+    let flat = |batches: &[Batch<Images>]| batches.iter().flat_map(|b| edm(b).0.to_vec()).collect::<Vec<_>>();
+    assert_eq!(flat(&with(1, 5)), flat(&reference));
 }
 
 #[test]
 fn an_interrupted_epoch_goes_on_with_the_same_batches() {
     let split = split(43);
-    let whole = all(&split, &everything());
+    let whole = all(everything(&split, shuffled()));
     for start_batch in [0, 1, 4, 6] {
-        let options = LoaderOptions { start_batch, workers: 2, ..everything() };
-        let loader = Loader::new(&split, options).expect("sensible options");
+        let loader = everything(&split, LoaderOptions { start_batch, workers: 2, ..shuffled() });
         assert_eq!((loader.batches(), loader.len()), (6, 6 - start_batch));
-        assert_eq!(loader.collect::<Result<Vec<_>, _>>().expect("readable"), whole[start_batch..]);
+        assert_eq!(all(loader), whole[start_batch..]);
     }
 }
 
 #[test]
 fn epochs_differ_in_order_and_augmentation() {
     let split = split(64);
-    let of_epoch =
-        |epoch, shuffle| all(&split, &LoaderOptions { epoch, shuffle, batch: 64, ..everything() }).remove(0);
+    let of_epoch = |epoch, shuffle| {
+        let options = LoaderOptions { epoch, shuffle, batch: 64, ..shuffled() };
+        all(everything(&split, options)).remove(0)
+    };
     assert_ne!(of_epoch(0, true).indices, of_epoch(1, true).indices);
     let (first, second) = (of_epoch(0, false), of_epoch(1, false));
     assert_eq!(first.indices, second.indices);
-    assert_ne!(first.images, second.images);
-    assert_ne!(first.augment_labels, second.augment_labels);
+    assert_ne!(edm(&first).0, edm(&second).0);
+    assert_ne!(edm(&first).1, edm(&second).1);
 }
 
 #[test]
 fn a_subset_augments_its_images_as_the_whole_does() {
     let split = split(30);
-    let options = LoaderOptions { shuffle: false, batch: 30, ..everything() };
-    let whole = all(&split, &options).remove(0);
-    let part = all(&split.subset(&[17, 4]).expect("in range"), &options).remove(0);
+    let first =
+        |split| all(everything(split, LoaderOptions { batch: 30, ..LoaderOptions::default() })).remove(0);
+    let (whole, part) = (first(&split), first(&split.subset(&[17, 4]).expect("in range")));
     assert_eq!(part.indices, [17, 4]);
-    assert_eq!(part.images[..16], whole.images[17 * 16..18 * 16]);
-    assert_eq!(part.images[16..], whole.images[4 * 16..5 * 16]);
+    assert_eq!(edm(&part).0[..16], edm(&whole).0[17 * 16..18 * 16]);
+    assert_eq!(edm(&part).0[16..], edm(&whole).0[4 * 16..5 * 16]);
 }
 
 #[test]
 fn flips_happen_half_of_the_time_and_nothing_else_changes() {
     let split = split(2000);
-    let options = LoaderOptions { batch: 2000, flip: true, ..LoaderOptions::default() };
-    let flipped = all(&split, &options).remove(0);
-    let plain = all(&split, &LoaderOptions { flip: false, ..options }).remove(0);
+    let options = LoaderOptions { batch: 2000, ..LoaderOptions::default() };
+    let flip = Augmentation::Crop { padding: None, flip: true };
+    let flipped = bytes(&split, &options, flip).remove(0);
+    let plain = bytes(&split, &options, Augmentation::NONE).remove(0);
     let mut count = 0;
     for (ours, original) in flipped.images.chunks_exact(16).zip(plain.images.chunks_exact(16)) {
-        let mirrored: Vec<f32> = original.chunks_exact(4).flat_map(|row| row.iter().rev().copied()).collect();
+        let mirrored: Vec<u8> = original.chunks_exact(4).flat_map(|row| row.iter().rev().copied()).collect();
         assert!(ours == original || ours == mirrored);
         count += usize::from(ours != original);
     }
@@ -113,12 +131,13 @@ fn flips_happen_half_of_the_time_and_nothing_else_changes() {
 #[test]
 fn edm_augmentation_comes_with_its_labels() {
     let split = split(50);
-    let options = LoaderOptions { batch: 50, edm_augment: Some(0.0), ..LoaderOptions::default() };
-    let batch = all(&split, &options).remove(0);
-    let labels = batch.augment_labels.expect("asked for");
+    let options = LoaderOptions { batch: 50, ..LoaderOptions::default() };
+    let loader = Loader::images(&split, &options, Augmentation::NONE, Some(0.0)).expect("sensible options");
+    let batch = all(loader).remove(0);
+    let (images, labels) = edm(&batch);
     assert_eq!(labels.len(), 50 * 9);
     // With probability 0 only the left-right flip is left.
-    for (label, (ours, number)) in labels.chunks_exact(9).zip(batch.images.chunks_exact(16).zip(0..)) {
+    for (label, (ours, number)) in labels.chunks_exact(9).zip(images.chunks_exact(16).zip(0..)) {
         let mut expected: Vec<f32> =
             image(number, 16).iter().map(|&level| f32::from(level) / 255.0).collect();
         if label[0] != 0.0 {
@@ -127,6 +146,59 @@ fn edm_augmentation_comes_with_its_labels() {
         assert!(ours.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6));
         assert_eq!(label[1..], [0.0; 8]);
     }
+}
+
+/// FNV-1a.
+fn hash(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    bytes
+        .into_iter()
+        .fold(0xcbf2_9ce4_8422_2325, |h: u64, byte| (h ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+fn hash_f32(values: &[f32]) -> u64 {
+    hash(values.iter().flat_map(|value| value.to_le_bytes()))
+}
+
+/// The images of a published seed stay what they are.
+#[test]
+fn every_draw_is_what_it_was() {
+    let levels = (0..43 * 144u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let split =
+        Split::in_memory("n/train", vec!["a".into()], vec![0; 43], [3, 8, 6], levels).expect("a split");
+    let options = shuffled();
+    let images: Vec<u8> = bytes(&split, &options, CROP_AND_FLIP).into_iter().flat_map(|b| b.images).collect();
+    let loader = Loader::images(&split, &options, CROP_AND_FLIP, Some(0.5)).expect("sensible options");
+    let (mut augmented, mut labels) = (vec![], vec![]);
+    for batch in &all(loader) {
+        augmented.extend_from_slice(edm(batch).0);
+        labels.extend_from_slice(edm(batch).1);
+    }
+    let statistics = ChannelStatistics { mean: vec![0.5, 0.25, 0.125], std: vec![0.25, 0.5, 1.0] };
+    let loader = Loader::normalised(&split, &options, Augmentation::ResizedCrop, &statistics).expect("RGB");
+    let normalised: Vec<f32> = all(loader).into_iter().flat_map(|batch| batch.images).collect();
+    let loader = Loader::pairs(&split, &options, &statistics, SodaAugmentation::default()).expect("RGB");
+    let (mut sources, mut targets) = (vec![], vec![]);
+    for batch in all(loader) {
+        sources.extend(batch.images.sources);
+        targets.extend(batch.images.targets);
+    }
+    let hashes = [
+        hash(images),
+        hash_f32(&augmented),
+        hash_f32(&labels),
+        hash_f32(&normalised),
+        hash_f32(&sources),
+        hash(targets),
+    ];
+    let expected = [
+        7_829_541_009_567_780_585,
+        14_791_340_208_833_714_164,
+        10_635_896_918_169_124_997,
+        13_719_288_757_714_952_461,
+        1_903_207_928_359_500_508,
+        4_321_533_789_554_796_016,
+    ];
+    assert_eq!(hashes, expected);
 }
 
 #[test]
@@ -141,7 +213,8 @@ fn an_unreadable_image_is_named_and_the_loader_ends_cleanly() {
     let train = datasets::open("folder", Some(root.path())).expect("opens").train;
     for workers in [0, 2] {
         let options = LoaderOptions { batch: 1, workers, ..LoaderOptions::default() };
-        let outcomes: Vec<_> = Loader::new(&train, options).expect("sensible options").collect();
+        let loader = Loader::images(&train, &options, Augmentation::NONE, None).expect("sensible options");
+        let outcomes: Vec<_> = loader.collect();
         assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 3);
         let message = outcomes[2].as_ref().unwrap_err().to_string();
         assert!(message.starts_with(&broken.display().to_string()), "{message}");
@@ -151,35 +224,47 @@ fn an_unreadable_image_is_named_and_the_loader_ends_cleanly() {
 
 #[test]
 fn options_without_sense_are_refused() {
-    let error = |options| Loader::new(&split(10), options).unwrap_err();
     let default = LoaderOptions::default;
-    let expectations = [
-        (LoaderOptions { batch: 0, ..default() }, "a batch of 0 images: give at least 1"),
+    let shift = |padding| Augmentation::Crop { padding: Some(padding), flip: false };
+    for (options, augmentation, edm, message) in [
+        (
+            LoaderOptions { batch: 0, ..default() },
+            Augmentation::NONE,
+            None,
+            "a batch of 0 images: give at least 1",
+        ),
         (
             LoaderOptions { batch: 4, start_batch: 4, ..default() },
+            Augmentation::NONE,
+            None,
             "cannot start at batch 4: numbers/train has 3 batches of 4",
         ),
         (
-            LoaderOptions { edm_augment: Some(1.5), ..default() },
+            default(),
+            Augmentation::NONE,
+            Some(1.5),
             "an augmentation probability of 1.5: it must lie between 0 and 1",
         ),
         (
-            LoaderOptions { crop_padding: Some(5), ..default() },
-            "a crop padding of 5 is more than the images' 4x4",
+            default(),
+            Augmentation::NONE,
+            Some(f64::NAN),
+            "an augmentation probability of NaN: it must lie between 0 and 1",
         ),
-    ];
-    for (options, message) in expectations {
-        let error = error(options);
+        (default(), shift(5), None, "a crop padding of 5 is more than the images' 4x4"),
+        (default(), shift(5), Some(0.1), "a crop padding of 5 is more than the images' 4x4"),
+    ] {
+        let error = Loader::images(&split(10), &options, augmentation, edm).unwrap_err();
         assert!(matches!(error, DataError::Argument(_)));
         assert_eq!(error.to_string(), message);
     }
-    assert!(error(LoaderOptions { edm_augment: Some(f64::NAN), ..default() }).to_string().contains("NaN"));
 }
 
 #[test]
 fn an_empty_split_has_no_batches() {
     let empty = split(3).subset(&[]).expect("nothing");
-    assert!(all(&empty, &LoaderOptions { workers: 2, ..LoaderOptions::default() }).is_empty());
+    let options = LoaderOptions { workers: 2, ..LoaderOptions::default() };
+    assert!(bytes(&empty, &options, Augmentation::NONE).is_empty());
 }
 
 proptest! {

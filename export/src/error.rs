@@ -70,7 +70,10 @@ impl ExportError {
             self,
             ExportError::Argument(_)
                 | ExportError::Graph(_)
-                | ExportError::Recognise { source: RecogniseError::Incomplete { .. }, .. }
+                | ExportError::Recognise {
+                    source: RecogniseError::Incomplete { .. } | RecogniseError::Alike { .. },
+                    ..
+                }
                 | ExportError::Config(ConfigError::Invalid { .. })
                 | ExportError::Lower(LowerError::NoOutputs)
         )

@@ -1,14 +1,16 @@
 //! The program: what it writes, what it says, how it ends.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Command;
 
 use ddae_checkpoint::{TrainingState, WeightSet};
 use ddae_model::config::{Config, EdmConfig, Override, ProcessConfig};
 use ddae_model::reference;
 use ddae_model::tensor::Tensor;
 use ddae_model::weights::Weights;
-use ddae_tests::golden::assert_golden;
+use ddae_tests::golden::assert_help;
+use ddae_tests::programs::{Ended, run};
+use ddae_tests::refusals::{self, snapshot};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -68,50 +70,28 @@ fn workplace(overrides: &[&str]) -> TempDir {
     folder
 }
 
-fn command(folder: &TempDir, arguments: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ddae-export"))
-        .args(arguments.split_whitespace())
-        .current_dir(folder.path())
-        .output()
-        .expect("the program starts")
+fn command(folder: &TempDir, arguments: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ddae-export"));
+    command.args(arguments.split_whitespace()).current_dir(folder.path());
+    command
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+fn export(folder: &TempDir, arguments: &str) -> Ended {
+    run(&mut command(folder, arguments))
 }
 
 fn succeed(folder: &TempDir, arguments: &str) -> String {
-    let output = command(folder, arguments);
-    assert!(output.status.success(), "{arguments}: {}", text(&output.stderr));
-    text(&output.stdout)
+    export(folder, arguments).success().to_string()
 }
 
 fn json(folder: &TempDir, arguments: &str) -> Value {
-    serde_json::from_str(&succeed(folder, arguments)).expect("JSON")
+    export(folder, arguments).json()
 }
 
-/// All files and folders, sorted.
-fn listing(folder: &Path) -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = std::fs::read_dir(folder)
-        .expect("a folder")
-        .map(|entry| entry.expect("an entry").path())
-        .flat_map(
-            |path| if path.is_dir() { [vec![path.clone()], listing(&path)].concat() } else { vec![path] },
-        )
-        .collect();
-    found.sort();
-    found
-}
-
-/// The command fails with one line that contains `message`, and leaves the folder as it was.
-fn fail(folder: &TempDir, arguments: &str, code: i32, message: &str) {
-    let before = listing(folder.path());
-    let output = command(folder, arguments);
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{arguments}: {stderr}");
-    assert!(stderr.contains(message), "{arguments}: {stderr}");
-    assert_eq!(stderr.lines().count(), 1, "{arguments}: {stderr}");
-    assert_eq!(listing(folder.path()), before, "{arguments}");
+/// Command lines that fail ([`refusals::refused`]).
+#[track_caller]
+fn refuses<L: AsRef<str>, W: AsRef<str>>(folder: &TempDir, cases: impl IntoIterator<Item = (i32, L, W)>) {
+    refusals::refused(folder.path(), |line| export(folder, line), cases);
 }
 
 #[test]
@@ -202,24 +182,19 @@ fn every_kind_of_graph_and_source_works() {
 fn an_unreadable_checkpoint_of_a_run_is_passed_over_aloud() {
     let folder = workplace(&[]);
     std::fs::write(folder.path().join("demo/checkpoints/latest.safetensors"), "half a file").expect("a file");
-    let output = command(&folder, "demo -g sampler --json");
-    let said = text(&output.stderr);
-    assert!(said.starts_with("warning: passed over: demo/checkpoints/latest.safetensors: is not"), "{said}");
-    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(report["epoch"], 1);
-    let output = command(&folder, "demo -g sampler --force --quiet");
-    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+    let ended = export(&folder, "demo -g sampler --json");
+    let warning = "warning: passed over: demo/checkpoints/latest.safetensors: is not";
+    assert!(ended.stderr.starts_with(warning), "{ended}");
+    assert_eq!(ended.json()["epoch"], 1);
+    let ended = export(&folder, "demo -g sampler --force --quiet");
+    assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
 }
 
 #[test]
 fn the_exit_code_is_there_when_nobody_reads_the_error() {
     let folder = workplace(&[]);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_ddae-export"))
-        .arg("missing.safetensors")
-        .current_dir(folder.path())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .expect("the program starts");
+    let mut command = command(&folder, "missing.safetensors");
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().expect("the program starts");
     drop(child.stderr.take());
     assert_eq!(child.wait().expect("a child").code(), Some(1));
 }
@@ -227,7 +202,7 @@ fn the_exit_code_is_there_when_nobody_reads_the_error() {
 #[test]
 fn layers_are_listed_and_a_dry_run_writes_nothing() {
     let folder = workplace(&[]);
-    let before = listing(folder.path());
+    let before = snapshot(folder.path());
     assert_eq!(
         succeed(&folder, "demo --list-taps"),
         "out_1    64x4x4\nout_2    64x4x4\nout_3    32x8x8\nout_4    32x8x8\n"
@@ -235,7 +210,7 @@ fn layers_are_listed_and_a_dry_run_writes_nothing() {
     assert_eq!(json(&folder, "--config config.yaml --list-taps --json")[3]["name"], "out_4");
     let out = succeed(&folder, "demo -g features --dry-run");
     assert!(out.contains("would write demo-features-out_2.onnx"), "{out}");
-    assert_eq!(listing(folder.path()), before);
+    assert!(snapshot(folder.path()) == before);
 }
 
 #[test]
@@ -255,7 +230,7 @@ fn a_checkpoint_is_inspected() {
 #[test]
 fn options_that_make_no_sense_end_with_2() {
     let folder = workplace(&[]);
-    for (arguments, message) in [
+    let cases = [
         (
             "demo -g features --taps out_9",
             "no layer 'out_9' in this network; it has out_1, out_2, out_3, out_4",
@@ -275,13 +250,17 @@ fn options_that_make_no_sense_end_with_2() {
         ("demo --set network.n_channels=33", "n_channels is 33"),
         ("demo --set network.nonsense=1", "nonsense"),
         ("--config config.yaml", "give the checkpoint"),
+        (
+            "demo -g network --taps out_9",
+            "no layer 'out_9' in this network; it has out_1, out_2, out_3, out_4",
+        ),
+        ("", ""),
+        ("demo --tolerance 0", ""),
+        ("demo --graph encoder", ""),
+        ("demo --set nonsense", ""),
         ("inspect plain.safetensors --nodes", "--nodes is for ONNX files; plain.safetensors is a checkpoint"),
-    ] {
-        fail(&folder, arguments, 2, message);
-    }
-    for arguments in ["", "demo --tolerance 0", "demo --graph encoder", "demo --set nonsense"] {
-        assert_eq!(command(&folder, arguments).status.code(), Some(2), "{arguments}");
-    }
+    ];
+    refuses(&folder, cases.map(|(line, wanted)| (2, line, format!("…{wanted}…"))));
 }
 
 #[test]
@@ -303,7 +282,7 @@ fn files_that_cannot_be_used_end_with_1() {
     succeed(&folder, "demo -o there.onnx");
     std::fs::write(at("cut.onnx"), &std::fs::read(at("there.onnx")).expect("the file")[..5000])
         .expect("a file");
-    for (arguments, message) in [
+    let cases = [
         ("missing.safetensors", "missing.safetensors: No such file"),
         ("cut.safetensors --config c.yaml", "cut.safetensors: is not a complete safetensors file"),
         ("empty.safetensors --config c.yaml", "empty.safetensors: is empty"),
@@ -324,77 +303,58 @@ fn files_that_cannot_be_used_end_with_1() {
         ("inspect cut.onnx", "cut.onnx is not an ONNX file, or it was cut off"),
         ("inspect cut.safetensors", "cut.safetensors: is not a complete safetensors file"),
         ("inspect void", "void"),
-    ] {
-        fail(&folder, arguments, 1, message);
-    }
-    fail(&folder, "plain.safetensors --config binary.yaml", 2, "binary.yaml");
-    fail(&folder, "apart/w.safetensors", 2, "give --image-size HxW, or --config FILE");
+    ];
+    refuses(&folder, cases.map(|(line, wanted)| (1, line, format!("…{wanted}…"))));
+    refuses(
+        &folder,
+        [
+            (2, "plain.safetensors --config binary.yaml", "…binary.yaml…"),
+            (2, "apart/w.safetensors", "…give --image-size HxW, or --config FILE…"),
+        ],
+    );
 }
 
 #[test]
 fn a_file_that_differs_is_not_kept() {
     let folder = workplace(&[]);
-    fail(
+    write_checkpoint(&folder.path().join("wrong.safetensors"), &config(&[]), 3, 0.1);
+    let reference = "…verification failed: output 'y' differs from the reference interpreter…";
+    let record = "…verification failed: output 'y' differs from the outputs recorded in training…";
+    refuses(
         &folder,
-        "demo --tolerance 1e-12",
-        1,
-        "verification failed: output 'y' differs from the reference interpreter",
+        [
+            (1, "demo --tolerance 1e-12", reference),
+            (1, "wrong.safetensors -g network", record),
+            (1, "wrong.safetensors -g features", record),
+        ],
     );
-    let wrong = folder.path().join("wrong.safetensors");
-    write_checkpoint(&wrong, &config(&[]), 3, 0.1);
-    for graph in ["network", "features"] {
-        let message = "verification failed: output 'y' differs from the outputs recorded in training";
-        fail(&folder, &format!("wrong.safetensors -g {graph}"), 1, message);
-    }
     // The record is the moving average's, not that of the weights in training.
     succeed(&folder, "wrong.safetensors --weights model");
 }
 
 #[test]
-fn the_help_is_what_it_was() {
-    for (arguments, golden) in
-        [("-h", "short.txt"), ("--help", "long.txt"), ("inspect --help", "inspect.txt")]
-    {
-        let output = Command::new(env!("CARGO_BIN_EXE_ddae-export"))
-            .args(arguments.split_whitespace())
-            .env("COLUMNS", "100")
-            .output()
-            .expect("the program starts");
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(golden);
-        assert_golden(path, &text(&output.stdout));
-    }
+fn help_texts() {
+    let lines = [("short", "-h"), ("long", "--help"), ("inspect", "inspect --help")];
+    assert_help(env!("CARGO_BIN_EXE_ddae-export"), "tests/golden", &lines);
 }
 
 /// A file system that is full, by way of a limit on the size of files.
 #[test]
 fn a_full_disk_leaves_nothing() {
     let folder = workplace(&[]);
-    let before = listing(folder.path());
-    let script = format!("trap '' XFSZ; ulimit -f 64; exec {} demo", env!("CARGO_BIN_EXE_ddae-export"));
-    let output =
-        Command::new("bash").args(["-c", &script]).current_dir(folder.path()).output().expect("bash starts");
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains("cannot write demo-network.onnx: File too large"), "{stderr}");
-    assert_eq!(listing(folder.path()), before);
+    let limited = |line: &str| {
+        let script = format!("trap '' XFSZ; ulimit -f 64; exec {} {line}", env!("CARGO_BIN_EXE_ddae-export"));
+        run(Command::new("bash").args(["-c", &script]).current_dir(folder.path()))
+    };
+    let wanted = "…cannot write demo-network.onnx: File too large…";
+    refusals::refused(folder.path(), limited, [(1, "demo", wanted)]);
 }
 
 #[test]
 fn without_the_runtime_the_message_says_what_to_do() {
     let folder = workplace(&[]);
-    let before = listing(folder.path());
-    let output = Command::new(env!("CARGO_BIN_EXE_ddae-export"))
-        .arg("demo")
-        .env("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so")
-        .current_dir(folder.path())
-        .output()
-        .expect("the program starts");
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(
-        stderr.contains("/nowhere/libonnxruntime.so") && stderr.contains("cargo xtask setup"),
-        "{stderr}"
-    );
-    assert_eq!(stderr.lines().count(), 1, "{stderr}");
-    assert_eq!(listing(folder.path()), before);
+    let without =
+        |line: &str| run(command(&folder, line).env("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so"));
+    let wanted = "…/nowhere/libonnxruntime.so…cargo xtask setup…";
+    refusals::refused(folder.path(), without, [(1, "demo", wanted)]);
 }

@@ -1,5 +1,6 @@
 //! Images as graphs take them.
 
+use ddae_data::interleave::interleave;
 use ort::value::{DynValue, Tensor};
 
 /// `levels` of `[B, C, H, W]` = `shape` as the input `image`: f32 `[B, C, H, W]` in [0, 1], or bytes `[B, H, W, C]`.
@@ -12,10 +13,9 @@ pub(crate) fn image_input(levels: &[u8], shape: [usize; 4], bytes: bool) -> ort:
         return Ok(Tensor::from_array((shape, floats))?.into_dyn());
     }
     let [batch, channels, height, width] = shape;
-    let pixels = height * width;
-    let images = levels.chunks_exact(channels * pixels).flat_map(|image| {
-        (0..pixels).flat_map(move |pixel| (0..channels).map(move |plane| image[plane * pixels + pixel]))
-    });
-    let images: Vec<u8> = images.collect();
+    let mut images = Vec::with_capacity(levels.len());
+    for image in levels.chunks_exact(channels * height * width) {
+        interleave(image, channels, &mut images);
+    }
     Ok(Tensor::from_array(([batch, height, width, channels], images))?.into_dyn())
 }

@@ -24,6 +24,8 @@ pub struct ModelFile {
     pub training: Option<Config>,
     /// The data set of the training run, where there is one.
     pub data_set: Option<String>,
+    /// Names of the graph's inputs.
+    pub inputs: Vec<String>,
 }
 
 impl ModelFile {
@@ -37,7 +39,10 @@ impl ModelFile {
         if path.is_dir() {
             return Err(unusable("it is a folder; give the ONNX file that ddae-export wrote".to_string()));
         }
-        let entries = read::model(path)?.metadata_props;
+        let file = read::model(path)?;
+        let inputs =
+            file.graph.iter().flat_map(|graph| &graph.input).map(|input| input.name.clone()).collect();
+        let entries = file.metadata_props;
         let lookup = |key: &str| {
             // The last entry counts: an exporter may add to what it wrote before.
             entries.iter().rev().find(|entry| entry.key == key).map(|entry| entry.value.clone())
@@ -56,7 +61,7 @@ impl ModelFile {
             AnyConfig::Run(run) => Some(run.dataset().to_string()),
             AnyConfig::Model(_) => None,
         };
-        Ok(ModelFile { path: path.to_path_buf(), description, model, training, data_set })
+        Ok(ModelFile { path: path.to_path_buf(), description, model, training, data_set, inputs })
     }
 
     /// SHA-256 of the file, hexadecimal; of weights that are stored beside it, only what it says of them.

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use ddae_tests::programs::{self, Ended, Program, Running};
+use ddae_tests::refusals::{refused, snapshot};
 use tempfile::TempDir;
 
 const PREFIX: &str = "ddae-e2e-";
@@ -100,16 +101,18 @@ impl Place {
 
     /// Names of all files below the folder `name` (all here: an empty name), sorted; folders end with a slash.
     pub fn names(&self, name: &str) -> Vec<String> {
-        let mut names = Vec::new();
-        list(&self.path(name), "", &mut names);
-        names.sort();
-        names
+        snapshot(&self.path(name)).into_keys().collect()
     }
 
     /// All files here with their contents, folders with none.
     pub fn snapshot(&self) -> BTreeMap<String, Option<Vec<u8>>> {
-        let content = |name: &str| (!name.ends_with('/')).then(|| self.read(name));
-        self.names("").into_iter().map(|name| (name.clone(), content(&name))).collect()
+        snapshot(self.folder.path())
+    }
+
+    /// Command lines that fail ([`ddae_tests::refusals::refused`]).
+    #[track_caller]
+    pub fn refuses<L: AsRef<str>, W: AsRef<str>>(&self, cases: impl IntoIterator<Item = (i32, L, W)>) {
+        refused(self.folder.path(), |line| self.run(line), cases);
     }
 }
 
@@ -117,21 +120,6 @@ impl Place {
 #[track_caller]
 pub fn read(path: &Path) -> Vec<u8> {
     fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-}
-
-fn list(folder: &Path, prefix: &str, names: &mut Vec<String>) {
-    let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
-    for entry in entries {
-        let path = entry.expect("an entry").path();
-        let name = format!("{prefix}{}", path.file_name().unwrap_or_default().to_string_lossy());
-        if path.is_dir() {
-            let below = format!("{name}/");
-            list(&path, &below, names);
-            names.push(below);
-        } else {
-            names.push(name);
-        }
-    }
 }
 
 fn copy(from: &Path, to: &Path) {

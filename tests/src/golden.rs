@@ -1,8 +1,12 @@
 //! Golden files: what a program prints, reviewed like code.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
+
+use crate::programs;
 
 /// With this variable set, golden files are written anew in place of being compared.
 pub const UPDATE_VARIABLE: &str = "UPDATE_GOLDEN";
@@ -21,6 +25,22 @@ pub fn assert_golden(path: impl AsRef<Path>, found: &str) {
         fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}; {}", path.display(), renew()));
     if let Some(difference) = difference(&expected, found) {
         panic!("{}: {difference}; {}", path.display(), renew());
+    }
+}
+
+/// Compares what `program` says to each command line (a name, the line) with `folder/NAME.txt`. It must fit a terminal of
+/// 100 columns.
+///
+/// # Panics
+/// As [`assert_golden`], and when the program fails.
+#[track_caller]
+pub fn assert_help(program: impl AsRef<OsStr>, folder: impl AsRef<Path>, lines: &[(&str, &str)]) {
+    for (name, line) in lines {
+        let mut command = Command::new(&program);
+        let ended = programs::run(command.args(line.split_whitespace()).env("COLUMNS", "100"));
+        let help = ended.success();
+        assert_golden(folder.as_ref().join(format!("{name}.txt")), help);
+        assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
     }
 }
 

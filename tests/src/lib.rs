@@ -11,6 +11,7 @@ pub mod cases;
 pub mod golden;
 pub mod ops;
 pub mod programs;
+pub mod refusals;
 
 pub use cases::rule_weights;
 

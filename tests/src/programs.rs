@@ -266,7 +266,16 @@ impl Running {
     /// When there is no shell to send the signal.
     #[track_caller]
     pub fn interrupt(self) -> Running {
-        let kill = format!("kill -INT {}", self.child.id());
+        self.signal("INT")
+    }
+
+    /// Sends the signal of this name.
+    ///
+    /// # Panics
+    /// As [`Running::interrupt`].
+    #[track_caller]
+    pub fn signal(self, name: &str) -> Running {
+        let kill = format!("kill -{name} {}", self.child.id());
         let status = Command::new("sh").args(["-c", &kill]).status().expect("a shell");
         assert!(status.success(), "{}: ended before the signal", self.line);
         self

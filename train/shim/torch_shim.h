@@ -69,6 +69,11 @@ struct DdaeGroupNormSilu {
 int ddae_torch_group_norm_silu(TensorPointer input, TensorPointer shift, TensorPointer weight, TensorPointer bias,
                                const DdaeGroupNormSilu* options, TensorPointer* out);
 
+// `*out` = the input with what lies along the axes multiplied by a function of its root mean square `r`, with gradients:
+// `rms / sqrt(r^2 + eps)` where `inside`, else `rms / (r + eps)`.
+int ddae_torch_scaled_rows(TensorPointer input, const int64_t* axes, size_t count, double eps, double rms, int inside,
+                           TensorPointer* out);
+
 // Lets the process keep freed memory instead of handing it back to the system and asking again at every operation.
 int ddae_torch_keep_memory();
 }

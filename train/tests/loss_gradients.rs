@@ -149,6 +149,17 @@ fn edm() {
 }
 
 #[test]
+fn edm2() {
+    for net_type in ["UNetC", "UNetE", "UNetG"] {
+        let network = json!({
+            "image_shape": [1, 8, 8], "n_channels": 32, "ch_mults": [1, 1], "is_attn": [false, true], "dropout": 0.0,
+            "n_blocks": 2,
+        });
+        check(net_type, &run("EDM", net_type, network));
+    }
+}
+
+#[test]
 fn soda_pair() {
     check("SODA", &soda());
 }

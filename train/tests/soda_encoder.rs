@@ -1,6 +1,7 @@
 //! Latents of a split, as k-NN and the linear probe of SODA's training get them.
 
 use ddae_data::Split;
+use ddae_data::augment::Augmentation;
 use ddae_data::loader::{Loader, LoaderOptions};
 use ddae_model::config::ChannelStatistics;
 use ddae_model::networks::{EncoderArch, EncoderConfig, resnet_graph};
@@ -86,15 +87,9 @@ fn latents_are_those_of_the_normalised_images() {
 
 #[test]
 fn training_images_are_cropped_by_seed_and_epoch() {
-    let options = LoaderOptions {
-        batch: COUNT,
-        seed: 3,
-        epoch: 7,
-        downstream_crop: true,
-        normalisation: Some(statistics()),
-        ..LoaderOptions::default()
-    };
-    let cropped = Loader::new(&split(), options).expect("sensible options").next();
+    let options = LoaderOptions { batch: COUNT, seed: 3, epoch: 7, ..LoaderOptions::default() };
+    let cropped = Loader::normalised(&split(), &options, Augmentation::ResizedCrop, &statistics());
+    let cropped = cropped.expect("sensible options").next();
     let cropped = cropped.expect("one batch").expect("readable").images;
     let found = latents(Some((3, 7)), 4, 1);
     assert_close(&found, &expected(&cropped));

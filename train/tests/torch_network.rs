@@ -1,8 +1,8 @@
 //! Networks in libtorch: precisions, parts, parameters, wrong inputs.
 
-use ddae_model::graph::Graph;
+use ddae_model::graph::{Graph, Shape};
 use ddae_model::networks::unet_graph;
-use ddae_model::tensor::Tensor as Array;
+use ddae_model::tensor::{DType, Tensor as Array};
 use ddae_model::weights::Weights;
 use ddae_tests::{Fixture, fixture, relative_error, rule_weights, tolerance};
 use ddae_train::torch::{Layout, Mode, Network, Parameters, Precision, convert};
@@ -41,6 +41,26 @@ fn bf16_is_close_to_f32() {
         let error = relative_error(ours.as_f32().expect("f32"), &case.f32("output.y").1);
         assert!(error < 3e-2, "{layout:?}: relative error {error:e}");
         assert!(error > 1e-4, "{layout:?}: relative error {error:e}: this was not computed in bf16");
+    }
+}
+
+/// An image in bytes, `[B,H,W,C]`, lies as the layout wants it once the graph sees it as `[B,C,H,W]`, without a copy.
+#[test]
+fn bytes_come_in_the_order_of_the_layout() {
+    let mut graph = Graph::new();
+    let bytes = graph.input("image", DType::U8, Shape::batch(&[4, 5, 3])).expect("an input");
+    let floats = graph.cast(bytes, DType::F32).expect("a cast");
+    let image = graph.transpose(floats, &[0, 3, 1, 2]).expect("a transposition");
+    graph.output("image", image);
+    let levels: Vec<u8> = (0..2 * 4 * 5 * 3).collect();
+    let input = Tensor::from_slice(&levels).reshape([2, 4, 5, 3]);
+    for (layout, strides) in [(Layout::Contiguous, [60, 20, 5, 1]), (Layout::ChannelsLast, [60, 1, 15, 3])] {
+        let network = Network::new(&graph, Device::Cpu, Kind::Float, layout).expect("a network");
+        let parameters =
+            Parameters::new(&graph, &Weights::new(), Device::Cpu, Kind::Float, layout, false).expect("none");
+        let results = network.forward(&parameters, &[("image", &input)], Mode::EVALUATION).expect("a run");
+        assert_eq!(results[0].stride(), strides);
+        assert_eq!(results[0], input.permute([0, 3, 1, 2]).to_kind(Kind::Float));
     }
 }
 

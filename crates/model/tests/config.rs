@@ -25,7 +25,49 @@ fn every_configuration_here_reads_and_builds() {
         config.model().architecture.network_graph(false).unwrap();
         count += 1;
     }
-    assert!(count >= 10, "{count} configurations");
+    assert!(count >= 20, "{count} configurations");
+}
+
+/// EDM2's configurations.
+#[test]
+fn the_configurations_of_edm2_read_and_build() {
+    const CIFAR: usize = 39_509_888;
+    const TINY: usize = 62_394_112;
+    for (name, n_epoch, batch_size, lrate, tref_epoch, parameters) in [
+        ("cifar10_C", 1000, 512, 4e-4, None, CIFAR),
+        ("cifar100_C", 1000, 512, 4e-4, None, CIFAR),
+        ("cifar10_E", 2000, 512, 2e-2, Some(400), CIFAR),
+        ("cifar100_E", 2000, 512, 2e-2, Some(400), CIFAR),
+        ("tiny_C", 2000, 192, 1.5e-4, None, TINY),
+        ("tiny_E", 2000, 192, 7.5e-3, Some(400), TINY),
+    ] {
+        let config = Config::read(&configs().join(format!("edm2_{name}.yaml"))).unwrap();
+        assert_eq!(config.process, ProcessConfig::Edm(ddae_model::config::EdmConfig::published()));
+        assert_eq!(config.network.network_graph(false).unwrap().parameter_count(), parameters, "{name}");
+        let training = config.training;
+        assert_eq!(training.grad_clip_norm, f64::INFINITY);
+        assert_eq!((training.n_epoch, training.batch_size, training.warm_epoch), (n_epoch, batch_size, 200));
+        assert_eq!((training.lrate, training.tref_epoch, training.ema), (lrate, tref_epoch, 0.9993));
+    }
+}
+
+/// What the published code clips gradients to is part of the resolved configuration.
+#[test]
+fn gradients_of_edm2_are_not_clipped() {
+    let demo = demo();
+    assert_eq!(Config::parse(&demo, "demo", &[]).unwrap().training.grad_clip_norm, 1.0);
+    let set = |norm: &str| Config::parse(&format!("{demo}\ngrad_clip_norm: {norm}\n"), "c.yaml", &[]);
+    let unclipped = set(".inf").unwrap();
+    assert_eq!(unclipped.training.grad_clip_norm, f64::INFINITY);
+    let yaml = unclipped.to_yaml();
+    assert!(yaml.contains("\ngrad_clip_norm: .inf\n"), "{yaml}");
+    assert_eq!(Config::parse(&yaml, "again", &[]).unwrap(), unclipped);
+    for (norm, shown) in [("0", "0"), ("-1", "-1"), (".nan", "NaN")] {
+        assert_eq!(
+            set(norm).unwrap_err().to_string(),
+            format!("c.yaml: grad_clip_norm is {shown}; it must be above 0 (.inf for no clipping)")
+        );
+    }
 }
 
 #[test]
@@ -43,9 +85,10 @@ fn published_values_are_read() {
 
 #[test]
 fn a_configuration_survives_writing() {
-    for name in ["demo.yaml", "EDM_ddpmpp_aug.yaml"] {
-        let config = Config::read(&configs().join(name)).unwrap();
-        assert_eq!(Config::parse(&config.to_yaml(), "again", &[]).unwrap(), config);
+    for entry in std::fs::read_dir(configs()).unwrap() {
+        let path = entry.unwrap().path();
+        let config = AnyConfig::read(&path, &[]).unwrap();
+        assert_eq!(AnyConfig::parse(&config.to_yaml(), "again", &[]).unwrap(), config, "{}", path.display());
     }
 }
 
@@ -111,6 +154,7 @@ fn a_wrong_configuration_is_named_with_its_key() {
         ),
         (format!("{demo}optim_args: {{eps: -1}}\n"), "c.yaml: optim_args.eps is -1; it must be at least 0"),
         (format!("{demo}optim_args: {{weight_decay: .nan}}\n"), "c.yaml: optim_args.weight_decay is NaN"),
+        (format!("{demo}\ntref_epoch: 0\n"), "c.yaml: tref_epoch is 0; it must be at least 1"),
         (format!("{demo}\nwarmup: 3\n"), "c.yaml: warmup: unknown field `warmup`"),
         ("[1, 2".to_string(), "c.yaml: not YAML"),
         (String::new(), "c.yaml: not a configuration"),

@@ -2,7 +2,7 @@
 
 use ddae_model::graph::Graph;
 use ddae_model::networks::recognition::{Given, Names, RecogniseError, Recognised, Shapes};
-use ddae_model::networks::{Architecture, DecoderConfig, DiffusersConfig, UNetConfig};
+use ddae_model::networks::{Architecture, DecoderConfig, DiffusersConfig, UNetConfig, UNetGConfig};
 use ddae_tests::{fixture, parameter_shapes};
 use serde_json::Value;
 
@@ -62,6 +62,49 @@ fn every_unet_of_the_published_code() {
         words,
         "UNet: 3x32x32 images, n_channels 128, ch_mults [2, 2, 2], n_blocks 4, attention at 16x16 with one head, \
          residual resampling, augmentation label of 9"
+    );
+}
+
+/// Config G is told by its gains. C and E store the same, so neither is taken for the other.
+#[test]
+fn networks_of_edm2() {
+    for (case, head_channels) in [("edm2g_tiny", Some(32)), ("edm2g_full", None)] {
+        let mut network = fixture(case).config["network"].clone();
+        network["dropout"] = 0.0.into();
+        let expected: UNetGConfig = serde_json::from_value(network).expect("a network");
+        let [_, height, width] = expected.0.image_shape;
+        let found = recognise(case, &Given { head_channels, ..sized(height, width) });
+        assert_eq!(found.architecture, Architecture::UNetG(expected), "{case}");
+    }
+    assert_eq!(
+        recognise("edm2g_full", &sized(32, 32)).describe(),
+        "UNetG: 3x32x32 images, n_channels 128, ch_mults [1, 2, 2, 2], n_blocks 3, attention at 16x16 with one head"
+    );
+    for case in ["edm2c_tiny", "edm2e_tiny"] {
+        for given in [Given::default(), sized(16, 16)] {
+            assert_eq!(
+                message(case, &given),
+                "it holds a UNet of EDM2 with 3 image channels, n_channels 32, ch_mults [1, 2], n_blocks 3: the weights of \
+                 UNetC and UNetE have the same names and shapes, so it takes --config FILE with the net_type to tell which \
+                 they are"
+            );
+        }
+        // With the configuration, all is used.
+        let file = shapes(case);
+        let architecture = ddae_tests::cases::edm2::architecture(&fixture(case));
+        assert_eq!(architecture.unused(Names::Published, &file).expect("a graph"), [""; 0]);
+        let with = file.iter().map(|(name, shape)| (name.to_string(), shape.to_vec()));
+        let with: Shapes =
+            with.chain([("middle2.attn.output.weight".to_string(), vec![64, 64, 1, 1])]).collect();
+        let unused = architecture.unused(Names::Published, &with).expect("a graph");
+        assert_eq!(unused, ["middle2.attn.output.weight"]);
+    }
+    let without = |path: &str| -> Shapes {
+        parameter_shapes("edm2g_tiny").into_iter().filter(|(name, _)| !name.starts_with(path)).collect()
+    };
+    assert_eq!(
+        Recognised::only(&without("up.6"), &sized(16, 16)).unwrap_err().to_string(),
+        "its names are those of a UNet of EDM2, but 5 modules 'down.…' and 6 'up.…' are those of no number of resolutions"
     );
 }
 
@@ -248,7 +291,8 @@ fn what_is_no_network_is_said() {
 #[test]
 fn sizes_of_nothing_and_of_everything_are_refused() {
     for shape in [vec![], vec![0, 0, 0, 0], vec![usize::MAX; 4], vec![usize::MAX, 1, 3, 3]] {
-        for case in ["unet_tiny", "dit", "wrn_noise", "vae_encoder", "soda_net", "diffusers_ddpm"] {
+        let cases = ["unet_tiny", "edm2c_tiny", "edm2g_tiny", "dit", "wrn_noise", "vae_encoder", "soda_net"];
+        for case in cases.into_iter().chain(["diffusers_ddpm"]) {
             for (name, _) in parameter_shapes(case) {
                 let file: Shapes = parameter_shapes(case)
                     .into_iter()

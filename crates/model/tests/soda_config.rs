@@ -138,7 +138,7 @@ fn the_other_kind_of_configuration_is_named() {
 fn wrong_values_are_named_with_their_key() {
     for (set, wanted) in [
         ("lrate_ratio=0", "lrate_ratio is 0; it must be above 0"),
-        ("grad_clip_norm=-1", "grad_clip_norm is -1; it must be above 0"),
+        ("grad_clip_norm=-1", "grad_clip_norm is -1; it must be above 0 (.inf for no clipping)"),
         ("diffusion.drop_prob=1.5", "diffusion: drop_prob is 1.5; it must be in [0, 1]"),
         ("diffusion.n_T=0", "diffusion: n_T is 0"),
         ("diffusion.betas=sigmoid", "diffusion.betas: invalid value: string \"sigmoid\""),

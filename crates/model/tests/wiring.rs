@@ -30,6 +30,36 @@ fn layers_want_images_of_floats() {
 }
 
 #[test]
+fn weights_that_do_not_fit_are_named() {
+    let p = Path::root().at("conv1");
+    let (mut g, x) = with_input(DType::F32, Shape::batch(&[12, 7, 8]));
+    let weight = g.parameter(&p.at("weight"), &[4, 3, 3, 3], Init::Zeros).unwrap();
+    assert_eq!(
+        message(g.conv2d_with(&p, x, weight, Conv::same(4, 3))),
+        "conv1: wants a weight of [4, 12, 3, 3], got [4, 3, 3, 3]"
+    );
+    let rows = g.mean(x, &[2]).unwrap();
+    assert_eq!(
+        message(g.linear_with(&p, rows, weight, 4)),
+        "conv1: wants a weight of [4, 8], got [4, 3, 3, 3]"
+    );
+    // What training overwrites is a parameter.
+    let again = g.weight_norm(&p, weight, 1e-4, 1.0).unwrap();
+    assert_eq!(
+        message(g.weight_norm(&p, again, 1e-4, 1.0)),
+        "conv1: wants a parameter of two axes or more, got WeightNorm [4, 3, 3, 3]"
+    );
+    let gain = g.parameter(&p.at("gain"), &[4], Init::Ones).unwrap();
+    assert!(message(g.weight_norm(&p, gain, 1e-4, 1.0)).ends_with("got Parameter [4]"));
+    let table = g.buffer(&p.at("table"), &[4, 2], Init::Ones).unwrap();
+    assert!(message(g.weight_norm(&p, table, 1e-4, 1.0)).ends_with("got Buffer [4, 2]"));
+    assert_eq!(message(g.rms_norm(x, 0, 1e-8)), "RmsNorm: axis 0 of [B, 12, 7, 8] has no fixed size");
+    assert_eq!(message(g.rms_norm(x, 4, 1e-8)), "RmsNorm: axis 4 of [B, 12, 7, 8] has no fixed size");
+    let message = message(g.plain_group_norm(x, 8, 1e-5));
+    assert_eq!(message, "GroupNorm: 12 channels do not split into 8 groups");
+}
+
+#[test]
 fn sizes_that_do_not_fit_are_named() {
     let p = Path::root().at("norm");
     let (mut g, x) = with_input(DType::F32, Shape::batch(&[12, 7, 8]));

@@ -31,11 +31,6 @@ impl Normaliser {
         Ok(Normaliser { tables: statistics.mean.iter().zip(&statistics.std).map(table).collect() })
     }
 
-    /// Levels between 0 and 1 (`ToTensor` alone).
-    pub fn to_unit(channels: usize) -> Normaliser {
-        Normaliser { tables: vec![std::array::from_fn(|level| level as f32 / 255.0); channels] }
-    }
-
     /// Appends the numbers of an image [C, H, W] to `out`.
     ///
     /// # Panics

@@ -1,13 +1,13 @@
 //! SODA's views of a training image: a source that the encoder sees, and a target that is generated from it.
 //!
 //! Each view is drawn for itself: with probability 0.95 a resized crop, then mirrored with probability 1/2; with
-//! probability 0.65 RandAugment. The source is normalised and gets noise; the target lies in [0, 1].
+//! probability 0.65 RandAugment. The source is normalised and gets noise; the target stays levels.
 
 use ddae_model::config::{ChannelStatistics, SodaAugmentation};
 
-use super::{Canvas, Normaliser, RandAugment, ResizedCrop, random_flip};
+use super::{Canvas, ImageKey, Normaliser, RandAugment, ResizedCrop, random_flip};
 use crate::datasets::DataError;
-use ddae_base::random::{Purpose, Stream, stream};
+use ddae_base::random::{Purpose, Stream};
 
 /// Probability of the resized crop of a view.
 const CROP: f64 = 0.95;
@@ -16,32 +16,15 @@ const RAND_AUGMENT: f64 = 0.65;
 /// Standard deviation of the noise on a source, after normalisation.
 const NOISE_STD: f32 = 0.1;
 
-/// What decides every draw for an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ImageKey {
-    /// Seed of the run.
-    pub seed: u64,
-    /// Epoch.
-    pub epoch: u64,
-    /// Id of the image in its whole split ([`crate::Split::id`]).
-    pub id: u64,
-}
-
-impl ImageKey {
-    fn stream(self, purpose: Purpose) -> Stream {
-        stream(self.seed, purpose, self.id, self.epoch)
-    }
-}
-
 /// Makes source and target of images of one shape.
+///
+/// Clones share the filter weights; each thread needs a clone of its own.
 #[derive(Clone, Debug)]
 pub struct SodaViews {
-    /// As every thread's begins.
     canvas: Canvas,
     crop: ResizedCrop,
     rand_augment: RandAugment,
-    source: Normaliser,
-    target: Normaliser,
+    normaliser: Normaliser,
     augment_target: bool,
 }
 
@@ -62,44 +45,40 @@ impl SodaViews {
             canvas,
             crop: ResizedCrop::new(height, width).with_area(augmentation.crop_area),
             rand_augment: RandAugment::new(height, width),
-            source: Normaliser::new(channels, statistics)?,
-            target: Normaliser::to_unit(channels),
+            normaliser: Normaliser::new(channels, statistics)?,
             augment_target: augmentation.augment_target,
         })
-    }
-
-    /// A canvas for [`SodaViews::source`] and [`SodaViews::target`]: every thread needs its own.
-    pub fn canvas(&self) -> Canvas {
-        self.canvas.clone()
     }
 
     /// Appends the source of the image with these `levels` [C, H, W]: normalised, with noise.
     ///
     /// # Panics
-    /// When `levels` or `canvas` has another shape.
-    pub fn source(&self, levels: &[u8], key: ImageKey, canvas: &mut Canvas, out: &mut Vec<f32>) {
+    /// When `levels` has another shape.
+    pub fn source(&mut self, levels: &[u8], key: ImageKey, out: &mut Vec<f32>) {
         let mut rng = key.stream(Purpose::SodaSource);
-        canvas.levels_mut().copy_from_slice(levels);
-        self.augment(canvas, &mut rng);
+        self.augment(levels, &mut rng);
         let first = out.len();
-        self.source.append(canvas.levels(), out);
+        self.normaliser.append(self.canvas.levels(), out);
         add_noise(&mut out[first..], &mut rng);
     }
 
-    /// Appends the target of the image with these `levels` [C, H, W]: in [0, 1].
+    /// The target of the image with these `levels` [C, H, W], likewise.
     ///
     /// # Panics
-    /// When `levels` or `canvas` has another shape.
-    pub fn target(&self, levels: &[u8], key: ImageKey, canvas: &mut Canvas, out: &mut Vec<f32>) {
-        if !self.augment_target {
-            return self.target.append(levels, out);
+    /// When `levels` has another shape.
+    pub fn target(&mut self, levels: &[u8], key: ImageKey) -> &[u8] {
+        if self.augment_target {
+            self.augment(levels, &mut key.stream(Purpose::SodaTarget));
+        } else {
+            self.canvas.levels_mut().copy_from_slice(levels);
         }
-        canvas.levels_mut().copy_from_slice(levels);
-        self.augment(canvas, &mut key.stream(Purpose::SodaTarget));
-        self.target.append(canvas.levels(), out);
+        self.canvas.levels()
     }
 
-    fn augment(&self, canvas: &mut Canvas, rng: &mut Stream) {
+    /// Draws a view of an image on the canvas.
+    fn augment(&mut self, levels: &[u8], rng: &mut Stream) {
+        let canvas = &mut self.canvas;
+        canvas.levels_mut().copy_from_slice(levels);
         if rng.chance(CROP) {
             self.crop.random(canvas, rng);
             let shape = canvas.shape();

@@ -5,8 +5,9 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use ddae_base::random::{Purpose, stream};
 use ddae_base::shell;
+use ddae_data::augment::Augmentation;
 use ddae_data::datasets;
-use ddae_data::loader::{Loader, LoaderOptions};
+use ddae_data::loader::{Images, Loader, LoaderOptions};
 use ddae_data::sheet::Sheet;
 use ddae_data::{DataError, DataSet, Split};
 
@@ -92,19 +93,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let scale = (EASILY_SEEN / split.shape()[1]).clamp(1, 4);
     let mut sheet = Sheet::new(columns, split.shape())?.gap(1).scale(scale).captions(captions);
-    let options = LoaderOptions {
-        batch: columns,
-        seed: arguments.seed,
-        flip: arguments.flip,
-        crop_padding: arguments.crop_padding,
-        edm_augment: arguments.edm_augment,
-        workers: 0,
-        ..LoaderOptions::default()
-    };
-    for batch in Loader::new(&split.subset(&positions)?, options)? {
-        for image in batch?.images.chunks_exact(split.image_len()) {
-            sheet.push_f32(image)?;
-        }
+    let options =
+        LoaderOptions { batch: columns, seed: arguments.seed, workers: 0, ..LoaderOptions::default() };
+    let augmentation = Augmentation::Crop { padding: arguments.crop_padding, flip: arguments.flip };
+    let (shown, size) = (split.subset(&positions)?, split.image_len());
+    for batch in Loader::images(&shown, &options, augmentation, arguments.edm_augment)? {
+        match batch?.images {
+            Images::Bytes(images) => images.chunks_exact(size).try_for_each(|image| sheet.push_pixels(image)),
+            Images::Edm { images, .. } => {
+                images.chunks_exact(size).try_for_each(|image| sheet.push_f32(image))
+            }
+        }?;
     }
     sheet.write_png(&arguments.output)?;
     let mut out = std::io::stdout().lock();

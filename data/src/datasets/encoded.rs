@@ -9,7 +9,7 @@ use image::{DynamicImage, ImageFormat, ImageReader, Limits};
 
 use super::DataError;
 use super::source::Source;
-use crate::resize;
+use crate::{interleave, resize};
 
 /// A longer file is not a training image.
 const MOST_BYTES: u64 = 256 << 20;
@@ -125,7 +125,5 @@ fn planes(image: DynamicImage, channels: usize) -> Result<(Vec<u8>, [usize; 3]),
         }
         return Ok((image.into_luma8().into_raw(), [1, height, width]));
     }
-    let interleaved = image.into_rgb8().into_raw();
-    let levels = (0..3).flat_map(|channel| interleaved.iter().skip(channel).step_by(3).copied()).collect();
-    Ok((levels, [3, height, width]))
+    Ok((interleave::planes(image.into_rgb8().as_raw(), 3), [3, height, width]))
 }

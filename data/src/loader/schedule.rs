@@ -1,6 +1,6 @@
 //! Which images each batch of an epoch holds.
 
-use super::order;
+use super::{LoaderOptions, order};
 use crate::datasets::DataError;
 use crate::split::Split;
 
@@ -16,44 +16,30 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// Batches of `batch` images; with `shuffle` = (seed, epoch) in an order of their own.
+    /// The batches that the options ask for.
     ///
     /// # Errors
-    /// When a batch would be empty.
-    pub fn new(
-        split: &Split,
-        batch: usize,
-        drop_last: bool,
-        shuffle: Option<(u64, u64)>,
-    ) -> Result<Schedule, DataError> {
+    /// When a batch would be empty, or the epoch would go on beyond its last batch.
+    pub fn new(split: &Split, options: &LoaderOptions) -> Result<Schedule, DataError> {
+        let LoaderOptions { batch, start_batch, .. } = *options;
         if batch == 0 {
             return Err(DataError::Argument("a batch of 0 images: give at least 1".into()));
         }
         let count = split.len();
-        let batches = if drop_last { count / batch } else { count.div_ceil(batch) };
-        let order = shuffle.map(|(seed, epoch)| order(seed, epoch, count));
+        let batches = if options.drop_last { count / batch } else { count.div_ceil(batch) };
+        if start_batch > batches {
+            return Err(DataError::Argument(format!(
+                "cannot start at batch {start_batch}: {} has {batches} batches of {batch}",
+                split.name(),
+            )));
+        }
+        let order = options.shuffle.then(|| order(options.seed, options.epoch, count));
         Ok(Schedule { count, batch, batches, order })
     }
 
     /// Number of batches in the epoch.
     pub fn batches(&self) -> usize {
         self.batches
-    }
-
-    /// Checks that an epoch can go on at batch `start`.
-    ///
-    /// # Errors
-    /// When it lies beyond the end.
-    pub fn check_start(&self, start: usize, split: &Split) -> Result<(), DataError> {
-        if start > self.batches {
-            return Err(DataError::Argument(format!(
-                "cannot start at batch {start}: {} has {} batches of {}",
-                split.name(),
-                self.batches,
-                self.batch
-            )));
-        }
-        Ok(())
     }
 
     /// Positions in the split of the images of batch `number`.

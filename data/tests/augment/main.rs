@@ -26,3 +26,9 @@ fn statistics(channels: usize) -> ChannelStatistics {
     let all = ChannelStatistics::published("cifar10").expect("published");
     ChannelStatistics { mean: all.mean[..channels].to_vec(), std: all.std[..channels].to_vec() }
 }
+
+/// Planes of three channels, [3, H, W], as pixels, [H, W, 3].
+fn interleaved(planes: &[u8]) -> Vec<u8> {
+    let pixels = planes.len() / 3;
+    (0..pixels).flat_map(|i| [0, 1, 2].map(|channel| planes[channel * pixels + i])).collect()
+}

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use ddae_base::random::{Purpose, stream};
-use ddae_data::augment::{DownstreamCrop, random_crop, random_flip};
+use ddae_data::augment::{Augmentation, Augmenter};
 use ddae_data::split::Split;
 use ddae_store::FeatureKey;
 use ndarray::Array2;
@@ -22,14 +22,24 @@ pub struct Views {
     pub crop_padding: usize,
     /// Whether it is mirrored at random.
     pub flip: bool,
-    /// Whether it is cropped, scaled and mirrored as [`DownstreamCrop`] does, in place of the above.
+    /// Whether it is cropped, scaled and mirrored ([`Augmentation::ResizedCrop`]), in place of the above.
     pub resized_crop: bool,
 }
 
 impl Views {
     /// Whether an image itself looks different from view to view.
     pub fn alter(&self) -> bool {
-        self.crop_padding > 0 || self.flip || self.resized_crop
+        self.augmentation() != Augmentation::NONE
+    }
+
+    fn augmentation(&self) -> Augmentation {
+        match self.resized_crop {
+            true => Augmentation::ResizedCrop,
+            false => {
+                let padding = Some(self.crop_padding).filter(|&padding| padding > 0);
+                Augmentation::Crop { padding, flip: self.flip }
+            }
+        }
     }
 }
 
@@ -163,21 +173,13 @@ impl Extraction {
 
     /// The images of a pass as levels `[batch, C, H, W]`, padded with black ones.
     fn levels(&self, pass: Pass) -> Result<Vec<u8>, InferError> {
-        let (shape, size) = (self.split.shape(), self.split.image_len());
+        let size = self.split.image_len();
         let mut levels = vec![0; self.batch * size];
-        let mut resized = self.views.resized_crop.then(|| DownstreamCrop::new(shape)).transpose()?;
+        let mut augmenter = Augmenter::new(self.views.augmentation(), self.split.shape())?;
         for (row, image) in pass.rows().zip(levels.chunks_exact_mut(size)) {
             self.split.read(row, image)?;
             let mut draws = stream(self.seed, Purpose::Augment, self.split.id(row), pass.view as u64);
-            if self.views.crop_padding > 0 {
-                random_crop(image, shape, self.views.crop_padding, &mut draws);
-            }
-            if self.views.flip {
-                random_flip(image, shape, &mut draws);
-            }
-            if let Some(crop) = &mut resized {
-                crop.apply(image, &mut draws);
-            }
+            augmenter.apply(image, &mut draws);
         }
         Ok(levels)
     }

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use ddae_base::files::write_whole;
 use ddae_base::lock::Lock;
+use ddae_data::interleave::planes;
 use ddae_data::sheet::Sheet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::levels::planes;
 use crate::error::InferError;
 
 /// The file that says what made the images.

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use ddae_base::files::PartialFile;
 
-use super::levels::interleaved;
+use ddae_data::interleave::interleave;
+
 use crate::error::InferError;
 
 /// Writes images, in any order, into one `.npy` array of uint8 `[N, H, W, C]` (NumPy's format, version 1.0).
@@ -39,7 +40,9 @@ impl NpyWriter {
     /// When the disk refuses.
     pub fn write(&self, index: usize, levels: &[u8]) -> Result<(), InferError> {
         let at = self.offset + (index * levels.len()) as u64;
-        let written = self.partial.file().write_all_at(&interleaved(levels, self.shape[0]), at);
+        let mut pixels = Vec::with_capacity(levels.len());
+        interleave(levels, self.shape[0], &mut pixels);
+        let written = self.partial.file().write_all_at(&pixels, at);
         written.map_err(InferError::io("write", self.partial.path()))
     }
 

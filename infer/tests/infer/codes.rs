@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ddae_base::random::{Purpose, stream};
-use ddae_data::augment::DownstreamCrop;
+use ddae_data::augment::{Augmentation, Augmenter};
 use ddae_data::datasets;
 use ddae_model::config::{ChannelStatistics, DdpmConfig, ModelConfig, ProcessConfig, Timesteps};
 use ddae_model::networks::{Architecture, DitConfig, DitSize, EncoderArch, EncoderConfig, VaeEncoderConfig};
@@ -14,7 +14,7 @@ use ddae_store::{FeatureFile, FeatureKey};
 use ddae_tests::relative_error;
 use serde_json::json;
 
-use crate::scene::{Export, TEST, data, done, export_graph, infer};
+use crate::scene::{Export, TEST, data, done, export_graph, infer, refuses};
 
 fn export(folder: &Path, name: &str, model: &ModelConfig, what: Export) -> PathBuf {
     let graph = model.architecture.network_graph(false).expect("a network");
@@ -81,7 +81,7 @@ fn codes_of_resized_crops() {
 
     let split = datasets::open("folder", Some(data())).expect("images").test;
     let mut network = OnnxNetwork::open(&model, 1).expect("a session");
-    let mut crop = DownstreamCrop::new([1, 12, 12]).expect("grey");
+    let mut crop = Augmenter::new(Augmentation::ResizedCrop, [1, 12, 12]).expect("grey");
     let mut altered = 0;
     for row in 0..TEST {
         for view in 0..3 {
@@ -101,14 +101,18 @@ fn codes_of_resized_crops() {
     assert!((10..30).contains(&altered), "{altered} of 30");
 
     let line = job.replace("-o out", "-o plain");
-    for (line, message) in [
-        (line.replace("--resized-crop", "--views 2"), "--views 2: this graph sees images without noise"),
-        (format!("{line} --flip"), "the argument '--resized-crop' cannot be used with '--flip'"),
-        (format!("{line} --crop"), "the argument '--resized-crop' cannot be used with '--crop'"),
-    ] {
-        let ended = infer(folder.path(), &line);
-        assert!(ended.error(&[2]).contains(message), "{line}: {ended}");
-    }
+    refuses(
+        folder.path(),
+        [
+            (
+                2,
+                line.replace("--resized-crop", "--views 2"),
+                "--views 2: this graph sees images without noise…",
+            ),
+            (2, format!("{line} --flip"), "the argument '--resized-crop' cannot be used with '--flip'…"),
+            (2, format!("{line} --crop"), "the argument '--resized-crop' cannot be used with '--crop'…"),
+        ],
+    );
     done(folder.path(), &line.replace("--resized-crop", "--views 2 --flip"));
 }
 
@@ -117,35 +121,41 @@ fn what_such_graphs_do_not_have_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let what = Export { kind: GraphKind::Encoder, taps: vec![], timestep: None, bytes: false };
     export(folder.path(), "encoder", &encoder(), what);
-    let message =
-        infer(folder.path(), "features encoder.onnx --data folder --data-root DATA --timesteps 1 -o out");
-    assert!(message.error(&[2]).contains("--timesteps: this graph has none"));
-    let message = infer(folder.path(), "features encoder.onnx -o out");
-    assert!(
-        message
-            .error(&[2])
-            .contains("--data is needed: the graph does not say what its network was trained on")
-    );
-    let message = infer(folder.path(), "sample encoder.onnx -o out");
-    assert!(message.error(&[1, 2]).contains("is a graph of kind 'encoder', and 'sample' wants 'sampler'"));
-
     export(folder.path(), "dit", &dit(), Export::features(&["layer-0"]));
     export(folder.path(), "vae", &latent_encoder([16, 8]), latent());
     let job = "features dit.onnx --data folder --data-root DATA --timesteps 0 -o out";
-    for (line, message) in [
-        (job.to_string(), "give the graph that makes them with --latents FILE"),
-        (format!("{job} --latents vae.onnx"), "it makes latents of 4x8x4, and the graph takes 4x4x4"),
-        (
-            "features encoder.onnx --latents vae.onnx --data folder --data-root DATA -o out".to_string(),
-            "--latents is for graphs that take latents; this one takes images",
-        ),
-    ] {
-        let ended = infer(folder.path(), &line);
-        assert!(ended.error(&[2]).contains(message), "{line}: {ended:?}");
-    }
-    let ended = infer(folder.path(), &format!("{job} --latents encoder.onnx"));
-    assert!(
-        ended.error(&[1]).contains("is a graph of kind 'encoder', and 'features --latents' wants 'latent'")
+    let images = "features encoder.onnx --data folder --data-root DATA -o out";
+    refuses(
+        folder.path(),
+        [
+            (2, format!("{images} --timesteps 1"), "--timesteps: this graph has none…"),
+            (
+                2,
+                "features encoder.onnx -o out".to_string(),
+                "--data is needed: the graph does not say what its network was trained on…",
+            ),
+            (
+                1,
+                "sample encoder.onnx -o out".to_string(),
+                "…is a graph of kind 'encoder', and 'sample' wants 'sampler'…",
+            ),
+            (2, job.to_string(), "…give the graph that makes them with --latents FILE…"),
+            (
+                2,
+                format!("{job} --latents vae.onnx"),
+                "…it makes latents of 4x8x4, and the graph takes 4x4x4…",
+            ),
+            (
+                2,
+                format!("{images} --latents vae.onnx"),
+                "…--latents is for graphs that take latents; this one takes images…",
+            ),
+            (
+                1,
+                format!("{job} --latents encoder.onnx"),
+                "…is a graph of kind 'encoder', and 'features --latents' wants 'latent'…",
+            ),
+        ],
     );
 }
 

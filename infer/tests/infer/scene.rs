@@ -16,6 +16,7 @@ use ddae_model::tensor::Tensor;
 use ddae_onnx::metadata::GraphKind;
 use ddae_store::{FeatureFile, FeatureKey};
 use ddae_tests::programs::{Ended, run};
+use ddae_tests::refusals;
 use ddae_tests::rule_weight;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -193,19 +194,15 @@ pub fn done(folder: &Path, line: &str) -> String {
     infer(folder, line).success().to_string()
 }
 
+/// Command lines that fail ([`refusals::refused`]).
+#[track_caller]
+pub fn refuses<L: AsRef<str>, W: AsRef<str>>(folder: &Path, cases: impl IntoIterator<Item = (i32, L, W)>) {
+    refusals::refused(folder, |line| infer(folder, line), cases);
+}
+
 /// Names of the files below `folder`, sorted.
 pub fn names(folder: &Path) -> Vec<String> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-        match path.is_dir() {
-            true => names.extend(self::names(&path).into_iter().map(|inner| format!("{name}/{inner}"))),
-            false => names.push(name),
-        }
-    }
-    names.sort();
-    names
+    refusals::snapshot(folder).into_keys().filter(|name| !name.ends_with('/')).collect()
 }
 
 /// Everything in a feature file: labels, indices, and the bits of each dataset's views.

@@ -1,11 +1,9 @@
 //! `ddae-probe contrastive`.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 
 use crate::files::Features;
-use crate::{probe, report, text};
+use crate::{probe, refuses, report};
 
 /// `noise.h5`: two features of 300 images at three views, of which `t21/out_7` is moved far less by noise.
 fn folder() -> tempfile::TempDir {
@@ -98,9 +96,8 @@ fn what_is_not_as_published_is_pointed_out() {
 #[test]
 fn the_table() {
     let folder = folder();
-    let output = probe(folder.path(), &["contrastive", "noise.h5"]);
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    let table = text(&output.stdout);
+    let ended = probe(folder.path(), &["contrastive", "noise.h5"]);
+    let table = ended.success();
     for part in [
         "alignment and uniformity of 300 images at two noisings\n\n  features   alignment  uniformity\n  t11/out_6  ",
         "    noisings: the first two of 3 views of noise.h5\n    batch: 128\n",
@@ -108,15 +105,7 @@ fn the_table() {
     ] {
         assert!(table.contains(part), "{part:?} in\n{table}");
     }
-    assert!(text(&output.stderr).contains("next: ddae-probe linear --train noise.h5 --test TEST.h5"));
-}
-
-#[track_caller]
-fn refused(folder: &Path, arguments: &[&str], code: i32, part: &str) {
-    let output = probe(folder, &[&["contrastive"], arguments].concat());
-    let message = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{message}");
-    assert!(output.stdout.is_empty() && message.contains(part), "{part:?} in {message}");
+    assert!(ended.stderr.contains("next: ddae-probe linear --train noise.h5 --test TEST.h5"));
 }
 
 #[test]
@@ -128,24 +117,18 @@ fn what_cannot_be_compared_is_refused() {
     Features::new(300, "train").attribute("model", json!("ffff")).write(folder.path(), "model");
     Features::new(300, "train").dim(13).write(folder.path(), "wide");
     Features::new(1, "train").views(2).write(folder.path(), "single");
-    let cases: [(&[&str], i32, &str); 10] = [
-        (&["one.h5"], 1, "one.h5: there is one view of each image, and alignment compares two noisings"),
-        (&["one.h5", "fewer.h5"], 1, "do not hold the same images: the first has 300 and the second 299"),
-        (&["one.h5", "test.h5"], 1, "attribute split is \"train\" in the first and \"test\" in the second"),
-        (&["one.h5", "model.h5"], 1, "one.h5 and model.h5 do not belong together: attribute model"),
-        (&["one.h5", "wide.h5"], 1, "t11/out_6 has 12 features in one.h5 and 13 in wide.h5"),
-        (&["single.h5"], 1, "single.h5: there is one image"),
-        (
-            &["noise.h5", "--features", "t11/out_9"],
-            1,
-            "there is no feature t11/out_9; it has t11/out_6, t21/out_7",
-        ),
-        (&["noise.h5", "--features", "out_6"], 2, "\"out_6\" is not a feature"),
-        (&["noise.h5", "--batch", "1"], 2, "1 is not in 2..=4096"),
-        (&["absent.h5"], 1, "absent.h5"),
+    let cases = [
+        (1, "one.h5", "…one.h5: there is one view of each image, and alignment compares two noisings…"),
+        (1, "one.h5 fewer.h5", "…do not hold the same images: the first has 300 and the second 299…"),
+        (1, "one.h5 test.h5", "…attribute split is \"train\" in the first and \"test\" in the second…"),
+        (1, "one.h5 model.h5", "…one.h5 and model.h5 do not belong together: attribute model…"),
+        (1, "one.h5 wide.h5", "…t11/out_6 has 12 features in one.h5 and 13 in wide.h5…"),
+        (1, "single.h5", "…single.h5: there is one image…"),
+        (1, "noise.h5 --features t11/out_9", "…there is no feature t11/out_9; it has t11/out_6, t21/out_7…"),
+        (2, "noise.h5 --features out_6", "…\"out_6\" is not a feature…"),
+        (2, "noise.h5 --batch 1", "…1 is not in 2..=4096…"),
+        (1, "absent.h5", "…absent.h5…"),
+        (2, "", "…<FILE.h5>…"),
     ];
-    for (arguments, code, part) in cases {
-        refused(folder.path(), arguments, code, part);
-    }
-    refused(folder.path(), &[], 2, "<FILE.h5>");
+    refuses(folder.path(), cases.map(|(code, line, wanted)| (code, format!("contrastive {line}"), wanted)));
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::files::{BOTH, Features, folder};
-use crate::{probe, report, text};
+use crate::{probe, refuses, report};
 
 fn linear<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&["linear"], BOTH.as_slice(), more].concat()
@@ -98,9 +98,8 @@ fn single_settings_replace_those_of_a_preset() {
 #[test]
 fn the_table_lists_the_protocol() {
     let folder = folder();
-    let output = probe(folder.path(), &linear(&["--features", "t21/out_7", "--seed", "3"]));
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    let table = text(&output.stdout);
+    let ended = probe(folder.path(), &linear(&["--features", "t21/out_7", "--seed", "3"]));
+    let table = ended.success();
     for part in [
         "linear probe on t21/out_7 (12 features)",
         "    preset: ddae\n    normalise: none\n    batch norm: none\n    optimiser: adam, betas 0.9 and 0.999, eps 1e-8\n    \
@@ -110,7 +109,7 @@ fn the_table_lists_the_protocol() {
         assert!(table.contains(part), "{part:?} in\n{table}");
     }
     let next = "next: ddae-probe knn --train train.h5 --test test.h5 --features t21/out_7";
-    assert!(text(&output.stderr).contains(next), "{}", text(&output.stderr));
+    assert!(ended.stderr.contains(next), "{ended}");
 }
 
 #[test]
@@ -126,22 +125,19 @@ fn features_that_say_nothing_are_pointed_out() {
 
 #[test]
 fn trainings_that_cannot_be_are_refused() {
-    let folder = folder();
-    let refused = |more: &[&str], code, part: &str| {
-        let output = probe(folder.path(), &linear(&[&["--features", "t21/out_7"], more].concat()));
-        let message = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{more:?}: {message}");
-        assert!(output.stdout.is_empty() && message.contains(part), "{part:?} in {message}");
-    };
-    refused(&["--lr", "0"], 2, "must be a number above 0, such as 0.001");
-    refused(&["--lr", "inf"], 2, "must be a number above 0");
-    refused(&["--epochs", "0"], 2, "0 is not in 1..");
-    refused(&["--batch", "0"], 2, "0 is not in 1..");
-    refused(&["--preset", "simclr"], 2, "ddae, soda, dit");
-    refused(
-        &["--preset", "soda", "--batch", "1"],
-        1,
-        "400 training row(s) in batches of 1: batch normalisation needs at least 2 rows in a batch",
-    );
-    refused(&["--lr", "1e38"], 1, "the training diverged: its loss is ");
+    let cases = [
+        (2, "--lr 0", "…must be a number above 0, such as 0.001…"),
+        (2, "--lr inf", "…must be a number above 0…"),
+        (2, "--epochs 0", "…0 is not in 1..…"),
+        (2, "--batch 0", "…0 is not in 1..…"),
+        (2, "--preset simclr", "…ddae, soda, dit…"),
+        (
+            1,
+            "--preset soda --batch 1",
+            "…400 training row(s) in batches of 1: batch normalisation needs at least 2 rows in a batch…",
+        ),
+        (1, "--lr 1e38", "…the training diverged: its loss is …"),
+    ];
+    let line = |more| format!("linear --train train.h5 --test test.h5 --features t21/out_7 {more}");
+    refuses(folder().path(), cases.map(|(code, more, wanted)| (code, line(more), wanted)));
 }

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::files::{BOTH, CLASSES, Features, folder};
-use crate::{probe, report, text};
+use crate::{probe, report};
 
 fn with<'a>(command: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [&[command], BOTH.as_slice(), more].concat()
@@ -104,8 +104,7 @@ fn views_are_averaged_stacked_or_left_out() {
     }
     // With all views there are 2000 training rows to find neighbours in.
     report(folder.path(), &with("knn", &["--views", "all", "-k", "2000"]));
-    let output = probe(folder.path(), &with("knn", &["-k", "401"]));
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(probe(folder.path(), &with("knn", &["-k", "401"])).code, Some(1));
 }
 
 #[test]
@@ -155,9 +154,8 @@ fn a_solver_that_is_cut_short_says_so() {
 #[test]
 fn the_table_and_the_image() {
     let folder = folder();
-    let output = probe(folder.path(), &with("knn", &["--features", "t21/out_7", "--confusion", "out.png"]));
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    let table = text(&output.stdout);
+    let ended = probe(folder.path(), &with("knn", &["--features", "t21/out_7", "--confusion", "out.png"]));
+    let table = ended.success();
     for part in [
         "k-nearest neighbours on t21/out_7 (12 features)",
         "  class  accuracy  found\n  ant",
@@ -168,7 +166,7 @@ fn the_table_and_the_image() {
         assert!(table.contains(part), "{part:?} in\n{table}");
     }
     let next = "next: ddae-probe logistic --train train.h5 --test test.h5 --features t21/out_7";
-    assert!(text(&output.stderr).contains(next), "{}", text(&output.stderr));
+    assert!(ended.stderr.contains(next), "{ended}");
     let image = image::open(folder.path().join("out.png")).expect("a PNG").into_rgb8();
     assert!(image.width() > 200 && image.height() > 200);
     // The first cell of the diagonal is blue, with more blue than red.
@@ -192,9 +190,8 @@ fn the_image_holds_hundreds_of_classes() {
                 .labels(|i| (i % classes) as i64)
                 .write(folder.path(), name);
         }
-        let output = probe(folder.path(), &with("knn", &["-k", "3", "--confusion", "many.png"]));
-        assert!(output.status.success(), "{}", text(&output.stderr));
-        assert!(text(&output.stdout).contains("more, listed by --json"));
+        let ended = probe(folder.path(), &with("knn", &["-k", "3", "--confusion", "many.png"]));
+        assert!(ended.success().contains("more, listed by --json"));
         let image = image::open(folder.path().join("many.png")).expect("a PNG").into_rgb8();
         assert!(image.width() > 900 && image.width() < width, "{}", image.width());
     }

@@ -59,7 +59,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         writeln!(out, "{}", serde_json::to_string(&summary)?)?;
         return Ok(());
     }
-    let tap = config.linear.as_ref().map_or("out_1", |linear| &linear.blockname);
+    let tap = config.linear.as_ref().map_or("all", |linear| &linear.blockname);
     let features = shell::word(summary.run.join("features.onnx"));
     print(&mut out, &summary, |checkpoint| {
         format!("ddae-export {checkpoint} --graph features --taps {tap} -o {features}")

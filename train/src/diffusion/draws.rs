@@ -2,21 +2,31 @@
 
 use ddae_model::config::ProcessConfig;
 use ddae_model::diffusion::feature_timesteps;
+use tch::kind::Element;
 use tch::{Device, Kind, Tensor};
 
 use crate::torch::TorchError;
 
-/// Images `[B,C,H,W]` on `device`, from their values one after the other.
-pub(crate) fn images(values: &[f32], shape: [usize; 3], device: Device) -> Result<Tensor, TorchError> {
-    let [c, h, w] = shape.map(|n| n as i64);
+/// Images of `shape` = [C, H, W], one after the other, on `device`: floats as `[B,C,H,W]`, bytes as `[B,H,W,C]`.
+pub(crate) fn images<T: Element>(
+    values: &[T],
+    [c, h, w]: [usize; 3],
+    device: Device,
+) -> Result<Tensor, TorchError> {
+    let shape = if T::KIND == Kind::Uint8 { [h, w, c] } else { [c, h, w] }.map(|n| n as i64);
     Tensor::f_from_slice(values)
-        .and_then(|flat| flat.f_reshape([-1, c, h, w])?.f_to_device(device))
+        .and_then(|flat| flat.f_reshape([-1, shape[0], shape[1], shape[2]])?.f_to_device(device))
         .map_err(|e| TorchError::at("images", e))
 }
 
-/// `level [B]` and `noise`, like `images`, from libtorch's generator.
-pub(crate) fn of_process(process: &ProcessConfig, images: &Tensor) -> Result<[Tensor; 2], TorchError> {
-    let (count, device) = (images.size()[0], images.device());
+/// `level [B]` and `noise [B,C,H,W]` for `count` images of `shape`, from libtorch's generator.
+pub(crate) fn of_process(
+    process: &ProcessConfig,
+    count: usize,
+    shape: [usize; 3],
+    device: Device,
+) -> Result<[Tensor; 2], TorchError> {
+    let (count, [c, h, w]) = (count as i64, shape.map(|n| n as i64));
     let level = match process {
         ProcessConfig::Ddpm(_) => {
             let timesteps = feature_timesteps(process);
@@ -24,6 +34,6 @@ pub(crate) fn of_process(process: &ProcessConfig, images: &Tensor) -> Result<[Te
         }
         ProcessConfig::Edm(_) => Tensor::f_randn([count], (Kind::Float, device)),
     };
-    let noise = Tensor::f_randn(images.size(), (Kind::Float, device));
+    let noise = Tensor::f_randn([count, c, h, w], (Kind::Float, device));
     level.and_then(|level| Ok([level, noise?])).map_err(|e| TorchError::at("noise", e))
 }

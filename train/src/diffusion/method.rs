@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use ddae_base::random::{Purpose, stream};
-use ddae_data::loader::{Batch, Loader, LoaderOptions};
+use ddae_data::augment::Augmentation;
+use ddae_data::loader::{Batch, Images, Loader, LoaderOptions};
 use ddae_data::{DataError, datasets};
 use ddae_model::config::{Config, ProcessConfig};
 use ddae_model::diffusion::{self, SamplerPlan, edm, loss_graph};
@@ -39,7 +40,7 @@ impl DiffusionRun {
         data_root: Option<&Path>,
         sample_steps: Option<usize>,
     ) -> Result<DiffusionRun, TrainError> {
-        let graph = loss_graph(&config.clone().into(), false)?;
+        let graph = loss_graph(&config.clone().into(), edm_augment(&config).is_none())?;
         let data = datasets::open(&config.dataset, data_root)?;
         let plan = TrainingPlan::new(config.clone().into(), &data, graph)?;
         let sampler = sheet::plan(&config.process, sample_steps)?;
@@ -60,6 +61,14 @@ impl DiffusionRun {
     }
 }
 
+/// The probability of EDM's augmentation, which resamples images; without it they stay bytes.
+fn edm_augment(config: &Config) -> Option<f64> {
+    match &config.process {
+        ProcessConfig::Edm(edm) if edm.augment_prob > 0.0 => Some(edm.augment_prob),
+        _ => None,
+    }
+}
+
 /// Training of a DDPM or EDM.
 #[derive(Debug)]
 struct Diffusion {
@@ -70,15 +79,15 @@ struct Diffusion {
 
 impl Diffusion {
     /// The labels of EDM's augmentation, zeros for images that were not augmented.
-    fn label(&self, batch: &Batch) -> Result<Option<Tensor>, TorchError> {
+    fn label(&self, batch: &Batch<Images>) -> Result<Option<Tensor>, TorchError> {
         let dim = self.config.augment_dim();
         if dim == 0 {
             return Ok(None);
         }
         let size = [batch.len() as i64, dim as i64];
-        let label = match &batch.augment_labels {
-            Some(labels) => Tensor::f_from_slice(labels).and_then(|flat| flat.f_reshape(size)),
-            None => Tensor::f_zeros(size, (Kind::Float, Device::Cpu)),
+        let label = match &batch.images {
+            Images::Edm { labels, .. } => Tensor::f_from_slice(labels).and_then(|flat| flat.f_reshape(size)),
+            Images::Bytes(_) => Tensor::f_zeros(size, (Kind::Float, Device::Cpu)),
         };
         let label = label.and_then(|label| label.f_to_device(self.device));
         label.map(Some).map_err(|e| TorchError::at("augmentation labels", e))
@@ -86,14 +95,10 @@ impl Diffusion {
 }
 
 impl Method for Diffusion {
-    type Batch = Batch;
-    type Batches = Loader;
+    type Batch = Batch<Images>;
+    type Batches = Loader<Images>;
 
-    fn batches(&self, plan: &TrainingPlan, epoch: Epoch) -> Result<Loader, DataError> {
-        let augment = match &self.config.process {
-            ProcessConfig::Edm(edm) if edm.augment_prob > 0.0 => Some(edm.augment_prob),
-            _ => None,
-        };
+    fn batches(&self, plan: &TrainingPlan, epoch: Epoch) -> Result<Loader<Images>, DataError> {
         let options = LoaderOptions {
             batch: self.config.training.batch_size,
             shuffle: true,
@@ -101,17 +106,19 @@ impl Method for Diffusion {
             epoch: epoch.number,
             start_batch: epoch.start as usize,
             drop_last: true,
-            flip: self.config.flip,
-            edm_augment: augment,
             workers: epoch.workers,
-            ..LoaderOptions::default()
         };
-        Loader::new(&plan.train, options)
+        let augmentation = Augmentation::Crop { padding: None, flip: self.config.flip };
+        Loader::images(&plan.train, &options, augmentation, edm_augment(&self.config))
     }
 
-    fn inputs(&self, batch: &Batch) -> Result<Vec<(&'static str, Tensor)>, TorchError> {
-        let image = draws::images(&batch.images, self.config.image_shape(), self.device)?;
-        let [level, noise] = draws::of_process(&self.config.process, &image)?;
+    fn inputs(&self, batch: &Batch<Images>) -> Result<Vec<(&'static str, Tensor)>, TorchError> {
+        let (shape, device) = (self.config.image_shape(), self.device);
+        let image = match &batch.images {
+            Images::Bytes(images) => draws::images(images, shape, device)?,
+            Images::Edm { images, .. } => draws::images(images, shape, device)?,
+        };
+        let [level, noise] = draws::of_process(&self.config.process, batch.len(), shape, device)?;
         let mut inputs = vec![("image", image), ("level", level), ("noise", noise)];
         inputs.extend(self.label(batch)?.map(|label| ("augment_label", label)));
         Ok(inputs)

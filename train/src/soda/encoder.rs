@@ -1,6 +1,7 @@
 //! Latents of images.
 
 use ddae_base::Stop;
+use ddae_data::augment::Augmentation;
 use ddae_data::loader::{Loader, LoaderOptions};
 use ddae_data::split::Split;
 use ddae_model::config::ChannelStatistics;
@@ -91,15 +92,14 @@ impl Encoder {
             batch: preparation.batch,
             seed,
             epoch,
-            downstream_crop: preparation.crops.is_some(),
-            normalisation: Some(preparation.normalisation.clone()),
             workers: preparation.workers,
             ..LoaderOptions::default()
         };
+        let augmentation = preparation.crops.map_or(Augmentation::NONE, |_| Augmentation::ResizedCrop);
         let mut latents = Array2::zeros((split.len(), self.width));
         let mut rows = latents.rows_mut().into_iter();
         let mut labels = Vec::with_capacity(split.len());
-        for batch in Loader::new(split, options)? {
+        for batch in Loader::normalised(split, &options, augmentation, preparation.normalisation)? {
             if self.stop.is_requested() {
                 return Ok(None);
             }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ddae_base::random::{Purpose, stream};
-use ddae_data::loader::{PairBatch, PairLoader, PairOptions};
+use ddae_data::loader::{Batch, Loader, LoaderOptions, Pairs};
 use ddae_data::statistics::channel_statistics;
 use ddae_data::{DataError, Split, datasets};
 use ddae_model::config::{ChannelStatistics, ProcessConfig, SodaDiffusion, SodaRun};
@@ -46,7 +46,7 @@ impl SodaTraining {
         data_root: Option<&Path>,
         sample_steps: Option<usize>,
     ) -> Result<SodaTraining, TrainError> {
-        let graph = loss_graph(&config.clone().into(), false)?;
+        let graph = loss_graph(&config.clone().into(), true)?;
         let data = datasets::open(&config.dataset, data_root)?;
         let mut plan = TrainingPlan::new(config.clone().into(), &data, graph)?;
         let splits = match Splits::new(&plan.train, &plan.test) {
@@ -151,27 +151,27 @@ fn mask(config: &SodaDiffusion, parts: usize, count: usize, device: Device) -> R
 }
 
 impl Method for Soda {
-    type Batch = PairBatch;
-    type Batches = PairLoader;
+    type Batch = Batch<Pairs>;
+    type Batches = Loader<Pairs>;
 
-    fn batches(&self, plan: &TrainingPlan, epoch: Epoch) -> Result<PairLoader, DataError> {
-        let options = PairOptions {
+    fn batches(&self, plan: &TrainingPlan, epoch: Epoch) -> Result<Loader<Pairs>, DataError> {
+        let options = LoaderOptions {
             batch: self.config.training.batch_size,
+            shuffle: true,
             seed: epoch.seed,
             epoch: epoch.number,
             start_batch: epoch.start as usize,
-            augmentation: self.config.augmentation,
+            drop_last: true,
             workers: epoch.workers,
-            ..PairOptions::new(self.normalisation.clone())
         };
-        PairLoader::new(&plan.train, options)
+        Loader::pairs(&plan.train, &options, &self.normalisation, self.config.augmentation)
     }
 
-    fn inputs(&self, batch: &PairBatch) -> Result<Vec<(&'static str, Tensor)>, TorchError> {
+    fn inputs(&self, batch: &Batch<Pairs>) -> Result<Vec<(&'static str, Tensor)>, TorchError> {
         let (shape, device) = (self.config.image_shape(), self.place.device);
-        let source = draws::images(&batch.sources, shape, device)?;
-        let image = draws::images(&batch.targets, shape, device)?;
-        let [level, noise] = draws::of_process(&self.process, &image)?;
+        let source = draws::images(&batch.images.sources, shape, device)?;
+        let image = draws::images(&batch.images.targets, shape, device)?;
+        let [level, noise] = draws::of_process(&self.process, batch.len(), shape, device)?;
         let parts = self.config.networks.decoder.z_parts;
         let mask = mask(&self.config.diffusion, parts, batch.len(), device);
         let mask = mask.map_err(|e| TorchError::at("mask", e))?;

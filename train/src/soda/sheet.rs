@@ -74,14 +74,13 @@ impl Reconstruction<'_> {
 
     /// Sources, normalised, and targets of images. They are the same in every sheet of a run.
     fn views(&self, split: &Split, numbers: Range<usize>) -> Result<(Vec<f32>, Vec<f32>), TrainError> {
-        let views = SodaViews::new(split.shape(), self.normalisation, self.augmentation)?;
-        let (mut sources, mut targets) = (Vec::new(), Vec::new());
-        let (mut canvas, mut levels) = (views.canvas(), vec![0; split.image_len()]);
+        let mut views = SodaViews::new(split.shape(), self.normalisation, self.augmentation)?;
+        let (mut sources, mut targets, mut levels) = (vec![], vec![], vec![0; split.image_len()]);
         for number in numbers {
             split.read(number, &mut levels)?;
             let key = ImageKey { seed: self.seed, epoch: 0, id: split.id(number) };
-            views.source(&levels, key, &mut canvas, &mut sources);
-            views.target(&levels, key, &mut canvas, &mut targets);
+            views.source(&levels, key, &mut sources);
+            targets.extend(views.target(&levels, key).iter().map(|&level| f32::from(level) / 255.0));
         }
         Ok((sources, targets))
     }
@@ -144,14 +143,12 @@ save_per: 1
 
     /// Source and target of an image, normalised by these statistics.
     fn views(statistics: &ChannelStatistics, position: usize) -> [Vec<f32>; 2] {
-        let views = SodaViews::new(SHAPE, statistics, SodaAugmentation::default()).expect("RGB");
-        let (mut canvas, mut levels) = (views.canvas(), vec![0; SIZE]);
-        let [mut source, mut target] = [vec![], vec![]];
+        let mut views = SodaViews::new(SHAPE, statistics, SodaAugmentation::default()).expect("RGB");
+        let (mut source, mut levels) = (vec![], vec![0; SIZE]);
         split().read(position, &mut levels).expect("an image");
         let key = ImageKey { seed: SEED, epoch: 0, id: position as u64 };
-        views.source(&levels, key, &mut canvas, &mut source);
-        views.target(&levels, key, &mut canvas, &mut target);
-        [source, target]
+        views.source(&levels, key, &mut source);
+        [source, views.target(&levels, key).iter().map(|&level| f32::from(level) / 255.0).collect()]
     }
 
     #[test]

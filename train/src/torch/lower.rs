@@ -7,7 +7,7 @@ use tch::{Device, Kind, TchError, Tensor};
 use super::convert;
 use super::network::{Mode, Precision};
 use super::plan::{Kernel, Norm, Step};
-use super::shim::{self, GroupNormSilu};
+use super::shim::{self, GroupNormSilu, RowScale};
 
 type Lowered = Result<Tensor, TchError>;
 
@@ -23,6 +23,11 @@ pub(super) struct Context {
 impl Context {
     fn sizes(&self, shape: &Shape) -> Vec<i64> {
         convert::sizes(&shape.resolve(self.batch))
+    }
+
+    /// The type of `x`, or where it has 16 bits that of the graph.
+    fn widened(&self, x: &Tensor) -> Kind {
+        if matches!(x.kind(), Kind::BFloat16 | Kind::Half) { self.kind } else { x.kind() }
     }
 
     /// `x` as the matrix units take it.
@@ -62,13 +67,14 @@ fn node(op: &Op, shape: &Shape, operands: &[&Tensor], context: &Context) -> Lowe
             let features = x.size().last().copied().unwrap_or(1);
             x.f_layer_norm([features], None::<&Tensor>, None::<&Tensor>, *eps, true)
         }
-        Op::RmsNorm { axis, eps } => rms_norm(x, *axis as i64, *eps, context),
+        Op::RmsNorm { axis, eps } => scaled_rows(x, &[*axis as i64], RowScale::Unit { eps: *eps }),
         Op::WeightNorm { eps, rms } => weight_norm(x, *eps, *rms, context),
         Op::Relu => x.f_relu(),
         Op::Silu => x.f_silu(),
         Op::GeluTanh => x.f_gelu("tanh"),
         Op::Sqrt => x.f_sqrt(),
-        Op::Exp => x.f_exp(),
+        // As in PyTorch's autocast: 16 bits would be coarse.
+        Op::Exp => x.f_to_kind(context.widened(x))?.f_exp(),
         Op::Attention { heads, layout } => attention(x, *heads as i64, *layout),
         Op::Reshape => x.f_reshape(context.sizes(shape)),
         Op::Transpose { axes } => x.f_permute(convert::sizes(axes)),
@@ -105,11 +111,7 @@ fn node(op: &Op, shape: &Shape, operands: &[&Tensor], context: &Context) -> Lowe
             (zeros[place], zeros[place + 1]) = (*before as i64, *after as i64);
             x.f_constant_pad_nd(zeros)
         }
-        Op::Mean { axes } => {
-            let low = matches!(x.kind(), Kind::BFloat16 | Kind::Half);
-            let kind = if low { context.kind } else { x.kind() };
-            x.f_mean_dim(convert::sizes(axes), false, kind)
-        }
+        Op::Mean { axes } => x.f_mean_dim(convert::sizes(axes), false, context.widened(x)),
         Op::Dropout { p } => x.f_dropout(*p, context.mode.train),
         Op::Cast(dtype) => {
             x.f_to_kind(if *dtype == DType::F32 { context.kind } else { convert::kind(*dtype) })
@@ -172,32 +174,23 @@ fn norm(norm: &Norm, operands: &[&Tensor], context: &Context) -> Lowered {
     if dropout > 0.0 { result.f_dropout(dropout, true) } else { Ok(result) }
 }
 
-/// `x / sqrt(mean(x^2) + eps)` along an axis, in full precision.
-fn rms_norm(x: &Tensor, axis: i64, eps: f64, context: &Context) -> Lowered {
-    let wide = if matches!(x.kind(), Kind::BFloat16 | Kind::Half) {
-        x.f_to_kind(context.kind)?
-    } else {
-        x.shallow_clone()
-    };
-    let size = wide.size()[axis as usize] as f64;
-    let length = wide.f_norm_scalaropt_dim(2.0, [axis], true)?;
-    let scale = length.f_square()?.f_mul_scalar(1.0 / size)?.f_add_scalar(eps)?.f_rsqrt()?;
-    wide.f_mul(&scale)?.f_to_kind(x.kind())
-}
-
 /// Each row of a stored weight with the root mean square `rms`. In training, the weight itself becomes what it would be
 /// with 1 first.
 fn weight_norm(weight: &Tensor, eps: f64, rms: f64, context: &Context) -> Lowered {
     let others: Vec<i64> = (1..weight.dim() as i64).collect();
-    let per_row = (weight.numel() as f64 / weight.size()[0] as f64).sqrt();
-    let factor = || {
-        let length = weight.f_norm_scalaropt_dim(2.0, &others, true)?;
-        length.f_mul_scalar(1.0 / per_row)?.f_add_scalar(eps)?.f_reciprocal()
-    };
     if context.mode.train {
-        let _overwritten = tch::no_grad(|| weight.shallow_clone().f_mul_(&factor()?))?;
+        tch::no_grad(|| {
+            let per_row = (weight.numel() as f64 / weight.size()[0] as f64).sqrt();
+            let length = weight.f_norm_scalaropt_dim(2.0, &others, true)?;
+            let divisor = length.f_mul_scalar(1.0 / per_row)?.f_add_scalar(eps)?;
+            weight.shallow_clone().f_mul_(&divisor.f_reciprocal()?).map(|_| ())
+        })?;
     }
-    weight.f_mul(&factor()?.f_mul_scalar(rms)?)
+    scaled_rows(weight, &others, RowScale::To { rms, eps })
+}
+
+fn scaled_rows(x: &Tensor, axes: &[i64], scale: RowScale) -> Lowered {
+    shim::scaled_rows(x, axes, scale).map_err(|error| TchError::Torch(error.to_string()))
 }
 
 fn conv2d(operands: &[&Tensor], stride: i64, padding: [i64; 4], context: &Context) -> Lowered {

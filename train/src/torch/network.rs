@@ -187,12 +187,24 @@ impl Network {
             }
             let moved = tensor.f_to_device(self.device).and_then(|t| t.f_to_kind(kind));
             let mut tensor = moved.map_err(|e| TorchError::at(name, e))?;
-            if self.layout == Layout::ChannelsLast && tensor.dim() == 4 {
-                tensor = shim::channels_last(&tensor)?;
+            if tensor.dim() == 4 {
+                tensor = self.laid_out(tensor, *dtype)?;
             }
             inputs.push(tensor);
         }
         Ok(inputs)
+    }
+
+    /// Images in the order that the network's layout asks for once the graph sees them as `[B,C,H,W]`: bytes come as
+    /// `[B,H,W,C]` and are permuted there, which moves nothing.
+    fn laid_out(&self, images: Tensor, dtype: DType) -> Result<Tensor, TorchError> {
+        let planes = || images.f_permute([0, 3, 1, 2])?.f_contiguous()?.f_permute([0, 2, 3, 1]);
+        match (self.layout, dtype) {
+            (Layout::ChannelsLast, DType::U8) => Ok(images),
+            (Layout::ChannelsLast, _) => shim::channels_last(&images),
+            (Layout::Contiguous, DType::U8) => planes().map_err(|e| TorchError::at("images", e)),
+            (Layout::Contiguous, _) => Ok(images),
+        }
     }
 
     /// The number of samples, 1 for a graph without a batch.

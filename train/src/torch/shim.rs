@@ -64,6 +64,15 @@ unsafe extern "C" {
         arguments: *const GroupNormSiluArguments,
         out: *mut *mut c_void,
     ) -> c_int;
+    fn ddae_torch_scaled_rows(
+        input: Pointer,
+        axes: *const i64,
+        count: usize,
+        eps: c_double,
+        rms: c_double,
+        inside: c_int,
+        out: *mut *mut c_void,
+    ) -> c_int;
     fn ddae_torch_keep_memory() -> c_int;
     fn ddae_torch_copy(targets: *const Pointer, sources: *const Pointer, count: usize) -> c_int;
     fn ddae_torch_clip_gradients(
@@ -193,6 +202,41 @@ pub fn group_norm_silu(
     // types and sizes itself.
     let status = unsafe { ddae_torch_group_norm_silu(x, shift, weight, bias, &arguments, &mut out) };
     check("group_norm_silu", status)?;
+    Ok(made(out))
+}
+
+/// What [`scaled_rows`] multiplies a row of root mean square `r` by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum RowScale {
+    /// `1 / sqrt(r^2 + eps)`.
+    Unit {
+        /// Added to the mean square.
+        eps: f64,
+    },
+    /// `rms / (r + eps)`.
+    To {
+        /// The root mean square of the result, but for `eps`.
+        rms: f64,
+        /// Added to the root mean square.
+        eps: f64,
+    },
+}
+
+/// The tensor with what lies along `axes` scaled, as one operation with gradients; 16-bit floats are computed with in
+/// float32.
+///
+/// # Errors
+/// When there are no such axes.
+pub(super) fn scaled_rows(x: &Tensor, axes: &[i64], scale: RowScale) -> Result<Tensor, TorchError> {
+    let (eps, rms, inside) = match scale {
+        RowScale::Unit { eps } => (eps, 1.0, 1),
+        RowScale::To { rms, eps } => (eps, rms, 0),
+    };
+    let mut out = null_mut();
+    // SAFETY: `x` is alive, `axes` is as long as said, and `out` is where the function writes.
+    let status =
+        unsafe { ddae_torch_scaled_rows(pointer(x), axes.as_ptr(), axes.len(), eps, rms, inside, &mut out) };
+    check("scaled_rows", status)?;
     Ok(made(out))
 }
 

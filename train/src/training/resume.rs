@@ -81,12 +81,20 @@ fn first_difference(
         keys.extend(given.keys().filter(|key| !saved.contains_key(*key)));
         return keys.into_iter().find_map(|key| {
             let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-            let side = |map: &serde_json::Map<String, Value>| map.get(key).cloned().unwrap_or_default();
+            let side = |map: &serde_json::Map<String, Value>| match map.get(key) {
+                // JSON has no infinity, and no key here is written as null.
+                Some(Value::Null) => Value::from(f64::INFINITY.to_string()),
+                other => other.cloned().unwrap_or_default(),
+            };
             first_difference(&path, &side(saved), &side(given), free)
         });
     }
+    let shown = |value: &Value| match value.as_str() {
+        Some("inf") => ".inf".to_string(),
+        _ => value.to_string(),
+    };
     (saved != given && !free(path) && !path.starts_with("linear."))
-        .then(|| (path.to_string(), saved.to_string(), given.to_string()))
+        .then(|| (path.to_string(), shown(saved), shown(given)))
 }
 
 #[cfg(test)]
@@ -111,6 +119,14 @@ mod tests {
         let longer = ["network.attn_channels_per_head=16"];
         let (key, saved, _) = difference(&demo(&[]), &demo(&longer)).expect("a difference");
         assert_eq!((&*key, &*saved), ("network.attn_channels_per_head", "null"));
+    }
+
+    #[test]
+    fn no_limit_is_told_from_a_limit() {
+        let unclipped = "grad_clip_norm=.inf";
+        assert_eq!(difference(&demo(&[unclipped]), &demo(&[unclipped])), None);
+        let (key, saved, given) = difference(&demo(&[unclipped]), &demo(&[])).expect("a difference");
+        assert_eq!((&*key, &*saved, &*given), ("grad_clip_norm", ".inf", "1.0"));
     }
 
     #[test]

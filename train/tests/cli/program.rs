@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use ddae_checkpoint::{Checkpoint, TrainingState};
 use ddae_model::weights::Weights;
+use ddae_tests::programs::{self, Ended};
+use ddae_tests::refusals;
 use tempfile::TempDir;
 
 /// Images of 8x8 in two classes: 24 bright squares in the one, 24 dark ones in the other.
@@ -64,41 +66,25 @@ impl Place {
 
     /// Runs it to the end.
     pub fn run(&self, arguments: &[&str]) -> Ended {
-        Ended::of(self.command(arguments).output().expect("the program starts"))
+        programs::run(&mut self.command(arguments))
+    }
+
+    /// Arguments with which it fails ([`refusals::refused`]).
+    #[track_caller]
+    pub fn refuses<L: AsRef<str>, W: AsRef<str>>(&self, cases: impl IntoIterator<Item = (i32, L, W)>) {
+        let run = |line: &str| self.run(&line.split_whitespace().collect::<Vec<_>>());
+        refusals::refused(self.folder.path(), run, cases);
     }
 
     /// Runs it and expects success.
     pub fn train(&self, arguments: &[&str]) -> Ended {
         let ended = self.run(arguments);
-        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        ended.success();
         ended
     }
 
     pub fn checkpoint(&self, name: &str) -> Saved {
         Saved::read(&self.path(name))
-    }
-}
-
-/// How a program ended and what it said.
-pub struct Ended {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
-}
-
-impl Ended {
-    pub fn of(output: Output) -> Ended {
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-        Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
-    }
-
-    /// The one line of the error.
-    pub fn error(&self, code: i32) -> &str {
-        assert_eq!(self.code, Some(code), "{}{}", self.stdout, self.stderr);
-        let lines: Vec<&str> = self.stderr.lines().filter(|l| l.starts_with("error: ")).collect();
-        assert_eq!(lines.len(), 1, "{}", self.stderr);
-        assert_eq!(self.stderr.lines().last(), Some(lines[0]), "nothing follows the error");
-        lines[0]
     }
 }
 

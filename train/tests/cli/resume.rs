@@ -2,26 +2,16 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use crate::program::{Ended, Place};
+use ddae_tests::programs::{Ended, Running};
+
+use crate::program::Place;
 
 /// Runs `arguments` until `stats.jsonl` in `run` has a line about step `step`, then sends the signal.
 pub fn stop_after(place: &Place, arguments: &[&str], run: &str, step: u64, signal: &str) -> Ended {
-    let mut command = place.command(arguments);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("the program starts");
     let stats = place.path(run).join("stats.jsonl");
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while steps(&stats) < step {
-        assert!(Instant::now() < deadline, "no step {step} in two minutes");
-        assert!(child.try_wait().expect("a child").is_none(), "ended before step {step}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status();
-    assert!(sent.expect("kill").success());
-    Ended::of(child.wait_with_output().expect("output"))
+    let running = Running::start(&mut place.command(arguments)).wait_until(|| steps(&stats) >= step);
+    running.signal(signal).wait()
 }
 
 /// The last step that the statistics tell of.
@@ -41,8 +31,8 @@ fn resumes_bit_for_bit(config: &str, amp: &str) {
 
     let stopped = [&common[..], &["--run", "stopped"]].concat();
     // An epoch has 6 steps: the signal comes in the middle of one, most of the time.
-    let ended = stop_after(&place, &stopped, "stopped", 8, "-INT");
-    let error = ended.error(1);
+    let ended = stop_after(&place, &stopped, "stopped", 8, "INT");
+    let error = ended.error(&[1]);
     assert!(error.starts_with("error: stopped after step "), "{error}");
     assert!(error.contains("Go on with: "), "{error}");
     assert!(error.ends_with(" --resume"), "{error}");
@@ -81,7 +71,7 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
     let common = [&["--config", "ddpm.yaml", "--save-every", "1"], &LONG[..]].concat();
     place.train(&[&common[..], &["--run", "straight"]].concat());
     let killed = [&common[..], &["--run", "killed"]].concat();
-    let ended = stop_after(&place, &killed, "killed", 14, "-KILL");
+    let ended = stop_after(&place, &killed, "killed", 14, "KILL");
     assert_eq!(ended.code, None);
     // What a process leaves that is killed while it writes.
     place.write("killed/checkpoints/latest.safetensors.partial", "half a checkpoint");
@@ -157,7 +147,7 @@ fn other_settings_are_refused_by_name() {
     place.train(&common);
     let refused = |extra: &[&str]| {
         let ended = place.run(&[&common[..4], &["--resume"], extra].concat());
-        ended.error(2).to_string()
+        ended.error(&[2]).to_string()
     };
     let file = "run/checkpoints/latest.safetensors";
     let error = refused(&["--set", "network.dropout=0.25"]);

@@ -93,8 +93,8 @@ fn a_stopped_run_ends_like_one_that_was_not() {
     let common = [&common[..], &few].concat();
     place.train(&[&common[..], &["--run", "straight"]].concat());
     let stopped = [&common[..], &["--run", "stopped"]].concat();
-    let ended = stop_after(&place, &stopped, "stopped", 8, "-INT");
-    assert!(ended.error(1).contains("Go on with: "), "{}", ended.stderr);
+    let ended = stop_after(&place, &stopped, "stopped", 8, "INT");
+    assert!(ended.error(&[1]).contains("Go on with: "), "{}", ended.stderr);
     let middle = place.checkpoint("stopped/checkpoints/latest.safetensors").state;
     assert!((8..30).contains(&middle.step), "{middle:?}");
 
@@ -117,7 +117,7 @@ fn a_stopped_run_ends_like_one_that_was_not() {
     assert_eq!(scores("stopped").len(), 2);
     let error = place.run(&[&stopped[..], &["--resume", "--set", "lrate_ratio=1"]].concat());
     let wanted = "this run was started with lrate_ratio = 2.0, now it is 1.0";
-    assert!(error.error(2).contains(wanted), "{}", error.stderr);
+    assert!(error.error(&[2]).contains(wanted), "{error}");
 }
 
 #[test]
@@ -193,20 +193,26 @@ fn images_of_one_class_are_not_scored() {
 
 #[test]
 fn wrong_input_is_refused_before_anything_is_written() {
-    let place = Place::of("soda");
-    let refused = |arguments: &[&str], wanted: &str| {
-        let ended = place.run(arguments);
-        let error = ended.error(2);
-        assert!(error.contains(wanted), "{error}");
-        assert!(!place.path("run").exists());
-    };
-    refused(&["--config", "ddpm.yaml"], "ddpm.yaml: the configuration of a DDPM or EDM");
-    let set = |set, wanted| refused(&["--config", "soda.yaml", "--set", set], wanted);
-    set("decoder.z_parts=1", "diffusion: layer_mask_prob is 0.2; it hides parts of the latent");
-    set("batch_size=500", "batch_size is 500, but folder/train has only 48 images");
-    set("flip=True", "flip: unknown field `flip`");
-    set("diffusion.betas=sigmoid", "diffusion.betas: invalid value: string \"sigmoid\"");
-    refused(&["--config", "soda.yaml", "--sample-steps", "101"], "101 steps: this sampler takes 1 to 100");
+    Place::of("soda").refuses([
+        (2, "--config ddpm.yaml", "ddpm.yaml: the configuration of a DDPM or EDM…"),
+        (
+            2,
+            "--config soda.yaml --set decoder.z_parts=1",
+            "…diffusion: layer_mask_prob is 0.2; it hides parts of the latent…",
+        ),
+        (
+            2,
+            "--config soda.yaml --set batch_size=500",
+            "batch_size is 500, but folder/train has only 48 images…",
+        ),
+        (2, "--config soda.yaml --set flip=True", "…flip: unknown field `flip`…"),
+        (
+            2,
+            "--config soda.yaml --set diffusion.betas=sigmoid",
+            "…diffusion.betas: invalid value: string \"sigmoid\"…",
+        ),
+        (2, "--config soda.yaml --sample-steps 101", "101 steps: this sampler takes 1 to 100"),
+    ]);
 }
 
 #[test]
@@ -217,10 +223,8 @@ fn images_that_cannot_be_normalised() {
         ddae_data::sheet::write_png_image(path, &[0.5; 64], [1, 8, 8]).expect("written");
     }
     fs::remove_dir_all(place.path("data/train/bright")).expect("removed");
-    let ended = place.run(&["--config", "soda.yaml"]);
     let wanted = "folder/train, measured: normalisation.std has 0; it must be above 0";
-    assert!(ended.error(2).contains(wanted), "{}", ended.stderr);
-    assert!(!place.path("run").exists());
+    place.refuses([(2, "--config soda.yaml", wanted)]);
 }
 
 /// How far the trained values of a network moved at most in the only step of a run, and whether its running statistics

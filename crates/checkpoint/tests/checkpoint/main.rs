@@ -1,6 +1,7 @@
 //! Checkpoint files: ours, published ones, and what is wrong with others.
 
 mod damage;
+mod edm2;
 mod memory;
 mod names;
 mod ours;

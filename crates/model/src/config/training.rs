@@ -204,3 +204,22 @@ impl TrainingConfig {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_published_code_clips_to_depends_on_the_network() {
+        let text = "{n_epoch: 1, batch_size: 2, lrate: 1.0e-4, ema: 0.9, n_sample: 0, save_dir: x";
+        let norm = |more: &str| {
+            let value: Value = serde_norway::from_str(&format!("{text}{more}}}")).expect("YAML");
+            TrainingConfig::split(value, &["net_type"]).expect("the keys").0.grad_clip_norm
+        };
+        assert_eq!([norm(""), norm(", net_type: UNet"), norm(", net_type: DiT")], [1.0; 3]);
+        for net_type in ["UNetC", "UNetE", "UNetG"] {
+            assert_eq!(norm(&format!(", net_type: {net_type}")), f64::INFINITY);
+            assert_eq!(norm(&format!(", net_type: {net_type}, grad_clip_norm: 2")), 2.0);
+        }
+    }
+}

@@ -172,6 +172,32 @@ fn layer_norm_is_along_the_last_axis() {
 }
 
 #[test]
+fn rms_norm_is_along_one_axis() {
+    // Columns (3, 4) and (0, 0): mean squares 12.5 and 0, with 3.5 besides 16 and 3.5.
+    let x = f32s(&[1, 2, 2], &[3.0, 0.0, 4.0, 0.0]);
+    check_plain(x, |g, x| g.rms_norm(x, 1, 3.5), &[1, 2, 2], &[0.75, 0.0, 1.0, 0.0]);
+}
+
+#[test]
+fn weight_norm_scales_rows() {
+    // Rows of a root mean square of 2 and 0, to 3 where 1 is added to it first.
+    let weight = ("l.weight", f32s(&[2, 4], &[2.0, -2.0, 2.0, 2.0, 0.0, 0.0, 0.0, 0.0]));
+    let p = Path::root().at("l");
+    let layer = |g: &mut Graph, x: Value| {
+        let weight = g.parameter(&p.at("weight"), &[2, 4], Init::Zeros)?;
+        let weight = g.weight_norm(&p, weight, 1.0, 3.0)?;
+        g.linear_with(&p, x, weight, 2)
+    };
+    check(f32s(&[1, 4], &[1.0, 10.0, 100.0, 1000.0]), layer, &[weight], &[1, 2], &[2182.0, 0.0]);
+}
+
+#[test]
+fn a_group_norm_without_scale_and_shift() {
+    let x = f32s(&[1, 2, 1, 2], &[1.0, 3.0, -4.0, 4.0]);
+    check_plain(x, |g, x| g.plain_group_norm(x, 2, 0.0), &[1, 2, 1, 2], &[-1.0, 1.0, -1.0, 1.0]);
+}
+
+#[test]
 fn attention() {
     let p = Path::root();
     // One head, d = 1: token 0 has q = 0 and weighs both values alike; token 1 has q = ln 3 over keys 0 and 1, so

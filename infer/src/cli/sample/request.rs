@@ -48,6 +48,12 @@ impl SampleRequest {
         }
         let plan = sampler.plan(process, steps, eta);
         let plan = plan.map_err(|error| InferError::Argument(error.to_string()))?;
+        if plan.carries && !model.inputs.iter().any(|name| name == "carry") {
+            let name = sampler.name;
+            return Err(unusable(format!(
+                "--sampler {name} needs a graph with the input 'carry', which it has not"
+            )));
+        }
         let description = &model.description;
         let settings = SampleSettings {
             model: description.digest.clone(),

@@ -9,6 +9,7 @@ pub(super) static SAMPLER: Sampler = Sampler {
     name: "ddpm",
     about: "Ancestral sampling over all timesteps",
     steps: None,
+    most: |n_t| n_t,
     takes_eta: false,
     plan: |process, steps, _| match process {
         ProcessConfig::Ddpm(config) if steps == config.n_t => Ok(ancestral(config)),

@@ -9,6 +9,7 @@ pub(super) static SAMPLER: Sampler = Sampler {
     name: "ddim",
     about: "DDIM",
     steps: Some(100),
+    most: |n_t| n_t,
     takes_eta: true,
     plan: |process, steps, eta| match process {
         ProcessConfig::Ddpm(config) => ddim(config, steps, eta),

@@ -20,6 +20,8 @@ pub(super) static SAMPLER: Sampler = Sampler {
     name: "dpm-solver",
     about: "DPM-Solver++(2M): good images in about 20 steps",
     steps: Some(20),
+    // More would visit a timestep twice.
+    most: most_steps,
     takes_eta: false,
     plan: |process, steps, _| dpm_solver(process, steps),
 };
@@ -31,14 +33,28 @@ pub(super) static SAMPLER: Sampler = Sampler {
 pub fn dpm_solver(process: &ProcessConfig, steps: usize) -> Result<SamplerPlan, PlanError> {
     match process {
         ProcessConfig::Ddpm(config) => {
-            // More would visit a timestep twice.
-            check(steps, 1, (config.n_t - 1).max(1), 0.0)?;
-            Ok(of_ddpm(config, steps))
+            check(steps, 1, most_steps(config.n_t), 0.0)?;
+            finite(of_ddpm(config, steps))
         }
         ProcessConfig::Edm(config) => {
             check(steps, 2, MOST_STEPS, 0.0)?;
-            Ok(of_edm(config, steps))
+            finite(of_edm(config, steps))
         }
+    }
+}
+
+fn most_steps(n_t: usize) -> usize {
+    n_t.saturating_sub(1).max(1)
+}
+
+/// Refuses schedules of which two levels are so alike, or one is so noisy, that no step can be computed.
+fn finite(plan: SamplerPlan) -> Result<SamplerPlan, PlanError> {
+    match plan.steps.iter().position(|step| step.coefficients.iter().any(|c| !c.is_finite())) {
+        None => Ok(plan),
+        Some(step) => Err(PlanError(format!(
+            "step {step} of dpm-solver cannot be computed: its noise level is too like the next, or leaves nothing of \
+             the image; take fewer steps, or another sampler"
+        ))),
     }
 }
 

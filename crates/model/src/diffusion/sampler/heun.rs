@@ -13,6 +13,7 @@ pub(super) static SAMPLER: Sampler = Sampler {
     name: "edm",
     about: "EDM's Heun method",
     steps: Some(18),
+    most: |n_t| n_t,
     takes_eta: true,
     plan: |process, steps, eta| match process {
         ProcessConfig::Edm(config) => heun(config, steps, eta),

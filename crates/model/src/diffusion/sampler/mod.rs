@@ -37,12 +37,14 @@ pub struct Sampler {
     pub about: &'static str,
     /// Its number of steps unless another is asked for; `None` where the process has but one.
     pub steps: Option<usize>,
+    /// The most steps that it takes of a DDPM with so many timesteps.
+    most: fn(usize) -> usize,
     /// Whether `eta`, noise added on the way, means anything to it.
     pub takes_eta: bool,
     plan: fn(&ProcessConfig, usize, f64) -> Result<SamplerPlan, PlanError>,
 }
 
-/// All samplers. The first that a process can be drawn with and that takes fewer steps than it has is its default.
+/// All samplers.
 pub static SAMPLERS: &[&Sampler] =
     &[&ancestral::SAMPLER, &ddim::SAMPLER, &heun::SAMPLER, &dpm_solver::SAMPLER];
 
@@ -63,7 +65,7 @@ impl Sampler {
     /// The number of steps for a process unless another is asked for.
     pub fn default_steps(&self, process: &ProcessConfig) -> usize {
         match (self.steps, process) {
-            (Some(steps), ProcessConfig::Ddpm(config)) => steps.min(config.n_t),
+            (Some(steps), ProcessConfig::Ddpm(config)) => steps.min((self.most)(config.n_t)),
             (Some(steps), ProcessConfig::Edm(_)) => steps,
             (None, ProcessConfig::Ddpm(config)) => config.n_t,
             (None, ProcessConfig::Edm(_)) => 0,

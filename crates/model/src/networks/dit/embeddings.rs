@@ -36,7 +36,8 @@ pub fn position_table(grid: usize, width: usize) -> Tensor {
 pub(super) fn positions(g: &mut Graph, p: &Path, config: &DitConfig) -> Built {
     let (grid, width) = (config.grid(), config.hidden_size);
     if config.stored_positions {
-        g.buffer(&p.at("pos_embed"), &[1, grid * grid, width], Init::Zeros)
+        let formula = position_table(grid, width).as_f32().unwrap_or_default().into();
+        g.buffer(&p.at("pos_embed"), &[1, grid * grid, width], Init::Values(formula))
     } else {
         g.constant(position_table(grid, width))
     }
