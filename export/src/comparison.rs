@@ -1,6 +1,6 @@
 //! How far outputs are from others that are taken to be right.
 
-use ddae_model::tensor::{Data, Tensor};
+use ddae_model::tensor::Tensor;
 use ddae_onnx::metadata::OutputError;
 
 /// Outputs by name.
@@ -31,11 +31,10 @@ impl Comparison {
     /// Takes in the outputs of a batch. An output that is missing or of another shape is infinitely far.
     pub fn add(&mut self, found: &Outputs, expected: &Outputs) {
         for (i, (name, b)) in expected.iter().enumerate() {
-            let a = found.iter().find(|(output, _)| output == name).map(|(_, tensor)| tensor);
             if self.outputs.len() <= i {
                 self.outputs.push(Sums::new(name, b));
             }
-            self.outputs[i].add(a, b);
+            self.outputs[i].add(named(found, name), b);
         }
     }
 
@@ -47,8 +46,7 @@ impl Comparison {
 
 impl Sums {
     fn new(name: &str, b: &Tensor) -> Sums {
-        let elements = elements_per_sample(b);
-        let zeros = vec![0.0; elements];
+        let zeros = vec![0.0; elements_per_sample(b)];
         let (a, b) = (zeros.clone(), zeros);
         Sums { name: name.to_string(), samples: 0, a, b, aa: 0.0, bb: 0.0, ab: 0.0, difference: 0.0 }
     }
@@ -60,8 +58,7 @@ impl Sums {
             return;
         };
         self.samples += b.data().len() / elements.max(1);
-        for i in 0..b.data().len() {
-            let (a, b) = (at(a, i), at(b, i));
+        for (i, (a, b)) in a.to_f64_vec().into_iter().zip(b.to_f64_vec()).enumerate() {
             self.a[i % elements] += a;
             self.b[i % elements] += b;
             self.aa += a * a;
@@ -72,8 +69,7 @@ impl Sums {
     }
 
     fn error(&self) -> OutputError {
-        let relative = if self.difference == 0.0 { 0.0 } else { (self.difference / self.bb).sqrt() };
-        let relative = if relative.is_nan() { f64::INFINITY } else { relative };
+        let relative = relative(self.difference, self.bb);
         // The sum of products about the means is the sum of products less that of the means.
         let of_means = |x: &[f64], y: &[f64]| {
             x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>() / self.samples.max(1) as f64
@@ -85,30 +81,40 @@ impl Sums {
             product if product > 0.0 => (ab / product).clamp(-1.0, 1.0),
             _ => 0.0,
         };
-        OutputError {
-            name: self.name.clone(),
-            relative: rounded(&format!("{relative:.1e}"), relative),
-            cosine: rounded(&format!("{cosine:.7}"), cosine),
-        }
+        let cosine = format!("{cosine:.7}").parse().unwrap_or(cosine);
+        OutputError { name: self.name.clone(), relative: two_digits(relative), cosine }
     }
 }
 
-/// The number as it reads: it must not change in its last digits from one processor to the next.
-fn rounded(text: &str, exact: f64) -> f64 {
-    text.parse().unwrap_or(exact)
+/// The output of a name.
+pub(crate) fn named<'t>(outputs: &'t Outputs, name: &str) -> Option<&'t Tensor> {
+    outputs.iter().find(|(output, _)| output == name).map(|(_, tensor)| tensor)
+}
+
+/// `||a - b|| / ||b||`; infinite where shapes differ, an output is missing or a value is not finite.
+pub(crate) fn relative_difference(found: Option<&Tensor>, expected: &Tensor) -> f64 {
+    let Some(found) = found.filter(|found| found.shape() == expected.shape()) else { return f64::INFINITY };
+    let (mut difference, mut norm) = (0.0, 0.0);
+    for (a, b) in found.to_f64_vec().into_iter().zip(expected.to_f64_vec()) {
+        difference += (a - b) * (a - b);
+        norm += b * b;
+    }
+    relative(difference, norm)
+}
+
+/// A difference from sums of squares.
+fn relative(difference: f64, norm: f64) -> f64 {
+    let relative = if difference == 0.0 { 0.0 } else { (difference / norm).sqrt() };
+    if relative.is_nan() { f64::INFINITY } else { relative }
+}
+
+/// A difference as it reads: it must not change in its last digits from one processor to the next.
+pub(crate) fn two_digits(difference: f64) -> f64 {
+    format!("{difference:.1e}").parse().unwrap_or(difference)
 }
 
 fn elements_per_sample(tensor: &Tensor) -> usize {
     tensor.shape().iter().skip(1).product()
-}
-
-fn at(tensor: &Tensor, i: usize) -> f64 {
-    match tensor.data() {
-        Data::F32(values) => f64::from(values[i]),
-        Data::F64(values) => values[i],
-        Data::I64(values) => values[i] as f64,
-        Data::U8(values) => f64::from(values[i]),
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Why an export fails.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ddae_base::files::FileError;
 use ddae_checkpoint::CheckpointError;
@@ -9,58 +9,40 @@ use ddae_model::config::ConfigError;
 use ddae_model::graph::GraphError;
 use ddae_model::networks::recognition::RecogniseError;
 use ddae_model::reference::RunError;
-
-use crate::lower::LowerError;
 use ddae_onnx::read::ReadError;
 use ddae_onnx::runtime::RuntimeError;
 
+use crate::lower::LowerError;
+
 /// An export, or a look into a file, that cannot be done.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The messages say it.
 pub enum ExportError {
     /// Options that make no sense, alone or together.
     #[error("{0}")]
     Argument(String),
-    /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// No checkpoint, or no configuration, where one was looked for.
+    /// A file or folder that is not what is wanted, and what to do.
     #[error("{}: {message}", path.display())]
-    Source {
-        /// The file or folder.
-        path: PathBuf,
-        /// What is missing and what to do.
-        message: String,
-    },
+    Unusable { path: PathBuf, message: String },
     /// Images to calibrate on.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The weights are of no network that is known, or do not tell enough.
     #[error("{}: {source}", path.display())]
-    Recognise {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong, or what to give.
-        source: RecogniseError,
-    },
-    /// The network or the layers asked for.
+    Recognise { path: PathBuf, source: RecogniseError },
     #[error(transparent)]
     Graph(#[from] GraphError),
-    /// Writing the graph as ONNX.
     #[error(transparent)]
     Lower(#[from] LowerError),
-    /// The reference interpreter.
     #[error("cannot verify: {0}")]
     Reference(#[from] RunError),
-    /// ONNX Runtime.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
-    /// Reading an ONNX file.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// Writing a file.
     #[error(transparent)]
     File(#[from] FileError),
     /// The file does not compute what the network computes.
@@ -68,19 +50,20 @@ pub enum ExportError {
         "verification failed: output '{output}' differs from {against} by {difference:.1e}, more than the tolerance \
          {tolerance:.1e}; no file was written. If the difference is acceptable, raise --tolerance"
     )]
-    Verification {
-        /// The output with the largest difference.
-        output: String,
-        /// What it was compared with.
-        against: &'static str,
-        /// The relative difference.
-        difference: f64,
-        /// The largest accepted one.
-        tolerance: f64,
-    },
+    Verification { output: String, against: &'static str, difference: f64, tolerance: f64 },
 }
 
 impl ExportError {
+    /// Options that make no sense.
+    pub fn argument(message: impl Into<String>) -> ExportError {
+        ExportError::Argument(message.into())
+    }
+
+    /// A file or folder that is not what is wanted.
+    pub fn unusable(path: &Path, message: impl Into<String>) -> ExportError {
+        ExportError::Unusable { path: path.to_path_buf(), message: message.into() }
+    }
+
     /// Whether the command was asked for something that makes no sense, rather than failing at it.
     pub fn is_usage(&self) -> bool {
         matches!(
@@ -88,11 +71,25 @@ impl ExportError {
             ExportError::Argument(_)
                 | ExportError::Graph(_)
                 | ExportError::Recognise {
-                    source: RecogniseError::Untold { .. } | RecogniseError::Alike { .. },
+                    source: RecogniseError::Incomplete { .. } | RecogniseError::Alike { .. },
                     ..
                 }
                 | ExportError::Config(ConfigError::Invalid { .. })
                 | ExportError::Lower(LowerError::NoOutputs)
         )
+    }
+}
+
+/// Refuses options that were given where they would do nothing; `why` says it of an option.
+///
+/// # Errors
+/// [`ExportError::Argument`] for the first of `options`, names and whether they were given.
+pub fn refuse_given(
+    options: &[(&'static str, bool)],
+    why: impl FnOnce(&str) -> String,
+) -> Result<(), ExportError> {
+    match options.iter().find(|(_, is_given)| *is_given) {
+        Some((option, _)) => Err(ExportError::Argument(why(option))),
+        None => Ok(()),
     }
 }

@@ -3,51 +3,57 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use clap::ValueEnum;
 use ddae_base::files::FileError;
 use ddae_checkpoint::WeightSet;
 use ddae_model::config::AnyConfig;
 use ddae_model::diffusion::feature_timesteps;
 use ddae_model::graph::Graph;
+use ddae_model::reference;
 use ddae_onnx::metadata::{GraphDescription, GraphKind, Precision, Verification};
-
-use crate::ExportError;
-use crate::lower::{Options, lower};
-use crate::memory;
-use crate::numbers::Numbers;
-use crate::request::Request;
-use crate::source::Source;
-use crate::staging::Staging;
-use crate::verify::{self, Difference, Expected};
 use ddae_onnx::runtime::{OnnxNetwork, all_cores};
 use ddae_onnx::write::{LARGEST_MESSAGE, metadata_suffix};
 
-/// The largest relative difference that is accepted unless another is given.
-pub const TOLERANCE: f64 = 1e-4;
+use crate::ExportError;
+use crate::comparison::two_digits;
+use crate::lower::lower;
+use crate::memory;
+use crate::precision::PrecisionOptions;
+use crate::request::GraphRequest;
+use crate::source::WeightSource;
+use crate::staging::Staging;
+use crate::verify::{Difference, ReferenceOutputs, against_record, by_name, fits_record};
+
+/// The largest relative difference that is accepted of a float32 graph unless another is given.
+pub(crate) const TOLERANCE: f64 = 1e-4;
 
 /// How the file is written.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Output {
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FileOptions {
     /// How its numbers are stored and computed.
-    pub numbers: Numbers,
-    /// Whether the weights go to a file of their own however few they are, rather than only where one file is too
-    /// small for them.
-    pub external_data: bool,
-    /// The largest relative difference that is accepted [default: [`Numbers::tolerance`]]. Between a file of another
-    /// precision than float32 and the graph in float32; that graph itself is held to [`TOLERANCE`] then.
+    pub precision: PrecisionOptions,
+    /// Where its weights lie.
+    pub external_data: ExternalData,
+    /// The largest relative difference that is accepted [default: by precision]. Between a file of another precision
+    /// than float32 and the graph in float32; that graph itself is held to 1e-4 then.
     pub tolerance: Option<f64>,
 }
 
-impl Default for Output {
-    fn default() -> Output {
-        Output { numbers: Numbers::float32(), external_data: false, tolerance: None }
-    }
+/// When the weights go to a file of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ExternalData {
+    /// Where they do not fit into one file, beyond 2 GB
+    #[default]
+    Auto,
+    /// Always
+    Always,
 }
 
 /// An export that has been found possible.
-pub struct Plan {
-    source: Source,
-    request: Request,
-    output: Output,
+pub struct ExportPlan {
+    source: WeightSource,
+    request: GraphRequest,
+    options: FileOptions,
     graph: Graph,
     /// What the file will say of itself.
     pub description: GraphDescription,
@@ -66,15 +72,19 @@ pub struct Exported {
     pub bytes: u64,
 }
 
-impl Plan {
+impl ExportPlan {
     /// Builds the graph that `request` asks for and checks that the source holds its weights.
     ///
     /// # Errors
     /// An impossible request, or weights of another architecture.
-    pub fn new(source: Source, mut request: Request, output: Output) -> Result<Plan, ExportError> {
+    pub fn new(
+        source: WeightSource,
+        mut request: GraphRequest,
+        options: FileOptions,
+    ) -> Result<ExportPlan, ExportError> {
         request.resolve(&source.config)?;
-        output.numbers.check(request.kind, request.timestep, &timesteps(&source))?;
-        let graph = request.graph(&source.model)?;
+        options.precision.check(request.kind, request.timestep, &timesteps(&source))?;
+        let graph = request.graph(&source.config, &source.model)?;
         let state = source.checkpoint.state();
         let path = source.checkpoint.path();
         let description = GraphDescription {
@@ -93,14 +103,14 @@ impl Plan {
             parameters: graph.parameter_count() as u64,
             flops: graph.flops(),
             tool: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_string(),
-            precision: output.numbers.precision,
+            precision: options.precision.precision,
             calibration: None,
             verification: None,
             errors: None,
         };
         source.weights(&graph)?;
         source.check_whole()?;
-        Ok(Plan { source, request, output, graph, description })
+        Ok(ExportPlan { source, request, options, graph, description })
     }
 
     /// The graph.
@@ -115,9 +125,8 @@ impl Plan {
             parts.push("model".to_string());
         }
         parts.push(self.request.file_stem());
-        let precision = self.output.numbers.precision;
-        if precision != Precision::F32 {
-            parts.push(precision.name().to_string());
+        if self.description.precision != Precision::F32 {
+            parts.push(self.description.precision.name().to_string());
         }
         PathBuf::from(format!("{}.onnx", parts.join("-")))
     }
@@ -129,20 +138,21 @@ impl Plan {
     /// # Errors
     /// When a step fails or the outputs differ by more than the tolerance; no file is left then.
     pub fn export(self, staging: Staging, progress: impl Fn(&str)) -> Result<Exported, ExportError> {
-        let Plan { source, request, output, graph, mut description } = self;
-        let numbers = &output.numbers;
-        let is_float32 = numbers.precision == Precision::F32;
-        let largest_message = if output.external_data { 0 } else { LARGEST_MESSAGE };
+        let ExportPlan { source, request, options, graph, mut description } = self;
+        let precision = &options.precision;
+        let is_float32 = precision.precision == Precision::F32;
         let timesteps = timesteps(&source);
-        let training = source.config.training();
-        let trained_on = match &source.config {
-            AnyConfig::Run(run) => Some(run.dataset()),
-            AnyConfig::Model(_) => None,
-        };
-        let usual = training.and_then(|config| config.linear.as_ref()).map(|linear| linear.timestep);
         let samples = match is_float32 {
             true => None,
-            false => Some(numbers.samples(&graph, trained_on, request.timestep, usual, timesteps.clone())?),
+            false => {
+                let linear = source.config.training().and_then(|config| config.linear.as_ref());
+                let trained_on = match &source.config {
+                    AnyConfig::Run(run) => Some(run.dataset()),
+                    AnyConfig::Model(_) => None,
+                };
+                let usual = linear.map(|linear| linear.timestep);
+                Some(precision.samples(&graph, trained_on, request.timestep, usual, timesteps.clone())?)
+            }
         };
         let target = staging.target().to_path_buf();
         let staged = staging.path();
@@ -155,47 +165,55 @@ impl Plan {
             _ => source.checkpoint.record()?,
         };
         let record = record.filter(|_| description.weights != Some(WeightSet::Model));
-        let is_direct = record.as_ref().is_some_and(|record| verify::fits_record(&graph, record));
+        let is_direct = record.as_ref().is_some_and(|record| fits_record(&graph, record));
         let full = source.trained.network_graph(false)?;
         // A graph with the network's output has all parameters of the network, and that of the augmentation label where
         // it takes one, which the record does not.
-        let is_whole = graph.outputs().iter().any(|(name, _)| name == "y");
-        let needed = if record.is_none() || is_whole { &graph } else { &full };
-        let weights = source.weights(needed)?;
+        let is_whole = request.kind == GraphKind::Loss || graph.outputs().iter().any(|(name, _)| name == "y");
+        let weights = source.weights(if record.is_none() || is_whole { &graph } else { &full })?;
 
         progress("writing the graph");
         let write_error = |source| FileError::of("write", &target)(source);
-        let mut model = lower(&graph, &weights, Options::default())?;
+        let mut model = lower(&graph, &weights)?;
         model.name = description.kind.name().to_string();
-        let mut files = Vec::new();
         if let Some(samples) = &samples {
             model.write(&float32, &[], LARGEST_MESSAGE).map_err(write_error)?;
-            if numbers.precision == Precision::Int8 {
+            if description.precision == Precision::Int8 {
                 progress("measuring activations");
             }
-            description.calibration =
-                numbers.convert(&mut model, &graph, samples, &staging.scratch("calibration"))?;
+            let scratch = staging.scratch("calibration");
+            description.calibration = precision.convert(&mut model, &graph, samples, &scratch)?;
         }
-        files.extend(model.write(&staged, &description.to_entries(), largest_message).map_err(write_error)?);
+        let largest_message = match options.external_data {
+            ExternalData::Auto => LARGEST_MESSAGE,
+            ExternalData::Always => 0,
+        };
+        let files = model.write(&staged, &description.to_entries(), largest_message).map_err(write_error)?;
         drop(model);
 
         progress("computing reference outputs");
-        let expected = Expected::compute(&graph, &weights, timesteps)?;
+        let expected = ReferenceOutputs::compute(&graph, &weights, timesteps)?;
         let by_reference = match &record {
-            Some(record) if !is_direct => Some(verify::compare_record_by_reference(&full, &weights, record)?),
+            // The file itself is compared with the reference interpreter on the same weights.
+            Some(record) if !is_direct => {
+                let outputs = reference::run::<f32>(&full, &weights, &by_name(&record.inputs))?;
+                Some(against_record(&outputs, record))
+            }
             _ => None,
         };
         drop((weights, source));
         memory::give_back();
 
         progress("verifying in ONNX Runtime");
-        let tolerance = output.tolerance.unwrap_or(numbers.tolerance());
+        let tolerance = options.tolerance.unwrap_or(precision.tolerance());
         let exact_tolerance = if is_float32 { tolerance } else { TOLERANCE };
         let mut network = OnnxNetwork::open(&float32, all_cores())?;
         let (difference, mut errors) = expected.compare(&mut network)?;
         let reference = accepted(difference, "the reference interpreter", exact_tolerance)?;
         let difference = match &record {
-            Some(record) if is_direct => Some(verify::compare_record(&mut network, record)?),
+            Some(record) if is_direct => {
+                Some(against_record(&network.run(&by_name(&record.inputs))?, record))
+            }
             _ => by_reference,
         };
         let record = difference
@@ -204,7 +222,7 @@ impl Plan {
         drop(network);
         if let Some(samples) = &samples {
             progress("comparing with float32");
-            errors = numbers.compare(&graph, samples, &float32, &staged)?;
+            errors = precision.compare(&graph, samples, &float32, &staged)?;
             for output in &errors.outputs {
                 let difference = Difference { output: output.name.clone(), relative: output.relative };
                 accepted(difference, "the same graph in float32", tolerance)?;
@@ -213,7 +231,8 @@ impl Plan {
         let verification = Verification { reference, record, tolerance };
 
         let bytes = files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|info| info.len()).sum();
-        staging.publish(&files, &metadata_suffix(&[verification.to_entry(), errors.to_entry()]))?;
+        let entries: Vec<_> = [verification.to_entry(), errors.to_entry()].into_iter().flatten().collect();
+        staging.publish(&files, &metadata_suffix(&entries))?;
         let files =
             files.iter().map(|file| target.with_file_name(file.file_name().unwrap_or_default())).collect();
         description.verification = Some(verification);
@@ -223,7 +242,7 @@ impl Plan {
 }
 
 /// The timesteps of a source's process; where it has none, there is only the image itself.
-fn timesteps(source: &Source) -> RangeInclusive<i64> {
+fn timesteps(source: &WeightSource) -> RangeInclusive<i64> {
     source.model.process.as_ref().map_or(0..=0, feature_timesteps)
 }
 
@@ -233,5 +252,5 @@ fn accepted(difference: Difference, against: &'static str, tolerance: f64) -> Re
     if relative > tolerance {
         return Err(ExportError::Verification { output, against, difference: relative, tolerance });
     }
-    Ok(format!("{relative:.1e}").parse().unwrap_or(relative))
+    Ok(two_digits(relative))
 }

@@ -5,9 +5,10 @@
 //! | [`source`] | opens a checkpoint, a run folder or a file of weights, with its configuration |
 //! | [`request`] | builds the graph that is asked for |
 //! | [`lower`] | writes a graph with its weights as ONNX operators |
-//! | [`numbers`] | 16-bit floats and integers in place of float32 |
+//! | [`precision`] | 16-bit floats and integers in place of float32 |
 //! | [`quantize`] | calibrated 8-bit integers |
-//! | [`verify`] | compares a file with the reference interpreter and with recorded outputs |
+//! | `rewriting` | puts casts and integers into a finished graph |
+//! | `verify` | compares a file with the reference interpreter and with recorded outputs |
 //! | [`comparison`] | measures how far outputs are from others |
 //! | [`staging`] | makes files under a temporary name |
 //! | [`export`] | all of these in order |
@@ -19,11 +20,12 @@ pub mod export;
 pub mod inspect;
 pub mod lower;
 mod memory;
-pub mod numbers;
+pub mod precision;
 pub mod quantize;
 pub mod request;
+mod rewriting;
 pub mod source;
 pub mod staging;
-pub mod verify;
+mod verify;
 
-pub use error::ExportError;
+pub use error::{ExportError, refuse_given};

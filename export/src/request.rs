@@ -2,7 +2,8 @@
 
 use ddae_model::config::{AnyConfig, ModelConfig};
 use ddae_model::diffusion::{
-    FeatureOptions, encoder_graph, feature_layers, latent_graph, model_features_graph, model_sampler_graph,
+    FeatureOptions, encoder_graph, feature_layers, latent_graph, loss_graph, model_features_graph,
+    model_sampler_graph,
 };
 use ddae_model::graph::{Graph, GraphError};
 use ddae_model::networks::{Architecture, Role};
@@ -11,60 +12,65 @@ use ddae_onnx::metadata::{GraphKind, Pixels, TapDescription};
 use crate::ExportError;
 
 /// The name that stands for every layer.
-pub const ALL_TAPS: &str = "all";
+const ALL_TAPS: &str = "all";
 
 /// The output of an `encoder` graph.
 const CODE: &str = "z";
 
 /// The graph that is asked for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Request {
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GraphRequest {
     /// What it computes.
     pub kind: GraphKind,
-    /// Intermediate layers (`out_6`, or [`ALL_TAPS`]).
+    /// Intermediate layers (`out_6`), or `all`.
     pub taps: Vec<String>,
-    /// A timestep fixed in a `features` graph.
+    /// A timestep that is fixed in the graph.
     pub timestep: Option<i64>,
-    /// Whether a graph that takes images in [0, 1] takes bytes.
+    /// Whether images in [0, 1] come as bytes.
     pub input_u8: bool,
-    /// Whether a `network` graph takes the network's label.
+    /// Whether it takes the network's label.
     pub label: bool,
-    /// Whether the output of an `encoder` graph is divided by its length.
+    /// Whether a code is divided by its length.
     pub unit_length: bool,
 }
+
+/// An option, the kinds of graphs that it means something to, and whether a request has it.
+type KindOption = (&'static str, &'static [GraphKind], fn(&GraphRequest) -> bool);
+
+const OPTIONS: [KindOption; 5] = {
+    use GraphKind::{Encoder, Features, Latent, Loss, Network};
+    [
+        ("--timestep", &[Features], |request| request.timestep.is_some()),
+        ("--input u8", &[Features, Encoder, Latent, Loss], |request| request.input_u8),
+        ("--label", &[Network], |request| request.label),
+        ("--normalise", &[Encoder], |request| request.unit_length),
+        ("--taps", &[Network, Features], |request| !request.taps.is_empty()),
+    ]
+};
 
 /// Kinds as a sentence lists them: `features, encoder or latent`.
 fn either(kinds: &[GraphKind]) -> String {
     let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
     match names.split_last() {
-        Some((last, [])) => last.to_string(),
-        Some((last, others)) => format!("{} or {last}", others.join(", ")),
-        None => String::new(),
+        Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        _ => names.concat(),
     }
 }
 
-impl Request {
+impl GraphRequest {
     /// Completes the request: without layers, a `features` graph gives the one of the configuration's linear probe, and
-    /// that of Inception its last; [`ALL_TAPS`] becomes every layer.
+    /// that of Inception its last; `all` becomes every layer.
     ///
     /// # Errors
     /// [`ExportError::Argument`] for a kind of graph that the network does not have, or lacks something for, and for
     /// options that the kind does not have; an unknown layer with the list of those there are.
-    pub fn resolve(&mut self, config: &AnyConfig) -> Result<(), ExportError> {
+    pub(crate) fn resolve(&mut self, config: &AnyConfig) -> Result<(), ExportError> {
         let (kind, model) = (self.kind, config.model_for(self.kind));
         let network = &model.architecture;
         self.check_kind(&model)?;
-        let bytes = [GraphKind::Features, GraphKind::Encoder, GraphKind::Latent];
-        let with_taps = [GraphKind::Network, GraphKind::Features];
-        for (is_asked, option, of) in [
-            (self.timestep.is_some(), "--timestep", &[GraphKind::Features][..]),
-            (self.input_u8, "--input u8", &bytes),
-            (self.label, "--label", &[GraphKind::Network]),
-            (self.unit_length, "--normalise", &[GraphKind::Encoder]),
-            (!self.taps.is_empty(), "--taps", &with_taps),
-        ] {
-            if is_asked && !of.contains(&kind) {
-                let message = format!("{option} is for --graph {}, not {}", either(of), kind.name());
+        for (option, kinds, is_given) in OPTIONS {
+            if is_given(self) && !kinds.contains(&kind) {
+                let message = format!("{option} is for --graph {}, not {}", either(kinds), kind.name());
                 return Err(ExportError::Argument(message));
             }
         }
@@ -78,34 +84,31 @@ impl Request {
         self.resolve_taps(config, network)
     }
 
-    /// Refuses kinds of graphs that cannot be made.
+    /// Refuses kinds of graphs that cannot be made. Whether there is a loss depends on the run, not on the network.
     fn check_kind(&self, model: &ModelConfig) -> Result<(), ExportError> {
         let (kind, network) = (self.kind.name(), &model.architecture);
         let kinds = network.kinds();
-        if !kinds.contains(&self.kind) {
-            let known: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
-            let message = format!(
-                "--graph {kind}: this is {}, which has graphs of kind {}",
-                network.name(),
-                known.join(", ")
-            );
-            return Err(ExportError::Argument(message));
-        }
-        let needs_process = matches!(self.kind, GraphKind::Features | GraphKind::Sampler)
-            && matches!(network.network().role(), Role::Denoiser(_));
-        if needs_process && model.process.is_none() {
-            let message = format!(
-                "--graph {kind} needs the diffusion process, which the weights do not tell: give --config FILE, or \
-                 --process ddpm or edm for the published one"
-            );
-            return Err(ExportError::Argument(message));
-        }
-        if self.kind == GraphKind::Encoder && model.normalisation.is_none() {
-            let message = "--graph encoder needs means and standard deviations of the training images, which the \
-                           weights do not tell: give --statistics cifar10, cifar100 or tiny, or M,M,M/S,S,S";
-            return Err(ExportError::Argument(message.to_string()));
-        }
-        Ok(())
+        let message = match (self.kind, network.network().role()) {
+            (GraphKind::Loss, _) => return Ok(()),
+            (asked, _) if !kinds.contains(&asked) => {
+                let known: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
+                let (name, known) = (network.name(), known.join(", "));
+                format!("--graph {kind}: this is {name}, which has graphs of kind {known}")
+            }
+            (GraphKind::Features | GraphKind::Sampler, Role::Denoiser(_)) if model.process.is_none() => {
+                format!(
+                    "--graph {kind} needs the diffusion process, which the weights do not tell: give --config FILE, or \
+                     --process ddpm or edm for the published one"
+                )
+            }
+            (GraphKind::Encoder, _) if model.normalisation.is_none() => {
+                "--graph encoder needs means and standard deviations of the training images, which the weights do not \
+                 tell: give --statistics cifar10, cifar100 or tiny, or M,M,M/S,S,S"
+                    .to_string()
+            }
+            _ => return Ok(()),
+        };
+        Err(ExportError::Argument(message))
     }
 
     fn resolve_taps(&mut self, config: &AnyConfig, network: &Architecture) -> Result<(), ExportError> {
@@ -140,13 +143,14 @@ impl Request {
         Ok(())
     }
 
-    /// Builds the graph of a resolved request.
+    /// Builds the graph of a resolved request: around the network of `model`, or from the run of `config`.
     ///
     /// # Errors
-    /// When the configuration cannot be built, or the timestep is outside the process.
-    pub fn graph(&self, model: &ModelConfig) -> Result<Graph, GraphError> {
-        match self.kind {
-            GraphKind::Network => {
+    /// When the configuration cannot be built or is not that of a run though a loss is wanted, or the timestep is outside
+    /// the process.
+    pub(crate) fn graph(&self, config: &AnyConfig, model: &ModelConfig) -> Result<Graph, ExportError> {
+        Ok(match (self.kind, config) {
+            (GraphKind::Network, _) => {
                 let mut graph = model.architecture.network_graph(self.label)?;
                 let results: Vec<String> = graph.outputs().iter().map(|(name, _)| name.clone()).collect();
                 for tap in &self.taps {
@@ -154,21 +158,28 @@ impl Request {
                     graph.output(tap, map);
                 }
                 let names: Vec<&str> = results.iter().chain(&self.taps).map(String::as_str).collect();
-                graph.keep(&names)
+                graph.keep(&names)?
             }
-            GraphKind::Features => {
+            (GraphKind::Features, _) => {
                 let (taps, timestep, input_u8) = (self.taps.clone(), self.timestep, self.input_u8);
-                model_features_graph(model, &FeatureOptions { taps, timestep, input_u8 })
+                model_features_graph(model, &FeatureOptions { taps, timestep, input_u8 })?
             }
-            GraphKind::Sampler => model_sampler_graph(model),
-            GraphKind::Encoder => encoder_graph(model, self.input_u8, self.unit_length),
-            GraphKind::Latent => latent_graph(model, self.input_u8),
-        }
+            (GraphKind::Sampler, _) => model_sampler_graph(model)?,
+            (GraphKind::Encoder, _) => encoder_graph(model, self.input_u8, self.unit_length)?,
+            (GraphKind::Latent, _) => latent_graph(model, self.input_u8)?,
+            (GraphKind::Loss, AnyConfig::Run(run)) => loss_graph(run, self.input_u8)?,
+            (GraphKind::Loss, AnyConfig::Model(_)) => {
+                return Err(ExportError::argument(
+                    "--graph loss needs the configuration of a training run, which the weights do not tell: give \
+                     --config FILE",
+                ));
+            }
+        })
     }
 
     /// Names and shapes, without the batch, of the layers among the graph's outputs: those asked for, or an encoder's
     /// code.
-    pub fn taps(&self, graph: &Graph) -> Vec<TapDescription> {
+    pub(crate) fn taps(&self, graph: &Graph) -> Vec<TapDescription> {
         let is_code = |name: &str| self.kind == GraphKind::Encoder && name == CODE;
         let outputs = graph.outputs().iter().filter(|(name, _)| self.taps.contains(name) || is_code(name));
         let describe = |(name, value): &(String, _)| {
@@ -180,7 +191,7 @@ impl Request {
     }
 
     /// The values that image inputs have.
-    pub fn pixels(&self, architecture: &Architecture) -> Pixels {
+    pub(crate) fn pixels(&self, architecture: &Architecture) -> Pixels {
         match (self.kind, architecture.network().pixels()) {
             (GraphKind::Sampler, _) => Pixels::Signed,
             (GraphKind::Network, pixels) | (_, pixels @ Pixels::Latent) => pixels,
@@ -190,16 +201,16 @@ impl Request {
     }
 
     /// What a file of this graph is called after the run: `features-out_6-t11`.
-    pub fn file_stem(&self) -> String {
+    pub(crate) fn file_stem(&self) -> String {
         let mut parts = vec![self.kind.name().to_string()];
         match self.taps.len() {
             0..=3 => parts.extend(self.taps.iter().cloned()),
             n => parts.push(format!("{n}-layers")),
         }
         parts.extend(self.timestep.map(|t| format!("t{t}")));
-        parts.extend(self.input_u8.then(|| "u8".to_string()));
-        parts.extend(self.label.then(|| "label".to_string()));
-        parts.extend(self.unit_length.then(|| "unit".to_string()));
+        for (part, is_given) in [("u8", self.input_u8), ("label", self.label), ("unit", self.unit_length)] {
+            parts.extend(is_given.then(|| part.to_string()));
+        }
         parts.join("-")
     }
 }

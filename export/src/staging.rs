@@ -24,9 +24,8 @@ impl Staging {
     pub fn beside(target: &Path) -> Result<Staging, ExportError> {
         let parent = files::folder(target);
         if !parent.is_dir() {
-            let message =
-                "this folder does not exist; make it first (mkdir -p), or choose another with -o".to_string();
-            return Err(ExportError::Source { path: parent.to_path_buf(), message });
+            let message = "this folder does not exist; make it first (mkdir -p), or choose another with -o";
+            return Err(ExportError::unusable(parent, message));
         }
         let folder = tempfile::Builder::new()
             .prefix(".ddae-export-")

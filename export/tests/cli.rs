@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use ddae_checkpoint::{TrainingState, WeightSet};
-use ddae_model::config::{Config, Override};
+use ddae_model::config::{Config, EdmConfig, Override, ProcessConfig};
 use ddae_model::reference;
 use ddae_model::tensor::Tensor;
 use ddae_model::weights::Weights;
@@ -52,7 +52,8 @@ fn write_checkpoint(path: &Path, config: &Config, epoch: u64, record_error: f32)
     ddae_checkpoint::write(path, &config.clone().into(), &state, &tensors).expect("a checkpoint");
 }
 
-/// A folder with a run `demo` of two checkpoints, a file of weights `plain.safetensors` and `config.yaml`.
+/// A folder with a run `demo` of two checkpoints, a file of weights `plain.safetensors`, `config.yaml`, and the same
+/// network in an EDM, `edm.yaml`.
 fn workplace(overrides: &[&str]) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let config = config(overrides);
@@ -61,6 +62,8 @@ fn workplace(overrides: &[&str]) -> TempDir {
     write_checkpoint(&checkpoints.join("epoch_0001.safetensors"), &config, 1, 0.0);
     write_checkpoint(&checkpoints.join("latest.safetensors"), &config, 2, 0.0);
     std::fs::write(folder.path().join("config.yaml"), config.to_yaml()).expect("a file");
+    let edm = Config { process: ProcessConfig::Edm(EdmConfig::published()), ..config.clone() };
+    std::fs::write(folder.path().join("edm.yaml"), edm.to_yaml()).expect("a file");
     let plain = weights(&config, 3);
     let plain_path = folder.path().join("plain.safetensors");
     ddae_checkpoint::write_tensors(&plain_path, Default::default(), plain.iter()).expect("a file of weights");
@@ -157,6 +160,9 @@ fn every_kind_of_graph_and_source_works() {
         ("plain.safetensors --config config.yaml --graph features", "plain-features-out_2.onnx"),
         ("demo -g features -t out_1 --input u8", "demo-features-out_1-u8.onnx"),
         ("demo -g sampler --quiet", "demo-sampler.onnx"),
+        ("demo -g loss --input u8", "demo-loss-u8.onnx"),
+        ("plain.safetensors -c config.yaml -g loss --dtype f16", "plain-loss-f16.onnx"),
+        ("plain.safetensors -c edm.yaml -g loss", "plain-loss.onnx"),
     ] {
         let out = succeed(&folder, arguments);
         assert!(out.contains(&format!("wrote {file}")), "{arguments}: {out}");
@@ -165,7 +171,10 @@ fn every_kind_of_graph_and_source_works() {
     let report = json(&folder, "demo --label --json --force -o label.onnx");
     assert_eq!((&report["kind"], &report["weights"]), (&Value::from("network"), &Value::from("ema")));
     // The record was made without a label: the weights are checked by way of the reference interpreter.
-    assert!(report["verification"]["record"].as_f64().expect("a number") < 1e-5);
+    let loss = json(&folder, "demo -g loss --json");
+    for report in [&report, &loss] {
+        assert!(report["verification"]["record"].as_f64().expect("a number") < 1e-5);
+    }
     assert!(json(&folder, "plain.safetensors --json --force")["verification"]["record"].is_null());
 }
 
@@ -230,7 +239,10 @@ fn options_that_make_no_sense_end_with_2() {
         ("demo -g features --timestep 1001", "timestep: 1001 is outside 1..=1000"),
         ("demo -g features --timestep -3", "timestep: -3 is outside 1..=1000"),
         ("demo --timestep 3", "--timestep is for --graph features, not network"),
-        ("demo -g sampler --input u8", "--input u8 is for --graph features, encoder or latent, not sampler"),
+        (
+            "demo -g sampler --input u8",
+            "--input u8 is for --graph features, encoder, latent or loss, not sampler",
+        ),
         ("demo -g sampler --taps out_1", "--taps is for --graph network or features, not sampler"),
         ("demo --label", "this network has no augmentation label"),
         ("plain.safetensors --weights model", "plain file of weights and holds only one set"),

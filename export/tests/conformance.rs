@@ -2,12 +2,12 @@
 
 mod onnx;
 
-use ddae_export::lower::{Options, lower};
+use ddae_export::lower::{lower, lower_plainly};
 use ddae_model::reference;
 use ddae_model::tensor::{DType, Tensor};
 use ddae_tests::ops::{Case, cases, random_edm2_network, random_network};
 use ddae_tests::{relative_error, tolerance};
-use onnx::through_onnx;
+use onnx::opened;
 
 fn difference(ours: &Tensor, theirs: &Tensor) -> f64 {
     let (ours, theirs) = (ours.to_f64_vec(), theirs.to_f64_vec());
@@ -18,8 +18,9 @@ fn difference(ours: &Tensor, theirs: &Tensor) -> f64 {
 fn check(case: &Case, limit: f64) -> Result<(), String> {
     let inputs = case.inputs();
     let expected = reference::run::<f32>(&case.graph, &case.weights, &inputs).map_err(|e| e.to_string())?;
-    for fuse in [true, false] {
-        let found = through_onnx(&case.graph, &case.weights, &inputs, Options { fuse });
+    for (is_fused, lowered) in [true, false].into_iter().zip([lower, lower_plainly]) {
+        let model = lowered(&case.graph, &case.weights).map_err(|e| e.to_string())?;
+        let found = opened(&model).run(&inputs).map_err(|e| e.to_string())?;
         for ((name, ours), (_, theirs)) in found.iter().zip(&expected) {
             let same_kind = (ours.shape(), ours.dtype()) == (theirs.shape(), theirs.dtype());
             let is_exact = matches!(theirs.dtype(), DType::I64 | DType::U8);
@@ -27,7 +28,7 @@ fn check(case: &Case, limit: f64) -> Result<(), String> {
             let error = if same_kind { difference(ours, theirs) } else { f64::INFINITY };
             if error > limit {
                 let shapes = (ours.dtype(), ours.shape(), theirs.dtype(), theirs.shape());
-                return Err(format!("{}, fuse {fuse}, {name}: {error:.1e} {shapes:?}", case.name));
+                return Err(format!("{}, fused {is_fused}, {name}: {error:.1e} {shapes:?}", case.name));
             }
         }
     }
@@ -55,7 +56,7 @@ fn the_same_graph_gives_the_same_bytes() {
     let folder = tempfile::tempdir().expect("a folder");
     let bytes = |name: &str| {
         let path = folder.path().join(name);
-        let model = lower(&case.graph, &case.weights, Options::default()).expect("an ONNX graph");
+        let model = lower(&case.graph, &case.weights).expect("an ONNX graph");
         model.write(&path, &[("key".to_string(), "value".to_string())], u64::MAX).expect("a file");
         std::fs::read(path).expect("the file")
     };

@@ -5,22 +5,24 @@ mod onnx;
 use std::collections::BTreeMap;
 
 use ddae_export::inspect::onnx_report;
-use ddae_export::lower::{LowerError, Options, lower};
+use ddae_export::lower::{LowerError, lower, lower_plainly};
 use ddae_model::graph::{Conv, Graph, Path as Layer, Shape};
 use ddae_model::networks::{UNetConfig, unet_graph};
 use ddae_model::tensor::DType;
 use ddae_model::weights::Weights;
 use ddae_onnx::read;
 use ddae_onnx::runtime::OnnxNetwork;
-use ddae_onnx::write::{LARGEST_MESSAGE, data_file, metadata_suffix};
+use ddae_onnx::write::{LARGEST_MESSAGE, Model, data_file, metadata_suffix};
 use ddae_tests::ops::{Case, random_network};
 use ddae_tests::rule_weights;
 use onnx::{load, through_onnx};
 use proptest::prelude::*;
 
-fn operators(graph: &Graph, options: Options) -> BTreeMap<String, usize> {
-    let weights = Weights::initial(graph, 0);
-    let model = lower(graph, &weights, options).expect("an ONNX graph");
+fn operators(graph: &Graph) -> BTreeMap<String, usize> {
+    counted(&lower(graph, &Weights::initial(graph, 0)).expect("an ONNX graph"))
+}
+
+fn counted(model: &Model) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for node in &model.nodes {
         *counts.entry(node.op_type.clone()).or_insert(0) += 1;
@@ -44,7 +46,9 @@ fn small_network() -> Graph {
 #[test]
 fn layers_are_joined_where_that_is_faster() {
     let graph = small_network();
-    let (fused, plain) = (operators(&graph, Options::default()), operators(&graph, Options { fuse: false }));
+    let weights = Weights::initial(&graph, 0);
+    let plain = lower_plainly(&graph, &weights).expect("an ONNX graph");
+    let (fused, plain) = (operators(&graph), counted(&plain));
     let count = |counts: &BTreeMap<String, usize>, name: &str| counts.get(name).copied().unwrap_or(0);
     // The upsampling became four convolutions; four attentions lost their linear layers (MatMul) for convolutions.
     assert_eq!((count(&fused, "Resize"), count(&plain, "Resize")), (0, 1));
@@ -65,7 +69,7 @@ fn a_layer_that_is_asked_for_is_not_joined_away() {
     let y = g.conv2d(&Layer::root().at("conv"), large, Conv::same(2, 3)).expect("a convolution");
     g.output("large", large);
     g.output("y", y);
-    let counts = operators(&g, Options::default());
+    let counts = operators(&g);
     assert_eq!((counts.get("Resize"), counts.get("Conv")), (Some(&1), Some(&1)));
 }
 
@@ -84,14 +88,14 @@ fn a_constant_part_is_computed_once() {
             input_u8: false,
         };
         let graph = ddae_model::diffusion::features_graph(&config, &options).expect("a graph");
-        operators(&graph, Options::default())
+        operators(&graph)
     };
     let (free, fixed) = (counts(None), counts(Some(11)));
     for name in ["Sin", "Cos", "Gemm", "Gather"] {
         assert!(free.contains_key(name) && !fixed.contains_key(name), "{name}: {free:?} {fixed:?}");
     }
     graph.clear_results();
-    assert!(matches!(lower(&graph, &Weights::new(), Options::default()), Err(LowerError::NoOutputs)));
+    assert!(matches!(lower(&graph, &Weights::new()), Err(LowerError::NoOutputs)));
 }
 
 #[test]
@@ -105,7 +109,7 @@ fn an_input_or_a_constant_can_be_an_output() {
         g.output(name, value);
     }
     let input = ddae_model::tensor::Tensor::f32(&[1, 2], vec![10.0, 20.0]);
-    let outputs = through_onnx(&g, &Weights::new(), &[("x", input)], Options::default());
+    let outputs = through_onnx(&g, &Weights::new(), &[("x", input)]);
     let found: Vec<(&str, &[f32])> =
         outputs.iter().map(|(name, tensor)| (name.as_str(), tensor.as_f32().expect("f32"))).collect();
     let expected: [(&str, &[f32]); 4] =
@@ -119,7 +123,7 @@ fn names_that_onnx_cannot_tell_apart_are_refused() {
     let x = g.input("x", DType::F32, Shape::batch(&[2])).expect("an input");
     let y = g.silu(x).expect("a value");
     g.output("x", y);
-    let message = lower(&g, &Weights::new(), Options::default()).expect_err("a clash").to_string();
+    let message = lower(&g, &Weights::new()).expect_err("a clash").to_string();
     assert!(message.contains("'x' names two values"), "{message}");
 }
 
@@ -128,21 +132,21 @@ fn large_constants_can_lie_in_a_file_of_their_own() {
     let case = random_network(5);
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("large.onnx");
-    let model = lower(&case.graph, &case.weights, Options::default()).expect("an ONNX graph");
+    let model = lower(&case.graph, &case.weights).expect("an ONNX graph");
     let files = model.write(&path, &[], 0).expect("two files");
     assert_eq!(files, [path.clone(), data_file(&path)]);
     let size = |path| std::fs::metadata(path).expect("a file").len();
     assert!(size(&path) < size(&data_file(&path)));
     let outputs =
         OnnxNetwork::open(&path, 2).expect("a file that loads").run(&case.inputs()).expect("outputs");
-    let inside = through_onnx(&case.graph, &case.weights, &case.inputs(), Options::default());
+    let inside = through_onnx(&case.graph, &case.weights, &case.inputs());
     assert_eq!(outputs, inside);
 }
 
 #[test]
 fn the_batch_is_free() {
     let case = random_network(2);
-    let mut network = load(&case.graph, &case.weights, Options::default());
+    let mut network = load(&case.graph, &case.weights);
     for batch in [1, 2, 5] {
         let inputs: Vec<_> = case
             .graph
@@ -162,7 +166,7 @@ fn the_batch_is_free() {
 fn file_bytes(case: &Case) -> Vec<u8> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("graph.onnx");
-    let model = lower(&case.graph, &case.weights, Options::default()).expect("an ONNX graph");
+    let model = lower(&case.graph, &case.weights).expect("an ONNX graph");
     let entry = |key: &str, value: &str| (key.to_string(), value.to_string());
     model.write(&path, &[entry("first", "1")], LARGEST_MESSAGE).expect("a file");
     let mut bytes = std::fs::read(path).expect("the file");

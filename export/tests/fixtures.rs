@@ -2,13 +2,12 @@
 
 mod onnx;
 
-use ddae_export::lower::Options;
 use ddae_model::graph::Graph;
 use ddae_model::weights::Weights;
 use ddae_tests::cases::Run;
 
 fn onnx_runtime(graph: &Graph, weights: &Weights) -> Run {
-    let mut network = onnx::load(graph, weights, Options::default());
+    let mut network = onnx::load(graph, weights);
     Box::new(move |inputs| network.run(inputs).expect("outputs"))
 }
 

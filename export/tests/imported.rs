@@ -3,7 +3,6 @@
 
 mod onnx;
 
-use ddae_export::lower::Options;
 use ddae_model::config::{Betas, DdpmConfig, ModelConfig, ProcessConfig, Timesteps};
 use ddae_model::diffusion::{FeatureOptions, latent_graph, model_features_graph};
 use ddae_model::graph::Graph;
@@ -24,7 +23,7 @@ fn numbers(name: &str, shape: &[usize]) -> Tensor {
 /// Checks that ONNX Runtime computes what the reference interpreter does.
 fn assert_like_reference(graph: &Graph, weights: &Weights, inputs: &[(&str, Tensor)]) {
     let expected = run::<f32>(graph, weights, inputs).expect("a run");
-    let found = through_onnx(graph, weights, inputs, Options::default());
+    let found = through_onnx(graph, weights, inputs);
     assert_eq!(found.len(), expected.len());
     for ((name, ours), (expected_name, theirs)) in found.iter().zip(&expected) {
         assert_eq!((name, ours.shape()), (expected_name, theirs.shape()));

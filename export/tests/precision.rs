@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use ddae_export::comparison::Comparison;
-use ddae_export::lower::precision::{compute_f16, store_bf16};
-use ddae_export::lower::{Options, lower};
-use ddae_export::numbers::Numbers;
-use ddae_export::quantize::calibration::{MEMORY, Measuring};
+use ddae_export::lower::half_precision::{compute_f16, store_bf16};
+use ddae_export::lower::lower;
+use ddae_export::precision::PrecisionOptions;
+use ddae_export::quantize::calibration::{Calibrator, MEMORY};
 use ddae_export::quantize::histogram::RangeRule;
 use ddae_export::quantize::samples::{ImageSource, Samples};
 use ddae_export::quantize::selection::Selection;
@@ -39,8 +39,8 @@ fn features(timestep: Option<i64>) -> (Graph, Weights) {
     (graph, weights)
 }
 
-fn numbers(precision: Precision) -> Numbers {
-    Numbers { precision, ..Numbers::float32() }
+fn numbers(precision: Precision) -> PrecisionOptions {
+    PrecisionOptions { precision, ..PrecisionOptions::default() }
 }
 
 fn samples(graph: &Graph) -> Samples {
@@ -52,11 +52,11 @@ fn exported(
     folder: &Path,
     graph: &Graph,
     weights: &Weights,
-    numbers: &Numbers,
+    numbers: &PrecisionOptions,
 ) -> (GraphProto, Vec<OutputError>) {
     let [float32, other, scratch] = ["f32.onnx", "other.onnx", "scratch.onnx"].map(|name| folder.join(name));
     let samples = samples(graph);
-    let mut model = lower(graph, weights, Options::default()).expect("an ONNX graph");
+    let mut model = lower(graph, weights).expect("an ONNX graph");
     model.write(&float32, &[], LARGEST_MESSAGE).expect("a file");
     let calibration = numbers.convert(&mut model, graph, &samples, &scratch).expect("a conversion");
     assert_eq!(calibration.is_some(), numbers.precision == Precision::Int8);
@@ -120,7 +120,7 @@ fn a_sampler_steps_in_float32() {
     let config = config();
     let graph = ddae_model::diffusion::sampler_graph(&config).expect("a graph");
     let weights = rule_weights(&graph);
-    let mut model = lower(&graph, &weights, Options::default()).expect("an ONNX graph");
+    let mut model = lower(&graph, &weights).expect("an ONNX graph");
     compute_f16(&mut model).expect("a conversion");
     let last_half = model.nodes.iter().rposition(|node| {
         let name = node.output[0].as_str();
@@ -148,7 +148,7 @@ fn networks_of_every_kind_run_in_16_bits() {
         imported::fid_inception(),
     ] {
         for (convert, tolerance) in [(compute_f16 as fn(&mut Model) -> _, 1e-2), (store_bf16, 5e-2)] {
-            let mut model = lower(&case.graph, &case.weights, Options::default()).expect("an ONNX graph");
+            let mut model = lower(&case.graph, &case.weights).expect("an ONNX graph");
             convert(&mut model).expect("a conversion");
             model.write(&path, &[], LARGEST_MESSAGE).expect("a file");
             let mut network = OnnxNetwork::open(&path, 2).unwrap_or_else(|e| panic!("{}: {e}", case.name));
@@ -187,7 +187,7 @@ fn bf16_is_how_weights_are_stored() {
 fn int8_runs_on_integers() {
     let folder = tempfile::tempdir().expect("a folder");
     let (graph, weights) = features(Some(11));
-    let model = lower(&graph, &weights, Options::default()).expect("an ONNX graph");
+    let model = lower(&graph, &weights).expect("an ONNX graph");
     let selected = Selection::of(&model).len();
     let convolutions = model.nodes.iter().filter(|node| node.op_type == "Conv").count();
     let (_, errors) = exported(folder.path(), &graph, &weights, &numbers(Precision::Int8));
@@ -258,12 +258,12 @@ fn little_memory_changes_no_range() {
     let samples = samples(&graph);
     let folder = tempfile::tempdir().expect("a folder");
     let ranges = |memory: u64| {
-        let mut model = lower(&graph, &weights, Options::default()).expect("an ONNX graph");
+        let mut model = lower(&graph, &weights).expect("an ONNX graph");
         let activations = Selection::of(&model).activations[..6].to_vec();
         let before = model.clone();
-        let measuring = Measuring { graph: &graph, samples: &samples, count: 3, memory };
+        let calibrator = Calibrator { graph: &graph, samples: &samples, count: 3, memory };
         let scratch = folder.path().join("scratch.onnx");
-        let found = measuring.histograms(&mut model, &activations, &scratch).expect("ranges");
+        let found = calibrator.histograms(&mut model, &activations, &scratch).expect("ranges");
         assert!(model == before && !scratch.exists());
         activations.into_iter().map(|name| found[&name].range(RangeRule::MinMax)).collect::<Vec<_>>()
     };
@@ -328,7 +328,7 @@ fn external_data_is_stored_in_any_precision() {
     let inputs = samples.inputs(&graph, 0..2).expect("inputs");
     let inputs: Vec<_> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
     for precision in [Precision::F16, Precision::Bf16] {
-        let mut model = lower(&graph, &weights, Options::default()).expect("an ONNX graph");
+        let mut model = lower(&graph, &weights).expect("an ONNX graph");
         numbers(precision).convert(&mut model, &graph, &samples, Path::new("unused")).expect("a conversion");
         let [inside, outside] = ["inside.onnx", "outside.onnx"].map(|name| folder.path().join(name));
         model.write(&inside, &[], LARGEST_MESSAGE).expect("a file");

@@ -4,12 +4,13 @@
 
 mod runtime;
 
-use ddae_export::lower::precision::compute_f16;
+use ddae_export::lower::half_precision::compute_f16;
 use ddae_model::config::{
     ChannelStatistics, Config, DdpmConfig, ModelConfig, Override, ProcessConfig, Timesteps,
 };
 use ddae_model::diffusion::{
-    FeatureOptions, encoder_graph, features_graph, latent_graph, model_features_graph, sampler_graph,
+    FeatureOptions, encoder_graph, features_graph, latent_graph, loss_graph, model_features_graph,
+    sampler_graph,
 };
 use ddae_model::graph::{Graph, Node};
 use ddae_model::networks::{Architecture, EncoderArch, EncoderConfig, VaeEncoderConfig};
@@ -126,9 +127,10 @@ fn features() {
 }
 
 #[test]
-fn sampler_steps() {
+fn sampler_steps_and_losses() {
     for config in configs() {
         compare(&sampler_graph(&config).expect("a graph"));
+        compare(&loss_graph(&config.into(), true).expect("a graph"));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ddae_export::lower::{Options, lower};
+use ddae_export::lower::lower;
 use ddae_model::graph::Graph;
 use ddae_model::tensor::{Data, Tensor};
 use ddae_model::weights::Weights;
@@ -42,7 +42,7 @@ pub fn through_tract_as(
 ) -> Vec<(String, Tensor)> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("graph.onnx");
-    write(&mut lower(graph, weights, Options::default()).expect("an ONNX graph"), &path);
+    write(&mut lower(graph, weights).expect("an ONNX graph"), &path);
 
     let is_fixed = batch == Batch::Fixed;
     let reader = tract_onnx::onnx().with_ignore_value_info(is_fixed).with_ignore_output_shapes(is_fixed);

@@ -8,26 +8,18 @@ use ddae_model::tensor::Data;
 
 /// The element type of a tensor in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // Named as the formats name them.
 pub enum ElementType {
-    /// 16-bit float
     F16,
-    /// 16-bit brain float
     BF16,
-    /// 32-bit float
     F32,
-    /// 64-bit float
     F64,
-    /// 8-bit integer
     I8,
-    /// 16-bit integer
     I16,
-    /// 32-bit integer
     I32,
-    /// 64-bit integer
     I64,
-    /// 8-bit unsigned integer
     U8,
-    /// Boolean, a byte
+    /// A byte each.
     Bool,
     /// A type that is listed but not read, by its name in the file's format.
     Other(&'static str),
@@ -36,31 +28,29 @@ pub enum ElementType {
 impl ElementType {
     /// Bytes of an element; none for types that are not read.
     pub fn size(self) -> Option<usize> {
+        self.name_and_size().1
+    }
+
+    fn name_and_size(self) -> (&'static str, Option<usize>) {
         match self {
-            ElementType::I8 | ElementType::U8 | ElementType::Bool => Some(1),
-            ElementType::F16 | ElementType::BF16 | ElementType::I16 => Some(2),
-            ElementType::F32 | ElementType::I32 => Some(4),
-            ElementType::F64 | ElementType::I64 => Some(8),
-            ElementType::Other(_) => None,
+            ElementType::F16 => ("f16", Some(2)),
+            ElementType::BF16 => ("bf16", Some(2)),
+            ElementType::F32 => ("f32", Some(4)),
+            ElementType::F64 => ("f64", Some(8)),
+            ElementType::I8 => ("i8", Some(1)),
+            ElementType::I16 => ("i16", Some(2)),
+            ElementType::I32 => ("i32", Some(4)),
+            ElementType::I64 => ("i64", Some(8)),
+            ElementType::U8 => ("u8", Some(1)),
+            ElementType::Bool => ("bool", Some(1)),
+            ElementType::Other(name) => (name, None),
         }
     }
 }
 
 impl fmt::Display for ElementType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            ElementType::F16 => "f16",
-            ElementType::BF16 => "bf16",
-            ElementType::F32 => "f32",
-            ElementType::F64 => "f64",
-            ElementType::I8 => "i8",
-            ElementType::I16 => "i16",
-            ElementType::I32 => "i32",
-            ElementType::I64 => "i64",
-            ElementType::U8 => "u8",
-            ElementType::Bool => "bool",
-            ElementType::Other(name) => name,
-        })
+        f.pad(self.name_and_size().0)
     }
 }
 

@@ -9,39 +9,19 @@ use ddae_pickle::PickleError;
 
 /// Why a checkpoint cannot be read or written.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The messages say it.
 pub enum CheckpointError {
-    /// The system refuses.
     #[error("{}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
+    Io { path: PathBuf, source: std::io::Error },
     /// The bytes are no checkpoint of a known format, or a damaged one.
     #[error("{}: {message}", path.display())]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong, and what was wanted.
-        message: String,
-    },
+    Format { path: PathBuf, message: String },
     /// The pickle of a PyTorch file is refused or damaged.
     #[error("{}: {source}; {}", path.display(), advice(source))]
-    Pickle {
-        /// The file.
-        path: PathBuf,
-        /// What it refers to, or what is wrong.
-        source: PickleError,
-    },
+    Pickle { path: PathBuf, source: PickleError },
     /// The tensors are not those of the network.
     #[error("{}: {source}", path.display())]
-    Weights {
-        /// The file.
-        path: PathBuf,
-        /// The first difference.
-        source: WeightsError,
-    },
+    Weights { path: PathBuf, source: WeightsError },
 }
 
 impl From<FileError> for CheckpointError {

@@ -39,7 +39,7 @@ mod stored;
 mod training;
 
 pub use contents::Format;
-pub use ddae_model::networks::recognition::{NameMap, Source};
+pub use ddae_model::networks::recognition::{NameMap, ParameterSource};
 pub use ddae_model::weights::WeightSet;
 pub use element::ElementType;
 pub use error::CheckpointError;

@@ -8,7 +8,7 @@ use super::file::Checkpoint;
 use super::stored::StoredTensor;
 use ddae_model::graph::{Graph, Node};
 use ddae_model::networks::OF_LOSS;
-use ddae_model::networks::recognition::{NameMap, Source};
+use ddae_model::networks::recognition::{NameMap, ParameterSource, Shapes};
 use ddae_model::tensor::{Data, Tensor};
 use ddae_model::weights::{WeightSet, Weights, WeightsError};
 
@@ -39,7 +39,7 @@ impl Checkpoint {
         map: &NameMap,
     ) -> Result<Weights, CheckpointError> {
         let root = self.root(set)?;
-        let parameters: Vec<(&Node, Source)> =
+        let parameters: Vec<(&Node, ParameterSource)> =
             graph.parameters().map(|(_, node)| (node, source(map, &node.name))).collect();
         // What a loss learns stands beside its network in published files, not in it.
         let prefix = |of_loss: bool| {
@@ -57,7 +57,16 @@ impl Checkpoint {
         Ok(weights)
     }
 
-    /// The tensors of a set by their names in the network: what an architecture is recognised by.
+    /// Names in the network and shapes of a set's tensors: what an architecture is recognised by.
+    ///
+    /// # Errors
+    /// When the file does not have the set.
+    pub fn shapes(&self, set: WeightSet) -> Result<Shapes, CheckpointError> {
+        let shape = |(name, tensor): (&str, &StoredTensor)| (name.to_string(), tensor.shape().to_vec());
+        Ok(self.parameters(set)?.into_iter().map(shape).collect())
+    }
+
+    /// The tensors of a set by their names in the network.
     ///
     /// # Errors
     /// When the file does not have the set.
@@ -95,7 +104,12 @@ impl Checkpoint {
         best.map_or(root, |(prefix, _)| prefix)
     }
 
-    fn parameter(&self, node: &Node, source: &Source, prefix: &str) -> Result<Tensor, CheckpointError> {
+    fn parameter(
+        &self,
+        node: &Node,
+        source: &ParameterSource,
+        prefix: &str,
+    ) -> Result<Tensor, CheckpointError> {
         let wrong = |source| CheckpointError::Weights { path: self.path().to_path_buf(), source };
         let expected = node.shape.resolve(1);
         let mut parts = Vec::new();
@@ -145,8 +159,8 @@ impl Checkpoint {
     }
 }
 
-fn source(map: &NameMap, parameter: &str) -> Source {
-    let own = || Source { tensors: vec![parameter.to_string()], reshape: false };
+fn source(map: &NameMap, parameter: &str) -> ParameterSource {
+    let own = || ParameterSource { tensors: vec![parameter.to_string()], reshape: false };
     map.get(parameter).cloned().unwrap_or_else(own)
 }
 

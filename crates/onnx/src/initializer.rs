@@ -6,11 +6,10 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use ddae_model::graph::Shape;
-use ddae_model::tensor::{DType, Data, Tensor};
+use ddae_model::tensor::{Data, Tensor};
 use half::{bf16, f16};
 
-use super::messages::{ValueInfoProto, data_type, element_type};
+use super::messages::{Dimension, ValueInfoProto, data_type, element_type};
 
 /// Elements that are converted at a time.
 const PIECE: usize = 4096;
@@ -106,9 +105,8 @@ impl<'w> Initializer<'w> {
 
     /// Its name, type and shape as those of a value.
     pub fn value_info(&self) -> ValueInfoProto {
-        let mut value = ValueInfoProto::tensor(&self.name, DType::F32, &Shape::fixed(&self.shape()));
-        value.set_element_type(self.element_type());
-        value
+        let dims = self.shape().into_iter().map(|size| Dimension::Size(size as i64));
+        ValueInfoProto::of(&self.name, self.element_type(), dims)
     }
 
     /// The largest magnitude of the float32 elements at each index along `axis` of the shape in the file.
@@ -142,8 +140,9 @@ impl<'w> Initializer<'w> {
                 }
                 Ok(())
             }
-            Data::F64(values) => plain(out, values, f64::to_le_bytes),
-            Data::I64(values) => plain(out, values, i64::to_le_bytes),
+            // Those of other types are few: tables, shapes, axes.
+            Data::F64(values) => values.iter().try_for_each(|x| out.write_all(&x.to_le_bytes())),
+            Data::I64(values) => values.iter().try_for_each(|x| out.write_all(&x.to_le_bytes())),
             Data::U8(values) => out.write_all(values),
         }
     }
@@ -194,20 +193,6 @@ impl<'w> Initializer<'w> {
     }
 }
 
-fn plain<T: Copy, const N: usize>(
-    out: &mut impl Write,
-    values: &[T],
-    to_bytes: impl Fn(T) -> [u8; N],
-) -> io::Result<()> {
-    let mut bytes = Vec::with_capacity(N * PIECE);
-    for piece in values.chunks(PIECE) {
-        bytes.clear();
-        bytes.extend(piece.iter().flat_map(|&value| to_bytes(value)));
-        out.write_all(&bytes)?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,21 +223,13 @@ mod tests {
         let tensor = Tensor::f32(&[3], vec![1.0, 1.0 + 2f32.powi(-9), 1e6]);
         let mut initializer = Initializer::new("w", Cow::Borrowed(&tensor));
         initializer.encode(Encoding::F16);
-        let found: Vec<f32> = written(&initializer)
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|b| f16::from_le_bytes(*b).to_f32())
-            .collect();
-        assert_eq!(found, [1.0, 1.0 + 2f32.powi(-9), f32::INFINITY]);
+        let bytes = written(&initializer);
+        let found = bytes.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32());
+        assert!(found.eq([1.0, 1.0 + 2f32.powi(-9), f32::INFINITY]));
         initializer.encode(Encoding::Bf16);
-        let found: Vec<f32> = written(&initializer)
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|b| bf16::from_le_bytes(*b).to_f32())
-            .collect();
-        assert_eq!(found, [1.0, 1.0, 999_424.0]);
+        let bytes = written(&initializer);
+        let found = bytes.as_chunks::<2>().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32());
+        assert!(found.eq([1.0, 1.0, 999_424.0]));
     }
 
     #[test]

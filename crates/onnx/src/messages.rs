@@ -3,6 +3,7 @@
 //! Fields that no graph of ours needs are left out; protobuf readers skip fields they do not know.
 //! [`TensorHeader`] leaves out the tensor's data on purpose: the writer appends it from where it lies, and the
 //! reader skips it, so neither holds the weights in a message.
+#![allow(missing_docs)] // Names are the specification's, which says what they mean.
 
 use ddae_model::graph::{Dim, Shape};
 use ddae_model::tensor::DType;
@@ -12,19 +13,13 @@ use super::BATCH;
 
 /// `TensorProto.DataType`
 pub mod data_type {
-    /// 32-bit float.
     pub const FLOAT: i32 = 1;
-    /// 8-bit unsigned integer.
     pub const UINT8: i32 = 2;
-    /// 8-bit integer.
     pub const INT8: i32 = 3;
-    /// 32-bit integer.
     pub const INT32: i32 = 6;
-    /// 64-bit integer.
     pub const INT64: i32 = 7;
     /// 16-bit float with 5 bits of exponent.
     pub const FLOAT16: i32 = 10;
-    /// 64-bit float.
     pub const DOUBLE: i32 = 11;
     /// 16-bit float with the 8 bits of exponent of a 32-bit one.
     pub const BFLOAT16: i32 = 16;
@@ -52,35 +47,25 @@ pub mod data_type {
 
 /// `AttributeProto.AttributeType`
 pub mod attribute_type {
-    /// One 32-bit float.
     pub const FLOAT: i32 = 1;
-    /// One integer.
     pub const INT: i32 = 2;
-    /// One text.
     pub const STRING: i32 = 3;
-    /// A list of integers.
     pub const INTS: i32 = 7;
 }
 
 /// `ModelProto`: the whole file.
 #[derive(Clone, PartialEq, Message)]
 pub struct ModelProto {
-    /// Version of the file format.
     #[prost(int64, tag = "1")]
     pub ir_version: i64,
-    /// The program that wrote the file.
     #[prost(string, tag = "2")]
     pub producer_name: String,
-    /// Its version.
     #[prost(string, tag = "3")]
     pub producer_version: String,
-    /// The computation.
     #[prost(message, optional, tag = "7")]
     pub graph: Option<GraphProto>,
-    /// Versions of the operator sets in use.
     #[prost(message, repeated, tag = "8")]
     pub opset_import: Vec<OperatorSetIdProto>,
-    /// Free text by key.
     #[prost(message, repeated, tag = "14")]
     pub metadata_props: Vec<StringStringEntryProto>,
 }
@@ -88,22 +73,17 @@ pub struct ModelProto {
 /// `GraphProto`: nodes in order of computation, constants, inputs and outputs.
 #[derive(Clone, PartialEq, Message)]
 pub struct GraphProto {
-    /// Operations.
     #[prost(message, repeated, tag = "1")]
     pub node: Vec<NodeProto>,
-    /// Name of the graph.
     #[prost(string, tag = "2")]
     pub name: String,
     /// Constants, without their data.
     #[prost(message, repeated, tag = "5")]
     pub initializer: Vec<TensorHeader>,
-    /// Values given when the graph runs.
     #[prost(message, repeated, tag = "11")]
     pub input: Vec<ValueInfoProto>,
-    /// Results.
     #[prost(message, repeated, tag = "12")]
     pub output: Vec<ValueInfoProto>,
-    /// Types and shapes of values in between.
     #[prost(message, repeated, tag = "13")]
     pub value_info: Vec<ValueInfoProto>,
 }
@@ -114,16 +94,12 @@ pub struct NodeProto {
     /// Names of the operands; an empty one is left out.
     #[prost(string, repeated, tag = "1")]
     pub input: Vec<String>,
-    /// Names of the results.
     #[prost(string, repeated, tag = "2")]
     pub output: Vec<String>,
-    /// Name of the operation.
     #[prost(string, tag = "3")]
     pub name: String,
-    /// Which operator.
     #[prost(string, tag = "4")]
     pub op_type: String,
-    /// Its attributes.
     #[prost(message, repeated, tag = "5")]
     pub attribute: Vec<AttributeProto>,
     /// The operator set it is from; empty for the standard one.
@@ -134,22 +110,16 @@ pub struct NodeProto {
 /// `AttributeProto`: an attribute of a node.
 #[derive(Clone, PartialEq, Message)]
 pub struct AttributeProto {
-    /// Its name.
     #[prost(string, tag = "1")]
     pub name: String,
-    /// Value of type [`attribute_type::FLOAT`].
     #[prost(float, tag = "2")]
     pub f: f32,
-    /// Value of type [`attribute_type::INT`].
     #[prost(int64, tag = "3")]
     pub i: i64,
-    /// Value of type [`attribute_type::STRING`].
     #[prost(bytes = "vec", tag = "4")]
     pub s: Vec<u8>,
-    /// Value of type [`attribute_type::INTS`].
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
-    /// Which of the values holds.
     #[prost(int32, tag = "20")]
     pub r#type: i32,
 }
@@ -157,13 +127,10 @@ pub struct AttributeProto {
 /// `TensorProto` without its data.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorHeader {
-    /// Shape.
     #[prost(int64, repeated, packed = "false", tag = "1")]
     pub dims: Vec<i64>,
-    /// Element type.
     #[prost(int32, tag = "2")]
     pub data_type: i32,
-    /// Name.
     #[prost(string, tag = "8")]
     pub name: String,
     /// Where the data lies when it is in another file: keys `location`, `offset`, `length`.
@@ -180,10 +147,8 @@ pub const RAW_DATA: u32 = 9;
 /// `ValueInfoProto`: name and type of a value.
 #[derive(Clone, PartialEq, Message)]
 pub struct ValueInfoProto {
-    /// Its name.
     #[prost(string, tag = "1")]
     pub name: String,
-    /// Its type.
     #[prost(message, optional, tag = "2")]
     pub r#type: Option<TypeProto>,
 }
@@ -199,10 +164,8 @@ pub struct TypeProto {
 /// `TypeProto.Tensor`
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorTypeProto {
-    /// Element type.
     #[prost(int32, tag = "1")]
     pub elem_type: i32,
-    /// Shape, where known.
     #[prost(message, optional, tag = "2")]
     pub shape: Option<TensorShapeProto>,
 }
@@ -210,7 +173,6 @@ pub struct TensorTypeProto {
 /// `TensorShapeProto`
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorShapeProto {
-    /// Sizes along the axes.
     #[prost(message, repeated, tag = "1")]
     pub dim: Vec<DimensionProto>,
 }
@@ -226,7 +188,6 @@ pub struct DimensionProto {
 /// The value of a [`DimensionProto`].
 #[derive(Clone, PartialEq, Oneof)]
 pub enum Dimension {
-    /// A fixed size.
     #[prost(int64, tag = "1")]
     Size(i64),
     /// A size known when the graph runs.
@@ -240,7 +201,6 @@ pub struct OperatorSetIdProto {
     /// Empty for the standard operators.
     #[prost(string, tag = "1")]
     pub domain: String,
-    /// Version of the set.
     #[prost(int64, tag = "2")]
     pub version: i64,
 }
@@ -248,47 +208,57 @@ pub struct OperatorSetIdProto {
 /// `StringStringEntryProto`
 #[derive(Clone, PartialEq, Message)]
 pub struct StringStringEntryProto {
-    /// Key.
     #[prost(string, tag = "1")]
     pub key: String,
-    /// Value.
     #[prost(string, tag = "2")]
     pub value: String,
 }
 
 impl StringStringEntryProto {
-    /// An entry.
     pub fn new(key: impl Into<String>, value: impl Into<String>) -> StringStringEntryProto {
         StringStringEntryProto { key: key.into(), value: value.into() }
     }
 }
 
 impl AttributeProto {
-    /// An integer.
     pub fn int(name: &str, i: i64) -> AttributeProto {
         AttributeProto { name: name.to_string(), i, r#type: attribute_type::INT, ..Default::default() }
     }
 
-    /// A list of integers.
     pub fn ints(name: &str, ints: impl IntoIterator<Item = usize>) -> AttributeProto {
         let ints = ints.into_iter().map(|i| i as i64).collect();
         AttributeProto { name: name.to_string(), ints, r#type: attribute_type::INTS, ..Default::default() }
     }
 
-    /// A 32-bit float.
     pub fn float(name: &str, f: f64) -> AttributeProto {
-        AttributeProto {
-            name: name.to_string(),
-            f: f as f32,
-            r#type: attribute_type::FLOAT,
-            ..Default::default()
-        }
+        let (name, f) = (name.to_string(), f as f32);
+        AttributeProto { name, f, r#type: attribute_type::FLOAT, ..Default::default() }
     }
 
-    /// A text.
     pub fn text(name: &str, s: &str) -> AttributeProto {
         let s = s.as_bytes().to_vec();
         AttributeProto { name: name.to_string(), s, r#type: attribute_type::STRING, ..Default::default() }
+    }
+}
+
+impl NodeProto {
+    /// An operation of the standard set.
+    pub fn new(
+        op_type: &str,
+        name: &str,
+        inputs: &[&str],
+        attribute: Vec<AttributeProto>,
+        outputs: &[&str],
+    ) -> NodeProto {
+        let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        NodeProto {
+            input: owned(inputs),
+            output: owned(outputs),
+            name: name.to_string(),
+            op_type: op_type.to_string(),
+            attribute,
+            domain: String::new(),
+        }
     }
 }
 
@@ -305,17 +275,29 @@ pub fn element_type(dtype: DType) -> i32 {
 impl ValueInfoProto {
     /// A tensor whose batch dimension is called [`BATCH`].
     pub fn tensor(name: &str, dtype: DType, shape: &Shape) -> ValueInfoProto {
-        let dim = shape.dims().iter().map(|dim| {
-            let value = match dim {
-                Dim::Size(n) => Dimension::Size(*n as i64),
-                Dim::Batch(1) => Dimension::Name(BATCH.to_string()),
-                Dim::Batch(n) => Dimension::Name(format!("{n}*{BATCH}")),
-            };
-            DimensionProto { value: Some(value) }
-        });
-        let shape = Some(TensorShapeProto { dim: dim.collect() });
-        let tensor_type = Some(TensorTypeProto { elem_type: element_type(dtype), shape });
+        let dim = |dim: &Dim| match dim {
+            Dim::Size(n) => Dimension::Size(*n as i64),
+            Dim::Batch(1) => Dimension::Name(BATCH.to_string()),
+            Dim::Batch(n) => Dimension::Name(format!("{n}*{BATCH}")),
+        };
+        ValueInfoProto::of(name, element_type(dtype), shape.dims().iter().map(dim))
+    }
+
+    /// A tensor.
+    pub fn of(name: &str, elem_type: i32, dims: impl IntoIterator<Item = Dimension>) -> ValueInfoProto {
+        let dim = dims.into_iter().map(|dim| DimensionProto { value: Some(dim) }).collect();
+        let tensor_type = Some(TensorTypeProto { elem_type, shape: Some(TensorShapeProto { dim }) });
         ValueInfoProto { name: name.to_string(), r#type: Some(TypeProto { tensor_type }) }
+    }
+
+    /// The sizes along the axes, `free` for those known when the graph runs; none where one is not declared.
+    pub fn sizes(&self, free: u64) -> Option<Vec<u64>> {
+        let size = |dim: &DimensionProto| match &dim.value {
+            Some(Dimension::Size(size)) => u64::try_from(*size).ok(),
+            Some(Dimension::Name(_)) => Some(free),
+            None => None,
+        };
+        self.dims()?.iter().map(size).collect()
     }
 
     /// The number of the element type; 0 where it is unknown.

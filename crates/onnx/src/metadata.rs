@@ -1,33 +1,16 @@
 //! What an ONNX file of this project says of itself, in its `metadata_props`.
 //!
-//! Every key starts with `ddae.`. [`GraphDescription::to_entries`] writes them and
-//! [`GraphDescription::from_lookup`] reads them, whichever library holds the file.
-//!
-//! | key | value |
-//! | --- | --- |
-//! | `ddae.format` | [`FORMAT`] |
-//! | `ddae.kind` | `network`, `features`, `sampler`, `encoder` or `latent` |
-//! | `ddae.network` | what the network is, in words; absent in files of older versions |
-//! | `ddae.config` | the configuration (YAML) |
-//! | `ddae.checkpoint` | name of the checkpoint file |
-//! | `ddae.digest` | SHA-256 of the checkpoint file, hexadecimal |
-//! | `ddae.weights` | `ema` or `model`; absent for a plain file of weights |
-//! | `ddae.epoch`, `ddae.step` | where training stood; absent for a plain file of weights |
-//! | `ddae.taps` | JSON list of `{"name": "out_6", "shape": [256]}`, shapes without the batch |
-//! | `ddae.pixels` | values of image inputs: `[0,1]`, `0..255`, `[-1,1]`, `normalised` or `latent` |
-//! | `ddae.unit_length` | `true` where an encoder's output is divided by its length |
-//! | `ddae.timestep` | the timestep fixed in the graph; absent where it is an input |
-//! | `ddae.parameters`, `ddae.flops` | trained values that the graph uses, floating-point operations per image |
-//! | `ddae.tool` | program and version that wrote the file |
-//! | `ddae.precision` | `f32`, `f16`, `bf16` or `int8`; absent in files of earlier versions, which are f32 |
-//! | `ddae.calibration` | JSON of [`Calibration`]; absent unless the precision is `int8` |
-//! | `ddae.verification` | JSON of [`Verification`] |
-//! | `ddae.errors` | JSON of [`Errors`] |
+//! Every entry is a field of [`GraphDescription`] under its name after `ddae.`: text as it is, everything else as JSON;
+//! what there is nothing to say of is left out. `ddae.format` ([`FORMAT`]) comes first.
+//! [`GraphDescription::to_entries`] writes them and [`GraphDescription::from_lookup`] reads them, whichever library holds
+//! the file.
 
 pub use ddae_model::diffusion::Pixels;
 pub use ddae_model::graph::GraphKind;
 use ddae_model::weights::WeightSet;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// The value of `ddae.format` that this version reads and writes.
 pub const FORMAT: &str = "ddae-onnx-1";
@@ -76,7 +59,7 @@ pub struct Calibration {
 /// How far the outputs of a file are from those in float32: of an f32 file from the reference interpreter's, of others
 /// from those of the same graph in float32. Computed on the CPU when the file was written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Errors {
+pub struct OutputErrors {
     /// The inputs: data set and split, or `random inputs`.
     pub inputs: String,
     /// Number of samples.
@@ -118,49 +101,6 @@ pub struct Verification {
     pub tolerance: f64,
 }
 
-/// What a file is and where it comes from.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GraphDescription {
-    /// What is computed.
-    pub kind: GraphKind,
-    /// What the network is, in words.
-    pub network: Option<String>,
-    /// The configuration (YAML).
-    pub config: String,
-    /// Name of the checkpoint file.
-    pub checkpoint: String,
-    /// SHA-256 of the checkpoint file, hexadecimal.
-    pub digest: String,
-    /// Which weights of a training checkpoint; `None` for a plain file of weights.
-    pub weights: Option<WeightSet>,
-    /// Finished epochs of a training checkpoint.
-    pub epoch: Option<u64>,
-    /// Finished steps of a training checkpoint.
-    pub step: Option<u64>,
-    /// The intermediate layers among the outputs.
-    pub taps: Vec<TapDescription>,
-    /// Values of the image inputs.
-    pub pixels: Pixels,
-    /// Whether an encoder's output is divided by its length.
-    pub unit_length: bool,
-    /// The timestep fixed in the graph.
-    pub timestep: Option<i64>,
-    /// Trained values that the graph uses.
-    pub parameters: u64,
-    /// Floating-point operations per image, as [`ddae_model::graph::Graph::flops`] counts them.
-    pub flops: u64,
-    /// Program and version that wrote the file.
-    pub tool: String,
-    /// How the numbers are stored and computed.
-    pub precision: Precision,
-    /// What the ranges of integers were chosen from.
-    pub calibration: Option<Calibration>,
-    /// How the file was checked; `None` while it is being written.
-    pub verification: Option<Verification>,
-    /// How far the outputs are from those in float32; `None` while the file is being written.
-    pub errors: Option<Errors>,
-}
-
 /// Metadata that is missing or cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DescriptionError {
@@ -182,129 +122,142 @@ pub enum DescriptionError {
     },
 }
 
+/// Makes the description and its entries. What is `optional` may be absent: files of earlier versions have not all.
+macro_rules! description {
+    (
+        $(#[$own:meta])*
+        pub struct GraphDescription {
+            $($(#[$doc:meta])* $presence:ident $field:ident: $type:ty, $wanted:literal;)+
+        }
+    ) => {
+        $(#[$own])*
+        pub struct GraphDescription {
+            $($(#[$doc])* pub $field: $type,)+
+        }
+
+        impl GraphDescription {
+            /// The metadata entries.
+            pub fn to_entries(&self) -> Vec<(String, String)> {
+                let format = Some(("ddae.format".to_string(), FORMAT.to_string()));
+                let fields = [$(entry(concat!("ddae.", stringify!($field)), &self.$field),)+];
+                std::iter::once(format).chain(fields).flatten().collect()
+            }
+
+            /// Reads the entries through `lookup`, which gives the value of a key.
+            ///
+            /// # Errors
+            /// [`DescriptionError`]: not a file of ours, of another format, or with a broken entry.
+            pub fn from_lookup(
+                lookup: impl Fn(&str) -> Option<String>,
+            ) -> Result<GraphDescription, DescriptionError> {
+                match lookup("ddae.format") {
+                    None => return Err(DescriptionError::Missing("ddae.format")),
+                    Some(format) if format != FORMAT => return Err(DescriptionError::Format(format)),
+                    Some(_) => {}
+                }
+                Ok(GraphDescription {
+                    $($field: $presence(concat!("ddae.", stringify!($field)), &lookup, $wanted)?,)+
+                })
+            }
+        }
+    };
+}
+
+description! {
+    /// What a file is and where it comes from.
+    #[derive(Clone, Debug, PartialEq, Serialize)]
+    pub struct GraphDescription {
+        /// What is computed.
+        required kind: GraphKind, "network, features, sampler, encoder, latent or loss";
+        /// What the network is, in words.
+        optional network: Option<String>, "text";
+        /// The configuration (YAML).
+        required config: String, "text";
+        /// Name of the checkpoint file.
+        required checkpoint: String, "text";
+        /// SHA-256 of the checkpoint file, hexadecimal.
+        required digest: String, "text";
+        /// Which weights of a training checkpoint; `None` for a plain file of weights.
+        optional weights: Option<WeightSet>, "ema or model";
+        /// Finished epochs of a training checkpoint.
+        optional epoch: Option<u64>, "a whole number";
+        /// Finished steps of a training checkpoint.
+        optional step: Option<u64>, "a whole number";
+        /// The intermediate layers among the outputs.
+        required taps: Vec<TapDescription>, "a list of layers";
+        /// Values of the image inputs.
+        required pixels: Pixels, "[0,1], 0..255, [-1,1], normalised or latent";
+        /// Whether an encoder's output is divided by its length.
+        optional unit_length: bool, "true or false";
+        /// The timestep fixed in the graph; `None` where it is an input.
+        optional timestep: Option<i64>, "a whole number";
+        /// Trained values that the graph uses.
+        required parameters: u64, "a whole number";
+        /// Floating-point operations per image, as [`ddae_model::graph::Graph::flops`] counts them.
+        required flops: u64, "a whole number";
+        /// Program and version that wrote the file.
+        required tool: String, "text";
+        /// How the numbers are stored and computed; files of earlier versions, which do not say, are float32.
+        optional precision: Precision, "f32, f16, bf16 or int8";
+        /// What the ranges of integers were chosen from.
+        optional calibration: Option<Calibration>, "a calibration";
+        /// How the file was checked; `None` while it is being written.
+        optional verification: Option<Verification>, "a verification";
+        /// How far the outputs are from those in float32; `None` while the file is being written.
+        optional errors: Option<OutputErrors>, "errors of the outputs";
+    }
+}
+
 impl Verification {
     /// The entry that holds it, which is added once the file has been checked.
-    pub fn to_entry(&self) -> (String, String) {
-        ("ddae.verification".to_string(), json(self))
+    pub fn to_entry(&self) -> Option<(String, String)> {
+        entry("ddae.verification", self)
     }
 }
 
-impl Errors {
+impl OutputErrors {
     /// The entry that holds them, which is added once the file has been checked.
-    pub fn to_entry(&self) -> (String, String) {
-        ("ddae.errors".to_string(), json(self))
+    pub fn to_entry(&self) -> Option<(String, String)> {
+        entry("ddae.errors", self)
     }
 }
 
-impl GraphDescription {
-    /// The metadata entries, in the order of the table above.
-    pub fn to_entries(&self) -> Vec<(String, String)> {
-        let mut entries =
-            vec![("ddae.format", FORMAT.to_string()), ("ddae.kind", self.kind.name().to_string())];
-        entries.extend(self.network.clone().map(|network| ("ddae.network", network)));
-        entries.extend([
-            ("ddae.config", self.config.clone()),
-            ("ddae.checkpoint", self.checkpoint.clone()),
-            ("ddae.digest", self.digest.clone()),
-        ]);
-        if let Some(set) = self.weights {
-            entries.push(("ddae.weights", set.name().to_string()));
-        }
-        entries.extend(self.epoch.map(|epoch| ("ddae.epoch", epoch.to_string())));
-        entries.extend(self.step.map(|step| ("ddae.step", step.to_string())));
-        entries.push(("ddae.taps", json(&self.taps)));
-        entries.push(("ddae.pixels", self.pixels.name().to_string()));
-        entries.extend(self.unit_length.then(|| ("ddae.unit_length", "true".to_string())));
-        entries.extend(self.timestep.map(|timestep| ("ddae.timestep", timestep.to_string())));
-        entries.push(("ddae.parameters", self.parameters.to_string()));
-        entries.push(("ddae.flops", self.flops.to_string()));
-        entries.push(("ddae.tool", self.tool.clone()));
-        entries.push(("ddae.precision", self.precision.name().to_string()));
-        entries.extend(self.calibration.as_ref().map(|calibration| ("ddae.calibration", json(calibration))));
-        let mut entries: Vec<(String, String)> =
-            entries.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
-        entries.extend(self.verification.map(|verification| verification.to_entry()));
-        entries.extend(self.errors.as_ref().map(Errors::to_entry));
-        entries
-    }
-
-    /// Reads the entries through `lookup`, which gives the value of a key.
-    ///
-    /// # Errors
-    /// [`DescriptionError`]: not a file of ours, of another format, or with a broken entry.
-    pub fn from_lookup(
-        lookup: impl Fn(&str) -> Option<String>,
-    ) -> Result<GraphDescription, DescriptionError> {
-        let text = |key: &'static str| lookup(key).ok_or(DescriptionError::Missing(key));
-        let format = text("ddae.format")?;
-        if format != FORMAT {
-            return Err(DescriptionError::Format(format));
-        }
-        let whole = "a whole number";
-        Ok(GraphDescription {
-            kind: named("ddae.kind", text("ddae.kind")?, "network, features, sampler, encoder or latent")?,
-            network: lookup("ddae.network"),
-            config: text("ddae.config")?,
-            checkpoint: text("ddae.checkpoint")?,
-            digest: text("ddae.digest")?,
-            weights: lookup("ddae.weights").map(|v| named("ddae.weights", v, "ema or model")).transpose()?,
-            epoch: lookup("ddae.epoch").map(|v| parsed("ddae.epoch", v, whole)).transpose()?,
-            step: lookup("ddae.step").map(|v| parsed("ddae.step", v, whole)).transpose()?,
-            taps: parsed("ddae.taps", text("ddae.taps")?, "a list of layers")?,
-            pixels: named(
-                "ddae.pixels",
-                text("ddae.pixels")?,
-                "[0,1], 0..255, [-1,1], normalised or latent",
-            )?,
-            unit_length: lookup("ddae.unit_length")
-                .map(|v| parsed("ddae.unit_length", v, "true or false"))
-                .transpose()?
-                .unwrap_or(false),
-            timestep: lookup("ddae.timestep").map(|v| parsed("ddae.timestep", v, whole)).transpose()?,
-            parameters: parsed("ddae.parameters", text("ddae.parameters")?, whole)?,
-            flops: parsed("ddae.flops", text("ddae.flops")?, whole)?,
-            tool: text("ddae.tool")?,
-            precision: lookup("ddae.precision")
-                .map(|v| named("ddae.precision", v, "f32, f16, bf16 or int8"))
-                .transpose()?
-                .unwrap_or_default(),
-            calibration: lookup("ddae.calibration")
-                .map(|v| parsed("ddae.calibration", v, "a calibration"))
-                .transpose()?,
-            verification: lookup("ddae.verification")
-                .map(|v| parsed("ddae.verification", v, "a verification"))
-                .transpose()?,
-            errors: lookup("ddae.errors")
-                .map(|v| parsed("ddae.errors", v, "errors of the outputs"))
-                .transpose()?,
-        })
-    }
+/// A field as an entry, if it says anything.
+fn entry(key: &str, field: &impl Serialize) -> Option<(String, String)> {
+    let text = match serde_json::to_value(field).ok()? {
+        Value::Null | Value::Bool(false) => return None,
+        Value::String(text) => text,
+        // Written as the type says: a map would have its keys sorted.
+        _ => serde_json::to_string(field).ok()?,
+    };
+    Some((key.to_string(), text))
 }
 
-/// Types of this module always have a JSON form; the empty text would be noticed on reading.
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_default()
+fn optional<T: DeserializeOwned + Default>(
+    key: &'static str,
+    lookup: &impl Fn(&str) -> Option<String>,
+    wanted: &'static str,
+) -> Result<T, DescriptionError> {
+    lookup(key).map_or_else(|| Ok(T::default()), |value| parsed(key, value, wanted))
 }
 
-fn parsed<T: for<'de> Deserialize<'de>>(
+fn required<T: DeserializeOwned>(
+    key: &'static str,
+    lookup: &impl Fn(&str) -> Option<String>,
+    wanted: &'static str,
+) -> Result<T, DescriptionError> {
+    parsed(key, lookup(key).ok_or(DescriptionError::Missing(key))?, wanted)
+}
+
+/// A text or a name as it is, or JSON.
+fn parsed<T: DeserializeOwned>(
     key: &'static str,
     value: String,
     wanted: &'static str,
 ) -> Result<T, DescriptionError> {
-    serde_json::from_str(&value).map_err(|_| DescriptionError::Value { key, value, wanted })
-}
-
-/// A value that is one of a few names.
-fn named<T: for<'de> Deserialize<'de>>(
-    key: &'static str,
-    value: String,
-    wanted: &'static str,
-) -> Result<T, DescriptionError> {
-    serde_json::from_value(serde_json::Value::String(value.clone())).map_err(|_| DescriptionError::Value {
-        key,
-        value,
-        wanted,
-    })
+    serde_json::from_value(Value::String(value.clone()))
+        .or_else(|_| serde_json::from_str(&value))
+        .map_err(|_| DescriptionError::Value { key, value, wanted })
 }
 
 #[cfg(test)]
@@ -338,7 +291,7 @@ mod tests {
                 range: "minmax".to_string(),
             }),
             verification: Some(Verification { reference: 1.5e-7, record: None, tolerance: 1e-4 }),
-            errors: Some(Errors {
+            errors: Some(OutputErrors {
                 inputs: "cifar10/train".to_string(),
                 count: 64,
                 outputs: vec![OutputError { name: "out_6".to_string(), relative: 0.01, cosine: 0.999 }],
@@ -364,6 +317,8 @@ mod tests {
             precision: Precision::F32,
             calibration: None,
             errors: None,
+            // Text that would be JSON is text.
+            checkpoint: "\"12\"".to_string(),
             ..full.clone()
         };
         for written in [full, plain] {
@@ -393,7 +348,7 @@ mod tests {
             (
                 "ddae.kind",
                 "decoder",
-                "'ddae.kind' is 'decoder', which is not network, features, sampler, encoder or latent",
+                "'ddae.kind' is 'decoder', which is not network, features, sampler, encoder, latent or loss",
             ),
             ("ddae.timestep", "soon", "'ddae.timestep' is 'soon', which is not a whole number"),
             ("ddae.taps", "[", "'ddae.taps' is '['"),

@@ -10,29 +10,16 @@ use super::messages::ModelProto;
 
 /// Why a file is no readable ONNX model.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The messages say it.
 pub enum ReadError {
-    /// The file system refused.
     #[error("cannot read {path}: {source}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// Nothing in it.
+    Io { path: PathBuf, source: std::io::Error },
     #[error("{0} is empty: the copy or download that made it was cut off; get it again")]
     Empty(PathBuf),
-    /// A folder in its place.
     #[error("{0} is a folder; an ONNX file is wanted here")]
     Folder(PathBuf),
-    /// Not the messages of the specification.
     #[error("{path} is not an ONNX file, or it was cut off ({detail}); export it again")]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-        /// What does not fit.
-        detail: String,
-    },
+    Foreign { path: PathBuf, detail: String },
 }
 
 /// Reads graph and metadata of an ONNX file; the weights stay on disk.
@@ -53,8 +40,7 @@ pub fn model(path: &Path) -> Result<ModelProto, ReadError> {
     // SAFETY: the map is read-only and private to this function. Should another program shorten the file meanwhile,
     // the process ends; reading would fail as well.
     let bytes = unsafe { Mmap::map(&file) }.map_err(io)?;
-    let model = parse(&bytes).map_err(foreign)?;
-    Ok(model)
+    parse(&bytes).map_err(foreign)
 }
 
 /// Decodes a model's bytes.

@@ -30,16 +30,13 @@ const METADATA: u32 = 14;
 
 /// A graph ready to be written.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[allow(missing_docs)] // Named as the fields of the specification's GraphProto.
 pub struct Model<'w> {
-    /// Name of the graph.
     pub name: String,
-    /// Operations in order.
+    /// In order of computation.
     pub nodes: Vec<NodeProto>,
-    /// Constants.
     pub initializers: Vec<Initializer<'w>>,
-    /// Values given when the graph runs.
     pub inputs: Vec<ValueInfoProto>,
-    /// Results.
     pub outputs: Vec<ValueInfoProto>,
     /// Types and shapes of the values in between.
     pub values: Vec<ValueInfoProto>,
@@ -72,9 +69,9 @@ fn header(initializer: &Initializer, place: Place, location: &str) -> TensorHead
 }
 
 impl Model<'_> {
-    /// Bytes of all constants.
-    pub fn data_bytes(&self) -> u64 {
-        self.initializers.iter().map(Initializer::bytes).sum()
+    /// All values with a declared type and shape.
+    pub fn declared(&self) -> impl Iterator<Item = &ValueInfoProto> {
+        self.inputs.iter().chain(&self.outputs).chain(&self.values)
     }
 
     /// Writes the model to `path`. Where the constants are more than `largest_message` bytes ([`LARGEST_MESSAGE`], or 0
@@ -89,8 +86,8 @@ impl Model<'_> {
         metadata: &[(String, String)],
         largest_message: u64,
     ) -> io::Result<Vec<PathBuf>> {
-        let places = self.places(self.data_bytes() > largest_message);
-        let has_data_file = places.iter().any(|place| matches!(place, Place::DataFile { .. }));
+        let bytes: u64 = self.initializers.iter().map(Initializer::bytes).sum();
+        let places = self.places(bytes > largest_message);
         let data_path = data_file(path);
         let location = data_path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
 
@@ -98,7 +95,7 @@ impl Model<'_> {
         self.write_message(&mut out, metadata, &places, &location)?;
         out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         let mut written = vec![path.to_path_buf()];
-        if has_data_file {
+        if places.iter().any(|place| matches!(place, Place::DataFile { .. })) {
             let mut out = BufWriter::with_capacity(1 << 20, File::create(&data_path)?);
             self.write_data_file(&mut out, &places)?;
             out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;

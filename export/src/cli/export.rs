@@ -5,15 +5,15 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args};
 use ddae_base::{shell, stop, tell};
 use ddae_checkpoint::WeightSet;
-use ddae_export::ExportError;
-use ddae_export::export::{Exported, Plan};
+use ddae_export::export::{ExportPlan, Exported};
 use ddae_export::inspect::short;
-use ddae_export::request::Request;
-use ddae_export::source::{Source, SourceOptions};
+use ddae_export::request::GraphRequest;
+use ddae_export::source::{WeightOptions, WeightSource};
 use ddae_export::staging::Staging;
+use ddae_export::{ExportError, refuse_given};
 use ddae_model::config::{AnyConfig, Override};
 use ddae_model::diffusion::feature_layers;
 use ddae_model::graph::Graph;
@@ -22,8 +22,9 @@ use ddae_onnx::metadata::{GraphDescription, GraphKind, Precision};
 use ddae_onnx::write::data_file;
 use serde_json::json;
 
-use super::numbers::{NumberArguments, calibration_line, error_lines};
-use super::untold::UntoldArguments;
+use super::named::named;
+use super::precision::{FileArguments, calibration_line, error_lines};
+use super::recognition::RecognitionArguments;
 
 #[derive(Args, Debug)]
 pub struct Arguments {
@@ -37,8 +38,9 @@ pub struct Arguments {
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<Override>,
     /// What the file computes
-    #[arg(short, long, value_enum, default_value = "network")]
-    graph: Kind,
+    #[arg(short, long, value_parser = named(&GraphKind::ALL.map(|kind| (kind, kind.name(), kind.about()))))]
+    #[arg(default_value = "network")]
+    graph: GraphKind,
     /// Layers, separated by commas, or all [default for features: that of the configuration's linear probe; Inception's
     /// pool]
     #[arg(short, long, value_name = "NAMES", value_delimiter = ',')]
@@ -53,11 +55,12 @@ pub struct Arguments {
     #[arg(long)]
     normalise: bool,
     /// Weights of a checkpoint that has several sets [default: ema]
-    #[arg(short, long, value_enum)]
-    weights: Option<Weights>,
+    #[arg(short, long, value_parser = named(&SETS))]
+    weights: Option<WeightSet>,
     /// Type of images in 0..1: f32 [B,C,H,W], or u8 [B,H,W,C]
-    #[arg(long, value_enum, default_value = "f32")]
-    input: Input,
+    #[arg(long = "input", value_name = "INPUT", default_value = "f32")]
+    #[arg(value_parser = named(&[(false, "f32", ""), (true, "u8", "")]), action = ArgAction::Set)]
+    input_u8: bool,
     /// The file to write [default: a name made of run, graph and layers, in this folder]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -65,7 +68,7 @@ pub struct Arguments {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    numbers: NumberArguments,
+    file: FileArguments,
     /// List the layers that --taps takes, and do nothing
     #[arg(long)]
     list_taps: bool,
@@ -80,48 +83,12 @@ pub struct Arguments {
     quiet: bool,
     // Last, as it has a heading of its own.
     #[command(flatten)]
-    untold: UntoldArguments,
+    recognition: RecognitionArguments,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Kind {
-    /// The bare network
-    Network,
-    /// Images to pooled features of layers
-    Features,
-    /// One step of the sampler
-    Sampler,
-    /// Images to the codes of an encoder
-    Encoder,
-    /// Images to the latents of a latent encoder
-    Latent,
-}
-
-impl Kind {
-    fn graph(self) -> GraphKind {
-        match self {
-            Kind::Network => GraphKind::Network,
-            Kind::Features => GraphKind::Features,
-            Kind::Sampler => GraphKind::Sampler,
-            Kind::Encoder => GraphKind::Encoder,
-            Kind::Latent => GraphKind::Latent,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Weights {
-    /// The moving average
-    Ema,
-    /// The weights in training
-    Model,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-enum Input {
-    F32,
-    U8,
-}
+/// The sets of weights, with what they are.
+const SETS: [(WeightSet, &str, &str); 2] =
+    [(WeightSet::Ema, "ema", "The moving average"), (WeightSet::Model, "model", "The weights in training")];
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -133,7 +100,15 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for file in source.passed_over.iter().filter(|_| !arguments.quiet) {
         let _ = writeln!(std::io::stderr(), "warning: passed over: {file}");
     }
-    let plan = Plan::new(source, request(arguments), arguments.numbers.output())?;
+    let request = GraphRequest {
+        kind: arguments.graph,
+        taps: arguments.taps.clone(),
+        timestep: arguments.timestep,
+        input_u8: arguments.input_u8,
+        label: arguments.label,
+        unit_length: arguments.normalise,
+    };
+    let plan = ExportPlan::new(source, request, arguments.file.options())?;
     let target = arguments.output.clone().unwrap_or_else(|| plan.file_name());
     if target.is_dir() {
         let message = format!("-o {}: this is a folder; give the name of a file", target.display());
@@ -141,9 +116,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let existing = [target.clone(), data_file(&target)].into_iter().find(|path| path.exists());
     if let Some(path) = existing.filter(|_| !arguments.force) {
-        let message =
-            "it exists already; replace it with --force, or choose another name with -o".to_string();
-        return Err(ExportError::Source { path, message }.into());
+        let message = "it exists already; replace it with --force, or choose another name with -o";
+        return Err(ExportError::unusable(&path, message).into());
     }
     if arguments.dry_run {
         if arguments.json {
@@ -199,46 +173,25 @@ fn removed_on_signal(target: &Path) -> Result<Staging, ExportError> {
     Ok(staging)
 }
 
-fn source(arguments: &Arguments) -> Result<Source, ExportError> {
-    let Some(checkpoint) = &arguments.checkpoint else {
-        return Err(ExportError::Argument(
-            "give the checkpoint, run folder or file of weights to export".to_string(),
-        ));
-    };
-    Source::open(checkpoint, &source_options(arguments))
+fn source(arguments: &Arguments) -> Result<WeightSource, ExportError> {
+    let wanted = || ExportError::argument("give the checkpoint, run folder or file of weights to export");
+    let checkpoint = arguments.checkpoint.as_ref().ok_or_else(wanted)?;
+    WeightSource::open(checkpoint, &weight_options(arguments))
 }
 
-fn source_options(arguments: &Arguments) -> SourceOptions {
-    SourceOptions {
+fn weight_options(arguments: &Arguments) -> WeightOptions {
+    WeightOptions {
         config: arguments.config.clone(),
         overrides: arguments.set.clone(),
-        weights: arguments.weights.map(weight_set),
-        kind: arguments.graph.graph(),
-        ..arguments.untold.options()
-    }
-}
-
-fn request(arguments: &Arguments) -> Request {
-    Request {
-        kind: arguments.graph.graph(),
-        taps: arguments.taps.clone(),
-        timestep: arguments.timestep,
-        input_u8: arguments.input == Input::U8,
-        label: arguments.label,
-        unit_length: arguments.normalise,
-    }
-}
-
-fn weight_set(weights: Weights) -> WeightSet {
-    match weights {
-        Weights::Ema => WeightSet::Ema,
-        Weights::Model => WeightSet::Model,
+        weights: arguments.weights,
+        kind: arguments.graph,
+        ..arguments.recognition.options()
     }
 }
 
 fn list_taps(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<()> {
     let architecture = match (&arguments.checkpoint, &arguments.config) {
-        (None, Some(path)) => configured(path, &source_options(arguments))?,
+        (None, Some(path)) => configured(path, &weight_options(arguments))?,
         _ => source(arguments)?.model.architecture,
     };
     let taps = feature_layers(&architecture).map_err(ExportError::from)?;
@@ -255,27 +208,16 @@ fn list_taps(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<()> 
 }
 
 /// The network of a configuration without weights.
-fn configured(path: &Path, options: &SourceOptions) -> Result<Architecture, ExportError> {
-    for (option, is_given) in [
+fn configured(path: &Path, options: &WeightOptions) -> Result<Architecture, ExportError> {
+    let of_weights = [
         ("--weights", options.weights.is_some()),
         ("--heads", options.heads.is_some()),
         ("--head-channels", options.head_channels.is_some()),
         ("--process", options.process.is_some()),
         ("--statistics", options.normalisation.is_some()),
-    ] {
-        if is_given {
-            return Err(ExportError::Argument(format!(
-                "{option} is for weights; here is a configuration alone"
-            )));
-        }
-    }
-    let config = AnyConfig::read(path, &options.overrides)?;
-    let config = match options.image_size {
-        Some(size) => config
-            .resized(size)
-            .map_err(|message| ExportError::Argument(format!("--image-size: {message}")))?,
-        None => config,
-    };
+    ];
+    refuse_given(&of_weights, |option| format!("{option} is for weights; here is a configuration alone"))?;
+    let config = options.resized(AnyConfig::read(path, &options.overrides)?)?;
     Ok(config.model_for(options.kind).architecture)
 }
 
@@ -313,27 +255,14 @@ fn print_result(out: &mut impl Write, exported: &Exported) -> std::io::Result<()
     writeln!(out, "wrote {} ({}B)", names.join(" and "), short(exported.bytes))
 }
 
+/// What the file says of itself but for its configuration, and the files.
 fn as_json(description: &GraphDescription, files: &[PathBuf], bytes: Option<u64>) -> serde_json::Value {
-    json!({
-        "files": files,
-        "bytes": bytes,
-        "kind": description.kind,
-        "network": description.network,
-        "weights": description.weights,
-        "epoch": description.epoch,
-        "step": description.step,
-        "taps": description.taps,
-        "pixels": description.pixels,
-        "unit_length": description.unit_length,
-        "timestep": description.timestep,
-        "parameters": description.parameters,
-        "flops": description.flops,
-        "digest": description.digest,
-        "precision": description.precision,
-        "calibration": description.calibration,
-        "verification": description.verification,
-        "errors": description.errors,
-    })
+    let mut report = json!(description);
+    if let Some(report) = report.as_object_mut() {
+        report.remove("config");
+        report.extend([("files".to_string(), json!(files)), ("bytes".to_string(), json!(bytes))]);
+    }
+    report
 }
 
 /// The command that uses the file, ready to be pasted into a shell.
@@ -341,7 +270,7 @@ fn next_command(exported: &Exported, file: &Path) -> String {
     let (stem, file) = (shell::word(file.with_extension("")), shell::word(file));
     let is_guided = exported.graph.inputs().any(|(_, node)| node.name == "guidance");
     match exported.description.kind {
-        GraphKind::Network | GraphKind::Latent => format!("ddae-export inspect {file}"),
+        GraphKind::Network | GraphKind::Latent | GraphKind::Loss => format!("ddae-export inspect {file}"),
         GraphKind::Features | GraphKind::Encoder => format!("ddae-infer features {file} -o {stem}"),
         GraphKind::Sampler if is_guided => {
             format!("ddae-infer reconstruct IMAGE --encoder ENCODER.onnx --sampler {file} -o {stem}.png")

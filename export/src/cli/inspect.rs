@@ -7,7 +7,7 @@ use clap::Args;
 use ddae_export::ExportError;
 use ddae_export::inspect::{CheckpointReport, NodeReport, OnnxReport, Report, ValueReport, inspect, short};
 
-use super::numbers::{calibration_line, error_lines};
+use super::precision::{calibration_line, error_lines};
 
 /// Say what an ONNX file or a checkpoint (safetensors, PyTorch) holds
 #[derive(Args, Debug)]
@@ -81,7 +81,7 @@ fn print_onnx(out: &mut impl Write, report: &OnnxReport) -> std::io::Result<()> 
             writeln!(out, "timestep  {timestep}, fixed")?;
         }
         writeln!(out, "network   {} parameters, {}FLOP per image", short(own.parameters), short(own.flops))?;
-        let weights = own.weights.map(|set| format!(", {} weights", set.prefix().trim_end_matches('.')));
+        let weights = own.weights.map(|set| format!(", {} weights", set.name()));
         let epoch = own.epoch.map(|epoch| format!(", epoch {epoch}"));
         let step = own.step.map(|step| format!(", step {step}"));
         let details: String = [weights, epoch, step].into_iter().flatten().collect();

@@ -2,8 +2,9 @@
 
 mod export;
 mod inspect;
-mod numbers;
-mod untold;
+mod named;
+mod precision;
+mod recognition;
 
 use clap::{Parser, Subcommand};
 
@@ -30,12 +31,16 @@ Graphs (B is the batch, free in every file):
             noise [B,C,H,W] standard normal, timestep i64 [B] unless fixed by --timestep;
             Inception: image alone
             -> the layers asked for, averaged over the image [B,D]
-  sampler   x [B,C,H,W], noise [B,C,H,W], t [1], preconditioning, coefficients, EDM also carry;
+  sampler   x [B,C,H,W], noise [B,C,H,W], t [1], preconditioning, coefficients, carry [B,C,H,W];
             a SODA decoder also z [B,Z], guidance [1] (0 for none, usually 0.3)
-            -> one step on: next, EDM also next_carry
+            -> one step on: next, next_carry
   encoder   image [B,C,H,W] in 0..1 -> z [B,Z]
   latent    image [B,C,H,W] in 0..1, noise [B,Z,H/8,W/8] standard normal, or zeros for the mean
             -> latent, like noise
+  loss      image [B,C,H,W] in 0..1, noise [B,C,H,W] standard normal, level [B]: a DDPM's timestep
+            i64, of an EDM standard normal; where the network takes one, augment_label [B,9]; a
+            SODA also source [B,C,H,W], normalised, and mask [B], 1 where its latent is hidden
+            -> loss [B], whose mean a training run minimises
 
 What a file of weights holds is recognised by names and shapes; what they do not tell (size of
 the images, process) is asked for. docs/import.md lists what can be imported, with commands.

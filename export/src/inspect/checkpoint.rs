@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use ddae_checkpoint::{Checkpoint, CheckpointError, TrainingState, WeightSet};
-use ddae_model::networks::recognition::{Shapes, find};
+use ddae_model::networks::recognition::find;
 use serde::Serialize;
 
 /// What a checkpoint holds.
 #[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)] // The fields are the keys of the JSON.
 pub struct CheckpointReport {
     /// Its format: `safetensors`, `PyTorch`.
     pub format: String,
@@ -23,7 +24,6 @@ pub struct CheckpointReport {
     pub state: Option<TrainingState>,
     /// The configuration (YAML) of a training checkpoint.
     pub config: Option<String>,
-    /// Its tensors by name.
     pub tensors: Vec<TensorReport>,
     /// What a PyTorch file holds beside them, printed.
     pub values: Vec<ValueEntry>,
@@ -40,12 +40,10 @@ pub struct ValueEntry {
 
 /// A tensor of a file.
 #[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)]
 pub struct TensorReport {
-    /// Its name.
     pub name: String,
-    /// Its element type.
     pub dtype: String,
-    /// Its shape.
     pub shape: Vec<usize>,
 }
 
@@ -83,9 +81,6 @@ pub fn report(path: &Path) -> Result<CheckpointReport, CheckpointError> {
 /// What the names of the preferred set are of; nothing where they are of no known network.
 fn networks(checkpoint: &Checkpoint) -> Result<Vec<String>, CheckpointError> {
     let set = checkpoint.weight_sets().first().copied().unwrap_or_default();
-    let tensors = checkpoint.parameters(set)?;
-    let shapes: Shapes =
-        tensors.into_iter().map(|(name, tensor)| (name.to_string(), tensor.shape().to_vec())).collect();
-    let found = find(&shapes).unwrap_or_default();
+    let found = find(&checkpoint.shapes(set)?).unwrap_or_default();
     Ok(found.into_iter().map(|found| found.family.name.to_string()).collect())
 }

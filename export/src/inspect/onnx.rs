@@ -2,31 +2,28 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use ddae_onnx::messages::{
+    AttributeProto, Dimension, DimensionProto, GraphProto, ModelProto, NodeProto, TensorHeader,
+    ValueInfoProto, data_type,
+};
 use ddae_onnx::metadata::GraphDescription;
 use serde::Serialize;
 
-use ddae_onnx::messages::{
-    AttributeProto, Dimension, DimensionProto, ModelProto, NodeProto, TensorHeader, ValueInfoProto, data_type,
-};
-
 /// What an ONNX file holds.
 #[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)] // The fields are the keys of the JSON.
 pub struct OnnxReport {
     /// Size of the file, without one that holds its data.
     pub bytes: u64,
-    /// The program that wrote it.
     pub producer: String,
-    /// Version of the file format.
     pub ir_version: i64,
     /// Versions of the operator sets by domain; the standard one is `ai.onnx`.
     pub opsets: BTreeMap<String, i64>,
-    /// What the graph takes.
     pub inputs: Vec<ValueReport>,
-    /// What it gives.
     pub outputs: Vec<ValueReport>,
     /// Number of operations by operator.
     pub operators: BTreeMap<String, usize>,
-    /// Stored constants, weights nearly all.
+    /// Number of stored constants, weights nearly all.
     pub constants: u64,
     /// Elements of the constants.
     pub elements: u64,
@@ -35,7 +32,6 @@ pub struct OnnxReport {
     pub flops: Option<u64>,
     /// The operations in order.
     pub nodes: Vec<NodeReport>,
-    /// Metadata entries.
     pub metadata: BTreeMap<String, String>,
     /// What a file of this project says of itself.
     #[serde(skip)]
@@ -44,10 +40,9 @@ pub struct OnnxReport {
 
 /// An input or output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
 pub struct ValueReport {
-    /// Its name.
     pub name: String,
-    /// Its element type.
     pub dtype: String,
     /// Its sizes, or the names of sizes known when the graph runs.
     pub shape: Vec<String>,
@@ -55,14 +50,11 @@ pub struct ValueReport {
 
 /// An operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
 pub struct NodeReport {
-    /// Its name.
     pub name: String,
-    /// Its operator.
     pub operator: String,
-    /// Names of its operands.
     pub inputs: Vec<String>,
-    /// Names of its results.
     pub outputs: Vec<String>,
 }
 
@@ -94,7 +86,7 @@ pub fn report(model: &ModelProto, bytes: u64) -> OnnxReport {
         nodes,
         constants: graph.initializer.len() as u64,
         elements: graph.initializer.iter().map(elements).fold(0, u64::saturating_add),
-        flops: flops(&graph.node, &shapes(&graph.initializer, &graph)),
+        flops: flops(&graph.node, &shapes(&graph)),
         metadata,
         description,
     }
@@ -110,8 +102,7 @@ fn node(node: &NodeProto) -> NodeReport {
 }
 
 fn value(info: &ValueInfoProto) -> ValueReport {
-    let tensor = info.r#type.as_ref().and_then(|kind| kind.tensor_type.as_ref());
-    let dtype = tensor.and_then(|tensor| data_type::describe(tensor.elem_type)).map_or("?", |(name, _)| name);
+    let dtype = data_type::describe(info.element_type()).map_or("?", |(name, _)| name);
     let size = |dim: &DimensionProto| match &dim.value {
         Some(Dimension::Size(n)) => n.to_string(),
         Some(Dimension::Name(name)) => name.clone(),
@@ -128,22 +119,11 @@ fn elements(tensor: &TensorHeader) -> u64 {
 type Shapes<'a> = HashMap<&'a str, Vec<u64>>;
 
 /// Shapes by name, a size known only when the graph runs taken as 1.
-fn shapes<'a>(constants: &'a [TensorHeader], graph: &'a ddae_onnx::messages::GraphProto) -> Shapes<'a> {
+fn shapes(graph: &GraphProto) -> Shapes<'_> {
     let values = graph.value_info.iter().chain(&graph.input).chain(&graph.output);
-    let of_values = values.filter_map(|info| {
-        let size = |dim: &DimensionProto| match &dim.value {
-            Some(Dimension::Size(n)) => u64::try_from(*n).ok(),
-            Some(Dimension::Name(_)) => Some(1),
-            None => None,
-        };
-        let sizes: Option<Vec<u64>> = info.dims()?.iter().map(size).collect();
-        Some((info.name.as_str(), sizes?))
-    });
-    let of_constants = constants.iter().map(|tensor| {
-        let sizes = tensor.dims.iter().map(|&n| u64::try_from(n).unwrap_or(0)).collect();
-        (tensor.name.as_str(), sizes)
-    });
-    of_values.chain(of_constants).collect()
+    let of_values = values.filter_map(|info| Some((info.name.as_str(), info.sizes(1)?)));
+    let sizes = |tensor: &TensorHeader| tensor.dims.iter().map(|&n| u64::try_from(n).unwrap_or(0)).collect();
+    of_values.chain(graph.initializer.iter().map(|tensor| (tensor.name.as_str(), sizes(tensor)))).collect()
 }
 
 /// The operations of all convolutions and products; none when the shape of one is unknown.

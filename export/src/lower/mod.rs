@@ -1,35 +1,32 @@
 //! From a [`Graph`] to ONNX operators, the fastest way ONNX Runtime's CPU provider knows.
 //!
-//! Three passes: `constants` finds what depends on weights and constants only and computes it once; `plan` finds
+//! Three passes: `constants` finds what depends on weights and constants only and computes it once; `fusion` finds
 //! layers that are faster together (a convolution of an upsampled image, attention over an image's pixels); then
-//! every remaining node is written by the file of its family:
+//! every remaining node is written:
 //!
 //! | file | operations |
 //! | --- | --- |
-//! | `arithmetic` | elementwise operations, linear layers, gathering |
-//! | `shaping` | reshaping, joining, slicing |
-//! | `image` | convolutions, pooling, resampling |
-//! | `normalisation` | group, batch, layer and root-mean-square norm |
+//! | `operations` | each by itself |
+//! | `convolution`, `normalisation` | with what is joined with them |
 //! | `attention`, `pixel_attention` | attention between tokens, and between the pixels of an image |
 //!
 //! # Names
 //! A value keeps its graph name, or the name of the output it is; what lies between is `LAYER/part`. Parameters keep
 //! their published names; folded ones are `LAYER/part` too.
 
-mod arithmetic;
 mod attention;
 mod constants;
-mod image;
+mod convolution;
+mod fusion;
+pub mod half_precision;
 mod normalisation;
+mod operations;
 mod pixel_attention;
-mod plan;
-pub mod precision;
-mod shaping;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use ddae_model::graph::{Graph, GraphError, Node, Op, Shape, Value};
+use ddae_model::graph::{Graph, GraphError, Shape, Value};
 use ddae_model::reference::RunError;
 use ddae_model::tensor::{DType, Tensor};
 use ddae_model::weights::{Weights, WeightsError};
@@ -37,57 +34,51 @@ use ddae_model::weights::{Weights, WeightsError};
 use ddae_onnx::initializer::Initializer;
 use ddae_onnx::messages::{AttributeProto, NodeProto, ValueInfoProto};
 use ddae_onnx::write::Model;
-use plan::Plan;
-
-/// How to lower a graph.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// Whether layers are joined and weights folded where that is faster. Without it every operation stands for
-    /// itself, which only tests want.
-    pub fuse: bool,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options { fuse: true }
-    }
-}
+use fusion::Fusion;
 
 /// Why a graph cannot be written as ONNX.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The messages say it.
 pub enum LowerError {
-    /// The weights are not those of the graph.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// The graph cannot be cut to its outputs.
     #[error(transparent)]
     Graph(#[from] GraphError),
-    /// A constant part of the graph cannot be computed.
     #[error("cannot fold the constant part of the graph: {0}")]
     Constant(#[from] RunError),
-    /// The graph has no results.
     #[error("the graph has no outputs; ask for a layer with --taps or keep the network's own")]
     NoOutputs,
-    /// Two values of one name.
     #[error("'{0}' names two values; ONNX wants one name for each input, output and layer")]
     Name(String),
-    /// No ONNX operator does this.
     #[error("{layer}: {message}")]
-    Unsupported {
-        /// The layer.
-        layer: String,
-        /// What cannot be written.
-        message: String,
-    },
+    Unsupported { layer: String, message: String },
+}
+
+impl LowerError {
+    pub(crate) fn unsupported(layer: &str, message: impl ToString) -> LowerError {
+        LowerError::Unsupported { layer: layer.to_string(), message: message.to_string() }
+    }
 }
 
 type Lowered<T> = Result<T, LowerError>;
 
-/// Writes `graph` with `weights` as ONNX operators.
+/// Writes `graph` with `weights` as ONNX operators: layers are joined and weights folded where that is faster.
 ///
 /// # Errors
 /// [`LowerError`]: weights of another network, or a graph that ONNX cannot express.
-pub fn lower<'w>(graph: &Graph, weights: &'w Weights, options: Options) -> Result<Model<'w>, LowerError> {
+pub fn lower<'w>(graph: &Graph, weights: &'w Weights) -> Result<Model<'w>, LowerError> {
+    lower_fused(graph, weights, true)
+}
+
+/// [`lower`] with every operation by itself, to compare with.
+///
+/// # Errors
+/// Like those of [`lower`].
+pub fn lower_plainly<'w>(graph: &Graph, weights: &'w Weights) -> Result<Model<'w>, LowerError> {
+    lower_fused(graph, weights, false)
+}
+
+fn lower_fused<'w>(graph: &Graph, weights: &'w Weights, fuse: bool) -> Result<Model<'w>, LowerError> {
     let names: Vec<&str> = graph.outputs().iter().map(|(name, _)| name.as_str()).collect();
     if names.is_empty() {
         return Err(LowerError::NoOutputs);
@@ -95,7 +86,7 @@ pub fn lower<'w>(graph: &Graph, weights: &'w Weights, options: Options) -> Resul
     let graph = graph.keep(&names)?;
     weights.check(&graph)?;
     let constants = constants::fold(&graph, weights)?;
-    let plans = plan::plan(&graph, &constants, options);
+    let fusions = fusion::fusions(&graph, &constants, fuse);
     let mut lowering = Lowering {
         graph: &graph,
         constants,
@@ -109,11 +100,11 @@ pub fn lower<'w>(graph: &Graph, weights: &'w Weights, options: Options) -> Resul
         if lowering.constants[value.index()].is_some() {
             continue;
         }
-        match &plans[value.index()] {
-            Plan::Absorbed => {}
-            Plan::Alone => lowering.node(value, node)?,
-            Plan::Conv(plan) => lowering.convolution(value, plan)?,
-            Plan::PixelAttention(plan) => lowering.pixel_attention(value, plan)?,
+        match &fusions[value.index()] {
+            Fusion::Absorbed => {}
+            Fusion::Alone => lowering.node(value, node)?,
+            Fusion::Conv(fused) => lowering.convolution(value, fused)?,
+            Fusion::PixelAttention(fused) => lowering.pixel_attention(value, fused)?,
         }
     }
     lowering.name_outputs()?;
@@ -155,54 +146,10 @@ impl<'w> Lowering<'_, 'w> {
         for (name, value) in graph.outputs() {
             let from = self.operand(*value)?;
             if from != *name {
-                self.push("Identity", name, &[&from], vec![], &[name]);
+                self.model.nodes.push(NodeProto::new("Identity", name, &[&from], vec![], &[name]));
             }
         }
         Ok(())
-    }
-
-    fn node(&mut self, value: Value, node: &Node) -> Lowered<()> {
-        match &node.op {
-            Op::Input | Op::Parameter { .. } | Op::Constant(_) => Ok(()),
-            Op::Dropout { .. } => {
-                let name = self.operand(node.inputs[0])?;
-                self.names[value.index()] = Some(name);
-                Ok(())
-            }
-            Op::Linear
-            | Op::Gather
-            | Op::Relu
-            | Op::Silu
-            | Op::GeluTanh
-            | Op::Sqrt
-            | Op::Exp
-            | Op::Add
-            | Op::Sub
-            | Op::Mul
-            | Op::Div
-            | Op::Affine { .. }
-            | Op::Clamp { .. }
-            | Op::Sin
-            | Op::Cos
-            | Op::Cast(_) => self.arithmetic(value, node),
-            Op::Reshape
-            | Op::Transpose { .. }
-            | Op::Concat { .. }
-            | Op::Slice { .. }
-            | Op::Pad { .. }
-            | Op::Mean { .. } => self.shaping(value, node),
-            Op::Conv2d { .. }
-            | Op::UpsampleNearest { .. }
-            | Op::ResizeBilinear { .. }
-            | Op::MaxPool(_)
-            | Op::AvgPool { .. } => self.image(value, node),
-            Op::GroupNorm { .. } | Op::BatchNorm { .. } | Op::LayerNorm { .. } | Op::RmsNorm { .. } => {
-                self.normalisation(value, node)
-            }
-            // Its input is a parameter, so it was folded.
-            Op::WeightNorm { .. } => Ok(()),
-            Op::Attention { heads, layout } => self.token_attention(value, node, *heads, *layout),
-        }
     }
 
     fn claim(&mut self, name: &str) -> Lowered<()> {
@@ -211,17 +158,16 @@ impl<'w> Lowering<'_, 'w> {
 
     /// A constant, borrowed from the weights where it lies there.
     fn known(&self, value: Value) -> Lowered<&Cow<'w, Tensor>> {
-        self.constants[value.index()].as_ref().ok_or_else(|| LowerError::Unsupported {
-            layer: self.graph.node(value).name.clone(),
-            message: "the weights of a layer must not depend on the inputs".to_string(),
+        self.constants[value.index()].as_ref().ok_or_else(|| {
+            let message = "the weights of a layer must not depend on the inputs";
+            LowerError::unsupported(&self.graph.node(value).name, message)
         })
     }
 
     /// A constant's float32 elements.
     fn known_f32(&self, value: Value) -> Lowered<&[f32]> {
-        self.known(value)?.as_f32().ok_or_else(|| LowerError::Unsupported {
-            layer: self.graph.node(value).name.clone(),
-            message: "the weights of a layer must be f32".to_string(),
+        self.known(value)?.as_f32().ok_or_else(|| {
+            LowerError::unsupported(&self.graph.node(value).name, "the weights of a layer must be f32")
         })
     }
 
@@ -232,8 +178,7 @@ impl<'w> Lowering<'_, 'w> {
         }
         let node = self.graph.node(value);
         let Some(tensor) = self.constants[value.index()].clone() else {
-            let message = "is used before it is computed".to_string();
-            return Err(LowerError::Unsupported { layer: node.name.clone(), message });
+            return Err(LowerError::unsupported(&node.name, "is used before it is computed"));
         };
         let name = self.initializer(&node.name, tensor)?;
         self.names[value.index()] = Some(name.clone());
@@ -284,24 +229,6 @@ impl<'w> Lowering<'_, 'w> {
         self.integers(&list)
     }
 
-    fn push(
-        &mut self,
-        op: &str,
-        name: &str,
-        inputs: &[&str],
-        attributes: Vec<AttributeProto>,
-        outputs: &[&str],
-    ) {
-        self.model.nodes.push(NodeProto {
-            input: inputs.iter().map(|s| s.to_string()).collect(),
-            output: outputs.iter().map(|s| s.to_string()).collect(),
-            name: name.to_string(),
-            op_type: op.to_string(),
-            attribute: attributes,
-            domain: String::new(),
-        });
-    }
-
     /// Writes the part `part` of a layer, a value of `shape` and of the layer's type. Returns its name.
     fn part(
         &mut self,
@@ -335,7 +262,7 @@ impl<'w> Lowering<'_, 'w> {
             names.push(name);
         }
         let outputs: Vec<&str> = names.iter().map(String::as_str).collect();
-        self.push(op, &names[0], inputs, attributes, &outputs);
+        self.model.nodes.push(NodeProto::new(op, &names[0], inputs, attributes, &outputs));
         Ok(names)
     }
 
@@ -357,7 +284,7 @@ impl<'w> Lowering<'_, 'w> {
                 node.name.clone()
             }
         };
-        self.push(op, &node.name, inputs, attributes, &[&name]);
+        self.model.nodes.push(NodeProto::new(op, &node.name, inputs, attributes, &[&name]));
         self.names[value.index()] = Some(name);
         Ok(())
     }

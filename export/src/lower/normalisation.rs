@@ -1,56 +1,33 @@
-//! Normalisation over groups of channels, over the batch, and over features; division by root mean squares.
+//! Normalisation over groups of channels, and division by root mean squares.
 
 use ddae_model::graph::{Node, Op, Shape, Value};
 use ddae_model::tensor::Tensor;
-
-use super::{Lowered, Lowering};
 use ddae_onnx::messages::AttributeProto;
 
+use super::{Lowered, Lowering};
+
 impl Lowering<'_, '_> {
-    pub(super) fn normalisation(&mut self, value: Value, node: &Node) -> Lowered<()> {
-        let x = self.operand(node.inputs[0])?;
-        match &node.op {
-            Op::LayerNorm { eps } => {
-                let features = node.shape.size(node.shape.rank() - 1).unwrap_or(0);
-                let ones = self.filled(1.0, features)?;
-                let attributes =
-                    vec![AttributeProto::int("axis", -1), AttributeProto::float("epsilon", *eps)];
-                self.result(value, "LayerNormalization", &[&x, &ones], attributes)
-            }
-            Op::BatchNorm { eps, .. } => {
-                // The runtime folds it into the convolution before it.
-                let parameters: Vec<String> =
-                    node.inputs[1..].iter().map(|&input| self.operand(input)).collect::<Lowered<_>>()?;
-                let inputs: Vec<&str> =
-                    std::iter::once(x.as_str()).chain(parameters.iter().map(String::as_str)).collect();
-                let eps = vec![AttributeProto::float("epsilon", *eps)];
-                self.result(value, "BatchNormalization", &inputs, eps)
-            }
-            Op::RmsNorm { axis, eps } => {
-                let root = Root { reduce: "ReduceMean", axis: *axis, eps: *eps };
-                let divisor = self.root(value, "", &x, &node.shape, root)?;
-                self.result(value, "Div", &[&x, &divisor], vec![])
-            }
-            _ if node.inputs.len() == 1 => {
-                let normal = self.normalised_groups(value, &x)?;
-                let to_image = self.shape(&node.shape)?;
-                self.result(value, "Reshape", &[&normal, &to_image], vec![])
-            }
+    pub(super) fn group_norm(&mut self, value: Value, node: &Node, x: &str) -> Lowered<()> {
+        let [weight, bias] = match node.inputs[1..] {
+            [weight, bias] => [weight, bias],
             _ => {
-                // Scale and shift in one operation: a batch norm of mean 0 and variance 1.
-                let normal = self.normalised(value, &x)?;
-                let channels = node.shape.size(1).unwrap_or(0);
-                let (mean, variance) = (self.filled(0.0, channels)?, self.filled(1.0, channels)?);
-                let [weight, bias] = [self.operand(node.inputs[1])?, self.operand(node.inputs[2])?];
-                let exact = vec![AttributeProto::float("epsilon", 0.0)];
-                let inputs = [normal.as_str(), &weight, &bias, &mean, &variance];
-                self.result(value, "BatchNormalization", &inputs, exact)
+                let normal = self.normalised_groups(value, x)?;
+                let to_image = self.shape(&node.shape)?;
+                return self.result(value, "Reshape", &[&normal, &to_image], vec![]);
             }
-        }
+        };
+        // Scale and shift in one operation: a batch norm of mean 0 and variance 1.
+        let normal = self.normalised(value, x)?;
+        let channels = node.shape.size(1).unwrap_or(0);
+        let (mean, variance) = (self.filled(0.0, channels)?, self.filled(1.0, channels)?);
+        let [weight, bias] = [self.operand(weight)?, self.operand(bias)?];
+        let exact = vec![AttributeProto::float("epsilon", 0.0)];
+        let inputs = [normal.as_str(), &weight, &bias, &mean, &variance];
+        self.result(value, "BatchNormalization", &inputs, exact)
     }
 
     /// A vector of one value.
-    fn filled(&mut self, value: f32, length: usize) -> Lowered<String> {
+    pub(super) fn filled(&mut self, value: f32, length: usize) -> Lowered<String> {
         self.shared(format!("{value:?}x{length}"), || Tensor::f32(&[length], vec![value; length]))
     }
 
@@ -105,7 +82,6 @@ impl Lowering<'_, '_> {
 pub(super) struct Root {
     /// `ReduceMean` or `ReduceSum`.
     pub reduce: &'static str,
-    /// The axis.
     pub axis: usize,
     /// Added inside the root.
     pub eps: f64,

@@ -20,8 +20,8 @@ use ddae_model::graph::{Op, QkvLayout, Shape, Value};
 use ddae_model::tensor::Tensor;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 
+use super::fusion::PixelAttention;
 use super::normalisation::Root;
-use super::plan::PixelAttention;
 use super::{LowerError, Lowered, Lowering};
 use ddae_onnx::messages::AttributeProto;
 
@@ -36,30 +36,29 @@ struct Layers {
 }
 
 impl Lowering<'_, '_> {
-    pub(super) fn pixel_attention(&mut self, value: Value, plan: &PixelAttention) -> Lowered<()> {
+    pub(super) fn pixel_attention(&mut self, value: Value, fused: &PixelAttention) -> Lowered<()> {
         let graph = self.graph;
-        let image = graph.shape(plan.input);
-        let layers = self.folded_layers(plan)?;
+        let image = graph.shape(fused.input);
+        let layers = self.folded_layers(fused)?;
         let (width, channels) = layers.query.dim();
-        let mut x = self.operand(plan.input)?;
-        if let Some(norm) = plan.norm {
+        let mut x = self.operand(fused.input)?;
+        if let Some(norm) = fused.norm {
             x = self.normalised(norm, &x)?;
         }
-        let is_square = plan.heads == 1 && width == channels && plan.unit.is_none();
+        let is_square = fused.heads == 1 && width == channels && fused.unit.is_none();
         let (mixed, output) = if is_square {
             let matrix = layers.key.t().dot(&layers.query);
             let bias = layers.key.t().dot(&layers.query_bias);
-            let q = self.pixel_linear(plan, "q", &x, &matrix, Some(&bias))?;
-            (self.mixed_pixels(plan, image, width, [&q, &x, &x])?, layers.output.dot(&layers.value))
+            let q = self.pixel_linear(fused, "q", &x, &matrix, Some(&bias))?;
+            (self.mixed_pixels(fused, image, width, [&q, &x, &x])?, layers.output.dot(&layers.value))
         } else {
-            let has_bias = plan.unit.is_none();
-            let query_bias = has_bias.then_some(&layers.query_bias);
-            let q = self.pixel_linear(plan, "q", &x, &layers.query, query_bias)?;
-            let k = self.pixel_linear(plan, "k", &x, &layers.key, None)?;
-            let v = self.pixel_linear(plan, "v", &x, &layers.value, None)?;
-            (self.mixed_pixels(plan, image, width, [&q, &k, &v])?, layers.output)
+            let query_bias = fused.unit.is_none().then_some(&layers.query_bias);
+            let q = self.pixel_linear(fused, "q", &x, &layers.query, query_bias)?;
+            let k = self.pixel_linear(fused, "k", &x, &layers.key, None)?;
+            let v = self.pixel_linear(fused, "v", &x, &layers.value, None)?;
+            (self.mixed_pixels(fused, image, width, [&q, &k, &v])?, layers.output)
         };
-        let name = &graph.node(plan.output).name;
+        let name = &graph.node(fused.output).name;
         let weight = self.initializer(&format!("{name}/weight"), Cow::Owned(kernel(&output)))?;
         let bias = self.initializer(&format!("{name}/bias"), Cow::Owned(vector(&layers.output_bias)))?;
         let attributes = vec![AttributeProto::ints("kernel_shape", [1, 1])];
@@ -69,36 +68,36 @@ impl Lowering<'_, '_> {
     /// A linear layer on every pixel, as the part `part` of the projection.
     fn pixel_linear(
         &mut self,
-        plan: &PixelAttention,
+        fused: &PixelAttention,
         part: &str,
         x: &str,
         weight: &Array2<f64>,
         bias: Option<&Array1<f64>>,
     ) -> Lowered<String> {
-        let name = &self.graph.node(plan.projection).name;
+        let name = &self.graph.node(fused.projection).name;
         let weight_name = self.initializer(&format!("{name}/{part}/weight"), Cow::Owned(kernel(weight)))?;
         let bias =
             bias.map(|bias| self.initializer(&format!("{name}/{part}/bias"), Cow::Owned(vector(bias))));
         let bias = bias.transpose()?;
         let inputs: Vec<&str> = [x, &weight_name].into_iter().chain(bias.as_deref()).collect();
-        let shape = self.graph.shape(plan.input).with(1, weight.nrows());
+        let shape = self.graph.shape(fused.input).with(1, weight.nrows());
         let attributes = vec![AttributeProto::ints("kernel_shape", [1, 1])];
-        self.part(plan.projection, part, "Conv", &inputs, attributes, &shape)
+        self.part(fused.projection, part, "Conv", &inputs, attributes, &shape)
     }
 
     /// The values `[B, width, H, W]` of all pixels, mixed for each pixel by the softmax of its scores. Names given
     /// twice are one operand.
     fn mixed_pixels(
         &mut self,
-        plan: &PixelAttention,
+        fused: &PixelAttention,
         image: &Shape,
         width: usize,
         qkv: [&str; 3],
     ) -> Lowered<String> {
-        let at = plan.attention;
+        let at = fused.attention;
         let pixels = image.with(0, 1).with(1, 1).per_sample();
-        let d = width / plan.heads;
-        let heads = Shape::of(vec![image.dims()[0], plan.heads.into(), d.into(), pixels.into()]);
+        let d = width / fused.heads;
+        let heads = Shape::of(vec![image.dims()[0], fused.heads.into(), d.into(), pixels.into()]);
         let to_heads = self.shape(&heads)?;
         let mut operands: Vec<String> = Vec::new();
         for (i, part) in ["q", "k", "v"].into_iter().enumerate() {
@@ -107,7 +106,7 @@ impl Lowering<'_, '_> {
                 None => self.part(at, part, "Reshape", &[qkv[i], &to_heads], vec![], &heads)?,
             });
         }
-        if let Some(unit) = plan.unit
+        if let Some(unit) = fused.unit
             && let Op::RmsNorm { eps, .. } = self.graph.node(unit).op
         {
             for (operand, part) in operands.iter_mut().zip(["q", "k", "v"]) {
@@ -138,11 +137,11 @@ impl Lowering<'_, '_> {
     }
 
     /// The layers with the norm's scale and shift, the scores' `d^(-1/2)` and the values' bias in them.
-    fn folded_layers(&self, plan: &PixelAttention) -> Lowered<Layers> {
-        let (weight, bias) = self.linear_layer(plan.projection)?;
-        let (output, mut output_bias) = self.linear_layer(plan.output)?;
+    fn folded_layers(&self, fused: &PixelAttention) -> Lowered<Layers> {
+        let (weight, bias) = self.linear_layer(fused.projection)?;
+        let (output, mut output_bias) = self.linear_layer(fused.output)?;
         let (rows, channels) = weight.dim();
-        let (gain, shift) = match plan.norm {
+        let (gain, shift) = match fused.norm {
             None => (Array1::ones(channels), Array1::zeros(channels)),
             Some(norm) => match self.graph.node(norm).inputs[1..] {
                 [gain, shift] => (self.known_vector(gain)?, self.known_vector(shift)?),
@@ -150,9 +149,9 @@ impl Lowering<'_, '_> {
             },
         };
         let width = rows / 3;
-        let d = width / plan.heads;
+        let d = width / fused.heads;
         let part = |which: usize| {
-            let source = |row: usize| match plan.layout {
+            let source = |row: usize| match fused.layout {
                 QkvLayout::HeadMajor => (row / d * 3 + which) * d + row % d,
                 QkvLayout::QkvMajor => which * width + row,
             };
@@ -160,7 +159,7 @@ impl Lowering<'_, '_> {
             let bias = Array1::from_shape_fn(width, |row| bias[source(row)]) + raw.dot(&shift);
             (raw * &gain, bias)
         };
-        let scale = if plan.unit.is_some() { 1.0 } else { 1.0 / (d as f64).sqrt() };
+        let scale = if fused.unit.is_some() { 1.0 } else { 1.0 / (d as f64).sqrt() };
         let ((query, query_bias), (key, _), (value, value_bias)) = (part(0), part(1), part(2));
         output_bias += &output.dot(&value_bias);
         Ok(Layers { query: query * scale, query_bias: query_bias * scale, key, value, output, output_bias })
@@ -171,10 +170,7 @@ impl Lowering<'_, '_> {
         let node = self.graph.node(layer);
         let shape = self.known(node.inputs[1])?.shape();
         let weight = ArrayView2::from_shape((shape[0], shape[1]), self.known_f32(node.inputs[1])?)
-            .map_err(|error| LowerError::Unsupported {
-                layer: node.name.clone(),
-                message: error.to_string(),
-            })?
+            .map_err(|error| LowerError::unsupported(&node.name, error))?
             .mapv(f64::from);
         let bias = match node.inputs.get(2) {
             Some(&bias) => self.known_vector(bias)?,

@@ -5,13 +5,14 @@ use std::path::Path;
 
 use ddae_base::files::FileError;
 use ddae_model::graph::Graph;
+use ddae_onnx::messages::ValueInfoProto;
+use ddae_onnx::runtime::{OnnxNetwork, all_cores};
+use ddae_onnx::write::{LARGEST_MESSAGE, Model, data_file};
 
 use super::histogram::Histogram;
 use super::samples::Samples;
 use crate::ExportError;
-use ddae_onnx::messages::{Dimension, ValueInfoProto};
-use ddae_onnx::runtime::{OnnxNetwork, all_cores};
-use ddae_onnx::write::{LARGEST_MESSAGE, Model, data_file};
+use crate::verify::by_name;
 
 /// Bytes of activations that are kept at a time, unless those of one sample and activation are more.
 pub const MEMORY: u64 = 256 << 20;
@@ -19,8 +20,8 @@ pub const MEMORY: u64 = 256 << 20;
 /// The most samples in a batch: more are not faster on a CPU.
 const LARGEST_BATCH: u64 = 16;
 
-/// What activations are measured on.
-pub struct Measuring<'a> {
+/// Measures activations.
+pub struct Calibrator<'a> {
     /// The graph, for its inputs.
     pub graph: &'a Graph,
     /// Its inputs.
@@ -32,7 +33,7 @@ pub struct Measuring<'a> {
     pub memory: u64,
 }
 
-impl Measuring<'_> {
+impl Calibrator<'_> {
     /// Runs the float32 model in ONNX Runtime and counts the values of activations, by name. `scratch` is the name of a
     /// file for that; it is removed.
     ///
@@ -69,9 +70,7 @@ impl Measuring<'_> {
             group.values.iter().map(|value| (value.name.clone(), Histogram::default())).collect();
         for start in (0..self.count).step_by(group.batch) {
             let inputs = self.samples.inputs(self.graph, start..self.count.min(start + group.batch))?;
-            let inputs: Vec<_> =
-                inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
-            network.run_with(&inputs, |name, values| {
+            network.run_with(&by_name(&inputs), |name, values| {
                 if let Some(histogram) = histograms.get_mut(name) {
                     histogram.add(values);
                 }
@@ -88,17 +87,12 @@ struct Group {
 }
 
 fn groups(model: &Model<'_>, activations: &[String], memory: u64) -> Vec<Group> {
-    let declared: HashMap<&str, &ValueInfoProto> = model
-        .inputs
-        .iter()
-        .chain(&model.outputs)
-        .chain(&model.values)
-        .map(|value| (value.name.as_str(), value))
-        .collect();
+    let declared: HashMap<&str, &ValueInfoProto> =
+        model.declared().map(|value| (value.name.as_str(), value)).collect();
     let values = activations.iter().filter_map(|name| declared.get(name.as_str()).copied());
     let mut groups: Vec<(Vec<ValueInfoProto>, u64)> = vec![(Vec::new(), 0)];
     for value in values {
-        let bytes = bytes_per_sample(value);
+        let bytes = 4 * value.sizes(1).unwrap_or_default().iter().product::<u64>();
         match groups.last_mut() {
             Some((group, sum)) if *sum + bytes <= memory || group.is_empty() => {
                 group.push(value.clone());
@@ -109,12 +103,4 @@ fn groups(model: &Model<'_>, activations: &[String], memory: u64) -> Vec<Group> 
     }
     let batch = |bytes: u64| (memory / bytes.max(1)).clamp(1, LARGEST_BATCH) as usize;
     groups.into_iter().map(|(values, bytes)| Group { values, batch: batch(bytes) }).collect()
-}
-
-fn bytes_per_sample(value: &ValueInfoProto) -> u64 {
-    let sizes = value.dims().unwrap_or_default().iter().map(|dim| match dim.value {
-        Some(Dimension::Size(size)) => u64::try_from(size).unwrap_or(1),
-        _ => 1,
-    });
-    4 * sizes.product::<u64>()
 }

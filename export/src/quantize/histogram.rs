@@ -1,31 +1,42 @@
 //! How the values of an activation are distributed, and the range that integers should cover.
 
+use clap::ValueEnum;
+
 /// Bins of a histogram.
 const BINS: usize = 8192;
 
 /// Integers that an activation can have.
 const LEVELS: f64 = 255.0;
 
-/// The share that [`RangeRule::Percentile`] leaves out on the command line.
-pub const PERCENTILE: f64 = 1e-4;
+/// The share of the values that [`RangeRule::Percentile`] leaves out.
+const PERCENTILE: f64 = 1e-4;
 
-/// How the range of an activation is chosen from the values that it took.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// How the range of an activation is chosen from the values that it took: what its integers cover.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum RangeRule {
-    /// From the smallest to the largest value.
+    /// All values that were seen
+    #[value(name = "minmax")]
     MinMax,
-    /// Without this share of the values, half of it at either end.
-    Percentile(f64),
-    /// With the least mean squared error of rounding and cutting off together.
+    /// All but one of 10,000, half of them at either end
+    #[default]
+    Percentile,
+    /// What makes the mean squared error of rounding and cutting off least
+    #[value(name = "error")]
     LeastError,
+}
+
+impl RangeRule {
+    /// The name in files and on the command line.
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_string()).unwrap_or_default()
+    }
 }
 
 /// A range of values, which holds 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Range {
-    /// The smallest value.
+#[allow(missing_docs)]
+pub struct ValueRange {
     pub min: f64,
-    /// The largest value.
     pub max: f64,
 }
 
@@ -73,10 +84,10 @@ impl Histogram {
     }
 
     /// The range by a rule.
-    pub fn range(&self, rule: RangeRule) -> Range {
+    pub fn range(&self, rule: RangeRule) -> ValueRange {
         match rule {
-            RangeRule::MinMax => Range { min: self.min, max: self.max },
-            RangeRule::Percentile(left_out) => self.percentile(left_out),
+            RangeRule::MinMax => ValueRange { min: self.min, max: self.max },
+            RangeRule::Percentile => self.percentile(PERCENTILE),
             RangeRule::LeastError => self.least_error(),
         }
     }
@@ -85,7 +96,7 @@ impl Histogram {
         (bin as f64 + 0.5) * 2.0 * self.limit / BINS as f64 - self.limit
     }
 
-    fn percentile(&self, left_out: f64) -> Range {
+    fn percentile(&self, left_out: f64) -> ValueRange {
         let total: u64 = self.counts.iter().sum();
         let allowed = (total as f64 * left_out / 2.0) as u64;
         let passes = |seen: &mut u64, bin: usize| {
@@ -96,14 +107,14 @@ impl Histogram {
         let low = (0..BINS).find(|&bin| passes(&mut from_below, bin));
         let high = (0..BINS).rev().find(|&bin| passes(&mut from_above, bin));
         let half_bin = self.limit / BINS as f64;
-        Range {
+        ValueRange {
             min: low.map_or(0.0, |bin| (self.center(bin) - half_bin).clamp(self.min, 0.0)),
             max: high.map_or(0.0, |bin| (self.center(bin) + half_bin).clamp(0.0, self.max)),
         }
     }
 
     /// Tries ever narrower ranges; both ends move by the same share.
-    fn least_error(&self) -> Range {
+    fn least_error(&self) -> ValueRange {
         let narrowed = |step: i32| 0.98f64.powi(step);
         let error = |share: f64| {
             let (min, max) = (self.min * share, self.max * share);
@@ -116,11 +127,11 @@ impl Histogram {
             self.counts.iter().enumerate().filter(|(_, count)| **count > 0).map(of_bin).sum::<f64>()
         };
         let best = (0..80).map(narrowed).min_by(|a, b| error(*a).total_cmp(&error(*b))).unwrap_or(1.0);
-        Range { min: self.min * best, max: self.max * best }
+        ValueRange { min: self.min * best, max: self.max * best }
     }
 }
 
-impl Range {
+impl ValueRange {
     /// The step between neighbouring unsigned 8-bit integers, and the integer that stands for 0.
     pub fn scale_and_zero(&self) -> (f32, u8) {
         let scale = ((self.max - self.min) / LEVELS).max(1e-12);
@@ -155,7 +166,7 @@ mod tests {
     #[test]
     fn what_is_not_finite_is_left_out() {
         let histogram = filled(&[1.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY]);
-        assert_eq!(histogram.range(RangeRule::MinMax), Range { min: 0.0, max: 1.0 });
+        assert_eq!(histogram.range(RangeRule::MinMax), ValueRange { min: 0.0, max: 1.0 });
     }
 
     #[test]
@@ -163,9 +174,9 @@ mod tests {
         // 0 to 1 evenly, and one value far out.
         let mut values: Vec<f32> = (0..9999).map(|i| i as f32 / 9999.0).collect();
         values.push(50.0);
-        let range = filled(&values).range(RangeRule::Percentile(1e-3));
+        let range = filled(&values).percentile(1e-3);
         assert!((0.99..1.1).contains(&range.max) && range.min == 0.0, "{range:?}");
-        let whole = filled(&values).range(RangeRule::Percentile(0.0));
+        let whole = filled(&values).percentile(0.0);
         assert!((whole.max - 50.0).abs() < 0.1, "{whole:?}");
     }
 
@@ -182,14 +193,14 @@ mod tests {
     #[test]
     fn zero_has_an_integer_of_its_own() {
         for (min, max) in [(-0.28, 20.0), (-3.0, 0.0), (0.0, 7.0), (-1.0, 1.0)] {
-            let (scale, zero) = Range { min, max }.scale_and_zero();
+            let (scale, zero) = ValueRange { min, max }.scale_and_zero();
             let lowest = -f64::from(zero) * f64::from(scale);
             let highest = (255.0 - f64::from(zero)) * f64::from(scale);
             let step = f64::from(scale);
             assert!((lowest - min).abs() <= step && (highest - max).abs() <= step, "{min} {max}");
         }
         // What is always 0 has a scale as well.
-        let (scale, zero) = Range { min: 0.0, max: 0.0 }.scale_and_zero();
+        let (scale, zero) = ValueRange { min: 0.0, max: 0.0 }.scale_and_zero();
         assert!(scale > 0.0 && zero == 0);
     }
 }

@@ -13,13 +13,14 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use ddae_model::tensor::{Data, Tensor};
+use ddae_onnx::initializer::{Encoding, Initializer, Width};
+use ddae_onnx::messages::{AttributeProto, NodeProto, data_type};
+use ddae_onnx::write::Model;
 
-use super::histogram::Range;
+use super::histogram::ValueRange;
 use super::selection::Selection;
 use crate::lower::LowerError;
-use ddae_onnx::initializer::{Encoding, Initializer, Width};
-use ddae_onnx::messages::{AttributeProto, NodeProto, ValueInfoProto, data_type};
-use ddae_onnx::write::Model;
+use crate::rewriting::Rewriting;
 
 /// The largest magnitude of a weight's integers. ONNX Runtime multiplies pairs of unsigned activations and signed
 /// weights on processors without VNNI instructions into sums of 16 bits, which 2 * 255 * 127 exceeds: results would
@@ -36,56 +37,47 @@ const LARGEST_BIAS: f32 = (1 << 28) as f32;
 pub fn quantize(
     model: &mut Model<'_>,
     selection: &Selection,
-    ranges: &HashMap<String, Range>,
+    ranges: &HashMap<String, ValueRange>,
 ) -> Result<(), LowerError> {
-    let mut rewriting = Rewriting::new(model, ranges);
-    for (position, mut node) in std::mem::take(&mut rewriting.model.nodes).into_iter().enumerate() {
+    let constants = model.initializers.iter().enumerate();
+    let constants = constants.map(|(i, constant)| (constant.name.clone(), i)).collect();
+    let (rewriting, old) = Rewriting::begin(model);
+    let mut quantizing = Quantizing { rewriting, ranges, constants, results: HashSet::new() };
+    for (position, mut node) in old.into_iter().enumerate() {
         if selection.products.contains(&position) {
-            rewriting.product(&mut node)?;
+            quantizing.product(&mut node)?;
         } else if selection.sums.contains(&position) {
             for input in &mut node.input {
-                *input = rewriting.activation(&input.clone())?;
+                *input = quantizing.activation(&input.clone())?;
             }
         }
         let is_result = node.output.first().is_some_and(|name| selection.results.contains(name));
-        if is_result { rewriting.result(node)? } else { rewriting.nodes.push(node) }
+        if is_result { quantizing.result(node)? } else { quantizing.rewriting.nodes.push(node) }
     }
-    rewriting.finish();
+    quantizing.rewriting.finish();
+    let used: HashSet<&str> = model.nodes.iter().flat_map(|node| &node.input).map(String::as_str).collect();
+    model.initializers.retain(|constant| used.contains(constant.name.as_str()));
     Ok(())
 }
 
-struct Rewriting<'m, 'w> {
-    model: &'m mut Model<'w>,
-    ranges: &'m HashMap<String, Range>,
-    nodes: Vec<NodeProto>,
+struct Quantizing<'m, 'w> {
+    rewriting: Rewriting<'m, 'w>,
+    ranges: &'m HashMap<String, ValueRange>,
     /// Positions of the constants by name.
     constants: HashMap<String, usize>,
-    /// Declared values by name, for the shapes of new ones.
-    values: HashMap<String, ValueInfoProto>,
-    /// The dequantised forms of activations.
-    dequantized: HashMap<String, String>,
-    taken: HashSet<String>,
+    /// Activations that are quantised where they are computed.
+    results: HashSet<String>,
 }
 
-impl<'m, 'w> Rewriting<'m, 'w> {
-    fn new(model: &'m mut Model<'w>, ranges: &'m HashMap<String, Range>) -> Rewriting<'m, 'w> {
-        let constants =
-            model.initializers.iter().enumerate().map(|(i, constant)| (constant.name.clone(), i)).collect();
-        let declared = model.inputs.iter().chain(&model.outputs).chain(&model.values);
-        let values: HashMap<String, ValueInfoProto> =
-            declared.map(|value| (value.name.clone(), value.clone())).collect();
-        let taken = values.keys().cloned().chain(model.initializers.iter().map(|i| i.name.clone())).collect();
-        Rewriting { model, ranges, nodes: Vec::new(), constants, values, dequantized: HashMap::new(), taken }
-    }
-
+impl Quantizing<'_, '_> {
     /// Makes the operands of a product integers.
     fn product(&mut self, node: &mut NodeProto) -> Result<(), LowerError> {
         let x = node.input[0].clone();
         let (x_scale, _) = self.range(&x)?.scale_and_zero();
         node.input[0] = self.activation(&x)?;
-        let is_conv = node.op_type == "Conv";
-        let scales = self.weight_scales(node, is_conv, x_scale);
-        node.input[1] = self.weight(&node.input[1].clone(), if is_conv { 0 } else { 1 }, &scales)?;
+        let axis = if node.op_type == "Conv" { 0 } else { 1 };
+        let scales = self.weight_scales(node, axis, x_scale);
+        node.input[1] = self.weight(&node.input[1].clone(), axis, &scales)?;
         if let Some(bias) = node.input.get(2).cloned() {
             let scales = scales.iter().map(|scale| scale * x_scale).collect();
             node.input[2] = self.bias(&bias, &format!("{}/bias", node.name), scales)?;
@@ -96,29 +88,25 @@ impl<'m, 'w> Rewriting<'m, 'w> {
     /// Adds an operation whose result is to be integers.
     fn result(&mut self, mut node: NodeProto) -> Result<(), LowerError> {
         let name = node.output[0].clone();
-        let exact = self.claim(format!("{name}/exact"), &name, data_type::FLOAT)?;
+        let exact = self.rewriting.value(format!("{name}/exact"), &name, data_type::FLOAT)?;
         node.output[0] = exact.clone();
-        self.nodes.push(node);
+        self.rewriting.nodes.push(node);
         self.quantized_pair(&exact, &name, &name)?;
-        // A user of the result that is quantised as well takes it as it comes.
-        self.dequantized.insert(name.clone(), name);
+        self.results.insert(name);
         Ok(())
     }
 
-    fn range(&self, activation: &str) -> Result<Range, LowerError> {
-        self.ranges.get(activation).copied().ok_or_else(|| LowerError::Unsupported {
-            layer: activation.to_string(),
-            message: "has no calibrated range".to_string(),
-        })
+    fn range(&self, activation: &str) -> Result<ValueRange, LowerError> {
+        let missing = || LowerError::unsupported(activation, "has no calibrated range");
+        self.ranges.get(activation).copied().ok_or_else(missing)
     }
 
     /// A scale for each output channel, such that neither weights nor bias leave their integers.
-    fn weight_scales(&self, node: &NodeProto, is_conv: bool, x_scale: f32) -> Vec<f32> {
+    fn weight_scales(&self, node: &NodeProto, axis: usize, x_scale: f32) -> Vec<f32> {
         let constant = |i: usize| {
             let position = node.input.get(i).and_then(|name| self.constants.get(name))?;
-            self.model.initializers.get(*position)
+            self.rewriting.model.initializers.get(*position)
         };
-        let axis = if is_conv { 0 } else { 1 };
         let largest = constant(1).map(|weight| weight.largest_along(axis)).unwrap_or_default();
         let bias = constant(2).and_then(Initializer::floats).unwrap_or_default();
         let scale = |(channel, largest): (usize, f32)| {
@@ -130,12 +118,13 @@ impl<'m, 'w> Rewriting<'m, 'w> {
 
     /// The name of an activation after it was quantised and dequantised.
     fn activation(&mut self, name: &str) -> Result<String, LowerError> {
-        if let Some(known) = self.dequantized.get(name) {
-            return Ok(known.clone());
+        if self.results.contains(name) {
+            return Ok(name.to_string());
         }
-        let result = self.claim(format!("{name}/dequantized"), name, data_type::FLOAT)?;
-        self.quantized_pair(name, name, &result)?;
-        self.dequantized.insert(name.to_string(), result.clone());
+        let (result, is_first) = self.rewriting.once(name, "dequantized", data_type::FLOAT)?;
+        if is_first {
+            self.quantized_pair(name, name, &result)?;
+        }
         Ok(result)
     }
 
@@ -147,7 +136,7 @@ impl<'m, 'w> Rewriting<'m, 'w> {
             Some(zero) => self.constant(format!("{name}/zero"), zero)?,
             None => unreachable!("one value for no axes"),
         };
-        let quantized = self.claim(format!("{name}/quantized"), name, data_type::UINT8)?;
+        let quantized = self.rewriting.value(format!("{name}/quantized"), name, data_type::UINT8)?;
         self.push("QuantizeLinear", &[from, &scale, &zero], None, &quantized);
         self.push("DequantizeLinear", &[&quantized, &scale, &zero], None, to);
         Ok(())
@@ -156,26 +145,19 @@ impl<'m, 'w> Rewriting<'m, 'w> {
     /// Stores a weight as integers, and gives the name of its dequantised form.
     fn weight(&mut self, name: &str, axis: usize, scales: &[f32]) -> Result<String, LowerError> {
         let Some(&position) = self.constants.get(name) else { return Ok(name.to_string()) };
-        let weight = &mut self.model.initializers[position];
+        let weight = &mut self.rewriting.model.initializers[position];
         weight.encode(Encoding::Integers { width: Width::I8, scales: scales.to_vec(), axis });
-        let declared = weight.value_info();
-        self.values.insert(name.to_string(), declared);
         self.channels(name, axis, scales, Width::I8)
     }
 
     /// A bias as integers under the name `new`; the float32 one may have other users.
     fn bias(&mut self, name: &str, new: &str, scales: Vec<f32>) -> Result<String, LowerError> {
         let Some(&position) = self.constants.get(name) else { return Ok(name.to_string()) };
-        let new = format!("{new}/quantized");
-        let mut bias = self.model.initializers[position].clone();
-        bias.name = new.clone();
+        let mut bias = self.rewriting.model.initializers[position].clone();
+        bias.name = format!("{new}/quantized");
         bias.encode(Encoding::Integers { width: Width::I32, scales: scales.clone(), axis: 0 });
-        if !self.taken.insert(new.clone()) {
-            return Err(LowerError::Name(new));
-        }
-        self.values.insert(new.clone(), bias.value_info());
-        self.model.initializers.push(bias);
-        self.channels(&new, 0, &scales, Width::I32)
+        let bias = self.rewriting.constant(bias)?;
+        self.channels(&bias, 0, &scales, Width::I32)
     }
 
     /// Dequantises a constant by channel.
@@ -188,57 +170,22 @@ impl<'m, 'w> Rewriting<'m, 'w> {
     ) -> Result<String, LowerError> {
         let count = scales.len();
         let scale = self.constant(format!("{name}/scale"), Tensor::f32(&[count], scales.to_vec()))?;
-        let zero_name = self.free(format!("{name}/zero"))?;
-        let zeros = Cow::Owned(Tensor::f32(&[count], vec![0.0; count]));
-        let mut zeros = Initializer::new(&zero_name, zeros);
+        let zeros = Tensor::f32(&[count], vec![0.0; count]);
+        let mut zeros = Initializer::new(format!("{name}/zero"), Cow::Owned(zeros));
         zeros.encode(Encoding::Integers { width, scales: vec![1.0], axis: 0 });
-        self.model.initializers.push(zeros);
-        let result = self.claim(format!("{name}/dequantized"), name, data_type::FLOAT)?;
+        let zeros = self.rewriting.constant(zeros)?;
+        let result = self.rewriting.value(format!("{name}/dequantized"), name, data_type::FLOAT)?;
         let axis = AttributeProto::int("axis", axis as i64);
-        self.push("DequantizeLinear", &[name, &scale, &zero_name], Some(axis), &result);
+        self.push("DequantizeLinear", &[name, &scale, &zeros], Some(axis), &result);
         Ok(result)
     }
 
     fn constant(&mut self, name: String, tensor: Tensor) -> Result<String, LowerError> {
-        let name = self.free(name)?;
-        self.model.initializers.push(Initializer::new(name.clone(), Cow::Owned(tensor)));
-        Ok(name)
-    }
-
-    fn free(&mut self, name: String) -> Result<String, LowerError> {
-        if self.taken.insert(name.clone()) { Ok(name) } else { Err(LowerError::Name(name)) }
-    }
-
-    /// A new value of the shape of another.
-    fn claim(&mut self, name: String, like: &str, element_type: i32) -> Result<String, LowerError> {
-        let name = self.free(name)?;
-        if let Some(mut value) = self.values.get(like).cloned() {
-            value.name = name.clone();
-            value.set_element_type(element_type);
-            self.model.values.push(value);
-        }
-        Ok(name)
+        self.rewriting.constant(Initializer::new(name, Cow::Owned(tensor)))
     }
 
     fn push(&mut self, operator: &str, inputs: &[&str], attribute: Option<AttributeProto>, output: &str) {
-        self.nodes.push(NodeProto {
-            input: inputs.iter().map(|name| name.to_string()).collect(),
-            output: vec![output.to_string()],
-            name: format!("{output}/{operator}"),
-            op_type: operator.to_string(),
-            attribute: attribute.into_iter().collect(),
-            domain: String::new(),
-        });
-    }
-
-    /// Puts the nodes into the graph and drops constants that nothing uses any more.
-    fn finish(self) {
-        self.model.nodes = self.nodes;
-        let used: HashSet<&str> =
-            self.model.nodes.iter().flat_map(|node| &node.input).map(String::as_str).collect();
-        let keep: Vec<bool> =
-            self.model.initializers.iter().map(|constant| used.contains(constant.name.as_str())).collect();
-        let mut keep = keep.into_iter();
-        self.model.initializers.retain(|_| keep.next().unwrap_or(true));
+        let (name, attributes) = (format!("{output}/{operator}"), attribute.into_iter().collect());
+        self.rewriting.nodes.push(NodeProto::new(operator, &name, inputs, attributes, &[output]));
     }
 }

@@ -7,10 +7,10 @@ use ddae_base::random::{Purpose, numbered_stream, stream};
 use ddae_data::datasets::{self, DataError};
 use ddae_data::split::Split;
 use ddae_model::graph::{Graph, Node, Value};
-use ddae_model::tensor::{DType, Data, Tensor};
+use ddae_model::tensor::{DType, Tensor};
 
 use crate::ExportError;
-use crate::verify::{RANDOM, integers, random_input};
+use crate::verify::{RANDOM, integers, random_values, tensor};
 
 /// The seed of the choice of images and of the noise.
 const SEED: u64 = 0;
@@ -98,76 +98,54 @@ impl Samples {
     /// When an image cannot be read.
     pub fn inputs(&self, graph: &Graph, range: Range<usize>) -> Result<Vec<(String, Tensor)>, ExportError> {
         let of_node = |value: Value, node: &Node| -> Result<Tensor, ExportError> {
-            let integers = integers(graph, value, &self.range);
-            Ok(match (node.name.as_str(), node.dtype, &self.images) {
-                ("image", DType::F32 | DType::U8, Some(images)) => images.tensor(node, range.clone())?,
+            let random = |sample: usize| random_sample(node, &integers(graph, value, &self.range), sample);
+            let values: Vec<f64> = match (node.name.as_str(), node.dtype, &self.images) {
+                ("image", DType::F32 | DType::U8, Some(images)) => {
+                    images.values(node.dtype, range.clone())?
+                }
                 ("timestep", DType::I64, _) if !self.timesteps.is_empty() => {
-                    let timestep = |sample: usize| self.timesteps[sample % self.timesteps.len()];
-                    Tensor::i64(&[range.len()], range.clone().map(timestep).collect())
+                    let timestep = |sample: usize| self.timesteps[sample % self.timesteps.len()] as f64;
+                    range.clone().map(timestep).collect()
                 }
-                // A stream for every sample and input: a sample is the same in any batch.
-                _ if node.shape.has_batch() => {
-                    joined(range.clone().map(|sample| random(node, &integers, sample as u64)).collect())
-                }
-                _ => random(node, &integers, 0),
+                _ if node.shape.has_batch() => range.clone().flat_map(random).collect(),
+                _ => random(0),
+            };
+            tensor(node, range.len(), values).ok_or_else(|| {
+                let (name, shape) = (self.name(), node.shape.resolve(range.len()));
+                let message = format!("{name} does not fill the graph's input {} {shape:?}", node.name);
+                ExportError::Argument(message)
             })
         };
         graph.inputs().map(|(value, node)| Ok((node.name.clone(), of_node(value, node)?))).collect()
     }
 }
 
-/// A random value of an input for one sample; integers are from `integers`.
-fn random(node: &Node, integers: &RangeInclusive<i64>, sample: u64) -> Tensor {
+/// Random values of an input for one sample, by a stream for every sample and input: a sample is the same in any batch.
+fn random_sample(node: &Node, integers: &RangeInclusive<i64>, sample: usize) -> Vec<f64> {
     let of_name = |seed: u64, byte: u8| seed.wrapping_mul(31).wrapping_add(byte.into());
-    let seed = node.name.bytes().fold(sample, of_name);
-    random_input(node, 1, integers, &mut numbered_stream(seed))
-}
-
-/// Samples one after the other.
-fn joined(samples: Vec<Tensor>) -> Tensor {
-    let mut shape = samples.first().map(|first| first.shape().to_vec()).unwrap_or_default();
-    if let Some(batch) = shape.first_mut() {
-        *batch *= samples.len();
-    }
-    let data = samples.into_iter().map(Tensor::into_data).reduce(|all, next| match (all, next) {
-        (Data::F32(a), Data::F32(b)) => Data::F32([a, b].concat()),
-        (Data::F64(a), Data::F64(b)) => Data::F64([a, b].concat()),
-        (Data::I64(a), Data::I64(b)) => Data::I64([a, b].concat()),
-        (Data::U8(a), Data::U8(b)) => Data::U8([a, b].concat()),
-        (all, _) => all,
-    });
-    match data.and_then(|data| Tensor::new(&shape, data)) {
-        Some(tensor) => tensor,
-        None => unreachable!("samples of one input have one shape and type"),
-    }
+    let seed = node.name.bytes().fold(sample as u64, of_name);
+    random_values(node, 1, integers, &mut numbered_stream(seed))
 }
 
 impl Images {
     /// Images as an input takes them: floats `[B,C,H,W]` in 0 to 1, or bytes `[B,H,W,C]`.
-    fn tensor(&self, node: &Node, range: Range<usize>) -> Result<Tensor, ExportError> {
+    fn values(&self, dtype: DType, range: Range<usize>) -> Result<Vec<f64>, ExportError> {
         let [channels, height, width] = self.split.shape();
         let pixels = height * width;
         let mut levels = vec![0; self.split.image_len()];
-        let (mut floats, mut bytes) = (Vec::new(), Vec::new());
-        for sample in range.clone() {
+        let mut values = Vec::new();
+        for sample in range {
             self.split.read(self.order[sample % self.order.len()], &mut levels)?;
-            match node.dtype {
-                DType::U8 => bytes.extend(
+            match dtype {
+                DType::U8 => values.extend(
                     (0..pixels)
                         .flat_map(|pixel| (0..channels).map(move |c| c * pixels + pixel))
-                        .map(|i| levels[i]),
+                        .map(|i| f64::from(levels[i])),
                 ),
-                _ => floats.extend(levels.iter().map(|&level| f32::from(level) / 255.0)),
+                _ => values.extend(levels.iter().map(|&level| f64::from(f32::from(level) / 255.0))),
             }
         }
-        let shape = node.shape.resolve(range.len());
-        let data = if node.dtype == DType::U8 { Data::U8(bytes) } else { Data::F32(floats) };
-        Tensor::new(&shape, data).ok_or_else(|| {
-            let (name, found) = (self.split.name(), self.split.shape());
-            let message =
-                format!("images of {name} are {found:?} and do not fill the graph's input {shape:?}");
-            ExportError::Argument(message)
-        })
+        Ok(values)
     }
 }
 

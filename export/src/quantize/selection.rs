@@ -2,12 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::lower::precision::image_values;
 use ddae_onnx::messages::NodeProto;
 use ddae_onnx::write::Model;
 
+use crate::lower::half_precision::image_values;
+
 /// The operations of a graph that are to be quantised.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Positions of convolutions and matrix products.
     pub(super) products: HashSet<usize>,
@@ -28,12 +29,7 @@ impl Selection {
         let weights: HashSet<&str> =
             model.initializers.iter().filter(|i| i.floats().is_some()).map(|i| i.name.as_str()).collect();
         let mut after_product: HashSet<&str> = HashSet::new();
-        let mut selection = Selection {
-            products: HashSet::new(),
-            sums: HashSet::new(),
-            results: HashSet::new(),
-            activations: Vec::new(),
-        };
+        let mut selection = Selection::default();
         for (position, node) in model.nodes.iter().enumerate() {
             let (Some(x), Some(output)) = (node.input.first(), node.output.first()) else { continue };
             let has_weight = node

@@ -20,17 +20,17 @@ const AUTOENCODER: [(&str, &str); 5] = [
 
 /// The configuration files of a diffusers model.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Beside {
+pub(super) struct DiffusersFolder {
     config: Option<PathBuf>,
     scheduler: Option<PathBuf>,
 }
 
-impl Beside {
+impl DiffusersFolder {
     /// Looks for `config.json` in the folder of the weights, and the scheduler's there or in the pipeline around it.
-    pub fn find(folder: &Path) -> Beside {
+    pub fn find(folder: &Path) -> DiffusersFolder {
         let existing =
             |names: &[&str]| names.iter().map(|name| folder.join(name)).find(|path| path.is_file());
-        Beside {
+        DiffusersFolder {
             config: existing(&["config.json"]),
             scheduler: existing(&["scheduler_config.json", "../scheduler/scheduler_config.json"]),
         }
@@ -43,7 +43,7 @@ impl Beside {
     pub fn unet(&self, image_size: Option<[usize; 2]>) -> Result<Option<DiffusersConfig>, ExportError> {
         let Some(path) = &self.config else { return Ok(None) };
         let mut config = json(path)?;
-        let wrong = |message: String| ExportError::Source { path: path.clone(), message };
+        let wrong = |message: String| ExportError::unusable(path, message);
         match config["_class_name"].as_str() {
             None | Some("UNet2DModel") => {}
             Some("AutoencoderKL") => return Ok(None),
@@ -67,7 +67,7 @@ impl Beside {
     pub fn adapt_autoencoder(&self, encoder: &mut VaeEncoderConfig) -> Result<(), ExportError> {
         let Some(path) = &self.config else { return Ok(()) };
         let config = json(path)?;
-        let wrong = |message: String| ExportError::Source { path: path.clone(), message };
+        let wrong = |message: String| ExportError::unusable(path, message);
         for (key, known) in AUTOENCODER {
             let found = config[key].to_string();
             if found != "null" && found != known {
@@ -79,21 +79,8 @@ impl Beside {
             let message = format!("down_block_types has {other}; only \"DownEncoderBlock2D\" is supported");
             return Err(wrong(message));
         }
-        match &config["scaling_factor"] {
-            Value::Null => {}
-            factor => {
-                let message = || wrong(format!("scaling_factor is {factor}; it must be a number"));
-                encoder.scaling_factor = factor.as_f64().ok_or_else(message)?;
-            }
-        }
-        match &config["norm_num_groups"] {
-            Value::Null => {}
-            groups => {
-                let message = || wrong(format!("norm_num_groups is {groups}; it must be a whole number"));
-                let groups = groups.as_u64().and_then(|groups| usize::try_from(groups).ok());
-                encoder.norm_num_groups = groups.ok_or_else(message)?;
-            }
-        }
+        encoder.scaling_factor = number(path, &config, "scaling_factor", encoder.scaling_factor)?;
+        encoder.norm_num_groups = whole_number(path, &config, "norm_num_groups", encoder.norm_num_groups)?;
         Ok(())
     }
 
@@ -104,7 +91,7 @@ impl Beside {
     pub fn process(&self) -> Result<Option<ProcessConfig>, ExportError> {
         let Some(path) = &self.scheduler else { return Ok(None) };
         let scheduler = json(path)?;
-        let wrong = |message: String| ExportError::Source { path: path.clone(), message };
+        let wrong = |message: String| ExportError::unusable(path, message);
         let text = |key: &str, default: &'static str| match &scheduler[key] {
             Value::Null => default.to_string(),
             Value::String(text) => text.clone(),
@@ -122,19 +109,11 @@ impl Beside {
                 )));
             }
         }
-        let number = |key: &str, default: f64| match &scheduler[key] {
-            Value::Null => Ok(default),
-            other => other.as_f64().ok_or_else(|| wrong(format!("{key} is {other}; it must be a number"))),
-        };
-        let n_t = match &scheduler["num_train_timesteps"] {
-            Value::Null => 1000,
-            other => other
-                .as_u64()
-                .and_then(|n| usize::try_from(n).ok())
-                .ok_or_else(|| wrong(format!("num_train_timesteps is {other}; it must be a whole number")))?,
-        };
+        let n_t = whole_number(path, &scheduler, "num_train_timesteps", 1000)?;
         // diffusers' own defaults.
-        let betas = Betas::Linear([number("beta_start", 1e-4)?, number("beta_end", 0.02)?]);
+        let [first, last] = [("beta_start", 1e-4), ("beta_end", 0.02)]
+            .map(|(key, default)| number(path, &scheduler, key, default));
+        let betas = Betas::Linear([first?, last?]);
         let process = ProcessConfig::Ddpm(DdpmConfig { n_t, betas, timesteps: Timesteps::Index });
         process.check().map_err(wrong)?;
         Ok(Some(process))
@@ -142,13 +121,27 @@ impl Beside {
 }
 
 fn json(path: &Path) -> Result<Value, ExportError> {
-    let wrong = |message: String| ExportError::Source { path: path.to_path_buf(), message };
+    let wrong = |message: String| ExportError::unusable(path, message);
     let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
     let value: Value = serde_json::from_str(&text).map_err(|error| wrong(format!("not JSON: {error}")))?;
     if !value.is_object() {
-        return Err(wrong(
-            "not a configuration of diffusers: it needs keys like \"_class_name\"".to_string(),
+        return Err(ExportError::unusable(
+            path,
+            "not a configuration of diffusers: it needs keys like \"_class_name\"",
         ));
     }
     Ok(value)
+}
+
+fn number(path: &Path, config: &Value, key: &str, default: f64) -> Result<f64, ExportError> {
+    let found = &config[key];
+    let number = if found.is_null() { Some(default) } else { found.as_f64() };
+    number.ok_or_else(|| ExportError::unusable(path, format!("{key} is {found}; it must be a number")))
+}
+
+fn whole_number(path: &Path, config: &Value, key: &str, default: usize) -> Result<usize, ExportError> {
+    let found = &config[key];
+    let whole = || found.as_u64().and_then(|number| usize::try_from(number).ok());
+    let number = if found.is_null() { Some(default) } else { whole() };
+    number.ok_or_else(|| ExportError::unusable(path, format!("{key} is {found}; it must be a whole number")))
 }

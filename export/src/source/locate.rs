@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ddae_checkpoint::{Checkpoint, Format};
 use ddae_onnx::metadata::GraphKind;
 
-use super::diffusers::Beside;
+use super::diffusers::DiffusersFolder;
 use crate::ExportError;
 
 /// What the names of diffusers' files of weights begin with (`diffusion_pytorch_model.fp16.safetensors`).
@@ -20,27 +20,30 @@ const WEIGHTS: [&str; 3] = [
 ];
 
 /// A checkpoint, and what lies beside it.
-pub struct Located {
+pub(super) struct Located {
     pub checkpoint: Checkpoint,
     /// Files of a run folder that cannot be read, a line each.
     pub passed_over: Vec<String>,
     /// What diffusers wrote beside it.
-    pub beside: Beside,
+    pub diffusers: DiffusersFolder,
     /// The configuration of the run that it seems to belong to.
     pub config: Option<PathBuf>,
 }
 
 /// Opens `path`, for a graph of the wanted kind: a pipeline of diffusers holds several networks.
-pub fn locate(path: &Path, wanted: GraphKind) -> Result<Located, ExportError> {
+pub(super) fn locate(path: &Path, wanted: GraphKind) -> Result<Located, ExportError> {
     if !path.is_dir() {
         let checkpoint = Checkpoint::open(path)?;
         return Ok(Located::of(checkpoint, vec![]));
     }
     if let Some(folder) = model_folder(path, wanted) {
         let file = WEIGHTS.iter().map(|name| folder.join(name)).find(|file| file.is_file());
-        let file = file.ok_or_else(|| ExportError::Source {
-            path: folder,
-            message: format!("it holds a config.json of diffusers, but none of {}", WEIGHTS.join(", ")),
+        let file = file.ok_or_else(|| {
+            let weights = WEIGHTS.join(", ");
+            ExportError::unusable(
+                &folder,
+                format!("it holds a config.json of diffusers, but none of {weights}"),
+            )
         })?;
         return Ok(Located::of(Checkpoint::open(&file)?, vec![]));
     }
@@ -53,11 +56,11 @@ impl Located {
         let is_diffusers =
             checkpoint.path().file_name().is_some_and(|name| name.to_string_lossy().starts_with(STEM));
         let folder = checkpoint.path().parent().unwrap_or(Path::new(""));
-        let beside = if is_diffusers { Beside::find(folder) } else { Beside::default() };
+        let diffusers = if is_diffusers { DiffusersFolder::find(folder) } else { DiffusersFolder::default() };
         let candidates = [folder.join("config.yaml"), folder.join("../config.yaml")];
         let is_ours = !is_diffusers && checkpoint.format() == Format::Safetensors;
         let config = candidates.into_iter().find(|path| is_ours && path.is_file());
-        Located { checkpoint, passed_over, beside, config }
+        Located { checkpoint, passed_over, diffusers, config }
     }
 }
 
@@ -74,10 +77,9 @@ fn model_folder(path: &Path, wanted: GraphKind) -> Option<PathBuf> {
 /// The checkpoint in a run folder (or in its `checkpoints`) that is furthest in training. Files that cannot be read
 /// are passed over while there is one that can, and given as the second result, a line each.
 fn furthest(folder: &Path) -> Result<(Checkpoint, Vec<String>), ExportError> {
-    let missing = |message: String| ExportError::Source { path: folder.to_path_buf(), message };
     let inner = folder.join("checkpoints");
     let place = if inner.is_dir() { inner.as_path() } else { folder };
-    let entries = fs::read_dir(place).map_err(|error| missing(error.to_string()))?;
+    let entries = fs::read_dir(place).map_err(|error| ExportError::unusable(folder, error.to_string()))?;
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "safetensors"));
     paths.sort();
@@ -99,7 +101,7 @@ fn furthest(folder: &Path) -> Result<(Checkpoint, Vec<String>), ExportError> {
         (None, true) => {
             let wanted = "this folder holds no checkpoint (checkpoints/*.safetensors) and no model of diffusers \
                           (config.json, diffusion_pytorch_model.*); give a checkpoint, a run folder or a model's folder";
-            Err(missing(wanted.to_string()))
+            Err(ExportError::unusable(folder, wanted))
         }
     }
 }

@@ -7,6 +7,7 @@ mod locate;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use ddae_checkpoint::{Checkpoint, LayoutKind, NameMap, WeightSet};
 use ddae_model::config::{
     AnyConfig, ChannelStatistics, DdpmConfig, EdmConfig, ModelConfig, Override, ProcessConfig, RunConfig,
@@ -15,18 +16,18 @@ use ddae_model::config::{
 use ddae_model::graph::Graph;
 use ddae_model::networks::recognition::{Found, Given, Names, Shapes, find, name_map};
 use ddae_model::networks::{
-    Architecture, AttentionNames, DIFFUSERS, Family, HeadsGiven, PublishedProcess as FamilyProcess, Role,
+    Architecture, AttentionNames, DIFFUSERS, Family, HeadsGiven, PublishedProcess, Role,
 };
 use ddae_model::weights::Weights;
 use ddae_onnx::metadata::GraphKind;
 
+use self::diffusers::DiffusersFolder;
+use self::locate::{Located, locate};
 use crate::ExportError;
-use diffusers::Beside;
-use locate::{Located, locate};
 
 /// What is said about a file beside its path.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct SourceOptions {
+pub struct WeightOptions {
     /// A configuration file, in place of what the file holds or tells.
     pub config: Option<PathBuf>,
     /// Single keys of the configuration.
@@ -42,22 +43,32 @@ pub struct SourceOptions {
     /// Channels of an attention head.
     pub head_channels: Option<usize>,
     /// The diffusion process, as published.
-    pub process: Option<PublishedProcess>,
+    pub process: Option<ProcessName>,
     /// Means and deviations of the images that an encoder was trained on.
     pub normalisation: Option<ChannelStatistics>,
 }
 
 /// A process with the values of the published configurations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PublishedProcess {
-    /// DDPM with 1000 timesteps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProcessName {
+    /// 1000 timesteps, variances from 1e-4 to 0.02
     Ddpm,
-    /// EDM.
+    /// Sigma from 0.002 to 80, data of deviation 0.5
     Edm,
 }
 
+impl ProcessName {
+    /// The process of a network that counts timesteps so.
+    fn published(self, timesteps: Timesteps) -> ProcessConfig {
+        match self {
+            ProcessName::Ddpm => ProcessConfig::Ddpm(DdpmConfig::published(timesteps)),
+            ProcessName::Edm => ProcessConfig::Edm(EdmConfig::published()),
+        }
+    }
+}
+
 /// An open checkpoint with its configuration.
-pub struct Source {
+pub struct WeightSource {
     /// The file.
     pub checkpoint: Checkpoint,
     /// The configuration, overrides applied: of a training run, or of what was recognised.
@@ -77,7 +88,18 @@ pub struct Source {
     unused: Vec<String>,
 }
 
-impl Source {
+impl WeightOptions {
+    /// A configuration for images of the wanted size.
+    ///
+    /// # Errors
+    /// When the network cannot have it.
+    pub fn resized(&self, config: AnyConfig) -> Result<AnyConfig, ExportError> {
+        let Some(size) = self.image_size else { return Ok(config) };
+        config.resized(size).map_err(|message| ExportError::Argument(format!("--image-size: {message}")))
+    }
+}
+
+impl WeightSource {
     /// Opens `path`, a checkpoint, a file of weights, a run folder (whose furthest checkpoint is taken) or a folder of
     /// diffusers. The configuration is the one given, else what the checkpoint holds, else `config.yaml` of its run
     /// folder, else what the names and shapes of the weights tell.
@@ -85,31 +107,23 @@ impl Source {
     /// # Errors
     /// When there is no checkpoint, when its network is not known, when something is missing that the weights do not
     /// tell, or when options contradict the file.
-    pub fn open(path: &Path, options: &SourceOptions) -> Result<Source, ExportError> {
+    pub fn open(path: &Path, options: &WeightOptions) -> Result<WeightSource, ExportError> {
         let located = locate(path, options.kind)?;
         let set = weight_set(&located.checkpoint, options.weights)?;
-        let tensors = located.checkpoint.parameters(set)?;
-        let shapes = tensors.into_iter().map(|(name, tensor)| (name.to_string(), tensor.shape().to_vec()));
-        let shapes: Shapes = shapes.collect();
+        let shapes = located.checkpoint.shapes(set)?;
         let configured = configured(&located, options)?;
-        let Located { checkpoint, passed_over, beside, .. } = located;
+        let Located { checkpoint, passed_over, diffusers, .. } = located;
         let (config, names, found) = match configured {
             Some(config) => {
                 let architecture = config.model_for(options.kind).architecture;
                 let (family, found) = (names_for(&shapes, &architecture), architecture.describe());
                 (config, family, found)
             }
-            None => recognised(&checkpoint, &shapes, &beside, options)?,
+            None => recognised(&checkpoint, &shapes, &diffusers, options)?,
         };
         let trained = config.model_for(options.kind).architecture;
         let unused = trained.unused(names, &shapes)?.into_iter().map(str::to_string).collect();
-        let wrong = |message: String| ExportError::Argument(message);
-        let config = match options.image_size {
-            Some(size) => {
-                config.resized(size).map_err(|message| wrong(format!("--image-size: {message}")))?
-            }
-            None => config,
-        };
+        let config = options.resized(config)?;
         let model = completed(config.model_for(options.kind), options)?;
         // What was given is part of what a file says of itself.
         let config = match config {
@@ -121,7 +135,7 @@ impl Source {
             training => training,
         };
         let names = name_map(names, &model.architecture)?;
-        Ok(Source { checkpoint, config, model, trained, found, passed_over, set, names, unused })
+        Ok(WeightSource { checkpoint, config, model, trained, found, passed_over, set, names, unused })
     }
 
     /// The parameters and buffers of a graph. Only they are read.
@@ -150,7 +164,7 @@ impl Source {
             self.trained.name(),
             self.trained.describe()
         );
-        Err(ExportError::Source { path: self.checkpoint.path().to_path_buf(), message })
+        Err(ExportError::unusable(self.checkpoint.path(), message))
     }
 
     /// Which weights these are, where the file has several sets.
@@ -183,7 +197,7 @@ impl Source {
 /// The set that is taken.
 fn weight_set(checkpoint: &Checkpoint, asked: Option<WeightSet>) -> Result<WeightSet, ExportError> {
     if let (LayoutKind::StateDict, Some(set)) = (checkpoint.layout().kind(), asked) {
-        let (set, path) = (set.prefix().trim_end_matches('.'), checkpoint.path().display());
+        let (set, path) = (set.name(), checkpoint.path().display());
         let message = format!("--weights {set}: {path} is a plain file of weights and holds only one set");
         return Err(ExportError::Argument(message));
     }
@@ -191,7 +205,7 @@ fn weight_set(checkpoint: &Checkpoint, asked: Option<WeightSet>) -> Result<Weigh
 }
 
 /// The configuration of a file that has one.
-fn configured(located: &Located, options: &SourceOptions) -> Result<Option<AnyConfig>, ExportError> {
+fn configured(located: &Located, options: &WeightOptions) -> Result<Option<AnyConfig>, ExportError> {
     let overrides = &options.overrides;
     let config = match (&options.config, located.checkpoint.config(), &located.config) {
         (Some(path), _, _) => AnyConfig::read(path, overrides)?,
@@ -201,9 +215,9 @@ fn configured(located: &Located, options: &SourceOptions) -> Result<Option<AnyCo
         (None, None, Some(path)) => AnyConfig::read(path, overrides)?,
         (None, None, None) => return Ok(None),
     };
-    for (is_given, option, key) in [
-        (options.heads.is_some(), "--heads", "network.num_heads"),
-        (options.head_channels.is_some(), "--head-channels", "network.attn_channels_per_head"),
+    for (option, is_given, key) in [
+        ("--heads", options.heads.is_some(), "network.num_heads"),
+        ("--head-channels", options.head_channels.is_some(), "network.attn_channels_per_head"),
     ] {
         if is_given {
             let message =
@@ -230,40 +244,38 @@ fn names_for(shapes: &Shapes, architecture: &Architecture) -> Names {
 fn recognised(
     checkpoint: &Checkpoint,
     shapes: &Shapes,
-    beside: &Beside,
-    options: &SourceOptions,
+    folder: &DiffusersFolder,
+    options: &WeightOptions,
 ) -> Result<(AnyConfig, Names, String), ExportError> {
     let wrong = |source| ExportError::Recognise { path: checkpoint.path().to_path_buf(), source };
     let all = find(shapes).map_err(wrong)?;
     let found = chosen(checkpoint, &all, options.kind)?;
-    let SourceOptions { image_size, heads, head_channels, .. } = *options;
+    let WeightOptions { image_size, heads, head_channels, .. } = *options;
     check_heads(found.family, options)?;
     let is_diffusers = *found.family == DIFFUSERS;
-    let diffusers = if is_diffusers { beside.unet(image_size)? } else { None };
+    let diffusers = if is_diffusers { folder.unet(image_size)? } else { None };
     if let (Some(_), Some(_)) = (head_channels, &diffusers) {
         let message = "--head-channels: the config.json beside the weights tells them (attention_head_dim)";
-        return Err(ExportError::Argument(message.to_string()));
+        return Err(ExportError::argument(message));
     }
     let is_guessed = is_diffusers && diffusers.is_none();
     let given = Given { image_size, heads, head_channels, diffusers };
     let mut recognised = found.recognise(shapes, &given).map_err(wrong)?;
     if let Architecture::VaeEncoder(config) = &mut recognised.architecture {
-        beside.adapt_autoencoder(config)?;
+        folder.adapt_autoencoder(config)?;
     }
     let mut sentence = recognised.describe();
     if is_guessed {
         sentence.push_str(", taken for one of Google's DDPMs (no config.json is beside it)");
     }
     let needs_process = matches!(options.kind, GraphKind::Features | GraphKind::Sampler);
-    let process = match found.family.process {
-        FamilyProcess::One(process) => Some(process()),
-        FamilyProcess::Several if is_diffusers && options.process.is_none() && needs_process => {
-            beside.process()?
+    let process = match (found.family.process, options.process) {
+        (PublishedProcess::One(process), _) => Some(process()),
+        (PublishedProcess::Several, None) if is_diffusers && needs_process => folder.process()?,
+        (PublishedProcess::Several, Some(ddpm @ ProcessName::Ddpm)) if is_diffusers => {
+            Some(ddpm.published(Timesteps::Index))
         }
-        FamilyProcess::Several if is_diffusers && options.process == Some(PublishedProcess::Ddpm) => {
-            Some(ProcessConfig::Ddpm(DdpmConfig::published(Timesteps::Index)))
-        }
-        FamilyProcess::Several | FamilyProcess::None => None,
+        (PublishedProcess::Several | PublishedProcess::None, _) => None,
     };
     let model = ModelConfig { architecture: recognised.architecture, process, normalisation: None };
     let config = AnyConfig::parse(&model.to_yaml(), "what the weights tell", &options.overrides)?;
@@ -271,10 +283,10 @@ fn recognised(
 }
 
 /// Refuses numbers of heads for networks that have none to be told.
-fn check_heads(family: &Family, options: &SourceOptions) -> Result<(), ExportError> {
-    for (is_given, given, option, of) in [
-        (options.heads.is_some(), HeadsGiven::Number, "--heads", "a DiT"),
-        (options.head_channels.is_some(), HeadsGiven::Channels, "--head-channels", "UNets"),
+fn check_heads(family: &Family, options: &WeightOptions) -> Result<(), ExportError> {
+    for (option, is_given, given, of) in [
+        ("--heads", options.heads.is_some(), HeadsGiven::Number, "a DiT"),
+        ("--head-channels", options.head_channels.is_some(), HeadsGiven::Channels, "UNets"),
     ] {
         if is_given && family.heads != given {
             let message = format!("{option} is for {of}; this is {}", family.name);
@@ -299,54 +311,52 @@ fn chosen<'f>(
     match (&*fitting, found) {
         ([only], _) => Ok(*only),
         ([], [only]) => Ok(only),
-        (several, _) => {
+        (several, all) => {
             let names = |found: &[&Found]| {
                 let names = found.iter().map(|found| format!("{} ('{}')", found.family.name, found.prefix));
                 names.collect::<Vec<_>>().join(", ")
             };
-            let all: Vec<&Found> = found.iter().collect();
-            let (path, kind) = (checkpoint.path().to_path_buf(), wanted.name());
+            let kind = wanted.name();
             let message = match several {
-                [] => format!("it holds {}, and none has a graph of kind {kind}", names(&all)),
-                several => format!(
-                    "it holds {}: several for a graph of kind {kind}; give --config FILE",
-                    names(several)
-                ),
+                [] => {
+                    let all = names(&all.iter().collect::<Vec<_>>());
+                    format!("it holds {all}, and none has a graph of kind {kind}")
+                }
+                several => {
+                    let several = names(several);
+                    format!("it holds {several}: several for a graph of kind {kind}; give --config FILE")
+                }
             };
-            Err(ExportError::Source { path, message })
+            Err(ExportError::unusable(checkpoint.path(), message))
         }
     }
 }
 
 /// The model with the process and normalisation that are given.
-fn completed(mut model: ModelConfig, options: &SourceOptions) -> Result<ModelConfig, ExportError> {
-    let argument = |message: String| Err(ExportError::Argument(message));
+fn completed(mut model: ModelConfig, options: &WeightOptions) -> Result<ModelConfig, ExportError> {
+    let name = model.architecture.name();
     match (options.process, &model.process) {
         (None, _) => {}
-        // What is said again is no contradiction.
-        (Some(PublishedProcess::Ddpm), Some(ProcessConfig::Ddpm(known)))
-            if *known == DdpmConfig::published(known.timesteps) => {}
-        (Some(PublishedProcess::Edm), Some(ProcessConfig::Edm(known)))
-            if *known == EdmConfig::published() => {}
-        (Some(_), Some(_)) => {
-            return argument(
-                "--process: the process is known already; change it with --set diffusion.KEY=VALUE"
-                    .to_string(),
-            );
-        }
-        (Some(process), None) => {
-            if model.architecture.denoiser().is_err() {
-                return argument(format!("--process: {} has none", model.architecture.name()));
+        (Some(given), Some(known)) => {
+            let timesteps = match known {
+                ProcessConfig::Ddpm(known) => known.timesteps,
+                ProcessConfig::Edm(_) => Timesteps::Fraction,
+            };
+            // What is said again is no contradiction.
+            if given.published(timesteps) != *known {
+                return Err(ExportError::argument(
+                    "--process: the process is known already; change it with --set diffusion.KEY=VALUE",
+                ));
             }
-            model.process = Some(match process {
-                PublishedProcess::Ddpm => ProcessConfig::Ddpm(DdpmConfig::published(Timesteps::Fraction)),
-                PublishedProcess::Edm => ProcessConfig::Edm(EdmConfig::published()),
-            });
         }
+        (Some(_), None) if model.architecture.denoiser().is_err() => {
+            return Err(ExportError::Argument(format!("--process: {name} has none")));
+        }
+        (Some(given), None) => model.process = Some(given.published(Timesteps::Fraction)),
     }
     if let Some(normalisation) = &options.normalisation {
         if !matches!(model.architecture.network().role(), Role::Encoder(_)) {
-            return argument(format!("--statistics is for encoders; this is {}", model.architecture.name()));
+            return Err(ExportError::Argument(format!("--statistics is for encoders; this is {name}")));
         }
         model.normalisation = Some(normalisation.clone());
     }

@@ -43,6 +43,7 @@ fn what_the_weights_do_not_tell_is_asked_for() {
             "give the layers with --taps; there are layer-0, layer-1, layer-2",
         ),
         ("dit.safetensors --heads 4 --graph features --taps layer-0 --input u8", "latents are floats"),
+        ("dit.safetensors --heads 4 --graph loss", "--graph loss needs the configuration of a training run"),
         ("mlp.safetensors --weights model", "is a plain file of weights and holds only one set"),
         ("mlp.safetensors --set network.dim=7", "network: dim is 7"),
         ("mlp.safetensors --set nonsense=7", "nonsense"),

@@ -119,7 +119,7 @@ fn trained(place: &Place, record_error: f32) {
 }
 
 #[test]
-fn both_graphs_of_a_training_checkpoint() {
+fn the_graphs_of_a_training_checkpoint() {
     let place = Place::new();
     trained(&place, 0.0);
     let report = place.json("soda.safetensors --graph encoder -o encoder.onnx");
@@ -129,6 +129,9 @@ fn both_graphs_of_a_training_checkpoint() {
     assert!(report["verification"]["record"].as_f64().is_some_and(|error| error <= 1e-4), "{report}");
     let config = &place.json("inspect sampler.onnx")["metadata"]["ddae.config"];
     assert!(config.as_str().is_some_and(|config| config.contains("betas: inverted")), "{config}");
+    // The loss is of both networks.
+    let report = place.json("soda.safetensors --graph loss -o loss.onnx");
+    assert!(report["verification"]["record"].as_f64().is_some_and(|error| error <= 1e-4), "{report}");
 
     // The normalisation is the run's: images of its mean and mean + std are 0 and 1.
     let levels: Vec<f32> = (0..128).map(|i| if i % 2 == 0 { 0.3 } else { 0.65 }).collect();

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use ddae_checkpoint::write_tensors;
-use ddae_export::export::{Output, Plan};
-use ddae_export::request::Request;
-use ddae_export::source::{Source, SourceOptions};
+use ddae_export::export::{ExportPlan, FileOptions};
+use ddae_export::request::GraphRequest;
+use ddae_export::source::{WeightOptions, WeightSource};
 use ddae_export::staging::Staging;
 use ddae_infer::fid::{Accumulator, Statistics, archive, frechet_distance};
 use ddae_onnx::metadata::GraphKind;
@@ -46,17 +46,14 @@ static PLACE: LazyLock<TempDir> = LazyLock::new(|| {
     let folder = tempfile::tempdir().expect("a folder");
     let weights = folder.path().join("inception.safetensors");
     write_tensors(&weights, Default::default(), fid_inception().weights.iter()).expect("a file of weights");
-    let options = SourceOptions { image_size: Some([32, 32]), ..SourceOptions::default() };
-    let source = Source::open(&weights, &options).expect("a source");
-    let request = Request {
+    let options = WeightOptions { image_size: Some([32, 32]), ..WeightOptions::default() };
+    let source = WeightSource::open(&weights, &options).expect("a source");
+    let request = GraphRequest {
         kind: GraphKind::Features,
         taps: vec!["maxpool1".to_string(), "pool".to_string()],
-        timestep: None,
-        input_u8: false,
-        label: false,
-        unit_length: false,
+        ..GraphRequest::default()
     };
-    let plan = Plan::new(source, request, Output::default()).expect("a plan");
+    let plan = ExportPlan::new(source, request, FileOptions::default()).expect("a plan");
     plan.export(Staging::beside(&folder.path().join("inception.onnx")).expect("a folder"), |_| {})
         .expect("an export");
     fs::remove_file(weights).expect("removed");

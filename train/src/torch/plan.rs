@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use ddae_model::graph::{Dim, Graph, Node, Op, Shape, Value};
+use ddae_model::graph::{Dim, Graph, Node, Op, Shape, Users, Value};
 use ddae_model::tensor::{DType, Tensor};
 
 /// Where a step finds an operand.
@@ -81,7 +81,7 @@ pub(super) struct Plan {
 impl Plan {
     pub fn new(graph: &Graph) -> Plan {
         let mut plan = Plan::default();
-        let users = Users::new(graph);
+        let users = graph.users();
         let mut places: HashMap<Value, Operand> = HashMap::new();
         for (value, node) in graph.values() {
             let place = match &node.op {
@@ -97,8 +97,8 @@ impl Plan {
                     plan.constants.push(array.clone());
                     Operand::Constant(plan.constants.len() - 1)
                 }
-                Op::Add if users.joined_shift(graph, value).is_some() => continue,
-                Op::UpsampleNearest { .. } if users.feeds_upsample_conv(graph, value) => continue,
+                Op::Add if joined_shift(graph, &users, value).is_some() => continue,
+                Op::UpsampleNearest { .. } if users.feeds_doubled_conv(value) => continue,
                 Op::Silu | Op::Dropout { .. } | Op::Mul => match plan.joined(graph, node, &users, &places) {
                     Some(place) => place,
                     None => plan.push(node, Kernel::Op(node.op.clone()), &node.inputs, &places),
@@ -106,14 +106,14 @@ impl Plan {
                 Op::GroupNorm { groups, eps } => {
                     let mut inputs = node.inputs.clone();
                     let mut norm = Norm::new(*groups, *eps, inputs.len());
-                    if let Some((x, shift)) = users.joined_shift(graph, inputs[0]) {
+                    if let Some((x, shift)) = joined_shift(graph, &users, inputs[0]) {
                         norm.shift = Some(inputs.len());
                         inputs[0] = x;
                         inputs.push(shift);
                     }
                     plan.push(node, Kernel::Norm(norm), &inputs, &places)
                 }
-                Op::Conv2d { .. } if users.feeds_upsample_conv(graph, node.inputs[0]) => {
+                Op::Conv2d { .. } if users.feeds_doubled_conv(node.inputs[0]) => {
                     let mut inputs = node.inputs.clone();
                     inputs[0] = graph.node(inputs[0]).inputs[0];
                     plan.push(node, Kernel::UpsampleConv, &inputs, &places)
@@ -146,7 +146,7 @@ impl Plan {
         &mut self,
         graph: &Graph,
         node: &Node,
-        users: &Users,
+        users: &Users<'_>,
         places: &HashMap<Value, Operand>,
     ) -> Option<Operand> {
         let normalised = |value: Value| match places[&value] {
@@ -201,68 +201,16 @@ impl Plan {
     }
 }
 
-/// Who uses each value.
-struct Users {
-    /// How often, as an operand or a result.
-    counts: Vec<usize>,
-    /// The last node that does.
-    last: Vec<Option<Value>>,
-}
-
-impl Users {
-    fn new(graph: &Graph) -> Users {
-        let nodes = graph.nodes().len();
-        let mut users = Users { counts: vec![0; nodes], last: vec![None; nodes] };
-        for (user, node) in graph.values() {
-            for input in &node.inputs {
-                users.counts[input.index()] += 1;
-                users.last[input.index()] = Some(user);
-            }
-        }
-        for (_, value) in graph.outputs() {
-            users.counts[value.index()] += 1;
-        }
-        users
+/// The operands `(x, shift)` of an addition of one number per image and channel that only feeds a group normalisation:
+/// `x [B,C,H,W]`, `shift [B,C,1,1]`.
+fn joined_shift(graph: &Graph, users: &Users<'_>, sum: Value) -> Option<(Value, Value)> {
+    let node = graph.node(sum);
+    let user = graph.node(users.only(sum)?);
+    if node.op != Op::Add || !matches!(user.op, Op::GroupNorm { .. }) || user.inputs[0] != sum {
+        return None;
     }
-
-    fn count(&self, value: Value) -> usize {
-        self.counts[value.index()]
-    }
-
-    /// The only node that uses a value, if it uses it once.
-    fn only(&self, value: Value) -> Option<Value> {
-        self.last[value.index()].filter(|_| self.count(value) == 1)
-    }
-
-    /// Whether this is a doubling of pixels that only feeds a 3x3 convolution of stride 1 that keeps the size.
-    fn feeds_upsample_conv(&self, graph: &Graph, value: Value) -> bool {
-        let Some(user) = self.only(value).map(|user| graph.node(user)) else { return false };
-        graph.node(value).op == (Op::UpsampleNearest { factor: 2 })
-            && user.op == (Op::Conv2d { stride: 1, padding: [1; 4] })
-            && user.inputs[0] == value
-            && graph.shape(user.inputs[1]).dims()[2..] == [Dim::Size(3); 2]
-    }
-
-    /// The operands `(x, shift)` of an addition of one number per image and channel that only feeds a group
-    /// normalisation: `x [B,C,H,W]`, `shift [B,C,1,1]`.
-    fn joined_shift(&self, graph: &Graph, sum: Value) -> Option<(Value, Value)> {
-        let node = graph.node(sum);
-        let user = self.only(sum)?;
-        let feeds_norm =
-            matches!(graph.node(user).op, Op::GroupNorm { .. }) && graph.node(user).inputs[0] == sum;
-        if node.op != Op::Add || !feeds_norm {
-            return None;
-        }
-        let per_channel = node.shape.with(2, Dim::Size(1)).with(3, Dim::Size(1));
-        let (a, b) = (node.inputs[0], node.inputs[1]);
-        let fits =
-            |x: Value, shift: Value| *graph.shape(x) == node.shape && *graph.shape(shift) == per_channel;
-        if fits(a, b) {
-            Some((a, b))
-        } else if fits(b, a) {
-            Some((b, a))
-        } else {
-            None
-        }
-    }
+    let per_channel = node.shape.with(2, Dim::Size(1)).with(3, Dim::Size(1));
+    let (a, b) = (node.inputs[0], node.inputs[1]);
+    let fits = |x: Value, shift: Value| *graph.shape(x) == node.shape && *graph.shape(shift) == per_channel;
+    [(a, b), (b, a)].into_iter().find(|&(x, shift)| fits(x, shift))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ddae_checkpoint::{Checkpoint, LayoutKind, NameMap, Source, WeightSet, write_tensors};
+use ddae_checkpoint::{Checkpoint, LayoutKind, NameMap, ParameterSource, WeightSet, write_tensors};
 use ddae_model::tensor::Tensor;
 
 use crate::graph_of;
@@ -104,7 +104,7 @@ fn a_table_of_other_names_joins_and_reshapes() {
     let graph = graph_of(&[("qkv.weight", &[4, 2]), ("output.weight", &[2, 2]), ("norm.weight", &[1])]);
     let mut map = NameMap::new();
     map.join("qkv.weight", &["attn.to_q.weight", "attn.to_k.weight", "attn.to_v.weight"]);
-    let projection = Source { tensors: vec!["attn.proj.weight".to_string()], reshape: true };
+    let projection = ParameterSource { tensors: vec!["attn.proj.weight".to_string()], reshape: true };
     map.insert("output.weight", projection.clone());
     let weights = file.mapped_weights(WeightSet::Ema, &graph, &map).expect("weights");
     let joined = Tensor::f32(&[4, 2], (1u8..=8).map(f32::from).collect());
@@ -115,7 +115,7 @@ fn a_table_of_other_names_joins_and_reshapes() {
     let error =
         |map: &NameMap| file.mapped_weights(WeightSet::Ema, &graph, map).expect_err("wrong").to_string();
     let mut strict = map.clone();
-    strict.insert("output.weight", Source { reshape: false, ..projection });
+    strict.insert("output.weight", ParameterSource { reshape: false, ..projection });
     let message = error(&strict);
     assert!(
         message.contains("'output.weight' is [2, 2, 1, 1] in the file and [2, 2] in the network"),

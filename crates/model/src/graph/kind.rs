@@ -17,17 +17,39 @@ pub enum GraphKind {
     Encoder,
     /// Images to the latents that a latent diffusion model works on.
     Latent,
+    /// Images, noise and noise levels to what a training run minimises.
+    Loss,
 }
 
 impl GraphKind {
+    /// All kinds, as they are listed to people.
+    pub const ALL: [GraphKind; 6] = [
+        GraphKind::Network,
+        GraphKind::Features,
+        GraphKind::Sampler,
+        GraphKind::Encoder,
+        GraphKind::Latent,
+        GraphKind::Loss,
+    ];
+
     /// The name in files and on the command line.
     pub fn name(self) -> &'static str {
+        self.words().0
+    }
+
+    /// What it is, in a few words.
+    pub fn about(self) -> &'static str {
+        self.words().1
+    }
+
+    fn words(self) -> (&'static str, &'static str) {
         match self {
-            GraphKind::Network => "network",
-            GraphKind::Features => "features",
-            GraphKind::Sampler => "sampler",
-            GraphKind::Encoder => "encoder",
-            GraphKind::Latent => "latent",
+            GraphKind::Network => ("network", "The bare network"),
+            GraphKind::Features => ("features", "Images to pooled features of layers"),
+            GraphKind::Sampler => ("sampler", "One step of the sampler"),
+            GraphKind::Encoder => ("encoder", "Images to the codes of an encoder"),
+            GraphKind::Latent => ("latent", "Images to the latents of a latent encoder"),
+            GraphKind::Loss => ("loss", "Images, noise and its level to the loss of a training run"),
         }
     }
 }

@@ -14,11 +14,13 @@ mod prune;
 mod shape;
 mod statistics;
 mod text;
+mod users;
 
 pub use build::{Conv, Path};
 pub use kind::GraphKind;
 pub use op::{Init, Op, QkvLayout, Window};
 pub use shape::{Dim, Shape};
+pub use users::Users;
 
 use crate::tensor::DType;
 

@@ -305,7 +305,7 @@ fn attention(g: &mut Graph, p: &Path, x: Value, groups: usize) -> Built {
 
 /// The sizes of an encoder, from its parameters.
 fn deduce(shapes: &Shapes, given: &Given) -> Result<VaeEncoderConfig, RecogniseError> {
-    let odd = |problem: String| RecogniseError::Odd { network: VAE, problem };
+    let odd = |problem: String| RecogniseError::Inconsistent { network: VAE, problem };
     let [_, in_channels, ..] = shapes.want::<4>(VAE, "encoder.conv_in.weight")?;
     let [moments, ..] = shapes.want::<4>(VAE, "quant_conv.weight")?;
     let levels = shapes.count("encoder.down_blocks");

@@ -262,7 +262,7 @@ fn he_linear(g: &mut Graph, p: &Path, x: Value, features: usize) -> Built {
 
 /// The sizes of a WideResNet, from its parameters.
 fn deduce(shapes: &Shapes, given: &Given) -> Result<WideResNetConfig, RecogniseError> {
-    let odd = |problem: String| RecogniseError::Odd { network: WIDE_RESNET, problem };
+    let odd = |problem: String| RecogniseError::Inconsistent { network: WIDE_RESNET, problem };
     let [stem, channels, ..] = shapes.want::<4>(WIDE_RESNET, "init_conv.weight")?;
     let [width, ..] = shapes.want::<4>(WIDE_RESNET, "group1.blocks.0.conv1.weight")?;
     if !width.is_multiple_of(stem) {

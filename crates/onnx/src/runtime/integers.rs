@@ -16,10 +16,7 @@ use std::path::Path;
 use prost::Message;
 
 use super::RuntimeError;
-use crate::messages::{
-    Dimension, DimensionProto, GraphProto, ModelProto, TensorHeader, TensorShapeProto, TensorTypeProto,
-    TypeProto, ValueInfoProto,
-};
+use crate::messages::{Dimension, GraphProto, ModelProto, TensorHeader, ValueInfoProto};
 use crate::read;
 
 /// The operator of integer convolutions, and the position of the images' zero among its inputs.
@@ -70,8 +67,6 @@ pub fn as_products(path: &Path) -> Result<Option<Vec<u8>>, RuntimeError> {
 
 /// The declaration that makes a constant an input with a usual value.
 fn replaceable(constant: &TensorHeader) -> ValueInfoProto {
-    let size = |&size: &i64| DimensionProto { value: Some(Dimension::Size(size)) };
-    let shape = TensorShapeProto { dim: constant.dims.iter().map(size).collect() };
-    let tensor_type = TensorTypeProto { elem_type: constant.data_type, shape: Some(shape) };
-    ValueInfoProto { name: constant.name.clone(), r#type: Some(TypeProto { tensor_type: Some(tensor_type) }) }
+    let dims = constant.dims.iter().map(|&size| Dimension::Size(size));
+    ValueInfoProto::of(&constant.name, constant.data_type, dims)
 }

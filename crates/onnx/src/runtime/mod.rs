@@ -14,33 +14,16 @@ use ort::value::{DynValue, TensorRef};
 
 /// Why a file does not run.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The messages say it.
 pub enum RuntimeError {
-    /// The library is not there or cannot be loaded.
     #[error(
         "cannot load ONNX Runtime from {path}: {message}; run `cargo xtask setup`, or set ORT_DYLIB_PATH to libonnxruntime.so"
     )]
-    Library {
-        /// Where it was looked for.
-        path: PathBuf,
-        /// What the loader says.
-        message: String,
-    },
-    /// The runtime refuses the file.
+    Library { path: PathBuf, message: String },
     #[error("ONNX Runtime cannot load {path}: {message}")]
-    Load {
-        /// The file.
-        path: PathBuf,
-        /// What the runtime says.
-        message: String,
-    },
-    /// The runtime fails while it computes.
+    Load { path: PathBuf, message: String },
     #[error("ONNX Runtime cannot run {path}: {message}")]
-    Run {
-        /// The file.
-        path: PathBuf,
-        /// What the runtime says.
-        message: String,
-    },
+    Run { path: PathBuf, message: String },
 }
 
 /// Where the library is: `ORT_DYLIB_PATH`, else `lib` beside the program's folder, else the program's folder, else where
@@ -204,21 +187,18 @@ fn borrowed(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
 }
 
 fn owned(value: &DynValue) -> ort::Result<Tensor> {
-    fn sizes(shape: &ort::value::Shape) -> Vec<usize> {
-        shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect()
-    }
     let fits = |shape: &ort::value::Shape, data: Data| {
-        Tensor::new(&sizes(shape), data).ok_or_else(|| ort::Error::new("an output does not fill its shape"))
+        let shape: Vec<usize> = shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect();
+        Tensor::new(&shape, data).ok_or_else(|| ort::Error::new("an output does not fill its shape"))
     };
-    if let Ok((shape, values)) = value.try_extract_tensor::<f32>() {
-        return fits(shape, Data::F32(values.to_vec()));
+    macro_rules! try_each {
+        ($($element:ty => $data:path),+) => {
+            $(if let Ok((shape, values)) = value.try_extract_tensor::<$element>() {
+                return fits(shape, $data(values.to_vec()));
+            })+
+        };
     }
-    if let Ok((shape, values)) = value.try_extract_tensor::<f64>() {
-        return fits(shape, Data::F64(values.to_vec()));
-    }
-    if let Ok((shape, values)) = value.try_extract_tensor::<i64>() {
-        return fits(shape, Data::I64(values.to_vec()));
-    }
+    try_each!(f32 => Data::F32, f64 => Data::F64, i64 => Data::I64);
     let (shape, values) = value.try_extract_tensor::<u8>()?;
     fits(shape, Data::U8(values.to_vec()))
 }

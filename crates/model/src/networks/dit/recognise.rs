@@ -25,7 +25,7 @@ pub(in crate::networks) static FAMILY: Family = Family {
 /// Deduces everything; the number of heads only for the published widths, the size of the latents only where the file
 /// holds the table of positions.
 fn deduce(shapes: &Shapes, given: &Given) -> Result<DitConfig, RecogniseError> {
-    let odd = |problem: String| RecogniseError::Odd { network: DIT, problem };
+    let odd = |problem: String| RecogniseError::Inconsistent { network: DIT, problem };
     let [hidden_size, in_channels, patch_size, _] = shapes.want::<4>(DIT, "x_embedder.proj.weight")?;
     let [rows, _] = shapes.want::<2>(DIT, "y_embedder.embedding_table.weight")?;
     let [outputs, _] = shapes.want::<2>(DIT, "final_layer.linear.weight")?;
@@ -61,7 +61,7 @@ fn deduce(shapes: &Shapes, given: &Given) -> Result<DitConfig, RecogniseError> {
     };
     let num_heads = match given.heads.or_else(|| published_heads(depth, hidden_size)) {
         Some(heads) => heads,
-        None => return Err(RecogniseError::untold(found, "the number of attention heads", "--heads N")),
+        None => return Err(RecogniseError::incomplete(found, "the number of attention heads", "--heads N")),
     };
     Ok(DitConfig {
         input_size,

@@ -48,7 +48,7 @@ fn c_or_e(shapes: &Shapes, given: &Given) -> RecogniseError {
 /// Deduces everything but the size of the images and the number of attention heads.
 fn deduce(shapes: &Shapes, given: &Given) -> Result<Edm2Config, RecogniseError> {
     const UNET: &str = "a UNet of EDM2";
-    let odd = |problem: String| RecogniseError::Odd { network: UNET, problem };
+    let odd = |problem: String| RecogniseError::Inconsistent { network: UNET, problem };
     let [n_channels, channels_and_ones, ..] = shapes.want::<4>(UNET, "image_proj.weight")?;
     // With L resolutions of n blocks there are L n - 1 on the way down and L n + L - 1 on the way up.
     let (down, up) = (shapes.count("down"), shapes.count("up"));

@@ -11,7 +11,7 @@ mod names;
 mod shapes;
 mod unused;
 
-pub use name_map::{NameMap, Source};
+pub use name_map::{NameMap, ParameterSource};
 pub use names::{Names, name_map};
 pub use shapes::Shapes;
 
@@ -46,7 +46,7 @@ pub enum RecogniseError {
     },
     /// The names are those of a network, but something does not fit.
     #[error("its names are those of {network}, but {problem}")]
-    Odd {
+    Inconsistent {
         /// The network.
         network: &'static str,
         /// What does not fit.
@@ -54,7 +54,7 @@ pub enum RecogniseError {
     },
     /// Something that the weights do not tell must be given.
     #[error("it holds {found}; the weights do not tell {what}: give {option}, or --config FILE")]
-    Untold {
+    Incomplete {
         /// What was found.
         found: String,
         /// What is missing.
@@ -83,8 +83,8 @@ pub enum RecogniseError {
 }
 
 impl RecogniseError {
-    pub(crate) fn untold(found: String, what: &'static str, option: &'static str) -> RecogniseError {
-        RecogniseError::Untold { found, what, option }
+    pub(crate) fn incomplete(found: String, what: &'static str, option: &'static str) -> RecogniseError {
+        RecogniseError::Incomplete { found, what, option }
     }
 }
 
@@ -93,7 +93,7 @@ impl Given {
     pub(crate) fn image_size(&self, found: &str) -> Result<[usize; 2], RecogniseError> {
         let size = self.image_size;
         size.ok_or_else(|| {
-            RecogniseError::untold(found.to_string(), "the size of its images", "--image-size HxW")
+            RecogniseError::incomplete(found.to_string(), "the size of its images", "--image-size HxW")
         })
     }
 }
@@ -173,7 +173,7 @@ impl Recognised {
         let found = find(shapes)?;
         if let [_, other, ..] = &*found {
             let problem = format!("it holds others besides ({} after '{}')", other.family.name, other.prefix);
-            return Err(RecogniseError::Odd { network: found[0].family.name, problem });
+            return Err(RecogniseError::Inconsistent { network: found[0].family.name, problem });
         }
         found[0].recognise(shapes, given)
     }

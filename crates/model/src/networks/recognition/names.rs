@@ -1,6 +1,6 @@
 //! The parameters of a network in files whose names or cuts are others.
 
-use super::{NameMap, Source};
+use super::{NameMap, ParameterSource};
 use super::{Recognised, Shapes};
 use crate::graph::GraphError;
 use crate::networks::registry::Architecture;
@@ -48,14 +48,14 @@ pub fn name_map(names: Names, architecture: &Architecture) -> Result<NameMap, Gr
         (Names::Published, _) => {}
         (Names::DiffusersUNet(attention), Architecture::UNet(config)) => {
             for source in diffusers_sources(config, attention)? {
-                map.insert(source.parameter, Source { tensors: source.tensors, reshape: true });
+                map.insert(source.parameter, ParameterSource { tensors: source.tensors, reshape: true });
             }
         }
         (Names::OlderVae, _) => {
             for (older, layer) in VAE_ENCODER_OLDER_NAMES {
                 for leaf in ["weight", "bias"] {
                     let tensors = vec![format!("{older}.{leaf}")];
-                    map.insert(format!("{layer}.{leaf}"), Source { tensors, reshape: true });
+                    map.insert(format!("{layer}.{leaf}"), ParameterSource { tensors, reshape: true });
                 }
             }
         }

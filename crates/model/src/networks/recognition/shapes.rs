@@ -66,7 +66,7 @@ impl Shapes {
         of: &'static str,
         name: &str,
     ) -> Result<[usize; N], RecogniseError> {
-        let odd = |problem: String| RecogniseError::Odd { network: of, problem };
+        let odd = |problem: String| RecogniseError::Inconsistent { network: of, problem };
         let shape = self.get(name).ok_or_else(|| odd(format!("it has no '{name}'")))?;
         match <[usize; N]>::try_from(shape) {
             Ok(shape) if shape.iter().all(|size| (1..=LARGEST_SIZE).contains(size)) => Ok(shape),

@@ -202,7 +202,7 @@ fn conv(g: &mut Graph, p: &Path, x: Value, conv: Conv) -> Built {
 
 /// The sizes of an encoder, from its parameters.
 fn deduce(shapes: &Shapes, given: &Given) -> Result<EncoderConfig, RecogniseError> {
-    let odd = |problem: String| RecogniseError::Odd { network: ENCODER, problem };
+    let odd = |problem: String| RecogniseError::Inconsistent { network: ENCODER, problem };
     let [_, channels, kernel, _] = shapes.want::<4>(ENCODER, "encoder.encoder.0.weight")?;
     let cifar_small_image = match kernel {
         3 => true,

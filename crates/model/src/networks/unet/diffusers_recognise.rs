@@ -34,7 +34,7 @@ fn deduce(shapes: &Shapes, given: &Given) -> Result<(UNetConfig, AttentionNames)
         };
         return Ok((config.unet().map_err(impossible)?, attention));
     }
-    let odd = |problem: String| RecogniseError::Odd { network: UNET, problem };
+    let odd = |problem: String| RecogniseError::Inconsistent { network: UNET, problem };
     let [n_channels, channels, ..] = shapes.want::<4>(UNET, "conv_in.weight")?;
     let levels = shapes.count("down_blocks");
     let n_blocks = shapes.count("down_blocks.0.resnets");

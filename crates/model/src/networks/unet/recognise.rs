@@ -22,7 +22,7 @@ pub(in crate::networks) static FAMILY: Family = Family {
 
 /// Deduces everything but the size of the images and the number of attention heads.
 pub(in crate::networks) fn deduce(shapes: &Shapes, given: &Given) -> Result<UNetConfig, RecogniseError> {
-    let odd = |problem: String| RecogniseError::Odd { network: UNET, problem };
+    let odd = |problem: String| RecogniseError::Inconsistent { network: UNET, problem };
     let [n_channels, channels, ..] = shapes.want::<4>(UNET, "image_proj.weight")?;
     let levels = levels(shapes)?;
     let widths: Vec<usize> = levels.iter().map(|level| level.width).collect();
@@ -78,7 +78,7 @@ struct Level {
 
 /// The resolutions, finest first: blocks up to and with a resampler.
 fn levels(shapes: &Shapes) -> Result<Vec<Level>, RecogniseError> {
-    let odd = |problem: String| RecogniseError::Odd { network: UNET, problem };
+    let odd = |problem: String| RecogniseError::Inconsistent { network: UNET, problem };
     let (mut levels, mut level) = (Vec::new(), Level::default());
     let modules = shapes.count("down");
     for module in 0..modules {

@@ -1,12 +1,12 @@
 //! Options for what the names and shapes of weights do not tell.
 
-use clap::{Args, ValueEnum};
-use ddae_export::source::{PublishedProcess, SourceOptions};
+use clap::Args;
+use ddae_export::source::{ProcessName, WeightOptions};
 use ddae_model::config::ChannelStatistics;
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "For weights without a configuration")]
-pub struct UntoldArguments {
+pub struct RecognitionArguments {
     /// Height and width of the images, as in 32x32 or 32; also for images of another size than in training
     #[arg(long, value_name = "HxW", value_parser = image_size)]
     image_size: Option<[usize; 2]>,
@@ -18,33 +18,22 @@ pub struct UntoldArguments {
     head_channels: Option<u16>,
     /// Diffusion process of a UNet, as published
     #[arg(long, value_enum)]
-    process: Option<Process>,
+    process: Option<ProcessName>,
     /// Means and standard deviations of the images an encoder was trained on: cifar10, cifar100, tiny, or M,M,M/S,S,S
     #[arg(long, value_name = "DATASET", value_parser = statistics)]
     statistics: Option<ChannelStatistics>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Process {
-    /// 1000 timesteps, variances from 1e-4 to 0.02
-    Ddpm,
-    /// Sigma from 0.002 to 80, data of deviation 0.5
-    Edm,
-}
-
-impl UntoldArguments {
-    /// As options of a source; the others are their defaults.
-    pub fn options(&self) -> SourceOptions {
-        SourceOptions {
+impl RecognitionArguments {
+    /// What they say; the other options are their defaults.
+    pub fn options(&self) -> WeightOptions {
+        WeightOptions {
             image_size: self.image_size,
             heads: self.heads.map(usize::from),
             head_channels: self.head_channels.map(usize::from),
-            process: self.process.map(|process| match process {
-                Process::Ddpm => PublishedProcess::Ddpm,
-                Process::Edm => PublishedProcess::Edm,
-            }),
+            process: self.process,
             normalisation: self.statistics.clone(),
-            ..SourceOptions::default()
+            ..WeightOptions::default()
         }
     }
 }

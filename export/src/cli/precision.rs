@@ -1,19 +1,22 @@
 //! Options for the types of numbers in a file, and for where they lie.
 
-use clap::{Args, ValueEnum};
-use ddae_export::export::Output;
-use ddae_export::numbers::{CALIBRATION_IMAGES, Numbers};
-use ddae_export::quantize::histogram::{PERCENTILE, RangeRule};
-use ddae_onnx::metadata::{Calibration, Errors, Precision};
+use clap::Args;
+use ddae_export::export::{ExternalData, FileOptions};
+use ddae_export::precision::{CALIBRATION_IMAGES, PrecisionOptions};
+use ddae_export::quantize::histogram::RangeRule;
+use ddae_onnx::metadata::{Calibration, OutputError, OutputErrors, Precision};
+
+use super::named::named;
 
 #[derive(Args, Debug)]
-pub struct NumberArguments {
+pub struct FileArguments {
     /// Type of weights and arithmetic; inputs and outputs are f32 in any case
-    #[arg(long, value_enum, default_value = "f32")]
-    dtype: Dtype,
+    #[arg(long, value_parser = named(&FLOATS), default_value = "f32")]
+    dtype: Precision,
     /// Compute the products of a features graph in 8-bit integers
-    #[arg(long, value_enum, value_name = "TYPE", conflicts_with = "dtype")]
-    quantize: Option<Quantize>,
+    #[arg(long, value_name = "TYPE", conflicts_with = "dtype")]
+    #[arg(value_parser = named(&[(Precision::Int8, "int8", PRODUCTS)]))]
+    quantize: Option<Precision>,
     /// Images that int8 is calibrated on: a data set's name, or a folder with train/CLASS/*.png
     /// [default: the training data if it is here, else the built-in images]
     #[arg(long, value_name = "DATASET|FOLDER")]
@@ -27,7 +30,7 @@ pub struct NumberArguments {
     calibration_timesteps: Vec<i64>,
     /// What the integers of an activation cover [default: percentile]
     #[arg(long, value_enum, value_name = "RULE")]
-    calibration_range: Option<RuleName>,
+    calibration_range: Option<RangeRule>,
     /// When the weights go to a file of their own, FILE.onnx.data
     #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
     external_data: ExternalData,
@@ -37,39 +40,17 @@ pub struct NumberArguments {
     tolerance: Option<f64>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Dtype {
-    /// 32-bit floats
-    F32,
-    /// 16-bit floats between the first and the last product; norms and softmaxes in f32
-    F16,
-    /// Weights stored as bfloat16, all arithmetic in f32
-    Bf16,
-}
+const FLOATS: [(Precision, &str, &str); 3] = [
+    (Precision::F32, "f32", "32-bit floats"),
+    (
+        Precision::F16,
+        "f16",
+        "16-bit floats between the first and the last product; norms and softmaxes in f32",
+    ),
+    (Precision::Bf16, "bf16", "Weights stored as bfloat16, all arithmetic in f32"),
+];
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Quantize {
-    /// Convolutions and products with weights, from the second on
-    Int8,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum RuleName {
-    /// All values that were seen
-    Minmax,
-    /// All but one of 10,000, half of them at either end
-    Percentile,
-    /// What makes the mean squared error of rounding and cutting off least
-    Error,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-enum ExternalData {
-    /// Where they do not fit into one file, beyond 2 GB
-    Auto,
-    /// Always
-    Always,
-}
+const PRODUCTS: &str = "Convolutions and products with weights, from the second on";
 
 fn tolerance(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
@@ -78,28 +59,17 @@ fn tolerance(text: &str) -> Result<f64, String> {
     }
 }
 
-impl NumberArguments {
+impl FileArguments {
     /// What they ask for.
-    pub fn output(&self) -> Output {
-        let precision = match (self.quantize, self.dtype) {
-            (Some(Quantize::Int8), _) => Precision::Int8,
-            (None, Dtype::F32) => Precision::F32,
-            (None, Dtype::F16) => Precision::F16,
-            (None, Dtype::Bf16) => Precision::Bf16,
-        };
-        let numbers = Numbers {
-            precision,
+    pub fn options(&self) -> FileOptions {
+        let precision = PrecisionOptions {
+            precision: self.quantize.unwrap_or(self.dtype),
             calibrate: self.calibrate.clone(),
             images: self.calibration_images.map(|n| n as usize),
             timesteps: self.calibration_timesteps.clone(),
-            range: self.calibration_range.map(|rule| match rule {
-                RuleName::Minmax => RangeRule::MinMax,
-                RuleName::Percentile => RangeRule::Percentile(PERCENTILE),
-                RuleName::Error => RangeRule::LeastError,
-            }),
+            range: self.calibration_range,
         };
-        let external_data = self.external_data == ExternalData::Always;
-        Output { numbers, external_data, tolerance: self.tolerance }
+        FileOptions { precision, external_data: self.external_data, tolerance: self.tolerance }
     }
 }
 
@@ -111,13 +81,13 @@ pub fn calibration_line(calibration: &Calibration) -> String {
 }
 
 /// The errors of a file's outputs, one a line.
-pub fn error_lines(errors: &Errors, precision: Precision) -> Vec<String> {
+pub fn error_lines(errors: &OutputErrors, precision: Precision) -> Vec<String> {
     let against = match precision {
         Precision::F32 => "the reference interpreter",
         _ => "float32",
     };
     let width = errors.outputs.iter().map(|output| output.name.len()).max().unwrap_or(0);
-    let line = |output: &ddae_onnx::metadata::OutputError| {
+    let line = |output: &OutputError| {
         format!("  {:width$} relative {:.1e}, cosine {:.7}", output.name, output.relative, output.cosine)
     };
     let title = format!("errors against {against}, {} of {}:", errors.count, errors.inputs);

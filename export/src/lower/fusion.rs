@@ -2,30 +2,27 @@
 
 use std::borrow::Cow;
 
-use ddae_model::graph::{Dim, Graph, Op, QkvLayout, Value};
+use ddae_model::graph::{Graph, Op, QkvLayout, Users, Value};
 use ddae_model::tensor::Tensor;
-
-use super::Options;
 
 /// What happens to a node.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Plan {
+pub(super) enum Fusion {
     /// It is written by itself.
     Alone,
     /// A later node does its work.
     Absorbed,
     /// A convolution, ending here.
-    Conv(Conv),
+    Conv(FusedConv),
     /// Attention between the pixels of an image, ending here.
     PixelAttention(PixelAttention),
 }
 
 /// A convolution with what is folded into it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Conv {
-    /// The convolution.
+pub(super) struct FusedConv {
     pub conv: Value,
-    /// Its input, or the image before doubling when [`Conv::doubled`].
+    /// Its input, or the image before doubling when [`FusedConv::doubled`].
     pub input: Value,
     /// Whether the input is doubled in size (nearest neighbour) first.
     pub doubled: bool,
@@ -37,7 +34,7 @@ pub struct Conv {
 
 /// Attention between pixels: `[norm,] flatten, projection, [heads, unit, joined,] attention, output, unflatten`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PixelAttention {
+pub(super) struct PixelAttention {
     /// The image `[B,C,H,W]`, before the norm.
     pub input: Value,
     /// The group norm before the projection.
@@ -47,9 +44,7 @@ pub struct PixelAttention {
     /// The division of each head's queries, keys and values by their root mean square. Then there is no norm before the
     /// projection, and no bias in it.
     pub unit: Option<Value>,
-    /// The attention.
     pub attention: Value,
-    /// Number of heads.
     pub heads: usize,
     /// Order of the projection's channels.
     pub layout: QkvLayout,
@@ -57,90 +52,78 @@ pub struct PixelAttention {
     pub output: Value,
 }
 
-/// The plan of every node, by position.
-pub fn plan(graph: &Graph, constants: &[Option<Cow<'_, Tensor>>], options: Options) -> Vec<Plan> {
-    let mut uses = vec![0usize; graph.nodes().len()];
-    let used =
-        graph.nodes().iter().flat_map(|node| &node.inputs).chain(graph.outputs().iter().map(|(_, v)| v));
-    for value in used {
-        uses[value.index()] += 1;
-    }
-    let matcher = Matcher { graph, constants, uses };
-    let mut plans = vec![Plan::Alone; graph.nodes().len()];
+/// What happens to every node, by position; without `fuse` each is written by itself.
+pub(super) fn fusions(graph: &Graph, constants: &[Option<Cow<'_, Tensor>>], fuse: bool) -> Vec<Fusion> {
+    let matcher = Matcher { graph, constants, users: graph.users() };
+    let mut fusions = vec![Fusion::Alone; graph.nodes().len()];
     for (value, node) in graph.values() {
         let found = match &node.op {
-            Op::Conv2d { .. } => Some(matcher.conv(value, options)),
-            Op::Add if options.fuse => matcher.conv_and_constant(&plans, value),
-            Op::BatchNorm { .. } if options.fuse => matcher.conv_and_norm(&plans, value),
-            Op::Reshape if options.fuse => matcher.pixel_attention(value),
+            Op::Conv2d { .. } => Some(matcher.conv(value, fuse)),
+            Op::Add if fuse => matcher.conv_and_constant(&fusions, value),
+            Op::BatchNorm { .. } if fuse => matcher.conv_and_norm(&fusions, value),
+            Op::Reshape if fuse => matcher.pixel_attention(value),
             _ => None,
         };
-        if let Some((plan, absorbed)) = found {
-            plans[value.index()] = plan;
+        if let Some((fusion, absorbed)) = found {
+            fusions[value.index()] = fusion;
             for value in absorbed {
-                plans[value.index()] = Plan::Absorbed;
+                fusions[value.index()] = Fusion::Absorbed;
             }
         }
     }
-    plans
+    fusions
 }
 
 struct Matcher<'a> {
     graph: &'a Graph,
     constants: &'a [Option<Cow<'a, Tensor>>],
-    uses: Vec<usize>,
+    users: Users<'a>,
 }
 
-type Match = Option<(Plan, Vec<Value>)>;
+type Match = Option<(Fusion, Vec<Value>)>;
 
 impl Matcher<'_> {
     /// The only user of `value` is the node in hand, and `wanted` holds for its operation.
     fn only_here(&self, value: Value, wanted: impl Fn(&Op) -> bool) -> Option<Value> {
-        let op = &self.graph.node(value).op;
-        (self.uses[value.index()] == 1 && self.constants[value.index()].is_none() && wanted(op))
-            .then_some(value)
+        let is_free = self.users.count(value) == 1 && !self.is_known(value);
+        (is_free && wanted(&self.graph.node(value).op)).then_some(value)
+    }
+
+    fn is_known(&self, value: Value) -> bool {
+        self.constants[value.index()].is_some()
     }
 
     fn input(&self, value: Value, i: usize) -> Value {
         self.graph.node(value).inputs[i]
     }
 
-    fn conv(&self, conv: Value, options: Options) -> (Plan, Vec<Value>) {
-        let input = self.input(conv, 0);
-        let weight = self.graph.shape(self.input(conv, 1));
-        let is_3x3 = weight.dims()[2..] == [Dim::Size(3); 2]
-            && self.graph.node(conv).op == Op::Conv2d { stride: 1, padding: [1, 1, 1, 1] };
-        let doubling = self.only_here(input, |op| *op == Op::UpsampleNearest { factor: 2 });
-        match doubling.filter(|_| options.fuse && is_3x3) {
-            Some(up) => {
-                let input = self.input(up, 0);
-                (Plan::Conv(Conv { conv, input, doubled: true, added: None, norm: None }), vec![up])
-            }
-            None => (Plan::Conv(Conv { conv, input, doubled: false, added: None, norm: None }), vec![]),
-        }
+    fn conv(&self, conv: Value, fuse: bool) -> (Fusion, Vec<Value>) {
+        let x = self.input(conv, 0);
+        let doubled = fuse && !self.is_known(x) && self.users.feeds_doubled_conv(x);
+        let (input, absorbed) = if doubled { (self.input(x, 0), vec![x]) } else { (x, vec![]) };
+        (Fusion::Conv(FusedConv { conv, input, doubled, added: None, norm: None }), absorbed)
     }
 
-    fn conv_and_constant(&self, plans: &[Plan], add: Value) -> Match {
+    fn conv_and_constant(&self, fusions: &[Fusion], add: Value) -> Match {
         let [a, b] = [self.input(add, 0), self.input(add, 1)];
         [(a, b), (b, a)].into_iter().find_map(|(conv, added)| {
             let channels = self.graph.shape(conv).size(1)?;
             let constant = self.constants[added.index()].as_ref()?;
             let fits = constant.shape() == [1, channels, 1, 1] && constant.as_f32().is_some();
             self.only_here(conv, |op| fits && matches!(op, Op::Conv2d { .. }))?;
-            let Plan::Conv(plan) = &plans[conv.index()] else { return None };
-            Some((Plan::Conv(Conv { added: Some(added), ..plan.clone() }), vec![conv]))
+            let Fusion::Conv(fused) = &fusions[conv.index()] else { return None };
+            Some((Fusion::Conv(FusedConv { added: Some(added), ..fused.clone() }), vec![conv]))
         })
     }
 
     /// A batch norm that alone uses a convolution. Runtimes fold it into the weights too, but not before they look for
     /// integers.
-    fn conv_and_norm(&self, plans: &[Plan], norm: Value) -> Match {
+    fn conv_and_norm(&self, fusions: &[Fusion], norm: Value) -> Match {
         let conv = self.only_here(self.input(norm, 0), |op| matches!(op, Op::Conv2d { .. }))?;
-        let is_known = |i: usize| self.constants[self.input(norm, i).index()].is_some();
-        let Plan::Conv(plan) = &plans[conv.index()] else { return None };
-        let fits =
-            !plan.doubled && self.constants[self.input(conv, 1).index()].is_some() && (1..5).all(is_known);
-        fits.then(|| (Plan::Conv(Conv { norm: Some(norm), ..plan.clone() }), vec![conv]))
+        let is_known = |i: usize| self.is_known(self.input(norm, i));
+        let Fusion::Conv(fused) = &fusions[conv.index()] else { return None };
+        let fits = !fused.doubled && self.is_known(self.input(conv, 1)) && (1..5).all(is_known);
+        fits.then(|| (Fusion::Conv(FusedConv { norm: Some(norm), ..fused.clone() }), vec![conv]))
     }
 
     fn pixel_attention(&self, unflatten: Value) -> Match {
@@ -171,8 +154,8 @@ impl Matcher<'_> {
         absorbed
             .extend(unit.into_iter().flat_map(|unit| [self.input(unit, 0), unit, self.input(attention, 0)]));
         let input = norm.map_or(image, |norm| self.input(norm, 0));
-        let plan = PixelAttention { input, norm, projection, unit, attention, heads, layout, output };
-        Some((Plan::PixelAttention(plan), absorbed))
+        let fused = PixelAttention { input, norm, projection, unit, attention, heads, layout, output };
+        Some((Fusion::PixelAttention(fused), absorbed))
     }
 
     /// The linear layer that gives an attention its queries, keys and values, and what divides those between.

@@ -4,18 +4,21 @@ use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 
 use ddae_model::graph::Graph;
-use ddae_onnx::metadata::{Calibration, Errors, GraphKind, Precision};
+use ddae_onnx::metadata::{Calibration, GraphKind, OutputErrors, Precision};
+use ddae_onnx::runtime::{OnnxNetwork, all_cores};
+use ddae_onnx::write::Model;
 
 use crate::ExportError;
 use crate::comparison::Comparison;
-use crate::lower::precision::{compute_f16, store_bf16};
-use crate::quantize::calibration::{MEMORY, Measuring};
-use crate::quantize::histogram::{PERCENTILE, RangeRule};
+use crate::error::refuse_given;
+use crate::export::TOLERANCE;
+use crate::lower::half_precision::{compute_f16, store_bf16};
+use crate::quantize::calibration::{Calibrator, MEMORY};
+use crate::quantize::histogram::RangeRule;
 use crate::quantize::rewrite::quantize;
 use crate::quantize::samples::{ImageSource, Samples};
 use crate::quantize::selection::Selection;
-use ddae_onnx::runtime::{OnnxNetwork, all_cores};
-use ddae_onnx::write::Model;
+use crate::verify::by_name;
 
 /// Images that activations are measured on, unless another number is asked for.
 pub const CALIBRATION_IMAGES: usize = 128;
@@ -33,51 +36,41 @@ const BATCH: usize = 8;
 const SPREAD: i64 = 5;
 
 /// How the numbers of a file are stored and computed, and what that is calibrated on.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Numbers {
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PrecisionOptions {
     /// The precision.
     pub precision: Precision,
     /// What activations are measured on: a data set by name, or a folder of images.
     pub calibrate: Option<String>,
-    /// How many images of it.
+    /// How many images of it [default: [`CALIBRATION_IMAGES`]].
     pub images: Option<usize>,
     /// The timesteps of their noise.
     pub timesteps: Vec<i64>,
-    /// How ranges of activations are chosen.
+    /// How ranges of activations are chosen [default: percentiles; `docs/precision.md` has the measurement].
     pub range: Option<RangeRule>,
 }
 
-impl Numbers {
-    /// All numbers as float32.
-    pub fn float32() -> Numbers {
-        let precision = Precision::F32;
-        Numbers { precision, calibrate: None, images: None, timesteps: Vec::new(), range: None }
-    }
-
-    /// Checks the options against each other and the graph that is asked for.
-    ///
-    /// # Errors
-    /// [`ExportError::Argument`] for options that would do nothing, or that this kind of graph does not have.
-    pub fn check(
+impl PrecisionOptions {
+    /// Refuses options that would do nothing, or that a graph of this kind, with its `fixed` timestep among those of
+    /// `range`, does not have.
+    pub(crate) fn check(
         &self,
         kind: GraphKind,
         fixed: Option<i64>,
         range: &RangeInclusive<i64>,
     ) -> Result<(), ExportError> {
         let wrong = |message: String| Err(ExportError::Argument(message));
-        if self.precision == Precision::Int8 && !matches!(kind, GraphKind::Features | GraphKind::Encoder) {
-            return wrong(format!("--quantize int8 is for --graph features or encoder, not {}", kind.name()));
+        if self.precision != Precision::Int8 {
+            let options = [
+                ("--calibrate", self.calibrate.is_some()),
+                ("--calibration-images", self.images.is_some()),
+                ("--calibration-timesteps", !self.timesteps.is_empty()),
+                ("--calibration-range", self.range.is_some()),
+            ];
+            return refuse_given(&options, |option| format!("{option} is for --quantize int8"));
         }
-        let options = [
-            ("--calibrate", self.calibrate.is_some()),
-            ("--calibration-images", self.images.is_some()),
-            ("--calibration-timesteps", !self.timesteps.is_empty()),
-            ("--calibration-range", self.range.is_some()),
-        ];
-        if self.precision != Precision::Int8
-            && let Some((option, _)) = options.iter().find(|(_, given)| *given)
-        {
-            return wrong(format!("{option} is for --quantize int8"));
+        if !matches!(kind, GraphKind::Features | GraphKind::Encoder) {
+            return wrong(format!("--quantize int8 is for --graph features or encoder, not {}", kind.name()));
         }
         if let (Some(fixed), false) = (fixed, self.timesteps.is_empty()) {
             return wrong(format!(
@@ -92,9 +85,9 @@ impl Numbers {
     }
 
     /// The largest relative difference from float32 that is accepted unless another is given.
-    pub fn tolerance(&self) -> f64 {
+    pub(crate) fn tolerance(&self) -> f64 {
         match self.precision {
-            Precision::F32 => crate::export::TOLERANCE,
+            Precision::F32 => TOLERANCE,
             Precision::F16 => 1e-2,
             Precision::Bf16 => 5e-2,
             Precision::Int8 => 0.25,
@@ -125,7 +118,7 @@ impl Numbers {
         if self.precision == Precision::Int8 && !samples.has_images() {
             if !graph.inputs().any(|(_, node)| node.name == "image") {
                 let message = "--quantize int8 is calibrated on images, and this graph takes none";
-                return Err(ExportError::Argument(message.to_string()));
+                return Err(ExportError::argument(message));
             }
             let trained_on = trained_on.unwrap_or("the training data");
             return Err(ExportError::Argument(format!(
@@ -167,18 +160,18 @@ impl Numbers {
         if selection.is_empty() {
             let message =
                 "--quantize int8: nothing in this graph follows its first convolution; take a deeper layer";
-            return Err(ExportError::Argument(message.to_string()));
+            return Err(ExportError::argument(message));
         }
-        let (count, rule) = (self.calibration_images(samples), self.range.unwrap_or(DEFAULT_RANGE));
-        let measuring = Measuring { graph, samples, count, memory: MEMORY };
-        let histograms = measuring.histograms(model, &selection.activations, scratch)?;
+        let (count, rule) = (self.calibration_images(samples), self.range.unwrap_or_default());
+        let calibrator = Calibrator { graph, samples, count, memory: MEMORY };
+        let histograms = calibrator.histograms(model, &selection.activations, scratch)?;
         let ranges = histograms.into_iter().map(|(name, histogram)| (name, histogram.range(rule))).collect();
         quantize(model, &selection, &ranges)?;
         Ok(Calibration {
             images: samples.name().to_string(),
             count: count as u64,
             timesteps: samples.timesteps().to_vec(),
-            range: range_name(rule).to_string(),
+            range: rule.name(),
         })
     }
 
@@ -196,7 +189,7 @@ impl Numbers {
         samples: &Samples,
         float32: &Path,
         file: &Path,
-    ) -> Result<Errors, ExportError> {
+    ) -> Result<OutputErrors, ExportError> {
         let flops = graph.flops().max(1);
         let count = (COMPARISON_FLOPS / flops).clamp(LEAST_SAMPLES, MOST_SAMPLES) as usize;
         let count = count.min(samples.available());
@@ -208,19 +201,11 @@ impl Numbers {
         for (found, expected) in found.iter().zip(&expected) {
             comparison.add(found, expected);
         }
-        Ok(Errors { inputs: samples.name().to_string(), count: count as u64, outputs: comparison.errors() })
-    }
-}
-
-/// The rule for ranges unless another is asked for; `docs/precision.md` has the measurement.
-pub const DEFAULT_RANGE: RangeRule = RangeRule::Percentile(PERCENTILE);
-
-/// The name of a rule in files and on the command line.
-pub fn range_name(rule: RangeRule) -> &'static str {
-    match rule {
-        RangeRule::MinMax => "minmax",
-        RangeRule::Percentile(_) => "percentile",
-        RangeRule::LeastError => "error",
+        Ok(OutputErrors {
+            inputs: samples.name().to_string(),
+            count: count as u64,
+            outputs: comparison.errors(),
+        })
     }
 }
 
@@ -246,8 +231,7 @@ fn outputs(
     let mut batches = Vec::new();
     for start in range.clone().step_by(BATCH) {
         let inputs = samples.inputs(graph, start..range.end.min(start + BATCH))?;
-        let inputs: Vec<_> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
-        batches.push(network.run(&inputs)?);
+        batches.push(network.run(&by_name(&inputs))?);
     }
     Ok(batches)
 }
@@ -260,24 +244,5 @@ mod tests {
     fn timesteps_are_spread_over_the_process() {
         assert_eq!(spread(&(1..=1000)), [100, 300, 500, 700, 900]);
         assert_eq!(spread(&(1..=1)), [1]);
-    }
-
-    #[test]
-    fn options_that_would_do_nothing_are_refused() {
-        let check = |numbers: Numbers, kind, fixed| match numbers.check(kind, fixed, &(1..=18)) {
-            Err(ExportError::Argument(message)) => message,
-            other => panic!("{other:?}"),
-        };
-        let int8 = Numbers { precision: Precision::Int8, ..Numbers::float32() };
-        let message = check(int8.clone(), GraphKind::Sampler, None);
-        assert_eq!(message, "--quantize int8 is for --graph features or encoder, not sampler");
-        let half = Numbers { precision: Precision::F16, images: Some(3), ..Numbers::float32() };
-        let message = check(half, GraphKind::Features, None);
-        assert_eq!(message, "--calibration-images is for --quantize int8");
-        let timesteps = Numbers { timesteps: vec![4, 19], ..int8 };
-        let message = check(timesteps.clone(), GraphKind::Features, None);
-        assert_eq!(message, "--calibration-timesteps 19: this process has 1 to 18");
-        let message = check(timesteps, GraphKind::Features, Some(4));
-        assert!(message.contains("has the timestep 4 built in"), "{message}");
     }
 }

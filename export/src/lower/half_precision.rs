@@ -9,16 +9,18 @@
 //!   loads the file; all arithmetic is float32. Standard operators do not convolve in bfloat16 before opset 22, and
 //!   ONNX Runtime has no such kernels for CPUs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+
+use ddae_onnx::initializer::{Encoding, Initializer};
+use ddae_onnx::messages::{AttributeProto, NodeProto, ValueInfoProto, data_type};
+use ddae_onnx::write::Model;
 
 use super::LowerError;
-use ddae_onnx::initializer::{Encoding, Initializer};
-use ddae_onnx::messages::{AttributeProto, Dimension, NodeProto, ValueInfoProto, data_type};
-use ddae_onnx::write::Model;
+use crate::rewriting::Rewriting;
 
 /// Inputs of no more numbers than this for each sample are not images or features but what conditions a network:
 /// timesteps, labels, augmentation labels, coefficients.
-const LARGEST_CONDITION: i64 = 16;
+const LARGEST_CONDITION: u64 = 16;
 
 /// How an operator takes part in a computation in float16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,24 +51,21 @@ fn kind(operator: &str) -> Kind {
 /// # Errors
 /// When a name that is needed for a cast is taken.
 pub fn store_bf16(model: &mut Model<'_>) -> Result<(), LowerError> {
-    let mut casts = Casts::new(model);
     for initializer in &mut model.initializers {
         if initializer.floats().is_some() && is_matrix(initializer) {
             initializer.encode(Encoding::Bf16);
-            casts.types.insert(initializer.name.clone(), data_type::BFLOAT16);
         }
     }
-    let mut nodes = Vec::with_capacity(model.nodes.len());
-    for mut node in std::mem::take(&mut model.nodes) {
+    let (mut rewriting, old) = Rewriting::begin(model);
+    for mut node in old {
         for input in &mut node.input {
-            if casts.type_of(input) == data_type::BFLOAT16 {
-                *input = casts.cast(input, data_type::FLOAT, &mut nodes)?;
+            if rewriting.element_type(input) == data_type::BFLOAT16 {
+                *input = cast(&mut rewriting, input, data_type::FLOAT)?;
             }
         }
-        nodes.push(node);
+        rewriting.nodes.push(node);
     }
-    model.nodes = nodes;
-    casts.finish(model);
+    rewriting.finish();
     Ok(())
 }
 
@@ -77,38 +76,42 @@ pub fn store_bf16(model: &mut Model<'_>) -> Result<(), LowerError> {
 pub fn compute_f16(model: &mut Model<'_>) -> Result<(), LowerError> {
     let halves = halves(model);
     encode_weights(model, &halves);
-    let mut casts = Casts::new(model);
     let outputs: HashSet<String> = model.outputs.iter().map(|output| output.name.clone()).collect();
-    let mut nodes = Vec::with_capacity(model.nodes.len());
-    for (mut node, is_half) in std::mem::take(&mut model.nodes).into_iter().zip(halves) {
+    let (mut rewriting, old) = Rewriting::begin(model);
+    for (mut node, is_half) in old.into_iter().zip(halves) {
         let wanted = if is_half { data_type::FLOAT16 } else { data_type::FLOAT };
         for position in float_operands(&node) {
             let input = &mut node.input[position];
-            let found = casts.type_of(input);
+            let found = rewriting.element_type(input);
             if found != wanted && [data_type::FLOAT, data_type::FLOAT16].contains(&found) {
-                *input = casts.cast(input, wanted, &mut nodes)?;
+                *input = cast(&mut rewriting, input, wanted)?;
             }
         }
-        if !is_half {
-            nodes.push(node);
-            continue;
-        }
         let mut back = Vec::new();
-        for output in &mut node.output {
+        for output in node.output.iter_mut().filter(|_| is_half) {
             if outputs.contains(output) {
-                let half = casts.rename(output, data_type::FLOAT16)?;
+                let (half, _) = rewriting.once(output, "f16", data_type::FLOAT16)?;
                 back.push(cast_node(&half, output, data_type::FLOAT));
                 *output = half;
             } else {
-                casts.types.insert(output.clone(), data_type::FLOAT16);
+                rewriting.set_element_type(output, data_type::FLOAT16);
             }
         }
-        nodes.push(node);
-        nodes.extend(back);
+        rewriting.nodes.push(node);
+        rewriting.nodes.extend(back);
     }
-    model.nodes = nodes;
-    casts.finish(model);
+    rewriting.finish();
     Ok(())
+}
+
+/// The name of a value in another type; it is cast where it is first used.
+fn cast(rewriting: &mut Rewriting<'_, '_>, name: &str, to: i32) -> Result<String, LowerError> {
+    let part = data_type::describe(to).map_or("other", |(text, _)| text);
+    let (new, is_first) = rewriting.once(name, part, to)?;
+    if is_first {
+        rewriting.nodes.push(cast_node(name, &new, to));
+    }
+    Ok(new)
 }
 
 /// Which nodes compute in float16.
@@ -153,11 +156,7 @@ fn halves(model: &Model<'_>) -> Vec<bool> {
 /// The values that depend on an input that is no mere condition.
 pub(crate) fn image_values<'m>(model: &'m Model<'_>) -> HashSet<&'m str> {
     let is_image = |input: &&ValueInfoProto| {
-        let sizes = input.dims().unwrap_or_default().iter().map(|dim| match dim.value {
-            Some(Dimension::Size(size)) => size,
-            _ => 1,
-        });
-        sizes.product::<i64>() > LARGEST_CONDITION
+        input.sizes(1).unwrap_or_default().iter().product::<u64>() > LARGEST_CONDITION
     };
     let mut found: HashSet<&str> =
         model.inputs.iter().filter(is_image).map(|input| input.name.as_str()).collect();
@@ -198,8 +197,11 @@ fn exact_values<'m>(model: &'m Model<'_>) -> HashSet<&'m str> {
 }
 
 fn floats<'m>(model: &'m Model<'_>) -> HashSet<&'m str> {
-    let values = model.inputs.iter().chain(&model.outputs).chain(&model.values);
-    values.filter(|value| value.element_type() == data_type::FLOAT).map(|value| value.name.as_str()).collect()
+    model
+        .declared()
+        .filter(|value| value.element_type() == data_type::FLOAT)
+        .map(|value| value.name.as_str())
+        .collect()
 }
 
 /// Weights that only float16 nodes use become float16. So do matrices and kernels that others use, which a cast then
@@ -240,78 +242,5 @@ fn first(names: &[String]) -> &str {
 }
 
 fn cast_node(from: &str, to: &str, element_type: i32) -> NodeProto {
-    NodeProto {
-        input: vec![from.to_string()],
-        output: vec![to.to_string()],
-        name: to.to_string(),
-        op_type: "Cast".to_string(),
-        attribute: vec![AttributeProto::int("to", element_type.into())],
-        domain: String::new(),
-    }
-}
-
-/// The types of all values while a graph is rewritten, and the casts that were put in.
-struct Casts {
-    types: HashMap<String, i32>,
-    /// Casts and renamed values: new name by old name and type.
-    made: HashMap<(String, i32), String>,
-}
-
-impl Casts {
-    fn new(model: &Model<'_>) -> Casts {
-        let values = model.inputs.iter().chain(&model.outputs).chain(&model.values);
-        let values = values.map(|value| (value.name.clone(), value.element_type()));
-        let initializers = model.initializers.iter();
-        let types = values.chain(initializers.map(|i| (i.name.clone(), i.element_type()))).collect();
-        Casts { types, made: HashMap::new() }
-    }
-
-    fn type_of(&self, name: &str) -> i32 {
-        self.types.get(name).copied().unwrap_or(0)
-    }
-
-    /// The name of a value in another type; the cast is added to `nodes` at its first use.
-    fn cast(&mut self, name: &str, to: i32, nodes: &mut Vec<NodeProto>) -> Result<String, LowerError> {
-        if let Some(known) = self.made.get(&(name.to_string(), to)) {
-            return Ok(known.clone());
-        }
-        let new = self.rename(name, to)?;
-        nodes.push(cast_node(name, &new, to));
-        Ok(new)
-    }
-
-    /// A name for a value in another type.
-    fn rename(&mut self, name: &str, to: i32) -> Result<String, LowerError> {
-        let new = format!("{name}/{}", data_type::describe(to).map_or("other", |(text, _)| text));
-        if self.types.insert(new.clone(), to).is_some() {
-            return Err(LowerError::Name(new));
-        }
-        self.made.insert((name.to_string(), to), new.clone());
-        Ok(new)
-    }
-
-    /// Brings the declared types of the values up to date.
-    fn finish(self, model: &mut Model<'_>) {
-        for value in &mut model.values {
-            if let Some(&known) = self.types.get(&value.name) {
-                value.set_element_type(known);
-            }
-        }
-        let shapes: HashMap<String, ValueInfoProto> = model
-            .inputs
-            .iter()
-            .chain(&model.outputs)
-            .chain(&model.values)
-            .map(|value| (value.name.clone(), value.clone()))
-            .chain(model.initializers.iter().map(|i| (i.name.clone(), i.value_info())))
-            .collect();
-        let mut made: Vec<((String, i32), String)> = self.made.into_iter().collect();
-        made.sort();
-        for ((from, to), name) in made {
-            let Some(mut value) = shapes.get(&from).cloned() else { continue };
-            value.name = name;
-            value.set_element_type(to);
-            model.values.push(value);
-        }
-    }
+    NodeProto::new("Cast", to, &[from], vec![AttributeProto::int("to", element_type.into())], &[to])
 }

@@ -1,63 +1,24 @@
-//! Convolutions, pooling and other sizes of images `[B,C,H,W]`.
+//! Convolutions of images `[B,C,H,W]`.
 
 use std::borrow::Cow;
 
-use ddae_model::graph::{Node, Op, Value, Window};
+use ddae_model::graph::{Node, Op, Value};
 use ddae_model::tensor::Tensor;
 
-use super::plan::Conv;
+use super::fusion::FusedConv;
 use super::{Lowered, Lowering};
 use ddae_onnx::messages::AttributeProto;
 
 impl Lowering<'_, '_> {
-    pub(super) fn image(&mut self, value: Value, node: &Node) -> Lowered<()> {
-        let x = self.operand(node.inputs[0])?;
-        match &node.op {
-            Op::UpsampleNearest { factor } => self.upsample(value, &x, *factor),
-            Op::ResizeBilinear { height, width } => self.resize(value, &x, [*height, *width]),
-            Op::MaxPool(window) => self.result(value, "MaxPool", &[&x], window_attributes(*window)),
-            Op::AvgPool { window, count_include_pad } => {
-                let mut attributes = window_attributes(*window);
-                attributes.push(AttributeProto::int("count_include_pad", i64::from(*count_include_pad)));
-                self.result(value, "AveragePool", &[&x], attributes)
-            }
-            // Convolutions have a plan of their own.
-            _ => Ok(()),
+    pub(super) fn convolution(&mut self, value: Value, fused: &FusedConv) -> Lowered<()> {
+        let node = self.graph.node(fused.conv);
+        let x = self.operand(fused.input)?;
+        if let Some(norm) = fused.norm {
+            return self.normed_convolution(value, fused, norm, &x);
         }
-    }
-
-    fn upsample(&mut self, value: Value, x: &str, factor: usize) -> Lowered<()> {
-        let scale = factor as f32;
-        let scales = || Tensor::f32(&[4], vec![1.0, 1.0, scale, scale]);
-        let scales = self.shared(format!("scales({factor})"), scales)?;
-        let attributes = vec![
-            AttributeProto::text("mode", "nearest"),
-            AttributeProto::text("nearest_mode", "floor"),
-            AttributeProto::text("coordinate_transformation_mode", "asymmetric"),
-        ];
-        self.result(value, "Resize", &[x, "", &scales], attributes)
-    }
-
-    fn resize(&mut self, value: Value, x: &str, size: [usize; 2]) -> Lowered<()> {
-        // Of two axes only, so that the batch stays free; and not by scales, which may be a pixel off when rounded.
-        let sizes = self.integers(&size.map(|side| side as i64))?;
-        let attributes = vec![
-            AttributeProto::text("mode", "linear"),
-            AttributeProto::text("coordinate_transformation_mode", "half_pixel"),
-            AttributeProto::ints("axes", [2, 3]),
-        ];
-        self.result(value, "Resize", &[x, "", "", &sizes], attributes)
-    }
-
-    pub(super) fn convolution(&mut self, value: Value, plan: &Conv) -> Lowered<()> {
-        let node = self.graph.node(plan.conv);
-        let x = self.operand(plan.input)?;
-        if let Some(norm) = plan.norm {
-            return self.normed_convolution(value, plan, norm, &x);
-        }
-        let bias = self.conv_bias(node, plan.added)?;
-        if plan.doubled {
-            return self.doubled_convolution(value, plan, &x, bias.as_deref());
+        let bias = self.conv_bias(node, fused.added)?;
+        if fused.doubled {
+            return self.doubled_convolution(value, fused, &x, bias.as_deref());
         }
         let Op::Conv2d { stride, padding } = node.op else { return Ok(()) };
         let shape = self.known(node.inputs[1])?.shape();
@@ -68,8 +29,8 @@ impl Lowering<'_, '_> {
     }
 
     /// A convolution whose results are normalised by known statistics: another with other weights.
-    fn normed_convolution(&mut self, value: Value, plan: &Conv, norm: Value, x: &str) -> Lowered<()> {
-        let node = self.graph.node(plan.conv);
+    fn normed_convolution(&mut self, value: Value, fused: &FusedConv, norm: Value, x: &str) -> Lowered<()> {
+        let node = self.graph.node(fused.conv);
         let batch_norm = self.graph.node(norm);
         let (Op::Conv2d { stride, padding }, Op::BatchNorm { eps, .. }) = (&node.op, &batch_norm.op) else {
             return Ok(());
@@ -111,9 +72,15 @@ impl Lowering<'_, '_> {
 
     /// A 3x3 convolution of an image doubled in size: four 2x2 convolutions of the image itself, one for each
     /// pixel of the 2x2 squares that a pixel becomes. The same sums with 4/9 of the products.
-    fn doubled_convolution(&mut self, value: Value, plan: &Conv, x: &str, bias: Option<&str>) -> Lowered<()> {
-        let node = self.graph.node(plan.conv);
-        let small = self.graph.shape(plan.input).with(1, node.shape.dims()[1]);
+    fn doubled_convolution(
+        &mut self,
+        value: Value,
+        fused: &FusedConv,
+        x: &str,
+        bias: Option<&str>,
+    ) -> Lowered<()> {
+        let node = self.graph.node(fused.conv);
+        let small = self.graph.shape(fused.input).with(1, node.shape.dims()[1]);
         let mut phases = Vec::new();
         for (row, column) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
             let weight = self.known(node.inputs[1])?;
@@ -123,22 +90,17 @@ impl Lowering<'_, '_> {
             let inputs: Vec<&str> = [x, &weight].into_iter().chain(bias).collect();
             let attributes = conv_attributes([2, 2], 1, [1 - row, 1 - column, row, column]);
             let part = format!("phase{row}{column}");
-            phases.push(self.part(plan.conv, &part, "Conv", &inputs, attributes, &small)?);
+            phases.push(self.part(fused.conv, &part, "Conv", &inputs, attributes, &small)?);
         }
         let phases: Vec<&str> = phases.iter().map(String::as_str).collect();
         let joined = small.with(1, 4 * small.size(1).unwrap_or(0));
         let axis = vec![AttributeProto::int("axis", 1)];
-        let joined = self.part(plan.conv, "phases", "Concat", &phases, axis, &joined)?;
+        let joined = self.part(fused.conv, "phases", "Concat", &phases, axis, &joined)?;
         self.result(value, "DepthToSpace", &[&joined], vec![AttributeProto::int("blocksize", 2)])
     }
 }
 
-fn window_attributes(window: Window) -> Vec<AttributeProto> {
-    let Window { kernel, stride, padding } = window;
-    conv_attributes([kernel; 2], stride, [padding; 4])
-}
-
-fn conv_attributes(kernel: [usize; 2], stride: usize, padding: [usize; 4]) -> Vec<AttributeProto> {
+pub(super) fn conv_attributes(kernel: [usize; 2], stride: usize, padding: [usize; 4]) -> Vec<AttributeProto> {
     vec![
         AttributeProto::ints("kernel_shape", kernel),
         AttributeProto::ints("pads", padding),
