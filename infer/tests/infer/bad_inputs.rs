@@ -209,7 +209,7 @@ fn options_of_sample() {
             (2, "sample DDPM -o out --eta 1.5", "eta is 1.5; it must be in [0, 1]"),
             (2, "sample DDPM -o out --eta -1", "eta is -1; it must be in [0, 1]"),
             (2, "sample DDPM -o out --eta nan", "eta is NaN; it must be in [0, 1]"),
-            (2, "sample DDPM -o out --sampler edm", "a DDPM is sampled with ddpm or ddim, not edm"),
+            (2, "sample DDPM -o out --sampler edm", "a DDPM is sampled with ddpm, ddim or dpm-solver, not edm"),
             (
                 2,
                 "sample DDPM -o out --sampler ddpm --steps 50",
@@ -220,8 +220,8 @@ fn options_of_sample() {
                 "sample DDPM -o out --sampler ddpm --eta 1",
                 "--eta is for --sampler ddim and edm; ddpm has noise of its own",
             ),
-            (2, "sample EDM -o out --sampler ddim", "an EDM is sampled with edm, not ddpm or ddim"),
-            (2, "sample EDM -o out --sampler ddpm", "an EDM is sampled with --sampler edm, not ddpm or ddim"),
+            (2, "sample EDM -o out --sampler ddim", "an EDM is sampled with edm or dpm-solver, not ddim"),
+            (2, "sample EDM -o out --sampler ddpm", "an EDM is sampled with edm or dpm-solver, not ddpm"),
             (2, "sample EDM -o out --steps 1", "1 steps: the EDM sampler needs at least 2"),
             (2, "sample DDPM --no-png", "--no-png leaves nothing to write: give --npy or --sheet as well"),
             (

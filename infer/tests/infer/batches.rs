@@ -129,14 +129,15 @@ fn outputs(path: &Path, batch: usize, is_sampler: bool) -> Vec<f32> {
             }
             tensor(&[batch, 1, 12, 12], values)
         };
-        let (x, noise) = (values(0), values(1));
+        let (x, noise, carry) = (values(0), values(1), values(2));
         let timestep = Tensor::from_array(([batch], vec![11i64; batch])).expect("a tensor").into_dyn();
         let (t, scale) = (tensor(&[1], vec![0.5]), tensor(&[2], vec![0.8, 0.6]));
-        let coefficients = tensor(&[4], vec![0.1, 0.5, 0.4, 0.1]);
+        let coefficients = tensor(&[5], vec![0.1, 0.5, 0.4, 0.1, 0.2]);
         let inputs = match is_sampler {
             true => vec![
                 ("x", &x),
                 ("noise", &noise),
+                ("carry", &carry),
                 ("t", &t),
                 ("preconditioning", &scale),
                 ("coefficients", &coefficients),

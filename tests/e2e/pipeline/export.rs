@@ -56,7 +56,7 @@ fn files_describe_themselves() {
 
 #[test]
 fn inputs_and_outputs_have_the_public_names() {
-    let image = format!("f32 [batch, 1, {SIDE}, {SIDE}]");
+    let pixels = format!("f32 [batch, 1, {SIDE}, {SIDE}]");
     let pooled: Vec<String> = TAPS.iter().map(|tap| format!("{tap} f32 [batch, {CHANNELS}]")).collect();
     let map = |tap: &str, side: usize| format!("{tap} f32 [batch, {CHANNELS}, {side}, {side}]");
     let check = |file: &str, inputs: &[&str], outputs: &[String]| {
@@ -64,13 +64,14 @@ fn inputs_and_outputs_have_the_public_names() {
         assert_eq!(signature(&report["inputs"]), inputs, "{file}");
         assert_eq!(signature(&report["outputs"]), outputs, "{file}");
     };
-    let (image, noise) = (format!("image {image}"), format!("noise {image}"));
+    let (image, noise) = (format!("image {pixels}"), format!("noise {pixels}"));
     check("features.onnx", &[&image, &noise, "timestep i64 [batch]"], &pooled);
-    let x = format!("x {image}");
-    let outputs = [format!("y {image}"), map("out_2", SIDE / 2), map("out_4", SIDE)];
+    let x = format!("x {pixels}");
+    let outputs = [format!("y {pixels}"), map("out_2", SIDE / 2), map("out_4", SIDE)];
     check("network.onnx", &[&x, "t f32 [batch]"], &outputs);
-    let step = [&*x, &noise, "t f32 [1]", "preconditioning f32 [2]", "coefficients f32 [4]"];
-    check("sampler.onnx", &step, &[format!("next {image}")]);
+    let carry = format!("carry {pixels}");
+    let step = [&*x, &noise, "t f32 [1]", "preconditioning f32 [2]", "coefficients f32 [5]", &carry];
+    check("sampler.onnx", &step, &[format!("next {pixels}"), format!("next_carry {pixels}")]);
 }
 
 #[test]
