@@ -282,11 +282,11 @@ fn check_group_norm_silu(kind: Kind, tolerance: f64, mean: f64, channels: i64) {
             ["weight", "bias", "shift", "scale"].map(|name| find(&theirs, name));
         let mut z = theirs[0].1.shallow_clone();
         if let Some(shift) = shift {
-            z = z + shift.unsqueeze(-1).unsqueeze(-1);
+            z = &z + shift.unsqueeze(-1).unsqueeze(-1);
         }
         z = z.group_norm(8, weight.as_ref(), bias.as_ref(), 1e-5, false);
         if let Some(scale) = scale {
-            z = z * scale.unsqueeze(-1).unsqueeze(-1);
+            z = &z * scale.unsqueeze(-1).unsqueeze(-1);
         }
         let z = z.silu();
         (&z * direction.to_kind(Kind::Double)).sum(Kind::Double).backward();

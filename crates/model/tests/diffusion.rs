@@ -129,7 +129,7 @@ fn timesteps_that_are_indices_are_the_same_process() {
         let (a, b) = (ours.alpha_bar[t + 1], theirs.alpha_bar[t]);
         assert!((a / b - 1.0).abs() < 1e-5, "{t}: {a} and {b}");
     }
-    let plans = [&fraction, &index].map(|config| ancestral(config));
+    let plans = [&fraction, &index].map(ancestral);
     for (k, (a, b)) in plans[0].steps.iter().zip(&plans[1].steps).enumerate() {
         assert_eq!((a.t, b.t), ((1000 - k) as f32 / 1000.0, (999 - k) as f32));
         assert_eq!(a.noise, b.noise);

@@ -209,17 +209,17 @@ fn options_of_sample() {
             (2, "sample DDPM -o out --eta 1.5", "eta is 1.5; it must be in [0, 1]"),
             (2, "sample DDPM -o out --eta -1", "eta is -1; it must be in [0, 1]"),
             (2, "sample DDPM -o out --eta nan", "eta is NaN; it must be in [0, 1]"),
-            (2, "sample DDPM -o out --sampler edm", "a DDPM is sampled with ddpm, ddim or dpm-solver, not edm"),
+            (
+                2,
+                "sample DDPM -o out --sampler edm",
+                "a DDPM is sampled with ddpm, ddim or dpm-solver, not edm",
+            ),
             (
                 2,
                 "sample DDPM -o out --sampler ddpm --steps 50",
                 "--sampler ddpm takes all 100 steps; give --sampler ddim for fewer",
             ),
-            (
-                2,
-                "sample DDPM -o out --sampler ddpm --eta 1",
-                "--eta is for --sampler ddim and edm; ddpm has noise of its own",
-            ),
+            (2, "sample DDPM -o out --sampler ddpm --eta 1", "--eta is for --sampler ddim and edm, not ddpm"),
             (2, "sample EDM -o out --sampler ddim", "an EDM is sampled with edm or dpm-solver, not ddim"),
             (2, "sample EDM -o out --sampler ddpm", "an EDM is sampled with edm or dpm-solver, not ddpm"),
             (2, "sample EDM -o out --steps 1", "1 steps: the EDM sampler needs at least 2"),

@@ -19,7 +19,7 @@ pub struct Samples {
 }
 
 enum Content {
-    File(FeatureFile),
+    File(Box<FeatureFile>),
     Pixels(Split),
 }
 
@@ -31,7 +31,7 @@ impl Samples {
     pub fn of_file(file: FeatureFile) -> Result<Self> {
         let origin = file.path().display().to_string();
         let labels = file.labels()?;
-        Self::checked(Content::File(file), labels, origin)
+        Self::checked(Content::File(Box::new(file)), labels, origin)
     }
 
     /// The images of a split.

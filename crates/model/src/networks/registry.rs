@@ -96,6 +96,9 @@ networks! {
     }
 }
 
+/// Reads a network's sizes off the shapes of its parameters, given what they do not tell.
+pub type Recognise = fn(&Shapes, &Given) -> Result<(Architecture, Names), RecogniseError>;
+
 /// A way in which files hold a network.
 pub struct Family {
     /// What such networks are, in a few words.
@@ -113,7 +116,7 @@ pub struct Family {
     /// The process of its published weights.
     pub process: PublishedProcess,
     /// The network with all its sizes and how its parameters are named, from the shapes of its tensors.
-    pub recognise: fn(&Shapes, &Given) -> Result<(Architecture, Names), RecogniseError>,
+    pub recognise: Recognise,
 }
 
 impl PartialEq for Family {

@@ -31,11 +31,12 @@ impl Architecture {
         let is_unused = |name: &str| {
             let Some(name_there) = name.strip_prefix(&own.prefix) else { return false };
             let leaf = name_there.rsplit('.').next().unwrap_or(name_there);
+            let is_of_loss = name_there.starts_with(OF_LOSS) && self.has_uncertainty();
             parts.iter().any(|part| name_there.starts_with(part))
                 && !used.contains(name_there)
                 && leaf != COUNTER
                 && !ignored.contains(&name_there)
-                && !(name_there.starts_with(OF_LOSS) && self.has_uncertainty())
+                && !is_of_loss
                 && !all.iter().filter(is_inner).any(|other| name.starts_with(&other.prefix))
         };
         Ok(shapes.iter().map(|(name, _)| name).filter(|name| is_unused(name)).collect())
