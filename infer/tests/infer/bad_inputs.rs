@@ -222,7 +222,7 @@ fn options_of_sample() {
             (2, "sample DDPM -o out --sampler ddpm --eta 1", "--eta is for --sampler ddim and edm, not ddpm"),
             (2, "sample EDM -o out --sampler ddim", "an EDM is sampled with edm or dpm-solver, not ddim"),
             (2, "sample EDM -o out --sampler ddpm", "an EDM is sampled with edm or dpm-solver, not ddpm"),
-            (2, "sample EDM -o out --steps 1", "1 steps: the EDM sampler needs at least 2"),
+            (2, "sample EDM -o out --steps 1", "1 steps: this sampler takes 2 to 10000"),
             (2, "sample DDPM --no-png", "--no-png leaves nothing to write: give --npy or --sheet as well"),
             (
                 2,
