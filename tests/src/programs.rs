@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 pub const FOLDER_VARIABLE: &str = "DDAE_PROGRAMS";
 
 /// The longest that a program may run.
-pub const TIME_LIMIT: Duration = Duration::from_secs(100);
+pub const TIME_LIMIT: Duration = Duration::from_secs(300);
 
 /// Between two looks at a running program.
 const PAUSE: Duration = Duration::from_millis(2);
