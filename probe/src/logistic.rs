@@ -21,7 +21,7 @@ const PATIENCE: usize = 2;
 pub enum Regularisation {
     /// This C.
     Fixed(f64),
-    /// The best of [`C_GRID`] on held-out training samples.
+    /// The best C of a grid on held-out training samples.
     HeldOut,
 }
 

@@ -34,7 +34,7 @@ impl Inception {
     /// Finds in the file what distances need.
     ///
     /// # Errors
-    /// When it is another network, or does not give the layer [`TAP`].
+    /// When it is another network, or does not give the layer `pool`.
     pub fn new(model: &ModelFile) -> Result<Inception, InferError> {
         let unusable = |message: &str| InferError::Model {
             path: model.path.clone(),

@@ -2,8 +2,8 @@
 //!
 //! True classes from top to bottom, predicted ones from left to right. What was found is blue, what was confused is
 //! orange, each the darker the larger its share of the true class, with the counts written in the cells and every
-//! class's accuracy at the end of its row. Of more than [`COUNTED`] classes only the colours are drawn, of more than
-//! [`NAMED`] the names are left out too.
+//! class's accuracy at the end of its row. Of more than 40 classes only the colours are drawn, of more than
+//! 250 the names are left out too.
 
 mod canvas;
 

@@ -19,7 +19,7 @@ pub enum Views {
     First,
     /// One row for each view, all with the sample's label.
     All,
-    /// One row: any view, drawn anew each time a probe passes over the training set ([`Table::read_drawn`]). Of test
+    /// One row: any view, drawn anew each time a probe passes over the training set. Of test
     /// samples, and where nothing draws, the first.
     Drawn,
 }
