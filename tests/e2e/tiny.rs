@@ -63,6 +63,34 @@ pub fn edm() -> String {
     )
 }
 
+/// What denoises images beside the UNet, each at a size that trains in seconds: `net_type` and a configuration of one
+/// epoch on the data set `folder`.
+pub fn others() -> [(&'static str, String); 4] {
+    const TRANSFORMER: &str = "{input_size: 8, patch_size: 2, in_channels: 1, hidden_size: 32, depth: 2, num_heads: 2, \
+                               num_classes: 1, learn_sigma: False, space: image}";
+    const UNET: &str = "{image_shape: [1, 8, 8], n_channels: 32, ch_mults: [1, 2], is_attn: [False, True], \
+                        attn_channels_per_head: 32, dropout: 0.1, n_blocks: 1}";
+    const EDM: &str = "{sigma_data: 0.5, p_mean: -1.2, p_std: 1.2, sigma_min: 0.002, sigma_max: 80, rho: 7, S_min: 0.01, \
+                       S_max: 1, S_noise: 1.007}";
+    const DDPM: &str = "{n_T: 100, betas: [1.0e-4, 0.02], timesteps: index}";
+    let config = |net_type: &'static str, network: &str, layer: &str| {
+        let (kind, process, timestep) = if net_type == "DiT" { ("DDPM", DDPM, 11) } else { ("EDM", EDM, 4) };
+        let text = format!(
+            "dataset: folder\nclasses: 3\nmodel_type: {kind}\ndiffusion: {process}\nnet_type: {net_type}\n\
+             network: {network}\nn_epoch: 2\nbatch_size: 16\nlrate: 2.0e-3\nwarm_epoch: 0\nflip: True\nema: 0.9\n\
+             n_sample: 4\nsave_dir: {net_type}\n\
+             linear: {{n_epoch: 15, batch_size: 16, lrate: 1.0e-3, timestep: {timestep}, blockname: {layer}}}\n"
+        );
+        (net_type, text)
+    };
+    [
+        config("UNetC", UNET, "out_2"),
+        config("UNetE", UNET, "out_2"),
+        config("UNetG", UNET, "out_2"),
+        config("DiT", TRANSFORMER, "layer-1"),
+    ]
+}
+
 /// Image `number` of the class `label`: columns, a flat grey, or rows, of varying brightness and place.
 fn image(label: usize, number: usize) -> Vec<u8> {
     let (shift, level) = (number % 2, 150 + 3 * (number % 31));

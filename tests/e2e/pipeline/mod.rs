@@ -3,6 +3,7 @@
 mod edm;
 mod export;
 mod features;
+mod networks;
 mod probe;
 mod sample;
 mod sample_data;

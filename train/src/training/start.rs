@@ -1,6 +1,9 @@
 //! Where a run begins and computes: with new weights, with those of a file, or with a checkpoint of its own.
 
+use std::path::Path;
+
 use ddae_checkpoint::{Checkpoint, TrainingState, WeightSet};
+use ddae_model::config::RunConfig;
 use ddae_model::weights::Weights;
 use tch::Cuda;
 
@@ -57,13 +60,7 @@ impl StartingPoint {
                 // Before an old run is removed, everything that the new one needs is there.
                 let (weights, notes) = match init {
                     None => (Weights::initial(&plan.graph, seed), vec![]),
-                    Some(path) => {
-                        let checkpoint = Checkpoint::open(path)?;
-                        let set = checkpoint.weight_sets().first().copied().unwrap_or_default();
-                        let weights = checkpoint.weights(set, &plan.graph)?;
-                        let (path, layout) = (path.display(), checkpoint.layout());
-                        (weights, vec![format!("start       with the weights of {path} ({layout})")])
-                    }
+                    Some(path) => given_weights(path, plan)?,
                 };
                 let amp = options.amp.unwrap_or_default();
                 let folder = RunFolder::create(&options.run, *force)?;
@@ -100,4 +97,29 @@ impl StartingPoint {
         }
         Ok(start)
     }
+}
+
+/// The weights of another run, or of a file of others, for a new run; and what was taken.
+fn given_weights(path: &Path, plan: &TrainingPlan) -> Result<(Weights, Vec<String>), TrainError> {
+    let net_type = |config: &RunConfig| config.diffusion().map(|config| config.network.net_type());
+    let checkpoint = Checkpoint::open(path)?;
+    let saved = checkpoint.config();
+    // Names and shapes do not tell all networks apart: those of UNetC and UNetE are the same.
+    if let (Some(saved), Some(given)) = (saved.and_then(net_type), net_type(&plan.config))
+        && saved != given
+    {
+        let shown = path.display();
+        return Err(TrainError::Argument(format!(
+            "--init {shown}: it holds the weights of net_type {saved}, and the configuration says net_type {given}"
+        )));
+    }
+    let set = checkpoint.weight_sets().first().copied().unwrap_or_default();
+    let weights = checkpoint.weights(set, &plan.graph)?;
+    let (shown, layout) = (path.display(), checkpoint.layout());
+    let mut note = format!("start       with the weights of {shown} ({layout})");
+    // What a file of others does not say is taken from the configuration.
+    if let (None, Some(given)) = (saved, net_type(&plan.config)) {
+        note.push_str(&format!(", taken as those of net_type {given}"));
+    }
+    Ok((weights, vec![note]))
 }

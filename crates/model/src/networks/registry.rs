@@ -37,6 +37,13 @@ macro_rules! networks {
                 }
             }
 
+            /// What configurations call it.
+            pub fn net_type(&self) -> &'static str {
+                match self {
+                    $(Architecture::$name(_) => stringify!($name),)+
+                }
+            }
+
             fn network_mut(&mut self) -> &mut dyn Network {
                 match self {
                     $(Architecture::$name(config) => config,)+
