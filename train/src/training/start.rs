@@ -80,7 +80,8 @@ impl StartingPoint {
                 };
                 let path = checkpoint.path().to_path_buf();
                 let saved = checkpoint.config().unwrap_or(&plan.config);
-                resume::check(&path, saved, &state, &plan.config, options, &data)?;
+                let known = plan.data_digest_like(&state.data)?;
+                resume::check(&path, saved, &state, &plan.config, options, &known)?;
                 let amp = resume::amp(&path, &state)?;
                 let weights = checkpoint.weights(WeightSet::Model, &plan.graph)?;
                 let mut notes: Vec<String> =
