@@ -26,6 +26,8 @@ pub struct ModelFile {
     pub inputs: Vec<String>,
     /// SHA-256 of the graph and its weights, hexadecimal.
     pub graph_digest: String,
+    /// Whether the file was changed after it had been written.
+    pub is_edited: bool,
 }
 
 impl ModelFile {
@@ -76,7 +78,7 @@ impl ModelFile {
             AnyConfig::Model(_) => None,
         };
         let path = path.to_path_buf();
-        let graph_digest = identity.graph;
-        Ok(ModelFile { path, description, model, training, data_set, inputs, graph_digest })
+        let (graph_digest, is_edited) = (identity.graph, identity.integrity == Integrity::Changed);
+        Ok(ModelFile { path, description, model, training, data_set, inputs, graph_digest, is_edited })
     }
 }

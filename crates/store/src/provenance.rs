@@ -234,7 +234,7 @@ fn names<'a>(
 
 fn value(attributes: &Map<String, Value>, name: &str) -> Option<Value> {
     // Versions that did not say what draws are a function of did not say either that there were none.
-    if name == "noise_stream" && draws_nothing(attributes) {
+    if name == "noise_stream" && !attributes.contains_key(name) && draws_nothing(attributes) {
         return Some(Value::Null);
     }
     attributes.get(name).cloned().or_else(|| before(name))

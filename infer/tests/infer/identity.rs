@@ -52,7 +52,7 @@ fn features_of_an_edited_file_are_not_those_of_the_original() {
     assert!(said.starts_with("error: out.0000-of-0002.h5 holds graph_digest "), "{said}");
     // Made elsewhere and brought here, its shard is not joined either.
     done(root, &format!("{other}ther --shard 1/2"));
-    fs::rename(root.join("outher.0001-of-0002.h5"), root.join("out.0001-of-0002.h5")).expect("renamed");
+    fs::rename(root.join("outther.0001-of-0002.h5"), root.join("out.0001-of-0002.h5")).expect("renamed");
     let ended = infer(root, "merge out");
     let said = ended.error(&[1]);
     assert!(said.contains("holds graph_digest "), "{said}");

@@ -32,13 +32,6 @@ pub(crate) fn check(first: &FeatureFile, second: &FeatureFile, pairing: Pairing)
                  number, so accuracies at late timesteps are too high; extract both again, or one with another --seed"
             ));
         }
-        if let Some(digest) = &first.images_digest
-            && second.images_digest.as_ref() == Some(digest)
-        {
-            notes.push(format!(
-                "{first_path} and {second_path} are of the same images: what is measured was learned"
-            ));
-        }
     }
     if let (Some(a), Some(b)) = (data_set(first.provenance()), data_set(second.provenance()))
         && a != b
