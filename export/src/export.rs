@@ -233,8 +233,13 @@ impl ExportPlan {
         let bytes = files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|info| info.len()).sum();
         let entries: Vec<_> = [verification.to_entry(), errors.to_entry()].into_iter().flatten().collect();
         staging.publish(&files, &metadata_suffix(&entries))?;
-        let files =
-            files.iter().map(|file| target.with_file_name(file.file_name().unwrap_or_default())).collect();
+        let files = files
+            .iter()
+            .map(|file| match *file == staged {
+                true => target.clone(),
+                false => target.with_file_name(file.file_name().unwrap_or_default()),
+            })
+            .collect();
         description.verification = Some(verification);
         description.errors = Some(errors);
         Ok(Exported { graph, description, files, bytes })
