@@ -18,12 +18,11 @@ const NEEDS: [&str; 7] = [
 ];
 
 /// Every command that writes a file, with OUT in its place.
-const WRITING: [&str; 7] = [
+const WRITING: [&str; 6] = [
     "ddae-data preview fashion-sample -o OUT",
     "ddae-export run/checkpoints/latest.safetensors --graph sampler --force -o OUT",
     "ddae-infer sample sampler.onnx --seeds 0-1 --steps 2 --no-png --npy OUT",
     "ddae-infer sample sampler.onnx --seeds 0-1 --steps 2 --no-png --sheet OUT",
-    "ddae-infer fid train.h5 test.h5 --save-real OUT",
     "ddae-probe knn --train train.h5 --test test.h5 --confusion OUT",
     FEATURES,
 ];
