@@ -14,7 +14,8 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use ddae_base::files::write_whole;
+use ddae_base::files::{FileError, write_locked, write_whole};
+use ddae_base::lock::Lock;
 use font8x8::UnicodeFonts;
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder, ImageError};
@@ -75,6 +76,12 @@ pub enum SheetError {
         /// Why.
         source: io::Error,
     },
+}
+
+impl SheetError {
+    fn write(error: FileError) -> SheetError {
+        SheetError::Write { path: error.path, source: error.source }
+    }
 }
 
 /// A grid of equally large images, filled row by row.
@@ -164,12 +171,21 @@ impl Sheet {
     /// image are white.
     pub fn write_png(&self, path: impl AsRef<Path>) -> Result<(), SheetError> {
         let path = path.as_ref();
-        if self.is_empty() {
-            return Err(SheetError::Empty(path.to_path_buf()));
+        let canvas = self.canvas(path)?;
+        write_whole(path, |out| encode(out, &canvas)).map_err(SheetError::write)
+    }
+
+    /// The same for a file that the caller has locked.
+    pub fn write_png_locked(&self, lock: &Lock) -> Result<(), SheetError> {
+        let canvas = self.canvas(lock.path())?;
+        write_locked(lock, |out| encode(out, &canvas)).map_err(SheetError::write)
+    }
+
+    fn canvas(&self, path: &Path) -> Result<Canvas, SheetError> {
+        match self.is_empty() {
+            true => Err(SheetError::Empty(path.to_path_buf())),
+            false => self.draw(),
         }
-        let canvas = self.draw()?;
-        write_whole(path, |out| encode(out, &canvas))
-            .map_err(|error| SheetError::Write { path: error.path, source: error.source })
     }
 
     fn draw(&self) -> Result<Canvas, SheetError> {
@@ -304,7 +320,7 @@ mod tests {
         ] {
             assert_eq!(*found.get_pixel(x, y), expected, "({x}, {y})");
         }
-        assert!(!folder.path().join("sheet.png.partial").exists());
+        assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
     }
 
     #[test]

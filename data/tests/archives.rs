@@ -119,7 +119,8 @@ fn damaged_archives_leave_nothing_behind() {
 fn what_an_interrupted_run_left_is_cleared() {
     let root = folder();
     let archive = write(root.path().join("cifar-10-binary.tar.gz"), cifar_archive());
-    let stale = write(root.path().join("cifar-10-batches-bin.partial/data_batch_9.bin"), b"half");
+    let stale = root.path().join("cifar-10-batches-bin.0123456789abcdef.partial/data_batch_9.bin");
+    let (stale, _) = (write(stale, b"half"), write(root.path().join("cifar-10-batches-bin.lock"), b""));
     unverified(&archive).expect("well-formed");
     assert!(!stale.exists());
     assert!(!root.path().join("cifar-10-batches-bin/data_batch_9.bin").exists());

@@ -235,8 +235,13 @@ impl ExportPlan {
         let entries: Vec<_> = [verification.to_entry(), errors.to_entry()].into_iter().flatten().collect();
         let suffix = identity::suffix(&staged, &entries).map_err(FileError::of("read", &staged))?;
         staging.publish(&files, &suffix)?;
-        let files =
-            files.iter().map(|file| target.with_file_name(file.file_name().unwrap_or_default())).collect();
+        let files = files
+            .iter()
+            .map(|file| match *file == staged {
+                true => target.clone(),
+                false => target.with_file_name(file.file_name().unwrap_or_default()),
+            })
+            .collect();
         description.verification = Some(verification);
         description.errors = Some(errors);
         Ok(Exported { graph, description, files, bytes })

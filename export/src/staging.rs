@@ -4,49 +4,49 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use ddae_base::files::{self, FileError};
-use tempfile::TempDir;
+use ddae_base::files::{self, FileError, ScratchFolder};
 
 use crate::ExportError;
 use ddae_onnx::write::data_file;
 
-/// Files on their way to a final place. Dropped before [`Staging::publish`], it leaves nothing.
+/// Files on their way to a final place, which is locked. Dropped before [`Staging::publish`], it leaves nothing.
 pub struct Staging {
-    folder: TempDir,
-    target: PathBuf,
+    folder: ScratchFolder,
 }
 
 impl Staging {
     /// Makes the folder beside `target`.
     ///
     /// # Errors
-    /// When the target's folder does not exist or cannot be written to.
+    /// When the target's folder does not exist or cannot be written to; when the target is there and no regular file,
+    /// or another process writes it.
     pub fn beside(target: &Path) -> Result<Staging, ExportError> {
         let parent = files::folder(target);
         if !parent.is_dir() {
             let message = "this folder does not exist; make it first (mkdir -p), or choose another with -o";
             return Err(ExportError::unusable(parent, message));
         }
-        let folder = tempfile::Builder::new()
-            .prefix(".ddae-export-")
-            .tempdir_in(parent)
-            .map_err(FileError::of("write", target))?;
-        Ok(Staging { folder, target: target.to_path_buf() })
+        Ok(Staging { folder: ScratchFolder::beside(target)? })
     }
 
-    /// The folder, for whoever ends the process without dropping this.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+    /// A folder and a file that are there until the work is done, for whoever ends the process without dropping this.
+    pub fn leftovers(&self) -> [PathBuf; 2] {
+        self.folder.leftovers()
     }
 
-    /// The file's final name.
+    /// The file's final name, as it was given.
     pub(crate) fn target(&self) -> &Path {
-        &self.target
+        self.folder.lock().path()
+    }
+
+    /// The file that is replaced: the target, or what it is a link to.
+    fn replaced(&self) -> &Path {
+        self.folder.lock().target()
     }
 
     /// Where to write the file for now: under its final name, in the folder.
     pub fn path(&self) -> PathBuf {
-        self.folder.path().join(self.target.file_name().unwrap_or_default())
+        self.folder.path().join(self.replaced().file_name().unwrap_or_default())
     }
 
     /// Where to write a file that is needed only meanwhile.
@@ -60,25 +60,31 @@ impl Staging {
     /// time a file lies beside the data of another.
     ///
     /// # Errors
-    /// What the file system says; nothing is left.
+    /// What the file system says; when the target is a link and a file and its data are to be read by two names. Nothing
+    /// is left then.
     pub fn publish(self, files: &[PathBuf], suffix: &[u8]) -> Result<(), ExportError> {
-        let staged = self.path();
+        let (staged, target) = (self.path(), self.replaced());
+        if files.len() > 1 && self.target().is_symlink() {
+            let message = "it is a link, beside which a runtime would look for the file of the weights: give the name of \
+                           the file itself";
+            return Err(ExportError::unusable(self.target(), message));
+        }
         let publish = || -> std::io::Result<()> {
             let mut file = OpenOptions::new().append(true).open(&staged)?;
             file.write_all(suffix)?;
             file.sync_all()?;
             let others: Vec<&PathBuf> = files.iter().filter(|path| **path != staged).collect();
-            let old_data = data_file(&self.target);
+            let old_data = data_file(target);
             if !others.is_empty() || old_data.exists() {
-                for old in [&self.target, &old_data].into_iter().filter(|path| path.exists()) {
+                for old in [target, &*old_data].into_iter().filter(|path| path.exists()) {
                     fs::remove_file(old)?;
                 }
             }
             for path in others.into_iter().chain([&staged]) {
-                fs::rename(path, self.target.with_file_name(path.file_name().unwrap_or_default()))?;
+                fs::rename(path, target.with_file_name(path.file_name().unwrap_or_default()))?;
             }
-            files::sync_folder(files::folder(&self.target))
+            files::sync_folder(files::folder(target))
         };
-        Ok(publish().map_err(FileError::of("write", &self.target))?)
+        Ok(publish().map_err(FileError::of("write", self.target()))?)
     }
 }

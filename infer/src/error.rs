@@ -152,6 +152,7 @@ impl From<FeatureError> for InferError {
     fn from(error: FeatureError) -> InferError {
         match error {
             FeatureError::Interrupted => InferError::Interrupted,
+            FeatureError::BeingWritten { path } => InferError::InUse { path },
             other => InferError::Features(other),
         }
     }

@@ -8,5 +8,6 @@ use clap::Parser;
 use ddae_infer::InferError;
 
 fn main() -> ExitCode {
+    ddae_base::begin();
     ddae_base::end(cli::run(&cli::Arguments::parse()), InferError::is_usage)
 }

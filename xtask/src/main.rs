@@ -11,7 +11,7 @@
 //! | [`demo`] | the whole way, end to end |
 //! | [`mod@bench`] | how fast this machine computes, and in how much memory |
 //! | [`dist`] | a folder that runs elsewhere |
-//! | [`interrupt`] | Ctrl-C |
+//! | [`interrupt`] | signals |
 
 mod bench;
 mod cache;
@@ -117,6 +117,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    interrupt::hold_back_size_limits();
     let cli = Cli::parse();
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,

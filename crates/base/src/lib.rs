@@ -2,6 +2,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | [`begin`](mod@begin) | what every program does first |
 //! | [`device`](mod@device) | devices by name |
 //! | [`ending`] | the line on stderr and the exit code of a failure |
 //! | [`files`] | files that appear when they are whole, or not at all |
@@ -12,8 +13,10 @@
 //! | [`stderr`] | lines that may go unread |
 //! | [`stop`] | ending in good order on Ctrl-C |
 //!
-//! Progress and signals are behind the feature `terminal`, which programs have and libraries do without.
+//! Beginning, progress and signals are behind the feature `terminal`, which programs have and libraries do without.
 
+#[cfg(feature = "terminal")]
+pub mod begin;
 pub mod device;
 pub mod ending;
 pub mod files;
@@ -25,6 +28,8 @@ pub mod shell;
 pub mod stderr;
 pub mod stop;
 
+#[cfg(feature = "terminal")]
+pub use begin::begin;
 pub use ending::end;
 pub use stderr::tell;
 pub use stop::Stop;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use ddae_base::files::FileError;
+use ddae_base::lock::LockError;
 
 use super::FeatureKey;
 use super::provenance::Difference;
@@ -86,6 +87,12 @@ pub enum FeatureError {
         /// The system's words.
         reason: String,
     },
+    /// Another process writes the file.
+    #[error("{path}: another process is writing here; wait for it, or choose another output")]
+    BeingWritten {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file of a job with another layout or provenance.
     #[error(
         "{path} holds {} {} where this job has {}: choose another output with -o, or give --overwrite",
@@ -130,6 +137,15 @@ pub enum FeatureError {
         /// Why.
         source: io::Error,
     },
+}
+
+impl From<LockError> for FeatureError {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::InUse { path } => Self::BeingWritten { path },
+            LockError::File(error) => error.into(),
+        }
+    }
 }
 
 impl From<FileError> for FeatureError {

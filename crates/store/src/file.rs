@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ddae_base::files::{PartialPath, folder, partial_path};
+use ddae_base::files::{PartialFile, folder};
+use ddae_base::lock::Lock;
 use half::f16;
 use hdf5::file::{File, LibraryVersion};
 use hdf5::{Dataset, H5Type, Selection};
@@ -17,12 +18,14 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// Slots of HDF5's chunk cache, a prime well above the number of chunks that are open at a time.
 const CACHE_SLOTS: usize = 4_099;
 
-/// A file being written under the name `path.partial`. Dropped before [`Unfinished::finish`] it disappears.
+/// A file being written under a temporary name. Dropped before [`Unfinished::finish`] it disappears.
 ///
 /// HDF5 2.2.0 crashes when it closes a dataset or a file that it could not write to the disk. So nothing is closed here
 /// before it was flushed, and after an error nothing is closed at all: the memory (a few MiB) is given up.
 pub(super) struct Unfinished {
-    place: PartialPath,
+    // Removed before the lock is let go.
+    place: PartialFile,
+    _lock: Option<Lock>,
     /// `None` after an error, and once closed.
     open: Option<Handles>,
 }
@@ -34,20 +37,29 @@ struct Handles {
 }
 
 impl Unfinished {
-    /// Begins the file, and creates its folder if there is none.
+    /// Locks the file, creates its folder if there is none, and begins it.
     pub(super) fn create(path: &Path) -> Result<Self, FeatureError> {
         let folder = folder(path);
         fs::create_dir_all(folder).map_err(FeatureError::io(folder))?;
+        let lock = Lock::output(path)?;
+        let place = PartialFile::under(&lock)?;
+        Self::begin(place, Some(lock))
+    }
+
+    /// Begins the file that the caller has locked.
+    pub(super) fn under(lock: &Lock) -> Result<Self, FeatureError> {
+        Self::begin(PartialFile::under(lock)?, None)
+    }
+
+    fn begin(place: PartialFile, lock: Option<Lock>) -> Result<Self, FeatureError> {
         // HDF5 1.10's format has checksums on all of the file's own structures. Without times of creation the same job
         // gives the same file.
         let file = File::with_options()
             .with_fcpl(|creation| creation.obj_track_times(false))
             .with_fapl(|access| access.libver_bounds(LibraryVersion::V110, LibraryVersion::V110))
-            .create(partial_path(path))
-            .map_err(FeatureError::write(path))?;
-        // Only now: while another process has the file open, it is not ours to remove.
-        let place = PartialPath::new(path);
-        Ok(Self { place, open: Some(Handles { datasets: Vec::new(), file }) })
+            .create(place.partial())
+            .map_err(FeatureError::write(place.path()))?;
+        Ok(Self { place, _lock: lock, open: Some(Handles { datasets: Vec::new(), file }) })
     }
 
     /// The name the file will have.
@@ -139,7 +151,7 @@ impl Unfinished {
     pub(super) fn finish(mut self) -> Result<PathBuf, FeatureError> {
         self.flush()?;
         self.open = None;
-        self.place.finish()?;
+        self.place.finish_here()?;
         Ok(self.path().to_path_buf())
     }
 }

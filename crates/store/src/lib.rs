@@ -65,7 +65,7 @@ mod writer;
 
 pub use error::FeatureError;
 pub use layout::{Compression, FeatureKey, FeatureType, Layout};
-pub use merge::{MergeMode, merge};
+pub use merge::{MergeMode, merge, merge_locked};
 pub use provenance::{Difference, Pairing, Provenance};
 pub use reader::FeatureFile;
 pub use shards::{merged_path, missing_shards, shard_path, shard_rows};

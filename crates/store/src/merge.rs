@@ -1,9 +1,11 @@
 //! Joining the shards of a job into one file.
 
+use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ddae_base::files::folder;
+use ddae_base::lock::Lock;
 use half::f16;
 use hdf5::file::File;
 use hdf5::{H5Type, Hyperslab};
@@ -31,8 +33,9 @@ pub enum MergeMode {
 /// file no longer needs them.
 ///
 /// # Errors
-/// When shards are missing (all are named), damaged, or of different jobs; when the disk is full; when `stop` was set
-/// ([`FeatureError::Interrupted`]). Then `out` is left as it was.
+/// When shards are missing (all are named), damaged, or of different jobs; when another process writes `out`, or it is
+/// no regular file; when the disk is full; when `stop` was set ([`FeatureError::Interrupted`]). Then `out` is left as it
+/// was.
 pub fn merge(
     prefix: impl AsRef<Path>,
     of: usize,
@@ -40,12 +43,27 @@ pub fn merge(
     mode: MergeMode,
     stop: &AtomicBool,
 ) -> Result<(), FeatureError> {
-    let out = out.as_ref();
+    let folder = folder(out.as_ref());
+    fs::create_dir_all(folder).map_err(FeatureError::io(folder))?;
+    merge_locked(prefix, of, &Lock::output(out.as_ref())?, mode, stop)
+}
+
+/// Like [`merge`], into the file that the caller has locked.
+///
+/// # Errors
+/// Like [`merge`].
+pub fn merge_locked(
+    prefix: impl AsRef<Path>,
+    of: usize,
+    out: &Lock,
+    mode: MergeMode,
+    stop: &AtomicBool,
+) -> Result<(), FeatureError> {
     let (layout, shards) = check_job(prefix.as_ref(), of)?;
-    let mut target = Unfinished::create(out)?;
+    let mut target = Unfinished::under(out)?;
     let sources = match mode {
         MergeMode::Copy => Vec::new(),
-        MergeMode::Virtual => relative_paths(&shards, out)?,
+        MergeMode::Virtual => relative_paths(&shards, out.target())?,
     };
     let header = Header { layout: layout.clone(), rows: 0..layout.total, shards: sources.clone() };
     target.with_file(|file| header.write(file))?;

@@ -287,7 +287,10 @@ impl FeatureFile {
     }
 
     /// Refuses a file that is not shard `shard` of `of` of a job with `layout`.
-    pub(super) fn check_shard(&self, shard: usize, of: usize, layout: &Layout) -> Result<(), FeatureError> {
+    ///
+    /// # Errors
+    /// With the name of the first difference.
+    pub fn check_shard(&self, shard: usize, of: usize, layout: &Layout) -> Result<(), FeatureError> {
         self.check_job(layout)?;
         let (rows, found) = (super::shard_rows(layout.total, shard, of), &self.header.rows);
         let difference = Difference::new("range of rows", format!("{rows:?}"), format!("{found:?}"));

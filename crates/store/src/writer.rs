@@ -11,8 +11,8 @@ use super::header::Header;
 use super::shards::{check_shards, shard_path, shard_rows};
 use super::{FeatureError, FeatureKey, FeatureType, Layout};
 
-/// Writes the rows of one shard, in any order, into `prefix.0003-of-0010.h5.partial`; [`ShardWriter::finish`] gives
-/// the file its name. Dropped before that, or after an error, it leaves nothing.
+/// Writes the rows of one shard, in any order, which will be `prefix.0003-of-0010.h5`; [`ShardWriter::finish`] gives
+/// the file its name, and nobody else writes it until then. Dropped before that, or after an error, it leaves nothing.
 ///
 /// Rows are counted from the shard's first. Memory: about 64 KiB for every dataset and view.
 pub struct ShardWriter {

@@ -334,7 +334,7 @@ fn write(
     if let Some(folder) = target.parent() {
         fs::create_dir_all(folder).map_err(DataError::io("create", folder))?;
     }
-    let mut file = File::create(target).map_err(DataError::io("create", target))?;
+    let mut file = File::create_new(target).map_err(DataError::io("create", target))?;
     let mut buffer = vec![0; 1 << 17];
     loop {
         check()?;

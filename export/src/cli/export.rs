@@ -152,24 +152,27 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The folder in which the file is made. Ctrl-C, SIGTERM and SIGHUP remove it and end the process at once: much of an
+/// The folder in which the file is made. Ctrl-C, SIGTERM and SIGHUP remove it and its lock, and end the process at once: much of an
 /// export is a single call of ONNX Runtime, which nothing interrupts.
 fn removed_on_signal(target: &Path) -> Result<Staging, ExportError> {
-    let made: Arc<OnceLock<PathBuf>> = Arc::default();
-    let folder = Arc::clone(&made);
+    let made: Arc<OnceLock<[PathBuf; 2]>> = Arc::default();
+    let leftovers = Arc::clone(&made);
     let handler = move || {
-        if let Some(folder) = folder.get() {
-            // The process ends either way; a folder that cannot be removed has a name that says whose it is.
+        if let Some([folder, lock]) = leftovers.get() {
+            // The process ends either way; what cannot be removed is removed by the next export to the same file.
             let _ = fs::remove_dir_all(folder);
+            let _ = fs::remove_file(lock);
         }
         tell("error: interrupted; no file was written, and the same command begins again");
         std::process::exit(1);
     };
     if let Err(error) = stop::at_signal(handler) {
-        tell(format_args!("warning: Ctrl-C will leave a folder .ddae-export-… behind ({error})"));
+        tell(format_args!(
+            "warning: Ctrl-C will leave a folder behind, which the next export to the same file removes ({error})"
+        ));
     }
     let staging = Staging::beside(target)?;
-    let _ = made.set(staging.folder().to_path_buf());
+    let _ = made.set(staging.leftovers());
     Ok(staging)
 }
 

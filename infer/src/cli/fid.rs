@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use ddae_base::lock::{Lock, LockError};
 use ddae_base::shell;
 use ddae_data::split::Split;
 use ddae_infer::InferError;
@@ -111,6 +112,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         writeln!(out, "device    {device}")?;
         return Ok(());
     }
+    let locks: Vec<Option<Lock>> = sides
+        .iter()
+        .map(|side| side.save.map(Lock::output).transpose())
+        .collect::<Result<_, LockError>>()
+        .map_err(InferError::from)?;
     // Statistics that are there already first: what is wrong with them is found before the work.
     let (mut read, mut notes) = (Vec::with_capacity(sides.len()), Vec::new());
     for side in &sides {
@@ -127,7 +133,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let progress = Progress::new(images, 1, running.quiet || images == 0);
     let stop = stop_on_signal();
     let mut statistics = Vec::with_capacity(sides.len());
-    for (side, read) in sides.iter().zip(read) {
+    for ((side, read), lock) in sides.iter().zip(read).zip(locks) {
         let of_side = match (read, &side.images, &inception, &mut workers) {
             (Some(read), ..) => read,
             (None, Some(images), Some(inception), Some(workers)) => {
@@ -138,8 +144,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             // A side without images is read, and one with images has a graph.
             _ => anyhow::bail!("{}: there is nothing to compute from", side.text),
         };
-        if let Some(path) = side.save {
-            archive::write(path, &of_side)?;
+        if let Some(lock) = &lock {
+            archive::write_locked(lock, &of_side)?;
         }
         statistics.push(of_side);
     }

@@ -41,7 +41,7 @@ pub fn check(
     Ok(())
 }
 
-/// Refuses a file that cannot be written at the end: a folder of that name, or no folder for it.
+/// Refuses a file that cannot be written at the end: what is there is none, or there is no folder for it.
 pub fn check_target(path: &Path) -> Result<(), InferError> {
     let refuse = |path: &Path, message: &str| {
         Err(InferError::Output { path: path.to_path_buf(), message: message.to_string() })
@@ -49,10 +49,12 @@ pub fn check_target(path: &Path) -> Result<(), InferError> {
     if path.is_dir() {
         return refuse(path, "it is a folder; give the name of a file");
     }
-    match files::folder(path) {
-        folder if !folder.is_dir() => refuse(folder, "this folder does not exist; make it first (mkdir -p)"),
-        _ => Ok(()),
+    let folder = files::folder(path);
+    if !folder.is_dir() {
+        return refuse(folder, "this folder does not exist; make it first (mkdir -p)");
     }
+    files::target(path)?;
+    Ok(())
 }
 
 /// Pixels of the sheet for each of an image's.

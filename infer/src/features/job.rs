@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicBool;
 
 use ddae_base::lock::{Lock, LockError};
 use ddae_store::{
-    FeatureFile, FeatureKey, Layout, MergeMode, ShardWriter, merge, merged_path, missing_shards, shard_path,
-    shard_rows,
+    FeatureFile, FeatureKey, Layout, MergeMode, ShardWriter, merge_locked, merged_path, missing_shards,
+    shard_path, shard_rows,
 };
 
 use super::extraction::Extraction;
@@ -57,7 +57,7 @@ impl FeatureJob<'_> {
             return Ok(Vec::new());
         }
         let others = shards::find(self.prefix)?;
-        if let Some(other) = others.into_iter().find(|other| other.of != self.shards && other.whole) {
+        if let Some(other) = others.into_iter().find(|other| other.of != self.shards) {
             let (of, shards) = (other.of, self.shards);
             let message = format!(
                 "a shard of a run in {of} shards, and this one has {shards}: go on with {of}, or give --overwrite to \
@@ -101,11 +101,14 @@ impl FeatureJob<'_> {
         };
         let remaining = self.remaining()?;
         if self.overwrite && self.only.is_none() {
-            // The old file too: when this run is interrupted, what is here belongs to it, and it can go on.
-            shards::remove_file(&path)?;
+            // The old file too: when this run is interrupted, what is here belongs to it, and it can go on. A link
+            // stays, for its file to be replaced.
+            if !path.is_symlink() {
+                shards::remove_file(&path)?;
+            }
             shards::remove(&shards::find(self.prefix)?)?;
         }
-        let is_complete = remaining.is_empty() && path.exists();
+        let mut is_complete = !self.overwrite && remaining.is_empty() && path.exists();
         let mut images = 0;
         for shard in remaining {
             images += self.shard(workers, shard, stop, &mut progress)?;
@@ -122,12 +125,19 @@ impl FeatureJob<'_> {
                     Err(LockError::InUse { .. }) => return Ok(Finished { images, file: None, missing }),
                     Err(error) => return Err(error.into()),
                 }
+                // Another job, or another run of this one, may have come to its end meanwhile.
+                is_complete = !self.overwrite && self.is_complete()?;
             }
-            merge(self.prefix, self.shards, &path, MergeMode::Copy, stop)?;
+            if let Some(lock) = lock.as_ref().filter(|_| !is_complete) {
+                merge_locked(self.prefix, self.shards, lock, MergeMode::Copy, stop)?;
+            }
         }
         // Also those that are left of a run that was ended after it joined them; but a virtual file needs them.
         if lock.is_some() && !FeatureFile::open(&path)?.is_virtual() {
-            shards::remove(&shards::find(self.prefix)?)?;
+            let found = shards::find(self.prefix)?.into_iter();
+            let (joined, others): (Vec<_>, Vec<_>) = found.partition(|shard| shard.of == self.shards);
+            shards::remove_own(&joined, self.layout, is_complete)?;
+            shards::remove_own(&others, self.layout, true)?;
         }
         Ok(Finished { images, file: Some(path), missing: Vec::new() })
     }
@@ -146,7 +156,6 @@ impl FeatureJob<'_> {
         stop: &AtomicBool,
         progress: &mut impl FnMut(usize),
     ) -> Result<usize, InferError> {
-        let _lock = Lock::output(&shard_path(self.prefix, shard, self.shards))?;
         let (extraction, rows) = (self.extraction, shard_rows(self.layout.total, shard, self.shards));
         let mut writer = ShardWriter::create(self.prefix, shard, self.shards, rows.clone(), self.layout)?;
         let indices: Vec<u64> = rows.clone().map(|row| extraction.split.id(row)).collect();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use ddae_base::lock::Lock;
-use ddae_store::{FeatureFile, MergeMode, merge, merged_path};
+use ddae_store::{FeatureFile, Layout, MergeMode, merge_locked, merged_path};
 
 use super::shards::{self, ShardFile};
 use crate::error::InferError;
@@ -54,26 +54,26 @@ impl Join<'_> {
                 "there are no shards of it to join; compute them with `ddae-infer features … --shard I/N`";
             return Err(InferError::Output { path, message: message.to_string() });
         };
-        let _lock = Lock::output(&path)?;
+        let lock = Lock::output(&path)?;
         let layout = FeatureFile::open(&first.path)?.layout().clone();
         let (of, rows) = (first.of, layout.total);
         if path.exists() && !self.overwrite {
             let here = FeatureFile::open(&path)?;
             here.check_job(&layout)?;
             if self.mode == MergeMode::Virtual || !here.is_virtual() {
-                self.clean(&found, of, here.is_virtual())?;
+                self.clean(&found, of, &layout, here.is_virtual(), true)?;
                 return Ok(Joined { path, shards: 0, rows });
             }
         }
-        merge(self.prefix, of, &path, self.mode, stop)?;
-        self.clean(&found, of, self.mode == MergeMode::Virtual)?;
+        merge_locked(self.prefix, of, &lock, self.mode, stop)?;
+        self.clean(&found, of, &layout, self.mode == MergeMode::Virtual, false)?;
         Ok(Joined { path, shards: of, rows })
     }
 
     /// The first finished shard of the job that is meant, if there is one.
     fn first_shard<'f>(&self, found: &'f [ShardFile]) -> Result<Option<&'f ShardFile>, InferError> {
         let prefix = self.prefix.display();
-        let mut counts: Vec<usize> = found.iter().filter(|shard| shard.whole).map(|shard| shard.of).collect();
+        let mut counts: Vec<usize> = found.iter().map(|shard| shard.of).collect();
         counts.dedup();
         let of = match (self.shards, counts.as_slice()) {
             (Some(of), counts) if !counts.contains(&of) => {
@@ -91,14 +91,23 @@ impl Join<'_> {
                 return Err(InferError::Argument(message));
             }
         };
-        Ok(found.iter().find(|shard| shard.of == of && shard.whole))
+        Ok(found.iter().find(|shard| shard.of == of))
     }
 
-    /// Removes the shards that are no longer needed, and what ended processes left of them.
-    fn clean(&self, found: &[ShardFile], of: usize, needed: bool) -> Result<(), InferError> {
-        let keep = self.keep || needed;
+    /// Removes the job's shards unless they are needed. `surely` is as in [`shards::remove_own`].
+    fn clean(
+        &self,
+        found: &[ShardFile],
+        of: usize,
+        layout: &Layout,
+        needed: bool,
+        surely: bool,
+    ) -> Result<(), InferError> {
+        if self.keep || needed {
+            return Ok(());
+        }
         let mut old = found.to_vec();
-        old.retain(|shard| shard.of == of && (!shard.whole || !keep));
-        shards::remove(&old)
+        old.retain(|shard| shard.of == of);
+        shards::remove_own(&old, layout, surely)
     }
 }

@@ -4,19 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ddae_base::files;
-use ddae_store::{merged_path, shard_path};
+use ddae_base::lock::{Lock, LockError};
+use ddae_store::{FeatureFile, Layout, merged_path, shard_path};
 
 use crate::error::InferError;
 
-/// A shard, or what an ended process left of one: half a file, or its lock.
+/// A file that is named like a shard.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ShardFile {
     /// How many shards its job has.
     pub(super) of: usize,
     /// Its number, from 0.
     pub(super) shard: usize,
-    /// Whether it is a shard, and not only what is left of one.
-    pub(super) whole: bool,
     /// The file.
     pub(super) path: PathBuf,
 }
@@ -49,27 +48,50 @@ pub(super) fn find(prefix: &Path) -> Result<Vec<ShardFile>, InferError> {
     for entry in entries {
         let name = entry.map_err(InferError::io("list", folder))?.file_name();
         let name = name.to_string_lossy();
-        let left = name.strip_suffix(".partial").or_else(|| name.strip_suffix(".lock"));
-        let (shard_name, whole) = (left.unwrap_or(&name), left.is_none());
-        let numbers =
-            shard_name.strip_suffix(".h5").and_then(|rest| rest.rsplit_once('.')?.1.split_once("-of-"));
+        let numbers = name.strip_suffix(".h5").and_then(|rest| rest.rsplit_once('.')?.1.split_once("-of-"));
         let Some((Ok(shard), Ok(of))) = numbers.map(|(shard, of)| (shard.parse(), of.parse())) else {
             continue;
         };
-        if shard_path(prefix, shard, of).file_name().is_some_and(|expected| expected == shard_name) {
-            found.push(ShardFile { of, shard, whole, path: merged.with_file_name(name.as_ref()) });
+        if shard_path(prefix, shard, of).file_name().is_some_and(|expected| expected == name.as_ref()) {
+            found.push(ShardFile { of, shard, path: merged.with_file_name(name.as_ref()) });
         }
     }
     found.sort();
     Ok(found)
 }
 
-/// Removes shards, finished or not.
+/// Removes shards that are to make way, of whatever job.
+///
+/// # Errors
+/// When one cannot be removed, or another process writes it.
+pub(super) fn remove(shards: &[ShardFile]) -> Result<(), InferError> {
+    shards.iter().try_for_each(|shard| {
+        let _lock = Lock::output(&shard.path)?;
+        remove_file(&shard.path)
+    })
+}
+
+/// Removes those of the shards that are of the job `layout`. Those of other jobs stay, what is damaged, and what another
+/// process writes. With `surely`, also those that do not say all that the job says of itself: it may be another's.
 ///
 /// # Errors
 /// When one cannot be removed.
-pub(super) fn remove(shards: &[ShardFile]) -> Result<(), InferError> {
-    shards.iter().try_for_each(|shard| remove_file(&shard.path))
+pub(super) fn remove_own(shards: &[ShardFile], layout: &Layout, surely: bool) -> Result<(), InferError> {
+    for shard in shards {
+        let _lock = match Lock::output(&shard.path) {
+            Ok(lock) => lock,
+            Err(LockError::InUse { .. }) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let is_own = FeatureFile::open(&shard.path).is_ok_and(|file| {
+            let is_said = || file.provenance().unsaid(&layout.provenance).is_empty();
+            file.check_shard(shard.shard, shard.of, layout).is_ok() && (!surely || is_said())
+        });
+        if is_own {
+            remove_file(&shard.path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes a file if it is there.
@@ -101,14 +123,14 @@ mod tests {
         ] {
             fs::write(root.path().join(name), "").expect("a file");
         }
-        let found = |prefix: &str| -> Vec<(usize, usize, bool)> {
+        let found = |prefix: &str| -> Vec<(usize, usize)> {
             let shards = find(&root.path().join(prefix)).expect("a folder");
             assert!(shards.iter().all(|shard| shard.path.is_file()));
-            shards.iter().map(|shard| (shard.of, shard.shard, shard.whole)).collect()
+            shards.iter().map(|shard| (shard.of, shard.shard)).collect()
         };
-        assert_eq!(found("train"), [(2, 0, true), (4, 0, false), (4, 0, false), (4, 1, true)]);
+        assert_eq!(found("train"), [(2, 0), (4, 1)]);
         assert_eq!(found("train.h5"), found("train"));
-        assert_eq!(found("train.x"), [(4, 0, true)]);
+        assert_eq!(found("train.x"), [(4, 0)]);
         assert_eq!(found("test"), []);
         assert_eq!(find(&root.path().join("no/such")).expect("nothing"), []);
         remove(&find(&root.path().join("train")).expect("shards")).expect("removed");

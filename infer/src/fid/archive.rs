@@ -11,7 +11,8 @@ use std::fs;
 use std::io::{BufWriter, Cursor, Read, Seek, Write};
 use std::path::Path;
 
-use ddae_base::files::write_whole;
+use ddae_base::files;
+use ddae_base::lock::Lock;
 use ndarray::{Array, Array1, Array2, ArrayView, Dimension, Ix0, Ix1, arr0};
 use ndarray_npy::{ViewElement, ViewNpyError, ViewNpyExt, WriteNpyError, WriteNpyExt};
 use zip::result::ZipError;
@@ -138,7 +139,15 @@ fn floats<D: Dimension>(name: &str, bytes: &[u8]) -> Result<Array<f64, D>, Strin
 /// # Errors
 /// When the disk refuses.
 pub fn write(path: &Path, statistics: &Statistics) -> Result<(), InferError> {
-    Ok(write_whole(path, |out| write_arrays(out, statistics))?)
+    write_locked(&Lock::output(path)?, statistics)
+}
+
+/// The same for a file that the caller has locked.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn write_locked(lock: &Lock, statistics: &Statistics) -> Result<(), InferError> {
+    Ok(files::write_locked(lock, |out| write_arrays(out, statistics))?)
 }
 
 fn write_arrays(out: &mut (impl Write + Seek), statistics: &Statistics) -> std::io::Result<()> {

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use ddae_base::files::write_whole;
+use ddae_base::files::{clear_leftovers, write_whole};
 use ddae_base::lock::Lock;
 use ddae_data::interleave::planes;
 use ddae_data::sheet::Sheet;
@@ -103,6 +103,7 @@ impl ImageFolder {
         fs::create_dir_all(path).map_err(InferError::io("create", path))?;
         let lock = Lock::folder(path)?;
         ImageFolder::missing(path, settings, &[], overwrite)?;
+        clear_leftovers(path, |name| name == RECORD || is_image(name))?;
         if let Holds::Others(_) = holds(path, settings)? {
             for image in images(path)? {
                 fs::remove_file(&image).map_err(InferError::io("remove", &image))?;
@@ -161,17 +162,22 @@ fn images(folder: &Path) -> Result<Vec<PathBuf>, InferError> {
     let mut found = Vec::new();
     for entry in entries {
         let path = entry.map_err(InferError::io("list", folder))?.path();
-        let seed = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".png")?.parse::<u64>().ok());
-        if seed.is_some_and(|seed| image_path(folder, seed) == path) {
+        if path.file_name().and_then(|name| name.to_str()).is_some_and(is_image) {
             found.push(path);
         }
     }
     Ok(found)
 }
 
+/// Whether a file is named like the image of a seed.
+fn is_image(name: &str) -> bool {
+    let seed = name.strip_suffix(".png").and_then(|seed| seed.parse::<u64>().ok());
+    seed.is_some_and(|seed| image_path(Path::new(""), seed) == Path::new(name))
+}
+
 /// What the folder holds, seen from a run with `settings`.
 fn holds<S: Serialize + DeserializeOwned>(folder: &Path, settings: &S) -> Result<Holds, InferError> {
-    if folder.is_file() {
+    if folder.exists() && !folder.is_dir() {
         let message = "it is a file; give a folder for the images".to_string();
         return Err(InferError::Output { path: folder.to_path_buf(), message });
     }

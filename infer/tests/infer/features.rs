@@ -169,22 +169,75 @@ fn shards_of_another_division_are_not_forgotten() {
     assert_eq!(names(folder.path()), ["out.h5"]);
 }
 
-/// What an ended process left does not stay.
+/// What an ended process of the job left does not stay, and what others left does.
 #[test]
 fn leftovers_are_removed() {
     let folder = tempfile::tempdir().expect("a folder");
-    for name in
-        ["out.0000-of-0009.h5.partial", "out.0001-of-0002.h5.partial", "other.0000-of-0002.h5.partial"]
-    {
+    let digits = "0123456789abcdef.partial";
+    let others = [
+        format!("other.0000-of-0002.h5.{digits}"),
+        format!("out.0000-of-0009.h5.{digits}"),
+        "out.0001-of-0002.h5.partial".to_string(),
+    ];
+    let own = ["out", "out.0000-of-0002", "out.0001-of-0002"];
+    for name in others.iter().cloned().chain(own.map(|name| format!("{name}.h5.{digits}"))) {
         std::fs::write(folder.path().join(name), "half").expect("a file");
     }
+    for name in own {
+        std::fs::write(folder.path().join(format!("{name}.h5.lock")), "").expect("a file");
+    }
     done(folder.path(), &format!("{JOB} --shards 2"));
-    assert_eq!(names(folder.path()), ["other.0000-of-0002.h5.partial", "out.h5"]);
-    // Of a run that was ended after it joined its shards.
+    let mut left = others.to_vec();
+    left.push("out.h5".to_string());
+    left.sort();
+    assert_eq!(names(folder.path()), left);
+}
+
+/// A run that finds its own result complete removes its own shards, of a run that was ended after it joined them, and
+/// nobody else's.
+#[test]
+fn only_shards_of_the_job_are_removed() {
+    let (folder, aside) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let (root, aside) = (folder.path(), aside.path());
+    let shards = ["out.0000-of-0003.h5", "out.0001-of-0003.h5", "out.0002-of-0003.h5"];
+    let bring = |name: &str| std::fs::copy(aside.join(name), root.join(name)).expect("a copy");
+    done(root, JOB);
+    // The job's own shard, one of another job, one of another division, and a file that is none.
+    done(aside, &format!("{JOB} --shard 0/3"));
+    done(aside, &format!("{JOB} --shard 1/2"));
+    bring(shards[0]);
+    bring("out.0001-of-0002.h5");
+    std::fs::remove_file(aside.join(shards[0])).expect("removed");
+    std::fs::remove_file(aside.join("out.0001-of-0002.h5")).expect("removed");
+    done(aside, &format!("{JOB} --seed 1 --shard 1/3"));
+    bring(shards[1]);
+    std::fs::write(root.join(shards[2]), "notes").expect("a file");
+    for line in [format!("{JOB} --shards 3"), "merge out --shards 3".to_string()] {
+        done(root, &line);
+        assert_eq!(names(root), ["out.0001-of-0003.h5", "out.0002-of-0003.h5", "out.h5"], "{line}");
+        done(aside, &format!("{JOB} --shard 0/3").replace("-o out", "-o again"));
+        std::fs::rename(aside.join("again.0000-of-0003.h5"), root.join(shards[0])).expect("renamed");
+    }
+}
+
+/// Another process is at work on a shard.
+#[test]
+fn a_shard_in_work_is_not_removed() {
+    let folder = tempfile::tempdir().expect("a folder");
     let shard = folder.path().join("out.0001-of-0002.h5");
-    std::fs::copy(folder.path().join("out.h5"), &shard).expect("a copy");
+    done(folder.path(), &format!("{JOB} --shard 1/2"));
+    let own = std::fs::read(&shard).expect("a shard");
+    std::fs::remove_file(&shard).expect("removed");
+    done(folder.path(), JOB);
+    std::fs::write(&shard, own).expect("a shard");
+    let held = ddae_base::lock::Lock::output(&shard).expect("free");
     done(folder.path(), &format!("{JOB} --shards 2"));
-    assert!(!shard.exists());
+    assert!(shard.is_file());
+    let message = infer(folder.path(), &format!("{JOB} --shards 2 --overwrite")).error(&[1]).to_string();
+    assert!(message.contains("out.0001-of-0002.h5: another ddae-infer is writing here"), "{message}");
+    drop(held);
+    done(folder.path(), &format!("{JOB} --shards 2"));
+    assert_eq!(names(folder.path()), ["out.h5"]);
 }
 
 #[test]

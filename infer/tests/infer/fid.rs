@@ -103,6 +103,17 @@ fn by_hand(path: &Path) -> Statistics {
 }
 
 #[test]
+fn statistics_that_are_kept_have_one_writer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let held = ddae_base::lock::Lock::output(&folder.path().join("real.npz")).expect("free");
+    let ended = infer(folder.path(), &line("fid REAL FAKE --inception INCEPTION --save-real real.npz"));
+    let wanted = "error: real.npz: another ddae-infer is writing here; wait for it, or choose another output";
+    assert_eq!(ended.error(&[1]), wanted);
+    drop(held);
+    assert!(names(folder.path()).is_empty());
+}
+
+#[test]
 fn images_features_and_statistics_have_the_same_distance() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path();

@@ -11,7 +11,7 @@ use crate::scene::{done, names, words};
 
 /// Runs the binary where files end at `blocks` times 512 bytes.
 fn limited(folder: &Path, blocks: usize, line: &str) -> Ended {
-    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
+    let script = format!("ulimit -f {blocks}; exec \"$@\"");
     let mut command = Command::new("sh");
     command
         .current_dir(folder)
@@ -46,6 +46,26 @@ fn joining() {
     assert_eq!(names(folder.path()), ["out.0000-of-0002.h5", "out.0001-of-0002.h5"]);
     let printed = done(folder.path(), line);
     assert!(printed.starts_with("0 images") || printed.contains("out.h5"), "{printed}");
+    assert_eq!(names(folder.path()), ["out.h5"]);
+}
+
+/// The same of the shards of several machines.
+#[test]
+fn merging() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let line = "features FEATURES --data-root DATA --timesteps 11,21 --views 8 -o out";
+    let shards = ["out.0000-of-0002.h5", "out.0001-of-0002.h5"];
+    for (shard, name) in shards.iter().enumerate() {
+        let own = tempfile::tempdir().expect("a folder");
+        done(own.path(), &format!("{line} --shard {shard}/2"));
+        std::fs::copy(own.path().join(name), folder.path().join(name)).expect("a copy");
+    }
+    let shard = std::fs::metadata(folder.path().join(shards[0])).expect("the file").len();
+    let ended = limited(folder.path(), (shard as usize * 3 / 2) / 512, "merge out");
+    let message = ended.error(&[1]);
+    assert!(message.contains("out.h5") && message.contains("File too large"), "{message}");
+    assert_eq!(names(folder.path()), shards);
+    done(folder.path(), "merge out");
     assert_eq!(names(folder.path()), ["out.h5"]);
 }
 

@@ -101,6 +101,45 @@ fn an_output_has_one_writer() {
     assert_eq!(names(root), ["out.h5"]);
 }
 
+/// Whoever comes second is refused at the start, and what the first writes is whole.
+#[test]
+fn arrays_and_sheets_have_one_writer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path();
+    let busy = "another process is writing here; wait for it, or choose another output";
+    for (name, option) in [("array.npy", "--npy"), ("sheet.png", "--sheet")] {
+        let long = format!("sample DDPM --sampler ddpm --seeds 0-2047 --threads 1 --no-png {option} {name}");
+        let first = start(root, &long).wait_until(|| root.join(format!("{name}.lock")).is_file());
+        let other = format!("sample DDPM --steps 1 --seeds 0-3 --no-png {option} {name}");
+        let refusal = infer(root, &other).error(&[1]).to_string();
+        assert!(
+            refusal == format!("error: cannot write {name}: {busy}") || refusal.contains("is writing here"),
+            "{refusal}"
+        );
+        assert!(!root.join(name).exists());
+        first.interrupt().wait();
+        assert!(names(root).is_empty(), "{:?}", names(root));
+    }
+}
+
+/// What a killed process leaves is removed when the same output is written, and nothing of others is.
+#[test]
+fn the_next_run_clears_what_a_killed_one_left() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path();
+    let left =
+        |name: &str| names(root).iter().any(|found| found.starts_with(name) && found.ends_with(".partial"));
+    for name in ["array", "other"] {
+        let line = format!("sample DDPM --sampler ddpm --seeds 0-2047 --threads 1 --no-png --npy {name}.npy");
+        drop(start(root, &line).wait_until(|| left(name)));
+        assert!(left(name));
+    }
+    done(root, "sample DDPM --steps 1 --seeds 0-3 --no-png --npy array.npy");
+    assert!(left("other") && !left("array"));
+    done(root, "sample DDPM --steps 1 --seeds 0-3 --no-png --npy other.npy");
+    assert_eq!(names(root), ["array.npy", "other.npy"]);
+}
+
 fn images(folder: &Path) -> usize {
     match folder.join("images").is_dir() {
         true => names(&folder.join("images")).iter().filter(|name| name.ends_with(".png")).count(),
@@ -137,7 +176,7 @@ fn sampling_stops_within_a_batch() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path();
     let line = "sample DDPM --sampler ddpm --seeds 0-2047 --batch 1024 --threads 1 --no-png --npy array.npy";
-    let running = start(root, line).wait_until(|| root.join("array.npy.partial").is_file());
+    let running = start(root, line).wait_until(|| names(root).iter().any(|name| name.ends_with(".partial")));
     sleep(Duration::from_millis(50));
     let begun = Instant::now();
     let ended = running.interrupt().wait();

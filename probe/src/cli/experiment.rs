@@ -233,5 +233,6 @@ fn check_folder(path: &Path) -> Result<()> {
     let metadata = folder.metadata().with_context(|| format!("--confusion: folder {}", folder.display()))?;
     anyhow::ensure!(metadata.is_dir(), "--confusion: {} is not a folder", folder.display());
     anyhow::ensure!(!path.is_dir(), "--confusion: {} is a folder; give the name of a file", path.display());
+    files::target(path).context("--confusion")?;
     Ok(())
 }

@@ -13,14 +13,16 @@ use crate::tiny::{TRAINING, with};
 /// Runs "$0" "$@" with the folder `small` on a disk of its own, then lists the files there.
 const SMALL_DISK: &str = "
     mount -t tmpfs -o size=${ROOM}k none small || exit 99
+    [ ! -d given ] || cp given/* small/ || exit 99
     \"$0\" \"$@\"; code=$?
     find small -type f > left.txt
     exit $code";
 
-/// Where disks cannot be mounted, a limit on the size of files stands for a small one. The signal that comes with it is
-/// ignored, so that writing fails as on a full disk. `ulimit` counts in 512 bytes.
+/// A limit on the size of files, which also stands for a small disk where none can be mounted. `ulimit` counts in 512
+/// bytes.
 const SMALL_FILES: &str = "
-    (trap '' XFSZ; ulimit -f $((2 * ROOM)); exec \"$0\" \"$@\"); code=$?
+    [ ! -d given ] || cp given/* small/ || exit 99
+    (ulimit -f $((2 * ROOM)); exec \"$0\" \"$@\"); code=$?
     find small -type f > left.txt
     exit $code";
 
@@ -37,16 +39,43 @@ fn can_mount() -> bool {
     })
 }
 
-/// Runs a command line in whose folder `small` there is only room for `kibibytes`; gives the files it leaves there.
+/// What there is little of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Little {
+    /// On the disk.
+    Room,
+    /// In a file.
+    Size,
+}
+
+/// Runs a command line in whose folder `small` there is only room for `kibibytes`, and what was in the folder `given`;
+/// gives the files it leaves there. Once on a small disk, where one can be mounted, and once with a limit on the size of
+/// files.
 #[track_caller]
-fn with_little_room(place: &Place, kibibytes: usize, line: &str) -> (Ended, Vec<String>) {
+fn with_little_room(
+    kibibytes: usize,
+    line: &str,
+    place: impl Fn() -> Place,
+    check: impl Fn(&Ended, &[String]),
+) {
+    for little in [Little::Room, Little::Size] {
+        if little == Little::Size || can_mount() {
+            let (ended, left) = with_little(little, &place(), kibibytes, line);
+            assert_full(&ended);
+            check(&ended, &left);
+        }
+    }
+}
+
+#[track_caller]
+fn with_little(little: Little, place: &Place, kibibytes: usize, line: &str) -> (Ended, Vec<String>) {
     fs::create_dir_all(place.path("small")).expect("a folder");
     let command = place.command(line);
-    let (mut limited, script) = match can_mount() {
-        true => (Command::new("unshare"), SMALL_DISK),
-        false => (Command::new("env"), SMALL_FILES),
+    let (mut limited, script) = match little {
+        Little::Room => (Command::new("unshare"), SMALL_DISK),
+        Little::Size => (Command::new("env"), SMALL_FILES),
     };
-    if can_mount() {
+    if little == Little::Room {
         limited.arg("-rm");
     }
     limited.args(["sh", "-c", script]).arg(command.get_program()).args(command.get_args());
@@ -67,52 +96,97 @@ fn assert_full(ended: &Ended) {
 
 #[test]
 fn training() {
-    let place = with(&["data", "ddpm.yaml"]);
     let line = format!("ddae-train diffusion --config ddpm.yaml --run small/run {TRAINING}");
-    let (ended, left) = with_little_room(&place, 2000, &line);
-    assert_full(&ended);
-    assert!(!left.iter().any(|name| name.contains("checkpoints/")), "{left:?}");
+    with_little_room(
+        2000,
+        &line,
+        || with(&["data", "ddpm.yaml"]),
+        |_, left| {
+            assert!(!left.iter().any(|name| name.contains("checkpoints/")), "{left:?}");
+        },
+    );
 }
 
 #[test]
 fn exporting() {
-    let place = with(&["run/checkpoints/latest.safetensors"]);
     let line = "ddae-export run/checkpoints/latest.safetensors --graph sampler -o small/sampler.onnx";
-    let (ended, left) = with_little_room(&place, 400, line);
-    assert_full(&ended);
-    assert!(left.is_empty(), "{left:?}");
+    with_little_room(
+        400,
+        line,
+        || with(&["run/checkpoints/latest.safetensors"]),
+        |_, left| {
+            assert!(left.is_empty(), "{left:?}");
+        },
+    );
 }
 
 #[test]
 fn features() {
-    let place = with(&["data", "features.onnx"]);
     let line =
         "ddae-infer features features.onnx --data-root data --timesteps 1 --views 4 --shards 3 -o small/out";
     // Three shards of 120 kB, and room for one.
-    let (ended, left) = with_little_room(&place, 200, line);
-    assert_full(&ended);
-    assert!(left.iter().all(|name| name.ends_with("-of-0003.h5")), "only whole shards: {left:?}");
+    with_little_room(
+        200,
+        line,
+        || with(&["data", "features.onnx"]),
+        |_, left| {
+            assert!(left.iter().all(|name| name.ends_with("-of-0003.h5")), "only whole shards: {left:?}");
+        },
+    );
+}
+
+/// The shards are on the disk, and there is no room for the joined file; they stay.
+#[test]
+fn merging() {
+    let shards: Vec<String> = (0..3).map(|shard| format!("out.000{shard}-of-0003.h5")).collect();
+    let place = with(&["data", "features.onnx"]);
+    let options = "--data-root data --timesteps 1 --views 4";
+    let mut largest = 0;
+    for (shard, name) in shards.iter().enumerate() {
+        // Each in a folder of its own, so that none of them joins the others.
+        place.done(&format!(
+            "ddae-infer features features.onnx {options} --shard {shard}/3 -o own{shard}/out"
+        ));
+        fs::create_dir_all(place.path("given")).expect("a folder");
+        let (from, to) = (place.path(&format!("own{shard}/{name}")), place.path(&format!("given/{name}")));
+        largest = largest.max(fs::copy(from, to).expect("a copy").div_ceil(1024) as usize);
+    }
+    // Of the disk, all shards and half of them again; of a file, two shards and no three.
+    for (little, kibibytes) in [(Little::Room, 5 * largest), (Little::Size, 2 * largest)] {
+        if little == Little::Size || can_mount() {
+            let (ended, left) = with_little(little, &place, kibibytes, "ddae-infer merge small/out");
+            assert_full(&ended);
+            let wanted: Vec<String> = shards.iter().map(|name| format!("small/{name}")).collect();
+            assert_eq!(left, wanted, "{ended}");
+        }
+    }
 }
 
 #[test]
 fn images() {
-    let place = with(&["sampler.onnx"]);
     let line = "ddae-infer sample sampler.onnx --steps 1 --seeds 0-299 -o small/images --npy small/array.npy";
-    let (ended, left) = with_little_room(&place, 16, line);
-    assert_full(&ended);
-    assert!(left.iter().all(|name| name.ends_with(".png") || name.ends_with("run.json")), "{left:?}");
+    with_little_room(
+        16,
+        line,
+        || with(&["sampler.onnx"]),
+        |_, left| {
+            assert!(left.iter().all(|name| name.ends_with(".png") || name.ends_with("run.json")), "{left:?}");
+        },
+    );
 }
 
 #[test]
 fn sheets() {
-    let place = with(&["train.h5", "test.h5"]);
     for line in [
         "ddae-data preview fashion-sample --rows 20 --columns 20 -o small/sheet.png",
         "ddae-probe knn --train train.h5 --test test.h5 --confusion small/matrix.png",
     ] {
-        let (ended, left) = with_little_room(&place, 8, line);
-        assert_full(&ended);
-        assert!(left.is_empty(), "{left:?}");
+        with_little_room(
+            8,
+            line,
+            || with(&["train.h5", "test.h5"]),
+            |_, left| assert!(left.is_empty(), "{left:?}"),
+        );
     }
 }
 

@@ -4,4 +4,5 @@
 mod files;
 mod full_disk;
 mod kinds;
+mod outputs;
 mod settings;

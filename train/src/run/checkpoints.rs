@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ddae_base::files::name_again;
+use ddae_base::files::{clear_leftovers, name_again};
 use ddae_checkpoint::{Checkpoint, CheckpointError, TrainingState};
 
 use crate::TrainError;
@@ -30,15 +30,13 @@ pub fn name_latest(path: &Path) -> Result<(), TrainError> {
 /// # Errors
 /// When the system refuses.
 pub fn remove_leftovers(folder: &Path) -> Result<(), TrainError> {
-    for entry in fs::read_dir(folder).map_err(TrainError::io(folder))? {
-        let entry = entry.map_err(TrainError::io(folder))?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.ends_with(".partial") || name.starts_with(".tmp") {
-            fs::remove_file(entry.path()).map_err(TrainError::io(&entry.path()))?;
-        }
-    }
-    Ok(())
+    Ok(clear_leftovers(folder, is_checkpoint)?)
+}
+
+/// Whether a file is named like a checkpoint of a run.
+pub fn is_checkpoint(name: &str) -> bool {
+    let epoch = name.strip_prefix("epoch_").and_then(|rest| rest.strip_suffix(".safetensors")?.parse().ok());
+    name == LATEST || epoch.is_some_and(|epoch| name == epoch_name(epoch))
 }
 
 /// The training checkpoint in `folder` that is furthest, with what it says of itself. Files that cannot be read are

@@ -5,14 +5,16 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use ddae_base::files::write_whole;
+use ddae_base::files::{append, clear_leftovers, output_left, write_whole};
 use ddae_base::lock;
 use ddae_model::config::RunConfig;
 
+use super::checkpoints::is_checkpoint;
 use crate::TrainError;
 
 /// What a run leaves in its folder; `--force` removes these and nothing else.
-const FILES: [&str; 3] = ["config.yaml", "log.txt", "stats.jsonl"];
+const FILES: [&str; 3] = ["config.yaml", LOG, "stats.jsonl"];
+const LOG: &str = "log.txt";
 const FOLDERS: [&str; 3] = ["checkpoints", "samples", "tensorboard"];
 
 /// A run folder that is this process's.
@@ -27,34 +29,31 @@ impl RunFolder {
     /// Makes the folder of a new run.
     ///
     /// # Errors
-    /// When the folder is not empty, unless `force` is set and it holds an earlier run, which is removed.
+    /// When the folder holds a run, unless `force` is set, which removes it; when it holds something else, or files
+    /// that no run made where those of the run are.
     pub fn create(path: &Path, force: bool) -> Result<RunFolder, TrainError> {
-        match fs::read_dir(path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => {}
-            Err(e) => return Err(TrainError::io(path)(e)),
-            Ok(mut entries) => {
-                let message = match (entries.next().is_some(), holds_run(path)?, force) {
-                    (false, ..) => None,
-                    (true, true, false) => {
-                        Some("holds a run already: go on with --resume, or replace it with --force")
-                    }
-                    (true, true, true) => {
-                        RunFolder::lock(path)?.remove_run()?;
-                        None
-                    }
-                    (true, false, _) => Some("is not empty and holds no run: give another folder with --run"),
-                };
-                if let Some(message) = message {
-                    let (path, message) = (path.to_path_buf(), message.to_string());
-                    return Err(TrainError::Folder { path, message });
-                }
+        let refuse = |message: &str| {
+            Err(TrainError::Folder { path: path.to_path_buf(), message: message.to_string() })
+        };
+        match holds(path)? {
+            Holds::Other => return refuse("is not empty and holds no run: give another folder with --run"),
+            Holds::Run if !force => {
+                return refuse("holds a run already: go on with --resume, or replace it with --force");
             }
+            Holds::Run | Holds::Nothing => {}
         }
-        for name in ["", FOLDERS[0], FOLDERS[1], FOLDERS[2]] {
+        fs::create_dir_all(path).map_err(TrainError::io(path))?;
+        // The log comes first: what a process leaves that is ended while it begins is known as a run by it.
+        let run = RunFolder::lock(path)?;
+        if force {
+            run.remove_run()?;
+        }
+        for name in FOLDERS {
             let folder = path.join(name);
             fs::create_dir_all(&folder).map_err(TrainError::io(&folder))?;
         }
-        RunFolder::lock(path)
+        run.clear()?;
+        Ok(run)
     }
 
     /// Opens the folder of an earlier run.
@@ -63,7 +62,9 @@ impl RunFolder {
     /// When it holds no run, or another process is at work in it.
     pub fn open(path: &Path) -> Result<RunFolder, TrainError> {
         RunFolder::expect(path)?;
-        RunFolder::lock(path)
+        let run = RunFolder::lock(path)?;
+        run.clear()?;
+        Ok(run)
     }
 
     /// Refuses a folder in which there is no run.
@@ -80,9 +81,8 @@ impl RunFolder {
 
     /// The log is the lock: the system gives it back however the process ends.
     fn lock(path: &Path) -> Result<RunFolder, TrainError> {
-        let log_path = path.join("log.txt");
-        let log =
-            File::options().append(true).create(true).open(&log_path).map_err(TrainError::io(&log_path))?;
+        let log_path = path.join(LOG);
+        let log = append(&log_path)?;
         let path = path.to_path_buf();
         match lock::try_acquire(&log).map_err(TrainError::io(&log_path))? {
             true => Ok(RunFolder { path, log, start: Instant::now() }),
@@ -93,14 +93,46 @@ impl RunFolder {
         }
     }
 
+    /// Removes the run that was here, and nothing that no run makes. The log stays, emptied: it is the lock.
     fn remove_run(&self) -> Result<(), TrainError> {
+        let mut made = Vec::new();
         for name in FOLDERS {
             let folder = self.path.join(name);
-            gone(fs::remove_dir_all(&folder)).map_err(TrainError::io(&folder))?;
+            let entries = match fs::read_dir(&folder) {
+                Err(e) if e.kind() == ErrorKind::NotFound => continue,
+                entries => entries.map_err(TrainError::io(&folder))?,
+            };
+            for entry in entries {
+                let entry = entry.map_err(TrainError::io(&folder))?;
+                let file_name = entry.file_name();
+                let is_own =
+                    output_left(&file_name).unwrap_or(&file_name).to_str().is_some_and(|n| is_made(name, n));
+                if !is_own || entry.file_type().map_err(TrainError::io(&folder))?.is_dir() {
+                    let message = format!(
+                        "--force removes an old run and nothing else, and {name}/{} is of no run: move it away, or give \
+                         another folder with --run",
+                        file_name.display()
+                    );
+                    return Err(TrainError::Folder { path: self.path.clone(), message });
+                }
+                made.push(entry.path());
+            }
         }
-        for name in FILES {
-            let file = self.path.join(name);
+        let files = FILES.iter().filter(|name| **name != LOG).map(|name| self.path.join(name));
+        for file in made.into_iter().chain(files) {
             gone(fs::remove_file(&file)).map_err(TrainError::io(&file))?;
+        }
+        self.log.set_len(0).map_err(TrainError::io(&self.path.join(LOG)))
+    }
+
+    /// Removes what processes left here that were ended while they wrote.
+    fn clear(&self) -> Result<(), TrainError> {
+        clear_leftovers(&self.path, |name| FILES.contains(&name))?;
+        for name in FOLDERS {
+            let folder = self.path.join(name);
+            if folder.is_dir() {
+                clear_leftovers(&folder, |file| is_made(name, file))?;
+            }
         }
         Ok(())
     }
@@ -145,23 +177,59 @@ impl RunFolder {
     /// When the system refuses.
     pub fn log(&mut self, line: &str) -> Result<(), TrainError> {
         let line = format!("[{:9.1} s] {line}\n", self.start.elapsed().as_secs_f64());
-        self.log.write_all(line.as_bytes()).map_err(TrainError::io(&self.path.join("log.txt")))
+        self.log.write_all(line.as_bytes()).map_err(TrainError::io(&self.path.join(LOG)))
     }
 }
 
-/// Whether a run has been in the folder: one that has left all its files, or one that ended while it began and left
-/// nothing else.
-fn holds_run(path: &Path) -> Result<bool, TrainError> {
+/// What a folder is good for.
+enum Holds {
+    /// It is not there, or empty but for empty folders that a run would make.
+    Nothing,
+    /// An earlier run: all its files, or those of one that was ended while it began, and nothing else.
+    Run,
+    /// Something else.
+    Other,
+}
+
+fn holds(path: &Path) -> Result<Holds, TrainError> {
+    let entries = match fs::read_dir(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Holds::Nothing),
+        entries => entries.map_err(TrainError::io(path))?,
+    };
     if FILES.iter().all(|name| path.join(name).is_file()) {
-        return Ok(true);
+        return Ok(Holds::Run);
     }
-    let mut is_only_a_run = path.join("log.txt").is_file();
-    for entry in fs::read_dir(path).map_err(TrainError::io(path))? {
-        let name = entry.map_err(TrainError::io(path))?.file_name().to_string_lossy().into_owned();
-        let name = name.strip_suffix(".partial").unwrap_or(&name);
-        is_only_a_run &= FILES.contains(&name) || FOLDERS.contains(&name);
+    let (mut is_of_a_run, mut is_empty) = (path.join(LOG).is_file(), true);
+    for entry in entries {
+        let name = entry.map_err(TrainError::io(path))?.file_name();
+        let name = name.to_string_lossy();
+        let is_folder = FOLDERS.contains(&&*name);
+        let left = output_left(name.as_ref().as_ref()).and_then(|output| output.to_str());
+        is_of_a_run &= is_folder || FILES.contains(&left.unwrap_or(&name));
+        is_empty &= is_folder && is_empty_folder(&path.join(&*name));
     }
-    Ok(is_only_a_run)
+    Ok(match is_empty {
+        true => Holds::Nothing,
+        false if is_of_a_run => Holds::Run,
+        false => Holds::Other,
+    })
+}
+
+fn is_empty_folder(path: &Path) -> bool {
+    fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// Whether a file is named like those that a run makes in one of its folders.
+fn is_made(folder: &str, name: &str) -> bool {
+    let is_numbered = |end: &str| {
+        let epoch = name.strip_prefix("epoch_").and_then(|rest| rest.strip_suffix(end));
+        epoch.is_some_and(|epoch| epoch.len() >= 4 && epoch.bytes().all(|digit| digit.is_ascii_digit()))
+    };
+    match folder {
+        "checkpoints" => is_checkpoint(name),
+        "samples" => is_numbered(".png"),
+        _ => name.starts_with("events.out.tfevents.") && name.ends_with(".ddae"),
+    }
 }
 
 /// What is not there need not be removed.
@@ -200,9 +268,69 @@ mod tests {
     fn a_folder_of_other_things_is_refused_even_when_forced() {
         let path = tempfile::tempdir().expect("a folder");
         fs::create_dir(path.path().join("samples")).expect("created");
+        fs::write(path.path().join("samples/mine.png"), "mine").expect("written");
         let text = refusal(RunFolder::create(path.path(), true));
         assert!(text.ends_with("holds no run: give another folder with --run"), "{text}");
-        assert!(path.path().join("samples").is_dir());
+        assert!(path.path().join("samples/mine.png").is_file());
+    }
+
+    /// Wherever a process is ended while it makes the folder, also one of an earlier version, which made the folders
+    /// first.
+    #[test]
+    fn a_folder_that_was_only_begun_can_be_used() {
+        let (log, config) =
+            (&["log.txt"][..], &["log.txt", "config.yaml.lock", "config.yaml.0123456789abcdef.partial"]);
+        for (folders, files) in [
+            (&[][..], &[][..]),
+            (&["checkpoints"], &[]),
+            (&["checkpoints", "samples"], &[]),
+            (&["checkpoints", "samples", "tensorboard"], &[]),
+            (&[], log),
+            (&["checkpoints"], log),
+            (&["checkpoints", "samples", "tensorboard"], log),
+            (&["checkpoints", "samples", "tensorboard"], config),
+        ] {
+            let path = tempfile::tempdir().expect("a folder");
+            for folder in folders {
+                fs::create_dir(path.path().join(folder)).expect("created");
+            }
+            for file in files {
+                fs::write(path.path().join(file), "").expect("written");
+            }
+            let run = RunFolder::create(path.path(), !files.is_empty()).expect("used");
+            assert!(run.checkpoints().is_dir() && run.samples().is_dir() && run.tensorboard().is_dir());
+            assert_eq!(fs::read_dir(path.path()).expect("a folder").count(), 4, "{folders:?} {files:?}");
+        }
+    }
+
+    #[test]
+    fn an_old_run_makes_way_only_where_nothing_else_is_lost() {
+        let path = tempfile::tempdir().expect("a folder");
+        let run = RunFolder::create(path.path(), false).expect("created");
+        let own = [
+            run.checkpoints().join("epoch_0010.safetensors"),
+            run.checkpoints().join("latest.safetensors.0123456789abcdef.partial"),
+            run.samples().join("epoch_12345.png"),
+            run.tensorboard().join("events.out.tfevents.1.5.7.ddae"),
+        ];
+        drop(run);
+        for mine in [
+            "checkpoints/best.safetensors",
+            "samples/epoch_0010.png.txt",
+            "tensorboard/events",
+            "samples/x/y",
+        ] {
+            let mine = path.path().join(mine);
+            fs::create_dir_all(mine.parent().expect("a folder")).expect("created");
+            own.iter().chain([&mine]).for_each(|file| fs::write(file, "x").expect("written"));
+            let text = refusal(RunFolder::create(path.path(), true));
+            assert!(text.contains("is of no run: move it away, or give another folder with --run"), "{text}");
+            assert!(own.iter().chain([&mine]).all(|file| file.is_file()), "{text}");
+            fs::remove_file(&mine).expect("removed");
+        }
+        fs::remove_dir(path.path().join("samples/x")).expect("removed");
+        drop(RunFolder::create(path.path(), true).expect("replaced"));
+        assert!(own.iter().all(|file| !file.exists()));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use ddae_base::files::write_whole;
+use ddae_base::files::{append, write_whole};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
@@ -78,7 +78,7 @@ impl Stats {
             write_whole(path, |out| out.write_all(kept.as_bytes()))?;
         }
         let scores = kept.lines().rev().find_map(|line| serde_json::from_str(line).ok());
-        let file = File::options().append(true).create(true).open(path).map_err(io)?;
+        let file = append(path)?;
         Ok(Stats { path: path.to_path_buf(), file, scores })
     }
 

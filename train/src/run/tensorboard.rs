@@ -69,7 +69,7 @@ impl EventFile {
         // TensorBoard reads the files of a folder in the order of their names.
         let name = format!("events.out.tfevents.{:.6}.{}.ddae", now(), std::process::id());
         let path = folder.join(name);
-        let file = File::create(&path).map_err(TrainError::io(&path))?;
+        let file = File::create_new(&path).map_err(TrainError::io(&path))?;
         let mut events = EventFile { path, file };
         let version = Some("brain.Event:2".to_string());
         events.write(Event { wall_time: now(), file_version: version, ..Event::default() })?;

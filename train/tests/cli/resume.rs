@@ -74,11 +74,22 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
     let ended = stop_after(&place, &killed, "killed", 14, "KILL");
     assert_eq!(ended.code, None);
     // What a process leaves that is killed while it writes.
-    place.write("killed/checkpoints/latest.safetensors.partial", "half a checkpoint");
-    place.write("killed/checkpoints/.tmpAbCdEf", "half a checkpoint");
+    let left = [
+        "latest.safetensors.partial",
+        "latest.safetensors.0123456789abcdef.partial",
+        "latest.safetensors.lock",
+    ]
+    .map(|name| format!("killed/checkpoints/{name}"));
+    place.write(&left[0], "half a checkpoint");
+    place.write(&left[1], "half a checkpoint");
+    place.write(&left[2], "");
+    // And what is somebody else's.
+    let mine = ["mine.safetensors.partial", ".tmpAbCdEf"].map(|name| format!("killed/checkpoints/{name}"));
+    mine.iter().for_each(|name| place.write(name, "kept"));
     // The run folder's own configuration is used where none is given.
     place.train(&["--run", "killed", "--resume", "--save-every", "1", "--log-every", "1"]);
-    assert!(!place.path("killed/checkpoints/.tmpAbCdEf").exists());
+    assert!(!left.iter().any(|name| place.path(name).exists()));
+    assert!(mine.iter().all(|name| place.path(name).is_file()));
     let last = "checkpoints/epoch_0012.safetensors";
     place.checkpoint(&format!("straight/{last}")).assert_same(&place.checkpoint(&format!("killed/{last}")));
 }

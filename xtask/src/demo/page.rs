@@ -1,5 +1,8 @@
 //! The page at the end of the demo: scores, images, the loss, and the commands that made them.
 
+use std::fs::Permissions;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -37,10 +40,21 @@ pub fn write(folder: &Path, scores: &Scores, steps: &[Step]) -> Result<PathBuf> 
         curve(&losses),
         commands(steps),
     );
-    let (path, partial) = (folder.join("index.html"), folder.join("index.html.partial"));
-    std::fs::write(&partial, page).with_context(|| partial.display().to_string())?;
-    std::fs::rename(&partial, &path).with_context(|| path.display().to_string())?;
+    let path = folder.join("index.html");
+    write_whole(&path, folder, page.as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
+}
+
+/// Writes a file under a name that nobody can foretell, which is made new, and gives it its own then.
+fn write_whole(path: &Path, folder: &Path, text: &[u8]) -> std::io::Result<()> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("index.html.").suffix(".partial").permissions(Permissions::from_mode(0o666));
+    let mut partial = builder.tempfile_in(folder)?;
+    partial.write_all(text)?;
+    partial.as_file().sync_all()?;
+    partial.persist(path)?;
+    Ok(())
 }
 
 fn table(scores: &Scores) -> String {

@@ -1,10 +1,9 @@
 //! Where reconstructions go: a sheet, and a folder of PNG files.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
-
+use ddae_base::lock::Lock;
 use ddae_infer::InferError;
 use ddae_infer::sample::ImageFolder;
+use std::collections::HashMap;
 
 use super::Arguments;
 use super::request::ReconstructRequest;
@@ -12,7 +11,7 @@ use crate::cli::sheets;
 
 /// The files of a run.
 pub struct Outputs {
-    sheet: PathBuf,
+    sheet: Lock,
     folder: Option<ImageFolder>,
     /// Images that no folder keeps, by number.
     waiting: HashMap<u64, Vec<u8>>,
@@ -27,7 +26,7 @@ impl Outputs {
             }
             None => None,
         };
-        Ok(Outputs { sheet: arguments.output.clone(), folder, waiting: HashMap::new() })
+        Ok(Outputs { sheet: Lock::output(&arguments.output)?, folder, waiting: HashMap::new() })
     }
 
     /// Takes an image that was just drawn, levels `[C, H, W]`.
@@ -64,6 +63,6 @@ impl Outputs {
                 sheet.push_u8(&source)?;
             }
         }
-        Ok(sheet.write_png(&self.sheet)?)
+        Ok(sheet.write_png_locked(&self.sheet)?)
     }
 }

@@ -1,11 +1,10 @@
 //! Where the images of a run go: a folder of PNG files, an array, a sheet.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
-
+use ddae_base::lock::Lock;
 use ddae_data::sheet::Sheet;
 use ddae_infer::InferError;
 use ddae_infer::sample::{ImageFolder, NpyWriter, SampleSettings};
+use std::collections::HashMap;
 
 use super::Arguments;
 use crate::cli::sheets;
@@ -14,7 +13,8 @@ use crate::cli::sheets;
 pub struct Outputs {
     folder: Option<ImageFolder>,
     npy: Option<NpyWriter>,
-    sheet: Option<(PathBuf, Sheet)>,
+    /// Locked from the beginning.
+    sheet: Option<(Lock, Sheet)>,
     /// Where each seed stands among all.
     positions: HashMap<u64, usize>,
     /// Images for the sheet that no folder keeps.
@@ -55,7 +55,7 @@ impl Outputs {
             None => None,
         };
         let sheet = match &arguments.sheet {
-            Some(path) => Some((path.clone(), sheets::sheet(usize::from(arguments.columns), shape)?)),
+            Some(path) => Some((Lock::output(path)?, sheets::sheet(usize::from(arguments.columns), shape)?)),
             None => None,
         };
         let positions = match npy {
@@ -95,7 +95,7 @@ impl Outputs {
                 self.put_npy(*seed, &folder.read(*seed)?)?;
             }
         }
-        if let Some((path, sheet)) = &mut self.sheet {
+        if let Some((lock, sheet)) = &mut self.sheet {
             for seed in seeds {
                 let levels = match (&self.folder, self.waiting.remove(seed)) {
                     (_, Some(levels)) => levels,
@@ -104,7 +104,7 @@ impl Outputs {
                 };
                 sheet.push_u8(&levels)?;
             }
-            sheet.write_png(path)?;
+            sheet.write_png_locked(lock)?;
         }
         match self.npy {
             Some(npy) => npy.finish(),
