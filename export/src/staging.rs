@@ -69,12 +69,15 @@ impl Staging {
                            the file itself";
             return Err(ExportError::unusable(self.target(), message));
         }
+        let old_data = data_file(target);
+        // What came meanwhile: only regular files are replaced.
+        files::target(self.target())?;
+        files::target(&old_data)?;
         let publish = || -> std::io::Result<()> {
             let mut file = OpenOptions::new().append(true).open(&staged)?;
             file.write_all(suffix)?;
             file.sync_all()?;
             let others: Vec<&PathBuf> = files.iter().filter(|path| **path != staged).collect();
-            let old_data = data_file(target);
             if !others.is_empty() || old_data.exists() {
                 for old in [target, &*old_data].into_iter().filter(|path| path.exists()) {
                     fs::remove_file(old)?;

@@ -87,6 +87,33 @@ fn images() {
     }
 }
 
+/// What a killed export leaves is removed by the next to the same file, and by no other.
+#[test]
+fn a_killed_export() {
+    let place = with(&["run/checkpoints/latest.safetensors"]);
+    let export = |name: &str| {
+        format!("ddae-export run/checkpoints/latest.safetensors --graph sampler --force -o {name}")
+    };
+    let names = || -> Vec<String> {
+        let entries = fs::read_dir(place.path("")).expect("a folder");
+        entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
+    };
+    let left = |name: &str| {
+        names().iter().any(|left| left.starts_with(&format!("{name}.")) && left.ends_with(".partial"))
+    };
+    for name in ["sampler.onnx", "other.onnx"] {
+        // It may be done before it is killed; then it is begun again.
+        while !left(name) {
+            let _ = fs::remove_file(place.path(name));
+            drop(place.start(&export(name)).wait_until(|| left(name) || place.path(name).is_file()));
+        }
+    }
+    place.done(&export("sampler.onnx"));
+    assert!(left("other.onnx") && !left("sampler.onnx"), "{:?}", names());
+    place.done(&export("other.onnx"));
+    assert_eq!(names().len(), 3, "{:?}", names());
+}
+
 /// An export is short: the signal may come after its end, and then there is a whole file.
 #[test]
 fn exporting() {

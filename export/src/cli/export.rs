@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{ArgAction, Args};
 use ddae_base::{shell, stop, tell};
@@ -134,14 +134,17 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         writeln!(out, "would write {} (about {bytes}B)", target.display())?;
         return Ok(());
     }
-    let staging = removed_on_signal(&target)?;
+    let (staging, leftovers) = removed_on_signal(&target)?;
     let is_shown = !arguments.quiet && std::io::stderr().is_terminal();
     let progress = |what: &str| {
         if is_shown {
             let _ = writeln!(std::io::stderr(), "{what} …");
         }
     };
-    let exported = plan.export(staging, progress)?;
+    let exported = plan.export(staging, progress);
+    // The lock may be another's from now on.
+    leftovers.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let exported = exported?;
     if arguments.json {
         writeln!(out, "{}", as_json(&exported.description, &exported.files, Some(exported.bytes)))?;
         return Ok(());
@@ -152,13 +155,16 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is to be removed when the process ends before its work is done: a folder, and the lock.
+type Leftovers = Arc<Mutex<Option<[PathBuf; 2]>>>;
+
 /// The folder in which the file is made. Ctrl-C, SIGTERM and SIGHUP remove it and its lock, and end the process at once: much of an
 /// export is a single call of ONNX Runtime, which nothing interrupts.
-fn removed_on_signal(target: &Path) -> Result<Staging, ExportError> {
-    let made: Arc<OnceLock<[PathBuf; 2]>> = Arc::default();
-    let leftovers = Arc::clone(&made);
+fn removed_on_signal(target: &Path) -> Result<(Staging, Leftovers), ExportError> {
+    let leftovers = Leftovers::default();
+    let shared = Arc::clone(&leftovers);
     let handler = move || {
-        if let Some([folder, lock]) = leftovers.get() {
+        if let Some([folder, lock]) = &*shared.lock().unwrap_or_else(PoisonError::into_inner) {
             // The process ends either way; what cannot be removed is removed by the next export to the same file.
             let _ = fs::remove_dir_all(folder);
             let _ = fs::remove_file(lock);
@@ -171,9 +177,12 @@ fn removed_on_signal(target: &Path) -> Result<Staging, ExportError> {
             "warning: Ctrl-C will leave a folder behind, which the next export to the same file removes ({error})"
         ));
     }
+    // A signal that comes meanwhile waits until it is known what there is to remove.
+    let mut made = leftovers.lock().unwrap_or_else(PoisonError::into_inner);
     let staging = Staging::beside(target)?;
-    let _ = made.set(staging.leftovers());
-    Ok(staging)
+    *made = Some(staging.leftovers());
+    drop(made);
+    Ok((staging, leftovers))
 }
 
 fn source(arguments: &Arguments) -> Result<WeightSource, ExportError> {

@@ -203,14 +203,15 @@ fn only_shards_of_the_job_are_removed() {
     let bring = |name: &str| std::fs::copy(aside.join(name), root.join(name)).expect("a copy");
     done(root, JOB);
     // The job's own shard, one of another job, one of another division, and a file that is none.
-    done(aside, &format!("{JOB} --shard 0/3"));
-    done(aside, &format!("{JOB} --shard 1/2"));
-    bring(shards[0]);
-    bring("out.0001-of-0002.h5");
-    std::fs::remove_file(aside.join(shards[0])).expect("removed");
-    std::fs::remove_file(aside.join("out.0001-of-0002.h5")).expect("removed");
-    done(aside, &format!("{JOB} --seed 1 --shard 1/3"));
-    bring(shards[1]);
+    for (line, shard) in [
+        ("--shard 0/3", shards[0]),
+        ("--shard 1/2", "out.0001-of-0002.h5"),
+        ("--seed 1 --shard 1/3", shards[1]),
+    ] {
+        done(aside, &format!("{JOB} {line}"));
+        bring(shard);
+        std::fs::remove_file(aside.join(shard)).expect("removed");
+    }
     std::fs::write(root.join(shards[2]), "notes").expect("a file");
     for line in [format!("{JOB} --shards 3"), "merge out --shards 3".to_string()] {
         done(root, &line);
