@@ -191,6 +191,22 @@ fn an_unreadable_checkpoint_of_a_run_is_passed_over_aloud() {
 }
 
 #[test]
+fn a_damaged_checkpoint_is_refused_by_its_tensors_name_and_passed_over_in_a_run() {
+    let folder = workplace(&[]);
+    let path = folder.path().join("demo/checkpoints/latest.safetensors");
+    let mut bytes = std::fs::read(&path).expect("a checkpoint");
+    *bytes.last_mut().expect("bytes") ^= 1;
+    std::fs::write(&path, bytes).expect("damaged");
+    let damaged = "demo/checkpoints/latest.safetensors: is damaged: 'record.y' has the checksum ";
+    let ended = export(&folder, "demo/checkpoints/latest.safetensors -g sampler");
+    let error = ended.error(&[1]);
+    assert!(error.contains(damaged) && error.ends_with("take another checkpoint"), "{error}");
+    let ended = export(&folder, "demo -g sampler --json");
+    assert!(ended.stderr.starts_with(&format!("warning: passed over: {damaged}")), "{ended}");
+    assert_eq!(ended.json()["epoch"], 1);
+}
+
+#[test]
 fn the_exit_code_is_there_when_nobody_reads_the_error() {
     let folder = workplace(&[]);
     let mut command = command(&folder, "missing.safetensors");

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::bytes::Bytes;
+use super::checksums::Checksums;
 use super::contents::{Contents, Format};
 use super::layout::Layout;
 use super::stored::StoredTensor;
@@ -32,6 +33,8 @@ pub struct Checkpoint {
     tensors: Vec<StoredTensor>,
     values: Vec<(String, String)>,
     metadata: HashMap<String, String>,
+    /// What a training checkpoint of ours says of its tensors' bytes.
+    checksums: Option<Checksums>,
     config: Option<RunConfig>,
     state: Option<TrainingState>,
     layout: Layout,
@@ -109,11 +112,13 @@ impl Checkpoint {
             let message = format!("holds two tensors '{}'", pair[0].name());
             return Err(CheckpointError::format(path, message));
         }
+        let checksums =
+            Checksums::read(&metadata, &tensors).map_err(|message| CheckpointError::format(path, message))?;
         let (config, state) = training(path, &metadata)?;
         let names: Vec<&str> = tensors.iter().map(StoredTensor::name).collect();
         let layout = Layout::recognise(&names, &groups, state.is_some());
         let path = path.to_path_buf();
-        Ok(Checkpoint { path, format, files, tensors, values, metadata, config, state, layout })
+        Ok(Checkpoint { path, format, files, tensors, values, metadata, checksums, config, state, layout })
     }
 
     /// The file.
@@ -175,10 +180,33 @@ impl Checkpoint {
         self.tensors.get(at)
     }
 
+    /// Compares every tensor with the checksum that was written with it. Files of earlier versions and of others have
+    /// none, and nothing is read of them.
+    ///
+    /// # Errors
+    /// The first tensor that is damaged.
+    pub fn verify(&self) -> Result<(), CheckpointError> {
+        if self.checksums.is_none() {
+            return Ok(());
+        }
+        for tensor in &self.tensors {
+            let checked = self.check(tensor);
+            self.files[tensor.file].release(tensor.bytes());
+            checked?;
+        }
+        Ok(())
+    }
+
+    fn check(&self, tensor: &StoredTensor) -> Result<(), CheckpointError> {
+        let Some(checksums) = &self.checksums else { return Ok(()) };
+        let bytes = self.files[tensor.file].get(tensor.bytes()).unwrap_or_default();
+        checksums.check(tensor, bytes).map_err(|message| CheckpointError::format(&self.path, message))
+    }
+
     /// Reads a tensor. Floats of 16 bits become float32, small integers int64, booleans uint8.
     ///
     /// # Errors
-    /// When there is none of this name, or its type is not read.
+    /// When there is none of this name, its type is not read, or it has not the checksum that was written with it.
     pub fn read(&self, name: &str) -> Result<Tensor, CheckpointError> {
         let tensor = self.find(name).ok_or_else(|| {
             let message = format!("holds no tensor '{name}' among its {}", self.tensors.len());
@@ -189,6 +217,7 @@ impl Checkpoint {
 
     pub(super) fn read_stored(&self, tensor: &StoredTensor) -> Result<Tensor, CheckpointError> {
         let file = &self.files[tensor.file];
+        self.check(tensor)?;
         let read = tensor.read(file).map_err(|message| CheckpointError::format(&self.path, message));
         file.release(tensor.bytes());
         read

@@ -15,11 +15,15 @@
 //! | `record.` | a fixed input of the network and the EMA network's `y` for it; of a SODA, of its decoder |
 //! | `record_encoder.` | the same of a SODA's encoder, whose output is `z` |
 //!
-//! and the file's metadata holds `ddae.format`, `ddae.config` (YAML) and `ddae.state` (JSON of [`TrainingState`]).
+//! and the file's metadata holds `ddae.format`, `ddae.config` (YAML), `ddae.state` (JSON of [`TrainingState`]) and
+//! `ddae.checksums` (JSON: a CRC-32 of each tensor and of the other entries), which are compared whenever
+//! something is read. Files of earlier versions have none.
 //!
 //! | module | holds |
 //! | --- | --- |
 //! | `file` | an open file: what it holds |
+//! | `furthest` | the file of a run folder that everything takes |
+//! | `checksums` | what tells a damaged training checkpoint |
 //! | `layout` | how files arrange their weights |
 //! | `load` | the weights of a network, by its names or by others |
 //! | `stored`, `element` | where a tensor is in a file, and its conversion |
@@ -27,10 +31,12 @@
 //! | `training` | what our training checkpoints store beside weights, and writing them |
 
 mod bytes;
+mod checksums;
 mod contents;
 mod element;
 mod error;
 mod file;
+mod furthest;
 mod layout;
 mod load;
 mod pytorch;
@@ -44,6 +50,7 @@ pub use ddae_model::weights::WeightSet;
 pub use element::ElementType;
 pub use error::CheckpointError;
 pub use file::Checkpoint;
+pub use furthest::Furthest;
 pub use layout::{Layout, LayoutKind};
 pub use stored::StoredTensor;
-pub use training::{FORMAT, Record, TrainingState, write, write_tensors};
+pub use training::{FORMAT, Record, SinceLine, TrainingState, write, write_tensors};

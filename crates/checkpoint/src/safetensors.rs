@@ -32,7 +32,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Contents, Fault> {
     Ok(Contents { tensors, metadata, ..Contents::default() })
 }
 
-fn element_of(dtype: Dtype) -> ElementType {
+/// The name that this crate has for a type.
+pub(super) fn element_of(dtype: Dtype) -> ElementType {
     match dtype {
         Dtype::F16 => ElementType::F16,
         Dtype::BF16 => ElementType::BF16,

@@ -1,8 +1,7 @@
 //! What a training run stores beside its weights, and writing it.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 use ddae_base::files::write_whole;
@@ -10,8 +9,13 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::{Deserialize, Serialize};
 
 use super::CheckpointError;
+use super::checksums::Checksums;
+use super::safetensors::element_of;
 use ddae_model::config::RunConfig;
 use ddae_model::tensor::{Data, Tensor};
+
+/// Values that are made bytes at a time.
+const PIECE: usize = 1 << 14;
 
 /// The value of `ddae.format` that this version reads and writes.
 pub const FORMAT: &str = "ddae-checkpoint-1";
@@ -41,6 +45,45 @@ pub struct TrainingState {
     /// The precision of training: `off`, `bf16` or `fp16`.
     #[serde(default)]
     pub amp: String,
+    /// Whether the run leaves out the last, smaller batch of an epoch. Earlier versions did, and did not say so.
+    #[serde(default = "TrainingState::earlier_versions_drop")]
+    pub drop_last: bool,
+    /// What the next line of statistics goes on from. Earlier versions did not keep it.
+    #[serde(default)]
+    pub since_line: SinceLine,
+}
+
+impl TrainingState {
+    fn earlier_versions_drop() -> bool {
+        true
+    }
+}
+
+/// Sums over the steps since the last line of statistics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SinceLine {
+    /// Steps whose loss is finite.
+    pub steps: u64,
+    /// The sum of their losses.
+    pub loss: f64,
+    /// Steps whose gradients have a finite norm.
+    pub normed_steps: u64,
+    /// The sum of these norms.
+    pub norm: f64,
+}
+
+impl SinceLine {
+    /// Adds the steps with these losses and norms of gradients; those that are not finite are left out.
+    pub fn add(&mut self, losses: &[f64], norms: &[f64]) {
+        for loss in losses.iter().filter(|loss| loss.is_finite()) {
+            self.steps += 1;
+            self.loss += loss;
+        }
+        for norm in norms.iter().filter(|norm| norm.is_finite()) {
+            self.normed_steps += 1;
+            self.norm += norm;
+        }
+    }
 }
 
 /// A fixed input and what the EMA network gave for it when the checkpoint was written.
@@ -61,13 +104,30 @@ fn dtype(tensor: &Tensor) -> Dtype {
     }
 }
 
-fn bytes(tensor: &Tensor) -> Cow<'_, [u8]> {
+/// The bytes of a tensor, in pieces.
+fn for_bytes(tensor: &Tensor, to: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
     match tensor.data() {
-        Data::F32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        Data::F64(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        Data::I64(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        Data::U8(v) => v.into(),
+        Data::F32(values) => in_pieces(values, f32::to_le_bytes, to),
+        Data::F64(values) => in_pieces(values, f64::to_le_bytes, to),
+        Data::I64(values) => in_pieces(values, i64::to_le_bytes, to),
+        Data::U8(values) => to(values),
     }
+}
+
+fn in_pieces<T: Copy, const N: usize>(
+    values: &[T],
+    encode: impl Fn(T) -> [u8; N],
+    to: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut bytes = vec![0; PIECE.min(values.len()) * N];
+    for piece in values.chunks(PIECE) {
+        let bytes = &mut bytes[..piece.len() * N];
+        for (place, &value) in bytes.chunks_exact_mut(N).zip(piece) {
+            place.copy_from_slice(&encode(value));
+        }
+        to(bytes)?;
+    }
+    Ok(())
 }
 
 /// Writes a training checkpoint, whole or not at all.
@@ -81,11 +141,23 @@ pub fn write(
     tensors: &[(String, Tensor)],
 ) -> Result<(), CheckpointError> {
     let state = serde_json::to_string(state).map_err(|e| CheckpointError::format(path, e.to_string()))?;
-    let metadata = HashMap::from([
-        ("ddae.format".to_string(), FORMAT.to_string()),
-        ("ddae.config".to_string(), config.to_yaml()),
-        ("ddae.state".to_string(), state),
-    ]);
+    let entries =
+        [("ddae.format", FORMAT.to_string()), ("ddae.config", config.to_yaml()), ("ddae.state", state)];
+    let mut checksums = Checksums::default();
+    entries.iter().for_each(|(key, text)| checksums.add_text(key, text));
+    for (name, tensor) in tensors {
+        let element = element_of(dtype(tensor)).to_string();
+        checksums.add_tensor(name, &element, tensor.shape(), |to| {
+            // Nothing is written, so nothing can fail.
+            let _ = for_bytes(tensor, &mut |bytes| {
+                to(bytes);
+                Ok(())
+            });
+        });
+    }
+    let mut metadata: HashMap<String, String> =
+        entries.into_iter().map(|(key, text)| (key.to_string(), text)).collect();
+    metadata.extend([checksums.into_entry().map_err(|message| CheckpointError::format(path, message))?]);
     write_tensors(path, metadata, tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)))
 }
 
@@ -105,7 +177,7 @@ pub fn write_tensors<'a>(
     Ok(write_whole(path, |out| {
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(&header)?;
-        tensors.iter().try_for_each(|(_, tensor)| out.write_all(&bytes(tensor)))
+        tensors.iter().try_for_each(|(_, tensor)| for_bytes(tensor, &mut |bytes| out.write_all(bytes)))
     })?)
 }
 

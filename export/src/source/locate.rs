@@ -1,9 +1,8 @@
 //! The checkpoint that a path means: a file, or one in the folder of a run or of a diffusers model.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use ddae_checkpoint::{Checkpoint, Format};
+use ddae_checkpoint::{Checkpoint, Format, Furthest};
 use ddae_onnx::metadata::GraphKind;
 
 use super::diffusers::DiffusersFolder;
@@ -74,30 +73,15 @@ fn model_folder(path: &Path, wanted: GraphKind) -> Option<PathBuf> {
     places.into_iter().find(|folder| folder.join("config.json").is_file())
 }
 
-/// The checkpoint in a run folder (or in its `checkpoints`) that is furthest in training. Files that cannot be read
-/// are passed over while there is one that can, and given as the second result, a line each.
+/// The whole checkpoint in a run folder (or in its `checkpoints`) that is furthest in training. Files that cannot be read,
+/// and damaged ones that are further, are passed over while there is one left, and given as the second result, a line each.
 fn furthest(folder: &Path) -> Result<(Checkpoint, Vec<String>), ExportError> {
     let inner = folder.join("checkpoints");
     let place = if inner.is_dir() { inner.as_path() } else { folder };
-    let entries = fs::read_dir(place).map_err(|error| ExportError::unusable(folder, error.to_string()))?;
-    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "safetensors"));
-    paths.sort();
-    let (mut best, mut unreadable) = (None::<(u64, Checkpoint)>, Vec::new());
-    for path in paths {
-        match Checkpoint::open(&path) {
-            Ok(checkpoint) => {
-                let step = checkpoint.state().map_or(0, |state| state.step);
-                if best.as_ref().is_none_or(|(known, _)| step > *known) {
-                    best = Some((step, checkpoint));
-                }
-            }
-            Err(error) => unreadable.push(error),
-        }
-    }
-    match (best, unreadable.is_empty()) {
-        (Some((_, checkpoint)), _) => Ok((checkpoint, unreadable.iter().map(ToString::to_string).collect())),
-        (None, false) => Err(unreadable.remove(0).into()),
+    let Furthest { checkpoint, mut passed_over } = Furthest::find(place, |_| Ok(()))?;
+    match (checkpoint, passed_over.is_empty()) {
+        (Some(checkpoint), _) => Ok((checkpoint, passed_over.iter().map(ToString::to_string).collect())),
+        (None, false) => Err(passed_over.remove(0).into()),
         (None, true) => {
             let wanted = "this folder holds no checkpoint (checkpoints/*.safetensors) and no model of diffusers \
                           (config.json, diffusion_pytorch_model.*); give a checkpoint, a run folder or a model's folder";

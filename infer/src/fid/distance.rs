@@ -30,7 +30,8 @@ impl Distance {
 /// vary. So no small multiple of the identity has to be added where there are fewer images than features.
 ///
 /// # Errors
-/// When the numbers of features differ, the statistics come from different networks, or one is no mean and covariance.
+/// When the numbers of features differ, the statistics come from different networks, one is no mean and covariance, or a
+/// number on the way is too large.
 pub fn frechet_distance(real: &Statistics, fake: &Statistics) -> Result<Distance, FidError> {
     if real.dim() != fake.dim() {
         return Err(FidError::Dims { real: real.dim(), fake: fake.dim() });
@@ -49,15 +50,27 @@ pub fn frechet_distance(real: &Statistics, fake: &Statistics) -> Result<Distance
     let product = of_real.t().dot(&of_fake);
     // Finite numbers may be too large to multiply, and of infinite ones the decomposition would not end.
     if !product.iter().all(|value| value.is_finite()) {
-        let what = "is too large to compute with; features of images are near 1: compute it again";
-        return Err(FidError::Covariance { what: what.to_string() });
+        return Err(FidError::Overflow { what: "the product of the covariances" });
     }
     let common = sum_of_singular_values(product.view());
     let trace = real.covariance.diag().sum() + fake.covariance.diag().sum();
     let difference = &real.mean - &fake.mean;
+    let of_means = difference.dot(&difference);
+    for (what, value) in [
+        ("the sum of the variances", trace),
+        ("the trace of the covariances' root", 2.0 * common),
+        ("the distance of the means", of_means),
+    ] {
+        if !value.is_finite() {
+            return Err(FidError::Overflow { what });
+        }
+    }
     // Rounding alone can make it negative.
-    let of_covariances = (trace - 2.0 * common).max(0.0);
-    Ok(Distance { of_means: difference.dot(&difference), of_covariances })
+    let distance = Distance { of_means, of_covariances: (trace - 2.0 * common).max(0.0) };
+    match distance.total().is_finite() {
+        true => Ok(distance),
+        false => Err(FidError::Overflow { what: "the distance" }),
+    }
 }
 
 fn sum_of_singular_values(matrix: ArrayView2<f64>) -> f64 {
@@ -130,9 +143,37 @@ mod tests {
         let huge = Array2::from_shape_fn((5, 5), |(i, j)| if i == j { 1.5e308 } else { 1e308 });
         let huge = statistics(Array1::zeros(5), huge);
         let error = frechet_distance(&huge, &huge).expect_err("beyond all numbers").to_string();
-        assert!(error.starts_with("the covariance is too large to compute with"), "{error}");
+        assert!(
+            error.starts_with("the product of the covariances is too large for 64-bit floats"),
+            "{error}"
+        );
         let broken = statistics(array![f64::NAN], array![[1.0]]);
         let error = frechet_distance(&small, &broken).expect_err("no number").to_string();
         assert!(error.contains("has a mean of NaN in feature 0"), "{error}");
+    }
+    /// Finite statistics whose distance is not: no distance, and not 0 either.
+    #[test]
+    fn what_overflows_is_refused() {
+        let zeros = |dim: usize| Array2::<f64>::zeros((dim, dim));
+        let refused = |real: &Statistics, fake: &Statistics, what: &str| {
+            for (a, b) in [(real, fake), (fake, real)] {
+                let error = frechet_distance(a, b).expect_err("beyond all numbers").to_string();
+                assert!(error.starts_with(&format!("{what} is too large for 64-bit floats; ")), "{error}");
+            }
+        };
+        let near = statistics(Array1::zeros(2), zeros(2));
+        let far = statistics(array![1e200, 0.0], zeros(2));
+        refused(&near, &far, "the distance of the means");
+        let opposite = statistics(array![-1e308, 0.0], zeros(2));
+        refused(&statistics(array![1e308, 0.0], zeros(2)), &opposite, "the distance of the means");
+        let wide = statistics(Array1::zeros(2), Array2::eye(2) * 1.5e308);
+        refused(&near, &wide, "the sum of the variances");
+        refused(
+            &statistics(Array1::zeros(1), array![[1e308]]),
+            &statistics(Array1::zeros(1), array![[1e308]]),
+            "the sum of the variances",
+        );
+        let scattered = statistics(Array1::zeros(1), array![[1e308]]);
+        refused(&scattered, &statistics(array![1e154], zeros(1)), "the distance");
     }
 }

@@ -86,6 +86,15 @@ pub enum FidError {
         /// Digest of the fake ones'.
         fake: String,
     },
+    /// Numbers beyond those of float64.
+    #[error(
+        "{what} is too large for 64-bit floats; features of images are near 1: compute them again with the graph of \
+         Inception in f32"
+    )]
+    Overflow {
+        /// What overflows.
+        what: &'static str,
+    },
     /// A matrix that is no covariance.
     #[error("the covariance {what}")]
     Covariance {

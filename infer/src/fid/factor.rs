@@ -18,7 +18,7 @@ const SYMMETRY: f64 = 1e-6;
 /// at most. The rows of L are in the order of the features.
 ///
 /// # Errors
-/// When the matrix is not square, symmetric and finite, or a variance is negative.
+/// When the matrix is not square, symmetric and finite, a variance is negative, or a covariance far beyond its variances.
 pub fn factor(covariance: ArrayView2<f64>) -> Result<Array2<f64>, FidError> {
     check(covariance)?;
     let dim = covariance.nrows();
@@ -32,6 +32,10 @@ pub fn factor(covariance: ArrayView2<f64>) -> Result<Array2<f64>, FidError> {
         // The first of the largest.
         let pivot = known.reduce(|best, next| if next.1 > best.1 { next } else { best });
         let Some((pivot, variance)) = pivot.filter(|(_, variance)| *variance > smallest) else {
+            if left.iter().flatten().any(|variance| !variance.is_finite()) {
+                let what = "is none: that of two features is far beyond their variances; compute it again";
+                return Err(FidError::Covariance { what: what.to_string() });
+            }
             return Ok(factor.slice(s![.., ..rank]).to_owned());
         };
         let of_pivot: Array1<f64> = factor.slice(s![pivot, ..rank]).to_owned();
@@ -115,6 +119,7 @@ mod tests {
             (array![[1.0, 0.0]], "is a matrix of 1x2"),
             (array![[1.0, f64::NAN], [0.0, 1.0]], "holds NaN"),
             (array![[1.0, 0.0], [0.0, -1.0]], "has the negative variance -1 of feature 1"),
+            (array![[1.0, 1.5e308], [1.5e308, 1.0]], "is none: that of two features is far beyond"),
             (array![[1.0, 0.5], [0.2, 1.0]], "is not symmetric: 0.2 at row 1, column 0, and 0.5"),
         ] {
             let error = factor(matrix.view()).expect_err(message).to_string();

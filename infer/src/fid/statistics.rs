@@ -116,7 +116,7 @@ impl Accumulator {
     /// The statistics of all rows.
     ///
     /// # Errors
-    /// When there are fewer than two.
+    /// When there are fewer than two, or their moments are too large.
     pub fn finish(mut self) -> Result<Statistics, FidError> {
         self.flush();
         let count = self.count;
@@ -128,6 +128,12 @@ impl Accumulator {
             for column in 0..row {
                 covariance[[column, row]] = covariance[[row, column]];
             }
+        }
+        if !self.mean.iter().all(|value| value.is_finite()) {
+            return Err(FidError::Overflow { what: "the mean of the features" });
+        }
+        if !covariance.iter().all(|value| value.is_finite()) {
+            return Err(FidError::Overflow { what: "the covariance of the features" });
         }
         Ok(Statistics { mean: self.mean, covariance, count: Some(count), network: None })
     }
@@ -181,6 +187,18 @@ mod tests {
         rows[[270, 2]] = f32::NAN;
         let error = Accumulator::new(3).add(rows.view()).expect_err("no number").to_string();
         assert!(error.starts_with("image 270 has the feature NaN in column 2"), "{error}");
+    }
+
+    #[test]
+    fn moments_that_overflow_are_refused() {
+        for (value, what) in [(1e308, "the mean"), (1e200, "the covariance")] {
+            let mut accumulator = Accumulator::new(1);
+            let rows = Array2::from_shape_fn((4, 1), |(i, _)| if i < 3 { value } else { -value / 2.0 });
+            accumulator.add(rows.view()).expect("finite");
+            let error = accumulator.finish().expect_err("too large").to_string();
+            let expected = format!("{what} of the features is too large for 64-bit floats");
+            assert!(error.starts_with(&expected), "{error}");
+        }
     }
 
     #[test]

@@ -202,6 +202,7 @@ fn what_cannot_be_compared_is_refused() {
         ("wide", statistics(None, 4)),
         ("first", statistics(Some("aa"), 3)),
         ("second", statistics(Some("bb"), 3)),
+        ("far", Statistics { mean: ndarray::arr1(&[1e200, 0.0, 0.0]), ..statistics(None, 3) }),
     ] {
         archive::write(&root.join(format!("{name}.npz")), &statistics).expect("written");
     }
@@ -256,6 +257,8 @@ fn what_cannot_be_compared_is_refused() {
         ),
         ("fid plain.npz wide.npz", 1, "the real statistics are of 3 features and the fake ones of 4"),
         ("fid first.npz second.npz", 1, "were made by the network aa and the fake ones by bb"),
+        ("fid plain.npz far.npz", 1, "the distance of the means is too large for 64-bit floats"),
+        ("fid far.npz plain.npz --json", 1, "the distance of the means is too large for 64-bit floats"),
         ("fid plain.npz none.npz", 1, "cannot read none.npz: No such file"),
     ];
     refuses(root, cases.map(|(text, code, wanted)| (code, line(text), format!("…{wanted}…"))));

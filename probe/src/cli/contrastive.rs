@@ -17,7 +17,7 @@ use super::progress::Shown;
 ///
 /// Rows are divided by their length. Alignment is the mean squared distance of an image's two noisings, uniformity the
 /// logarithm of the mean of exp(-2 d²) over the pairs of images in a batch; lower is better for both. Batches are taken
-/// in the order of the file and averaged. As published, the features are those of the training images without
+/// in the order of the file and averaged by their number of images. As published, the features are those of the training images without
 /// augmentation: ddae-infer features --split train --views 2.
 #[derive(Args, Debug)]
 #[command(after_help = "\

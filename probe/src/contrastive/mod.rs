@@ -10,7 +10,8 @@
 //!   where all images have the same features, near -4 where they are spread evenly over a sphere of many dimensions.
 //!
 //! Lower is better for both, and neither needs labels. As published they are taken in batches of 128 images in the
-//! order of the file, and the batches' values averaged; the last one, which may be shorter, counts as any other.
+//! order of the file, and the batches' values averaged, each with the weight of its number of images: the last one may be
+//! smaller.
 //!
 //! [`noisings`] is where the rows come from, [`report`] what is shown.
 
@@ -84,7 +85,7 @@ pub(crate) fn rows_used(rows: usize, batch: usize) -> usize {
     if rows % batch == 1 { rows - 1 } else { rows }
 }
 
-/// Both measures of all images, in batches of `batch` (at least 2). A single row that is left for the last batch is
+/// Both measures of all images: averages over batches of `batch` (at least 2), weighed by their images. A single row that is left for the last batch is
 /// passed over: it has no pairs. `progress` is told the number of images, block by block.
 ///
 /// Memory is bounded by some blocks of [`PASS_BYTES`] and one matrix of products, `[batch, batch]`, for each core.
@@ -101,7 +102,7 @@ pub fn measure(
     if rows < 2 {
         return Err(ProbeError::OneImage { origin: noisings.origin() });
     }
-    let (mut sum, mut count) = (Contrast { alignment: 0.0, uniformity: 0.0 }, 0.0);
+    let mut sum = Contrast { alignment: 0.0, uniformity: 0.0 };
     // Blocks of whole batches.
     for batches in blocks(rows.div_ceil(batch), noisings.dim(features)? * batch, PASS_BYTES) {
         let range = batches.start * batch..rows.min(batches.end * batch);
@@ -110,17 +111,20 @@ pub fn measure(
             let begin = index * batch;
             rows.slice(s![begin..range.len().min(begin + batch), ..]).to_owned()
         };
-        let of_part = |index| of_batch(part(&x, index).view(), part(&y, index).view());
-        let values: Vec<Contrast> = (0..batches.len()).into_par_iter().map(of_part).collect();
+        let of_part = |index| {
+            let (x, y) = (part(&x, index), part(&y, index));
+            (x.nrows() as f64, of_batch(x.view(), y.view()))
+        };
+        let values: Vec<(f64, Contrast)> = (0..batches.len()).into_par_iter().map(of_part).collect();
         // In order, so that the sum does not depend on the threads.
-        for value in values {
-            sum.alignment += value.alignment;
-            sum.uniformity += value.uniformity;
-            count += 1.0;
+        for (images, value) in values {
+            sum.alignment += images * value.alignment;
+            sum.uniformity += images * value.uniformity;
         }
         progress(range.len() as u64);
     }
-    Ok(Contrast { alignment: sum.alignment / count, uniformity: sum.uniformity / count })
+    let images = rows as f64;
+    Ok(Contrast { alignment: sum.alignment / images, uniformity: sum.uniformity / images })
 }
 
 #[cfg(test)]

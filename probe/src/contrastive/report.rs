@@ -118,7 +118,7 @@ impl fmt::Display for ContrastReport {
         writeln!(f, "  protocol")?;
         writeln!(f, "    noisings: {}", self.noisings)?;
         writeln!(f, "    batch: {}", self.batch)?;
-        writeln!(f, "    batches averaged: each counts once")?;
+        writeln!(f, "    batches averaged: by their number of images")?;
         writeln!(f, "    normalise: l2")?;
         writeln!(f, "    stored as: {}", self.stored_as)?;
         writeln!(f, "    computed in: f64")?;

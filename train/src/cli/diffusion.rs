@@ -19,7 +19,8 @@ Examples:
 
 The published configurations are for 4 or 8 devices; lrate and batch_size are those of one. On a
 single device, --set batch_size=512 --set lrate=4e-4 takes the steps that 4 devices take with
-DDPM_ddpm.yaml.
+DDPM_ddpm.yaml. An epoch ends with a smaller batch of the images that are left, as published;
+--set drop_last=True leaves them out.
 
 The run folder holds config.yaml, log.txt, stats.jsonl (a line per logging interval), checkpoints/,
 samples/ and tensorboard/. Ctrl-C ends a run after the step, with a checkpoint.";

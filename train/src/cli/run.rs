@@ -9,6 +9,7 @@ use ddae_base::device::DeviceChoice;
 use ddae_base::{Stop, shell};
 use ddae_model::config::{Override, TrainingConfig};
 use ddae_train::TrainError;
+use ddae_train::run::checkpoints;
 use ddae_train::run::folder::RunFolder;
 use ddae_train::torch::Layout;
 use ddae_train::training::{Amp, Options, Start, Summary};
@@ -122,13 +123,21 @@ impl RunArguments {
         }
         let run = self.run.clone().unwrap_or_else(|| PathBuf::from(&training.save_dir));
         training.save_dir = run.display().to_string();
+        let start = self.start(training)?;
+        let begun = match start {
+            Start::Fresh { .. } => None,
+            Start::Latest => checkpoints::drops_last(&run, None),
+            Start::Epoch(epoch) => checkpoints::drops_last(&run, Some(epoch)),
+        };
+        // What the configuration does not say, a run that goes on does as before; a new one as published.
+        training.drop_last = training.drop_last.or(begun).or(Some(false));
         let save_interval = Duration::try_from_secs_f64(self.save_minutes * 60.0).map_err(|_| {
             let minutes = self.save_minutes;
             TrainError::Argument(format!("--save-minutes is {minutes}; it must be 0 or more minutes"))
         })?;
         Ok(Options {
             run,
-            start: self.start(training)?,
+            start,
             seed: self.seed,
             device: self.device,
             amp: self.amp,

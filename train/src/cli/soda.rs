@@ -26,7 +26,9 @@ a sheet of sources, targets and reconstructions. Classes are used for that alone
 the training images classify those of the test images: for choosing an epoch or a setting,
 hold images out instead.
 
-The published configurations are for 4 or 8 devices; lrate and batch_size are those of one.
+The published configurations are for 4 or 8 devices; lrate and batch_size are those of one. An
+epoch ends with a smaller batch of the images that are left, as published; --set drop_last=True
+leaves them out.
 Ctrl-C ends a run after the step, with a checkpoint.";
 
 /// Train a SODA on the images of a data set: an encoder that guides a denoising decoder

@@ -105,7 +105,7 @@ impl Method for Diffusion {
             seed: epoch.seed,
             epoch: epoch.number,
             start_batch: epoch.start as usize,
-            drop_last: true,
+            drop_last: self.config.training.drops_last(),
             workers: epoch.workers,
         };
         let augmentation = Augmentation::Crop { padding: None, flip: self.config.flip };

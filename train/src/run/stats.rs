@@ -10,25 +10,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 
-/// One line: averages over the steps since the line before.
+/// One line: averages over the steps since the line before, whichever processes made them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StatsLine {
     /// Finished steps.
     pub step: u64,
     /// The epoch they are in, counted from 0.
     pub epoch: u64,
+    /// How many steps are averaged over: those since the line before whose loss is finite. Fewer where a checkpoint of
+    /// an earlier version came in between, which does not keep them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub steps: Option<u64>,
     /// Mean loss.
     pub loss: f64,
     /// Learning rate of the last step.
     pub lr: f64,
     /// Mean norm of the gradients before clipping; null if no step had a finite one.
     pub grad_norm: Option<f64>,
-    /// Images per second, checkpoints and samples not counted.
-    pub images_per_second: f64,
+    /// Images per second of this process's steps among them, checkpoints and samples not counted; null without any.
+    pub images_per_second: Option<f64>,
     /// Seconds since this process began to train.
     pub seconds: f64,
-    /// Share of the time spent waiting for images.
-    pub data_wait: f64,
+    /// Share of their time spent waiting for images.
+    pub data_wait: Option<f64>,
     /// Scale of the loss (fp16 only).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub loss_scale: Option<f64>,
@@ -132,12 +136,13 @@ mod tests {
         StatsLine {
             step,
             epoch: 0,
+            steps: Some(10),
             loss: 0.25,
             lr: 1e-3,
             grad_norm: Some(0.5),
-            images_per_second: 100.0,
+            images_per_second: Some(100.0),
             seconds: 1.0,
-            data_wait: 0.01,
+            data_wait: Some(0.01),
             loss_scale: None,
             skipped_steps: None,
         }

@@ -161,7 +161,7 @@ impl Method for Soda {
             seed: epoch.seed,
             epoch: epoch.number,
             start_batch: epoch.start as usize,
-            drop_last: true,
+            drop_last: self.config.training.drops_last(),
             workers: epoch.workers,
         };
         Loader::pairs(&plan.train, &options, &self.normalisation, self.config.augmentation)

@@ -98,15 +98,21 @@ impl fmt::Display for Description<'_> {
             thousands(graph.parameter_count() as u64),
             flops / 1e9
         )?;
+        let left_out = train.len() as u64 - self.plan.images_per_epoch();
+        let last = match (self.plan.last_batch, left_out) {
+            (_, left_out) if left_out > 0 => format!(" ({left_out} left out of each, drop_last)"),
+            (last, _) if last < training.batch_size as u64 => format!(" (the last of {last})"),
+            _ => String::new(),
+        };
         writeln!(
             f,
-            "steps       {} epochs of {} steps of {} images: {} steps, {:.3} PFLOP in all",
+            "steps       {} epochs of {} steps of {} images{last}: {} steps, {:.3} PFLOP in all",
             training.n_epoch,
             steps_per_epoch,
             training.batch_size,
             thousands(self.plan.steps()),
             // The backward pass computes two products for each one of the forward pass.
-            3.0 * flops * self.plan.steps() as f64 * training.batch_size as f64 / 1e15
+            3.0 * flops * (self.plan.images_per_epoch() as f64 * training.n_epoch as f64) / 1e15
         )?;
         writeln!(
             f,

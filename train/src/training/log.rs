@@ -34,12 +34,12 @@ impl RunLog {
         state: &TrainingState,
     ) -> Result<RunLog, TrainError> {
         folder.write_config(&plan.config)?;
-        let batch = plan.config.training().batch_size as u64;
+        let last_rate = plan.learning_rate.at(state.step.saturating_sub(1));
         Ok(RunLog {
             stats: Stats::open(&folder.stats(), state.step)?,
             events: EventFile::create(&folder.tensorboard(), state.step)?,
-            progress: Progress::new(state.step, plan.steps(), batch, plan.epochs(), options.quiet),
-            meter: Meter::default(),
+            progress: Progress::new(state.step, plan.steps(), plan.epochs(), options.quiet),
+            meter: Meter::new(state.since_line, last_rate),
             folder,
         })
     }
@@ -85,20 +85,16 @@ impl RunLog {
         plan: &TrainingPlan,
         scale: Option<LossScale>,
     ) -> Result<(), TrainError> {
-        let batch = plan.config.training().batch_size as u64;
         // At the end of the last epoch there is no next one to speak of.
         let epoch = state.epoch.min(plan.epochs().saturating_sub(1));
-        let Some(mut line) = self.meter.line(state.step, epoch, batch) else { return Ok(()) };
+        let Some(mut line) = self.meter.line(state.step, epoch) else { return Ok(()) };
         if let Some(LossScale { scale, skipped, .. }) = scale {
             (line.loss_scale, line.skipped_steps) = (Some(scale), Some(skipped));
         }
         self.stats.append(&line)?;
-        let mut scalars = vec![
-            ("train/loss", line.loss),
-            ("train/learning_rate", line.lr),
-            ("speed/images_per_second", line.images_per_second),
-            ("speed/data_wait", line.data_wait),
-        ];
+        let mut scalars = vec![("train/loss", line.loss), ("train/learning_rate", line.lr)];
+        scalars.extend(line.images_per_second.map(|rate| ("speed/images_per_second", rate)));
+        scalars.extend(line.data_wait.map(|share| ("speed/data_wait", share)));
         scalars.extend(line.grad_norm.map(|norm| ("train/grad_norm", norm)));
         scalars.extend(line.loss_scale.map(|scale| ("train/loss_scale", scale)));
         self.events.scalars(state.step, &scalars)
@@ -107,7 +103,7 @@ impl RunLog {
     /// The end of an epoch.
     pub fn epoch(&mut self, state: &TrainingState, epochs: u64) -> Result<(), TrainError> {
         let loss = self.progress.loss().unwrap_or(f64::NAN);
-        let rate = self.progress.images_per_second(state.step);
+        let rate = self.progress.images_per_second();
         self.folder.log(&format!("epoch {}/{epochs}: loss {loss:.4}, {rate:.1} images/s", state.epoch))
     }
 

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use ddae_checkpoint::SinceLine;
 use tch::{Kind, Tensor};
 
 use super::trainer::StepResult;
@@ -16,14 +17,41 @@ use crate::torch::TorchError;
 pub struct Meter {
     /// Steps not yet read: their number, learning rate and scalars.
     pending: Vec<(u64, f64, StepResult)>,
-    losses: Vec<f64>,
-    norms: Vec<f64>,
+    /// The losses and norms since the last line, those of the processes before among them.
+    since_line: SinceLine,
     last_rate: f64,
-    /// Time of the steps since the last line, and how much of it was spent waiting for images.
-    time: Duration,
-    waiting: Duration,
-    /// Time of all steps of this process.
-    total: Duration,
+    /// This process's steps since the last line, and of all.
+    speed: Speed,
+    total: Speed,
+}
+
+/// Images that were trained on, and how long it took.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Speed {
+    /// Images.
+    pub images: u64,
+    /// Time of their steps; that of checkpoints and samples is not part of it.
+    pub time: Duration,
+    /// The part of it spent waiting for images.
+    pub waiting: Duration,
+}
+
+impl Speed {
+    fn add(&mut self, other: Speed) {
+        self.images += other.images;
+        self.time += other.time;
+        self.waiting += other.waiting;
+    }
+
+    /// Images per second; none without an image.
+    pub fn images_per_second(&self) -> Option<f64> {
+        (self.images > 0).then(|| self.images as f64 / self.time.as_secs_f64().max(1e-9))
+    }
+
+    /// The share of the time spent waiting; none without an image.
+    fn data_wait(&self) -> Option<f64> {
+        (self.images > 0).then(|| self.waiting.as_secs_f64() / self.time.as_secs_f64().max(1e-9))
+    }
 }
 
 /// Steps whose results were just read.
@@ -36,17 +64,21 @@ pub struct Read {
 }
 
 impl Meter {
+    /// For a run whose last step had this learning rate, with what its checkpoint says of the steps since the last line.
+    pub fn new(since_line: SinceLine, last_rate: f64) -> Meter {
+        Meter { since_line, last_rate, ..Meter::default() }
+    }
+
     /// Adds a step, counted from 1.
     pub fn add(&mut self, step: u64, learning_rate: f64, result: StepResult) {
         self.pending.push((step, learning_rate, result));
         self.last_rate = learning_rate;
     }
 
-    /// Adds the time of a step, and the part of it spent waiting for images.
-    pub fn spend(&mut self, time: Duration, waiting: Duration) {
-        self.time += time;
-        self.waiting += waiting;
-        self.total += time;
+    /// Adds what a step took.
+    pub fn spend(&mut self, speed: Speed) {
+        self.speed.add(speed);
+        self.total.add(speed);
     }
 
     /// Steps that were not read yet.
@@ -54,9 +86,14 @@ impl Meter {
         self.pending.len()
     }
 
-    /// Time of all steps of this process.
-    pub fn total(&self) -> Duration {
+    /// All steps of this process.
+    pub fn total(&self) -> Speed {
         self.total
+    }
+
+    /// The steps read since the last line, for a checkpoint.
+    pub fn since_line(&self) -> SinceLine {
+        self.since_line
     }
 
     /// Reads the steps that were not read yet, waiting for the device.
@@ -79,34 +116,31 @@ impl Meter {
                 };
                 Some((*step, *rate, what))
             });
-        self.losses.extend(losses.iter().filter(|l| l.is_finite()));
-        self.norms.extend(norms.iter().filter(|n| n.is_finite()));
+        self.since_line.add(&losses, &norms);
         self.pending.clear();
         Ok(Read { losses, broken })
     }
 
-    /// The averages since the last line; `None` where no step was read since. `batch` images make a step.
-    pub fn line(&mut self, step: u64, epoch: u64, batch: u64) -> Option<StatsLine> {
-        if self.losses.is_empty() {
+    /// The averages since the last line; `None` where no step was read since.
+    pub fn line(&mut self, step: u64, epoch: u64) -> Option<StatsLine> {
+        let SinceLine { steps, loss, normed_steps, norm } = self.since_line;
+        if steps == 0 {
             return None;
         }
-        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-        let seconds = self.time.as_secs_f64().max(1e-9);
         let line = StatsLine {
             step,
             epoch,
-            loss: mean(&self.losses),
+            steps: Some(steps),
+            loss: loss / steps as f64,
             lr: self.last_rate,
-            grad_norm: (!self.norms.is_empty()).then(|| mean(&self.norms)),
-            images_per_second: (self.losses.len() as u64 * batch) as f64 / seconds,
-            seconds: self.total.as_secs_f64(),
-            data_wait: self.waiting.as_secs_f64() / seconds,
+            grad_norm: (normed_steps > 0).then(|| norm / normed_steps as f64),
+            images_per_second: self.speed.images_per_second(),
+            seconds: self.total.time.as_secs_f64(),
+            data_wait: self.speed.data_wait(),
             loss_scale: None,
             skipped_steps: None,
         };
-        self.losses.clear();
-        self.norms.clear();
-        (self.time, self.waiting) = (Duration::ZERO, Duration::ZERO);
+        (self.since_line, self.speed) = (SinceLine::default(), Speed::default());
         Some(line)
     }
 }
@@ -127,7 +161,8 @@ mod tests {
 
     fn add(meter: &mut Meter, step: u64, result: StepResult) {
         meter.add(step, 1e-3, result);
-        meter.spend(Duration::from_millis(500), Duration::from_millis(50));
+        let (time, waiting) = (Duration::from_millis(500), Duration::from_millis(50));
+        meter.spend(Speed { images: 64, time, waiting });
     }
 
     #[test]
@@ -136,12 +171,27 @@ mod tests {
         add(&mut meter, 0, result(1.0, 2.0));
         add(&mut meter, 1, result(0.5, 4.0));
         assert_eq!(meter.read().expect("read"), Read { losses: vec![1.0, 0.5], broken: None });
-        let line = meter.line(2, 0, 64).expect("a line");
-        assert_eq!((line.loss, line.grad_norm), (0.75, Some(3.0)));
-        assert!((line.images_per_second - 128.0).abs() < 1e-9);
-        assert!((line.data_wait - 0.1).abs() < 1e-9);
-        assert_eq!(meter.line(2, 0, 64), None);
-        assert_eq!(meter.total(), Duration::from_secs(1));
+        let line = meter.line(2, 0).expect("a line");
+        assert_eq!((line.steps, line.loss, line.grad_norm), (Some(2), 0.75, Some(3.0)));
+        assert!((line.images_per_second.expect("a speed") - 128.0).abs() < 1e-9);
+        assert!((line.data_wait.expect("a share") - 0.1).abs() < 1e-9);
+        assert_eq!(meter.line(2, 0), None);
+        assert_eq!(meter.total().time, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_line_averages_steps_of_the_process_before_too() {
+        let mut before = Meter::default();
+        add(&mut before, 5, result(1.0, 2.0));
+        before.read().expect("read");
+        let mut meter = Meter::new(before.since_line(), 1e-4);
+        let line = Meter::new(before.since_line(), 1e-4).line(5, 0).expect("a line");
+        assert_eq!((line.lr, line.images_per_second, line.data_wait), (1e-4, None, None));
+        add(&mut meter, 6, result(0.5, f32::INFINITY));
+        meter.read().expect("read");
+        let line = meter.line(6, 0).expect("a line");
+        assert_eq!((line.steps, line.loss, line.grad_norm, line.lr), (Some(2), 0.75, Some(2.0), 1e-3));
+        assert!((line.images_per_second.expect("a speed") - 128.0).abs() < 1e-9, "of this process");
     }
 
     #[test]

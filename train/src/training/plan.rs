@@ -4,7 +4,7 @@
 use ddae_data::digest::DigestOf;
 use ddae_data::{DataSet, Split};
 use ddae_model::config::RunConfig;
-use ddae_model::graph::Graph;
+use ddae_model::graph::{Graph, Node, Op};
 use sha2::{Digest, Sha256};
 
 use super::describe::Description;
@@ -28,8 +28,10 @@ pub struct TrainingPlan {
     pub origin: String,
     /// The network in training, with every parameter that a checkpoint holds.
     pub graph: Graph,
-    /// Steps of an epoch; an incomplete last batch is left out.
+    /// Steps of an epoch.
     pub steps_per_epoch: u64,
+    /// Images of the last of them: as many as in the others, or fewer.
+    pub last_batch: u64,
     /// The learning rate of each step.
     pub learning_rate: LearningRate,
     /// What the user should know.
@@ -40,21 +42,61 @@ impl TrainingPlan {
     /// Fits the images of `data` to the network `graph` and counts the steps.
     ///
     /// # Errors
-    /// When the images cannot have the network's shape, or the data set has fewer of them than a batch.
+    /// When the images cannot have the network's shape, the data set has fewer of them than a batch, or a batch of a single
+    /// image would leave batch normalisation nothing to average over.
     pub fn new(config: RunConfig, data: &DataSet, graph: Graph) -> Result<TrainingPlan, TrainError> {
         let image = config.image_shape();
         let (train, test) = (data.train.fit(image)?, data.test.fit(image)?);
         let batch = config.training().batch_size;
-        let steps_per_epoch = (train.len() / batch) as u64;
-        if steps_per_epoch == 0 {
+        if train.len() < batch {
             let (name, count) = (train.name(), train.len());
             return Err(TrainError::Argument(format!(
                 "batch_size is {batch}, but {name} has only {count} images: set a batch_size of at most {count}"
             )));
         }
+        let steps_per_epoch = config.training().steps_per_epoch(train.len()) as u64;
+        let last_batch = match train.len() % batch {
+            left if left > 0 && !config.training().drops_last() => left,
+            _ => batch,
+        };
+        if last_batch == 1 && graph.nodes().iter().any(normalises_one_value) {
+            let (name, count) = (train.name(), train.len());
+            let advice = if batch == 1 {
+                "a batch_size of at least 2"
+            } else {
+                "another batch_size, or drop_last=True"
+            };
+            return Err(TrainError::Argument(format!(
+                "batch_size is {batch}, so one of the batches of {count} images of {name} is a single image, over which \
+                 batch normalisation cannot average: set {advice}"
+            )));
+        }
         let learning_rate = LearningRate::new(config.training(), steps_per_epoch);
-        let origin = data.origin.clone();
-        Ok(TrainingPlan { config, train, test, origin, graph, steps_per_epoch, learning_rate, notes: vec![] })
+        let (last_batch, origin, notes) = (last_batch as u64, data.origin.clone(), vec![]);
+        Ok(TrainingPlan {
+            config,
+            train,
+            test,
+            origin,
+            graph,
+            steps_per_epoch,
+            last_batch,
+            learning_rate,
+            notes,
+        })
+    }
+
+    /// Images of a step of an epoch, counted from 0.
+    pub fn images_of(&self, step_in_epoch: u64) -> u64 {
+        match step_in_epoch + 1 == self.steps_per_epoch {
+            true => self.last_batch,
+            false => self.config.training().batch_size as u64,
+        }
+    }
+
+    /// Images of all steps of an epoch.
+    pub fn images_per_epoch(&self) -> u64 {
+        self.steps_per_epoch.saturating_sub(1) * self.config.training().batch_size as u64 + self.last_batch
     }
 
     /// Number of epochs.
@@ -104,4 +146,11 @@ impl TrainingPlan {
     pub fn describe(&self, amp: Amp) -> Description<'_> {
         Description::new(self, amp)
     }
+}
+
+/// Whether a node is a batch norm that sees one value of each channel of an image: the variance of a single image's would
+/// be that of one number.
+fn normalises_one_value(node: &Node) -> bool {
+    let shape = node.shape.resolve(1);
+    matches!(node.op, Op::BatchNorm { .. }) && shape.iter().skip(2).product::<usize>() == 1
 }

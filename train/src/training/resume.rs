@@ -10,9 +10,10 @@ use serde_json::Value;
 use super::options::{Amp, Options};
 use crate::TrainError;
 
-/// Keys that change nothing about the weights of the steps to come. `n_epoch` is another one unless the learning rate
-/// depends on it.
-const FREE: [&str; 6] = ["save_dir", "save_model", "save_per", "n_sample", "load_epoch", "linear"];
+/// Keys that change nothing about the weights of the steps to come, and `drop_last`, which is compared with the state.
+/// `n_epoch` is another one unless the learning rate depends on it.
+const FREE: [&str; 7] =
+    ["save_dir", "save_model", "save_per", "n_sample", "load_epoch", "linear", "drop_last"];
 
 const NEW_RUN: &str = "set it back, or start a new run (--run, with --init to begin with these weights)";
 
@@ -37,6 +38,11 @@ pub fn check(
     };
     if let Some((key, saved, given)) = difference(saved, config) {
         return Err(mismatch(&key, saved, given));
+    }
+    let drops_last = config.training().drops_last();
+    if drops_last != state.drop_last {
+        let (saved, given) = (state.drop_last.to_string(), drops_last.to_string());
+        return Err(mismatch("drop_last", saved, given));
     }
     if let Some(seed) = options.seed.filter(|&seed| seed != state.seed) {
         return Err(mismatch("seed", state.seed.to_string(), seed.to_string()));

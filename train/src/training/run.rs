@@ -7,6 +7,7 @@ use ddae_checkpoint::TrainingState;
 use serde::Serialize;
 
 use super::log::RunLog;
+use super::meter::Speed;
 use super::method::{Epoch, Evaluation, Method, Place};
 use super::options::{Amp, Options};
 use super::plan::TrainingPlan;
@@ -55,8 +56,8 @@ pub fn train<M: Method>(
     let place = start.place;
     let trainer = Trainer::new(plan, method(place)?, &start)?;
     let log = RunLog::open(start.folder, plan, options, &start.state)?;
-    let (state, amp) = (start.state, start.amp);
-    let mut run = Run { options, plan, trainer, state, amp, place, log, last_save: Instant::now() };
+    let (state, amp, kept) = (start.state, start.amp, start.kept);
+    let mut run = Run { options, plan, trainer, state, amp, place, log, last_save: Instant::now(), kept };
     run.log.begin(plan, amp, place.device, run.state.seed, &start.notes)?;
     let result = run.epochs();
     run.log.end(&result);
@@ -73,6 +74,8 @@ struct Run<'a, M> {
     place: Place,
     log: RunLog,
     last_save: Instant,
+    /// The last good checkpoint and its step.
+    kept: Option<(PathBuf, u64)>,
 }
 
 /// Which sheets of images are made.
@@ -123,6 +126,7 @@ impl<M: Method> Run<'_, M> {
             let Some(batch) = batches.next().transpose()? else { return Ok(()) };
             let waiting = start.elapsed();
             let learning_rate = self.plan.learning_rate.at(self.state.step);
+            let images = self.plan.images_of(self.state.step_in_epoch);
             let result = self.trainer.step(&batch, self.state.step, learning_rate)?;
             self.state.step += 1;
             self.state.step_in_epoch += 1;
@@ -131,7 +135,7 @@ impl<M: Method> Run<'_, M> {
             if line_due || self.log.meter.pending() >= read_every {
                 self.read()?;
             }
-            self.log.meter.spend(start.elapsed(), waiting);
+            self.log.meter.spend(Speed { images, time: start.elapsed(), waiting });
 
             if line_due {
                 self.write_line()?;
@@ -181,11 +185,13 @@ impl<M: Method> Run<'_, M> {
             return Err(self.diverged(step, learning_rate, what));
         }
         self.trainer.loss_scale(self.state.step)?.keep(&mut self.state);
+        self.state.since_line = self.log.meter.since_line();
         let path = self.log.folder.checkpoints().join(name);
         ddae_checkpoint::write(&path, &self.plan.config, &self.state, &tensors)?;
         if name != LATEST {
             checkpoints::name_latest(&path)?;
         }
+        self.kept = Some((path.with_file_name(LATEST), self.state.step));
         self.log.folder.log(&format!("wrote {} at step {}", path.display(), self.state.step))
     }
 
@@ -214,12 +220,9 @@ impl<M: Method> Run<'_, M> {
     }
 
     fn diverged(&self, step: u64, learning_rate: f64, what: String) -> TrainError {
-        let latest = self.log.folder.checkpoints().join(LATEST);
-        let rescue = match checkpoints::open(&latest) {
-            Ok((_, state)) => {
-                format!("The last good checkpoint is {} (step {})", latest.display(), state.step)
-            }
-            Err(_) => "There is no checkpoint of this run".to_string(),
+        let rescue = match &self.kept {
+            Some((path, step)) => format!("The last good checkpoint is {} (step {step})", path.display()),
+            None => "There is no checkpoint of this run".to_string(),
         };
         TrainError::Diverged { step, what, learning_rate, rescue }
     }
@@ -234,15 +237,15 @@ impl<M: Method> Run<'_, M> {
     }
 
     fn summary(&self) -> Summary {
-        let latest = self.log.folder.checkpoints().join(LATEST);
+        let checkpoint = self.kept.as_ref().map(|(path, _)| path.clone());
         Summary {
             run: self.log.folder.path().to_path_buf(),
             epochs: self.state.epoch,
             steps: self.state.step,
             loss: self.log.progress.loss(),
-            images_per_second: self.log.progress.images_per_second(self.state.step),
-            seconds: self.log.meter.total().as_secs_f64(),
-            checkpoint: self.plan.config.training().save_model.then_some(latest),
+            images_per_second: self.log.progress.images_per_second(),
+            seconds: self.log.meter.total().time.as_secs_f64(),
+            checkpoint: checkpoint.filter(|_| self.plan.config.training().save_model),
             scores: self.log.stats.scores(self.state.step).cloned(),
         }
     }

@@ -1,6 +1,6 @@
 //! Where a run begins and computes: with new weights, with those of a file, or with a checkpoint of its own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ddae_checkpoint::{Checkpoint, TrainingState, WeightSet};
 use ddae_model::config::RunConfig;
@@ -12,7 +12,7 @@ use super::options::{Amp, Options, Start};
 use super::plan::TrainingPlan;
 use super::resume;
 use crate::TrainError;
-use crate::run::checkpoints::{self, epoch_name};
+use crate::run::checkpoints::{self, LATEST, epoch_name};
 use crate::run::folder::RunFolder;
 use crate::torch::{device, shim, threads};
 
@@ -24,8 +24,10 @@ pub(super) struct StartingPoint {
     pub weights: Weights,
     /// Where the run stands.
     pub state: TrainingState,
-    /// What the rest is loaded from when a run goes on.
+    /// What the rest is loaded from when a run goes on, ...
     pub checkpoint: Option<Checkpoint>,
+    /// ... by the name that it has for the user, and its step.
+    pub kept: Option<(PathBuf, u64)>,
     /// The precision, ...
     pub amp: Amp,
     /// ... with the device and the layout of images there.
@@ -62,16 +64,19 @@ impl StartingPoint {
                 };
                 let amp = options.amp.unwrap_or_default();
                 let folder = RunFolder::create(&options.run, *force)?;
-                let state = TrainingState { seed, ..TrainingState::default() };
-                StartingPoint { folder, weights, state, checkpoint: None, amp, place: place(amp), notes }
+                let drop_last = plan.config.training().drops_last();
+                let state = TrainingState { seed, drop_last, ..TrainingState::default() };
+                let (checkpoint, kept) = (None, None);
+                StartingPoint { folder, weights, state, checkpoint, kept, amp, place: place(amp), notes }
             }
             Start::Latest | Start::Epoch(_) => {
                 let folder = RunFolder::open(&options.run)?;
                 checkpoints::remove_leftovers(&folder.checkpoints())?;
-                let (checkpoint, state, unreadable) = match options.start {
+                let (checkpoint, state, passed_over) = match options.start {
                     Start::Epoch(epoch) => {
                         let (checkpoint, state) =
                             checkpoints::open(&folder.checkpoints().join(epoch_name(epoch)))?;
+                        checkpoint.verify()?;
                         (checkpoint, state, vec![])
                     }
                     _ => checkpoints::furthest(&folder.checkpoints())?,
@@ -83,11 +88,18 @@ impl StartingPoint {
                 let amp = resume::amp(&path, &state)?;
                 let weights = checkpoint.weights(WeightSet::Model, &plan.graph)?;
                 let mut notes: Vec<String> =
-                    unreadable.iter().map(|error| format!("warning     passed over: {error}")).collect();
+                    passed_over.iter().map(|error| format!("warning     passed over: {error}")).collect();
                 let (step, steps) = (state.step, plan.steps());
                 notes.push(format!("resume      {} at step {step} of {steps}", path.display()));
+                let mut is_latest = checkpoints::is_latest(&path, step)?;
+                if !is_latest && options.start == Start::Latest {
+                    checkpoints::name_latest(&path)?;
+                    is_latest = true;
+                    notes.push(format!("repaired    {LATEST} in that folder, which was not that checkpoint"));
+                }
+                let kept = Some((if is_latest { path.with_file_name(LATEST) } else { path }, step));
                 let checkpoint = Some(checkpoint);
-                StartingPoint { folder, weights, state, checkpoint, amp, place: place(amp), notes }
+                StartingPoint { folder, weights, state, checkpoint, kept, amp, place: place(amp), notes }
             }
         };
         (start.state.data, start.state.amp) = (data, start.amp.to_string());

@@ -1,7 +1,9 @@
 //! The program `ddae-train` as a user meets it.
 
 mod bad_input;
+mod furthest;
 mod help;
+mod last_batch;
 mod program;
 mod resume;
 mod soda;

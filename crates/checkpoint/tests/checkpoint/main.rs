@@ -1,5 +1,6 @@
 //! Checkpoint files: ours, published ones, and what is wrong with others.
 
+mod checksums;
 mod damage;
 mod edm2;
 mod memory;

@@ -9,9 +9,10 @@ use super::typed;
 const MOST_SAMPLES: usize = 10_000;
 
 /// The keys of [`TrainingConfig`].
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "n_epoch",
     "batch_size",
+    "drop_last",
     "lrate",
     "warm_epoch",
     "tref_epoch",
@@ -86,6 +87,10 @@ pub struct TrainingConfig {
     pub n_epoch: usize,
     /// Images per step and device.
     pub batch_size: usize,
+    /// Our addition: whether the last batch of an epoch is left out where it would be smaller. Absent: it is kept, as
+    /// published, and a run that is gone on with does what it did before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drop_last: Option<bool>,
     /// Learning rate, of one device as published.
     pub lrate: f64,
     /// Epochs over which the learning rate rises linearly.
@@ -133,6 +138,19 @@ impl TrainingConfig {
 
     fn saving() -> bool {
         true
+    }
+
+    /// Whether the last, smaller batch of an epoch is left out.
+    pub fn drops_last(&self) -> bool {
+        self.drop_last.unwrap_or(false)
+    }
+
+    /// Steps of an epoch over `images` images: CIFAR-10's 50,000 in batches of 128 are 391, of which the last has 80.
+    pub fn steps_per_epoch(&self, images: usize) -> usize {
+        match self.drops_last() {
+            true => images / self.batch_size,
+            false => images.div_ceil(self.batch_size),
+        }
     }
 
     /// Reads these keys of a configuration; gives the other keys as well, all of which are among `others`.
