@@ -4,8 +4,6 @@ mod cli;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    ddae_base::end(cli::run(cli::Arguments::parse()), cli::is_usage)
+    ddae_base::end(cli::run(ddae_base::arguments()), cli::is_usage)
 }
