@@ -4,8 +4,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use ddae_model::config::{AnyConfig, Config, ModelConfig};
-use ddae_onnx::metadata::{GraphDescription, GraphKind};
+use ddae_base::text::excerpt;
+use ddae_model::config::{AnyConfig, Config, ModelConfig, ProcessConfig};
+use ddae_model::diffusion::feature_timesteps;
+use ddae_onnx::metadata::{GraphDescription, GraphKind, TapDescription};
 use ddae_onnx::read;
 use sha2::{Digest, Sha256};
 
@@ -26,6 +28,29 @@ pub struct ModelFile {
     pub data_set: Option<String>,
     /// Names of the graph's inputs.
     pub inputs: Vec<String>,
+}
+
+/// Numbers of a layer, at most.
+const MOST_FEATURES: usize = 1 << 32;
+/// Characters of a text from a file that a message shows.
+const SHOWN: usize = 60;
+
+/// Refuses a fixed timestep that the process does not have.
+fn check_timestep(timestep: Option<i64>, process: Option<&ProcessConfig>) -> Result<(), String> {
+    let Some(timestep) = timestep else { return Ok(()) };
+    let Some(range) = process.map(feature_timesteps) else {
+        return Err(format!(
+            "its 'ddae.timestep' is {timestep}, and its network has no process to take steps of; export it again"
+        ));
+    };
+    match range.contains(&timestep) {
+        true => Ok(()),
+        false => Err(format!(
+            "its 'ddae.timestep' is {timestep}, and its process has {} to {}; export it again",
+            range.start(),
+            range.end()
+        )),
+    }
 }
 
 impl ModelFile {
@@ -56,6 +81,19 @@ impl ModelFile {
         let config = AnyConfig::parse(&description.config, "the configuration in it", &[])
             .map_err(|error| unusable(format!("{error}; export it again")))?;
         let model = config.model_for(description.kind);
+        check_timestep(description.timestep, model.process.as_ref()).map_err(&unusable)?;
+        let counted = |tap: &TapDescription| {
+            tap.shape
+                .iter()
+                .try_fold(1usize, |count, &side| count.checked_mul(side))
+                .is_some_and(|n| n <= MOST_FEATURES)
+        };
+        if let Some(tap) = description.taps.iter().find(|tap| !counted(tap)) {
+            let (name, shape) = (excerpt(&tap.name, SHOWN), excerpt(format!("{:?}", tap.shape), SHOWN));
+            return Err(unusable(format!(
+                "its layer {name} is of {shape}, more than any is; export it again"
+            )));
+        }
         let training = config.training().cloned();
         let data_set = match &config {
             AnyConfig::Run(run) => Some(run.dataset().to_string()),
