@@ -42,6 +42,7 @@ impl StartingPoint {
     /// device.
     pub fn find(options: &Options, plan: &TrainingPlan) -> Result<StartingPoint, TrainError> {
         let (device, no_gpu) = device::resolve(options.device)?;
+        plan.check_memory(options.amp.unwrap_or_default(), !device.is_cuda())?;
         if let Some(threads) = options.threads {
             tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
         }
