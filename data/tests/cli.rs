@@ -176,3 +176,59 @@ fn what_cannot_be_done_is_refused() {
     );
     assert_eq!(ddae_data(Path::new("."), &[]).code, Some(2));
 }
+
+/// A file of a few kilobytes is not decoded into a gigabyte, unless it is asked for.
+#[test]
+fn large_images_are_refused_until_the_limit_is_raised() {
+    let root = folder();
+    let train = root.path().join("train/a");
+    std::fs::create_dir_all(&train).expect("a folder");
+    image::GrayImage::new(7_500, 7_000).save(train.join("large.png")).expect("an image");
+    let line = ["info", "folder", "--root", "."];
+    let ended = ddae_data(root.path(), &line);
+    assert_eq!(
+        ended.error(&[1]),
+        "error: ./train/a/large.png: it has 7500x7000 pixels, and images of more than 50 megapixels are not decoded; \
+         expected a smaller image, or the environment variable DDAE_MAX_MEGAPIXELS=53"
+    );
+    let with = |limit: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ddae-data"));
+        run(command.args(line).current_dir(root.path()).env("DDAE_MAX_MEGAPIXELS", limit))
+    };
+    assert!(with("53").success().contains("shape    1x7000x7500"));
+    let error = with("more");
+    assert!(error.error(&[2]).starts_with("error: DDAE_MAX_MEGAPIXELS is 'more'; a whole number"));
+}
+
+#[test]
+fn class_names_are_shown_in_one_line_without_control_characters() {
+    let root = folder();
+    for class in ["a\nerror: b", "c\u{1b}[2J\u{9b}31m"] {
+        let class = root.path().join("train").join(class);
+        std::fs::create_dir_all(&class).expect("a folder");
+        image::GrayImage::new(4, 4).save(class.join("1.png")).expect("an image");
+    }
+    let out = ddae_data(root.path(), &["info", "folder", "--root", "."]);
+    let out = out.success();
+    assert!(out.contains("\na\\nerror: b") && out.contains("\nc\\u{1b}[2J\\u{9b}31m"), "{out}");
+    let json = ddae_data(root.path(), &["info", "folder", "--root", ".", "--json"]);
+    assert!(!json.success().contains(['\u{1b}', '\u{9b}']), "{json}");
+    let classes = &json.json()["train"]["classes"];
+    assert_eq!(classes["c\u{1b}[2J\u{9b}31m"], 1, "{classes}");
+}
+
+#[test]
+fn archives_of_several_members_are_read() {
+    let root = folder();
+    let packed = tar_gz("cifar-10-batches-bin", &cifar10_binary());
+    let bytes = {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(packed.as_slice()), &mut bytes)
+            .expect("unpacked");
+        bytes
+    };
+    let members: Vec<u8> = bytes.chunks(bytes.len() / 3 + 1).flat_map(gzip).collect();
+    write(root.path().join("cifar-10-binary.tar.gz"), members);
+    let ended = ddae_data(root.path(), &["prepare", "--no-verify", "cifar10", "--root", "."]);
+    assert!(ended.success().contains("md5 not checked, unpacked to "), "{ended}");
+}

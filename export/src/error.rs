@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ddae_base::files::FileError;
+use ddae_base::memory::MemoryError;
 use ddae_checkpoint::CheckpointError;
 use ddae_data::DataError;
 use ddae_model::config::ConfigError;
@@ -45,6 +46,9 @@ pub enum ExportError {
     Read(#[from] ReadError),
     #[error(transparent)]
     File(#[from] FileError),
+    /// More memory than there is.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// The file does not compute what the network computes.
     #[error(
         "verification failed: output '{output}' differs from {against} by {difference:.1e}, more than the tolerance \

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use ddae_base::files::FileError;
+use ddae_base::memory::{MemoryError, check as memory_check};
 use ddae_checkpoint::WeightSet;
 use ddae_model::config::AnyConfig;
 use ddae_model::diffusion::feature_timesteps;
@@ -23,7 +24,7 @@ use crate::precision::PrecisionOptions;
 use crate::request::GraphRequest;
 use crate::source::WeightSource;
 use crate::staging::Staging;
-use crate::verify::{Difference, ReferenceOutputs, against_record, by_name, fits_record};
+use crate::verify::{BATCHES, Difference, ReferenceOutputs, against_record, by_name, fits_record};
 
 /// The largest relative difference that is accepted of a float32 graph unless another is given.
 pub(crate) const TOLERANCE: f64 = 1e-4;
@@ -119,6 +120,25 @@ impl ExportPlan {
         &self.graph
     }
 
+    /// Refuses an export that needs more memory than is free: the weights, and what the graph computes on the images on
+    /// which the file is verified.
+    ///
+    /// # Errors
+    /// [`MemoryError`] says how much is needed, and what to change.
+    pub fn check_memory(&self) -> Result<(), MemoryError> {
+        let [batch, ..] = BATCHES;
+        let needed = self.graph.stored_bytes().saturating_add(self.graph.peak_bytes(batch));
+        let what = match self.source.model.architecture.image_shape() {
+            Some([c, h, w]) => format!("verifying the graph on {batch} images of {c}x{h}x{w}"),
+            None => "verifying the graph".to_string(),
+        };
+        memory_check(
+            what,
+            needed,
+            "export it for smaller images (--image-size, image_shape), or on another machine",
+        )
+    }
+
     /// A name for the file that says what it is: run, weights, kind of graph, precision.
     pub fn file_name(&self) -> PathBuf {
         let mut parts = vec![self.source.run_name()];
@@ -137,8 +157,10 @@ impl ExportPlan {
     /// At any time there is no more in memory than the weights and what ONNX Runtime or the writing of a file needs.
     ///
     /// # Errors
-    /// When a step fails or the outputs differ by more than the tolerance; no file is left then.
+    /// When there is not the memory for it ([`ExportPlan::check_memory`]), a step fails or the outputs differ by more than
+    /// the tolerance; no file is left then.
     pub fn export(self, staging: Staging, progress: impl Fn(&str)) -> Result<Exported, ExportError> {
+        self.check_memory()?;
         let ExportPlan { source, request, options, graph, mut description } = self;
         let precision = &options.precision;
         let is_float32 = precision.precision == Precision::F32;

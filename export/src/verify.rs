@@ -22,8 +22,8 @@ pub(crate) const RANDOM: &str = "random inputs";
 /// The results of networks that training records: those of encoders last.
 const RECORDED: [&str; 2] = ["y", "z"];
 
-/// The batch sizes that are tried.
-const BATCHES: [usize; 2] = [2, 1];
+/// The batch sizes that are tried, the largest first.
+pub(crate) const BATCHES: [usize; 2] = [2, 1];
 
 /// Inputs for a graph, and the reference interpreter's outputs for them.
 pub(crate) struct ReferenceOutputs {

@@ -374,3 +374,16 @@ fn without_the_runtime_the_message_says_what_to_do() {
     let wanted = "…/nowhere/libonnxruntime.so…cargo xtask setup…";
     refusals::refused(folder.path(), without, [(1, "demo", wanted)]);
 }
+
+/// Attention over two million tokens, of which every two have a score.
+#[test]
+fn a_graph_that_no_machine_can_verify() {
+    let folder = workplace(&[]);
+    let line = "demo --set network.image_shape=[1,4096,4096] -o out.onnx";
+    let wanted = "verifying the graph on 2 images of 1x4096x4096 needs at least … TiB of memory, and … are free: export it \
+                  for smaller images (--image-size, image_shape), or on another machine (where that is wrong, set \
+                  DDAE_MEMORY)";
+    refuses(&folder, [(1, line, wanted)]);
+    let shown = succeed(&folder, &format!("{line} --dry-run"));
+    assert!(shown.contains("\nnote: verifying the graph on 2 images of 1x4096x4096 needs"), "{shown}");
+}

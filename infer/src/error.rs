@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ddae_base::files::FileError;
 use ddae_base::lock::LockError;
+use ddae_base::memory::MemoryError;
 use ddae_data::datasets::DataError;
 use ddae_data::sheet::SheetError;
 use ddae_onnx::read::ReadError;
@@ -97,6 +98,9 @@ pub enum InferError {
         /// What is in the way, and what to do.
         message: String,
     },
+    /// More memory than there is.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),

@@ -4,10 +4,9 @@ mod cli;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use ddae_infer::InferError;
 
 fn main() -> ExitCode {
     ddae_base::begin();
-    ddae_base::end(cli::run(&cli::Arguments::parse()), InferError::is_usage)
+    ddae_base::end(cli::run(&ddae_base::arguments()), InferError::is_usage)
 }

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use ddae_model::config::{AnyConfig, Config, ModelConfig};
+use ddae_base::text::excerpt;
+use ddae_model::config::{AnyConfig, Config, ModelConfig, ProcessConfig};
+use ddae_model::diffusion::feature_timesteps;
 use ddae_onnx::identity::{self, Integrity};
-use ddae_onnx::metadata::{GraphDescription, GraphKind};
+use ddae_onnx::metadata::{GraphDescription, GraphKind, TapDescription};
 use ddae_onnx::read;
 
 use crate::error::InferError;
@@ -28,6 +30,29 @@ pub struct ModelFile {
     pub graph_digest: String,
     /// Whether the file was changed after it had been written.
     pub is_edited: bool,
+}
+
+/// Numbers of a layer, at most.
+const MOST_FEATURES: usize = 1 << 32;
+/// Characters of a text from a file that a message shows.
+const SHOWN: usize = 60;
+
+/// Refuses a fixed timestep that the process does not have.
+fn check_timestep(timestep: Option<i64>, process: Option<&ProcessConfig>) -> Result<(), String> {
+    let Some(timestep) = timestep else { return Ok(()) };
+    let Some(range) = process.map(feature_timesteps) else {
+        return Err(format!(
+            "its 'ddae.timestep' is {timestep}, and its network has no process to take steps of; export it again"
+        ));
+    };
+    match range.contains(&timestep) {
+        true => Ok(()),
+        false => Err(format!(
+            "its 'ddae.timestep' is {timestep}, and its process has {} to {}; export it again",
+            range.start(),
+            range.end()
+        )),
+    }
 }
 
 impl ModelFile {
@@ -72,6 +97,19 @@ impl ModelFile {
         let config = AnyConfig::parse(&description.config, "the configuration in it", &[])
             .map_err(|error| unusable(format!("{error}; export it again")))?;
         let model = config.model_for(description.kind);
+        check_timestep(description.timestep, model.process.as_ref()).map_err(&unusable)?;
+        let counted = |tap: &TapDescription| {
+            tap.shape
+                .iter()
+                .try_fold(1usize, |count, &side| count.checked_mul(side))
+                .is_some_and(|n| n <= MOST_FEATURES)
+        };
+        if let Some(tap) = description.taps.iter().find(|tap| !counted(tap)) {
+            let (name, shape) = (excerpt(&tap.name, SHOWN), excerpt(format!("{:?}", tap.shape), SHOWN));
+            return Err(unusable(format!(
+                "its layer {name} is of {shape}, more than any is; export it again"
+            )));
+        }
         let training = config.training().cloned();
         let data_set = match &config {
             AnyConfig::Run(run) => Some(run.dataset().to_string()),

@@ -193,7 +193,7 @@ impl Ended {
     }
 
     /// The one line that says why the program failed: it begins with `error: `, nothing follows it, and there is no
-    /// other such line and no trace of a panic. Usage errors that clap finds may go on after it.
+    /// other such line and no trace of a panic.
     ///
     /// # Panics
     /// When the program ended otherwise than with one of `codes`, or its last words are others.
@@ -206,8 +206,7 @@ impl Ended {
         let mut errors = self.stderr.lines().filter(|line| line.starts_with("error: "));
         let error = errors.next().unwrap_or_else(|| panic!("no line begins with 'error: ': {self}"));
         assert_eq!(errors.next(), None, "one line says it: {self}");
-        let by_clap = self.stderr.contains("\nFor more information, try '--help'.");
-        assert!(by_clap || self.stderr.lines().last() == Some(error), "something follows the error: {self}");
+        assert_eq!(self.stderr.lines().last(), Some(error), "something follows the error: {self}");
         error
     }
 }

@@ -10,8 +10,8 @@ const ANYTHING: char = '…';
 
 /// Runs command lines in `folder`: each case is an exit code, the line, and the error that is wanted.
 ///
-/// The error is one line, which `…` in the wanted one makes free to say anything there; of a usage error it is all that
-/// clap explains as well. Nothing else is printed, and the files of `folder` stay what they are.
+/// The error is one line, which `…` in the wanted one makes free to say anything there. Nothing else is printed, and the
+/// files of `folder` stay what they are.
 ///
 /// # Panics
 /// When a program does anything else.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ddae_base::files::FileError;
+use ddae_base::memory::MemoryError;
 use ddae_checkpoint::CheckpointError;
 use ddae_classify::ClassifyError;
 use ddae_data::DataError;
@@ -43,6 +44,9 @@ pub enum TrainError {
     /// A sheet of samples.
     #[error(transparent)]
     Sheet(#[from] SheetError),
+    /// More memory than there is.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// A file or folder of the run.
     #[error("{}: {source}", path.display())]
     Io {

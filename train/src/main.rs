@@ -4,11 +4,9 @@ mod cli;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
     ddae_base::begin();
-    let arguments = cli::Arguments::parse();
+    let arguments = ddae_base::arguments();
     ddae_train::torch::threads::wait_asleep();
     ddae_base::end(cli::run(arguments), cli::is_usage)
 }

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
 use crate::stderr::tell;
+use crate::text::plain;
 
 /// Ends a program whose command came to `outcome`: 0 for success, 2 where `is_usage` says of an error that what was
 /// asked for makes no sense, 1 for every other. An error is one line on stderr, `error: …`.
@@ -40,13 +41,14 @@ fn of_output(error: &anyhow::Error) -> Option<&io::Error> {
     error.downcast_ref().filter(|_| is_bare)
 }
 
-/// The error and its causes, each text once: most errors quote their cause already.
+/// The error and its causes in one line, each text once: most errors quote their cause already.
 fn one_line(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |line, cause| match &*line {
+    let line = error.chain().map(ToString::to_string).fold(String::new(), |line, cause| match &*line {
         "" => cause,
         _ if line.contains(&cause) => line,
         _ => format!("{line}: {cause}"),
-    })
+    });
+    plain(line)
 }
 
 #[cfg(test)]
@@ -80,6 +82,12 @@ mod tests {
     fn causes_that_are_quoted_already_are_not_repeated() {
         let error = anyhow::anyhow!("no such key").context("bad.yaml: no such key").context("--config");
         assert_eq!(one_line(&error), "--config: bad.yaml: no such key");
+    }
+
+    #[test]
+    fn names_from_outside_break_no_line() {
+        let error = anyhow::anyhow!("a\nerror: b\u{1b}[2J: no such file");
+        assert_eq!(one_line(&error), r"a\nerror: b\u{1b}[2J: no such file");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::stderr::tell;
+use crate::text::plain;
 
 /// Time between plain lines.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(30);
@@ -46,7 +47,7 @@ impl Progress {
     pub fn task(what: &str, total: Option<u64>, unit: Unit) -> Progress {
         let bar = match total {
             _ if !is_terminal() => {
-                tell(what);
+                tell(plain(what));
                 None
             }
             Some(total) => Some(ProgressBar::new(total).with_style(style(match unit {
@@ -59,7 +60,7 @@ impl Progress {
             }
         };
         if let Some(bar) = &bar {
-            bar.set_message(what.to_string());
+            bar.set_message(plain(what));
             bar.enable_steady_tick(Duration::from_millis(200));
         }
         Progress { bar, quiet: false, last_line: Mutex::new(Instant::now()) }

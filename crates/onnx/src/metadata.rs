@@ -5,6 +5,7 @@
 //! [`GraphDescription::to_entries`] writes them and [`GraphDescription::from_lookup`] reads them, whichever library holds
 //! the file.
 
+use ddae_base::text::excerpt;
 pub use ddae_model::diffusion::Pixels;
 pub use ddae_model::graph::GraphKind;
 use ddae_model::weights::WeightSet;
@@ -152,7 +153,9 @@ macro_rules! description {
             ) -> Result<GraphDescription, DescriptionError> {
                 match lookup("ddae.format") {
                     None => return Err(DescriptionError::Missing("ddae.format")),
-                    Some(format) if format != FORMAT => return Err(DescriptionError::Format(format)),
+                    Some(format) if format != FORMAT => {
+                        return Err(DescriptionError::Format(excerpt(format, SHOWN)));
+                    }
                     Some(_) => {}
                 }
                 Ok(GraphDescription {
@@ -249,6 +252,9 @@ fn required<T: DeserializeOwned>(
     parsed(key, lookup(key).ok_or(DescriptionError::Missing(key))?, wanted)
 }
 
+/// Characters of a value that an error shows.
+const SHOWN: usize = 100;
+
 /// A text or a name as it is, or JSON.
 fn parsed<T: DeserializeOwned>(
     key: &'static str,
@@ -257,7 +263,7 @@ fn parsed<T: DeserializeOwned>(
 ) -> Result<T, DescriptionError> {
     serde_json::from_value(Value::String(value.clone()))
         .or_else(|_| serde_json::from_str(&value))
-        .map_err(|_| DescriptionError::Value { key, value, wanted })
+        .map_err(|_| DescriptionError::Value { key, value: excerpt(value, SHOWN), wanted })
 }
 
 #[cfg(test)]
@@ -358,6 +364,17 @@ mod tests {
             entries.insert(key.to_string(), value.to_string());
             let error = GraphDescription::from_lookup(|key| entries.get(key).cloned()).unwrap_err();
             assert!(error.to_string().contains(message), "{error}");
+        }
+    }
+
+    #[test]
+    fn entries_of_any_length_and_depth_are_refused_in_a_short_line() {
+        for value in ["[".repeat(200_000), "\n".repeat(1000), "\u{1b}[2J".to_string()] {
+            let mut entries = entries(&description());
+            entries.insert("ddae.taps".to_string(), value);
+            let error =
+                GraphDescription::from_lookup(|key| entries.get(key).cloned()).unwrap_err().to_string();
+            assert!(error.len() < 500 && !error.contains(char::is_control), "{error}");
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ddae_base::files::FileError;
 use ddae_base::lock::LockError;
+use ddae_base::memory::MemoryError;
 
 use super::FeatureKey;
 use super::provenance::Difference;
@@ -76,6 +77,25 @@ pub enum FeatureError {
         path: PathBuf,
         /// What was found.
         reason: String,
+    },
+    /// A feature file whose numbers are elsewhere.
+    #[error(
+        "{path}: leads to other files: {reason}; a feature file holds its numbers itself, and a joined one names its \
+         shards, plain files beside it"
+    )]
+    Outside {
+        /// The file.
+        path: PathBuf,
+        /// What leads where.
+        reason: String,
+    },
+    /// What is to be read does not fit into the memory.
+    #[error("{path}: {source}")]
+    Memory {
+        /// The file.
+        path: PathBuf,
+        /// What needs how much, and how much there is.
+        source: MemoryError,
     },
     /// Another process has the file open in a way that does not go together with what is to be done.
     #[error(

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::str::FromStr;
 
+use ddae_base::text::excerpt;
 use hdf5::file::File;
 use hdf5::types::FixedUnicode;
 use serde_json::Value;
@@ -38,7 +39,7 @@ pub(super) struct Header {
     pub(super) layout: Layout,
     /// Which rows of the job are in the file; all of them in a joined one.
     pub(super) rows: Range<usize>,
-    /// The files that hold the features of a virtual file, relative to it; otherwise empty.
+    /// The files beside it that hold the features of a virtual file; otherwise empty.
     pub(super) shards: Vec<String>,
 }
 
@@ -129,8 +130,20 @@ impl Header {
             let end = end.ok_or("its rows are not those of the job")?;
             Ok(Self { layout, rows: first..end, shards: serde_json::from_str(&shards).map_err(json)? })
         };
-        read().map_err(damaged)
+        let header = read().map_err(damaged)?;
+        match header.shards.iter().find(|shard| !lies_beside(shard)) {
+            Some(shard) => {
+                let reason = format!("its shard is '{}'", excerpt(shard, 100));
+                Err(FeatureError::Outside { path: path.to_path_buf(), reason })
+            }
+            None => Ok(header),
+        }
     }
+}
+
+/// Whether a shard's name is that of a file in the same folder.
+pub(super) fn lies_beside(name: &str) -> bool {
+    Path::new(name).file_name().is_some_and(|own| own == name)
 }
 
 /// The longest text an attribute can have, in bytes.
@@ -154,7 +167,11 @@ fn write_text(file: &File, name: &str, value: &str) -> hdf5::Result<()> {
 }
 
 fn read_text(file: &File, name: &str) -> hdf5::Result<String> {
-    let value = file.attr(name)?.read_scalar::<FixedUnicode<LONGEST>>()?;
+    let attribute = file.attr(name)?;
+    if !attribute.is_scalar() || attribute.dtype()?.size() > LONGEST {
+        return Err(hdf5::Error::from(format!("no text of at most {LONGEST} bytes")));
+    }
+    let value = attribute.read_scalar::<FixedUnicode<LONGEST>>()?;
     // Another program may have written anything.
     let text = std::str::from_utf8(value.as_bytes()).map_err(|_| hdf5::Error::from("not UTF-8"))?;
     Ok(text.to_string())

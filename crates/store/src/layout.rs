@@ -11,7 +11,7 @@ use super::provenance::{Difference, Pairing, Provenance};
 pub struct FeatureKey {
     /// The published step index: 1..=1000 for DDPM, 1..=18 for EDM, 0 for a network without one.
     pub timestep: i64,
-    /// The layer's name, such as `out_6`; not empty, without `/`.
+    /// The layer's name, such as `out_6`; not empty, without `/` and control characters.
     pub tap: String,
 }
 
@@ -27,7 +27,8 @@ impl FeatureKey {
     }
 
     fn is_writable(&self) -> bool {
-        !matches!(self.tap.as_str(), "" | "." | "..") && !self.tap.contains(['/', '\0'])
+        !matches!(self.tap.as_str(), "" | "." | "..")
+            && !self.tap.contains(|c: char| c == '/' || c.is_control())
     }
 }
 

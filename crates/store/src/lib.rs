@@ -18,6 +18,10 @@
 //! with [`missing_shards`], and [`merge`] joins the shards into `name.h5`. [`FeatureFile`] reads shards and joined
 //! files alike.
 //!
+//! A feature file is one file. What leads to others (links, external storage, virtual datasets) is refused, and so is what
+//! promises more than the file holds; memory is that of what is asked for. The one file that refers to others is a joined
+//! one of [`MergeMode::Virtual`]: it names its shards, plain files beside it.
+//!
 //! HDF5 works for one thread at a time: all its calls, of all files, wait on one lock in the process. More threads
 //! read and write no faster; compute in the others and leave the file to one.
 //!
@@ -59,6 +63,7 @@ mod merge;
 mod provenance;
 mod reader;
 mod shards;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -1,7 +1,7 @@
 //! Joining the shards of a job into one file.
 
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ddae_base::files::folder;
@@ -12,7 +12,7 @@ use hdf5::{H5Type, Hyperslab};
 use ndarray::{ArrayView, s};
 
 use super::file::Unfinished;
-use super::header::Header;
+use super::header::{Header, lies_beside};
 use super::shards::{check_shards, exists};
 use super::{FeatureError, FeatureFile, FeatureKey, FeatureType, Layout, shard_path, shard_rows};
 
@@ -24,8 +24,8 @@ const BLOCK_BYTES: usize = 8 * 1024 * 1024;
 pub enum MergeMode {
     /// The features are copied, in blocks of 8 MiB. The joined file stands alone.
     Copy,
-    /// The joined file refers to the shards (an HDF5 virtual dataset) by relative paths: it is small, made at once,
-    /// and must be moved together with them. Labels and indices are copied.
+    /// The joined file refers to the shards (an HDF5 virtual dataset) by their names: it is small, made at once, lies in
+    /// their folder, and must be moved together with them. Labels and indices are copied.
     Virtual,
 }
 
@@ -34,8 +34,8 @@ pub enum MergeMode {
 ///
 /// # Errors
 /// When shards are missing (all are named), damaged, or of different jobs; when another process writes `out`, or it is
-/// no regular file; when the disk is full; when `stop` was set ([`FeatureError::Interrupted`]). Then `out` is left as it
-/// was.
+/// no regular file; when the disk is full; when `stop` was set ([`FeatureError::Interrupted`]); when a virtual file is not
+/// to lie beside its shards. Then `out` is left as it was.
 pub fn merge(
     prefix: impl AsRef<Path>,
     of: usize,
@@ -63,7 +63,7 @@ pub fn merge_locked(
     let mut target = Unfinished::under(out)?;
     let sources = match mode {
         MergeMode::Copy => Vec::new(),
-        MergeMode::Virtual => relative_paths(&shards, out.target())?,
+        MergeMode::Virtual => names_beside(&shards, out.target())?,
     };
     let header = Header { layout: layout.clone(), rows: 0..layout.total, shards: sources.clone() };
     target.with_file(|file| header.write(file))?;
@@ -172,45 +172,26 @@ fn refer(
     Ok(())
 }
 
-/// The shards' paths relative to the folder of `out`.
-fn relative_paths(shards: &[PathBuf], out: &Path) -> Result<Vec<String>, FeatureError> {
-    let absolute = |path: &Path| path.canonicalize().map_err(FeatureError::io(path));
-    let from = absolute(folder(out))?;
+/// The shards' names, all in the folder of `out`.
+fn names_beside(shards: &[PathBuf], out: &Path) -> Result<Vec<String>, FeatureError> {
+    let absolute = |path: &Path| folder(path).canonicalize().map_err(FeatureError::io(folder(path)));
+    let here = absolute(out)?;
+    let refuse = |reason: String| FeatureError::Write { path: out.to_path_buf(), reason };
     shards
         .iter()
         .map(|shard| {
-            let path = absolute(shard)?;
-            let relative = relative(&path, &from);
-            relative.to_str().map(str::to_string).ok_or_else(|| FeatureError::Write {
-                path: out.to_path_buf(),
-                reason: format!(
-                    "{} is not UTF-8, which a virtual file needs: copy instead",
-                    relative.display()
-                ),
+            let there = absolute(shard)?;
+            if there != here {
+                let shown = there.display();
+                return Err(refuse(format!(
+                    "a file that refers to its shards lies in their folder, which is {shown}: copy instead"
+                )));
+            }
+            let name = shard.file_name().unwrap_or_default().to_str();
+            name.filter(|name| lies_beside(name)).map(str::to_string).ok_or_else(|| {
+                let shown = shard.display();
+                refuse(format!("{shown} is not UTF-8, which a virtual file needs: copy instead"))
             })
         })
         .collect()
-}
-
-/// `path` as seen from the folder `from`; both absolute, without `..` or links.
-fn relative(path: &Path, from: &Path) -> PathBuf {
-    let shared = path.components().zip(from.components()).take_while(|(a, b)| a == b).count();
-    let up = from.components().skip(shared).map(|_| Component::ParentDir);
-    up.chain(path.components().skip(shared)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_relative_to_a_folder() {
-        for (path, from, expected) in [
-            ("/a/b/c.h5", "/a/b", "c.h5"),
-            ("/a/b/c.h5", "/a", "b/c.h5"),
-            ("/a/b/c.h5", "/a/d/e", "../../b/c.h5"),
-        ] {
-            assert_eq!(relative(Path::new(path), Path::new(from)), Path::new(expected));
-        }
-    }
 }

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use ddae_base::files::folder;
+use ddae_base::memory;
 use half::f16;
 use hdf5::Dataset;
 use hdf5::file::File;
@@ -19,10 +20,14 @@ use super::error::{is_lock, reason};
 use super::file::chunk_rows;
 use super::header::Header;
 use super::provenance::{Difference, Pairing, Provenance};
+use super::stored::{self, Flaw};
 use super::{FeatureError, FeatureKey, FeatureType, Layout};
 
 /// The first bytes of an HDF5 file.
 const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
+
+/// From this many bytes on, what is read at a time is compared with the memory.
+const MUCH: u64 = 64 << 20;
 
 /// How often, and how long each time, a reader waits for a lock before the file counts as in use: a quarter of a second.
 const LOCK_WAITS: u32 = 25;
@@ -91,16 +96,36 @@ impl FeatureFile {
             FeatureType::F32 => FloatSize::U4,
             FeatureType::F16 => FloatSize::U2,
         };
+        let length = fs::metadata(&self.path).map_err(FeatureError::io(&self.path))?.len();
+        let mut stored = 0u64;
         // A virtual file's features are checked in its shards.
         for (key, width) in keys.iter().filter(|_| self.header.shards.is_empty()) {
             let shape = [*views, self.len(), *width];
-            self.check_dataset(&key.dataset(), &shape, &TypeDescriptor::Float(float))?;
+            let dtype = TypeDescriptor::Float(float);
+            stored = stored.saturating_add(self.check_dataset(&key.dataset(), &shape, &dtype, length)?);
         }
-        self.check_dataset("labels", &[self.len()], &TypeDescriptor::Integer(IntSize::U8))?;
-        self.check_dataset("indices", &[self.len()], &TypeDescriptor::Unsigned(IntSize::U8))
+        let columns = [
+            ("labels", TypeDescriptor::Integer(IntSize::U8)),
+            ("indices", TypeDescriptor::Unsigned(IntSize::U8)),
+        ];
+        for (name, dtype) in columns {
+            stored = stored.saturating_add(self.check_dataset(name, &[self.len()], &dtype, length)?);
+        }
+        if stored > length {
+            let reason = format!("its datasets take {stored} bytes of a file of {length}");
+            return Err(FeatureError::Damaged { path: self.path.clone(), reason });
+        }
+        Ok(())
     }
 
-    fn check_dataset(&self, name: &str, shape: &[usize], dtype: &TypeDescriptor) -> Result<(), FeatureError> {
+    /// The bytes that a dataset takes in the file of `length` bytes.
+    fn check_dataset(
+        &self,
+        name: &str,
+        shape: &[usize],
+        dtype: &TypeDescriptor,
+        length: u64,
+    ) -> Result<u64, FeatureError> {
         let damaged = |reason: String| FeatureError::Damaged { path: self.path.clone(), reason };
         let dataset = self.dataset(name)?;
         let found = dataset.shape();
@@ -109,17 +134,23 @@ impl FeatureFile {
         }
         let found = dataset.dtype().and_then(|dtype| dtype.to_descriptor());
         match found {
-            Ok(found) if found == *dtype => Ok(()),
-            Ok(found) => Err(damaged(format!("{name} has type {found} instead of {dtype}"))),
-            Err(error) => Err(damaged(format!("{name}: {}", reason(&error)))),
+            Ok(found) if found == *dtype => {}
+            Ok(found) => return Err(damaged(format!("{name} has type {found} instead of {dtype}"))),
+            Err(error) => return Err(damaged(format!("{name}: {}", reason(&error)))),
+        }
+        stored::check(&dataset, name, length).map_err(|flaw| self.flawed(flaw))
+    }
+
+    fn flawed(&self, flaw: Flaw) -> FeatureError {
+        let path = self.path.clone();
+        match flaw {
+            Flaw::Outside(reason) => FeatureError::Outside { path, reason },
+            Flaw::Damaged(reason) => FeatureError::Damaged { path, reason },
         }
     }
 
     fn dataset(&self, name: &str) -> Result<Dataset, FeatureError> {
-        self.file.dataset(name).map_err(|error| FeatureError::Damaged {
-            path: self.path.clone(),
-            reason: format!("dataset {name}: {}", reason(&error)),
-        })
+        stored::dataset(&self.file, name).map_err(|flaw| self.flawed(flaw))
     }
 
     /// The file's path.
@@ -198,6 +229,7 @@ impl FeatureFile {
     }
 
     fn column<T: hdf5::H5Type>(&self, name: &str) -> Result<Vec<T>, FeatureError> {
+        self.check_memory(name, self.len(), size_of::<T>())?;
         self.dataset(name)?.read_raw().map_err(|error| self.unreadable(name, &error))
     }
 
@@ -225,7 +257,6 @@ impl FeatureFile {
         view: usize,
         rows: Range<usize>,
     ) -> Result<Array2<T>, FeatureError> {
-        self.dim(key)?;
         let range = |what: String| FeatureError::Range { path: self.path.clone(), what };
         if view >= self.views() {
             return Err(range(format!("view {view} of {} (counted from 0)", self.views())));
@@ -233,10 +264,11 @@ impl FeatureFile {
         if rows.start > rows.end || rows.end > self.len() {
             return Err(range(format!("rows {rows:?} of {}", self.len())));
         }
+        let width = self.dim(key)?;
+        self.check_memory(&key.dataset(), rows.len().saturating_mul(width), size_of::<T>())?;
         if self.shards.is_empty() {
             return self.read_own(key, view, rows);
         }
-        let width = self.dim(key)?;
         let mut features = Vec::with_capacity(rows.len() * width);
         for (path, shard_rows) in &self.shards {
             let wanted = rows.start.max(shard_rows.start)..rows.end.min(shard_rows.end);
@@ -252,6 +284,17 @@ impl FeatureFile {
             path: self.path.clone(),
             reason: format!("its shards do not have all of rows {rows:?}"),
         })
+    }
+
+    /// Refuses to read more numbers than there is memory for.
+    fn check_memory(&self, name: &str, numbers: usize, size: usize) -> Result<(), FeatureError> {
+        let bytes = (numbers as u64).saturating_mul(size as u64);
+        if bytes < MUCH {
+            return Ok(());
+        }
+        let what = format!("reading {numbers} numbers of {name}");
+        memory::check(what, bytes, "take another machine, or a feature file of fewer images")
+            .map_err(|source| FeatureError::Memory { path: self.path.clone(), source })
     }
 
     /// Reads from this file's own dataset.

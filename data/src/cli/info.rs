@@ -2,6 +2,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use clap::Args;
+use ddae_base::plain;
 use ddae_base::progress::{Progress, Unit};
 use ddae_data::DataSet;
 use ddae_data::datasets;
@@ -41,7 +42,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let statistics = channel_statistics(&set.train, |count| progress.advance(count as u64));
     drop(progress);
     let statistics = statistics?;
-    let mut out = std::io::stdout().lock();
+    let mut out = ddae_base::stdout();
     if arguments.json {
         serde_json::to_writer_pretty(&mut out, &as_json(&set, &statistics)).map_err(std::io::Error::from)?;
         writeln!(out)?;
@@ -74,7 +75,7 @@ fn print(out: &mut impl Write, set: &DataSet, statistics: &ChannelStatistics) ->
     let (train, test) = (set.train.class_counts(), set.test.class_counts());
     let numbers =
         |values: &[f64]| values.iter().map(|value| format!("{value:.4}")).collect::<Vec<_>>().join(" ");
-    writeln!(out, "{}: {}", set.name, set.origin)?;
+    writeln!(out, "{}: {}", set.name, plain(&set.origin))?;
     writeln!(out, "  shape    {channels}x{height}x{width}")?;
     writeln!(out, "  train    {} images in {} classes", set.train.len(), train.len())?;
     writeln!(out, "  test     {} images", set.test.len())?;
@@ -98,10 +99,11 @@ fn print(out: &mut impl Write, set: &DataSet, statistics: &ChannelStatistics) ->
         )?;
         return Ok(());
     }
-    let longest = set.train.classes().iter().map(|class| class.chars().count()).max();
+    let classes: Vec<String> = set.train.classes().iter().map(plain).collect();
+    let longest = classes.iter().map(|class| class.chars().count()).max();
     let width = longest.unwrap_or(0).max("class".len());
     writeln!(out, "{:width$}  {:>7}  {:>7}", "class", "train", "test")?;
-    for (class, (train, test)) in set.train.classes().iter().zip(train.iter().zip(&test)) {
+    for (class, (train, test)) in classes.iter().zip(train.iter().zip(&test)) {
         writeln!(out, "{class:width$}  {train:>7}  {test:>7}")?;
     }
     Ok(())

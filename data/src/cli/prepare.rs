@@ -59,7 +59,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     drop(current);
     let prepared = prepared?;
     let set = &prepared.data_set;
-    let mut out = std::io::stdout().lock();
+    let mut out = ddae_base::stdout();
     writeln!(out, "{}: {}", set.name, prepared.action)?;
     writeln!(out, "  train  {}", describe(&set.train))?;
     writeln!(out, "  test   {}", describe(&set.test))?;

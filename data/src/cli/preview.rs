@@ -106,11 +106,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }?;
     }
     sheet.write_png(&arguments.output)?;
-    let mut out = std::io::stdout().lock();
+    let mut out = ddae_base::stdout();
     writeln!(
         out,
         "{}: {} of {} images of {}",
-        arguments.output.display(),
+        ddae_base::plain(arguments.output.display()),
         positions.len(),
         split.len(),
         split.name()

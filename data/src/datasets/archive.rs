@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ddae_base::files::fill_whole;
 use ddae_base::lock;
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use md5::{Digest, Md5};
 
 use super::{DataError, Kind};
@@ -72,6 +72,9 @@ pub(crate) const ARCHIVES: [Archive; 5] = [
         title: "Tiny-ImageNet",
     },
 ];
+
+/// Bytes that an archive may unpack to; published ones have some hundred million.
+const MOST_UNPACKED: u64 = 4 << 30;
 
 /// What is being done to an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,7 +248,8 @@ fn unpack_tar(path: &Path, archive: &Archive, into: &Path, progress: Progress) -
     let length = file.metadata().map_err(DataError::io("read", path))?.len();
     let count = Arc::new(AtomicU64::new(0));
     let counted = Counted { inner: BufReader::new(file), count: Arc::clone(&count) };
-    let mut tar = tar::Archive::new(GzDecoder::new(counted));
+    let mut room = MOST_UNPACKED;
+    let mut tar = tar::Archive::new(MultiGzDecoder::new(counted));
     let mut files = 0;
     for entry in tar.entries().map_err(wrong)? {
         let mut entry = entry.map_err(wrong)?;
@@ -256,7 +260,7 @@ fn unpack_tar(path: &Path, archive: &Archive, into: &Path, progress: Progress) -
         let Some(inner) = below(&name, archive.folder) else {
             return Err(outside(path, archive, &name));
         };
-        write(&into.join(inner), &mut entry, wrong, &mut || {
+        write(&into.join(inner), &mut entry, &mut room, wrong, &mut || {
             report(progress, Stage::Unpacking, count.load(Ordering::Relaxed), length)
         })?;
         files += 1;
@@ -272,6 +276,7 @@ fn unpack_zip(path: &Path, archive: &Archive, into: &Path, progress: Progress) -
     let file = File::open(path).map_err(DataError::io("open", path))?;
     let length = file.metadata().map_err(DataError::io("read", path))?.len();
     let mut zip = zip::ZipArchive::new(BufReader::new(file)).map_err(|error| wrong(error.into()))?;
+    let mut room = MOST_UNPACKED;
     let mut done = 0;
     let mut files = 0;
     for index in 0..zip.len() {
@@ -285,7 +290,7 @@ fn unpack_zip(path: &Path, archive: &Archive, into: &Path, progress: Progress) -
         let Some(inner) = below(&name, archive.folder) else {
             return Err(outside(path, archive, &name));
         };
-        write(&into.join(inner), &mut entry, wrong, &mut || {
+        write(&into.join(inner), &mut entry, &mut room, wrong, &mut || {
             report(progress, Stage::Unpacking, done.min(length), length)
         })?;
         files += 1;
@@ -324,10 +329,12 @@ fn outside(path: &Path, archive: &Archive, name: &Path) -> DataError {
     )
 }
 
-/// Copies an entry to a new file, telling a damaged archive from a disk that cannot take it.
+/// Copies an entry to a new file, telling a damaged archive from a disk that cannot take it. `room` is what all entries
+/// still to come may have.
 fn write(
     target: &Path,
     entry: &mut impl Read,
+    room: &mut u64,
     wrong: impl Fn(io::Error) -> DataError,
     check: &mut dyn FnMut() -> Result<(), DataError>,
 ) -> Result<(), DataError> {
@@ -342,6 +349,12 @@ fn write(
         if count == 0 {
             return Ok(());
         }
+        let Some(left) = room.checked_sub(count as u64) else {
+            let message =
+                format!("it unpacks to more than {MOST_UNPACKED} bytes, which no published archive does");
+            return Err(wrong(io::Error::other(message)));
+        };
+        *room = left;
         file.write_all(&buffer[..count]).map_err(DataError::io("write", target))?;
     }
 }

@@ -1,11 +1,13 @@
 //! Images in PNG and JPEG files, decoded when they are read.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use image::{DynamicImage, ImageFormat, ImageReader, Limits};
+use ddae_base::text::joined;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use super::DataError;
 use super::source::Source;
@@ -13,8 +15,15 @@ use crate::{interleave, resize};
 
 /// A longer file is not a training image.
 const MOST_BYTES: u64 = 256 << 20;
-/// A wider or higher image is refused before it is decoded.
-const MOST_PIXELS_A_SIDE: u32 = 16_384;
+/// Million pixels of an image, unless [`LIMIT`] says otherwise: more than a training image has. Decoding takes up to 14
+/// bytes for each, in every thread that reads images.
+const MOST_MEGAPIXELS: u32 = 50;
+/// The environment variable that raises the limit.
+const LIMIT: &str = "DDAE_MAX_MEGAPIXELS";
+/// Bytes of a pixel while it is decoded, at most: four channels of 16 bits.
+const BYTES_OF_PIXEL: u64 = 8;
+/// What a file may hold beside its pixels: profiles, texts.
+const BYTES_BESIDE: u64 = 16 << 20;
 const EXPECTED: &str = "a whole PNG or JPEG image";
 
 /// A list of image files that are brought to one shape as they are read.
@@ -98,16 +107,39 @@ fn decode(path: &Path) -> Result<DynamicImage, DataError> {
     if format == ImageFormat::Jpeg && !reaches_end_of_image(&bytes) {
         return Err(wrong("the JPEG ends too early".into()));
     }
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MOST_PIXELS_A_SIDE);
-    limits.max_image_height = Some(MOST_PIXELS_A_SIDE);
+    let broken = |error: image::ImageError| wrong(format!("it cannot be decoded ({})", joined(&error)));
+    let most = most_pixels(std::env::var_os(LIMIT).as_deref())?;
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(most.saturating_mul(BYTES_OF_PIXEL).saturating_add(BYTES_BESIDE));
     let mut reader = ImageReader::with_format(Cursor::new(&bytes), format);
     reader.limits(limits);
-    reader.decode().map_err(|error| wrong(format!("it cannot be decoded ({})", one_line(&error))))
+    // What the header says is known before a pixel is decoded.
+    let decoder = reader.into_decoder().map_err(broken)?;
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > most {
+        let (most, megapixels) = (most / MILLION, pixels.div_ceil(MILLION));
+        let found = format!(
+            "it has {width}x{height} pixels, and images of more than {most} megapixels are not decoded"
+        );
+        let expected = format!("a smaller image, or the environment variable {LIMIT}={megapixels}");
+        return Err(DataError::format(path, found, expected));
+    }
+    DynamicImage::from_decoder(decoder).map_err(broken)
 }
 
-fn one_line(error: &dyn std::error::Error) -> String {
-    error.to_string().replace('\n', " ")
+const MILLION: u64 = 1_000_000;
+
+/// Pixels of the largest image that is decoded, as the environment variable says.
+fn most_pixels(variable: Option<&OsStr>) -> Result<u64, DataError> {
+    let Some(text) = variable.filter(|text| !text.is_empty()) else {
+        return Ok(u64::from(MOST_MEGAPIXELS) * MILLION);
+    };
+    let megapixels = text.to_str().and_then(|text| text.parse::<u32>().ok()).filter(|&number| number > 0);
+    megapixels.map(|number| u64::from(number) * MILLION).ok_or_else(|| {
+        let text = ddae_base::text::excerpt(text.to_string_lossy(), 40);
+        DataError::Argument(format!("{LIMIT} is '{text}'; a whole number of megapixels is wanted, as in 50"))
+    })
 }
 
 /// Whether a JPEG's segments go on until its end marker. The decoder would fill what is missing with grey.
@@ -146,4 +178,23 @@ fn planes(image: DynamicImage, channels: usize) -> Result<(Vec<u8>, [usize; 3]),
         return Ok((image.into_luma8().into_raw(), [1, height, width]));
     }
     Ok((interleave::planes(image.into_rgb8().as_raw(), 3), [3, height, width]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_read_from_the_environment() {
+        let most = |text: &str| most_pixels(Some(OsStr::new(text)));
+        assert_eq!(most_pixels(None).ok(), Some(50_000_000));
+        assert_eq!((most("").ok(), most("177").ok()), (Some(50_000_000), Some(177_000_000)));
+        for text in ["0", "-1", "many", "1.5"] {
+            let error = most(text).expect_err(text).to_string();
+            assert!(
+                error.starts_with(&format!("DDAE_MAX_MEGAPIXELS is '{text}'; a whole number")),
+                "{error}"
+            );
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 
 use super::DataError;
 use super::source::{Planes, RecordFile, Records, Source};
@@ -16,6 +16,10 @@ use super::source::{Planes, RecordFile, Records, Source};
 const IMAGES: u32 = 2051;
 /// Magic number of a file of labels: unsigned bytes, one dimension.
 const LABELS: u32 = 2049;
+/// Bytes that a compressed file may unpack to, which is held in memory.
+const MOST_UNPACKED: u64 = 1 << 30;
+/// More labels are a damaged header, or no data set that idx files are used for.
+const MOST_LABELS: usize = 1 << 27;
 /// A larger side is a damaged header, not an image.
 const MOST_PIXELS_A_SIDE: u32 = 4096;
 
@@ -39,7 +43,7 @@ pub(crate) fn open_images(path: &Path) -> Result<(Arc<dyn Source>, usize), DataE
     let wrong = |found| DataError::format(path, found, EXPECTED);
     let mut file = File::open(path).map_err(DataError::io("open", path))?;
     if is_gzip(&mut file).map_err(DataError::io("read", path))? {
-        let (header, levels) = parse(GzDecoder::new(BufReader::new(file)), IMAGES).map_err(wrong)?;
+        let (header, levels) = parse(MultiGzDecoder::new(BufReader::new(file)), IMAGES).map_err(wrong)?;
         let shape = [1, header.height, header.width];
         let levels = Cow::Owned(levels);
         return Ok((Arc::new(Planes { shape, levels }), header.count));
@@ -71,7 +75,7 @@ pub(crate) fn images_in_memory(bytes: &[u8]) -> Result<(Planes, usize), String> 
     let mut bytes = Cursor::new(bytes);
     let compressed = is_gzip(&mut bytes).map_err(|e| e.to_string())?;
     let (header, levels) =
-        if compressed { parse(GzDecoder::new(bytes), IMAGES)? } else { parse(bytes, IMAGES)? };
+        if compressed { parse(MultiGzDecoder::new(bytes), IMAGES)? } else { parse(bytes, IMAGES)? };
     let shape = [1, header.height, header.width];
     let levels = Cow::Owned(levels);
     Ok((Planes { shape, levels }, header.count))
@@ -80,7 +84,7 @@ pub(crate) fn images_in_memory(bytes: &[u8]) -> Result<(Planes, usize), String> 
 /// Labels of a compressed or plain idx file, from the beginning of `file`.
 pub(crate) fn labels_of(mut file: impl Read + Seek) -> Result<Vec<u8>, String> {
     if is_gzip(&mut file).map_err(|e| e.to_string())? {
-        Ok(parse(GzDecoder::new(BufReader::new(file)), LABELS)?.1)
+        Ok(parse(MultiGzDecoder::new(BufReader::new(file)), LABELS)?.1)
     } else {
         Ok(parse(file, LABELS)?.1)
     }
@@ -107,6 +111,9 @@ fn read_header(file: &mut impl Read, magic: u32) -> Result<Header, String> {
     if count == 0 {
         return Err("its header promises no entries".into());
     }
+    if magic == LABELS && count > MOST_LABELS {
+        return Err(format!("its header promises {count} labels, and at most {MOST_LABELS} are read"));
+    }
     let (mut height, mut width) = (1, 1);
     if magic == IMAGES {
         (height, width) = (word()?, word()?);
@@ -118,9 +125,17 @@ fn read_header(file: &mut impl Read, magic: u32) -> Result<Header, String> {
     Ok(Header { count, height: height as usize, width: width as usize })
 }
 
-/// Reads header and payload. Memory grows with what is really there, not with what the header promises.
+/// Reads header and payload. Memory grows with what is really there, not with what the header promises, and no further than
+/// a gigabyte: a few bytes of a compressed file can stand for a million.
 fn parse(mut file: impl Read, magic: u32) -> Result<(Header, Vec<u8>), String> {
     let header = read_header(&mut file, magic)?;
+    if header.payload() > MOST_UNPACKED {
+        return Err(format!(
+            "it unpacks to {} bytes, and no more than {MOST_UNPACKED} are held in memory: gunzip it, and its images are \
+             read where they lie",
+            header.payload()
+        ));
+    }
     let mut payload = Vec::new();
     file.take(header.payload() + 1).read_to_end(&mut payload).map_err(describe)?;
     let (promised, found) = (header.payload(), payload.len() as u64);
@@ -172,6 +187,37 @@ mod tests {
             "there is more after the 1 bytes of data that its header promises"
         );
         assert_eq!(error(&[0x1f, 0x8b, 8, 0]), "it ends too early");
+        assert_eq!(
+            error(&file(LABELS, &[u32::MAX], &[0])),
+            "its header promises 4294967295 labels, and at most 134217728 are read"
+        );
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut packed, bytes).expect("packed");
+        packed.finish().expect("packed")
+    }
+
+    /// A megabyte of gzip that unpacks to a thousand is refused for what its header says, before any of it is held.
+    #[test]
+    fn a_compressed_file_does_not_fill_the_memory() {
+        let packed = gzip(&file(IMAGES, &[300, 4096, 4096], &[0; 1000]));
+        let error = images_in_memory(&packed).err().expect("too much");
+        assert!(
+            error.starts_with("it unpacks to 5033164800 bytes, and no more than 1073741824 are held"),
+            "{error}"
+        );
+    }
+
+    /// As `cat a.gz b.gz`, pigz and bgzip make them.
+    #[test]
+    fn all_members_of_a_compressed_file_are_read() {
+        let whole = file(LABELS, &[6], &[4, 5, 6, 7, 8, 9]);
+        for cut in [3, 8, 10] {
+            let packed = [gzip(&whole[..cut]), gzip(&whole[cut..])].concat();
+            assert_eq!(labels_of(Cursor::new(packed)), Ok(vec![4, 5, 6, 7, 8, 9]), "{cut}");
+        }
     }
 
     proptest! {

@@ -2,8 +2,9 @@
 //! a table of their classes. The published test images have no labels, so the validation set serves as test set.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
+
+use ddae_base::read_bounded;
 
 use super::encoded::Encoded;
 use super::folder::{images, subfolders};
@@ -13,6 +14,8 @@ use crate::split::Split;
 /// Some images are grey; they are read as RGB like the others.
 const SHAPE: [usize; 3] = [3, 64, 64];
 const PUBLISHED_PER_CLASS: usize = 500;
+/// Bytes of the table of classes; the published one has 400,000.
+const MOST_ANNOTATIONS: usize = 64 << 20;
 const PUBLISHED_VALIDATION: usize = 10_000;
 
 pub(crate) fn open(root: &Path) -> Result<DataSet, DataError> {
@@ -66,7 +69,7 @@ fn validation(annotations: &Path, classes: &[String]) -> Result<(Vec<PathBuf>, V
     const EXPECTED: &str =
         "lines of an image's name, a tab and its class (tiny-imagenet-200/val/val_annotations.txt)";
     let wrong = |found: String| DataError::format(annotations, found, EXPECTED);
-    let text = fs::read(annotations).map_err(DataError::io("read", annotations))?;
+    let text = read_bounded(annotations, MOST_ANNOTATIONS).map_err(DataError::io("read", annotations))?;
     let text = String::from_utf8(text).map_err(|_| wrong("it is not text".into()))?;
     let numbers: HashMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
     let images = annotations.with_file_name("images");

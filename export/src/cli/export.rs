@@ -92,13 +92,13 @@ const SETS: [(WeightSet, &str, &str); 2] =
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = ddae_base::stdout();
     if arguments.list_taps {
         return list_taps(arguments, &mut out);
     }
     let source = source(arguments)?;
     for file in source.passed_over.iter().filter(|_| !arguments.quiet) {
-        let _ = writeln!(std::io::stderr(), "warning: passed over: {file}");
+        tell(format_args!("warning: passed over: {file}"));
     }
     let request = GraphRequest {
         kind: arguments.graph,
@@ -131,14 +131,18 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Precision::Int8 => 1,
         };
         let bytes = short(width * plan.description.parameters);
-        writeln!(out, "would write {} (about {bytes}B)", target.display())?;
+        if let Err(error) = plan.check_memory() {
+            writeln!(out, "note: {error}")?;
+        }
+        writeln!(out, "would write {} (about {bytes}B)", ddae_base::plain(target.display()))?;
         return Ok(());
     }
+    plan.check_memory().map_err(ExportError::from)?;
     let (staging, leftovers) = removed_on_signal(&target)?;
     let is_shown = !arguments.quiet && std::io::stderr().is_terminal();
     let progress = |what: &str| {
         if is_shown {
-            let _ = writeln!(std::io::stderr(), "{what} …");
+            tell(format_args!("{what} …"));
         }
     };
     let exported = plan.export(staging, progress);
@@ -263,7 +267,7 @@ fn print_result(out: &mut impl Write, exported: &Exported) -> std::io::Result<()
             writeln!(out, "{line}")?;
         }
     }
-    let names: Vec<String> = exported.files.iter().map(|file| file.display().to_string()).collect();
+    let names: Vec<String> = exported.files.iter().map(|file| ddae_base::plain(file.display())).collect();
     writeln!(out, "wrote {} ({}B)", names.join(" and "), short(exported.bytes))
 }
 

@@ -28,7 +28,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let message = format!("--nodes is for ONNX files; {} is a checkpoint", arguments.file.display());
         return Err(ExportError::Argument(message).into());
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = ddae_base::stdout();
     if arguments.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
         return Ok(());

@@ -87,7 +87,7 @@ struct Side<'a> {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = ddae_base::stdout();
     let running = &arguments.running;
     let device = running.device()?;
     let mut sides = [

@@ -41,7 +41,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = ddae_base::stdout();
     let join = Join {
         prefix: &arguments.prefix,
         shards: arguments.shards,
@@ -60,9 +60,16 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         writeln!(out, "{object}")?;
         return Ok(());
     }
-    let file = joined.path.display();
+    let file = ddae_base::plain(joined.path.display());
     match joined.shards {
         0 => writeln!(out, "{file} is complete already, {} images", joined.rows)?,
+        shards if arguments.refer => {
+            let rows = joined.rows;
+            writeln!(
+                out,
+                "{file}: {rows} images of {shards} shards, which it refers to and needs beside it"
+            )?;
+        }
         shards => writeln!(out, "{file}: {} images of {shards} shards", joined.rows)?,
     }
     Ok(())

@@ -13,6 +13,8 @@ use std::path::Path;
 
 use ddae_base::files;
 use ddae_base::lock::Lock;
+use ddae_base::read_bounded;
+use ddae_base::text::excerpt;
 use ndarray::{Array, Array1, Array2, ArrayView, Dimension, Ix0, Ix1, arr0};
 use ndarray_npy::{ViewElement, ViewNpyError, ViewNpyExt, WriteNpyError, WriteNpyExt};
 use zip::result::ZipError;
@@ -82,7 +84,7 @@ fn small_file(path: &Path) -> Result<Vec<u8>, InferError> {
         let message = format!("it has {size} bytes, and no statistics have more than {MOST_BYTES}");
         return Err(FidError::File { path: path.to_path_buf(), message }.into());
     }
-    fs::read(path).map_err(read)
+    read_bounded(path, MOST_BYTES as usize).map_err(read)
 }
 
 /// Whether an archive has the record that only one of more than 65,535 files, or beyond 4 GB, needs: a reader would
@@ -97,7 +99,7 @@ fn promises_many(archive: &[u8]) -> bool {
 
 /// The array file `name.npy` of an archive, aligned as [`array`] wants it; none where there is no such array.
 fn array_bytes(archive: &mut ZipArchive<impl Read + Seek>, name: &str) -> Result<Option<Vec<u8>>, String> {
-    let damaged = |error: &dyn std::fmt::Display| format!("its array '{name}' cannot be read: {error}");
+    let damaged = |error: &dyn std::fmt::Display| unreadable(name, error);
     let mut file = match archive.by_name(&format!("{name}.npy")) {
         Ok(file) => file,
         Err(ZipError::FileNotFound) => return Ok(None),
@@ -116,21 +118,48 @@ fn array_bytes(archive: &mut ZipArchive<impl Read + Seek>, name: &str) -> Result
     Ok(Some(bytes))
 }
 
+/// Characters of an array's header, which anybody may have written, that a message shows.
+const SHOWN: usize = 200;
+
+fn unreadable(name: &str, error: &dyn std::fmt::Display) -> String {
+    format!("its array '{name}' cannot be read: {}", excerpt(error, SHOWN))
+}
+
 /// The numbers of an array file that [`array_bytes`] read. What its header promises is checked against its length.
 fn array<T: ViewElement + Clone, D: Dimension>(name: &str, bytes: &[u8]) -> Result<Array<T, D>, String> {
-    view(bytes).map_err(|error| format!("its array '{name}' cannot be read: {error}"))
+    view(bytes).map_err(|error| unreadable(name, &error))
 }
 
 fn view<T: ViewElement + Clone, D: Dimension>(bytes: &[u8]) -> Result<Array<T, D>, ViewNpyError> {
     let begin = bytes.as_ptr().align_offset(ALIGNMENT).min(bytes.len());
+    if nests(&bytes[begin..]) {
+        return Err(ViewNpyError::InvalidData("its header is no description of an array".into()));
+    }
     ArrayView::<T, D>::view_npy(&bytes[begin..]).map(|view| view.to_owned())
+}
+
+/// Whether the header of an array file has more brackets than a description of numbers, which is a dictionary with a tuple:
+/// a parser would go down into each.
+fn nests(bytes: &[u8]) -> bool {
+    const MOST: usize = 8;
+    let header = match bytes {
+        [_, _, _, _, _, _, 1, _, low, high, rest @ ..] => {
+            rest.get(..usize::from(u16::from_le_bytes([*low, *high]))).unwrap_or(rest)
+        }
+        // Longer headers, of later versions.
+        [_, _, _, _, _, _, _, _, a, b, c, d, rest @ ..] => {
+            rest.get(..u32::from_le_bytes([*a, *b, *c, *d]) as usize).unwrap_or(rest)
+        }
+        _ => &[],
+    };
+    header.iter().filter(|byte| b"([{".contains(byte)).count() > MOST
 }
 
 /// The same of f64 or f32.
 fn floats<D: Dimension>(name: &str, bytes: &[u8]) -> Result<Array<f64, D>, String> {
     match view::<f64, D>(bytes) {
         Err(ViewNpyError::WrongDescriptor(_)) => Ok(array::<f32, D>(name, bytes)?.mapv(f64::from)),
-        other => other.map_err(|error| format!("its array '{name}' cannot be read: {error}")),
+        other => other.map_err(|error| unreadable(name, &error)),
     }
 }
 
@@ -234,6 +263,15 @@ mod tests {
         assert_eq!((found.mean, found.count), (array![0.5, 2.0], None));
     }
 
+    /// An array file with this header.
+    fn with_header(text: &str) -> Vec<u8> {
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((text.len() as u16 + 1).to_le_bytes());
+        bytes.extend(text.as_bytes());
+        bytes.push(b'\n');
+        bytes
+    }
+
     #[test]
     fn what_is_no_statistics_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -251,6 +289,11 @@ mod tests {
                 "mu has 1 numbers and sigma 2x2",
             ),
             (vec![("mu.npy", promising)], "its array 'mu' cannot be read: missing "),
+            (
+                vec![("mu.npy", with_header("'descr':\n\nerror: forged\u{1b}[2J"))],
+                "its array 'mu' cannot be read: ",
+            ),
+            (vec![("mu.npy", with_header(&"{[".repeat(20_000)))], "its header is no description of an array"),
             (vec![("mu.npy", mean[..mean.len() - 4].to_vec())], "its array 'mu' cannot be read: "),
             (vec![("mu.npy", b"hello".to_vec())], "its array 'mu' cannot be read: "),
             (vec![("mu.npy", npy(&array![[1.0]]))], "its array 'mu' cannot be read: ndim 2"),
@@ -259,7 +302,7 @@ mod tests {
             let path = archive(folder.path(), &entries);
             let error = read(&path).expect_err(message).to_string();
             assert!(error.starts_with(&format!("cannot use {}: ", path.display())), "{error}");
-            assert!(error.contains(message) && !error.contains('\n'), "{error}");
+            assert!(error.contains(message) && !error.contains('\n') && error.len() < 1000, "{error}");
         }
         let path = folder.path().join("text.npz");
         fs::write(&path, "hello").expect("written");

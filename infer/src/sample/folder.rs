@@ -1,13 +1,15 @@
 //! A folder of PNG files, one for each seed, that says what made them.
 
-use std::fs;
-use std::io::{ErrorKind, Write};
+use std::fs::{self, File};
+use std::io::{BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use ddae_base::files::{clear_leftovers, write_whole};
 use ddae_base::lock::Lock;
+use ddae_base::text::joined;
 use ddae_data::interleave::planes;
 use ddae_data::sheet::Sheet;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -138,12 +140,18 @@ impl ImageFolder {
             path: path.clone(),
             message: format!("{message}; remove it and run again"),
         };
-        let image = image::open(&path).map_err(|error| wrong(error.to_string()))?;
-        let found = [image.color().channel_count() as usize, image.height() as usize, image.width() as usize];
-        if found != self.shape || image.color().bits_per_pixel() as usize != 8 * channels {
+        let broken = |error: image::ImageError| wrong(joined(&error));
+        let file = File::open(&path).map_err(InferError::io("open", &path))?;
+        let reader = ImageReader::with_format(BufReader::new(file), ImageFormat::Png);
+        let decoder = reader.into_decoder().map_err(broken)?;
+        // Before anything is decoded.
+        let (color, (columns, rows)) = (decoder.color_type(), decoder.dimensions());
+        let found = [color.channel_count() as usize, rows as usize, columns as usize];
+        if found != self.shape || color.bits_per_pixel() as usize != 8 * channels {
             let [c, h, w] = found;
             return Err(wrong(format!("an image of {c}x{h}x{w} and not of {channels}x{height}x{width}")));
         }
+        let image = DynamicImage::from_decoder(decoder).map_err(broken)?;
         Ok(planes(&image.into_bytes(), channels))
     }
 }

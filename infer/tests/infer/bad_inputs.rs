@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use ddae_onnx::write::metadata_suffix;
+
 use crate::scene::{MODELS, data, infer, names, refuses};
 
 #[test]
@@ -273,4 +275,52 @@ fn a_closed_pipe() {
     let status = std::process::Command::new("sh").args(["-c", &script]).current_dir(folder.path()).status();
     assert!(status.is_ok_and(|status| status.success()));
     assert_eq!(fs::read_to_string(folder.path().join("code")).expect("a code"), "0\n");
+}
+
+/// What a file says of itself is checked before it is believed.
+#[test]
+fn metadata_that_cannot_be() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path();
+    let good = fs::read(&MODELS.fixed).expect("a file");
+    let deep = "[".repeat(60_000);
+    for (key, value, wanted) in [
+        ("ddae.timestep", "101", "its 'ddae.timestep' is 101, and its process has 1 to 100; export it again"),
+        ("ddae.timestep", "-1", "its 'ddae.timestep' is -1, and its process has 1 to 100; export it again"),
+        (
+            "ddae.taps",
+            r#"[{"name": "out_2", "shape": [4294967296, 4294967296]}]"#,
+            "its layer out_2 is of [4294967296, 4294967296], more than any is; export it again",
+        ),
+        (
+            "ddae.config",
+            deep.as_str(),
+            "the configuration in it: its brackets nest more than 64 deep; no configuration does; export it again",
+        ),
+        (
+            "ddae.taps",
+            deep.as_str(),
+            "the file's metadata entry 'ddae.taps' is '[[[[…', which is not a list of layers…",
+        ),
+    ] {
+        let entries = [(key.to_string(), value.to_string())];
+        fs::write(root.join("a.onnx"), [&good[..], &metadata_suffix(&entries)].concat()).expect("written");
+        refuses(
+            root,
+            [(1, "features a.onnx --data-root DATA -o out", format!("cannot use a.onnx: {wanted}"))],
+        );
+    }
+}
+
+#[test]
+fn a_batch_that_does_not_fit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = crate::scene::command(folder.path(), "features FIXED --data-root DATA -o out");
+    let ended = ddae_tests::programs::run(command.env("DDAE_MEMORY", "1kB"));
+    let message = ended.error(&[1]);
+    assert!(
+        message.starts_with("error: a batch of 16 images needs at least 20.2 KiB of memory, and 1000 bytes"),
+        "{message}"
+    );
+    assert!(message.contains(": give a smaller --batch "), "{message}");
 }

@@ -81,7 +81,8 @@ fn copied_shards_are_merged() {
 
     // First as a file that refers to the shards, then as one that stands alone.
     let printed = done(root, "merge out --virtual");
-    assert_eq!(printed, format!("out.h5: {TRAIN} images of 3 shards\n"));
+    let wanted = format!("out.h5: {TRAIN} images of 3 shards, which it refers to and needs beside it\n");
+    assert_eq!(printed, wanted);
     assert!(FeatureFile::open(&out).expect("a file").is_virtual());
     assert!(content(&out) == whole);
     assert_eq!(names(root).len(), 4);

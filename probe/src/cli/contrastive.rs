@@ -1,6 +1,6 @@
 //! `ddae-probe contrastive`.
 
-use std::io::{Write, stdout};
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -57,7 +57,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let features = features.unwrap_or_default();
     let report = ContrastReport::measure(&noisings, &features, arguments.batch as usize, &mut progress)?;
     drop(progress);
-    let mut out = stdout().lock();
+    let mut out = ddae_base::stdout();
     if arguments.json {
         serde_json::to_writer(&mut out, &report).map_err(std::io::Error::from)?;
         writeln!(out)?;

@@ -1,6 +1,6 @@
 //! What all commands share: where features come from, how they are chosen, and how results are shown.
 
-use std::io::{Write, stdout};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -202,14 +202,14 @@ impl ExperimentOptions {
     }
 
     fn show(&self, report: &Report, is_drawn: bool) -> Result<()> {
-        let mut out = stdout().lock();
+        let mut out = ddae_base::stdout();
         if self.json {
             serde_json::to_writer(&mut out, report).map_err(std::io::Error::from)?;
             writeln!(out)?;
         } else {
             write!(out, "{report}")?;
             if let Some(path) = self.confusion.as_ref().filter(|_| is_drawn) {
-                writeln!(out, "\n  confusion matrix: {}", path.display())?;
+                writeln!(out, "\n  confusion matrix: {}", ddae_base::plain(path.display()))?;
             }
         }
         Ok(out.flush()?)

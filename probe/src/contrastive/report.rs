@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ddae_base::plain;
 use ddae_store::Provenance;
 use serde::Serialize;
 use serde_json::Value;
@@ -116,7 +117,7 @@ impl fmt::Display for ContrastReport {
         }
         writeln!(f)?;
         writeln!(f, "  protocol")?;
-        writeln!(f, "    noisings: {}", self.noisings)?;
+        writeln!(f, "    noisings: {}", plain(&self.noisings))?;
         writeln!(f, "    batch: {}", self.batch)?;
         writeln!(f, "    batches averaged: by their number of images")?;
         writeln!(f, "    normalise: l2")?;
@@ -126,12 +127,12 @@ impl fmt::Display for ContrastReport {
         for name in ["data_set", "split", "model", "weights", "epoch"] {
             match attributes.get(name) {
                 None | Some(Value::Null) => {}
-                Some(Value::String(text)) => writeln!(f, "    {}: {text}", name.replace('_', " "))?,
+                Some(Value::String(text)) => writeln!(f, "    {}: {}", name.replace('_', " "), plain(text))?,
                 Some(value) => writeln!(f, "    {}: {value}", name.replace('_', " "))?,
             }
         }
         for warning in &self.warnings {
-            writeln!(f, "\nwarning: {warning}")?;
+            writeln!(f, "\nwarning: {}", plain(warning))?;
         }
         Ok(())
     }

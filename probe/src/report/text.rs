@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ddae_base::plain as in_line;
 use serde_json::Value;
 
 use super::{ClassReport, Report, Trial};
@@ -26,7 +27,7 @@ impl fmt::Display for Report {
         self.write_trials(f)?;
         self.write_protocol(f)?;
         for warning in &self.warnings {
-            writeln!(f, "\nwarning: {warning}")?;
+            writeln!(f, "\nwarning: {}", in_line(warning))?;
         }
         Ok(())
     }
@@ -34,21 +35,22 @@ impl fmt::Display for Report {
 
 impl Report {
     fn write_classes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown: Vec<&ClassReport> = self.classes.iter().collect();
+        let mut shown: Vec<(String, &ClassReport)> =
+            self.classes.iter().map(|class| (in_line(&class.name), class)).collect();
         let many = shown.len() > LISTED;
         if many {
-            shown.retain(|class| class.accuracy.is_some());
-            shown.sort_by(|a, b| b.accuracy.unwrap_or(0.0).total_cmp(&a.accuracy.unwrap_or(0.0)));
+            shown.retain(|(_, class)| class.accuracy.is_some());
+            shown.sort_by(|(_, a), (_, b)| b.accuracy.unwrap_or(0.0).total_cmp(&a.accuracy.unwrap_or(0.0)));
         }
-        let width = shown.iter().map(|class| class.name.chars().count()).max().unwrap_or(0).clamp(5, 30);
+        let width = shown.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).clamp(5, 30);
         writeln!(f, "  {:width$}  accuracy  found", "class")?;
-        let write = |f: &mut fmt::Formatter<'_>, class: &ClassReport| {
+        let write = |f: &mut fmt::Formatter<'_>, (name, class): &(String, &ClassReport)| {
             let accuracy = class.accuracy.map_or_else(|| "none to find".to_string(), percent);
-            let name: String = class.name.chars().take(width).collect();
+            let name: String = name.chars().take(width).collect();
             writeln!(f, "  {name:width$}  {accuracy:>8}  {} of {}", class.correct, class.samples)
         };
         if !many || shown.len() <= 2 * EXTREMES {
-            return shown.into_iter().try_for_each(|class| write(f, class));
+            return shown.iter().try_for_each(|class| write(f, class));
         }
         shown[..EXTREMES].iter().try_for_each(|class| write(f, class))?;
         writeln!(f, "  … {} more, listed by --json …", shown.len() - 2 * EXTREMES)?;
@@ -89,7 +91,7 @@ impl Report {
             writeln!(f, "    {}: {}", name.replace('_', " "), plain(value))?;
         }
         for (name, split) in [("train", &self.train), ("test", &self.test)] {
-            writeln!(f, "    {name}: {} ({} samples)", split.origin, split.samples)?;
+            writeln!(f, "    {name}: {} ({} samples)", in_line(&split.origin), split.samples)?;
         }
         for name in ["model", "weights", "epoch"] {
             if let Some(value) = self.train.attributes.get(name).filter(|value| !value.is_null()) {
@@ -107,7 +109,7 @@ fn percent(share: f64) -> String {
 /// A JSON value without the quotes of a text or the last digits of a fraction.
 fn plain(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => in_line(text),
         Value::Bool(yes) => (if *yes { "yes" } else { "no" }).to_string(),
         Value::Null => "unknown".to_string(),
         Value::Number(number) => {

@@ -49,10 +49,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let intervals = Intervals { save: *save_every, evaluate: *sample_every };
     let options = run.options(&mut config.training, intervals)?;
     let training = DiffusionRun::new(config.clone(), run.data_root.as_deref(), run.sample_steps)?;
-    let mut out = std::io::stdout().lock();
+    let mut out = ddae_base::stdout();
     if run.dry_run {
         writeln!(out, "{}", training.plan.describe(options.amp.unwrap_or_default()))?;
-        writeln!(out, "run folder  {}", options.run.display())?;
+        writeln!(out, "run folder  {}", ddae_base::plain(options.run.display()))?;
         return Ok(());
     }
     let summary = training.train(&stopping_on_signal(options))?;

@@ -213,8 +213,8 @@ pub fn print(
         writeln!(out, "{:<12}{value:.4}", format!("{}:", name.trim_end_matches("_accuracy")))?;
     }
     let Some(checkpoint) = &summary.checkpoint else { return Ok(()) };
-    writeln!(out, "checkpoint: {}", checkpoint.display())?;
-    writeln!(out, "samples:    {}", summary.run.join("samples").display())?;
+    writeln!(out, "checkpoint: {}", ddae_base::plain(checkpoint.display()))?;
+    writeln!(out, "samples:    {}", ddae_base::plain(summary.run.join("samples").display()))?;
     writeln!(out, "next:       {}", next(&shell::word(checkpoint)))
 }
 

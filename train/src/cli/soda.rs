@@ -53,10 +53,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     }
     let training = SodaTraining::new(config, run.data_root.as_deref(), run.sample_steps)?;
-    let mut out = std::io::stdout().lock();
+    let mut out = ddae_base::stdout();
     if run.dry_run {
         writeln!(out, "{}", training.plan.describe(options.amp.unwrap_or_default()))?;
-        writeln!(out, "run folder  {}", options.run.display())?;
+        writeln!(out, "run folder  {}", ddae_base::plain(options.run.display()))?;
         return Ok(());
     }
     let summary = training.train(&stopping_on_signal(options))?;

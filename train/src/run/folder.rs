@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use ddae_base::files::{append, clear_leftovers, output_left, write_whole};
 use ddae_base::lock;
+use ddae_base::plain;
 use ddae_model::config::RunConfig;
 
 use super::checkpoints::is_checkpoint;
@@ -176,7 +177,7 @@ impl RunFolder {
     /// # Errors
     /// When the system refuses.
     pub fn log(&mut self, line: &str) -> Result<(), TrainError> {
-        let line = format!("[{:9.1} s] {line}\n", self.start.elapsed().as_secs_f64());
+        let line = format!("[{:9.1} s] {}\n", self.start.elapsed().as_secs_f64(), plain(line));
         self.log.write_all(line.as_bytes()).map_err(TrainError::io(&self.path.join(LOG)))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ddae_base::plain;
 use ddae_model::config::{LrSchedule, ProcessConfig, RunConfig, SodaAugmentation, SodaDiffusion};
 
 use super::options::Amp;
@@ -90,7 +91,7 @@ impl fmt::Display for Description<'_> {
             format!(" (encoder {:e})", config.lrate_ratio * config.training.lrate)
         });
         let flops = graph.flops() as f64;
-        writeln!(f, "data        {}: {} images, {origin}", train.name(), train.len())?;
+        writeln!(f, "data        {}: {} images, {}", train.name(), train.len(), plain(origin))?;
         writeln!(f, "process     {}", process(config))?;
         writeln!(
             f,
@@ -126,6 +127,9 @@ impl fmt::Display for Description<'_> {
             activations / f64::from(1 << 30),
             self.amp
         )?;
+        if let Err(error) = self.plan.check_memory(self.amp, true) {
+            write!(f, "\nnote        on the CPU of this machine, {error}")?;
+        }
         self.plan.notes.iter().try_for_each(|note| write!(f, "\nnote        {note}"))
     }
 }

@@ -9,6 +9,7 @@
 //! | [`options`] | what a run is asked for |
 //! | [`plan`] | the run that follows from it: data, network, steps, memory |
 //! | [`run`] | the training loop |
+//! | `memory` | whether it fits into the memory |
 //! | [`trainer`] | weights, average, optimiser, and the step that changes them |
 //! | `start`, [`resume`] | where a run begins, and which settings must not change when it goes on |
 //! | [`record`] | outputs for fixed inputs, kept in checkpoints |
@@ -16,6 +17,7 @@
 
 mod describe;
 mod log;
+mod memory;
 pub mod meter;
 pub mod method;
 pub mod options;

@@ -44,6 +44,7 @@ impl StartingPoint {
     /// device.
     pub fn find(options: &Options, plan: &TrainingPlan) -> Result<StartingPoint, TrainError> {
         let (device, no_gpu) = device::resolve(options.device)?;
+        plan.check_memory(options.amp.unwrap_or_default(), !device.is_cuda())?;
         threads::set(options.threads);
         // Adam's second moments of unused weights decay into numbers that processors are slow with.
         shim::flush_denormals(true)?;

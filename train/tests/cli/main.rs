@@ -1,6 +1,7 @@
 //! The program `ddae-train` as a user meets it.
 
 mod bad_input;
+mod bounds;
 mod furthest;
 mod help;
 mod last_batch;

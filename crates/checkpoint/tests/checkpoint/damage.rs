@@ -342,3 +342,20 @@ proptest! {
         let _ = read(&bytes);
     }
 }
+
+/// What a checkpoint says of its making is read in no time, however it is written.
+#[test]
+fn a_configuration_that_would_take_long_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("deep.safetensors");
+    for (config, wanted) in [
+        ("[".repeat(60_000), "its brackets nest more than 64 deep; no configuration does"),
+        ("[".repeat(200_000), "it has 200000 bytes; a configuration has at most 65536"),
+    ] {
+        let metadata = [("ddae.format", "ddae-checkpoint-1"), ("ddae.config", &config), ("ddae.state", "{}")];
+        let metadata = metadata.map(|(key, value)| (key.to_string(), value.to_string())).into();
+        ddae_checkpoint::write_tensors(&path, metadata, []).expect("written");
+        let error = Checkpoint::open(&path).err().expect("no configuration").to_string();
+        assert!(error.contains(wanted), "{error}");
+    }
+}

@@ -8,6 +8,7 @@
 //! | `model` | networks that were not trained here |
 //! | `run` | one type for all training runs |
 //! | `overrides` | single keys from the command line |
+//! | `yaml` | the text itself, and how long and deep it may be |
 
 mod betas;
 mod diffusion;
@@ -17,6 +18,7 @@ mod process;
 mod run;
 mod soda;
 mod training;
+mod yaml;
 
 use std::path::{Path, PathBuf};
 
@@ -52,10 +54,10 @@ pub enum ConfigError {
     },
 }
 
-/// A configuration file's text.
+/// A configuration file's text: of a file or a pipe, and no longer than a configuration can be.
 fn read_text(path: &Path) -> Result<String, ConfigError> {
     let read = |source| ConfigError::Read { path: path.to_path_buf(), source };
-    let text = std::fs::read(path).map_err(read)?;
+    let text = ddae_base::read_bounded(path, yaml::MOST_BYTES).map_err(read)?;
     String::from_utf8(text).map_err(|_| ConfigError::Invalid {
         origin: path.display().to_string(),
         message: "not a text file; a YAML configuration is wanted here".to_string(),
@@ -65,7 +67,7 @@ fn read_text(path: &Path) -> Result<String, ConfigError> {
 /// YAML text with single keys set; `origin` names it in errors.
 fn overridden(text: &str, origin: &str, overrides: &[Override]) -> Result<Value, ConfigError> {
     let invalid = |message: String| ConfigError::Invalid { origin: origin.to_string(), message };
-    let mut value: Value = serde_norway::from_str(text).map_err(|e| invalid(format!("not YAML: {e}")))?;
+    let mut value = yaml::parse(text).map_err(&invalid)?;
     if !value.is_mapping() {
         return Err(invalid("not a configuration: it needs keys like 'dataset: cifar'".to_string()));
     }

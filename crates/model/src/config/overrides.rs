@@ -21,7 +21,7 @@ impl FromStr for Override {
         if path.iter().any(String::is_empty) {
             return Err(wanted());
         }
-        let value = serde_norway::from_str(value).map_err(|e| format!("{key}: {e}"))?;
+        let value = super::yaml::parse(value).map_err(|e| format!("{key}: {e}"))?;
         Ok(Override { path, value })
     }
 }

@@ -1,4 +1,5 @@
 mod damage;
+mod outside;
 
 use std::ops::Range;
 use std::path::Path;
@@ -136,17 +137,17 @@ fn shards_and_joined_files_hold_what_was_written() {
             check_content(&shard_path(&prefix, 1, 3), &layout, 34..68);
             let copy = merged_path(&prefix);
             merge(&prefix, 3, &copy, MergeMode::Copy).expect("joined");
-            let virtual_file = folder.path().join("elsewhere").join("virtual.h5");
+            let virtual_file = prefix.with_file_name("virtual.h5");
             merge(&prefix, 3, &virtual_file, MergeMode::Virtual).expect("joined");
             check_content(&copy, &layout, 0..103);
             check_content(&virtual_file, &layout, 0..103);
-            // Relative paths: the whole tree can be moved. A copy stands alone.
+            // Names alone: the whole folder can be moved. A copy stands alone.
             let moved = folder.path().with_extension("moved");
             std::fs::rename(folder.path(), &moved).expect("moved");
-            check_content(&moved.join("elsewhere/virtual.h5"), &layout, 0..103);
+            check_content(&moved.join("features/virtual.h5"), &layout, 0..103);
             std::fs::rename(&moved, folder.path()).expect("moved back");
             remove_shards(&prefix, 3);
-            assert_eq!(names(&folder.path().join("features")), ["train.h5"]);
+            assert_eq!(names(&folder.path().join("features")), ["train.h5", "virtual.h5"]);
             check_content(&copy, &layout, 0..103);
             let error = message(FeatureFile::open(&virtual_file));
             assert!(error.contains("train.0000-of-0003.h5: No such file"), "{error}");

@@ -146,7 +146,7 @@ impl std::str::FromStr for Shard {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = ddae_base::stdout();
     let (running, device) = (&arguments.running, arguments.running.device()?);
     let model = ModelFile::open(
         &arguments.model,
@@ -175,7 +175,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if running.dry_run {
         writeln!(out, "{}", request.describe(device))?;
         let (count, path) = (remaining.len(), merged_path(&arguments.output));
-        writeln!(out, "{count} of {shards} shards to compute ({rows} images) for {}", path.display())?;
+        writeln!(
+            out,
+            "{count} of {shards} shards to compute ({rows} images) for {}",
+            ddae_base::plain(path.display())
+        )?;
         return Ok(());
     }
     let stop = stop_on_signal();
@@ -198,7 +202,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 fn note_unsaid(file: &Path, layout: &Layout) -> anyhow::Result<()> {
     let unsaid = FeatureFile::open(file)?.provenance().unsaid(&layout.provenance).join(", ");
     if !unsaid.is_empty() {
-        let file = file.display();
+        let file = ddae_base::plain(file.display());
         ddae_base::tell(format!(
             "note: {file} was computed by another version, at least in part, and does not say its {unsaid}: not compared \
              with this job's"
@@ -244,9 +248,9 @@ fn report(
         return writeln!(out, "shards still to come: {missing}");
     };
     if summary.images == 0 {
-        writeln!(out, "{} is complete already", file.display())?;
+        writeln!(out, "{} is complete already", ddae_base::plain(file.display()))?;
     } else {
-        writeln!(out, "{}: {}", summary.line(), file.display())?;
+        writeln!(out, "{}: {}", summary.line(), ddae_base::plain(file.display()))?;
     }
     let (file, other) = (shell::word(file), |name: &str| name.to_string());
     let (train, test) = match arguments.split {

@@ -1,5 +1,6 @@
 //! From what was typed to what is computed.
 
+use ddae_base::memory;
 use ddae_data::datasets;
 use ddae_data::split::Split;
 use ddae_infer::InferError;
@@ -64,6 +65,10 @@ impl FeatureRequest {
                 extraction.views.count
             )));
         }
+        // Bytes, the same as floats, and noise.
+        let needed = (extraction.batch as u64).saturating_mul(9 * extraction.split.image_len() as u64);
+        let what = format!("a batch of {} images", extraction.batch);
+        memory::check(what, needed, "give a smaller --batch")?;
         let rows = extraction.split.len();
         let layout = Layout {
             keys: extraction.keys(),

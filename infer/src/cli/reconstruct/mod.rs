@@ -120,7 +120,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = ddae_base::stdout();
     let (running, device) = (&arguments.running, arguments.running.device()?);
     let encoder = ModelFile::open(
         &arguments.encoder,
@@ -222,7 +222,7 @@ fn report(
     let (steps, guidance) = (request.settings.steps, request.settings.guidance);
     writeln!(out, "{}, {steps} steps of ddim, guidance {guidance}", summary.line())?;
     if let Some(folder) = &arguments.kept {
-        writeln!(out, "folder  {}", folder.display())?;
+        writeln!(out, "folder  {}", ddae_base::plain(folder.display()))?;
     }
-    writeln!(out, "sheet   {}", arguments.output.display())
+    writeln!(out, "sheet   {}", ddae_base::plain(arguments.output.display()))
 }

@@ -102,7 +102,7 @@ fn samplers() -> PossibleValuesParser {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = ddae_base::stdout();
     let (running, device) = (&arguments.running, arguments.running.device()?);
     let model = ModelFile::open(&arguments.model, &[GraphKind::Sampler], "sample", arguments.running.edited)?;
     let request = SampleRequest::new(arguments, &model, device)?;
@@ -181,7 +181,7 @@ fn report(
     let (sampler, steps) = (&request.settings.sampler, request.settings.steps);
     writeln!(out, "{}, {steps} steps of {sampler}", summary.line())?;
     for (name, path) in files {
-        writeln!(out, "{name:7} {}", path.display())?;
+        writeln!(out, "{name:7} {}", ddae_base::plain(path.display()))?;
     }
     Ok(())
 }
