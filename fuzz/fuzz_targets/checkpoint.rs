@@ -15,7 +15,8 @@ fuzz_target!(|bytes: &[u8]| {
             let _ = file.read(tensor.name());
         }
         let parameters = file.parameters(WeightSet::Ema).unwrap_or_default().into_iter();
-        let shapes: Shapes = parameters.map(|(name, tensor)| (name.to_string(), tensor.shape().to_vec())).collect();
+        let shapes: Shapes =
+            parameters.map(|(name, tensor)| (name.to_string(), tensor.shape().to_vec())).collect();
         let given = Given { image_size: Some([32, 32]), heads: Some(4), ..Given::default() };
         for found in find(&shapes).unwrap_or_default() {
             if let Ok(network) = found.recognise(&shapes, &given) {

@@ -56,6 +56,15 @@ impl Programs {
         Ok(Self(executables(&String::from_utf8_lossy(&output.stdout))?))
     }
 
+    /// The programs that users run, as they lie in `folder`.
+    pub fn in_folder(folder: &Path) -> Result<Self> {
+        let find = |name: &str| {
+            let path = folder.join(name).canonicalize();
+            Ok((name.to_owned(), path.with_context(|| folder.join(name).display().to_string())?))
+        };
+        Ok(Self(Self::USERS.into_iter().map(find).collect::<Result<_>>()?))
+    }
+
     /// Where the program of this name is.
     pub fn path(&self, name: &str) -> Result<&Path> {
         let found = self.0.iter().find(|(built, _)| built == name);

@@ -10,6 +10,7 @@
 //! | [`check`] | `test` and `check` |
 //! | [`demo`] | the whole way, end to end |
 //! | [`mod@bench`] | how fast this machine computes, and in how much memory |
+//! | [`soak`] | killed jobs against undisturbed ones |
 //! | [`dist`] | a folder that runs elsewhere |
 //! | [`interrupt`] | signals |
 
@@ -27,6 +28,7 @@ mod parts;
 mod pip;
 mod preflight;
 mod setup;
+mod soak;
 #[cfg(test)]
 mod testing;
 
@@ -96,6 +98,7 @@ enum Command {
         #[arg(long, value_enum)]
         part: Option<bench::Part>,
     },
+    Soak(soak::Options),
     /// Run all tests (release profile); further arguments go to `cargo test`
     Test {
         /// For example: -p ddae-model graph -- --nocapture
@@ -141,6 +144,7 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Demo { long, folder } => demo::demo(&setup::ensure_setup()?, long, folder),
         Command::Bench { quick, part } => bench::bench(&setup::ensure_setup()?, quick, part),
+        Command::Soak(options) => soak::soak(&options),
         // As typed: the argument parser swallows a `--` that stands first, as in `cargo xtask test -- --nocapture`.
         Command::Test { .. } => check::test(&std::env::args_os().skip(2).collect::<Vec<_>>()),
         Command::Check { no_tests } => check::check(!no_tests),

@@ -1,0 +1,212 @@
+//! Jobs that are killed again and again, and what comes of it.
+
+use std::fmt;
+use std::os::unix::process::ExitStatusExt;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use super::compare;
+use super::jobs::Job;
+use super::moment::{Moment, Random};
+use super::scene::{Ended, Scene, last_line};
+use crate::cargo::ending;
+use crate::interrupt;
+
+/// Most kills of a job until it may end.
+const CHAIN: u64 = 3;
+/// Kills between two lines that say how far it is.
+const TELL_EVERY: u64 = 50;
+
+/// How long a campaign goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent {
+    /// Kills, all jobs together.
+    pub kills: u64,
+    /// When no further job is begun.
+    pub end: Option<Instant>,
+}
+
+/// What is known of a job, and what happened to it.
+#[derive(Debug)]
+pub struct Row {
+    /// The job.
+    pub job: Job,
+    /// Kinds of the calls that the undisturbed job makes.
+    pub kinds: Vec<u8>,
+    /// How long it takes.
+    pub duration: Duration,
+    /// Kills.
+    pub kills: u64,
+    /// Starts after a kill.
+    pub resumes: u64,
+    /// What was found.
+    pub failures: Vec<Failure>,
+}
+
+/// A fault, and how to find it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The job.
+    pub job: Job,
+    /// When it was killed, one time after the other.
+    pub moments: Vec<Moment>,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}", self.job.name(), self.what)
+    }
+}
+
+impl Failure {
+    /// The options of the command that does the same again.
+    pub fn again(&self) -> String {
+        let moments: Vec<String> = self.moments.iter().map(Moment::to_string).collect();
+        format!("--job {} --at {}", self.job.name(), moments.join(","))
+    }
+}
+
+impl Row {
+    /// Makes the undisturbed result of a job, and counts its calls while it makes it again.
+    pub fn begin(scene: &Scene, job: Job) -> Result<Row> {
+        scene.prepare(job)?;
+        let undisturbed = || -> Result<Ended> {
+            scene.lay_out(job)?;
+            let ended = scene.run(&job.start(), None)?;
+            if !ended.status.success() {
+                bail!("{}: {}: {}", job.start(), ending(ended.status), last_line(&ended.stderr));
+            }
+            Ok(ended)
+        };
+        undisturbed()?;
+        scene.keep_result(job)?;
+        let ended = undisturbed()?;
+        if let Some(fault) = compare::same(&scene.work(), &scene.result(job))? {
+            bail!("{}: two undisturbed runs differ: {fault}", job.start());
+        }
+        let (kinds, duration) = (ended.calls.kinds, ended.duration);
+        Ok(Row { job, kinds, duration, kills: 0, resumes: 0, failures: Vec::new() })
+    }
+
+    /// Kills the job at these moments, one after the other, then lets it end. Ends at the first fault, and before a moment
+    /// that the job does not reach.
+    pub fn round(&mut self, scene: &Scene, moments: &[Moment]) -> Result<Option<Failure>> {
+        scene.lay_out(self.job)?;
+        let mut reached: Vec<Moment> = Vec::new();
+        // What happened last, for whom it concerns.
+        let mut after = String::new();
+        for moment in moments.iter().copied().map(Some).chain([None]) {
+            let outcome = self.proceed(scene, moment, !reached.is_empty())?;
+            let fault = match outcome {
+                Outcome::Killed(at) => {
+                    self.kills += 1;
+                    reached.extend(moment);
+                    after = format!("killed {at}: ");
+                    compare::left(&scene.work(), &scene.result(self.job), &self.others(scene))?
+                        .map(|fault| format!("{fault} at once"))
+                }
+                Outcome::Ended => {
+                    let fault = compare::same(&scene.work(), &scene.result(self.job))?;
+                    if fault.is_none() {
+                        return Ok(None);
+                    }
+                    fault.map(|fault| format!("{fault} after going on"))
+                }
+                Outcome::Failed(what) => Some(what),
+            };
+            if let Some(fault) = fault {
+                let failure = Failure { job: self.job, moments: reached, what: format!("{after}{fault}") };
+                self.failures.push(failure.clone());
+                return Ok(Some(failure));
+            }
+        }
+        Ok(None)
+    }
+
+    fn others(&self, scene: &Scene) -> Vec<std::path::PathBuf> {
+        if self.job.has_shards() { vec![scene.shards()] } else { Vec::new() }
+    }
+
+    /// Starts the job or goes on with it, as the documentation and then the program itself say.
+    fn proceed(&mut self, scene: &Scene, moment: Option<Moment>, was_killed: bool) -> Result<Outcome> {
+        let mut added = if was_killed { self.job.go_on() } else { "" };
+        let mut advice = self.job.advice().iter();
+        loop {
+            let line = format!("{} {added}", self.job.start());
+            self.resumes += u64::from(was_killed);
+            let ended = scene.run(&line, moment)?;
+            match (ended.status.signal(), ended.status.success()) {
+                (Some(9), _) => return Ok(Outcome::Killed(place(moment, &ended))),
+                (_, true) => return Ok(Outcome::Ended),
+                _ => {}
+            }
+            let advised = advice.find(|(words, _)| was_killed && ended.stderr.contains(words));
+            match advised {
+                Some((_, option)) => added = option,
+                None => {
+                    let message = last_line(&ended.stderr);
+                    let line = line.trim();
+                    return Ok(Outcome::Failed(format!("`{line}`: {}: {message}", ending(ended.status))));
+                }
+            }
+        }
+    }
+}
+
+/// Where a process was killed, in words.
+fn place(moment: Option<Moment>, ended: &Ended) -> String {
+    let call = ended.calls.last.as_deref().unwrap_or("a call");
+    match moment {
+        Some(Moment::Before(number)) => format!("before call {number} ({call})"),
+        Some(Moment::After(number)) => format!("after call {number} ({call})"),
+        Some(Moment::Time(time)) => {
+            format!("after {} ms and {} calls", time.as_millis(), ended.calls.kinds.len())
+        }
+        None => "by somebody else".to_string(),
+    }
+}
+
+/// How a start ended.
+enum Outcome {
+    /// By a kill, and where.
+    Killed(String),
+    /// With success.
+    Ended,
+    /// Otherwise, and why.
+    Failed(String),
+}
+
+/// Kills jobs in turn, at moments that depend on the seed.
+pub fn run(scene: &Scene, rows: &mut [Row], seed: u64, extent: Extent) -> Result<()> {
+    let kills = |rows: &[Row]| rows.iter().map(|row| row.kills).sum::<u64>();
+    let (mut told, mut idle) = (0, 0);
+    for number in 0.. {
+        interrupt::check()?;
+        let before = kills(rows);
+        if before >= extent.kills || extent.end.is_some_and(|end| Instant::now() >= end) {
+            break;
+        }
+        if before - told >= TELL_EVERY {
+            told = before;
+            let failures: usize = rows.iter().map(|row| row.failures.len()).sum();
+            eprintln!("# {before} kills, {failures} failures");
+        }
+        let count = rows.len() as u64;
+        let row = &mut rows[(number % count) as usize];
+        let mut random = Random::new(seed, number);
+        let chain = (1 + random.below(CHAIN)).min(extent.kills - before);
+        let moments: Vec<Moment> =
+            (0..chain).map(|_| Moment::draw(&mut random, &row.kinds, row.duration)).collect();
+        if let Some(failure) = row.round(scene, &moments)? {
+            eprintln!("failure: {failure}");
+        }
+        idle = if kills(rows) == before { idle + 1 } else { 0 };
+        if idle > 20 * count {
+            bail!("the jobs end before they can be killed");
+        }
+    }
+    Ok(())
+}
