@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`datasets`] | the published data sets by name, their file formats, unpacking archives |
 //! | [`split`] | one split (training or test) of a data set, read image by image |
+//! | [`digest`] | what tells the images of a split from those of any other |
 //! | [`interleave`] | images as planes and as pixels |
 //! | [`resize`] | resampling images the way PIL and torchvision do |
 //! | [`statistics`] | mean and deviation of a split's channels |
@@ -14,6 +15,7 @@
 
 pub mod augment;
 pub mod datasets;
+pub mod digest;
 pub mod edm_augment;
 pub mod interleave;
 pub mod loader;

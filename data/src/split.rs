@@ -148,6 +148,16 @@ impl Split {
         self.source.read(self.id(index) as usize, out)
     }
 
+    /// The image at position `index` as it is stored.
+    pub(crate) fn stored(&self, index: usize) -> Result<Vec<u8>, DataError> {
+        self.source.stored(self.id(index) as usize)
+    }
+
+    /// Name and size of the file of the image at position `index`, where it has one.
+    pub(crate) fn file_of(&self, index: usize) -> Option<Result<Vec<u8>, DataError>> {
+        (index < self.len()).then(|| self.source.file(self.id(index) as usize)).flatten()
+    }
+
     /// The same images in the shape that a network takes, [C, H, W].
     ///
     /// Nothing changes where the shapes agree. Grey images become RGB by replication, grey 28x28 becomes 32x32 by a

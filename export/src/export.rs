@@ -10,9 +10,10 @@ use ddae_model::config::AnyConfig;
 use ddae_model::diffusion::feature_timesteps;
 use ddae_model::graph::Graph;
 use ddae_model::reference;
+use ddae_onnx::identity;
 use ddae_onnx::metadata::{GraphDescription, GraphKind, Precision, Verification};
 use ddae_onnx::runtime::{OnnxNetwork, all_cores};
-use ddae_onnx::write::{LARGEST_MESSAGE, metadata_suffix};
+use ddae_onnx::write::LARGEST_MESSAGE;
 
 use crate::ExportError;
 use crate::comparison::two_digits;
@@ -232,7 +233,8 @@ impl ExportPlan {
 
         let bytes = files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|info| info.len()).sum();
         let entries: Vec<_> = [verification.to_entry(), errors.to_entry()].into_iter().flatten().collect();
-        staging.publish(&files, &metadata_suffix(&entries))?;
+        let suffix = identity::suffix(&staged, &entries).map_err(FileError::of("read", &staged))?;
+        staging.publish(&files, &suffix)?;
         let files = files
             .iter()
             .map(|file| match *file == staged {

@@ -1,13 +1,11 @@
 //! An ONNX file and what it says of itself.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use ddae_model::config::{AnyConfig, Config, ModelConfig};
+use ddae_onnx::identity::{self, Integrity};
 use ddae_onnx::metadata::{GraphDescription, GraphKind};
 use ddae_onnx::read;
-use sha2::{Digest, Sha256};
 
 use crate::error::InferError;
 
@@ -26,15 +24,25 @@ pub struct ModelFile {
     pub data_set: Option<String>,
     /// Names of the graph's inputs.
     pub inputs: Vec<String>,
+    /// SHA-256 of the graph and its weights, hexadecimal.
+    pub graph_digest: String,
+    /// Whether the file was changed after it had been written.
+    pub is_edited: bool,
 }
 
 impl ModelFile {
     /// Reads what the file says of itself, for `command`, which wants a graph of one of the kinds `wanted`, the first
-    /// above all.
+    /// above all. `edited` allows a file that was changed after it had been written.
     ///
     /// # Errors
-    /// When it cannot be read, is no whole ONNX file, was not written by `ddae-export`, or is of another kind.
-    pub fn open(path: &Path, wanted: &[GraphKind], command: &'static str) -> Result<ModelFile, InferError> {
+    /// When it cannot be read, is no whole ONNX file, was not written by `ddae-export`, is of another kind, or was changed
+    /// since.
+    pub fn open(
+        path: &Path,
+        wanted: &[GraphKind],
+        command: &'static str,
+        edited: bool,
+    ) -> Result<ModelFile, InferError> {
         let unusable = |message: String| InferError::Model { path: path.to_path_buf(), message };
         if path.is_dir() {
             return Err(unusable("it is a folder; give the ONNX file that ddae-export wrote".to_string()));
@@ -53,6 +61,14 @@ impl ModelFile {
             let (path, found) = (path.to_path_buf(), description.kind.name());
             return Err(InferError::Kind { path, found, wanted: first.name(), command });
         }
+        let identity = identity::of(path).map_err(InferError::io("read", path))?;
+        if identity.integrity == Integrity::Changed && !edited {
+            return Err(unusable(
+                "it was changed after ddae-export wrote it, so that what it says of itself need not be true: export it \
+                 again, or say --edited to use it as it is"
+                    .to_string(),
+            ));
+        }
         let config = AnyConfig::parse(&description.config, "the configuration in it", &[])
             .map_err(|error| unusable(format!("{error}; export it again")))?;
         let model = config.model_for(description.kind);
@@ -61,24 +77,8 @@ impl ModelFile {
             AnyConfig::Run(run) => Some(run.dataset().to_string()),
             AnyConfig::Model(_) => None,
         };
-        Ok(ModelFile { path: path.to_path_buf(), description, model, training, data_set, inputs })
-    }
-
-    /// SHA-256 of the file, hexadecimal; of weights that are stored beside it, only what it says of them.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn digest(&self) -> Result<String, InferError> {
-        let read = || -> std::io::Result<Sha256> {
-            let (mut file, mut hash, mut block) = (File::open(&self.path)?, Sha256::new(), vec![0; 1 << 20]);
-            loop {
-                match file.read(&mut block)? {
-                    0 => return Ok(hash),
-                    bytes => hash.update(&block[..bytes]),
-                }
-            }
-        };
-        let hash = read().map_err(InferError::io("read", &self.path))?;
-        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        let path = path.to_path_buf();
+        let (graph_digest, is_edited) = (identity.graph, identity.integrity == Integrity::Changed);
+        Ok(ModelFile { path, description, model, training, data_set, inputs, graph_digest, is_edited })
     }
 }

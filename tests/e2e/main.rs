@@ -11,4 +11,5 @@ mod interrupts;
 mod pipeline;
 mod place;
 mod published_weights;
+mod shared_noise;
 mod tiny;

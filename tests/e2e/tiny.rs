@@ -69,7 +69,7 @@ pub fn others() -> [(&'static str, String); 4] {
     const TRANSFORMER: &str = "{input_size: 8, patch_size: 2, in_channels: 1, hidden_size: 32, depth: 2, num_heads: 2, \
                                num_classes: 1, learn_sigma: False, space: image}";
     const UNET: &str = "{image_shape: [1, 8, 8], n_channels: 32, ch_mults: [1, 2], is_attn: [False, True], \
-                        attn_channels_per_head: 32, dropout: 0.1, n_blocks: 1}";
+                        attn_channels_per_head: 32, dropout: 0.1, n_blocks: 2}";
     const EDM: &str = "{sigma_data: 0.5, p_mean: -1.2, p_std: 1.2, sigma_min: 0.002, sigma_max: 80, rho: 7, S_min: 0.01, \
                        S_max: 1, S_noise: 1.007}";
     const DDPM: &str = "{n_T: 100, betas: [1.0e-4, 0.02], timesteps: index}";

@@ -16,7 +16,7 @@ use ddae_model::networks::{
     resnet_graph, unet_graph,
 };
 use ddae_model::weights::Weights;
-use ddae_train::torch::{Layout, Mode, Network, Parameters, Precision, device, shim};
+use ddae_train::torch::{Layout, Mode, Network, Parameters, Precision, device, shim, threads};
 use tch::{Cuda, Device, Kind, Reduction, Tensor};
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -64,9 +64,9 @@ struct Arguments {
     /// Timed rounds; the best counts.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Threads; as many as libtorch likes when absent.
+    /// Threads; one for each core that the process may use when absent.
     #[arg(long)]
-    threads: Option<i32>,
+    threads: Option<usize>,
     /// What to time.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "forward,train")]
     work: Vec<Work>,
@@ -317,9 +317,8 @@ impl Row {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let device = if arguments.cuda { device::cuda(0)? } else { Device::Cpu };
-    if let Some(threads) = arguments.threads {
-        tch::set_num_threads(threads);
-    }
+    threads::wait_asleep();
+    threads::set(arguments.threads);
     shim::flush_denormals(true)?;
     shim::keep_memory()?;
     ensure!(

@@ -8,5 +8,7 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     ddae_base::begin();
-    ddae_base::end(cli::run(cli::Arguments::parse()), cli::is_usage)
+    let arguments = cli::Arguments::parse();
+    ddae_train::torch::threads::wait_asleep();
+    ddae_base::end(cli::run(arguments), cli::is_usage)
 }

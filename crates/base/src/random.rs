@@ -21,9 +21,9 @@ pub use rand_core::Rng;
 pub enum Purpose {
     /// The order of a training epoch; index: 0, variant: epoch.
     Shuffle = 1,
-    /// Flip and crop of one image; index: image, variant: epoch or view.
+    /// Flip and crop of one image; index: image, or all of [`ImageKey`]; variant: epoch or view.
     Augment = 2,
-    /// Noise added to one image; index: image, variant: view and timestep.
+    /// Noise added to one image ([`ImageKey`]); variant: view and timestep.
     Noise = 3,
     /// The starting noise and the steps of one generated image; index: its number among those of the seed, 0 where
     /// every image has a seed of its own; variant: the draw.
@@ -76,6 +76,42 @@ pub fn named_stream(seed: u64, name: &str) -> Stream {
 /// The stream of a number alone, for inputs of checks that are the same everywhere.
 pub fn numbered_stream(number: u64) -> Stream {
     Stream(ChaCha8Rng::seed_from_u64(number))
+}
+
+/// What tells an image from all others, for draws that are made for it alone: the split it is of, its number there, and
+/// its levels. Two splits share no draws, whatever their names and numbers, unless the image itself is the same.
+///
+/// ```
+/// use ddae_base::random::{ImageKey, Purpose};
+/// let [train, test] = ["mnist/train", "mnist/test"].map(|split| ImageKey::new(split, 0, &[0; 784]));
+/// let draw = |key: &ImageKey| key.stream(7, Purpose::Noise, 11).normal();
+/// assert_eq!(draw(&train), draw(&train));
+/// assert_ne!(draw(&train), draw(&test));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ImageKey([u8; 32]);
+
+impl ImageKey {
+    /// The key of image `index` of the split named `split`, with these levels, unaugmented.
+    pub fn new(split: &str, index: u64, levels: &[u8]) -> ImageKey {
+        let mut hash = Sha256::new();
+        // Lengths first, so that no two keys are hashed from the same bytes.
+        hash.update((split.len() as u64).to_le_bytes());
+        hash.update(split.as_bytes());
+        hash.update(index.to_le_bytes());
+        hash.update(levels);
+        ImageKey(hash.finalize().into())
+    }
+
+    /// The stream for this image under a seed, from its beginning.
+    pub fn stream(&self, seed: u64, purpose: Purpose, variant: u64) -> Stream {
+        let mut hash = Sha256::new();
+        hash.update(self.0);
+        for word in [seed, purpose as u64, variant] {
+            hash.update(word.to_le_bytes());
+        }
+        Stream(ChaCha8Rng::from_seed(hash.finalize().into()))
+    }
 }
 
 /// A random stream; also a [`Rng`], so it can be handed to anything that takes one.
@@ -175,6 +211,27 @@ mod tests {
                 assert_ne!(a, b);
             }
         }
+    }
+
+    #[test]
+    fn images_that_differ_in_anything_have_unrelated_streams() {
+        let mut firsts = Vec::new();
+        for split in ["cifar10/train", "cifar10/test"] {
+            for index in 0..4 {
+                for levels in [[0, 0, 0], [0, 0, 1]] {
+                    let key = ImageKey::new(split, index, &levels);
+                    for (seed, variant) in [(0, 0), (0, 1), (1, 0), (0, 1 << 32)] {
+                        for purpose in [Purpose::Noise, Purpose::Augment] {
+                            firsts.push(key.stream(seed, purpose, variant).next_u64());
+                        }
+                    }
+                }
+            }
+        }
+        let count = firsts.len();
+        firsts.sort_unstable();
+        firsts.dedup();
+        assert_eq!((firsts.len(), count), (128, 128));
     }
 
     #[test]

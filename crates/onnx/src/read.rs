@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
 use prost::Message;
 
+use super::identity;
 use super::messages::ModelProto;
 
 /// Why a file is no readable ONNX model.
@@ -37,9 +37,8 @@ pub fn model(path: &Path) -> Result<ModelProto, ReadError> {
     if info.len() == 0 {
         return Err(ReadError::Empty(path.to_path_buf()));
     }
-    // SAFETY: the map is read-only and private to this function. Should another program shorten the file meanwhile,
-    // the process ends; reading would fail as well.
-    let bytes = unsafe { Mmap::map(&file) }.map_err(io)?;
+    drop(file);
+    let bytes = identity::map(path).map_err(io)?;
     parse(&bytes).map_err(foreign)
 }
 

@@ -5,6 +5,10 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
+/// The draws of versions that did not say what they were a function of, and of those that said this: images of two splits
+/// had the same noise where they had the same number.
+const FIRST_STREAM: &str = "chacha8 of seed, image, view and timestep";
+
 /// What two feature files are to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pairing {
@@ -25,6 +29,8 @@ enum Rule {
     Free,
     /// In what is learned from and what is measured on, which are other images; not in two noisings of the same.
     Images,
+    /// Files in which something is drawn agree; where nothing is (null), it does not matter.
+    Draws,
     /// What is learned from may be augmented while what is measured on is not, as published. Two noisings agree.
     Augmentation,
 }
@@ -87,11 +93,14 @@ provenance! {
     data_set: String, Images;
     /// `train` or `test`. As `data_set`.
     split: String, Images;
+    /// What tells the images from those of other jobs: the kind of digest, a colon and a SHA-256 of all of them, their
+    /// labels, numbers and class names. As `data_set`.
+    images_digest: String, Images;
     /// Seed of noise and augmentation. May differ: it changes draws, not what they are drawn from, and two noisings must
     /// not share it.
     seed: u64, Free;
-    /// What the draws are a function of. May differ, as the seed.
-    noise_stream: String, Free;
+    /// What the draws are a function of; null where nothing is drawn. Files with draws must agree.
+    noise_stream: Option<String>, Draws, before: (FIRST_STREAM);
     /// Views of each image. May differ: a test image has one where a training image has several, and probes say what
     /// becomes of them.
     views: usize, Free;
@@ -120,8 +129,8 @@ provenance! {
     model_precision: String, Agree, before: "f32";
     /// What the ranges of integers were chosen from; null unless the graph computes with integers. Must agree.
     calibration: Value, Agree, before: null;
-    /// SHA-256 of the ONNX file (without weights that are stored beside it). Must agree: the same weights can be cut,
-    /// folded and lowered in other ways.
+    /// SHA-256 of the ONNX graph and its weights. Must agree: the same weights can be cut, folded and lowered in other
+    /// ways, and a file can be edited.
     graph_digest: String, Agree;
     /// The same of the graph that made latents; null without one. Must agree.
     latents_digest: Option<String>, Agree, before: null;
@@ -153,6 +162,7 @@ impl Rule {
             (_, Rule::Free) | (Pairing::TrainTest, Rule::Images) => true,
             (Pairing::TrainTest, Rule::Augmentation) => *second == json!(false) || *second == json!(0),
             (Pairing::Noisings, Rule::Images | Rule::Augmentation) => false,
+            (_, Rule::Draws) => first.is_null() || second.is_null(),
         };
         allowed || first == second
     }
@@ -187,6 +197,15 @@ impl Provenance {
         names(&first, &second).filter(is_unsaid).cloned().collect()
     }
 
+    /// Whether images of the same number have the same noise in both, although they are of different splits: an earlier
+    /// version drew it so, and both have the same seed. At timesteps that leave little of an image, such noise tells
+    /// which test image has the number of which training image.
+    pub fn shares_noise(&self, other: &Self) -> bool {
+        let [first, second] = [self, other].map(Self::attributes);
+        let is_first = |attributes| value(attributes, "noise_stream") == Some(json!(FIRST_STREAM));
+        is_first(&first) && is_first(&second) && self.seed.is_some() && self.seed == other.seed
+    }
+
     /// What remains true of a file that holds the rows of both.
     pub(crate) fn shared_with(&self, other: &Self) -> Self {
         let (mut attributes, others) = (self.attributes(), other.attributes());
@@ -214,7 +233,21 @@ fn names<'a>(
 }
 
 fn value(attributes: &Map<String, Value>, name: &str) -> Option<Value> {
+    // Versions that did not say what draws are a function of did not say either that there were none.
+    if name == "noise_stream" && !attributes.contains_key(name) && draws_nothing(attributes) {
+        return Some(Value::Null);
+    }
     attributes.get(name).cloned().or_else(|| before(name))
+}
+
+/// Whether the features are those of images as they are.
+fn draws_nothing(attributes: &Map<String, Value>) -> bool {
+    let is = |name: &str, none: Value| value(attributes, name).is_none_or(|value| value == none);
+    is("graph", json!("encoder"))
+        && is("latents", Value::Null)
+        && is("crop_padding", json!(0))
+        && is("flip", json!(false))
+        && is("resized_crop", json!(false))
 }
 
 /// A property in which two files differ.

@@ -47,6 +47,20 @@ impl Source for Encoded {
         Ok(())
     }
 
+    fn stored(&self, index: usize) -> Result<Vec<u8>, DataError> {
+        read(&self.files[index])
+    }
+
+    fn file(&self, index: usize) -> Option<Result<Vec<u8>, DataError>> {
+        let path = &self.files[index];
+        let entry = std::fs::metadata(path).map_err(DataError::io("read", path)).map(|info| {
+            let mut entry = path.file_name().unwrap_or_default().as_encoded_bytes().to_vec();
+            entry.extend(info.len().to_le_bytes());
+            entry
+        });
+        Some(entry)
+    }
+
     fn decoded_to(&self, shape: [usize; 3]) -> Option<Arc<dyn Source>> {
         let files = Arc::clone(&self.files);
         Some(Arc::new(Encoded { files, shape }))
@@ -60,11 +74,17 @@ pub(crate) fn native_shape(path: &Path) -> Result<[usize; 3], DataError> {
     Ok([channels, image.height() as usize, image.width() as usize])
 }
 
-fn decode(path: &Path) -> Result<DynamicImage, DataError> {
-    let wrong = |found: String| DataError::format(path, found, EXPECTED);
+/// The bytes of a file that is no longer than images are.
+fn read(path: &Path) -> Result<Vec<u8>, DataError> {
     let file = File::open(path).map_err(DataError::io("open", path))?;
     let mut bytes = Vec::new();
     file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(DataError::io("read", path))?;
+    Ok(bytes)
+}
+
+fn decode(path: &Path) -> Result<DynamicImage, DataError> {
+    let wrong = |found: String| DataError::format(path, found, EXPECTED);
+    let bytes = read(path)?;
     if bytes.is_empty() {
         return Err(wrong("the file is empty".into()));
     }

@@ -17,6 +17,18 @@ pub(crate) trait Source: Send + Sync {
     /// Reads image `index` into `out` as C planes of H x W levels. The caller has checked `index` and `out.len()`.
     fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError>;
 
+    /// Image `index` as it is stored: its levels, or the bytes of its file.
+    fn stored(&self, index: usize) -> Result<Vec<u8>, DataError> {
+        let mut levels = vec![0; self.shape().iter().product()];
+        self.read(index, &mut levels)?;
+        Ok(levels)
+    }
+
+    /// Name and size of the file of image `index`, where it has one of its own.
+    fn file(&self, _index: usize) -> Option<Result<Vec<u8>, DataError>> {
+        None
+    }
+
     /// The same images decoded straight to another shape, where the source can do that.
     fn decoded_to(&self, _shape: [usize; 3]) -> Option<Arc<dyn Source>> {
         None

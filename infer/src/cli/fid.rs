@@ -179,7 +179,9 @@ fn open_inception(arguments: &Arguments, sides: &[Side]) -> anyhow::Result<Optio
         {
             usage("--data-root is for data sets, and there are none".to_string())
         }
-        (Some(path), Some(_)) => Ok(Some(ModelFile::open(path, &[GraphKind::Features], "fid")?)),
+        (Some(path), Some(_)) => {
+            Ok(Some(ModelFile::open(path, &[GraphKind::Features], "fid", arguments.running.edited)?))
+        }
         (None, Some(side)) => usage(format!(
             "{} are images: give the graph that sees them with --inception FILE (`ddae-infer fid --help` says how to \
              export it)",

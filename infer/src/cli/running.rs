@@ -28,6 +28,13 @@ pub struct Running {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16384))]
     batch: Option<u16>,
 
+    /// Use an ONNX file that was changed after ddae-export wrote it
+    ///
+    /// What it says of itself (checkpoint, configuration, precision) is then taken on trust, while what is made with it
+    /// is told from the work of the unchanged file by the digest of graph and weights.
+    #[arg(long)]
+    pub edited: bool,
+
     /// Show what would be done, and do nothing
     #[arg(long, conflicts_with = "json")]
     pub dry_run: bool,

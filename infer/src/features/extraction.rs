@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use ddae_base::random::{Purpose, stream};
+use ddae_base::random::{ImageKey, Purpose};
 use ddae_data::augment::{Augmentation, Augmenter};
 use ddae_data::split::Split;
 use ddae_store::FeatureKey;
@@ -44,7 +44,7 @@ impl Views {
 }
 
 /// What random draws are a function of: part of [`ddae_store::Provenance`], to be changed with any of them.
-pub const NOISE_STREAM: &str = "chacha8 of seed, image, view and timestep";
+pub const NOISE_STREAM: &str = "chacha8 of seed, split, image, its levels, view and timestep";
 
 /// How a graph noises the images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,11 +148,11 @@ impl Extraction {
     pub fn inputs(&self, pass: Pass) -> Result<PassInputs, InferError> {
         let [c, h, w] = self.split.shape();
         let shape = [self.batch, c, h, w];
-        let levels = self.levels(pass)?;
+        let (levels, keys) = self.images(pass)?;
         let image = image_input(&levels, shape, self.bytes)?;
         let [c, h, w] = self.latents.unwrap_or([c, h, w]);
         let noise = |variant: u64| -> Result<DynValue, InferError> {
-            let values = self.noise(pass, c * h * w, variant);
+            let values = self.noise(&keys, c * h * w, variant);
             Ok(Tensor::from_array(([self.batch, c, h, w], values))?.into_dyn())
         };
         // Timesteps are far below 2^32, and other than the last.
@@ -171,24 +171,31 @@ impl Extraction {
         Ok(PassInputs { pass, image, posterior, noise, timestep })
     }
 
-    /// The images of a pass as levels `[batch, C, H, W]`, padded with black ones.
-    fn levels(&self, pass: Pass) -> Result<Vec<u8>, InferError> {
+    /// Whether anything of the features depends on the seed.
+    pub fn is_drawn(&self) -> bool {
+        self.noising != Noising::None || self.latents.is_some() || self.views.alter()
+    }
+
+    /// The images of a pass as levels `[batch, C, H, W]`, padded with black ones, and what their draws are keyed by.
+    fn images(&self, pass: Pass) -> Result<(Vec<u8>, Vec<ImageKey>), InferError> {
         let size = self.split.image_len();
         let mut levels = vec![0; self.batch * size];
+        let mut keys = Vec::with_capacity(pass.count);
         let mut augmenter = Augmenter::new(self.views.augmentation(), self.split.shape())?;
         for (row, image) in pass.rows().zip(levels.chunks_exact_mut(size)) {
             self.split.read(row, image)?;
-            let mut draws = stream(self.seed, Purpose::Augment, self.split.id(row), pass.view as u64);
-            augmenter.apply(image, &mut draws);
+            let key = ImageKey::new(self.split.name(), self.split.id(row), image);
+            augmenter.apply(image, &mut key.stream(self.seed, Purpose::Augment, pass.view as u64));
+            keys.push(key);
         }
-        Ok(levels)
+        Ok((levels, keys))
     }
 
     /// Noise of a pass, `size` values for each image: a function of the seed, the image and the variant.
-    fn noise(&self, pass: Pass, size: usize, variant: u64) -> Vec<f32> {
+    fn noise(&self, keys: &[ImageKey], size: usize, variant: u64) -> Vec<f32> {
         let mut noise = vec![0.0; self.batch * size];
-        for (row, values) in pass.rows().zip(noise.chunks_exact_mut(size)) {
-            stream(self.seed, Purpose::Noise, self.split.id(row), variant).fill_normal(values);
+        for (key, values) in keys.iter().zip(noise.chunks_exact_mut(size)) {
+            key.stream(self.seed, Purpose::Noise, variant).fill_normal(values);
         }
         noise
     }
@@ -246,6 +253,45 @@ impl Pass {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Two splits whose images have the same numbers and, most of them, the same levels.
+    #[test]
+    fn no_two_draws_of_training_and_test_jobs_are_alike() {
+        let mut draws = Vec::new();
+        for (split, levels) in [("grey/train", vec![0; 80]), ("grey/test", vec![0; 80])] {
+            let split = Split::in_memory(split, vec!["a".into()], vec![0; 20], [1, 2, 2], levels);
+            let extraction = Extraction {
+                split: split.expect("a split"),
+                latents: Some([1, 2, 2]),
+                timesteps: vec![1, 21],
+                noising: Noising::Given,
+                bytes: false,
+                taps: vec![("out_1".into(), 4)],
+                views: Views { count: 3, ..Views::default() },
+                seed: 0,
+                batch: 8,
+            };
+            let rows = 0..20;
+            for index in 0..extraction.passes(rows.len()) {
+                let pass = extraction.pass(&rows, index);
+                let inputs = extraction.inputs(pass).expect("inputs");
+                let posterior = inputs.posterior.filter(|_| pass.timestep == 1);
+                for noise in inputs.noise.into_iter().chain(posterior) {
+                    let values = noise.try_extract_tensor::<f32>().expect("floats").1.to_vec();
+                    draws.extend(
+                        values[..4 * pass.count]
+                            .chunks_exact(4)
+                            .map(|values| values.iter().map(|value| value.to_bits()).collect::<Vec<u32>>()),
+                    );
+                }
+            }
+        }
+        // 2 splits of 20 images, 3 views, 2 timesteps and a posterior each.
+        assert_eq!(draws.len(), 2 * 20 * 3 * 3);
+        draws.sort_unstable();
+        draws.dedup();
+        assert_eq!(draws.len(), 2 * 20 * 3 * 3);
+    }
 
     #[test]
     fn every_row_view_and_timestep_has_one_pass() {

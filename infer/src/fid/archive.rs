@@ -5,7 +5,7 @@
 //! | `mu` | f64 | `[D]` |
 //! | `sigma` | f64 | `[D, D]` |
 //! | `count` | u64 | `[]`: images; only in files of this program |
-//! | `network` | u8 | `[64]`: the checkpoint's digest as text; only in files of this program |
+//! | `network` | u8 | text: the checkpoint's digest, after a slash what else tells the network; only in files of this program |
 
 use std::fs;
 use std::io::{BufWriter, Cursor, Read, Seek, Write};

@@ -68,9 +68,10 @@ fn sum_of_singular_values(matrix: ArrayView2<f64>) -> f64 {
     DMatrix::from_row_iterator(rows, columns, matrix.iter().copied()).singular_values().sum()
 }
 
-/// The first digits of a digest.
-fn short(digest: &str) -> String {
-    digest.chars().take(12).collect()
+/// The first digits of a network's checkpoint, and what else tells it.
+fn short(network: &str) -> String {
+    let (checkpoint, rest) = network.split_at(network.find('/').unwrap_or(network.len()));
+    format!("{}{rest}", checkpoint.chars().take(12).collect::<String>())
 }
 
 #[cfg(test)]

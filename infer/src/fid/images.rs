@@ -26,8 +26,17 @@ pub struct Inception {
     taps: Vec<(String, usize)>,
     /// Which of them distances are computed on.
     place: usize,
-    /// SHA-256 of its checkpoint.
+    /// What tells it from other networks ([`network`]), and from edited files of the same.
     digest: String,
+}
+
+/// What tells a network from others, whatever the size of its images: the SHA-256 of its checkpoint and the precision of
+/// its ONNX file unless that is float32, as of files that do not say it.
+pub(crate) fn network(checkpoint: &str, precision: Option<&str>) -> String {
+    match precision {
+        None | Some("f32") => checkpoint.to_string(),
+        Some(precision) => format!("{checkpoint}/{precision}"),
+    }
 }
 
 impl Inception {
@@ -54,7 +63,12 @@ impl Inception {
         let place = taps.iter().position(|(name, _)| name == TAP);
         let place = place.ok_or_else(|| unusable(&format!("it does not give the layer {TAP}")))?;
         let bytes = model.description.pixels == Pixels::Bytes;
-        Ok(Inception { shape, bytes, taps, place, digest: model.description.digest.clone() })
+        let description = &model.description;
+        let mut digest = self::network(&description.digest, Some(description.precision.name()));
+        if model.is_edited {
+            digest = format!("{digest}/{}", model.graph_digest);
+        }
+        Ok(Inception { shape, bytes, taps, place, digest })
     }
 
     /// The statistics of all images of `split`, which have the graph's shape, in runs of `batch`. `progress` is told of

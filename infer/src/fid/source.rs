@@ -7,6 +7,7 @@ use ddae_data::datasets::{self, NAMES};
 use ddae_data::split::Split;
 use ddae_store::{FeatureFile, FeatureKey};
 
+use super::images::network;
 use super::statistics::{Accumulator, Statistics};
 use super::{FidError, TAP, archive};
 use crate::error::InferError;
@@ -192,7 +193,9 @@ fn of_features(path: &Path) -> Result<Statistics, InferError> {
         }
     }
     let statistics = accumulator.finish().map_err(|error| wrong(error.to_string()))?;
-    let network = file.provenance().model.clone();
+    let provenance = file.provenance();
+    let precision = provenance.model_precision.as_deref();
+    let network = provenance.model.as_deref().map(|checkpoint| network(checkpoint, precision));
     Ok(Statistics { network, ..statistics })
 }
 

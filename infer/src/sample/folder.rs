@@ -24,6 +24,9 @@ const SHOWN: usize = 60;
 pub struct SampleSettings {
     /// SHA-256 of the checkpoint.
     pub model: String,
+    /// SHA-256 of the graph and its weights; earlier versions did not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graph: Option<String>,
     /// Which of its weights: `ema`, `model`, or nothing for a plain file of weights.
     pub weights: Option<String>,
     /// The precision of the ONNX file.
@@ -196,7 +199,9 @@ fn holds<S: Serialize + DeserializeOwned>(folder: &Path, settings: &S) -> Result
     let (Ok(Value::Object(found)), Ok(Value::Object(wanted))) = (found, wanted) else {
         return Ok(Holds::Others(format!("a {RECORD} that is damaged")));
     };
-    let Some((key, wanted)) = wanted.iter().find(|(key, value)| found.get(*key) != Some(value)) else {
+    // What an earlier version did not say yet is not compared.
+    let differs = |key: &String, value: &Value| found.get(key).is_some_and(|found| found != value);
+    let Some((key, wanted)) = wanted.iter().find(|(key, value)| differs(key, value)) else {
         return Ok(Holds::Same);
     };
     let found = found.get(key).map(Value::to_string).unwrap_or_default();

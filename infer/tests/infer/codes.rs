@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ddae_base::random::{Purpose, stream};
+use ddae_base::random::{ImageKey, Purpose};
 use ddae_data::augment::{Augmentation, Augmenter};
 use ddae_data::datasets;
 use ddae_model::config::{ChannelStatistics, DdpmConfig, ModelConfig, ProcessConfig, Timesteps};
@@ -88,7 +88,8 @@ fn codes_of_resized_crops() {
             let mut levels = vec![0; 144];
             split.read(row, &mut levels).expect("an image");
             let before = levels.clone();
-            crop.apply(&mut levels, &mut stream(5, Purpose::Augment, split.id(row), view as u64));
+            let key = ImageKey::new("folder/test", row as u64, &levels);
+            crop.apply(&mut levels, &mut key.stream(5, Purpose::Augment, view as u64));
             altered += usize::from(levels != before);
             let image = levels.iter().map(|&level| f32::from(level) / 255.0).collect();
             let inputs = [("image", Tensor::f32(&[1, 1, 12, 12], image))];
@@ -208,9 +209,10 @@ fn features_of_latents() {
     small.read(0, &mut levels).expect("an image");
     assert_eq!((image.width(), levels.len()), (12, 64));
     let image = Tensor::f32(&[1, 1, 8, 8], levels.iter().map(|&level| f32::from(level) / 255.0).collect());
+    let key = ImageKey::new("folder/test", 0, &levels);
     let noise = |variant: u64| {
         let mut values = vec![0.0; 64];
-        stream(5, Purpose::Noise, small.id(0), variant).fill_normal(&mut values);
+        key.stream(5, Purpose::Noise, variant).fill_normal(&mut values);
         Tensor::f32(&[1, 4, 4, 4], values)
     };
     let mut vae = OnnxNetwork::open(&vae, 1).expect("a session");

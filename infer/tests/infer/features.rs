@@ -42,7 +42,7 @@ fn the_file_holds_everything_and_says_what_made_it() {
         ("pooling", json!("mean over the picture")),
         ("image_shape", json!([1, 12, 12])),
         ("pixels", json!("[0,1]")),
-        ("noise_stream", json!("chacha8 of seed, image, view and timestep")),
+        ("noise_stream", json!("chacha8 of seed, split, image, its levels, view and timestep")),
         ("latents", json!(null)),
         ("latents_digest", json!(null)),
         ("tool", json!(concat!("ddae-infer ", env!("CARGO_PKG_VERSION")))),
@@ -52,6 +52,7 @@ fn the_file_holds_everything_and_says_what_made_it() {
     for name in ["model", "graph_digest"] {
         assert_eq!(attributes[name].as_str().map(str::len), Some(64), "{name}");
     }
+    assert_eq!(attributes["images_digest"].as_str().map(str::len), Some(8 + 64));
     assert_eq!(file.provenance().other, Default::default());
     assert!(attributes["config"].as_str().expect("text").contains("n_T: 100"));
 }

@@ -8,6 +8,7 @@ mod fid;
 mod fixtures;
 mod full_disk;
 mod help;
+mod identity;
 mod interrupts;
 mod merge;
 mod reconstruct;

@@ -157,13 +157,12 @@ impl Report {
     }
 
     fn warn_of_same_split(&mut self) {
-        let identity = |split: &SplitReport| {
-            ["data_set", "split"]
-                .map(|name| split.attributes.get(name).cloned())
-                .into_iter()
-                .collect::<Option<Vec<_>>>()
-        };
-        let same = identity(&self.train).is_some_and(|train| identity(&self.test) == Some(train));
+        let same = [&["images_digest"][..], &["data_set", "split"]].into_iter().any(|names| {
+            let all = |split: &SplitReport| {
+                names.iter().map(|name| split.attributes.get(*name).cloned()).collect::<Option<Vec<_>>>()
+            };
+            all(&self.train).is_some_and(|train| all(&self.test) == Some(train))
+        });
         if same || self.train.origin == self.test.origin {
             self.warnings.push(format!(
                 "{} and {} hold the same split: the accuracy says nothing about new images",

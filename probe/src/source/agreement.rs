@@ -24,6 +24,15 @@ pub(crate) fn check(first: &FeatureFile, second: &FeatureFile, pairing: Pairing)
              not compared"
         ));
     }
+    if pairing == Pairing::TrainTest {
+        let (first, second) = (first.provenance(), second.provenance());
+        if first.shares_noise(second) {
+            notes.push(format!(
+                "{first_path} and {second_path} share their noise: an earlier version drew the same for images of the same \
+                 number, so accuracies at late timesteps are too high; extract both again, or one with another --seed"
+            ));
+        }
+    }
     if let (Some(a), Some(b)) = (data_set(first.provenance()), data_set(second.provenance()))
         && a != b
     {

@@ -28,7 +28,8 @@ impl Features {
     pub fn new(samples: usize, split: &str) -> Self {
         let attributes = json!({
             "model": "0123abcd", "weights": "ema", "epoch": 3, "classes": ["ant", "bee", "cat", "dog"],
-            "data_set": "animals", "split": split, "seed": 0,
+            "data_set": "animals", "split": split, "images_digest": format!("content:{split}"),
+            "seed": 0, "noise_stream": "chacha8",
         });
         Self {
             keys: vec![("t11/out_6", 1.0)],

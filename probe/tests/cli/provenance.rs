@@ -22,8 +22,9 @@ fn complete() -> Provenance {
         checkpoint: text("last.safetensors"),
         data_set: text("animals/train"),
         split: text("train"),
+        images_digest: text("content:11"),
         seed: Some(0),
-        noise_stream: text("chacha8"),
+        noise_stream: Some(text("chacha8")),
         views: Some(1),
         crop_padding: Some(0),
         flip: Some(false),
@@ -67,8 +68,9 @@ fn cases() -> Vec<(&'static str, Value, [bool; 2])> {
         ("checkpoint", json!("copy.safetensors"), NEVER),
         ("data_set", json!("plants/test"), NOISINGS),
         ("split", json!("test"), NOISINGS),
+        ("images_digest", json!("content:22"), NOISINGS),
         ("seed", json!(1), NEVER),
-        ("noise_stream", json!("philox"), NEVER),
+        ("noise_stream", json!("philox"), ALWAYS),
         ("views", json!(2), NEVER),
         // Of test images alone: as published, it is the training images that are augmented.
         ("crop_padding", json!(4), ALWAYS),
@@ -171,7 +173,8 @@ fn training_images_may_be_augmented_where_test_images_are_not() {
 fn another_data_set_is_pointed_out() {
     let folder = tempfile::tempdir().expect("a folder");
     features().write(folder.path(), "first");
-    features().attribute("data_set", json!("plants/test")).write(folder.path(), "second");
+    let other = features().attribute("data_set", json!("plants/test"));
+    other.attribute("images_digest", json!("content:22")).write(folder.path(), "second");
     let report = report(folder.path(), &KNN);
     let expected = "first.h5 is of the data set animals and second.h5 of plants";
     assert_eq!(report["warnings"], json!([expected]));
@@ -196,4 +199,38 @@ fn what_an_older_file_does_not_say_is_pointed_out() {
     let int8 = features().attribute("model_precision", json!("int8"));
     int8.write(folder.path(), "first");
     check(folder.path(), &KNN, Some("model_precision is \"int8\" in the first and \"f32\"".to_string()));
+}
+
+/// Earlier versions drew the same noise for training and test images of the same number.
+#[test]
+fn noise_that_is_shared_is_pointed_out_and_not_mixed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    let old = |split: &str, seed: u64| {
+        let mut old = features().attribute("split", json!(split)).attribute("seed", json!(seed));
+        old.attributes.remove("noise_stream");
+        old.attribute("images_digest", json!(format!("content:{split}")))
+    };
+    old("train", 0).write(path, "first");
+    for (seed, is_shared) in [(0, true), (1, false)] {
+        old("test", seed).write(path, "second");
+        let warnings = report(path, &KNN)["warnings"].clone();
+        let told = warnings.as_array().expect("a list").iter().filter_map(Value::as_str);
+        assert_eq!(
+            told.filter(|warning| warning.contains("share their noise")).count() == 1,
+            is_shared,
+            "{warnings}"
+        );
+    }
+    let stream = "noise_stream is \"chacha8 of seed, image, view and timestep\" in the first and \"chacha8\"";
+    features().attribute("split", json!("test")).write(path, "second");
+    check(path, &KNN, Some(stream.to_string()));
+    // Codes of images as they are have no noise, whatever the version.
+    let code = |features: Features| features.attribute("graph", json!("encoder"));
+    code(old("train", 0)).write(path, "first");
+    code(features())
+        .attribute("noise_stream", Value::Null)
+        .attribute("split", json!("test"))
+        .write(path, "second");
+    check(path, &KNN, None);
 }

@@ -6,6 +6,7 @@
 //! | [`convert`] | [`ddae_model::tensor::Tensor`] to and from [`tch::Tensor`] |
 //! | [`parameters`] | the stored tensors of a network: what is trained, and buffers |
 //! | [`network`] | the interpreter: a graph planned once, run many times |
+//! | [`threads`] | how many threads of the CPU there are, and how they wait |
 //! | [`shim`] | what `tch` lacks: channels-last, fused Adam, operations over lists |
 //!
 //! libtorch and ONNX Runtime must not meet in one process (linking both aborts at exit), so nothing here may be used
@@ -19,6 +20,7 @@ pub mod network;
 pub mod parameters;
 mod plan;
 pub mod shim;
+pub mod threads;
 
 pub use error::TorchError;
 pub use network::{Layout, Mode, Network, Precision};

@@ -1,6 +1,7 @@
 //! The run that follows from the options: the data and the network opened and checked, the steps counted. Nothing is
 //! written yet, so `--dry-run` can show it.
 
+use ddae_data::digest::DigestOf;
 use ddae_data::{DataSet, Split};
 use ddae_model::config::RunConfig;
 use ddae_model::graph::Graph;
@@ -11,7 +12,7 @@ use super::options::Amp;
 use crate::TrainError;
 use crate::learning_rate::LearningRate;
 
-/// Images that the digest of a data set reads.
+/// Images that the digest of a data set read in earlier versions.
 const DIGEST_IMAGES: usize = 64;
 
 /// A run ready to begin.
@@ -66,11 +67,23 @@ impl TrainingPlan {
         self.steps_per_epoch.saturating_mul(self.epochs())
     }
 
-    /// A digest of the training images: their number, shape, labels, and 64 of them.
+    /// What tells the training images from others ([`Split::digest`]).
     ///
     /// # Errors
     /// When an image cannot be read.
     pub fn data_digest(&self) -> Result<String, TrainError> {
+        Ok(self.train.digest(DigestOf::Content)?)
+    }
+
+    /// The same as `saved` in a checkpoint: those of earlier versions know the images by number, shape, labels, and 64 of
+    /// them.
+    ///
+    /// # Errors
+    /// When an image cannot be read.
+    pub fn data_digest_like(&self, saved: &str) -> Result<String, TrainError> {
+        if saved.contains(':') {
+            return self.data_digest();
+        }
         let count = self.train.len();
         let mut hash = Sha256::new();
         for size in self.train.shape().into_iter().chain([count]) {

@@ -14,7 +14,7 @@ use super::resume;
 use crate::TrainError;
 use crate::run::checkpoints::{self, epoch_name};
 use crate::run::folder::RunFolder;
-use crate::torch::{device, shim};
+use crate::torch::{device, shim, threads};
 
 /// Where a process starts from.
 pub(super) struct StartingPoint {
@@ -42,9 +42,7 @@ impl StartingPoint {
     /// device.
     pub fn find(options: &Options, plan: &TrainingPlan) -> Result<StartingPoint, TrainError> {
         let (device, no_gpu) = device::resolve(options.device)?;
-        if let Some(threads) = options.threads {
-            tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
-        }
+        threads::set(options.threads);
         // Adam's second moments of unused weights decay into numbers that processors are slow with.
         shim::flush_denormals(true)?;
         // The same memory at every step, without asking the system for it each time.
@@ -80,7 +78,8 @@ impl StartingPoint {
                 };
                 let path = checkpoint.path().to_path_buf();
                 let saved = checkpoint.config().unwrap_or(&plan.config);
-                resume::check(&path, saved, &state, &plan.config, options, &data)?;
+                let known = plan.data_digest_like(&state.data)?;
+                resume::check(&path, saved, &state, &plan.config, options, &known)?;
                 let amp = resume::amp(&path, &state)?;
                 let weights = checkpoint.weights(WeightSet::Model, &plan.graph)?;
                 let mut notes: Vec<String> =

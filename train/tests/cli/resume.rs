@@ -170,8 +170,16 @@ fn other_settings_are_refused_by_name() {
     let error = refused(&["--amp", "bf16"]);
     assert!(error.contains("started with amp = off, now it is bf16"), "{error}");
 
+    // One image of all is another: nothing but its levels tells.
+    let image = place.path("data/train/dark/07.png");
+    let original = fs::read(&image).expect("an image");
+    fs::copy(place.path("data/train/dark/08.png"), &image).expect("a copy");
+    let error = refused(&[]);
+    assert!(error.contains("started with dataset = folder (digest content:"), "{error}");
+    fs::write(&image, original).expect("written");
+    place.run(&[&common[..4], &["--resume"]].concat()).success();
     let before = fs::read(place.path(file)).expect("a checkpoint");
-    fs::remove_file(place.path("data/train/dark/07.png")).expect("removed");
+    fs::remove_file(image).expect("removed");
     let error = refused(&[]);
     assert!(error.contains("started with dataset = folder (digest "), "{error}");
     assert_eq!(fs::read(place.path(file)).expect("a checkpoint"), before);

@@ -13,7 +13,7 @@ fn a_run_learns_and_leaves_its_folder() {
     let arguments = ["--config", "ddpm.yaml", "--epochs", "12", "--save-every", "5", "--sample-every", "6"];
     let ended = place.train(&[&arguments[..], &["--sample-steps", "5", "--log-every", "12"]].concat());
 
-    let expected = "next:       ddae-export run/checkpoints/latest.safetensors --graph features --taps out_1 -o \
+    let expected = "next:       ddae-export run/checkpoints/latest.safetensors --graph features --taps all -o \
                     run/features.onnx\n";
     assert!(ended.stdout.starts_with("trained 12 epochs (72 steps): loss 0."), "{}", ended.stdout);
     assert!(ended.stdout.ends_with(expected), "{}", ended.stdout);

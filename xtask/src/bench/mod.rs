@@ -1,7 +1,8 @@
 //! `cargo xtask bench`: how fast this machine trains, samples and extracts, against its own matrix-product peak; how
-//! fast SODA's encoder is and its training pairs are made; and whether the memory of a feature job grows with the data
-//! set. `docs/performance.md` says how to read it.
+//! fast SODA's encoder is and its training pairs are made; how a busy machine slows training; and whether the memory of a
+//! feature job grows with the data set. `docs/performance.md` says how to read it.
 
+mod busy;
 mod encoder;
 mod figures;
 mod machine;
@@ -31,6 +32,8 @@ pub enum Part {
     Augment,
     /// Peak memory of a feature job
     Memory,
+    /// A training step beside another process
+    Busy,
 }
 
 /// Measures and prints; with `quick` in fewer rounds and over smaller data sets.
@@ -57,6 +60,9 @@ pub fn bench(native: &Native, quick: bool, part: Option<Part>) -> Result<()> {
             "\n{}",
             pairs::table(&measure.with("augment_speed", &[], "augmentation", pairs::Pairs::speed)?)
         );
+    }
+    if wanted(Part::Busy) {
+        println!("\n{}", busy::table(&busy::measure(&measure)?));
     }
     if wanted(Part::Memory) {
         let sizes = if quick { [2_000, 8_000] } else { [2_000, 60_000] };

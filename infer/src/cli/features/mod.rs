@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ddae_base::shell;
+use ddae_data::digest::DigestOf;
 use ddae_infer::InferError;
 use ddae_infer::features::{FeatureJob, Finished};
 use ddae_infer::model_file::ModelFile;
@@ -91,6 +92,11 @@ pub struct Arguments {
     #[arg(long, conflicts_with_all = ["crop", "flip"])]
     resized_crop: bool,
 
+    /// How images are told from those of other jobs, so that shards of two jobs are not joined: by their content, for
+    /// which all are read once before the job begins, or by the names and sizes of their files
+    #[arg(long, value_name = "WHAT", default_value = "content")]
+    images_by: DigestOf,
+
     /// Seed of noise and augmentation
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -142,9 +148,16 @@ impl std::str::FromStr for Shard {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let (running, device) = (&arguments.running, arguments.running.device()?);
-    let model = ModelFile::open(&arguments.model, &[GraphKind::Features, GraphKind::Encoder], "features")?;
+    let model = ModelFile::open(
+        &arguments.model,
+        &[GraphKind::Features, GraphKind::Encoder],
+        "features",
+        arguments.running.edited,
+    )?;
     let latents = match &arguments.latents {
-        Some(path) => Some(ModelFile::open(path, &[GraphKind::Latent], "features --latents")?),
+        Some(path) => {
+            Some(ModelFile::open(path, &[GraphKind::Latent], "features --latents", arguments.running.edited)?)
+        }
         None => None,
     };
     let request = FeatureRequest::new(arguments, &model, latents.as_ref(), device)?;

@@ -46,14 +46,6 @@ impl FeatureRequest {
             flip: arguments.flip,
             resized_crop: arguments.resized_crop,
         };
-        let is_drawn = noising(model) != Noising::None || latent_shape.is_some() || views.alter();
-        if views.count > 1 && !is_drawn {
-            return Err(InferError::Argument(format!(
-                "--views {}: this graph sees images without noise, and all views would be alike; add --resized-crop, or \
-                 --crop and --flip",
-                views.count
-            )));
-        }
         let extraction = Extraction {
             latents: latent_shape,
             timesteps,
@@ -65,6 +57,13 @@ impl FeatureRequest {
             batch: arguments.running.batch().min(split.len()),
             split,
         };
+        if extraction.views.count > 1 && !extraction.is_drawn() {
+            return Err(InferError::Argument(format!(
+                "--views {}: this graph sees images without noise, and all views would be alike; add --resized-crop, or \
+                 --crop and --flip",
+                extraction.views.count
+            )));
+        }
         let rows = extraction.split.len();
         let layout = Layout {
             keys: extraction.keys(),
@@ -236,8 +235,9 @@ fn provenance(
         checkpoint: Some(description.checkpoint.clone()),
         data_set: Some(split.name().to_string()),
         split: Some(arguments.split.name().to_string()),
+        images_digest: Some(split.digest(arguments.images_by)?),
         seed: Some(arguments.seed),
-        noise_stream: Some(NOISE_STREAM.to_string()),
+        noise_stream: Some(extraction.is_drawn().then(|| NOISE_STREAM.to_string())),
         views: Some(views.count),
         crop_padding: Some(views.crop_padding),
         flip: Some(views.flip),
@@ -251,8 +251,8 @@ fn provenance(
         precision: Some(device.precision().to_string()),
         model_precision: Some(description.precision.name().to_string()),
         calibration: Some(json!(description.calibration)),
-        graph_digest: Some(model.digest()?),
-        latents_digest: Some(latents.map(ModelFile::digest).transpose()?),
+        graph_digest: Some(model.graph_digest.clone()),
+        latents_digest: Some(latents.map(|latents| latents.graph_digest.clone())),
         tool: Some(concat!("ddae-infer ", env!("CARGO_PKG_VERSION")).to_string()),
         exporter: Some(description.tool.clone()),
         timesteps: Some(extraction.timesteps.clone()),

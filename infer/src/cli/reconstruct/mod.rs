@@ -122,8 +122,18 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let (running, device) = (&arguments.running, arguments.running.device()?);
-    let encoder = ModelFile::open(&arguments.encoder, &[GraphKind::Encoder], "reconstruct --encoder")?;
-    let sampler = ModelFile::open(&arguments.sampler, &[GraphKind::Sampler], "reconstruct --sampler")?;
+    let encoder = ModelFile::open(
+        &arguments.encoder,
+        &[GraphKind::Encoder],
+        "reconstruct --encoder",
+        arguments.running.edited,
+    )?;
+    let sampler = ModelFile::open(
+        &arguments.sampler,
+        &[GraphKind::Sampler],
+        "reconstruct --sampler",
+        arguments.running.edited,
+    )?;
     let request = ReconstructRequest::new(arguments, &encoder, &sampler, device)?;
     let ReconstructRequest { plan, split, rows, settings, .. } = &request;
     if let Some(warning) = request::mismatch(&encoder, &sampler).filter(|_| !running.quiet) {

@@ -154,8 +154,10 @@ impl ReconstructRequest {
             provider: device.provider().to_string(),
             precision: device.precision().to_string(),
             tool: concat!("ddae-infer ", env!("CARGO_PKG_VERSION")).to_string(),
-            encoder: identity(encoder),
-            sampler: identity(sampler),
+            encoder: origin(encoder),
+            sampler: origin(sampler),
+            encoder_graph: Some(encoder.graph_digest.clone()),
+            sampler_graph: Some(sampler.graph_digest.clone()),
             encoder_calibration: encoder.description.calibration.clone(),
             encoder_config: encoder.description.config.clone(),
             sampler_config: sampler.description.config.clone(),
@@ -166,8 +168,8 @@ impl ReconstructRequest {
     }
 }
 
-/// What a file computes: its checkpoint, which of the weights, and at which precision.
-fn identity(file: &ModelFile) -> String {
+/// Where a file's weights come from: its checkpoint, which of them, and at which precision.
+fn origin(file: &ModelFile) -> String {
     let description = &file.description;
     let weights = description.weights.map_or("", |set| set.name());
     format!("{} {weights} {}", description.digest, description.precision.name())

@@ -104,7 +104,7 @@ fn samplers() -> PossibleValuesParser {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let (running, device) = (&arguments.running, arguments.running.device()?);
-    let model = ModelFile::open(&arguments.model, &[GraphKind::Sampler], "sample")?;
+    let model = ModelFile::open(&arguments.model, &[GraphKind::Sampler], "sample", arguments.running.edited)?;
     let request = SampleRequest::new(arguments, &model, device)?;
     let (seeds, shape) = (&arguments.seeds.0, request.shape);
     Outputs::check(arguments, shape)?;

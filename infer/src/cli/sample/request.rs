@@ -57,6 +57,7 @@ impl SampleRequest {
         let description = &model.description;
         let settings = SampleSettings {
             model: description.digest.clone(),
+            graph: Some(model.graph_digest.clone()),
             weights: description.weights.map(|set| set.name().to_string()),
             model_precision: description.precision.name().to_string(),
             config: description.config.clone(),

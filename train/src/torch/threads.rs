@@ -1,0 +1,41 @@
+//! The threads of libtorch on the CPU.
+//!
+//! Its OpenMP runtime lets threads that wait for others spin, for milliseconds by default. As soon as another process
+//! takes a core, those that spin keep from it the thread that they wait for, and a step takes tens of times as long. How
+//! long they spin is read from the environment before the program's first line, so the program sets it and starts
+//! itself once more.
+
+use std::env;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// What decides how threads wait: whoever sets one of them has decided.
+const DECIDED_BY: [&str; 2] = ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"];
+
+/// Turns of the waiting loop before a thread sleeps.
+const SPINS: &str = "1000";
+
+/// Makes threads that wait sleep: starts the program anew, in the same process and with the same arguments, unless the
+/// environment says already how threads wait. To be called before anything else is done.
+///
+/// Where the program cannot be started, it goes on as it is.
+pub fn wait_asleep() {
+    if DECIDED_BY.into_iter().any(|name| env::var_os(name).is_some()) {
+        return;
+    }
+    let Ok(program) = env::current_exe() else { return };
+    let mut arguments = env::args_os();
+    let mut command = Command::new(program);
+    if let Some(name) = arguments.next() {
+        command.arg0(name);
+    }
+    // Comes back only where it failed.
+    let _ = command.args(arguments).env("GOMP_SPINCOUNT", SPINS).exec();
+}
+
+/// Lets libtorch compute with this many threads; by default with one for each core that the process may use, by its
+/// affinity and by the limits of its control group.
+pub fn set(threads: Option<usize>) {
+    let all = || std::thread::available_parallelism().map_or(1, usize::from);
+    tch::set_num_threads(i32::try_from(threads.unwrap_or_else(all)).unwrap_or(i32::MAX));
+}
