@@ -18,7 +18,7 @@ fn soak(programs: &Path, options: &str) -> Result<Output> {
 fn twenty_kills_change_nothing() -> Result<()> {
     let path = Program::Train.path();
     let folder = path.parent().context("a folder of programs")?;
-    let output = soak(folder, "--kills 20 --seed 9 --job diffusion,features,merge,sample")?;
+    let output = soak(folder, "--kills 20 --seed 9 --job diffusion,replace,features,merge,sample,export")?;
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "{stdout}{stderr}");
     let sum = stdout.lines().find(|line| line.starts_with("all ")).context("a sum")?;

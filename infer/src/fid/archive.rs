@@ -100,7 +100,7 @@ fn promises_many(archive: &[u8]) -> bool {
 /// The array file `name.npy` of an archive, aligned as [`array`] wants it; none where there is no such array.
 fn array_bytes(archive: &mut ZipArchive<impl Read + Seek>, name: &str) -> Result<Option<Vec<u8>>, String> {
     let damaged = |error: &dyn std::fmt::Display| unreadable(name, error);
-    let mut file = match archive.by_name(&format!("{name}.npy")) {
+    let file = match archive.by_name(&format!("{name}.npy")) {
         Ok(file) => file,
         Err(ZipError::FileNotFound) => return Ok(None),
         Err(error) => return Err(damaged(&error)),
@@ -111,10 +111,16 @@ fn array_bytes(archive: &mut ZipArchive<impl Read + Seek>, name: &str) -> Result
             "its array '{name}' has {size} bytes, and no statistics have more than {MOST_BYTES}"
         ));
     }
-    let mut bytes = vec![0; size as usize + ALIGNMENT];
+    // Memory for what is there, not for what is promised.
+    let mut read = Vec::new();
+    file.take(size).read_to_end(&mut read).map_err(|error| damaged(&error))?;
+    if (read.len() as u64) < size {
+        return Err(damaged(&format!("it ends after {} of {size} bytes", read.len())));
+    }
+    let mut bytes = vec![0; read.len() + ALIGNMENT];
     let begin = bytes.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-    file.read_exact(&mut bytes[begin..begin + size as usize]).map_err(|error| damaged(&error))?;
-    bytes.truncate(begin + size as usize);
+    bytes[begin..begin + read.len()].copy_from_slice(&read);
+    bytes.truncate(begin + read.len());
     Ok(Some(bytes))
 }
 
