@@ -36,12 +36,6 @@ pub struct ReconstructSettings {
     pub encoder: String,
     /// The same of the sampler.
     pub sampler: String,
-    /// SHA-256 of the encoder's graph and its weights; earlier versions did not say it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub encoder_graph: Option<String>,
-    /// The same of the sampler.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sampler_graph: Option<String>,
     /// What the ranges of an encoder of integers were chosen from.
     pub encoder_calibration: Option<Calibration>,
     /// The encoder's configuration (YAML), with the normalisation of its images.
@@ -50,6 +44,12 @@ pub struct ReconstructSettings {
     pub sampler_config: String,
     /// SHA-256 of the levels of each source.
     pub sources: Vec<String>,
+    /// SHA-256 of the encoder's graph and its weights; earlier versions did not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder_graph: Option<String>,
+    /// The same of the sampler.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampler_graph: Option<String>,
 }
 
 /// SHA-256 of the levels of each image.

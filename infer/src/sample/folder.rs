@@ -26,9 +26,6 @@ const SHOWN: usize = 60;
 pub struct SampleSettings {
     /// SHA-256 of the checkpoint.
     pub model: String,
-    /// SHA-256 of the graph and its weights; earlier versions did not say it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub graph: Option<String>,
     /// Which of its weights: `ema`, `model`, or nothing for a plain file of weights.
     pub weights: Option<String>,
     /// The precision of the ONNX file.
@@ -47,6 +44,9 @@ pub struct SampleSettings {
     pub precision: String,
     /// The program and its version.
     pub tool: String,
+    /// SHA-256 of the graph and its weights; earlier versions did not say it. Last, since it differs with nearly all else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graph: Option<String>,
 }
 
 /// What a folder holds.

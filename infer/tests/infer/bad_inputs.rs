@@ -307,7 +307,7 @@ fn metadata_that_cannot_be() {
         fs::write(root.join("a.onnx"), [&good[..], &metadata_suffix(&entries)].concat()).expect("written");
         refuses(
             root,
-            [(1, "features a.onnx --data-root DATA -o out", format!("cannot use a.onnx: {wanted}"))],
+            [(1, "features a.onnx --edited --data-root DATA -o out", format!("cannot use a.onnx: {wanted}"))],
         );
     }
 }

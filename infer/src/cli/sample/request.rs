@@ -57,7 +57,6 @@ impl SampleRequest {
         let description = &model.description;
         let settings = SampleSettings {
             model: description.digest.clone(),
-            graph: Some(model.graph_digest.clone()),
             weights: description.weights.map(|set| set.name().to_string()),
             model_precision: description.precision.name().to_string(),
             config: description.config.clone(),
@@ -67,6 +66,7 @@ impl SampleRequest {
             provider: device.provider().to_string(),
             precision: device.precision().to_string(),
             tool: concat!("ddae-infer ", env!("CARGO_PKG_VERSION")).to_string(),
+            graph: Some(model.graph_digest.clone()),
         };
         Ok(SampleRequest { plan, settings, shape })
     }
