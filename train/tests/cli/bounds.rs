@@ -10,7 +10,7 @@ use crate::program::Place;
 #[test]
 fn a_network_that_no_machine_holds() {
     let place = Place::new();
-    let wide = "--config ddpm.yaml --set network.n_channels=65504 --set network.ch_mults=[1]";
+    let wide = "--config ddpm.yaml --set network.n_channels=65504 --set network.ch_mults=[1] --set network.is_attn=[False]";
     let wanted = "training this network needs at least … TiB of memory, and … are free: choose a smaller network (of a UNet \
                   n_channels and ch_mults, of a DiT hidden_size and depth) (where that is wrong, set DDAE_MEMORY)";
     place.refuses([(1, wide, wanted)]);
