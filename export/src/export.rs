@@ -74,6 +74,10 @@ pub struct Exported {
     pub bytes: u64,
 }
 
+/// What [`ExportPlan::export`] says before the files come to their final place: whoever ends the process waits from here
+/// on until it returns.
+pub const PUBLISHING: &str = "putting the file in its place";
+
 impl ExportPlan {
     /// Builds the graph that `request` asks for and checks that the source holds its weights.
     ///
@@ -256,6 +260,7 @@ impl ExportPlan {
         let bytes = files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|info| info.len()).sum();
         let entries: Vec<_> = [verification.to_entry(), errors.to_entry()].into_iter().flatten().collect();
         let suffix = identity::suffix(&staged, &entries).map_err(FileError::of("read", &staged))?;
+        progress(PUBLISHING);
         staging.publish(&files, &suffix)?;
         let files = files
             .iter()

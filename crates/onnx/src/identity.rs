@@ -30,7 +30,8 @@ const DIGITS: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// SHA-256, hexadecimal, of the graph and its weights, those beside the file too: the same for files that compute the
-    /// same thing with the same operations, whatever their metadata.
+    /// same thing with the same operations, whatever their metadata. Of weights beside the file, their file's name and
+    /// the places in it count as well.
     pub graph: String,
     /// Whether the file is what was written.
     pub integrity: Integrity,

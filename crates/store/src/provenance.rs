@@ -134,6 +134,8 @@ provenance! {
     graph_digest: String, Agree;
     /// The same of the graph that made latents; null without one. Must agree.
     latents_digest: Option<String>, Agree, before: null;
+    /// Whether an ONNX file was used that had been changed after it was written. Must agree.
+    edited: bool, Agree, before: false;
     /// The program that computed the features, and its version. May differ.
     tool: String, Free;
     /// The program that wrote the ONNX file, and its version. May differ: `graph_digest` says whether the file does.
@@ -161,7 +163,9 @@ impl Rule {
             (Pairing::Job, _) | (_, Rule::Agree) => false,
             (_, Rule::Free) | (Pairing::TrainTest, Rule::Images) => true,
             (Pairing::TrainTest, Rule::Augmentation) => *second == json!(false) || *second == json!(0),
-            (Pairing::Noisings, Rule::Images | Rule::Augmentation) => false,
+            // Digests of two kinds say nothing of each other.
+            (Pairing::Noisings, Rule::Images) => kinds(first, second).is_some_and(|(a, b)| a != b),
+            (Pairing::Noisings, Rule::Augmentation) => false,
             (_, Rule::Draws) => first.is_null() || second.is_null(),
         };
         allowed || first == second
@@ -238,6 +242,12 @@ fn value(attributes: &Map<String, Value>, name: &str) -> Option<Value> {
         return Some(Value::Null);
     }
     attributes.get(name).cloned().or_else(|| before(name))
+}
+
+/// What stands before the colons of two digests of images.
+fn kinds<'a>(first: &'a Value, second: &'a Value) -> Option<(&'a str, &'a str)> {
+    let kind = |value: &'a Value| value.as_str()?.split_once(':').map(|(kind, _)| kind);
+    Some((kind(first)?, kind(second)?))
 }
 
 /// Whether the features are those of images as they are.

@@ -1,5 +1,6 @@
 //! `ddae-export CHECKPOINT`.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::{ArgAction, Args};
 use ddae_base::{shell, stop, tell};
 use ddae_checkpoint::WeightSet;
-use ddae_export::export::{ExportPlan, Exported};
+use ddae_export::export::{ExportPlan, Exported, PUBLISHING};
 use ddae_export::inspect::short;
 use ddae_export::request::GraphRequest;
 use ddae_export::source::{WeightOptions, WeightSource};
@@ -140,14 +141,22 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     plan.check_memory().map_err(ExportError::from)?;
     let (staging, leftovers) = removed_on_signal(&target)?;
     let is_shown = !arguments.quiet && std::io::stderr().is_terminal();
+    // Held while files are put in their place: a signal waits for the end of that.
+    let held = RefCell::new(None);
     let progress = |what: &str| {
+        if what == PUBLISHING {
+            *held.borrow_mut() = Some(leftovers.lock().unwrap_or_else(PoisonError::into_inner));
+        }
         if is_shown {
             tell(format_args!("{what} …"));
         }
     };
     let exported = plan.export(staging, progress);
     // The lock may be another's from now on.
-    leftovers.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match held.take() {
+        Some(mut held) => held.take(),
+        None => leftovers.lock().unwrap_or_else(PoisonError::into_inner).take(),
+    };
     let exported = exported?;
     if arguments.json {
         writeln!(out, "{}", as_json(&exported.description, &exported.files, Some(exported.bytes)))?;
@@ -172,8 +181,8 @@ fn removed_on_signal(target: &Path) -> Result<(Staging, Leftovers), ExportError>
             // The process ends either way; what cannot be removed is removed by the next export to the same file.
             let _ = fs::remove_dir_all(folder);
             let _ = fs::remove_file(lock);
+            tell("error: interrupted; no file was written, and the same command begins again");
         }
-        tell("error: interrupted; no file was written, and the same command begins again");
         std::process::exit(1);
     };
     if let Err(error) = stop::at_signal(handler) {

@@ -30,13 +30,11 @@ pub struct Inception {
     digest: String,
 }
 
-/// What tells a network from others, whatever the size of its images: the SHA-256 of its checkpoint and the precision of
-/// its ONNX file unless that is float32, as of files that do not say it.
-pub(crate) fn network(checkpoint: &str, precision: Option<&str>) -> String {
-    match precision {
-        None | Some("f32") => checkpoint.to_string(),
-        Some(precision) => format!("{checkpoint}/{precision}"),
-    }
+/// What tells a network from others, whatever the size of its images: the SHA-256 of its checkpoint, the precision of its
+/// ONNX file unless that is float32, as of files that do not say it, and the digest of the graph of an edited one.
+pub(crate) fn network(checkpoint: &str, precision: Option<&str>, edited: Option<&str>) -> String {
+    let precision = precision.filter(|&precision| precision != "f32");
+    [Some(checkpoint), precision, edited].into_iter().flatten().collect::<Vec<_>>().join("/")
 }
 
 impl Inception {
@@ -64,10 +62,8 @@ impl Inception {
         let place = place.ok_or_else(|| unusable(&format!("it does not give the layer {TAP}")))?;
         let bytes = model.description.pixels == Pixels::Bytes;
         let description = &model.description;
-        let mut digest = self::network(&description.digest, Some(description.precision.name()));
-        if model.is_edited {
-            digest = format!("{digest}/{}", model.graph_digest);
-        }
+        let edited = model.is_edited.then_some(&*model.graph_digest);
+        let digest = self::network(&description.digest, Some(description.precision.name()), edited);
         Ok(Inception { shape, bytes, taps, place, digest })
     }
 

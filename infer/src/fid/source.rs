@@ -195,7 +195,8 @@ fn of_features(path: &Path) -> Result<Statistics, InferError> {
     let statistics = accumulator.finish().map_err(|error| wrong(error.to_string()))?;
     let provenance = file.provenance();
     let precision = provenance.model_precision.as_deref();
-    let network = provenance.model.as_deref().map(|checkpoint| network(checkpoint, precision));
+    let edited = provenance.graph_digest.as_deref().filter(|_| provenance.edited == Some(true));
+    let network = provenance.model.as_deref().map(|checkpoint| network(checkpoint, precision, edited));
     Ok(Statistics { network, ..statistics })
 }
 

@@ -106,16 +106,19 @@ impl ImageFolder {
         let lock = Lock::folder(path)?;
         ImageFolder::missing(path, settings, &[], overwrite)?;
         clear_leftovers(path, |name| name == RECORD || is_image(name))?;
-        if let Holds::Others(_) = holds(path, settings)? {
+        let found = holds(path, settings)?;
+        if let Holds::Others(_) = found {
             for image in images(path)? {
                 fs::remove_file(&image).map_err(InferError::io("remove", &image))?;
             }
         }
-        let record = path.join(RECORD);
-        write_whole(&record, |out| {
-            serde_json::to_writer_pretty(&mut *out, settings)?;
-            writeln!(out)
-        })?;
+        // A record of an earlier version stays as it is: what it does not say is not known of the images that are there.
+        if found != Holds::Same {
+            write_whole(&path.join(RECORD), |out| {
+                serde_json::to_writer_pretty(&mut *out, settings)?;
+                writeln!(out)
+            })?;
+        }
         Ok(ImageFolder { path: path.to_path_buf(), shape, _lock: lock })
     }
 

@@ -77,6 +77,8 @@ fn images_drawn_with_an_edited_file_are_not_continued() {
     assert!(record.remove("graph").is_some());
     fs::write(root.join("images/run.json"), Value::Object(record).to_string()).expect("written");
     done(root, "sample DDPM --steps 4 --seeds 0-3 -o images");
+    let record = fs::read_to_string(root.join("images/run.json")).expect("a record");
+    assert!(!record.contains("\"graph\""), "what made the first images is not known");
 }
 
 /// The same names, sizes and labels; one image is another.

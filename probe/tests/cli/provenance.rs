@@ -40,6 +40,7 @@ fn complete() -> Provenance {
         calibration: Some(Value::Null),
         graph_digest: text("aaaa"),
         latents_digest: Some(None),
+        edited: Some(false),
         tool: text("ddae-infer 0.1.0"),
         exporter: text("ddae-export 0.1.0"),
         timesteps: Some(vec![11]),
@@ -87,6 +88,7 @@ fn cases() -> Vec<(&'static str, Value, [bool; 2])> {
         ("calibration", json!({ "pictures": "animals/train" }), ALWAYS),
         ("graph_digest", json!("bbbb"), ALWAYS),
         ("latents_digest", json!("cccc"), ALWAYS),
+        ("edited", json!(true), ALWAYS),
         ("tool", json!("ddae-infer 0.2.0"), NEVER),
         ("exporter", json!("ddae-export 0.2.0"), NEVER),
         ("timesteps", json!([11, 21]), NEVER),
@@ -233,4 +235,13 @@ fn noise_that_is_shared_is_pointed_out_and_not_mixed() {
         .attribute("split", json!("test"))
         .write(path, "second");
     check(path, &KNN, None);
+}
+
+/// Of two noisings of the same images, one may know them by their content and the other by their files.
+#[test]
+fn digests_of_two_kinds_say_nothing_of_each_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    features().write(folder.path(), "first");
+    features().attribute("images_digest", json!("files:22")).write(folder.path(), "second");
+    check(folder.path(), &CONTRASTIVE, None);
 }

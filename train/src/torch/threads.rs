@@ -24,6 +24,11 @@ pub fn wait_asleep() {
         return;
     }
     let Ok(program) = env::current_exe() else { return };
+    // Started through a loader or an emulator, the program is that, and its arguments are others.
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    if ["ld-", "ld.so", "qemu-"].into_iter().any(|loader| name.starts_with(loader)) {
+        return;
+    }
     let mut arguments = env::args_os();
     let mut command = Command::new(program);
     if let Some(name) = arguments.next() {
@@ -35,7 +40,12 @@ pub fn wait_asleep() {
 
 /// Lets libtorch compute with this many threads; by default with one for each core that the process may use, by its
 /// affinity and by the limits of its control group.
+///
+/// `OMP_NUM_THREADS` of the environment goes before the default.
 pub fn set(threads: Option<usize>) {
+    if threads.is_none() && env::var_os("OMP_NUM_THREADS").is_some() {
+        return;
+    }
     let all = || std::thread::available_parallelism().map_or(1, usize::from);
     tch::set_num_threads(i32::try_from(threads.unwrap_or_else(all)).unwrap_or(i32::MAX));
 }

@@ -117,15 +117,11 @@ impl TrainingPlan {
         Ok(self.train.digest(DigestOf::Content)?)
     }
 
-    /// The same as `saved` in a checkpoint: those of earlier versions know the images by number, shape, labels, and 64 of
-    /// them.
+    /// The same as checkpoints of earlier versions have it: of number, shape, labels, and 64 of the images.
     ///
     /// # Errors
     /// When an image cannot be read.
-    pub fn data_digest_like(&self, saved: &str) -> Result<String, TrainError> {
-        if saved.contains(':') {
-            return self.data_digest();
-        }
+    pub fn sampled_data_digest(&self) -> Result<String, TrainError> {
         let count = self.train.len();
         let mut hash = Sha256::new();
         for size in self.train.shape().into_iter().chain([count]) {

@@ -84,7 +84,7 @@ impl StartingPoint {
                 };
                 let path = checkpoint.path().to_path_buf();
                 let saved = checkpoint.config().unwrap_or(&plan.config);
-                let known = plan.data_digest_like(&state.data)?;
+                let known = if state.data.contains(':') { data.clone() } else { plan.sampled_data_digest()? };
                 resume::check(&path, saved, &state, &plan.config, options, &known)?;
                 let amp = resume::amp(&path, &state)?;
                 let weights = checkpoint.weights(WeightSet::Model, &plan.graph)?;

@@ -65,8 +65,10 @@ impl FeatureRequest {
                 extraction.views.count
             )));
         }
-        // Bytes, the same as floats, and noise.
-        let needed = (extraction.batch as u64).saturating_mul(9 * extraction.split.image_len() as u64);
+        // Bytes, the same as floats where the graph takes those, and noise.
+        let (floats, noise) = (!extraction.bytes, extraction.noising != Noising::None);
+        let each = (1 + 4 * u64::from(floats) + 4 * u64::from(noise)) * extraction.split.image_len() as u64;
+        let needed = (extraction.batch as u64).saturating_mul(each);
         let what = format!("a batch of {} images", extraction.batch);
         memory::check(what, needed, "give a smaller --batch")?;
         let rows = extraction.split.len();
@@ -258,6 +260,7 @@ fn provenance(
         calibration: Some(json!(description.calibration)),
         graph_digest: Some(model.graph_digest.clone()),
         latents_digest: Some(latents.map(|latents| latents.graph_digest.clone())),
+        edited: Some(model.is_edited || latents.is_some_and(|latents| latents.is_edited)),
         tool: Some(concat!("ddae-infer ", env!("CARGO_PKG_VERSION")).to_string()),
         exporter: Some(description.tool.clone()),
         timesteps: Some(extraction.timesteps.clone()),
