@@ -92,7 +92,9 @@ fn weights_that_do_not_give_the_recorded_outputs_are_not_exported() {
     // With its checksums it would be known as damaged.
     let metadata = json["__metadata__"].as_object_mut().expect("metadata");
     assert!(metadata.remove("ddae.checksums").is_some());
-    bytes[8..header].copy_from_slice(format!("{:<1$}", json.to_string(), header - 8).as_bytes());
+    let mut text = json.to_string().into_bytes();
+    text.resize(header - 8, b' ');
+    bytes[8..header].copy_from_slice(&text);
     let offsets = &json["record.y"]["data_offsets"];
     let first = header + offsets[0].as_u64().expect("an offset") as usize;
     bytes[first..first + 4].copy_from_slice(&5f32.to_le_bytes());
