@@ -108,6 +108,7 @@ impl Join<'_> {
         }
         let mut old = found.to_vec();
         old.retain(|shard| shard.of == of);
-        shards::remove_own(&old, layout, surely)
+        shards::remove_own(&old, layout, surely)?;
+        shards::remove_locks(self.prefix, of)
     }
 }

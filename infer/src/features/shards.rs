@@ -94,6 +94,24 @@ pub(super) fn remove_own(shards: &[ShardFile], layout: &Layout, surely: bool) ->
     Ok(())
 }
 
+/// Removes the locks of a job's shards that are there without the shard, of a process that was ended while it removed it.
+/// What another process holds stays.
+///
+/// # Errors
+/// When one cannot be removed.
+pub(super) fn remove_locks(prefix: &Path, of: usize) -> Result<(), InferError> {
+    for path in (0..of).map(|shard| shard_path(prefix, shard, of)) {
+        if Lock::file_of(&path).exists() && !path.exists() {
+            // Whoever takes over a lock that nobody holds removes it at the end.
+            match Lock::output(&path) {
+                Ok(_) | Err(LockError::InUse { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Removes a file if it is there.
 pub(super) fn remove_file(path: &Path) -> Result<(), InferError> {
     match fs::remove_file(path) {
@@ -135,5 +153,10 @@ mod tests {
         assert_eq!(find(&root.path().join("no/such")).expect("nothing"), []);
         remove(&find(&root.path().join("train")).expect("shards")).expect("removed");
         assert_eq!(found("train"), []);
+        fs::write(root.path().join("train.0003-of-0004.h5.lock"), "").expect("a file");
+        remove_locks(&root.path().join("train"), 4).expect("removed");
+        let left = fs::read_dir(root.path()).expect("a folder").flatten();
+        let left = left.filter(|entry| entry.file_name().to_string_lossy().ends_with(".lock"));
+        assert_eq!(left.count(), 0);
     }
 }

@@ -319,7 +319,7 @@ fn a_batch_that_does_not_fit() {
     let ended = ddae_tests::programs::run(command.env("DDAE_MEMORY", "1kB"));
     let message = ended.error(&[1]);
     assert!(
-        message.starts_with("error: a batch of 16 images needs at least 20.2 KiB of memory, and 1000 bytes"),
+        message.starts_with("error: a batch of 16 images needs at least 11.2 KiB of memory, and 1000 bytes"),
         "{message}"
     );
     assert!(message.contains(": give a smaller --batch "), "{message}");
