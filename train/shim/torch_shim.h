@@ -31,15 +31,17 @@ int ddae_torch_flush_denormals(int on, int* supported);
 int ddae_torch_clear_gradients(TensorPointer* parameters, size_t count);
 
 struct DdaeAdam {
+    // Unless a tensor gives it.
     double learning_rate, beta1, beta2, weight_decay, eps;
     // Whether weight decay is decoupled from the gradient.
     int decoupled;
 };
 
-// One step of Adam, in place. `steps` are the step counts, already advanced. `grad_scale` and `found_inf` may be null.
+// One step of Adam, in place. `steps` are the step counts, already advanced. `learning_rate`, a scalar tensor that takes the
+// place of that of the options, `grad_scale` and `found_inf` may be null.
 int ddae_torch_adam(TensorPointer* parameters, TensorPointer* gradients, TensorPointer* first_moments,
                     TensorPointer* second_moments, TensorPointer* steps, size_t count, const DdaeAdam* options,
-                    TensorPointer grad_scale, TensorPointer found_inf);
+                    TensorPointer learning_rate, TensorPointer grad_scale, TensorPointer found_inf);
 
 // targets += weight * (sources - targets)
 int ddae_torch_lerp(TensorPointer* targets, TensorPointer* sources, size_t count, double weight);
@@ -68,6 +70,54 @@ struct DdaeGroupNormSilu {
 // CPU. `shift` [B, C], `weight` [C] or [B, C], and `bias` [C] may be null.
 int ddae_torch_group_norm_silu(TensorPointer input, TensorPointer shift, TensorPointer weight, TensorPointer bias,
                                const DdaeGroupNormSilu* options, TensorPointer* out);
+
+// ddae_cuda::Norm, field by field (crates/cuda/src/norm.rs says what each is).
+struct DdaeNorm {
+    const void *x, *residual, *bias, *shift, *weight, *beta;
+    void *sum, *y;
+    float *mean, *rstd;
+    const void* dy;
+    void* dx;
+    float *dweight, *dbeta, *dshift;
+    const void* seed;
+    uint64_t layer;
+    int32_t batch, pixels, channels, groups, chunk, weight_stride, shift_like_x, silu;
+    uint32_t drop_below;
+    float keep_scale, eps;
+    int32_t element;
+};
+
+// Put a kernel on a stream of a device; not 0, with the reason in `message`, where that fails. `pass` is 0 forward.
+typedef int (*DdaeLaunchNorm)(int device, int pass, const DdaeNorm* norm, void* stream, char* message, size_t capacity);
+typedef int (*DdaeLaunchAverage)(int device, const void* pieces, int64_t count, const void* weight, void* stream,
+                                 char* message, size_t capacity);
+
+// Who starts the kernels.
+void ddae_torch_cuda_launchers(DdaeLaunchNorm norm, DdaeLaunchAverage average);
+
+// ddae_torch_group_norm_silu on a GPU. `seed`, one int64 there, may be null without dropout; in `options`, `seed` is what
+// tells this norm from others that are given the same.
+int ddae_torch_group_norm_silu_cuda(TensorPointer input, TensorPointer shift, TensorPointer weight, TensorPointer bias,
+                                    TensorPointer seed, const DdaeGroupNormSilu* options, TensorPointer* out);
+
+// `*out` = int64 [n, 3] on the CPU: addresses of targets and sources, float32 on a GPU, in pieces of at most `length`.
+int ddae_torch_pieces(TensorPointer* targets, TensorPointer* sources, size_t count, int64_t length, TensorPointer* out);
+
+// target += weight * (source - target) for all pieces; both tensors on the GPU.
+int ddae_torch_average(TensorPointer pieces, TensorPointer weight);
+
+// From now on this thread's operations on the GPU go to a stream of their own, as capturing wants.
+int ddae_torch_own_stream(int device);
+
+// What this thread starts on the GPU between begin and end is not run but recorded, to be replayed any number of times.
+// `*out` is freed with ddae_torch_graph_free.
+int ddae_torch_graph_begin(void** out);
+int ddae_torch_graph_end(void* graph);
+int ddae_torch_graph_replay(void* graph);
+void ddae_torch_graph_free(void* graph);
+
+// Asks cuDNN and libtorch for algorithms that give the same bits every time.
+int ddae_torch_deterministic();
 
 // `*out` = the input with what lies along the axes multiplied by a function of its root mean square `r`, with gradients:
 // `rms / sqrt(r^2 + eps)` where `inside`, else `rms / (r + eps)`.

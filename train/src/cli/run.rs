@@ -12,7 +12,7 @@ use ddae_train::TrainError;
 use ddae_train::run::checkpoints;
 use ddae_train::run::folder::RunFolder;
 use ddae_train::torch::Layout;
-use ddae_train::training::{Amp, Options, Start, Summary};
+use ddae_train::training::{Amp, Gpu, Options, Start, Summary};
 
 #[derive(Args, Debug)]
 pub struct RunArguments {
@@ -53,6 +53,15 @@ pub struct RunArguments {
     /// Keep images in memory channel by channel, which is slower on most machines
     #[arg(long)]
     no_channels_last: bool,
+    /// On a GPU, compute norms and averages by libtorch's operations rather than the project's kernels, to compare
+    #[arg(long)]
+    no_kernels: bool,
+    /// On a GPU, start the operations of every step one by one rather than replaying a recorded step, to compare
+    #[arg(long)]
+    no_cuda_graph: bool,
+    /// On a GPU, use only algorithms that give the same bits every time
+    #[arg(long)]
+    deterministic: bool,
     /// Threads that compute [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -142,6 +151,11 @@ impl RunArguments {
             device: self.device,
             amp: self.amp,
             layout: if self.no_channels_last { Layout::Contiguous } else { Layout::ChannelsLast },
+            gpu: Gpu {
+                kernels: !self.no_kernels,
+                graphs: !self.no_cuda_graph,
+                deterministic: self.deterministic,
+            },
             threads: self.threads.map(usize::from),
             workers: self.workers.map(usize::from),
             save_every: intervals.save,

@@ -3,7 +3,7 @@
 use ddae_model::config::ProcessConfig;
 use ddae_model::diffusion::feature_timesteps;
 use tch::kind::Element;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use crate::torch::TorchError;
 
@@ -15,8 +15,16 @@ pub(crate) fn images<T: Element>(
 ) -> Result<Tensor, TorchError> {
     let shape = if T::KIND == Kind::Uint8 { [h, w, c] } else { [c, h, w] }.map(|n| n as i64);
     Tensor::f_from_slice(values)
-        .and_then(|flat| flat.f_reshape([-1, shape[0], shape[1], shape[2]])?.f_to_device(device))
+        .and_then(|flat| uploaded(&flat.f_reshape([-1, shape[0], shape[1], shape[2]])?, device))
         .map_err(|e| TorchError::at("images", e))
+}
+
+/// The tensor on `device`. A GPU fetches it while this thread goes on.
+pub(crate) fn uploaded(tensor: &Tensor, device: Device) -> Result<Tensor, TchError> {
+    if !device.is_cuda() {
+        return tensor.f_to_device(device);
+    }
+    tensor.f_pin_memory(device)?.f_internal_to_copy((tensor.kind(), device), true)
 }
 
 /// `level [B]` and `noise [B,C,H,W]` for `count` images of `shape`, from libtorch's generator.

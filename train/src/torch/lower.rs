@@ -17,6 +17,10 @@ pub(super) struct Context {
     /// Element type of the graph's f32.
     pub kind: Kind,
     pub cuda: bool,
+    /// Whether norms are computed by the project's kernels for CUDA.
+    pub kernels: bool,
+    /// Decides there which elements are dropped.
+    pub seed: Option<Tensor>,
     pub mode: Mode,
 }
 
@@ -138,25 +142,40 @@ fn batch_norm(operands: &[&Tensor], eps: f64, momentum: f64, context: &Context) 
     x.f_batch_norm(weight, bias, mean, variance, context.mode.train, momentum, eps, true)
 }
 
-/// `dropout(silu(group_norm(x + shift) * weight + bias))`.
+/// `dropout(silu(group_norm(x + before + shift) * weight + bias))`.
 fn norm(norm: &Norm, operands: &[&Tensor], context: &Context) -> Lowered {
     let x = operands[0];
-    let [weight, bias, shift] = [norm.weight, norm.bias, norm.shift].map(|at| at.map(|at| operands[at]));
+    let [weight, bias, shift, before] =
+        [norm.weight, norm.bias, norm.shift, norm.before].map(|at| at.map(|at| operands[at]));
+    let before = before.map(|before| before.f_reshape([1, -1, 1, 1])).transpose()?;
+    let moved = shift.zip(before.as_ref()).map(|(shift, before)| shift.f_add(before)).transpose()?;
+    let shift = moved.as_ref().or(shift);
     let dropout = if context.mode.train { norm.dropout } else { 0.0 };
-    let kernel = matches!(x.kind(), Kind::Float | Kind::Double | Kind::BFloat16);
-    if kernel && !context.cuda && shim::is_channels_last(x).is_ok_and(|yes| yes) {
+    let types: &[Kind] = match context.cuda {
+        true => &[Kind::Float, Kind::Half, Kind::BFloat16],
+        false => &[Kind::Float, Kind::Double, Kind::BFloat16],
+    };
+    let kernel = types.contains(&x.kind()) && (!context.cuda || context.kernels);
+    if kernel && shim::is_channels_last(x).is_ok_and(|yes| yes) {
         let per_channel = |x: Option<&Tensor>| {
             let rows = |x: &Tensor| if x.dim() == 4 { x.f_flatten(1, -1) } else { Ok(x.shallow_clone()) };
             x.map(rows).transpose()
         };
         let (weight, shift) = (per_channel(weight)?, per_channel(shift)?);
-        // From libtorch's generator, so that a seeded run repeats itself.
-        let seed = match dropout > 0.0 {
-            true => i64::try_from(&Tensor::f_randint(i64::MAX, [1], (Kind::Int64, Device::Cpu))?)?,
-            false => 0,
+        let (weight, shift) = (weight.as_ref(), shift.as_ref());
+        let options =
+            |seed| GroupNormSilu { groups: norm.groups, eps: norm.eps, silu: norm.silu, dropout, seed };
+        let result = if context.cuda {
+            let seed = context.seed.as_ref();
+            shim::cuda::group_norm_silu(x, shift, weight, bias, seed, options(norm.layer as i64))
+        } else {
+            // From libtorch's generator, so that a seeded run repeats itself.
+            let seed = match dropout > 0.0 {
+                true => i64::try_from(&Tensor::f_randint(i64::MAX, [1], (Kind::Int64, Device::Cpu))?)?,
+                false => 0,
+            };
+            shim::group_norm_silu(x, shift, weight, bias, options(seed))
         };
-        let options = GroupNormSilu { groups: norm.groups, eps: norm.eps, silu: norm.silu, dropout, seed };
-        let result = shim::group_norm_silu(x, shift.as_ref(), weight.as_ref(), bias, options);
         return result.map_err(|error| TchError::Torch(error.to_string()));
     }
     let shifted = shift.map(|shift| x.f_add(shift)).transpose()?;

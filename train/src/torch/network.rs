@@ -5,7 +5,7 @@ use ddae_model::tensor::DType;
 use tch::{Device, Kind, Tensor};
 
 use super::lower::{self, Context};
-use super::plan::{Operand, Plan};
+use super::plan::{Kernel, Operand, Plan, Step};
 use super::{Parameters, TorchError, convert, shim};
 
 /// Order of the axes of images `[B,C,H,W]` in memory. The results are the same.
@@ -52,6 +52,8 @@ pub struct Network {
     device: Device,
     kind: Kind,
     layout: Layout,
+    /// Whether norms are computed by the project's kernels for CUDA.
+    kernels: bool,
 }
 
 impl Network {
@@ -60,7 +62,9 @@ impl Network {
     /// # Errors
     /// libtorch's, as for a device that does not exist.
     pub fn new(graph: &Graph, device: Device, kind: Kind, layout: Layout) -> Result<Network, TorchError> {
-        let plan = Plan::new(graph);
+        let kernels =
+            layout == Layout::ChannelsLast && kind == Kind::Float && shim::cuda::has_kernels(device);
+        let plan = Plan::new(graph, kernels);
         let constant = |array| {
             let tensor = convert::to_torch(array)?;
             let kind = if array.dtype() == DType::F32 { kind } else { tensor.kind() };
@@ -70,7 +74,7 @@ impl Network {
                 .map_err(|e| TorchError::at("constant", e))
         };
         let constants = plan.constants.iter().map(constant).collect::<Result<_, _>>()?;
-        Ok(Network { plan, constants, device, kind, layout })
+        Ok(Network { plan, constants, device, kind, layout, kernels })
     }
 
     /// Names of the results, in the order in which [`Network::forward`] gives them.
@@ -105,8 +109,9 @@ impl Network {
                     .ok_or_else(|| TorchError::Input(format!("there is no parameter '{name}'")))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let context =
-            Context { batch: self.batch(&inputs), kind: self.kind, cuda: self.device.is_cuda(), mode };
+        let seed = self.seed(mode).map_err(|e| TorchError::at("seed", e))?;
+        let (batch, kind, cuda) = (self.batch(&inputs), self.kind, self.device.is_cuda());
+        let context = Context { batch, kind, cuda, kernels: self.kernels, seed, mode };
 
         let mut results: Vec<Option<Tensor>> = plan.steps.iter().map(|_| None).collect();
         for (at, step) in plan.steps.iter().enumerate() {
@@ -130,6 +135,15 @@ impl Network {
                 tensor.f_to_kind(kind).map_err(|e| TorchError::at(name, e))
             })
             .collect()
+    }
+
+    /// What decides which elements are dropped, from the device's generator, where kernels drop some.
+    fn seed(&self, mode: Mode) -> Result<Option<Tensor>, tch::TchError> {
+        let drops = |step: &Step| matches!(step.kernel, Kernel::Norm(norm) if norm.dropout > 0.0);
+        if !(self.kernels && mode.train && self.plan.steps.iter().any(drops)) {
+            return Ok(None);
+        }
+        Tensor::f_randint(i64::MAX, [1], (Kind::Int64, self.device)).map(Some)
     }
 
     fn find<'a>(

@@ -30,7 +30,7 @@ pub(super) enum Kernel {
     UpsampleConv,
 }
 
-/// `dropout(silu(group_norm(x + shift) * weight + bias))`, of which only the normalisation need be there.
+/// `dropout(silu(group_norm(x + before + shift) * weight + bias))`, of which only the normalisation need be there.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Norm {
     pub groups: usize,
@@ -41,16 +41,20 @@ pub(super) struct Norm {
     pub bias: Option<usize>,
     /// Which operand is `shift [B,C,1,1]`.
     pub shift: Option<usize>,
+    /// Which operand is `before [C]`, the bias of the convolution that makes `x`. Only where there is a `shift`.
+    pub before: Option<usize>,
     pub silu: bool,
     /// 0 for none.
     pub dropout: f64,
+    /// Its number among the graph's norms.
+    pub layer: usize,
 }
 
 impl Norm {
     /// The normalisation alone, of a node of so many inputs.
     pub fn new(groups: usize, eps: f64, inputs: usize) -> Norm {
         let [weight, bias] = [1, 2].map(|at| (inputs > at).then_some(at));
-        Norm { groups, eps, weight, bias, shift: None, silu: false, dropout: 0.0 }
+        Norm { groups, eps, weight, bias, shift: None, before: None, silu: false, dropout: 0.0, layer: 0 }
     }
 }
 
@@ -79,8 +83,10 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub fn new(graph: &Graph) -> Plan {
+    /// With `bias_in_norm`, the bias of a convolution that only a norm with a shift uses is added there.
+    pub fn new(graph: &Graph, bias_in_norm: bool) -> Plan {
         let mut plan = Plan::default();
+        let mut norms = 0;
         let users = graph.users();
         let mut places: HashMap<Value, Operand> = HashMap::new();
         for (value, node) in graph.values() {
@@ -105,11 +111,15 @@ impl Plan {
                 },
                 Op::GroupNorm { groups, eps } => {
                     let mut inputs = node.inputs.clone();
-                    let mut norm = Norm::new(*groups, *eps, inputs.len());
+                    let mut norm = Norm { layer: norms, ..Norm::new(*groups, *eps, inputs.len()) };
+                    norms += 1;
                     if let Some((x, shift)) = joined_shift(graph, &users, inputs[0]) {
                         norm.shift = Some(inputs.len());
                         inputs[0] = x;
                         inputs.push(shift);
+                        let bias = bias_in_norm.then(|| plan.take_bias(graph, x, &users, &places)).flatten();
+                        norm.before = bias.is_some().then_some(inputs.len());
+                        inputs.extend(bias);
                     }
                     plan.push(node, Kernel::Norm(norm), &inputs, &places)
                 }
@@ -138,6 +148,25 @@ impl Plan {
         let (name, shape) = (node.name.clone(), node.shape.clone());
         self.steps.push(Step { name, kernel, operands, shape, last_uses: vec![] });
         Operand::Step(self.steps.len() - 1)
+    }
+
+    /// Takes the bias off the convolution that makes `x`, if that is one with a bias and nothing else uses it.
+    fn take_bias(
+        &mut self,
+        graph: &Graph,
+        x: Value,
+        users: &Users<'_>,
+        places: &HashMap<Value, Operand>,
+    ) -> Option<Value> {
+        let node = graph.node(x);
+        let Operand::Step(at) = places[&x] else { return None };
+        let is_conv = matches!(node.op, Op::Conv2d { .. }) && node.inputs.len() == 3 && users.count(x) == 1;
+        let step = &mut self.steps[at];
+        if !is_conv || step.operands.len() != 3 {
+            return None;
+        }
+        step.operands.truncate(2);
+        Some(node.inputs[2])
     }
 
     /// Makes an activation, a dropout or a scale of each image's channels part of the normalisation before it, where

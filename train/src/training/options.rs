@@ -59,6 +59,17 @@ pub enum Start {
     Epoch(u64),
 }
 
+/// What is done on a GPU to be fast. Nothing of it changes what is computed, but for the order of sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gpu {
+    /// Whether norms and averages are computed by the project's own kernels, rather than by libtorch's.
+    pub kernels: bool,
+    /// Whether a step is recorded as a CUDA graph and replayed; only with the kernels.
+    pub graphs: bool,
+    /// Whether only algorithms that give the same bits every time are used.
+    pub deterministic: bool,
+}
+
 /// A run as it is asked for.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -74,6 +85,8 @@ pub struct Options {
     pub amp: Option<Amp>,
     /// Order of images' axes in memory.
     pub layout: Layout,
+    /// What is done on a GPU to be fast.
+    pub gpu: Gpu,
     /// Threads of libtorch; its own choice when absent.
     pub threads: Option<usize>,
     /// Threads that read and augment images ahead.

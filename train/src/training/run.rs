@@ -127,7 +127,11 @@ impl<M: Method> Run<'_, M> {
             let waiting = start.elapsed();
             let learning_rate = self.plan.learning_rate.at(self.state.step);
             let images = self.plan.images_of(self.state.step_in_epoch);
+            let replays = self.trainer.not_recorded().is_none();
             let result = self.trainer.step(&batch, self.state.step, learning_rate)?;
+            if let Some(reason) = self.trainer.not_recorded().filter(|_| replays) {
+                self.log.say(&format!("warning     steps are not replayed as a CUDA graph: {reason}"))?;
+            }
             self.state.step += 1;
             self.state.step_in_epoch += 1;
             self.log.meter.add(self.state.step, learning_rate, result);

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use ddae_checkpoint::{Checkpoint, TrainingState, WeightSet};
 use ddae_model::config::RunConfig;
 use ddae_model::weights::Weights;
-use tch::Cuda;
+use tch::{Cuda, Device};
 
 use super::method::Place;
-use super::options::{Amp, Options, Start};
+use super::options::{Amp, Gpu, Options, Start};
 use super::plan::TrainingPlan;
 use super::resume;
 use crate::TrainError;
@@ -32,6 +32,8 @@ pub(super) struct StartingPoint {
     pub amp: Amp,
     /// ... with the device and the layout of images there.
     pub place: Place,
+    /// Whether steps are recorded and replayed.
+    pub captures: bool,
     /// What the user should know.
     pub notes: Vec<String>,
 }
@@ -50,9 +52,11 @@ impl StartingPoint {
         shim::flush_denormals(true)?;
         // The same memory at every step, without asking the system for it each time.
         shim::keep_memory()?;
-        if device.is_cuda() {
-            Cuda::cudnn_set_benchmark(true);
-        }
+        let gpu_notes = match device {
+            Device::Cuda(number) => begin_on_gpu(number, options.gpu)?,
+            _ => vec![],
+        };
+        let captures = device.is_cuda() && options.gpu.graphs && options.gpu.kernels;
         let data = plan.data_digest()?;
         let place = |amp: Amp| Place { device, layout: options.layout, precision: amp.precision() };
         let mut start = match &options.start {
@@ -68,7 +72,17 @@ impl StartingPoint {
                 let drop_last = plan.config.training().drops_last();
                 let state = TrainingState { seed, drop_last, ..TrainingState::default() };
                 let (checkpoint, kept) = (None, None);
-                StartingPoint { folder, weights, state, checkpoint, kept, amp, place: place(amp), notes }
+                StartingPoint {
+                    folder,
+                    weights,
+                    state,
+                    checkpoint,
+                    kept,
+                    amp,
+                    place: place(amp),
+                    captures,
+                    notes,
+                }
             }
             Start::Latest | Start::Epoch(_) => {
                 let folder = RunFolder::open(&options.run)?;
@@ -100,15 +114,48 @@ impl StartingPoint {
                 }
                 let kept = Some((if is_latest { path.with_file_name(LATEST) } else { path }, step));
                 let checkpoint = Some(checkpoint);
-                StartingPoint { folder, weights, state, checkpoint, kept, amp, place: place(amp), notes }
+                StartingPoint {
+                    folder,
+                    weights,
+                    state,
+                    checkpoint,
+                    kept,
+                    amp,
+                    place: place(amp),
+                    captures,
+                    notes,
+                }
             }
         };
+        start.notes.splice(0..0, gpu_notes);
         (start.state.data, start.state.amp) = (data, start.amp.to_string());
         if let Some(reason) = no_gpu {
             start.folder.log(&format!("no GPU      {reason}"))?;
         }
         Ok(start)
     }
+}
+
+/// Sets libtorch up for a GPU, and says what computes there.
+fn begin_on_gpu(number: usize, gpu: Gpu) -> Result<Vec<String>, TrainError> {
+    shim::cuda::own_stream(number)?;
+    if gpu.deterministic {
+        shim::cuda::deterministic()?;
+    } else {
+        Cuda::cudnn_set_benchmark(true);
+    }
+    let kernels = match gpu.kernels {
+        true => match shim::cuda::load_kernels(number, &device::compiler_folders()) {
+            Ok(architecture) => format!("own, for {architecture}"),
+            Err(reason) => format!("libtorch's, which are slower: {reason}"),
+        },
+        false => "libtorch's".to_string(),
+    };
+    let mut notes = vec![format!("kernels     {kernels}")];
+    if gpu.deterministic {
+        notes.push("algorithms  only those that give the same bits every time".to_string());
+    }
+    Ok(notes)
 }
 
 /// The weights of another run, or of a file of others, for a new run; and what was taken.
