@@ -327,6 +327,13 @@ void ddae_torch_graph_free(void* graph) {
     ::operator delete(graph, kGraphAlignment);
 }
 
+int ddae_torch_convolution_search(int count) {
+    return ddae::guarded([&] {
+        at::globalContext().setBenchmarkCuDNN(count > 0);
+        at::globalContext().setBenchmarkLimitCuDNN(count);
+    });
+}
+
 int ddae_torch_deterministic() {
     return ddae::guarded([&] {
         at::globalContext().setDeterministicCuDNN(true);

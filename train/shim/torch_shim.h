@@ -116,6 +116,10 @@ int ddae_torch_graph_end(void* graph);
 int ddae_torch_graph_replay(void* graph);
 void ddae_torch_graph_free(void* graph);
 
+// How many ways of computing a convolution are tried before its first time, to take the fastest; 0: none, cuDNN's own rules
+// decide.
+int ddae_torch_convolution_search(int count);
+
 // Asks cuDNN and libtorch for algorithms that give the same bits every time.
 int ddae_torch_deterministic();
 

@@ -59,6 +59,9 @@ pub struct RunArguments {
     /// On a GPU, start the operations of every step one by one rather than replaying a recorded step, to compare
     #[arg(long)]
     no_cuda_graph: bool,
+    /// On a GPU, try so many ways of computing every convolution at first and take the fastest; 0 leaves it to cuDNN's rules
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "deterministic")]
+    convolution_search: u8,
     /// On a GPU, use only algorithms that give the same bits every time
     #[arg(long)]
     deterministic: bool,
@@ -154,6 +157,7 @@ impl RunArguments {
             gpu: Gpu {
                 kernels: !self.no_kernels,
                 graphs: !self.no_cuda_graph,
+                convolution_search: self.convolution_search,
                 deterministic: self.deterministic,
             },
             threads: self.threads.map(usize::from),

@@ -155,7 +155,8 @@ fn norm(norm: &Norm, operands: &[&Tensor], context: &Context) -> Lowered {
         true => &[Kind::Float, Kind::Half, Kind::BFloat16],
         false => &[Kind::Float, Kind::Double, Kind::BFloat16],
     };
-    let kernel = types.contains(&x.kind()) && (!context.cuda || context.kernels);
+    let kernel = types.contains(&x.kind())
+        && (!context.cuda || (context.kernels && shim::cuda::fits_kernel(x, norm.groups)));
     if kernel && shim::is_channels_last(x).is_ok_and(|yes| yes) {
         let per_channel = |x: Option<&Tensor>| {
             let rows = |x: &Tensor| if x.dim() == 4 { x.f_flatten(1, -1) } else { Ok(x.shallow_clone()) };

@@ -66,6 +66,8 @@ pub struct Gpu {
     pub kernels: bool,
     /// Whether a step is recorded as a CUDA graph and replayed; only with the kernels.
     pub graphs: bool,
+    /// How many ways of computing a convolution are tried before its first time; with 0, cuDNN's own rules decide.
+    pub convolution_search: u8,
     /// Whether only algorithms that give the same bits every time are used.
     pub deterministic: bool,
 }

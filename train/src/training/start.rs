@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use ddae_checkpoint::{Checkpoint, TrainingState, WeightSet};
 use ddae_model::config::RunConfig;
 use ddae_model::weights::Weights;
-use tch::{Cuda, Device};
+use tch::Device;
 
 use super::method::Place;
 use super::options::{Amp, Gpu, Options, Start};
@@ -142,7 +142,7 @@ fn begin_on_gpu(number: usize, gpu: Gpu) -> Result<Vec<String>, TrainError> {
     if gpu.deterministic {
         shim::cuda::deterministic()?;
     } else {
-        Cuda::cudnn_set_benchmark(true);
+        shim::cuda::search_convolutions(gpu.convolution_search)?;
     }
     let kernels = match gpu.kernels {
         true => match shim::cuda::load_kernels(number, &device::compiler_folders()) {

@@ -103,17 +103,22 @@ struct Place {
     }
 };
 
-// Sums of K x V numbers over the rows of a block, the results in the row 0 of each. `rows` is a power of two.
+// Sums of K x V numbers over the rows of a block, whose number is a power of two: memory[index(k, c)] for the channel c of
+// the chunk. Neighbouring threads use neighbouring words.
+template <int V>
+__device__ inline int index(int k, int c) { return (k * V + c % V) * blockDim.x + c / V; }
+
 template <int K, int V>
-__device__ inline void reduce(float (&values)[K][V], const Place<V>& at, int chunk, float* memory) {
-    int here = at.row * chunk + at.lane * V, size = at.rows * chunk;
+__device__ inline void reduce(float (&values)[K][V], const Place<V>& at, int lanes, float* memory) {
     for (int k = 0; k < K; k++)
-        for (int j = 0; j < V; j++) memory[k * size + here + j] = values[k][j];
+        for (int j = 0; j < V; j++) memory[(k * V + j) * blockDim.x + threadIdx.x] = values[k][j];
     for (int half = at.rows / 2; half > 0; half /= 2) {
         __syncthreads();
         if (at.row < half) {
-            for (int k = 0; k < K; k++)
-                for (int j = 0; j < V; j++) memory[k * size + here + j] += memory[k * size + here + half * chunk + j];
+            for (int i = 0; i < K * V; i++) {
+                float* mine = memory + i * blockDim.x + threadIdx.x;
+                *mine += mine[half * lanes];
+            }
         }
     }
     __syncthreads();
@@ -121,10 +126,11 @@ __device__ inline void reduce(float (&values)[K][V], const Place<V>& at, int chu
 
 template <class T>
 __device__ inline float shift_of(const Norm& a, int image, int channel) {
-    long long at = static_cast<long long>(image) * a.channels + channel;
+    // The second bit: one row for all images.
+    long long at = static_cast<long long>(a.shift_like_x & 2 ? 0 : image) * a.channels + channel;
     float shift = 0.0f;
     if (a.shift != nullptr) {
-        shift = a.shift_like_x ? load(static_cast<const T*>(a.shift)[at]) : static_cast<const float*>(a.shift)[at];
+        shift = a.shift_like_x & 1 ? load(static_cast<const T*>(a.shift)[at]) : static_cast<const float*>(a.shift)[at];
     }
     if (a.bias != nullptr && a.sum == nullptr) shift += a.bias[channel];
     return shift;
@@ -153,7 +159,7 @@ template <class T, int V>
 __device__ inline void forward(const Norm& a) {
     extern __shared__ float memory[];
     Place<V> at(a);
-    float* channels = memory + 2 * at.rows * a.chunk;
+    float* channels = memory + 2 * V * blockDim.x;
     long long begin = static_cast<long long>(at.image) * a.pixels * a.channels + at.channel;
 
     float bias[V] = {}, origin[V], sums[2][V] = {};
@@ -175,11 +181,10 @@ __device__ inline void forward(const Norm& a) {
             sums[1][j] += d * d;
         }
     }
-    reduce<2, V>(sums, at, a.chunk, memory);
+    reduce<2, V>(sums, at, a.chunk / V, memory);
 
     // Of each channel of the chunk: origin with the shift, sum, sum of squares; then scale and offset.
     float *origins = channels, *scales = channels + a.chunk, *offsets = channels + 2 * a.chunk;
-    const float *sum = memory, *squares = memory + at.rows * a.chunk;
     if (at.row == 0) {
         for (int j = 0; j < V; j++) {
             origins[at.lane * V + j] = origin[j] + shift_of<T>(a, at.image, at.channel + j);
@@ -190,14 +195,15 @@ __device__ inline void forward(const Norm& a) {
     for (int g = threadIdx.x; g < a.chunk / width; g += blockDim.x) {
         double total = 0, variance = 0, count = static_cast<double>(a.pixels) * width;
         for (int c = g * width; c < (g + 1) * width; c++) {
-            total += sum[c] + a.pixels * static_cast<double>(origins[c]);
+            total += memory[index<V>(0, c)] + a.pixels * static_cast<double>(origins[c]);
         }
         double mean = total / count;
         for (int c = g * width; c < (g + 1) * width; c++) {
             double away = origins[c] - mean;
-            variance += (squares[c] + 2 * away * sum[c] + a.pixels * away * away) / count;
+            variance += memory[index<V>(1, c)] + away * (2.0 * memory[index<V>(0, c)] + a.pixels * away);
         }
-        variance = variance < 0 ? 0 : variance;
+        // A NaN passes, since no comparison with it is true.
+        variance = variance < 0 ? 0 : variance / count;
         float rstd = static_cast<float>(1.0 / sqrt(variance + a.eps));
         for (int c = g * width; c < (g + 1) * width; c++) {
             int channel = at.first + c;
@@ -247,91 +253,95 @@ __device__ inline float through(const Norm& a, float u, float dy, unsigned key, 
 
 // With x^ = (x + shift - mean) rstd, du the gradient of u, M elements a group, and sums over a group:
 //     dx = rstd (weight du - sum(weight du) / M - x^ sum(weight du x^) / M)        (arXiv 1803.08494, by the chain rule)
+// du, rounded like any gradient of its type, waits for the sums where dx goes.
 template <class T, int V>
 __device__ inline void backward(const Norm& a) {
     extern __shared__ float memory[];
     Place<V> at(a);
-    int size = at.rows * a.chunk, width = a.channels / a.groups;
-    float *means = memory + 3 * size, *products = means + a.chunk / width;
+    int width = a.channels / a.groups;
+    float *means = memory + 3 * V * blockDim.x, *products = means + a.chunk / width;
     long long begin = static_cast<long long>(at.image) * a.pixels * a.channels + at.channel;
     unsigned long long seed = a.drop_below == 0 ? 0 : *a.seed + a.layer * 0xD1342543DE82EF95ull;
     const T *from = static_cast<const T*>(a.x), *gradient = static_cast<const T*>(a.dy);
+    T* to = static_cast<T*>(a.dx);
+    bool as_it_is = !a.silu && a.drop_below == 0;
 
-    float center[V], rstd[V], weight[V], beta[V], sums[3][V] = {};
+    float center[V], rstd[V], scale[V], offset[V], sums[3][V] = {};
     for (int j = 0; j < V; j++) {
         long long group = static_cast<long long>(at.image) * a.groups + (at.channel + j) / width;
         center[j] = shift_of<T>(a, at.image, at.channel + j) - a.mean[group];
         rstd[j] = a.rstd[group];
-        weight[j] = weight_of(a, at.image, at.channel + j);
-        beta[j] = a.beta == nullptr ? 0.0f : a.beta[at.channel + j];
+        scale[j] = rstd[j] * weight_of(a, at.image, at.channel + j);
+        offset[j] = center[j] * scale[j] + (a.beta == nullptr ? 0.0f : a.beta[at.channel + j]);
     }
-#pragma unroll 2
+#pragma unroll 4
     for (int p = at.row; p < a.pixels; p += at.rows) {
         long long here = begin + static_cast<long long>(p) * a.channels;
         Pack<T, V> x = *reinterpret_cast<const Pack<T, V>*>(from + here);
-        Pack<T, V> dy = *reinterpret_cast<const Pack<T, V>*>(gradient + here);
+        Pack<T, V> du = *reinterpret_cast<const Pack<T, V>*>(gradient + here);
         unsigned key = a.drop_below == 0 ? 0 : pixel_key(seed, static_cast<unsigned long long>(at.image) * a.pixels + p);
         for (int j = 0; j < V; j++) {
-            float normal = (load(x.at[j]) + center[j]) * rstd[j];
-            float du = through<T>(a, normal * weight[j] + beta[j], load(dy.at[j]), key, at.channel + j);
-            sums[0][j] += du;
-            sums[1][j] += du * normal;
+            float value = load(x.at[j]), normal = (value + center[j]) * rstd[j];
+            if (!as_it_is) {
+                store(du.at[j], through<T>(a, value * scale[j] + offset[j], load(du.at[j]), key, at.channel + j));
+            }
+            float of_u = load(du.at[j]);
+            sums[0][j] += of_u;
+            sums[1][j] += of_u * normal;
             sums[2][j] += normal;
         }
+        if (!as_it_is) *reinterpret_cast<Pack<T, V>*>(to + here) = du;
     }
-    reduce<3, V>(sums, at, a.chunk, memory);
-    const float *of_du = memory, *of_products = memory + size, *of_normals = memory + 2 * size;
+    reduce<3, V>(sums, at, a.chunk / V, memory);
     for (int g = threadIdx.x; g < a.chunk / width; g += blockDim.x) {
         float mean = 0, product = 0;
         for (int c = g * width; c < (g + 1) * width; c++) {
             float w = weight_of(a, at.image, at.first + c);
-            mean += w * of_du[c];
-            product += w * of_products[c];
+            mean += w * memory[index<V>(0, c)];
+            product += w * memory[index<V>(1, c)];
         }
         float count = static_cast<float>(a.pixels) * width;
         means[g] = mean / count;
         products[g] = product / count;
     }
     __syncthreads();
-    if (at.row == 0) {
-        for (int j = 0; j < V; j++) {
-            int c = at.lane * V + j;
-            long long to = static_cast<long long>(at.image) * a.channels + at.channel + j;
-            if (a.dbeta != nullptr) a.dbeta[to] = of_du[c];
-            if (a.dweight != nullptr) a.dweight[to] = of_products[c];
+
+    float slope[V], rest[V];
+    for (int j = 0; j < V; j++) {
+        int c = at.lane * V + j, g = c / width;
+        if (at.row == 0) {
+            long long row = static_cast<long long>(at.image) * a.channels + at.channel + j;
+            float of_du = memory[index<V>(0, c)];
+            if (a.dbeta != nullptr) a.dbeta[row] = of_du;
+            if (a.dweight != nullptr) a.dweight[row] = memory[index<V>(1, c)];
             if (a.dshift != nullptr) {
-                a.dshift[to] = rstd[j] * (weight[j] * of_du[c] - a.pixels * means[c / width] -
-                                          products[c / width] * of_normals[c]);
+                a.dshift[row] = scale[j] * of_du - rstd[j] * (a.pixels * means[g] + products[g] * memory[index<V>(2, c)]);
             }
         }
+        slope[j] = -rstd[j] * products[g];
+        rest[j] = -rstd[j] * means[g];
     }
-    float mean[V], product[V];
-    for (int j = 0; j < V; j++) {
-        mean[j] = means[(at.lane * V + j) / width];
-        product[j] = products[(at.lane * V + j) / width];
-    }
-#pragma unroll 2
+    const T* waiting = as_it_is ? gradient : to;
+#pragma unroll 4
     for (int p = at.row; p < a.pixels; p += at.rows) {
         long long here = begin + static_cast<long long>(p) * a.channels;
-        Pack<T, V> x = *reinterpret_cast<const Pack<T, V>*>(from + here), dx;
-        Pack<T, V> dy = *reinterpret_cast<const Pack<T, V>*>(gradient + here);
-        unsigned key = a.drop_below == 0 ? 0 : pixel_key(seed, static_cast<unsigned long long>(at.image) * a.pixels + p);
+        Pack<T, V> x = *reinterpret_cast<const Pack<T, V>*>(from + here);
+        Pack<T, V> du = *reinterpret_cast<const Pack<T, V>*>(waiting + here);
         for (int j = 0; j < V; j++) {
             float normal = (load(x.at[j]) + center[j]) * rstd[j];
-            float du = through<T>(a, normal * weight[j] + beta[j], load(dy.at[j]), key, at.channel + j);
-            store(dx.at[j], rstd[j] * (weight[j] * du - mean[j] - normal * product[j]));
+            store(du.at[j], scale[j] * load(du.at[j]) + slope[j] * normal + rest[j]);
         }
-        *reinterpret_cast<Pack<T, V>*>(static_cast<T*>(a.dx) + here) = dx;
+        *reinterpret_cast<Pack<T, V>*>(to + here) = du;
     }
 }
 
-#define NORM(name, T, V)                                                                                  \
-    extern "C" __global__ void __launch_bounds__(256) norm_forward_##name(const Norm a) { forward<T, V>(a); } \
-    extern "C" __global__ void __launch_bounds__(256) norm_backward_##name(const Norm a) { backward<T, V>(a); }
+#define NORM(name, T, V)                                                                                    \
+    extern "C" __global__ void __launch_bounds__(256, 5) norm_forward_##name(const Norm a) { forward<T, V>(a); } \
+    extern "C" __global__ void __launch_bounds__(256, 4) norm_backward_##name(const Norm a) { backward<T, V>(a); }
 
 NORM(f32, float, 4)
 NORM(f32_single, float, 1)
-NORM(f16, Half, 8)
+NORM(f16, Half, 4)
 NORM(f16_single, Half, 1)
-NORM(bf16, Bfloat, 8)
+NORM(bf16, Bfloat, 4)
 NORM(bf16_single, Bfloat, 1)

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::ptr::{null, null_mut};
 use std::sync::{Arc, OnceLock, RwLock};
 
-use ddae_cuda::{CudaError, Kernels, Norm, Pass};
+use ddae_cuda::{CudaError, Geometry, Kernels, Norm, Pass};
 use tch::{Device, Kind, Tensor};
 
 use super::{GroupNormSilu, GroupNormSiluArguments, Pointer, check, made, pointer, pointers, same_length};
@@ -40,6 +40,7 @@ unsafe extern "C" {
     fn ddae_torch_graph_end(graph: *mut c_void) -> c_int;
     fn ddae_torch_graph_replay(graph: *mut c_void) -> c_int;
     fn ddae_torch_graph_free(graph: *mut c_void);
+    fn ddae_torch_convolution_search(count: c_int) -> c_int;
     fn ddae_torch_deterministic() -> c_int;
 }
 
@@ -127,6 +128,13 @@ extern "C" fn launch_average(
     launching(device, message, capacity, |kernels| unsafe { kernels.average(pieces, count, weight, stream) })
 }
 
+/// Whether [`group_norm_silu`] can normalise `x [B,C,H,W]` in so many groups.
+pub fn fits_kernel(x: &Tensor, groups: usize) -> bool {
+    let sizes: Vec<usize> = x.size().iter().map(|&n| n as usize).collect();
+    let size = if x.kind() == Kind::Float { 4 } else { 2 };
+    matches!(sizes[..], [b, c, h, w] if Geometry::new([b, h * w, c], groups, size).is_ok())
+}
+
 /// [`super::group_norm_silu`] on a GPU whose [kernels](load_kernels) are loaded, in float32, float16 or bfloat16. `seed`,
 /// one int64 there, decides with the number in the options' `seed` which elements are dropped, those that the CPU would
 /// drop for `seed + options.seed * 0xD1342543DE82EF95`.
@@ -201,6 +209,16 @@ impl Average {
 pub fn own_stream(device: usize) -> Result<(), TorchError> {
     // SAFETY: takes a number; libtorch checks it.
     check("stream", unsafe { ddae_torch_own_stream(device as c_int) })
+}
+
+/// Has cuDNN try so many ways of computing a convolution before its first time in every shape, and take the fastest; with
+/// 0 its own rules decide. For the whole process.
+///
+/// # Errors
+/// libtorch's.
+pub fn search_convolutions(count: u8) -> Result<(), TorchError> {
+    // SAFETY: takes a number; sets libtorch's own switches.
+    check("convolution search", unsafe { ddae_torch_convolution_search(count.into()) })
 }
 
 /// Asks cuDNN and libtorch for algorithms that give the same bits every time. For the whole process and for good.
