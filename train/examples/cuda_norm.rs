@@ -28,7 +28,7 @@ const SHAPES: [[i64; 5]; 9] = [
     [128, 128, 32, 32, 32],
     [128, 256, 16, 16, 32],
     [128, 256, 4, 4, 32],
-    [128, 384, 32, 32, 32],
+    [8, 384, 32, 32, 32],
     [16, 512, 8, 8, 32],
     [3, 128, 7, 5, 8],
     [5, 30, 9, 4, 15],
@@ -154,7 +154,9 @@ fn main() -> Result<()> {
     tch::manual_seed(7);
     let mut wrong = 0;
     for shape in SHAPES {
-        for parts in PARTS {
+        // The large ones are there for the time that they take.
+        let parts = if shape[0] == 128 { &PARTS[..1] } else { &PARTS };
+        for &parts in parts {
             let whole = Case::new(shape, parts)?;
             for (name, kind, bound) in
                 [("f32", Kind::Float, 2e-5), ("f16", Kind::Half, 2e-3), ("bf16", Kind::BFloat16, 1.6e-2)]

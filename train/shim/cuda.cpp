@@ -13,6 +13,7 @@
 
 #include <array>
 #include <cmath>
+#include <cstdlib>
 #include <new>
 #include <optional>
 
@@ -20,8 +21,7 @@
 
 namespace {
 
-DdaeLaunchNorm launch_norm = nullptr;
-DdaeLaunchAverage launch_average = nullptr;
+DdaeLaunchers launchers{};
 
 enum Pass { kForward = 0, kBackward = 1 };
 
@@ -39,12 +39,13 @@ int element(at::ScalarType type) {
     }
 }
 
-void launch(Pass pass, DdaeNorm& norm, const at::Device& device) {
-    TORCH_CHECK(launch_norm != nullptr, "no kernels are loaded");
+// Calls a launcher with what follows its arguments: the stream, and room for the reason of a failure.
+template <class Launcher, class... Arguments>
+void launch(Launcher launcher, const at::Device& device, Arguments... arguments) {
+    TORCH_CHECK(launcher != nullptr, "no kernels are loaded");
     std::array<char, 512> message{};
-    if (launch_norm(device.index(), pass, &norm, stream_of(device), message.data(), message.size()) != 0) {
-        TORCH_CHECK(false, message.data());
-    }
+    int status = launcher(device.index(), arguments..., stream_of(device), message.data(), message.size());
+    TORCH_CHECK(status == 0, message.data());
 }
 
 struct Settings {
@@ -106,7 +107,7 @@ class GroupNormSiluCuda : public torch::autograd::Function<GroupNormSiluCuda> {
         norm.y = y.mutable_data_ptr();
         norm.mean = mean.mutable_data_ptr<float>();
         norm.rstd = rstd.mutable_data_ptr<float>();
-        launch(kForward, norm, x.device());
+        launch(launchers.norm, x.device(), kForward, &norm);
         context->save_for_backward({x, moved, w, b, drawn, mean, rstd});
         context->saved_data["groups"] = groups;
         context->saved_data["eps"] = eps;
@@ -133,39 +134,81 @@ class GroupNormSiluCuda : public torch::autograd::Function<GroupNormSiluCuda> {
         auto dy = gradients[0].to(x.scalar_type()).contiguous(at::MemoryFormat::ChannelsLast);
         auto dx = at::empty_like(x, at::MemoryFormat::ChannelsLast);
         auto single = x.options().dtype(at::kFloat).memory_format(std::nullopt);
-        // One row per image, added afterwards in an order that is always the same.
-        auto rows = [&](const at::Tensor& of) {
-            return of.defined() ? at::empty({x.size(0), x.size(1)}, single) : at::Tensor();
-        };
-        auto dshift = rows(shift), dweight = rows(weight), dbias = rows(bias);
+        // Side by side, one row per image; those of one number for all images are added afterwards in one go, in an order
+        // that is always the same.
+        std::array<const at::Tensor*, 3> all = {&weight, &bias, &shift};
+        int64_t count = 0, shared = 0, channels = x.size(1);
+        for (const auto* of : all) {
+            count += of->defined();
+            shared += of->defined() && of->dim() == 1;
+        }
+        auto rows = count > 0 ? at::empty({x.size(0), count, channels}, single) : at::Tensor();
+        at::Tensor sums;
         auto norm = arguments(settings, x, shift, weight, bias, saved[4]);
-        auto address = [](at::Tensor& tensor) {
-            return tensor.defined() ? tensor.mutable_data_ptr<float>() : nullptr;
+        // Those to be added come first: neighbours.
+        std::array<int64_t, 3> places{};
+        int64_t next = 0;
+        for (int64_t dim : {1, 2}) {
+            for (size_t i = 0; i < all.size(); i++) {
+                if (all[i]->defined() && all[i]->dim() == dim) places[i] = next++;
+            }
+        }
+        auto address = [&](size_t i) {
+            return all[i]->defined() ? rows.mutable_data_ptr<float>() + places[i] * channels : nullptr;
         };
+        norm.row_stride = static_cast<int32_t>(count * channels);
         norm.mean = const_cast<float*>(saved[5].const_data_ptr<float>());
         norm.rstd = const_cast<float*>(saved[6].const_data_ptr<float>());
         norm.dy = dy.const_data_ptr();
         norm.dx = dx.mutable_data_ptr();
-        norm.dshift = address(dshift);
-        norm.dweight = address(dweight);
-        norm.dbeta = address(dbias);
-        launch(kBackward, norm, x.device());
-        auto like = [&](at::Tensor tensor, const at::Tensor& of, const char* type) {
-            if (!tensor.defined()) return tensor;
-            if (of.dim() == 1) tensor = tensor.sum(0);
-            return tensor.to(static_cast<at::ScalarType>(data[type].toInt()));
+        norm.dweight = address(0);
+        norm.dbeta = address(1);
+        norm.dshift = address(2);
+        launch(launchers.norm, x.device(), kBackward, &norm);
+        if (shared > 0) sums = rows.narrow(1, 0, shared).sum(0);
+        auto gradient = [&](size_t i, const char* type) {
+            if (!all[i]->defined()) return at::Tensor();
+            auto result = all[i]->dim() == 1 ? sums.select(0, places[i]) : rows.select(1, places[i]);
+            return result.to(static_cast<at::ScalarType>(data[type].toInt()));
         };
         at::Tensor none;
-        return {dx,
-                like(dshift, shift, "shift_type"),
-                like(dweight, weight, "weight_type"),
-                like(dbias, bias, "bias_type"),
-                none,
-                none,
-                none,
-                none,
-                none,
-                none};
+        return {dx,   gradient(2, "shift_type"), gradient(0, "weight_type"), gradient(1, "bias_type"), none, none, none,
+                none, none, none};
+    }
+};
+
+// Rows of channels, as the kernels see channels-last images.
+int64_t rows_of(const at::Tensor& x) { return x.numel() / x.size(1); }
+
+class BiasSum : public torch::autograd::Function<BiasSum> {
+   public:
+    static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
+                              const std::optional<at::Tensor>& residual, const at::Tensor& bias) {
+        at::AutoDispatchBelowADInplaceOrView below_autograd;
+        c10::DeviceGuard guard(x.device());
+        auto b = bias.to(at::kFloat).contiguous();
+        auto y = at::empty_like(x, at::MemoryFormat::ChannelsLast);
+        launch(launchers.bias_sum, x.device(), element(x.scalar_type()), rows_of(x), x.size(1), x.const_data_ptr(),
+               residual ? residual->const_data_ptr() : nullptr, b.const_data_ptr(), y.mutable_data_ptr());
+        context->saved_data["has_residual"] = residual.has_value();
+        context->saved_data["bias_type"] = static_cast<int64_t>(bias.scalar_type());
+        return y;
+    }
+
+    static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                   torch::autograd::variable_list gradients) {
+        auto& data = context->saved_data;
+        auto dy = gradients[0].contiguous(at::MemoryFormat::ChannelsLast);
+        c10::DeviceGuard guard(dy.device());
+        int64_t rows = rows_of(dy), channels = dy.size(1), partial_rows = 0;
+        int type = element(dy.scalar_type());
+        launch(launchers.column_sums, dy.device(), type, rows, channels, static_cast<const void*>(nullptr),
+               static_cast<void*>(nullptr), &partial_rows);
+        auto partial = at::empty({partial_rows, channels}, dy.options().dtype(at::kFloat).memory_format(std::nullopt));
+        launch(launchers.column_sums, dy.device(), type, rows, channels, dy.const_data_ptr(), partial.mutable_data_ptr(),
+               &partial_rows);
+        auto dbias = partial.sum(0).to(static_cast<at::ScalarType>(data["bias_type"].toInt()));
+        return {dy, data["has_residual"].toBool() ? dy : at::Tensor(), dbias};
     }
 };
 
@@ -206,9 +249,31 @@ constexpr int kThreadLocal = 1;
 
 }  // namespace
 
-void ddae_torch_cuda_launchers(DdaeLaunchNorm norm, DdaeLaunchAverage average) {
-    launch_norm = norm;
-    launch_average = average;
+void ddae_torch_cuda_launchers(const DdaeLaunchers* all) { launchers = *all; }
+
+int ddae_torch_bias_sum(TensorPointer input, TensorPointer residual, TensorPointer bias, TensorPointer* out) {
+    return ddae::guarded([&] {
+        auto &x = *static_cast<at::Tensor*>(input), &b = *static_cast<at::Tensor*>(bias);
+        std::optional<at::Tensor> other;
+        if (residual != nullptr) other = *static_cast<at::Tensor*>(residual);
+        auto fits = [&](const at::Tensor& t) {
+            return t.is_cuda() && t.dim() == 4 && t.is_contiguous(at::MemoryFormat::ChannelsLast) &&
+                   t.scalar_type() == x.scalar_type() && t.sizes() == x.sizes() && t.device() == x.device() &&
+                   reinterpret_cast<uintptr_t>(t.const_data_ptr()) % 16 == 0;
+        };
+        TORCH_CHECK(element(x.scalar_type()) >= 0, "no kernel for ", x.scalar_type());
+        TORCH_CHECK(fits(x) && (!other || fits(*other)), "wants channels-last images alike on one GPU");
+        TORCH_CHECK(b.dim() == 1 && b.size(0) == x.size(1) && b.device() == x.device(), "bias must be [C] beside them");
+        *out = new at::Tensor(BiasSum::apply(x, other, b));
+    });
+}
+
+int ddae_torch_upload(TensorPointer tensor, int device, TensorPointer* out) {
+    return ddae::guarded([&] {
+        auto& t = *static_cast<at::Tensor*>(tensor);
+        c10::Device to(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(device));
+        *out = new at::Tensor(t.is_cpu() ? t.pin_memory().to(to, /*non_blocking=*/true) : t.to(to));
+    });
 }
 
 int ddae_torch_group_norm_silu_cuda(TensorPointer input, TensorPointer shift, TensorPointer weight, TensorPointer bias,
@@ -245,17 +310,13 @@ int ddae_torch_group_norm_silu_cuda(TensorPointer input, TensorPointer shift, Te
 int ddae_torch_average(TensorPointer pieces, TensorPointer weight) {
     return ddae::guarded([&] {
         auto &table = *static_cast<at::Tensor*>(pieces), &w = *static_cast<at::Tensor*>(weight);
-        TORCH_CHECK(launch_average != nullptr, "no kernels are loaded");
         TORCH_CHECK(table.is_cuda() && table.scalar_type() == at::kLong && table.is_contiguous() && table.dim() == 2 &&
                         table.size(1) == 3,
                     "pieces must be int64 [n, 3] on a GPU");
         TORCH_CHECK(w.device() == table.device() && w.scalar_type() == at::kFloat && w.numel() == 1,
                     "the weight must be one float32 beside them");
         c10::DeviceGuard guard(table.device());
-        std::array<char, 512> message{};
-        int status = launch_average(table.device().index(), table.const_data_ptr(), table.size(0), w.const_data_ptr(),
-                                    stream_of(table.device()), message.data(), message.size());
-        TORCH_CHECK(status == 0, message.data());
+        launch(launchers.average, table.device(), table.const_data_ptr(), table.size(0), w.const_data_ptr());
     });
 }
 
@@ -336,8 +397,13 @@ int ddae_torch_convolution_search(int count) {
 
 int ddae_torch_deterministic() {
     return ddae::guarded([&] {
-        at::globalContext().setDeterministicCuDNN(true);
-        at::globalContext().setBenchmarkCuDNN(false);
-        at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
+        // cuBLAS repeats itself with a workspace of its own for each of its streams.
+        setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+        auto& context = at::globalContext();
+        context.setDeterministicCuDNN(true);
+        context.setBenchmarkCuDNN(false);
+        // Its attention does not repeat itself.
+        context.setSDPUseCuDNN(false);
+        context.setDeterministicAlgorithms(true, /*warn_only=*/false);
     });
 }

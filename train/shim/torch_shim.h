@@ -84,16 +84,37 @@ struct DdaeNorm {
     int32_t batch, pixels, channels, groups, chunk, weight_stride, shift_like_x, silu;
     uint32_t drop_below;
     float keep_scale, eps;
-    int32_t element;
+    int32_t element, row_stride;
 };
 
 // Put a kernel on a stream of a device; not 0, with the reason in `message`, where that fails. `pass` is 0 forward.
 typedef int (*DdaeLaunchNorm)(int device, int pass, const DdaeNorm* norm, void* stream, char* message, size_t capacity);
+// y = x + residual + bias for rows of channels; `residual` may be null.
+typedef int (*DdaeLaunchBiasSum)(int device, int element, int64_t rows, int64_t channels, const void* x,
+                                 const void* residual, const void* bias, void* y, void* stream, char* message,
+                                 size_t capacity);
+// Sums over the rows of x, as rows of `partial` that are still to be added. Without `x`, only `*partial_rows` is set.
+typedef int (*DdaeLaunchColumnSums)(int device, int element, int64_t rows, int64_t channels, const void* x,
+                                    void* partial, int64_t* partial_rows, void* stream, char* message, size_t capacity);
 typedef int (*DdaeLaunchAverage)(int device, const void* pieces, int64_t count, const void* weight, void* stream,
                                  char* message, size_t capacity);
 
+struct DdaeLaunchers {
+    DdaeLaunchNorm norm;
+    DdaeLaunchBiasSum bias_sum;
+    DdaeLaunchColumnSums column_sums;
+    DdaeLaunchAverage average;
+};
+
 // Who starts the kernels.
-void ddae_torch_cuda_launchers(DdaeLaunchNorm norm, DdaeLaunchAverage average);
+void ddae_torch_cuda_launchers(const DdaeLaunchers* launchers);
+
+// `*out` = input + residual + bias with gradients, for channels-last images on a GPU. `residual`, like the input, may be null;
+// `bias` is [C].
+int ddae_torch_bias_sum(TensorPointer input, TensorPointer residual, TensorPointer bias, TensorPointer* out);
+
+// `*out` = the tensor, or if it is elsewhere a copy, on the GPU `device`, which fetches it while the caller goes on.
+int ddae_torch_upload(TensorPointer tensor, int device, TensorPointer* out);
 
 // ddae_torch_group_norm_silu on a GPU. `seed`, one int64 there, may be null without dropout; in `options`, `seed` is what
 // tells this norm from others that are given the same.
@@ -127,6 +148,11 @@ int ddae_torch_deterministic();
 // `rms / sqrt(r^2 + eps)` where `inside`, else `rms / (r + eps)`.
 int ddae_torch_scaled_rows(TensorPointer input, const int64_t* axes, size_t count, double eps, double rms, int inside,
                            TensorPointer* out);
+
+// What this thread and those of its backward passes do, and a GPU if asked, is recorded between begin and end, which writes
+// it to a file for chrome://tracing.
+int ddae_torch_trace_begin(int cuda);
+int ddae_torch_trace_end(const char* path);
 
 // Lets the process keep freed memory instead of handing it back to the system and asking again at every operation.
 int ddae_torch_keep_memory();

@@ -6,7 +6,7 @@ use std::ffi::{CString, c_void};
 use cudarc::driver::{result, sys};
 
 use crate::compile::{cache_folder, compiled, preload};
-use crate::{CudaError, Norm, Pass};
+use crate::{CudaError, Element, Norm, Pass};
 
 /// An address on the device.
 pub type Pointer = *const c_void;
@@ -15,8 +15,11 @@ pub type Pointer = *const c_void;
 pub type Stream = *mut c_void;
 
 /// The sources, by name.
-pub(crate) const SOURCES: [(&str, &str); 2] =
-    [("norm.cu", include_str!("kernels/norm.cu")), ("average.cu", include_str!("kernels/average.cu"))];
+pub(crate) const SOURCES: [(&str, &str); 3] = [
+    ("norm.cu", concat!(include_str!("kernels/element.cuh"), include_str!("kernels/norm.cu"))),
+    ("bias.cu", concat!(include_str!("kernels/element.cuh"), include_str!("kernels/bias.cu"))),
+    ("average.cu", include_str!("kernels/average.cu")),
+];
 
 /// All kernels, loaded on one device for as long as the process lives.
 #[derive(Debug)]
@@ -129,13 +132,90 @@ impl Kernels {
     /// When a shape has no norm, or the driver refuses.
     pub unsafe fn norm(&self, pass: Pass, norm: &Norm, stream: Stream) -> Result<(), CudaError> {
         let geometry = norm.geometry()?;
-        let mut norm = Norm { chunk: geometry.chunk as i32, ..*norm };
-        let direction = if pass == Pass::Forward { "forward" } else { "backward" };
+        let row_stride = if norm.row_stride == 0 { norm.channels } else { norm.row_stride };
+        let mut norm = Norm { chunk: geometry.chunk as i32, row_stride, ..*norm };
+        let direction = match pass {
+            Pass::Forward if norm.sum.is_null() => "forward",
+            Pass::Forward => "sum",
+            Pass::Backward => "backward",
+        };
         let single = if geometry.vector == 1 { "_single" } else { "" };
         let name = format!("norm_{direction}_{}{single}", norm.element()?.name());
         let shape = [geometry.blocks, geometry.threads, geometry.shared];
         // SAFETY: the kernel takes one Norm, by value; the rest is the caller's promise.
         unsafe { self.launch(&name, shape, stream, &mut [(&raw mut norm).cast()]) }
+    }
+
+    /// Puts on `stream`: `y = x + residual + bias` for `rows` of `channels` elements, a multiple of 4. `residual` may be null,
+    /// `bias` is float32, the others are alike and aligned to four elements.
+    ///
+    /// # Safety
+    /// The addresses must be of this device and alive until the stream has come past it.
+    ///
+    /// # Errors
+    /// When the channels are no such number, or the driver refuses.
+    pub unsafe fn bias_sum(
+        &self,
+        element: Element,
+        [rows, channels]: [usize; 2],
+        [mut x, mut residual, mut bias, mut y]: [Pointer; 4],
+        stream: Stream,
+    ) -> Result<(), CudaError> {
+        let mut across = channels_in_fours(channels)?;
+        let mut packs = (rows * (channels / 4)) as i64;
+        let blocks = (packs as usize).div_ceil(256 * 4);
+        let name = format!("bias_sum_{}", element.name());
+        let mut arguments = [
+            (&raw mut x).cast(),
+            (&raw mut residual).cast(),
+            (&raw mut bias).cast(),
+            (&raw mut y).cast(),
+            (&raw mut packs).cast(),
+            (&raw mut across).cast(),
+        ];
+        // SAFETY: these are what the kernel takes; the rest is the caller's promise.
+        unsafe { self.launch(&name, [blocks, 256, 0], stream, &mut arguments) }
+    }
+
+    /// The rows of `partial` that [`Kernels::column_sums`] fills for a matrix of so many rows and columns.
+    ///
+    /// # Errors
+    /// When there is no kernel for so many columns.
+    pub fn partial_rows([rows, channels]: [usize; 2]) -> Result<usize, CudaError> {
+        Ok(rows.div_ceil(rows_per_block(rows, channels)?))
+    }
+
+    /// Puts on `stream`: `partial [P, channels]` in float32, whose rows add up to the sum of the rows of `x [rows, channels]`,
+    /// P being [`Kernels::partial_rows`].
+    ///
+    /// # Safety
+    /// The addresses must be of this device and alive until the stream has come past it.
+    ///
+    /// # Errors
+    /// When there is no kernel for so many columns, or the driver refuses.
+    pub unsafe fn column_sums(
+        &self,
+        element: Element,
+        [rows, channels]: [usize; 2],
+        mut x: Pointer,
+        mut partial: Pointer,
+        stream: Stream,
+    ) -> Result<(), CudaError> {
+        let mut across = channels_in_fours(channels)?;
+        let per_block = rows_per_block(rows, channels)?;
+        let (mut count, mut each) = (rows as i64, per_block as i32);
+        let threads = channels / 4 * side(channels);
+        let name = format!("column_sums_{}", element.name());
+        let mut arguments = [
+            (&raw mut x).cast(),
+            (&raw mut partial).cast(),
+            (&raw mut count).cast(),
+            (&raw mut across).cast(),
+            (&raw mut each).cast(),
+        ];
+        let shape = [rows.div_ceil(per_block), threads, 16 * threads];
+        // SAFETY: these are what the kernel takes; the rest is the caller's promise.
+        unsafe { self.launch(&name, shape, stream, &mut arguments) }
     }
 
     /// Puts on `stream`: every target of `count` pieces moves by the weight at `weight` (one float32 on the device) of the
@@ -160,15 +240,54 @@ impl Kernels {
     }
 }
 
-/// The kernels of a source: what stands in `extern "C" __global__` functions, those that a macro makes among them.
+/// The channels as a kernel takes them.
+fn channels_in_fours(channels: usize) -> Result<i32, CudaError> {
+    match i32::try_from(channels) {
+        Ok(count) if channels > 0 && channels.is_multiple_of(4) => Ok(count),
+        _ => Err(CudaError::Shape(format!("{channels} channels are no multiple of 4"))),
+    }
+}
+
+/// Rows that a block of column sums reads at a time, a power of two.
+fn side(channels: usize) -> usize {
+    let side = (256 / (channels / 4).max(1)).max(1);
+    if side.is_power_of_two() { side } else { side.next_power_of_two() / 2 }
+}
+
+/// Rows of a block of column sums: as many blocks as keep a large card busy, and no fewer rows than one reading of them.
+fn rows_per_block(rows: usize, channels: usize) -> Result<usize, CudaError> {
+    channels_in_fours(channels)?;
+    if channels > 1024 {
+        return Err(CudaError::Shape(format!("{channels} channels are more than a block adds up")));
+    }
+    let reading = 4 * side(channels);
+    Ok(rows.div_ceil(528).max(reading).next_multiple_of(reading))
+}
+
+/// The kernels of a source: its `extern "C" __global__` functions, those that its macros make for a type among them.
 fn names(source: &str) -> Vec<String> {
-    let plain = source.lines().filter_map(|line| {
-        let rest = line.strip_prefix("extern \"C\" __global__ void ")?;
-        Some(rest.split('(').next()?.trim().to_string())
+    let declared = source.split("extern \"C\" __global__ void").skip(1).filter_map(|rest| {
+        let rest = rest
+            .trim_start()
+            .strip_prefix("__launch_bounds__")
+            .map_or(rest, |rest| rest.split_once(')').map_or(rest, |(_, rest)| rest));
+        let name = rest.trim_start_matches(|c: char| c.is_whitespace() || c == '\\');
+        name.split('(').next().map(str::trim)
     });
-    let norms = source.lines().filter_map(|line| line.strip_prefix("NORM(")?.split(',').next());
-    let norms = norms.flat_map(|name| ["forward", "backward"].map(|pass| format!("norm_{pass}_{name}")));
-    plain.chain(norms).collect()
+    let types = |macro_name: &str| {
+        let prefix = format!("{macro_name}(");
+        source
+            .lines()
+            .filter_map(move |line| line.strip_prefix(&prefix)?.split(',').next())
+            .collect::<Vec<_>>()
+    };
+    let all = [types("NORM"), types("BIAS")].concat();
+    declared
+        .flat_map(|name| match name.strip_suffix("##name") {
+            Some(stem) => all.iter().map(|element| format!("{stem}{element}")).collect(),
+            None => vec![name.to_string()],
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -176,10 +295,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn column_sums_read_every_row_once() {
+        for (rows, channels) in [(131_072, 128), (8192, 256), (2048, 1024), (7, 4), (1, 384), (100_352, 64)] {
+            let each = rows_per_block(rows, channels).expect("a kernel");
+            let blocks = Kernels::partial_rows([rows, channels]).expect("a kernel");
+            assert!((blocks - 1) * each < rows && rows <= blocks * each, "{rows} {channels}");
+            assert!(
+                blocks <= 528 && channels / 4 * side(channels) <= 256 && side(channels).is_power_of_two()
+            );
+        }
+        assert!(rows_per_block(8, 6).is_err() && rows_per_block(8, 2048).is_err());
+    }
+
+    #[test]
     fn every_kernel_is_found_in_its_source() {
         let all: Vec<String> = SOURCES.iter().flat_map(|(_, source)| names(source)).collect();
-        assert_eq!(all.len(), 13, "{all:?}");
-        for name in ["norm_forward_f32", "norm_backward_bf16_single", "average"] {
+        assert_eq!(all.len(), 25, "{all:?}");
+        for name in
+            ["norm_forward_f32", "norm_sum_f16", "norm_backward_bf16_single", "column_sums_f16", "average"]
+        {
             assert!(all.iter().any(|known| known == name), "{all:?}");
         }
     }

@@ -22,6 +22,19 @@ impl Element {
         if self == Element::F32 { 4 } else { 2 }
     }
 
+    /// The element type of this number.
+    ///
+    /// # Errors
+    /// [`CudaError::Shape`] where there is none.
+    pub fn numbered(number: i32) -> Result<Element, CudaError> {
+        match number {
+            0 => Ok(Element::F32),
+            1 => Ok(Element::F16),
+            2 => Ok(Element::Bf16),
+            other => Err(CudaError::Shape(format!("there is no element type {other}"))),
+        }
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Element::F32 => "f32",
@@ -95,7 +108,7 @@ pub struct Norm {
     pub chunk: i32,
     /// 0, or C where every image has weights of its own.
     pub weight_stride: i32,
-    /// Whether `shift` has the type of `x`.
+    /// 1 where `shift` has the type of `x`, and 2 more where it is one row `[C]` for all images.
     pub shift_like_x: i32,
     /// Whether SiLU follows.
     pub silu: i32,
@@ -107,6 +120,8 @@ pub struct Norm {
     pub eps: f32,
     /// The type of `x`, an [`Element`].
     pub element: i32,
+    /// From a row of `dweight`, `dbeta` and `dshift` to the next, in numbers; 0 for C.
+    pub row_stride: i32,
 }
 
 impl Norm {
@@ -154,16 +169,12 @@ impl Norm {
             keep_scale: 1.0,
             eps,
             element: element as i32,
+            row_stride: 0,
         })
     }
 
     pub(crate) fn element(&self) -> Result<Element, CudaError> {
-        match self.element {
-            0 => Ok(Element::F32),
-            1 => Ok(Element::F16),
-            2 => Ok(Element::Bf16),
-            other => Err(CudaError::Shape(format!("there is no element type {other}"))),
-        }
+        Element::numbered(self.element)
     }
 
     pub(crate) fn geometry(&self) -> Result<Geometry, CudaError> {

@@ -80,6 +80,9 @@ pub struct RunArguments {
     /// Steps between lines of stats.jsonl
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
     log_every: u64,
+    /// Write what libtorch does in steps 20 to 24 of this process to a file, for chrome://tracing or Perfetto
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// Show what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -165,6 +168,7 @@ impl RunArguments {
             save_every: intervals.save,
             save_interval,
             evaluate_every: intervals.evaluate,
+            trace: self.trace.clone(),
             log_every: self.log_every,
             quiet: self.quiet,
             resume_command: resume_command(

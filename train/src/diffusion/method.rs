@@ -89,8 +89,8 @@ impl Diffusion {
             Images::Edm { labels, .. } => Tensor::f_from_slice(labels).and_then(|flat| flat.f_reshape(size)),
             Images::Bytes(_) => Tensor::f_zeros(size, (Kind::Float, Device::Cpu)),
         };
-        let label = label.and_then(|label| draws::uploaded(&label, self.device));
-        label.map(Some).map_err(|e| TorchError::at("augmentation labels", e))
+        let label = label.map_err(|e| TorchError::at("augmentation labels", e))?;
+        draws::uploaded(&label, self.device).map(Some)
     }
 }
 

@@ -50,6 +50,7 @@ pub(super) fn run(step: &Step, operands: &[&Tensor], context: &Context) -> Lower
         Kernel::Op(op) => node(op, &step.shape, operands, context),
         Kernel::Norm(settings) => norm(settings, operands, context),
         Kernel::UpsampleConv => upsample_conv(operands, context),
+        Kernel::BiasSum => with_bias(operands[0].shallow_clone(), Some(operands[1]), operands[2]),
     }
 }
 
@@ -227,7 +228,26 @@ fn conv2d(operands: &[&Tensor], stride: i64, padding: [i64; 4], context: &Contex
         true => (x, [top, left]),
         false => (x.f_constant_pad_nd([left, right, top, bottom])?, [0, 0]),
     };
+    if let (true, Some(bias)) = (context.kernels, operands.get(2)) {
+        let y = x.f_conv2d(&weight, None::<&Tensor>, [stride, stride], padding, [1, 1], 1)?;
+        return with_bias(y, None, bias);
+    }
     x.f_conv2d(&weight, bias, [stride, stride], padding, [1, 1], 1)
+}
+
+/// `x + residual + bias` by the project's kernel for CUDA where that can.
+fn with_bias(x: Tensor, residual: Option<&Tensor>, bias: &Tensor) -> Lowered {
+    let is_like_x = |other: &Tensor| {
+        other.kind() == x.kind()
+            && other.size() == x.size()
+            && shim::is_channels_last(other).is_ok_and(|yes| yes)
+    };
+    if shim::cuda::fits_bias_sum(&x) && is_like_x(&x) && residual.is_none_or(is_like_x) {
+        let sum = shim::cuda::bias_sum(&x, residual, bias);
+        return sum.map_err(|error| TchError::Torch(error.to_string()));
+    }
+    let sum = x.f_add(&bias.f_to_kind(x.kind())?.f_reshape([1, -1, 1, 1])?)?;
+    residual.map_or_else(|| Ok(sum.shallow_clone()), |residual| sum.f_add(residual))
 }
 
 /// Nearest upsampling by 2, then a 3x3 convolution.
@@ -263,9 +283,10 @@ fn attention(qkv: &Tensor, heads: i64, layout: QkvLayout) -> Lowered {
         QkvLayout::HeadMajor => ([batch, tokens, heads, 3, width], 3),
         QkvLayout::QkvMajor => ([batch, tokens, 3, heads, width], 2),
     };
-    let packed = qkv.f_reshape(packed)?;
-    let part = |i| packed.f_select(axis, i)?.f_transpose(1, 2);
-    let (q, k, v) = (part(0)?, part(1)?, part(2)?);
+    // Unbound rather than selected one by one: the gradient of each would be as large as that of all.
+    let parts = qkv.f_reshape(packed)?.f_unbind(axis)?;
+    let [q, k, v] = [0, 1, 2].map(|i| parts[i].f_transpose(1, 2));
+    let (q, k, v) = (q?, k?, v?);
     let mixed = Tensor::f_scaled_dot_product_attention(&q, &k, &v, None::<&Tensor>, 0.0, false, None, false)?;
     mixed.f_transpose(1, 2)?.f_reshape([batch, tokens, heads * width])
 }

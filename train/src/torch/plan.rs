@@ -28,6 +28,8 @@ pub(super) enum Kernel {
     Norm(Norm),
     /// Each pixel doubled along both axes, then a 3x3 convolution; operands `x`, `weight` and, perhaps, `bias`.
     UpsampleConv,
+    /// A convolution's result, another like it and the convolution's bias, added.
+    BiasSum,
 }
 
 /// `dropout(silu(group_norm(x + before + shift) * weight + bias))`, of which only the normalisation need be there.
@@ -83,8 +85,8 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// With `bias_in_norm`, the bias of a convolution that only a norm with a shift uses is added there.
-    pub fn new(graph: &Graph, bias_in_norm: bool) -> Plan {
+    /// With `late_bias`, the bias of a convolution that only a norm with a shift or a sum uses is added there.
+    pub fn new(graph: &Graph, late_bias: bool) -> Plan {
         let mut plan = Plan::default();
         let mut norms = 0;
         let users = graph.users();
@@ -104,6 +106,7 @@ impl Plan {
                     Operand::Constant(plan.constants.len() - 1)
                 }
                 Op::Add if joined_shift(graph, &users, value).is_some() => continue,
+                Op::Add if late_bias => plan.sum(graph, node, &users, &places),
                 Op::UpsampleNearest { .. } if users.feeds_doubled_conv(value) => continue,
                 Op::Silu | Op::Dropout { .. } | Op::Mul => match plan.joined(graph, node, &users, &places) {
                     Some(place) => place,
@@ -117,7 +120,7 @@ impl Plan {
                         norm.shift = Some(inputs.len());
                         inputs[0] = x;
                         inputs.push(shift);
-                        let bias = bias_in_norm.then(|| plan.take_bias(graph, x, &users, &places)).flatten();
+                        let bias = late_bias.then(|| plan.take_bias(graph, x, &users, &places)).flatten();
                         norm.before = bias.is_some().then_some(inputs.len());
                         inputs.extend(bias);
                     }
@@ -148,6 +151,25 @@ impl Plan {
         let (name, shape) = (node.name.clone(), node.shape.clone());
         self.steps.push(Step { name, kernel, operands, shape, last_uses: vec![] });
         Operand::Step(self.steps.len() - 1)
+    }
+
+    /// A sum, with the bias of a convolution that it alone uses.
+    fn sum(
+        &mut self,
+        graph: &Graph,
+        node: &Node,
+        users: &Users<'_>,
+        places: &HashMap<Value, Operand>,
+    ) -> Operand {
+        let (a, b) = (node.inputs[0], node.inputs[1]);
+        if graph.shape(a) == graph.shape(b) && a != b {
+            for (x, other) in [(a, b), (b, a)] {
+                if let Some(bias) = self.take_bias(graph, x, users, places) {
+                    return self.push(node, Kernel::BiasSum, &[x, other, bias], places);
+                }
+            }
+        }
+        self.push(node, Kernel::Op(Op::Add), &node.inputs, places)
     }
 
     /// Takes the bias off the convolution that makes `x`, if that is one with a bias and nothing else uses it.

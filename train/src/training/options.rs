@@ -99,6 +99,8 @@ pub struct Options {
     pub save_interval: Duration,
     /// Epochs between evaluations: sheets of images and scores; 0 for none but the last.
     pub evaluate_every: u64,
+    /// A file for what libtorch does in a few steps.
+    pub trace: Option<PathBuf>,
     /// Steps between lines of `stats.jsonl`.
     pub log_every: u64,
     /// Whether nothing but errors is written to stderr.

@@ -6,24 +6,7 @@
 // 16-bit elements are computed with in float32. A block of threads has one image and a chunk of its channels, whole
 // groups of them: `lanes` threads side by side hold V channels each, `rows` of them share the pixels. It reads its part
 // of x twice, the second time from the caches, and writes y once. No sum depends on how blocks are scheduled, so a
-// result repeats to the bit.
-
-struct Half { unsigned short bits; };
-struct Bfloat { unsigned short bits; };
-
-__device__ inline float load(float value) { return value; }
-__device__ inline float load(Half value) {
-    float result;
-    asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(value.bits));
-    return result;
-}
-__device__ inline float load(Bfloat value) { return __uint_as_float(static_cast<unsigned>(value.bits) << 16); }
-
-__device__ inline void store(float& to, float value) { to = value; }
-__device__ inline void store(Half& to, float value) { asm("cvt.rn.f16.f32 %0, %1;" : "=h"(to.bits) : "f"(value)); }
-__device__ inline void store(Bfloat& to, float value) {
-    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(to.bits) : "f"(value));
-}
+// result repeats to the bit. element.cuh stands before this file.
 
 // The same in ddae_cuda::Norm.
 struct Norm {
@@ -43,7 +26,7 @@ struct Norm {
     float* rstd;
     const void* dy;
     void* dx;
-    // [N, C]
+    // [N, C], rows row_stride apart.
     float* dweight;
     float* dbeta;
     float* dshift;
@@ -54,11 +37,8 @@ struct Norm {
     int shift_like_x, silu;
     unsigned drop_below;
     float keep_scale, eps;
-    int element;
+    int element, row_stride;
 };
-
-template <class T, int V>
-struct alignas(sizeof(T) * V) Pack { T at[V]; };
 
 template <class T> struct Exact { static constexpr bool value = false; };
 template <> struct Exact<float> { static constexpr bool value = true; };
@@ -140,45 +120,58 @@ __device__ inline float weight_of(const Norm& a, int image, int channel) {
     return a.weight == nullptr ? 1.0f : a.weight[static_cast<long long>(image) * a.weight_stride + channel];
 }
 
-// x, or the sum rounded as it is stored.
+// x + residual + bias, rounded as it is stored.
 template <class T, int V>
-__device__ inline Pack<T, V> input(const Norm& a, long long at, const float (&bias)[V]) {
-    Pack<T, V> x = *reinterpret_cast<const Pack<T, V>*>(static_cast<const T*>(a.x) + at);
-    if (a.sum == nullptr) return x;
+__device__ inline Pack<T, V> summed(const Norm& a, const Pack<T, V>& x, const Pack<T, V>& residual, const float (&bias)[V]) {
     Pack<T, V> sum;
-    if (a.residual == nullptr) {
-        for (int j = 0; j < V; j++) store(sum.at[j], load(x.at[j]) + bias[j]);
-    } else {
-        Pack<T, V> r = *reinterpret_cast<const Pack<T, V>*>(static_cast<const T*>(a.residual) + at);
-        for (int j = 0; j < V; j++) store(sum.at[j], load(x.at[j]) + load(r.at[j]) + bias[j]);
+    for (int j = 0; j < V; j++) {
+        float other = a.residual == nullptr ? 0.0f : load(residual.at[j]);
+        store(sum.at[j], load(x.at[j]) + other + bias[j]);
     }
     return sum;
 }
 
-template <class T, int V>
+template <class T, int V, bool kSum>
 __device__ inline void forward(const Norm& a) {
     extern __shared__ float memory[];
     Place<V> at(a);
     float* channels = memory + 2 * V * blockDim.x;
     long long begin = static_cast<long long>(at.image) * a.pixels * a.channels + at.channel;
+    auto place = [&](int p) { return begin + static_cast<long long>(p) * a.channels; };
 
     float bias[V] = {}, origin[V], sums[2][V] = {};
-    if (a.bias != nullptr && a.sum != nullptr) {
+    if (kSum && a.bias != nullptr) {
         for (int j = 0; j < V; j++) bias[j] = a.bias[at.channel + j];
     }
     // About a value that is there: a large mean would drown a small variance.
-    Pack<T, V> first = input<T, V>(a, begin, bias);
+    Pack<T, V> first = read<T, V>(a.x, begin);
+    if (kSum) {
+        first = summed<T, V>(a, first, a.residual == nullptr ? first : read<T, V>(a.residual, begin), bias);
+        // Before one of the block writes the sum, which may lie where the residual does.
+        __syncthreads();
+    }
     for (int j = 0; j < V; j++) origin[j] = load(first.at[j]);
-    __syncthreads();
-#pragma unroll 4
-    for (int p = at.row; p < a.pixels; p += at.rows) {
-        long long here = begin + static_cast<long long>(p) * a.channels;
-        Pack<T, V> x = input<T, V>(a, here, bias);
-        if (a.sum != nullptr) *reinterpret_cast<Pack<T, V>*>(static_cast<T*>(a.sum) + here) = x;
-        for (int j = 0; j < V; j++) {
-            float d = load(x.at[j]) - origin[j];
-            sums[0][j] += d;
-            sums[1][j] += d * d;
+    for (int p = at.row; p < a.pixels; p += kBatch * at.rows) {
+        Pack<T, V> x[kBatch], residual[kBatch];
+#pragma unroll
+        for (int u = 0; u < kBatch; u++) {
+            int q = p + u * at.rows;
+            if (q < a.pixels) x[u] = read<T, V>(a.x, place(q));
+            if (kSum && q < a.pixels && a.residual != nullptr) residual[u] = read<T, V>(a.residual, place(q));
+        }
+#pragma unroll
+        for (int u = 0; u < kBatch; u++) {
+            int q = p + u * at.rows;
+            if (q >= a.pixels) break;
+            if (kSum) {
+                x[u] = summed<T, V>(a, x[u], residual[u], bias);
+                write<T, V>(a.sum, place(q), x[u]);
+            }
+            for (int j = 0; j < V; j++) {
+                float d = load(x[u].at[j]) - origin[j];
+                sums[0][j] += d;
+                sums[1][j] += d * d;
+            }
         }
     }
     reduce<2, V>(sums, at, a.chunk / V, memory);
@@ -225,20 +218,28 @@ __device__ inline void forward(const Norm& a) {
         scale[j] = scales[at.lane * V + j];
         offset[j] = offsets[at.lane * V + j];
     }
-    const T* from = static_cast<const T*>(a.sum != nullptr ? a.sum : a.x);
+    const void* from = kSum ? a.sum : a.x;
     unsigned long long seed = a.drop_below == 0 ? 0 : *a.seed + a.layer * 0xD1342543DE82EF95ull;
-#pragma unroll 4
-    for (int p = at.row; p < a.pixels; p += at.rows) {
-        long long here = begin + static_cast<long long>(p) * a.channels;
-        Pack<T, V> x = *reinterpret_cast<const Pack<T, V>*>(from + here), y;
-        unsigned key = a.drop_below == 0 ? 0 : pixel_key(seed, static_cast<unsigned long long>(at.image) * a.pixels + p);
-        for (int j = 0; j < V; j++) {
-            float u = load(x.at[j]) * scale[j] + offset[j];
-            if (a.silu) u *= sigmoid<T>(u);
-            if (a.drop_below != 0) u *= kept(key, at.channel + j, a);
-            store(y.at[j], u);
+    for (int p = at.row; p < a.pixels; p += kBatch * at.rows) {
+        Pack<T, V> x[kBatch];
+#pragma unroll
+        for (int u = 0; u < kBatch; u++) {
+            int q = p + u * at.rows;
+            if (q < a.pixels) x[u] = read<T, V>(from, place(q));
         }
-        *reinterpret_cast<Pack<T, V>*>(static_cast<T*>(a.y) + here) = y;
+#pragma unroll
+        for (int u = 0; u < kBatch; u++) {
+            int q = p + u * at.rows;
+            if (q >= a.pixels) break;
+            unsigned key = a.drop_below == 0 ? 0 : pixel_key(seed, static_cast<unsigned long long>(at.image) * a.pixels + q);
+            for (int j = 0; j < V; j++) {
+                float y = load(x[u].at[j]) * scale[j] + offset[j];
+                if (a.silu) y *= sigmoid<T>(y);
+                if (a.drop_below != 0) y *= kept(key, at.channel + j, a);
+                store(x[u].at[j], y);
+            }
+            write<T, V>(a.y, place(q), x[u]);
+        }
     }
 }
 
@@ -262,8 +263,7 @@ __device__ inline void backward(const Norm& a) {
     float *means = memory + 3 * V * blockDim.x, *products = means + a.chunk / width;
     long long begin = static_cast<long long>(at.image) * a.pixels * a.channels + at.channel;
     unsigned long long seed = a.drop_below == 0 ? 0 : *a.seed + a.layer * 0xD1342543DE82EF95ull;
-    const T *from = static_cast<const T*>(a.x), *gradient = static_cast<const T*>(a.dy);
-    T* to = static_cast<T*>(a.dx);
+    auto place = [&](int p) { return begin + static_cast<long long>(p) * a.channels; };
     bool as_it_is = !a.silu && a.drop_below == 0;
 
     float center[V], rstd[V], scale[V], offset[V], sums[3][V] = {};
@@ -274,23 +274,32 @@ __device__ inline void backward(const Norm& a) {
         scale[j] = rstd[j] * weight_of(a, at.image, at.channel + j);
         offset[j] = center[j] * scale[j] + (a.beta == nullptr ? 0.0f : a.beta[at.channel + j]);
     }
-#pragma unroll 4
-    for (int p = at.row; p < a.pixels; p += at.rows) {
-        long long here = begin + static_cast<long long>(p) * a.channels;
-        Pack<T, V> x = *reinterpret_cast<const Pack<T, V>*>(from + here);
-        Pack<T, V> du = *reinterpret_cast<const Pack<T, V>*>(gradient + here);
-        unsigned key = a.drop_below == 0 ? 0 : pixel_key(seed, static_cast<unsigned long long>(at.image) * a.pixels + p);
-        for (int j = 0; j < V; j++) {
-            float value = load(x.at[j]), normal = (value + center[j]) * rstd[j];
-            if (!as_it_is) {
-                store(du.at[j], through<T>(a, value * scale[j] + offset[j], load(du.at[j]), key, at.channel + j));
-            }
-            float of_u = load(du.at[j]);
-            sums[0][j] += of_u;
-            sums[1][j] += of_u * normal;
-            sums[2][j] += normal;
+    for (int p = at.row; p < a.pixels; p += kBatch * at.rows) {
+        Pack<T, V> x[kBatch], du[kBatch];
+#pragma unroll
+        for (int u = 0; u < kBatch; u++) {
+            int q = p + u * at.rows;
+            if (q < a.pixels) x[u] = read<T, V>(a.x, place(q));
+            if (q < a.pixels) du[u] = read<T, V>(a.dy, place(q));
         }
-        if (!as_it_is) *reinterpret_cast<Pack<T, V>*>(to + here) = du;
+#pragma unroll
+        for (int u = 0; u < kBatch; u++) {
+            int q = p + u * at.rows;
+            if (q >= a.pixels) break;
+            unsigned key = a.drop_below == 0 ? 0 : pixel_key(seed, static_cast<unsigned long long>(at.image) * a.pixels + q);
+            for (int j = 0; j < V; j++) {
+                float value = load(x[u].at[j]), normal = (value + center[j]) * rstd[j];
+                if (!as_it_is) {
+                    float dy = load(du[u].at[j]);
+                    store(du[u].at[j], through<T>(a, value * scale[j] + offset[j], dy, key, at.channel + j));
+                }
+                float of_u = load(du[u].at[j]);
+                sums[0][j] += of_u;
+                sums[1][j] += of_u * normal;
+                sums[2][j] += normal;
+            }
+            if (!as_it_is) write<T, V>(a.dx, place(q), du[u]);
+        }
     }
     reduce<3, V>(sums, at, a.chunk / V, memory);
     for (int g = threadIdx.x; g < a.chunk / width; g += blockDim.x) {
@@ -310,7 +319,7 @@ __device__ inline void backward(const Norm& a) {
     for (int j = 0; j < V; j++) {
         int c = at.lane * V + j, g = c / width;
         if (at.row == 0) {
-            long long row = static_cast<long long>(at.image) * a.channels + at.channel + j;
+            long long row = static_cast<long long>(at.image) * a.row_stride + at.channel + j;
             float of_du = memory[index<V>(0, c)];
             if (a.dbeta != nullptr) a.dbeta[row] = of_du;
             if (a.dweight != nullptr) a.dweight[row] = memory[index<V>(1, c)];
@@ -321,23 +330,32 @@ __device__ inline void backward(const Norm& a) {
         slope[j] = -rstd[j] * products[g];
         rest[j] = -rstd[j] * means[g];
     }
-    const T* waiting = as_it_is ? gradient : to;
-#pragma unroll 4
-    for (int p = at.row; p < a.pixels; p += at.rows) {
-        long long here = begin + static_cast<long long>(p) * a.channels;
-        Pack<T, V> x = *reinterpret_cast<const Pack<T, V>*>(from + here);
-        Pack<T, V> du = *reinterpret_cast<const Pack<T, V>*>(waiting + here);
-        for (int j = 0; j < V; j++) {
-            float normal = (load(x.at[j]) + center[j]) * rstd[j];
-            store(du.at[j], scale[j] * load(du.at[j]) + slope[j] * normal + rest[j]);
+    const void* waiting = as_it_is ? a.dy : a.dx;
+    for (int p = at.row; p < a.pixels; p += kBatch * at.rows) {
+        Pack<T, V> x[kBatch], du[kBatch];
+#pragma unroll
+        for (int u = 0; u < kBatch; u++) {
+            int q = p + u * at.rows;
+            if (q < a.pixels) x[u] = read<T, V>(a.x, place(q));
+            if (q < a.pixels) du[u] = read<T, V>(waiting, place(q));
         }
-        *reinterpret_cast<Pack<T, V>*>(to + here) = du;
+#pragma unroll
+        for (int u = 0; u < kBatch; u++) {
+            int q = p + u * at.rows;
+            if (q >= a.pixels) break;
+            for (int j = 0; j < V; j++) {
+                float normal = (load(x[u].at[j]) + center[j]) * rstd[j];
+                store(du[u].at[j], scale[j] * load(du[u].at[j]) + slope[j] * normal + rest[j]);
+            }
+            write<T, V>(a.dx, place(q), du[u]);
+        }
     }
 }
 
-#define NORM(name, T, V)                                                                                    \
-    extern "C" __global__ void __launch_bounds__(256, 5) norm_forward_##name(const Norm a) { forward<T, V>(a); } \
-    extern "C" __global__ void __launch_bounds__(256, 4) norm_backward_##name(const Norm a) { backward<T, V>(a); }
+#define NORM(name, T, V)                                                                                           \
+    extern "C" __global__ void __launch_bounds__(256, 4) norm_forward_##name(const Norm a) { forward<T, V, false>(a); } \
+    extern "C" __global__ void __launch_bounds__(256, 3) norm_sum_##name(const Norm a) { forward<T, V, true>(a); }      \
+    extern "C" __global__ void __launch_bounds__(256, 3) norm_backward_##name(const Norm a) { backward<T, V>(a); }
 
 NORM(f32, float, 4)
 NORM(f32_single, float, 1)

@@ -6,18 +6,49 @@ use std::path::PathBuf;
 use std::ptr::{null, null_mut};
 use std::sync::{Arc, OnceLock, RwLock};
 
-use ddae_cuda::{CudaError, Geometry, Kernels, Norm, Pass};
+use ddae_cuda::{CudaError, Element, Geometry, Kernels, Norm, Pass};
 use tch::{Device, Kind, Tensor};
 
 use super::{GroupNormSilu, GroupNormSiluArguments, Pointer, check, made, pointer, pointers, same_length};
 use crate::torch::TorchError;
 
-type LaunchNorm = extern "C" fn(c_int, c_int, *const Norm, *mut c_void, *mut c_char, usize) -> c_int;
-type LaunchAverage =
-    extern "C" fn(c_int, *const c_void, i64, *const c_void, *mut c_void, *mut c_char, usize) -> c_int;
+/// Where the shim gets a kernel started; `message` of so many bytes is for the reason of a failure.
+#[repr(C)]
+struct Launchers {
+    norm: extern "C" fn(c_int, c_int, *const Norm, *mut c_void, *mut c_char, usize) -> c_int,
+    bias_sum: extern "C" fn(
+        c_int,
+        c_int,
+        i64,
+        i64,
+        *const c_void,
+        *const c_void,
+        *const c_void,
+        *mut c_void,
+        *mut c_void,
+        *mut c_char,
+        usize,
+    ) -> c_int,
+    column_sums: extern "C" fn(
+        c_int,
+        c_int,
+        i64,
+        i64,
+        *const c_void,
+        *mut c_void,
+        *mut i64,
+        *mut c_void,
+        *mut c_char,
+        usize,
+    ) -> c_int,
+    average:
+        extern "C" fn(c_int, *const c_void, i64, *const c_void, *mut c_void, *mut c_char, usize) -> c_int,
+}
 
 unsafe extern "C" {
-    fn ddae_torch_cuda_launchers(norm: LaunchNorm, average: LaunchAverage);
+    fn ddae_torch_cuda_launchers(launchers: *const Launchers);
+    fn ddae_torch_bias_sum(input: Pointer, residual: Pointer, bias: Pointer, out: *mut *mut c_void) -> c_int;
+    fn ddae_torch_upload(tensor: Pointer, device: c_int, out: *mut *mut c_void) -> c_int;
     fn ddae_torch_group_norm_silu_cuda(
         input: Pointer,
         shift: Pointer,
@@ -63,8 +94,14 @@ pub fn load_kernels(device: usize, folders: &[PathBuf]) -> Result<String, CudaEr
     let number = u16::try_from(device).map_err(|_| CudaError::Shape(format!("there is no GPU {device}")))?;
     let kernels = Kernels::load(number, folders)?;
     let architecture = kernels.architecture().to_string();
-    // SAFETY: both functions live as long as the program.
-    unsafe { ddae_torch_cuda_launchers(launch_norm, launch_average) };
+    let launchers = Launchers {
+        norm: launch_norm,
+        bias_sum: launch_bias_sum,
+        column_sums: launch_column_sums,
+        average: launch_average,
+    };
+    // SAFETY: the structure is copied; the functions live as long as the program.
+    unsafe { ddae_torch_cuda_launchers(&launchers) };
     if let Ok(mut loaded) = loaded().write() {
         loaded.insert(device, Arc::new(kernels));
     }
@@ -114,6 +151,53 @@ extern "C" fn launch_norm(
     launching(device, message, capacity, |kernels| unsafe { kernels.norm(pass, &*norm, stream) })
 }
 
+#[allow(clippy::too_many_arguments)] // As the shim calls it.
+extern "C" fn launch_bias_sum(
+    device: c_int,
+    element: c_int,
+    rows: i64,
+    channels: i64,
+    x: *const c_void,
+    residual: *const c_void,
+    bias: *const c_void,
+    y: *mut c_void,
+    stream: *mut c_void,
+    message: *mut c_char,
+    capacity: usize,
+) -> c_int {
+    let shape = [rows, channels].map(|n| usize::try_from(n).unwrap_or(0));
+    // SAFETY: as for the norm; the shim checked sizes, types and alignment.
+    launching(device, message, capacity, |kernels| unsafe {
+        kernels.bias_sum(Element::numbered(element)?, shape, [x, residual, bias, y], stream)
+    })
+}
+
+#[allow(clippy::too_many_arguments)] // As the shim calls it.
+extern "C" fn launch_column_sums(
+    device: c_int,
+    element: c_int,
+    rows: i64,
+    channels: i64,
+    x: *const c_void,
+    partial: *mut c_void,
+    partial_rows: *mut i64,
+    stream: *mut c_void,
+    message: *mut c_char,
+    capacity: usize,
+) -> c_int {
+    let shape = [rows, channels].map(|n| usize::try_from(n).unwrap_or(0));
+    launching(device, message, capacity, |kernels| {
+        let count = Kernels::partial_rows(shape)?;
+        // SAFETY: the shim gives a place for a number.
+        unsafe { *partial_rows = count as i64 };
+        if x.is_null() {
+            return Ok(());
+        }
+        // SAFETY: as for the norm; `partial` has the rows that the shim was told.
+        unsafe { kernels.column_sums(Element::numbered(element)?, shape, x, partial, stream) }
+    })
+}
+
 extern "C" fn launch_average(
     device: c_int,
     pieces: *const c_void,
@@ -159,6 +243,40 @@ pub fn group_norm_silu(
         ddae_torch_group_norm_silu_cuda(pointer(x), shift, weight, bias, seed, &arguments, &mut out)
     };
     check("group_norm_silu", status)?;
+    Ok(made(out))
+}
+
+/// Whether [`bias_sum`] can add to `x [B,C,H,W]`.
+pub fn fits_bias_sum(x: &Tensor) -> bool {
+    let sizes: Vec<usize> = x.size().iter().map(|&n| n as usize).collect();
+    let known = matches!(x.kind(), Kind::Float | Kind::Half | Kind::BFloat16);
+    known
+        && matches!(sizes[..], [b, c, h, w] if b * h * w > 0 && Kernels::partial_rows([b * h * w, c]).is_ok())
+}
+
+/// `x + residual + bias` as one operation with gradients, on a GPU whose [kernels](load_kernels) are loaded. `x` and
+/// `residual` are `[B,C,H,W]`, channels-last, of one type; `bias` is `[C]`.
+///
+/// # Errors
+/// When the tensors are not such, or there are no kernels.
+pub fn bias_sum(x: &Tensor, residual: Option<&Tensor>, bias: &Tensor) -> Result<Tensor, TorchError> {
+    let mut out = null_mut();
+    let residual = residual.map_or(null(), pointer);
+    // SAFETY: the tensors are alive or null where that is allowed, and `out` is where the function writes; it checks
+    // types, devices and sizes itself.
+    let status = unsafe { ddae_torch_bias_sum(pointer(x), residual, pointer(bias), &mut out) };
+    check("bias_sum", status)?;
+    Ok(made(out))
+}
+
+/// The tensor on a GPU, which fetches it while this thread goes on.
+///
+/// # Errors
+/// libtorch's, as for lack of memory.
+pub fn uploaded(tensor: &Tensor, device: usize) -> Result<Tensor, TorchError> {
+    let mut out = null_mut();
+    // SAFETY: `tensor` is alive and `out` is where the function writes.
+    check("upload", unsafe { ddae_torch_upload(pointer(tensor), device as c_int, &mut out) })?;
     Ok(made(out))
 }
 

@@ -76,6 +76,8 @@ unsafe extern "C" {
         inside: c_int,
         out: *mut *mut c_void,
     ) -> c_int;
+    fn ddae_torch_trace_begin(cuda: c_int) -> c_int;
+    fn ddae_torch_trace_end(path: *const c_char) -> c_int;
     fn ddae_torch_keep_memory() -> c_int;
     fn ddae_torch_copy(targets: *const Pointer, sources: *const Pointer, count: usize) -> c_int;
     fn ddae_torch_clip_gradients(
@@ -247,6 +249,26 @@ pub(super) fn scaled_rows(x: &Tensor, axes: &[i64], scale: RowScale) -> Result<T
         unsafe { ddae_torch_scaled_rows(pointer(x), axes.as_ptr(), axes.len(), eps, rms, inside, &mut out) };
     check("scaled_rows", status)?;
     Ok(made(out))
+}
+
+/// Begins to record what libtorch does, on a GPU too where `cuda`.
+///
+/// # Errors
+/// When something is recorded already.
+pub fn begin_trace(cuda: bool) -> Result<(), TorchError> {
+    // SAFETY: takes a number.
+    check("trace", unsafe { ddae_torch_trace_begin(c_int::from(cuda)) })
+}
+
+/// Writes what was recorded to the file at `path`, for chrome://tracing or Perfetto.
+///
+/// # Errors
+/// When nothing was begun, or the file cannot be written.
+pub fn end_trace(path: &Path) -> Result<(), TorchError> {
+    let text = CString::new(path.as_os_str().as_encoded_bytes());
+    let text = text.map_err(|e| TorchError::Input(e.to_string()))?;
+    // SAFETY: the path is a C string for the length of the call.
+    check("trace", unsafe { ddae_torch_trace_end(text.as_ptr()) })
 }
 
 /// Lets the process keep freed memory instead of handing it back to the system and asking for it again at every
