@@ -131,7 +131,8 @@ fn compile(file: &'static str, source: &str, architecture: &str) -> Result<Vec<u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::SOURCES;
+    use crate::Element;
+    use crate::kernels::{SOURCES, for_element};
 
     #[test]
     fn kept_code_is_whole_or_compiled_again() {
@@ -159,7 +160,8 @@ mod tests {
         }
         for (file, source) in SOURCES {
             for architecture in ARCHITECTURES {
-                let code = compile(file, source, architecture).unwrap_or_else(|error| panic!("{error}"));
+                let code = compile(file, &for_element(source, Element::Bf16), architecture)
+                    .unwrap_or_else(|error| panic!("{error}"));
                 assert!(code.starts_with(b"\x7fELF"));
             }
         }

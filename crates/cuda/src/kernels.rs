@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
+use std::sync::OnceLock;
 
 use cudarc::driver::{result, sys};
 
@@ -21,11 +22,25 @@ pub(crate) const SOURCES: [(&str, &str); 3] = [
     ("average.cu", include_str!("kernels/average.cu")),
 ];
 
+/// Whether a source is compiled for each type of elements by itself, when the first kernel of that type is wanted.
+fn is_typed(source: &str) -> bool {
+    source.contains("#ifdef DDAE_F32")
+}
+
+/// A typed source for one type.
+pub(crate) fn for_element(source: &str, element: Element) -> String {
+    format!("#define DDAE_{}\n{source}", element.name().to_uppercase())
+}
+
+type Functions = HashMap<String, sys::CUfunction>;
+
 /// All kernels, loaded on one device for as long as the process lives.
 #[derive(Debug)]
 pub struct Kernels {
     context: sys::CUcontext,
-    functions: HashMap<String, sys::CUfunction>,
+    functions: Functions,
+    /// Those of a type of elements, compiled when the first is wanted.
+    typed: [OnceLock<Result<Functions, CudaError>>; 3],
     architecture: String,
 }
 
@@ -61,9 +76,14 @@ impl Kernels {
         // SAFETY: the device was found above. The context is never released: others of the process use it too.
         let context = unsafe { result::primary_ctx::retain(device) }
             .map_err(CudaError::driver("taking the GPU's context"))?;
-        let kernels = Kernels { context, functions: HashMap::new(), architecture };
+        let mut kernels =
+            Kernels { context, functions: HashMap::new(), typed: Default::default(), architecture };
         kernels.enter()?;
-        kernels.with_sources()
+        for (file, source) in SOURCES.into_iter().filter(|(_, source)| !is_typed(source)) {
+            let functions = kernels.compiled(file, source)?;
+            kernels.functions.extend(functions);
+        }
+        Ok(kernels)
     }
 
     /// The architecture that they are compiled for, such as `sm_90`.
@@ -71,23 +91,35 @@ impl Kernels {
         &self.architecture
     }
 
-    fn with_sources(mut self) -> Result<Kernels, CudaError> {
-        let cache = cache_folder();
-        for (file, source) in SOURCES {
-            let code = compiled(file, source, &self.architecture, cache.as_deref())?;
-            let action = format!("loading {file}");
-            // SAFETY: the image is a whole one of the compiler's and lives until the call returns.
-            let module = unsafe { result::module::load_data(code.as_ptr().cast()) }
-                .map_err(CudaError::driver(&action))?;
-            for name in names(source) {
-                let text = CString::new(name.as_str()).map_err(|e| CudaError::Shape(e.to_string()))?;
-                // SAFETY: the module was loaded above and is never unloaded.
-                let function = unsafe { result::module::get_function(module, text) }
-                    .map_err(CudaError::driver(&format!("finding the kernel {name}")))?;
-                self.functions.insert(name, function);
+    /// The kernels of a source.
+    fn compiled(&self, file: &'static str, source: &str) -> Result<Functions, CudaError> {
+        let code = compiled(file, source, &self.architecture, cache_folder().as_deref())?;
+        let action = format!("loading {file}");
+        // SAFETY: the image is a whole one of the compiler's and lives until the call returns.
+        let module =
+            unsafe { result::module::load_data(code.as_ptr().cast()) }.map_err(CudaError::driver(&action))?;
+        let find = |name: String| {
+            let text = CString::new(name.as_str()).map_err(|e| CudaError::Shape(e.to_string()))?;
+            // SAFETY: the module was loaded above and is never unloaded.
+            let function = unsafe { result::module::get_function(module, text) };
+            function
+                .map(|function| (name.clone(), function))
+                .map_err(CudaError::driver(&format!("finding the kernel {name}")))
+        };
+        names(source).into_iter().map(find).collect()
+    }
+
+    /// The kernels for a type of elements.
+    fn of_element(&self, element: Element) -> Result<&Functions, CudaError> {
+        let compile = || {
+            self.enter()?;
+            let mut all = Functions::new();
+            for (file, source) in SOURCES.into_iter().filter(|(_, source)| is_typed(source)) {
+                all.extend(self.compiled(file, &for_element(source, element))?);
             }
-        }
-        Ok(self)
+            Ok(all)
+        };
+        self.typed[element as usize].get_or_init(compile).as_ref().map_err(CudaError::clone)
     }
 
     /// Makes the device's context that of the calling thread.
@@ -112,7 +144,20 @@ impl Kernels {
         stream: Stream,
         arguments: &mut [*mut c_void],
     ) -> Result<(), CudaError> {
-        let Some(&function) = self.functions.get(name) else {
+        // SAFETY: the caller's promise.
+        unsafe { self.launch_of(&self.functions, name, [blocks, threads, shared], stream, arguments) }
+    }
+
+    /// [`Kernels::launch`] of one of `functions`.
+    unsafe fn launch_of(
+        &self,
+        functions: &Functions,
+        name: &str,
+        [blocks, threads, shared]: [usize; 3],
+        stream: Stream,
+        arguments: &mut [*mut c_void],
+    ) -> Result<(), CudaError> {
+        let Some(&function) = functions.get(name) else {
             return Err(CudaError::Shape(format!("there is no kernel '{name}'")));
         };
         self.enter()?;
@@ -140,10 +185,13 @@ impl Kernels {
             Pass::Backward => "backward",
         };
         let single = if geometry.vector == 1 { "_single" } else { "" };
-        let name = format!("norm_{direction}_{}{single}", norm.element()?.name());
+        let element = norm.element()?;
+        let name = format!("norm_{direction}_{}{single}", element.name());
         let shape = [geometry.blocks, geometry.threads, geometry.shared];
         // SAFETY: the kernel takes one Norm, by value; the rest is the caller's promise.
-        unsafe { self.launch(&name, shape, stream, &mut [(&raw mut norm).cast()]) }
+        unsafe {
+            self.launch_of(self.of_element(element)?, &name, shape, stream, &mut [(&raw mut norm).cast()])
+        }
     }
 
     /// Puts on `stream`: `y = x + residual + bias` for `rows` of `channels` elements, a multiple of 4. `residual` may be null,
@@ -174,7 +222,7 @@ impl Kernels {
             (&raw mut across).cast(),
         ];
         // SAFETY: these are what the kernel takes; the rest is the caller's promise.
-        unsafe { self.launch(&name, [blocks, 256, 0], stream, &mut arguments) }
+        unsafe { self.launch_of(self.of_element(element)?, &name, [blocks, 256, 0], stream, &mut arguments) }
     }
 
     /// The rows of `partial` that [`Kernels::column_sums`] fills for a matrix of so many rows and columns.
@@ -215,7 +263,7 @@ impl Kernels {
         ];
         let shape = [rows.div_ceil(per_block), threads, 16 * threads];
         // SAFETY: these are what the kernel takes; the rest is the caller's promise.
-        unsafe { self.launch(&name, shape, stream, &mut arguments) }
+        unsafe { self.launch_of(self.of_element(element)?, &name, shape, stream, &mut arguments) }
     }
 
     /// Puts on `stream`: every target of `count` pieces moves by the weight at `weight` (one float32 on the device) of the
@@ -264,27 +312,33 @@ fn rows_per_block(rows: usize, channels: usize) -> Result<usize, CudaError> {
     Ok(rows.div_ceil(528).max(reading).next_multiple_of(reading))
 }
 
-/// The kernels of a source: its `extern "C" __global__` functions, those that its macros make for a type among them.
+/// The kernels of a source: its `extern "C" __global__` functions, and those that a macro of it makes for the type that it
+/// is compiled for.
 fn names(source: &str) -> Vec<String> {
     let declared = source.split("extern \"C\" __global__ void").skip(1).filter_map(|rest| {
-        let rest = rest
-            .trim_start()
-            .strip_prefix("__launch_bounds__")
-            .map_or(rest, |rest| rest.split_once(')').map_or(rest, |(_, rest)| rest));
+        let rest = rest.trim_start();
+        let rest = match rest.strip_prefix("__launch_bounds__") {
+            Some(rest) => rest.split_once(')')?.1,
+            None => rest,
+        };
         let name = rest.trim_start_matches(|c: char| c.is_whitespace() || c == '\\');
         name.split('(').next().map(str::trim)
     });
-    let types = |macro_name: &str| {
-        let prefix = format!("{macro_name}(");
-        source
-            .lines()
-            .filter_map(move |line| line.strip_prefix(&prefix)?.split(',').next())
-            .collect::<Vec<_>>()
-    };
-    let all = [types("NORM"), types("BIAS")].concat();
+    // `NAME(f16, ...)` between `#ifdef DDAE_F16` and `#endif`, of the type that is defined.
+    let mut types = Vec::new();
+    let mut active = true;
+    for line in source.lines() {
+        if let Some(name) = line.strip_prefix("#ifdef ") {
+            active = source.starts_with(&format!("#define {name}\n"));
+        } else if line.starts_with("#endif") {
+            active = true;
+        } else if active && ["NORM(", "BIAS("].iter().any(|made| line.starts_with(made)) {
+            types.extend(line.split(['(', ',']).nth(1));
+        }
+    }
     declared
         .flat_map(|name| match name.strip_suffix("##name") {
-            Some(stem) => all.iter().map(|element| format!("{stem}{element}")).collect(),
+            Some(stem) => types.iter().map(|element| format!("{stem}{element}")).collect(),
             None => vec![name.to_string()],
         })
         .collect()
@@ -309,7 +363,16 @@ mod tests {
 
     #[test]
     fn every_kernel_is_found_in_its_source() {
-        let all: Vec<String> = SOURCES.iter().flat_map(|(_, source)| names(source)).collect();
+        let all: Vec<String> = SOURCES
+            .iter()
+            .flat_map(|(_, source)| match is_typed(source) {
+                true => [Element::F32, Element::F16, Element::Bf16]
+                    .iter()
+                    .flat_map(|element| names(&for_element(source, *element)))
+                    .collect(),
+                false => names(source),
+            })
+            .collect();
         assert_eq!(all.len(), 25, "{all:?}");
         for name in
             ["norm_forward_f32", "norm_sum_f16", "norm_backward_bf16_single", "column_sums_f16", "average"]

@@ -242,7 +242,8 @@ fn with_bias(x: Tensor, residual: Option<&Tensor>, bias: &Tensor) -> Lowered {
             && other.size() == x.size()
             && shim::is_channels_last(other).is_ok_and(|yes| yes)
     };
-    if shim::cuda::fits_bias_sum(&x) && is_like_x(&x) && residual.is_none_or(is_like_x) {
+    let fits = x.device().is_cuda() && shim::cuda::fits_bias_sum(&x);
+    if fits && is_like_x(&x) && residual.is_none_or(is_like_x) {
         let sum = shim::cuda::bias_sum(&x, residual, bias);
         return sum.map_err(|error| TchError::Torch(error.to_string()));
     }

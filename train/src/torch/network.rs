@@ -236,3 +236,62 @@ impl Network {
             .unwrap_or(1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ddae_model::networks::{UNetConfig, unet_graph};
+    use ddae_model::weights::Weights;
+
+    use super::*;
+
+    /// Every weight's gradient, and the result, of a network of all that adds a convolution's bias late.
+    fn run(late_bias: bool) -> Vec<Tensor> {
+        let config = UNetConfig {
+            image_shape: [3, 8, 8],
+            n_channels: 32,
+            ch_mults: vec![1, 2],
+            is_attn: vec![false, true],
+            n_blocks: 1,
+            dropout: 0.0,
+            ..UNetConfig::ddpm()
+        };
+        let graph = unet_graph(&config, false).expect("a network");
+        let mut weights = Weights::initial(&graph, 0);
+        // No bias is 0, or adding it twice would change nothing.
+        weights = weights
+            .into_iter()
+            .map(|(name, array)| {
+                let values = array.as_f32().expect("f32").iter().enumerate();
+                let moved = values.map(|(i, v)| v + 0.05 * ((i % 7) as f32 - 2.0)).collect();
+                let shape = array.shape().to_vec();
+                (name, ddae_model::tensor::Tensor::f32(&shape, moved))
+            })
+            .collect();
+        let (device, layout) = (Device::Cpu, Layout::ChannelsLast);
+        let parameters =
+            Parameters::new(&graph, &weights, device, Kind::Double, layout, true).expect("parameters");
+        let mut network = Network::new(&graph, device, Kind::Double, layout).expect("a network");
+        network.plan = Plan::new(&graph, late_bias);
+        let late = network.plan.steps.iter().filter(|step| match step.kernel {
+            Kernel::Norm(norm) => norm.before.is_some(),
+            Kernel::BiasSum => true,
+            _ => false,
+        });
+        assert_eq!(late.count() > 10, late_bias, "norms and sums that take a bias");
+        tch::manual_seed(3);
+        let x = Tensor::randn([2, 3, 8, 8], (Kind::Double, device));
+        let t = Tensor::from_slice(&[0.1, 0.7]);
+        let y = network.forward(&parameters, &[("x", &x), ("t", &t)], Mode::EVALUATION).expect("a result");
+        y[0].square().sum(Kind::Double).backward();
+        let gradients = parameters.gradients().expect("gradients");
+        std::iter::once(y[0].detach()).chain(gradients).collect()
+    }
+
+    #[test]
+    fn a_bias_that_is_added_later_is_the_same_bias() {
+        for (late, usual) in run(true).iter().zip(run(false)) {
+            let error = (late - &usual).abs().max().double_value(&[]);
+            assert!(error <= 1e-10 * (1.0 + usual.abs().max().double_value(&[])), "{error:e}");
+        }
+    }
+}

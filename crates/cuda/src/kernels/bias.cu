@@ -83,6 +83,12 @@ __device__ inline void column_sums(const void* x, float* partial, long long rows
         column_sums<T, V>(x, partial, rows, channels, rows_per_block);                                              \
     }
 
+#ifdef DDAE_F32
 BIAS(f32, float, 4)
+#endif
+#ifdef DDAE_F16
 BIAS(f16, Half, 4)
+#endif
+#ifdef DDAE_BF16
 BIAS(bf16, Bfloat, 4)
+#endif

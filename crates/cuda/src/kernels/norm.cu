@@ -131,7 +131,19 @@ __device__ inline Pack<T, V> summed(const Norm& a, const Pack<T, V>& x, const Pa
     return sum;
 }
 
-template <class T, int V, bool kSum>
+// What follows the normalisation, known to the compiler where that pays: between branches it would compute one element
+// after the other.
+enum After { kNothing, kSilu, kSiluDropout, kAsAsked };
+
+template <After kAfter>
+__device__ inline bool has_silu(const Norm& a) { return kAfter == kAsAsked ? a.silu != 0 : kAfter != kNothing; }
+
+template <After kAfter>
+__device__ inline bool has_dropout(const Norm& a) {
+    return kAfter == kAsAsked ? a.drop_below != 0 : kAfter == kSiluDropout;
+}
+
+template <class T, int V, bool kSum, After kAfter>
 __device__ inline void forward(const Norm& a) {
     extern __shared__ float memory[];
     Place<V> at(a);
@@ -219,7 +231,8 @@ __device__ inline void forward(const Norm& a) {
         offset[j] = offsets[at.lane * V + j];
     }
     const void* from = kSum ? a.sum : a.x;
-    unsigned long long seed = a.drop_below == 0 ? 0 : *a.seed + a.layer * 0xD1342543DE82EF95ull;
+    const bool silu = has_silu<kAfter>(a), drops = has_dropout<kAfter>(a);
+    unsigned long long seed = drops ? *a.seed + a.layer * 0xD1342543DE82EF95ull : 0;
     for (int p = at.row; p < a.pixels; p += kBatch * at.rows) {
         Pack<T, V> x[kBatch];
 #pragma unroll
@@ -231,11 +244,11 @@ __device__ inline void forward(const Norm& a) {
         for (int u = 0; u < kBatch; u++) {
             int q = p + u * at.rows;
             if (q >= a.pixels) break;
-            unsigned key = a.drop_below == 0 ? 0 : pixel_key(seed, static_cast<unsigned long long>(at.image) * a.pixels + q);
+            unsigned key = drops ? pixel_key(seed, static_cast<unsigned long long>(at.image) * a.pixels + q) : 0;
             for (int j = 0; j < V; j++) {
                 float y = load(x[u].at[j]) * scale[j] + offset[j];
-                if (a.silu) y *= sigmoid<T>(y);
-                if (a.drop_below != 0) y *= kept(key, at.channel + j, a);
+                if (silu) y *= sigmoid<T>(y);
+                if (drops) y *= kept(key, at.channel + j, a);
                 store(x[u].at[j], y);
             }
             write<T, V>(a.y, place(q), x[u]);
@@ -244,10 +257,10 @@ __device__ inline void forward(const Norm& a) {
 }
 
 // The gradient of u = x^ * weight + beta.
-template <class T>
+template <class T, After kAfter>
 __device__ inline float through(const Norm& a, float u, float dy, unsigned key, int channel) {
-    if (a.drop_below != 0) dy *= kept(key, channel, a);
-    if (!a.silu) return dy;
+    if (has_dropout<kAfter>(a)) dy *= kept(key, channel, a);
+    if (!has_silu<kAfter>(a)) return dy;
     float s = sigmoid<T>(u);
     return dy * s * (1.0f + u * (1.0f - s));
 }
@@ -255,16 +268,18 @@ __device__ inline float through(const Norm& a, float u, float dy, unsigned key, 
 // With x^ = (x + shift - mean) rstd, du the gradient of u, M elements a group, and sums over a group:
 //     dx = rstd (weight du - sum(weight du) / M - x^ sum(weight du x^) / M)        (arXiv 1803.08494, by the chain rule)
 // du, rounded like any gradient of its type, waits for the sums where dx goes.
-template <class T, int V>
+template <class T, int V, After kAfter>
 __device__ inline void backward(const Norm& a) {
+    // Two arrays at a time: half as many of each.
+    constexpr int kBatch = 2;
     extern __shared__ float memory[];
     Place<V> at(a);
     int width = a.channels / a.groups;
     float *means = memory + 3 * V * blockDim.x, *products = means + a.chunk / width;
     long long begin = static_cast<long long>(at.image) * a.pixels * a.channels + at.channel;
-    unsigned long long seed = a.drop_below == 0 ? 0 : *a.seed + a.layer * 0xD1342543DE82EF95ull;
+    const bool drops = has_dropout<kAfter>(a), as_it_is = !has_silu<kAfter>(a) && !drops;
+    unsigned long long seed = drops ? *a.seed + a.layer * 0xD1342543DE82EF95ull : 0;
     auto place = [&](int p) { return begin + static_cast<long long>(p) * a.channels; };
-    bool as_it_is = !a.silu && a.drop_below == 0;
 
     float center[V], rstd[V], scale[V], offset[V], sums[3][V] = {};
     for (int j = 0; j < V; j++) {
@@ -286,12 +301,12 @@ __device__ inline void backward(const Norm& a) {
         for (int u = 0; u < kBatch; u++) {
             int q = p + u * at.rows;
             if (q >= a.pixels) break;
-            unsigned key = a.drop_below == 0 ? 0 : pixel_key(seed, static_cast<unsigned long long>(at.image) * a.pixels + q);
+            unsigned key = drops ? pixel_key(seed, static_cast<unsigned long long>(at.image) * a.pixels + q) : 0;
             for (int j = 0; j < V; j++) {
                 float value = load(x[u].at[j]), normal = (value + center[j]) * rstd[j];
                 if (!as_it_is) {
                     float dy = load(du[u].at[j]);
-                    store(du[u].at[j], through<T>(a, value * scale[j] + offset[j], dy, key, at.channel + j));
+                    store(du[u].at[j], through<T, kAfter>(a, value * scale[j] + offset[j], dy, key, at.channel + j));
                 }
                 float of_u = load(du[u].at[j]);
                 sums[0][j] += of_u;
@@ -352,14 +367,44 @@ __device__ inline void backward(const Norm& a) {
     }
 }
 
-#define NORM(name, T, V)                                                                                           \
-    extern "C" __global__ void __launch_bounds__(256, 4) norm_forward_##name(const Norm a) { forward<T, V, false>(a); } \
-    extern "C" __global__ void __launch_bounds__(256, 3) norm_sum_##name(const Norm a) { forward<T, V, true>(a); }      \
-    extern "C" __global__ void __launch_bounds__(256, 3) norm_backward_##name(const Norm a) { backward<T, V>(a); }
+template <class T, int V>
+__device__ inline void forward_kernel(const Norm& a) {
+    if (V == 1) return forward<T, V, false, kAsAsked>(a);
+    if (a.silu == 0 && a.drop_below == 0) return forward<T, V, false, kNothing>(a);
+    if (a.silu == 0) return forward<T, V, false, kAsAsked>(a);
+    if (a.drop_below == 0) return forward<T, V, false, kSilu>(a);
+    forward<T, V, false, kSiluDropout>(a);
+}
 
+template <class T, int V>
+__device__ inline void sum_kernel(const Norm& a) {
+    if (V == 1 || a.silu == 0 || a.drop_below != 0) return forward<T, V, true, kAsAsked>(a);
+    forward<T, V, true, kSilu>(a);
+}
+
+template <class T, int V>
+__device__ inline void backward_kernel(const Norm& a) {
+    if (V == 1) return backward<T, V, kAsAsked>(a);
+    if (a.silu == 0 && a.drop_below == 0) return backward<T, V, kNothing>(a);
+    if (a.silu == 0) return backward<T, V, kAsAsked>(a);
+    if (a.drop_below == 0) return backward<T, V, kSilu>(a);
+    backward<T, V, kSiluDropout>(a);
+}
+
+#define NORM(name, T, V)                                                                                               \
+    extern "C" __global__ void __launch_bounds__(256, 4) norm_forward_##name(const Norm a) { forward_kernel<T, V>(a); } \
+    extern "C" __global__ void __launch_bounds__(256, 3) norm_sum_##name(const Norm a) { sum_kernel<T, V>(a); }         \
+    extern "C" __global__ void __launch_bounds__(256, 4) norm_backward_##name(const Norm a) { backward_kernel<T, V>(a); }
+
+#ifdef DDAE_F32
 NORM(f32, float, 4)
 NORM(f32_single, float, 1)
+#endif
+#ifdef DDAE_F16
 NORM(f16, Half, 4)
 NORM(f16_single, Half, 1)
+#endif
+#ifdef DDAE_BF16
 NORM(bf16, Bfloat, 4)
 NORM(bf16_single, Bfloat, 1)
+#endif
