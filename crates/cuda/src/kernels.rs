@@ -15,10 +15,12 @@ pub type Pointer = *const c_void;
 pub type Stream = *mut c_void;
 
 /// The sources, by name.
-pub(crate) const SOURCES: [(&str, &str); 3] = [
+pub(crate) const SOURCES: [(&str, &str); 5] = [
     ("norm.cu", concat!(include_str!("kernels/element.cuh"), include_str!("kernels/norm.cu"))),
     ("bias.cu", concat!(include_str!("kernels/element.cuh"), include_str!("kernels/bias.cu"))),
     ("average.cu", include_str!("kernels/average.cu")),
+    ("images.cu", concat!(include_str!("kernels/element.cuh"), include_str!("kernels/images.cu"))),
+    ("noise.cu", include_str!("kernels/noise.cu")),
 ];
 
 /// All kernels, loaded on one device for as long as the process lives.
@@ -310,7 +312,7 @@ mod tests {
     #[test]
     fn every_kernel_is_found_in_its_source() {
         let all: Vec<String> = SOURCES.iter().flat_map(|(_, source)| names(source)).collect();
-        assert_eq!(all.len(), 25, "{all:?}");
+        assert_eq!(all.len(), 30, "{all:?}");
         for name in
             ["norm_forward_f32", "norm_sum_f16", "norm_backward_bf16_single", "column_sums_f16", "average"]
         {
