@@ -3,13 +3,14 @@
 //!
 //!     cargo run --release -p ddae-export --example cuda_files -- FOLDER
 //!
+//! `twin` files are those by which the files for GPUs are checked: standard convolutions between transpositions.
 //! Weights are as training begins with them: the speed does not depend on what they are.
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Parser;
-use ddae_export::lower::channels_last::lower_for_gpu;
+use ddae_export::lower::channels_last::{lower_for_gpu, portable_twin};
 use ddae_export::lower::half_precision::compute_f16;
 use ddae_export::lower::lower;
 use ddae_model::config::Config;
@@ -51,18 +52,21 @@ fn main() -> Result<()> {
         ];
         for (kind, graph) in graphs {
             let weights = Weights::initial(&graph, 0);
-            for target in ["portable", "cuda"] {
+            for target in ["portable", "cuda", "twin"] {
                 for dtype in ["f32", "f16"] {
                     let name = format!("{run}_{kind}_{target}_{dtype}.onnx");
                     if !name.contains(&arguments.only) {
                         continue;
                     }
                     let mut model = match target {
-                        "cuda" => lower_for_gpu(&graph, &weights)?.model,
+                        "cuda" | "twin" => lower_for_gpu(&graph, &weights)?.model,
                         _ => lower(&graph, &weights)?,
                     };
                     if dtype == "f16" {
                         compute_f16(&mut model)?;
+                    }
+                    if target == "twin" {
+                        model = portable_twin(&model);
                     }
                     model.name = kind.to_string();
                     let path = arguments.folder.join(name);

@@ -37,6 +37,9 @@ struct Arguments {
     /// Let cuDNN's slower rules choose the algorithms of convolutions.
     #[arg(long)]
     slow_rules: bool,
+    /// Let the runtime make standard convolutions channels-last.
+    #[arg(long)]
+    prefer_nhwc: bool,
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
@@ -70,7 +73,11 @@ fn measure(arguments: &Arguments, file: &Path, graph: bool, batch: usize) -> Res
         None => Device::Cpu,
         Some(number) => Device::Cuda { number, tf32: arguments.tf32, graph },
     };
-    let tuning = Tuning { profile: arguments.profile.clone(), slow_rules: arguments.slow_rules };
+    let tuning = Tuning {
+        profile: arguments.profile.clone(),
+        slow_rules: arguments.slow_rules,
+        prefer_nhwc: arguments.prefer_nhwc,
+    };
     let begin = Instant::now();
     let mut engine = Engine::open_tuned(file, device, &tuning)?;
     let opened = begin.elapsed();

@@ -49,6 +49,8 @@ pub struct Tuning {
     /// Whether cuDNN's slower rules choose the algorithms of convolutions (ONNX Runtime's `EXHAUSTIVE`, which since cuDNN 9
     /// searches nothing), rather than the usual ones (`HEURISTIC`).
     pub slow_rules: bool,
+    /// Whether the runtime makes standard convolutions channels-last by itself.
+    pub prefer_nhwc: bool,
 }
 
 /// Where a result is wanted.

@@ -26,6 +26,9 @@ pub struct Running {
     no_cuda_graph: bool,
 
     /// Threads; on the CPU each has a session, and a copy of the weights, of its own [default: one per core]
+    ///
+    /// On CUDA they prepare what goes in: for one session, and from four threads on for two, which take twice the memory and
+    /// of which one copies while the other computes.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 

@@ -33,6 +33,8 @@ pub(crate) struct Provider {
     pub graph: bool,
     /// Whether cuDNN's slower rules choose algorithms.
     pub slow_rules: bool,
+    /// Whether the runtime makes standard convolutions channels-last by itself.
+    pub prefer_nhwc: bool,
 }
 
 /// Makes a session run on a CUDA device, on `stream`.
@@ -48,7 +50,7 @@ pub(crate) struct Provider {
 /// [`InferError::Cuda`] when the library was built without CUDA, or the GPU, its driver or a library is missing.
 pub(crate) fn register(
     builder: &mut SessionBuilder,
-    Provider { number, tf32, graph, slow_rules }: Provider,
+    Provider { number, tf32, graph, slow_rules, prefer_nhwc }: Provider,
     stream: &OwnStream,
 ) -> Result<(), InferError> {
     let cuda = |message: String| InferError::Cuda { device: number, message };
@@ -57,6 +59,7 @@ pub(crate) fn register(
         .with_tf32(tf32)
         .with_cuda_graph(graph)
         .with_conv_max_workspace(true)
+        .with_prefer_nhwc(prefer_nhwc)
         .with_conv_algorithm_search(match slow_rules {
             false => ConvAlgorithmSearch::Heuristic,
             true => ConvAlgorithmSearch::Exhaustive,

@@ -342,8 +342,12 @@ fn load(
         .flat_map(|graph| &graph.initializer)
         .any(|tensor| tensor.data_type == data_type::FLOAT16);
     let SessionOptions { number, tf32, graph, .. } = *settings;
-    let slow_rules = settings.tuning.slow_rules;
-    register(&mut builder, Provider { number, tf32: tf32 || has_half, graph, slow_rules }, stream)?;
+    let Tuning { slow_rules, prefer_nhwc, .. } = settings.tuning;
+    register(
+        &mut builder,
+        Provider { number, tf32: tf32 || has_half, graph, slow_rules, prefer_nhwc },
+        stream,
+    )?;
     builder.commit_from_file(path).map_err(refused)
 }
 

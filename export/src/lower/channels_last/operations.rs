@@ -90,7 +90,7 @@ impl Lowering<'_, '_> {
             }
             Op::UpsampleNearest { factor: 2 } => self.doubled_last(value, x)?,
             Op::AvgPool { window: Window { kernel: 2, stride: 2, padding: 0 }, .. }
-                if [2, 3].iter().all(|&axis| from.size(axis).is_some_and(|size| size % 2 == 0)) =>
+                if [2, 3].iter().all(|&axis| from.size(axis).is_some_and(|size| size.is_multiple_of(2))) =>
             {
                 self.halved(value, x)?;
             }
