@@ -55,6 +55,44 @@ fn fail(folder: &TempDir, arguments: &str, code: i32, message: &str) {
 }
 
 #[test]
+fn files_for_gpus_say_so_and_are_checked() {
+    let folder = workplace();
+    let features =
+        "w.safetensors --config config.yaml --graph features --taps out_2 --timestep 11 --target cuda";
+    for (options, dtype) in [("", "f16"), ("--dtype f32", "f32")] {
+        let said = succeed(&folder, &format!("{features} {options} -o {dtype}.onnx"));
+        assert!(
+            said.contains(&format!("for --device cuda alone, in {dtype}; checked by its twin on the CPU")),
+            "{said}"
+        );
+        assert!(said.contains("verified: ONNX Runtime is "), "{said}");
+        assert!(
+            said.contains(&format!("ddae-infer features {dtype}.onnx -o {dtype} --device cuda")),
+            "{said}"
+        );
+        let report = succeed(&folder, &format!("inspect {dtype}.onnx --json"));
+        let report: Value = serde_json::from_str(&report).expect("JSON");
+        assert_eq!(report["metadata"]["ddae.target"], "cuda");
+        assert_eq!(report["metadata"].get("ddae.precision").and_then(Value::as_str), Some(dtype));
+        let count = |operator: &str| report["operators"][operator].as_u64().unwrap_or(0);
+        assert!(count("ai.ddae.GroupNormSilu") > 5 && count("com.microsoft.NhwcConv") > 10, "{report}");
+        assert_eq!(count("InstanceNormalization") + count("Conv"), 0, "{report}");
+        assert_eq!(
+            (&report["opsets"]["ai.ddae"], &report["opsets"]["com.microsoft"]),
+            (&1.into(), &1.into())
+        );
+    }
+    for (options, message) in [
+        ("--dtype bf16", "--target cuda takes --dtype f16 or f32, not bf16"),
+        ("--quantize int8", "--target cuda takes --dtype f16 or f32, not int8"),
+    ] {
+        fail(&folder, &format!("{features} {options} -o no.onnx"), 2, message);
+    }
+    let planned = succeed(&folder, &format!("{features} --dry-run"));
+    assert!(planned.contains("would write w-features-out_2-t11-cuda-f16.onnx"), "{planned}");
+}
+
+#[test]
 fn every_precision_says_what_it_costs() {
     let folder = workplace();
     for (options, name, against) in [

@@ -16,10 +16,12 @@ pub type Pointer = *const c_void;
 pub type Stream = *mut c_void;
 
 /// The sources, by name.
-pub(crate) const SOURCES: [(&str, &str); 3] = [
+pub(crate) const SOURCES: [(&str, &str); 5] = [
     ("norm.cu", concat!(include_str!("kernels/element.cuh"), include_str!("kernels/norm.cu"))),
     ("bias.cu", concat!(include_str!("kernels/element.cuh"), include_str!("kernels/bias.cu"))),
     ("average.cu", include_str!("kernels/average.cu")),
+    ("images.cu", concat!(include_str!("kernels/element.cuh"), include_str!("kernels/images.cu"))),
+    ("noise.cu", include_str!("kernels/noise.cu")),
 ];
 
 /// Whether a source is compiled for each type of elements by itself, when the first kernel of that type is wanted.
@@ -373,7 +375,7 @@ mod tests {
                 false => names(source),
             })
             .collect();
-        assert_eq!(all.len(), 25, "{all:?}");
+        assert_eq!(all.len(), 30, "{all:?}");
         for name in
             ["norm_forward_f32", "norm_sum_f16", "norm_backward_bf16_single", "column_sums_f16", "average"]
         {

@@ -10,11 +10,15 @@
 mod compile;
 mod error;
 mod geometry;
+mod images;
 mod kernels;
+mod noise;
 mod norm;
+mod stream;
 
 pub use compile::{ARCHITECTURES, preload};
 pub use error::CudaError;
 pub use geometry::Geometry;
 pub use kernels::{Kernels, Pointer, Stream};
 pub use norm::{Element, Norm, Pass};
+pub use stream::OwnStream;

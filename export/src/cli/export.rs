@@ -268,6 +268,17 @@ fn print_result(out: &mut impl Write, exported: &Exported) -> std::io::Result<()
             writeln!(out, "verified: the weights give what training recorded, to {record:.1e}")?;
         }
     }
+    if let Some(target) = exported.description.target {
+        let (target, precision) = (target.name(), exported.description.precision.name());
+        writeln!(out, "for --device {target} alone, in {precision}; checked by its twin on the CPU")?;
+    }
+    if let [first, others @ ..] = &exported.portable[..] {
+        let more = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
+        writeln!(
+            out,
+            "note: the target has no way of its own for {first}{more}: images are transposed there"
+        )?;
+    }
     if let Some(calibration) = &exported.description.calibration {
         writeln!(out, "{}", calibration_line(calibration))?;
     }
@@ -293,13 +304,17 @@ fn as_json(description: &GraphDescription, files: &[PathBuf], bytes: Option<u64>
 /// The command that uses the file, ready to be pasted into a shell.
 fn next_command(exported: &Exported, file: &Path) -> String {
     let (stem, file) = (shell::word(file.with_extension("")), shell::word(file));
+    let device =
+        exported.description.target.map_or(String::new(), |target| format!(" --device {}", target.name()));
     let is_guided = exported.graph.inputs().any(|(_, node)| node.name == "guidance");
     match exported.description.kind {
         GraphKind::Network | GraphKind::Latent | GraphKind::Loss => format!("ddae-export inspect {file}"),
-        GraphKind::Features | GraphKind::Encoder => format!("ddae-infer features {file} -o {stem}"),
+        GraphKind::Features | GraphKind::Encoder => format!("ddae-infer features {file} -o {stem}{device}"),
         GraphKind::Sampler if is_guided => {
-            format!("ddae-infer reconstruct IMAGE --encoder ENCODER.onnx --sampler {file} -o {stem}.png")
+            format!(
+                "ddae-infer reconstruct IMAGE --encoder ENCODER.onnx --sampler {file} -o {stem}.png{device}"
+            )
         }
-        GraphKind::Sampler => format!("ddae-infer sample {file} -o {stem}"),
+        GraphKind::Sampler => format!("ddae-infer sample {file} -o {stem}{device}"),
     }
 }

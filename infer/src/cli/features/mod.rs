@@ -148,16 +148,9 @@ impl std::str::FromStr for Shard {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut out = ddae_base::stdout();
     let (running, device) = (&arguments.running, arguments.running.device()?);
-    let model = ModelFile::open(
-        &arguments.model,
-        &[GraphKind::Features, GraphKind::Encoder],
-        "features",
-        arguments.running.edited,
-    )?;
+    let model = running.open(&arguments.model, &[GraphKind::Features, GraphKind::Encoder], "features")?;
     let latents = match &arguments.latents {
-        Some(path) => {
-            Some(ModelFile::open(path, &[GraphKind::Latent], "features --latents", arguments.running.edited)?)
-        }
+        Some(path) => Some(running.open(path, &[GraphKind::Latent], "features --latents")?),
         None => None,
     };
     let request = FeatureRequest::new(arguments, &model, latents.as_ref(), device)?;
@@ -188,6 +181,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let progress = Progress::new(rows * extraction.images_per_row(), 1, running.quiet);
     let finished = job.run(&mut workers, &stop, |images| progress.add(images));
     let seconds = progress.finish();
+    running.tell_notes(&mut workers);
     let finished = finished.map_err(|error| interrupted(error, arguments.overwrite))?;
     let (provider, sessions) = (device.provider(), workers.sessions());
     let summary = Summary { images: finished.images, seconds, provider, sessions };

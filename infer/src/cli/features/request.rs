@@ -4,6 +4,7 @@ use ddae_base::memory;
 use ddae_data::datasets;
 use ddae_data::split::Split;
 use ddae_infer::InferError;
+use ddae_infer::cuda;
 use ddae_infer::device::Device;
 use ddae_infer::features::{Extraction, NOISE_STREAM, Noising, Views};
 use ddae_infer::model_file::ModelFile;
@@ -56,6 +57,7 @@ impl FeatureRequest {
             views,
             seed: arguments.seed,
             batch: arguments.running.batch().min(split.len()),
+            draw_on_device: draws(device),
             split,
         };
         if extraction.views.count > 1 && !extraction.is_drawn() {
@@ -269,4 +271,12 @@ fn provenance(
         config: Some(description.config.clone()),
         other: Map::new(),
     })
+}
+
+/// Whether noise is drawn on the device: where it has this project's kernels.
+fn draws(device: Device) -> bool {
+    match device {
+        Device::Cpu => false,
+        Device::Cuda { number, .. } => cuda::kernels(number).is_ok(),
+    }
 }

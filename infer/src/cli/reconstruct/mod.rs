@@ -122,18 +122,8 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut out = ddae_base::stdout();
     let (running, device) = (&arguments.running, arguments.running.device()?);
-    let encoder = ModelFile::open(
-        &arguments.encoder,
-        &[GraphKind::Encoder],
-        "reconstruct --encoder",
-        arguments.running.edited,
-    )?;
-    let sampler = ModelFile::open(
-        &arguments.sampler,
-        &[GraphKind::Sampler],
-        "reconstruct --sampler",
-        arguments.running.edited,
-    )?;
+    let encoder = running.open(&arguments.encoder, &[GraphKind::Encoder], "reconstruct --encoder")?;
+    let sampler = running.open(&arguments.sampler, &[GraphKind::Sampler], "reconstruct --sampler")?;
     let request = ReconstructRequest::new(arguments, &encoder, &sampler, device)?;
     let ReconstructRequest { plan, split, rows, settings, .. } = &request;
     if let Some(warning) = request::mismatch(&encoder, &sampler).filter(|_| !running.quiet) {
@@ -179,6 +169,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         |at, image| outputs.put(missing[at], to_levels(image)),
     );
     let seconds = progress.finish();
+    running.tell_notes(&mut workers);
     drawn.map_err(|error| interrupted(error, arguments))?;
     outputs.finish(&request)?;
     let (provider, sessions) = (device.provider(), workers.sessions());

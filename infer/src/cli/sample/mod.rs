@@ -104,7 +104,7 @@ fn samplers() -> PossibleValuesParser {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut out = ddae_base::stdout();
     let (running, device) = (&arguments.running, arguments.running.device()?);
-    let model = ModelFile::open(&arguments.model, &[GraphKind::Sampler], "sample", arguments.running.edited)?;
+    let model = running.open(&arguments.model, &[GraphKind::Sampler], "sample")?;
     let request = SampleRequest::new(arguments, &model, device)?;
     let (seeds, shape) = (&arguments.seeds.0, request.shape);
     Outputs::check(arguments, shape)?;
@@ -138,6 +138,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         |at, image| outputs.put(missing[at], &to_levels(image)),
     );
     let seconds = progress.finish();
+    running.tell_notes(&mut workers);
     drawn.map_err(|error| interrupted(error, arguments))?;
     outputs.finish(seeds, &missing)?;
     let (provider, sessions) = (device.provider(), workers.sessions());
