@@ -49,7 +49,7 @@ pub struct Arguments {
     /// Fix the timestep of a features graph, which then runs faster
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     timestep: Option<i64>,
-    /// Take a label in a network graph: the augmentation's, or a class
+    /// Take labels: in a network graph the augmentation's and the class, in a features graph the class
     #[arg(long)]
     label: bool,
     /// Divide an encoder's output by its length

@@ -38,6 +38,10 @@ pub struct SampleSettings {
     pub steps: usize,
     /// Its noise.
     pub eta: f64,
+    /// The class of all images, where one was asked for. Without, a network that is told of classes is told one that is
+    /// drawn from each seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<u32>,
     /// The execution provider.
     pub provider: String,
     /// How products are computed: `f32` or `tf32`.

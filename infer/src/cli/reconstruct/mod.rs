@@ -169,7 +169,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut outputs = Outputs::open(arguments, &request)?;
     let batch = balanced_batch(jobs.len(), workers.sessions(), largest);
     let guide = Guide { latents: &latents, width: request.width, guidance: arguments.guidance as f32 };
-    let sampling = Sampling { plan, shape: split.shape(), batch, guide: Some(guide) };
+    let sampling = Sampling { plan, shape: split.shape(), batch, guide: Some(guide), classes: None };
     let progress = Progress::new(jobs.len(), plan.steps.len(), running.quiet);
     let drawn = sampling.run(
         &mut workers,
