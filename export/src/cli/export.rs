@@ -294,8 +294,11 @@ fn as_json(description: &GraphDescription, files: &[PathBuf], bytes: Option<u64>
 fn next_command(exported: &Exported, file: &Path) -> String {
     let (stem, file) = (shell::word(file.with_extension("")), shell::word(file));
     let is_guided = exported.graph.inputs().any(|(_, node)| node.name == "guidance");
+    // Features that are told the class are not for probes.
+    let is_told = exported.graph.inputs().any(|(_, node)| node.name == "label");
     match exported.description.kind {
         GraphKind::Network | GraphKind::Latent | GraphKind::Loss => format!("ddae-export inspect {file}"),
+        GraphKind::Features if is_told => format!("ddae-export inspect {file}"),
         GraphKind::Features | GraphKind::Encoder => format!("ddae-infer features {file} -o {stem}"),
         GraphKind::Sampler if is_guided => {
             format!("ddae-infer reconstruct IMAGE --encoder ENCODER.onnx --sampler {file} -o {stem}.png")

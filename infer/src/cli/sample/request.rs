@@ -19,6 +19,8 @@ pub struct SampleRequest {
     pub shape: [usize; 3],
     /// Number of classes of which the network is told one; 0 for none.
     pub told: usize,
+    /// The class that it is told of all images; without, one is drawn from each seed.
+    class: Option<u32>,
 }
 
 impl SampleRequest {
@@ -59,7 +61,7 @@ impl SampleRequest {
                 "--sampler {name} needs a graph with the input 'carry', which it has not"
             )));
         }
-        let network = model.model.architecture.denoiser().map_err(|message| unusable(message))?;
+        let network = model.model.architecture.denoiser().map_err(&unusable)?;
         let told = network.classes();
         if told > 0 && !model.inputs.iter().any(|name| name == CLASS) {
             return Err(unusable(format!("its network is told of classes, and it has no input '{CLASS}'")));
@@ -85,18 +87,19 @@ impl SampleRequest {
             sampler: sampler.name.to_string(),
             steps,
             eta,
-            class: arguments.class,
+            class: (told > 0)
+                .then(|| arguments.class.map_or_else(|| "drawn".to_string(), |class| class.to_string())),
             provider: device.provider().to_string(),
             precision: device.precision().to_string(),
             tool: concat!("ddae-infer ", env!("CARGO_PKG_VERSION")).to_string(),
             graph: Some(model.graph_digest.clone()),
         };
-        Ok(SampleRequest { plan, settings, shape, told })
+        Ok(SampleRequest { plan, settings, shape, told, class: arguments.class })
     }
 
     /// What the network is told of the images of `seeds`; none where it is told of no classes.
     pub fn classes(&self, seeds: &[u64]) -> Option<Vec<i64>> {
-        let class = |&seed: &u64| match self.settings.class {
+        let class = |&seed: &u64| match self.class {
             Some(class) => class.into(),
             None => image_class(seed, self.told),
         };
@@ -105,7 +108,7 @@ impl SampleRequest {
 
     /// The same in words.
     pub fn class_line(&self) -> String {
-        match self.settings.class {
+        match self.class {
             Some(class) if class as usize == self.told => "none".to_string(),
             Some(class) => format!("{class} of {}", self.told),
             None => format!("one of {}, drawn from each seed", self.told),
