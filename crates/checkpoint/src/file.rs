@@ -11,6 +11,7 @@ use super::bytes::Bytes;
 use super::checksums::Checksums;
 use super::contents::{Contents, Format};
 use super::layout::Layout;
+use super::pytorch::PickledModule;
 use super::stored::StoredTensor;
 use super::training::{FORMAT, Record, TrainingState};
 use super::{CheckpointError, WeightSet, pytorch, safetensors};
@@ -21,7 +22,7 @@ use ddae_model::weights::Weights;
 /// The ending of an index of several files.
 const INDEX: &str = ".index.json";
 /// Endings that promise a checkpoint.
-const ENDINGS: [&str; 6] = [".safetensors", ".pth", ".pt", ".ckpt", ".bin", INDEX];
+const ENDINGS: [&str; 7] = [".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pkl", INDEX];
 
 /// An open checkpoint file of any [`Format`]. Tensors are read when they are asked for.
 pub struct Checkpoint {
@@ -36,6 +37,7 @@ pub struct Checkpoint {
     /// Sorted by name.
     unread: Vec<(String, String)>,
     foreign: Vec<String>,
+    modules: Vec<PickledModule>,
     metadata: HashMap<String, String>,
     /// What a training checkpoint of ours says of its tensors' bytes.
     checksums: Option<Checksums>,
@@ -110,7 +112,8 @@ impl Checkpoint {
         files: Vec<Bytes>,
         contents: Contents,
     ) -> Result<Checkpoint, CheckpointError> {
-        let Contents { mut tensors, values, left_out, mut unread, foreign, groups, metadata } = contents;
+        let Contents { mut tensors, values, left_out, mut unread, foreign, modules, groups, metadata } =
+            contents;
         unread.sort();
         tensors.sort_by(|a, b| a.name().cmp(b.name()));
         if let Some(pair) = tensors.windows(2).find(|pair| pair[0].name() == pair[1].name()) {
@@ -132,6 +135,7 @@ impl Checkpoint {
             left_out,
             unread,
             foreign,
+            modules,
             metadata,
             checksums,
             config,
@@ -203,6 +207,11 @@ impl Checkpoint {
     /// nothing was looked up or called.
     pub fn foreign_objects(&self) -> &[String] {
         &self.foreign
+    }
+
+    /// The modules of a pickle that holds them with their classes, outer ones before their parts.
+    pub fn modules(&self) -> &[PickledModule] {
+        &self.modules
     }
 
     /// The sets of weights in it, the one to prefer first.
@@ -338,11 +347,11 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Format, Contents), CheckpointError
         return Err(CheckpointError::format(path, message));
     };
     let contents = match format {
-        Format::PyTorch => pytorch::read_archive(bytes),
-        Format::PyTorchLegacy => pytorch::read_legacy(bytes),
-        Format::Safetensors | Format::Sharded => safetensors::read(bytes),
+        Format::PyTorch => pytorch::read_archive(bytes).map(|contents| (format, contents)),
+        Format::PyTorchLegacy | Format::Pickle => pytorch::read_pickles(bytes),
+        Format::Safetensors | Format::Sharded => safetensors::read(bytes).map(|contents| (format, contents)),
     };
-    let contents = contents.map_err(CheckpointError::at(path))?;
+    let (format, contents) = contents.map_err(CheckpointError::at(path))?;
     if let (true, [first, others @ ..]) = (contents.tensors.is_empty(), &*contents.foreign) {
         let others = match others.len() {
             0 => String::new(),
