@@ -44,6 +44,8 @@ pub enum Purpose {
     SodaSource = 12,
     /// SODA's target view of one image; index: image, variant: epoch.
     SodaTarget = 13,
+    /// The class of one generated image that has a seed of its own.
+    Class = 14,
 }
 
 /// The stream for (seed, purpose, index, variant), from its beginning.

@@ -11,6 +11,7 @@ use super::bytes::Bytes;
 use super::checksums::Checksums;
 use super::contents::{Contents, Format};
 use super::layout::Layout;
+use super::pytorch::PickledModule;
 use super::stored::StoredTensor;
 use super::training::{FORMAT, Record, TrainingState};
 use super::{CheckpointError, WeightSet, pytorch, safetensors};
@@ -21,7 +22,7 @@ use ddae_model::weights::Weights;
 /// The ending of an index of several files.
 const INDEX: &str = ".index.json";
 /// Endings that promise a checkpoint.
-const ENDINGS: [&str; 6] = [".safetensors", ".pth", ".pt", ".ckpt", ".bin", INDEX];
+const ENDINGS: [&str; 7] = [".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pkl", INDEX];
 
 /// An open checkpoint file of any [`Format`]. Tensors are read when they are asked for.
 pub struct Checkpoint {
@@ -32,6 +33,11 @@ pub struct Checkpoint {
     /// Sorted by name.
     tensors: Vec<StoredTensor>,
     values: Vec<(String, String)>,
+    left_out: usize,
+    /// Sorted by name.
+    unread: Vec<(String, String)>,
+    foreign: Vec<String>,
+    modules: Vec<PickledModule>,
     metadata: HashMap<String, String>,
     /// What a training checkpoint of ours says of its tensors' bytes.
     checksums: Option<Checksums>,
@@ -106,7 +112,9 @@ impl Checkpoint {
         files: Vec<Bytes>,
         contents: Contents,
     ) -> Result<Checkpoint, CheckpointError> {
-        let Contents { mut tensors, values, groups, metadata } = contents;
+        let Contents { mut tensors, values, left_out, mut unread, foreign, modules, groups, metadata } =
+            contents;
+        unread.sort();
         tensors.sort_by(|a, b| a.name().cmp(b.name()));
         if let Some(pair) = tensors.windows(2).find(|pair| pair[0].name() == pair[1].name()) {
             let message = format!("holds two tensors '{}'", pair[0].name());
@@ -118,7 +126,22 @@ impl Checkpoint {
         let names: Vec<&str> = tensors.iter().map(StoredTensor::name).collect();
         let layout = Layout::recognise(&names, &groups, state.is_some());
         let path = path.to_path_buf();
-        Ok(Checkpoint { path, format, files, tensors, values, metadata, checksums, config, state, layout })
+        Ok(Checkpoint {
+            path,
+            format,
+            files,
+            tensors,
+            values,
+            left_out,
+            unread,
+            foreign,
+            modules,
+            metadata,
+            checksums,
+            config,
+            state,
+            layout,
+        })
     }
 
     /// The file.
@@ -169,6 +192,28 @@ impl Checkpoint {
         &self.values
     }
 
+    /// How many values there are beside those of [`Checkpoint::values`], which are the first of very many.
+    pub fn values_left_out(&self) -> usize {
+        self.left_out
+    }
+
+    /// What stands among the values of a PyTorch file and may have been meant as a tensor: names, and what is there, such as a
+    /// call that is not understood, or a tensor of a type that is not read. Sorted by name.
+    pub fn unread(&self) -> &[(String, String)] {
+        &self.unread
+    }
+
+    /// The Python objects that a PyTorch file refers to and that tensors have no need of, by name. They are data:
+    /// nothing was looked up or called.
+    pub fn foreign_objects(&self) -> &[String] {
+        &self.foreign
+    }
+
+    /// The modules of a pickle that holds them with their classes, outer ones before their parts.
+    pub fn modules(&self) -> &[PickledModule] {
+        &self.modules
+    }
+
     /// The sets of weights in it, the one to prefer first.
     pub fn weight_sets(&self) -> Vec<WeightSet> {
         self.layout.sets()
@@ -203,10 +248,11 @@ impl Checkpoint {
         checksums.check(tensor, bytes).map_err(|message| CheckpointError::format(&self.path, message))
     }
 
-    /// Reads a tensor. Floats of 16 bits become float32, small integers int64, booleans uint8.
+    /// Reads a tensor. Floats of 8 and 16 bits become float32, small integers int64, booleans uint8.
     ///
     /// # Errors
-    /// When there is none of this name, its type is not read, or it has not the checksum that was written with it.
+    /// When there is none of this name, its type is not read, it repeats elements of its storage to more than the file has
+    /// bytes, or it has not the checksum that was written with it.
     pub fn read(&self, name: &str) -> Result<Tensor, CheckpointError> {
         let tensor = self.find(name).ok_or_else(|| {
             let message = format!("holds no tensor '{name}' among its {}", self.tensors.len());
@@ -215,10 +261,19 @@ impl Checkpoint {
         self.read_stored(tensor)
     }
 
-    pub(super) fn read_stored(&self, tensor: &StoredTensor) -> Result<Tensor, CheckpointError> {
+    fn read_stored(&self, tensor: &StoredTensor) -> Result<Tensor, CheckpointError> {
+        self.read_expanded(tensor, self.files[tensor.file].len())
+    }
+
+    /// A tensor that may repeat elements of its storage, up to `most` in all.
+    pub(super) fn read_expanded(
+        &self,
+        tensor: &StoredTensor,
+        most: usize,
+    ) -> Result<Tensor, CheckpointError> {
         let file = &self.files[tensor.file];
         self.check(tensor)?;
-        let read = tensor.read(file).map_err(|message| CheckpointError::format(&self.path, message));
+        let read = tensor.read(file, most).map_err(|message| CheckpointError::format(&self.path, message));
         file.release(tensor.bytes());
         read
     }
@@ -292,11 +347,24 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Format, Contents), CheckpointError
         return Err(CheckpointError::format(path, message));
     };
     let contents = match format {
-        Format::PyTorch => pytorch::read_archive(bytes),
-        Format::PyTorchLegacy => pytorch::read_legacy(bytes),
-        Format::Safetensors | Format::Sharded => safetensors::read(bytes),
+        Format::PyTorch => pytorch::read_archive(bytes).map(|contents| (format, contents)),
+        Format::PyTorchLegacy | Format::Pickle => pytorch::read_pickles(bytes),
+        Format::Safetensors | Format::Sharded => safetensors::read(bytes).map(|contents| (format, contents)),
     };
-    Ok((format, contents.map_err(CheckpointError::at(path))?))
+    let (format, contents) = contents.map_err(CheckpointError::at(path))?;
+    if let (true, [first, others @ ..]) = (contents.tensors.is_empty(), &*contents.foreign) {
+        let others = match others.len() {
+            0 => String::new(),
+            n => format!(" and {n} other{}", if n == 1 { "" } else { "s" }),
+        };
+        let message = format!(
+            "holds no tensors, but refers to the Python object '{}'{others}, which is not known here: nothing was run; \
+             take a file that holds tensors (a state dict)",
+            first.escape_debug()
+        );
+        return Err(CheckpointError::format(path, message));
+    }
+    Ok((format, contents))
 }
 
 /// What the metadata of a training checkpoint of ours say.

@@ -52,5 +52,6 @@ pub use error::CheckpointError;
 pub use file::Checkpoint;
 pub use furthest::Furthest;
 pub use layout::{Layout, LayoutKind};
+pub use pytorch::PickledModule;
 pub use stored::StoredTensor;
 pub use training::{FORMAT, Record, SinceLine, TrainingState, write, write_tensors};

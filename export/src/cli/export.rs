@@ -49,7 +49,7 @@ pub struct Arguments {
     /// Fix the timestep of a features graph, which then runs faster
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     timestep: Option<i64>,
-    /// Take a label in a network graph: the augmentation's, or a class
+    /// Take labels: in a network graph the augmentation's and the class, in a features graph the class
     #[arg(long)]
     label: bool,
     /// Divide an encoder's output by its length
@@ -307,8 +307,11 @@ fn next_command(exported: &Exported, file: &Path) -> String {
     let device =
         exported.description.target.map_or(String::new(), |target| format!(" --device {}", target.name()));
     let is_guided = exported.graph.inputs().any(|(_, node)| node.name == "guidance");
+    // Features that are told the class are not for probes.
+    let is_told = exported.graph.inputs().any(|(_, node)| node.name == "label");
     match exported.description.kind {
         GraphKind::Network | GraphKind::Latent | GraphKind::Loss => format!("ddae-export inspect {file}"),
+        GraphKind::Features if is_told => format!("ddae-export inspect {file}"),
         GraphKind::Features | GraphKind::Encoder => format!("ddae-infer features {file} -o {stem}{device}"),
         GraphKind::Sampler if is_guided => {
             format!(

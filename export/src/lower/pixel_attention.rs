@@ -154,6 +154,7 @@ impl Lowering<'_, '_> {
             let source = |row: usize| match fused.layout {
                 QkvLayout::HeadMajor => (row / d * 3 + which) * d + row % d,
                 QkvLayout::QkvMajor => which * width + row,
+                QkvLayout::ChannelMajor => 3 * row + which,
             };
             let raw = Array2::from_shape_fn((width, channels), |(row, c)| weight[[source(row), c]]);
             let bias = Array1::from_shape_fn(width, |row| bias[source(row)]) + raw.dot(&shift);

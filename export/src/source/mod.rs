@@ -2,6 +2,7 @@
 //! weights, which is recognised by its names and shapes.
 
 mod diffusers;
+mod edm;
 mod locate;
 
 use std::fs;
@@ -10,10 +11,10 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use ddae_checkpoint::{Checkpoint, LayoutKind, NameMap, WeightSet};
 use ddae_model::config::{
-    AnyConfig, ChannelStatistics, DdpmConfig, EdmConfig, ModelConfig, Override, ProcessConfig, RunConfig,
-    Timesteps,
+    AnyConfig, ChannelStatistics, DdpmConfig, EdmConfig, ModelConfig, Override, Preconditioner,
+    ProcessConfig, RunConfig, Timesteps,
 };
-use ddae_model::graph::Graph;
+use ddae_model::graph::{Graph, Init, Op, Path as GraphPath};
 use ddae_model::networks::recognition::{Found, Given, Names, Shapes, find, name_map};
 use ddae_model::networks::{
     Architecture, AttentionNames, DIFFUSERS, Family, HeadsGiven, PublishedProcess, Role,
@@ -24,6 +25,9 @@ use ddae_onnx::metadata::GraphKind;
 use self::diffusers::DiffusersFolder;
 use self::locate::{Located, locate};
 use crate::ExportError;
+
+/// How far the values of a stored table may be from its formula's: filters are made of small whole numbers.
+const TABLE_TOLERANCE: f32 = 1e-6;
 
 /// What is said about a file beside its path.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,6 +59,10 @@ pub enum ProcessName {
     Ddpm,
     /// Sigma from 0.002 to 80, data of deviation 0.5
     Edm,
+    /// As edm, of a network that finds the noise and is told of 1000 timesteps (a SongUNet in EDM's VPPrecond)
+    Vp,
+    /// As edm, of a network that is told the noise level as it is (a SongUNet in EDM's VEPrecond)
+    Ve,
 }
 
 impl ProcessName {
@@ -63,6 +71,16 @@ impl ProcessName {
         match self {
             ProcessName::Ddpm => ProcessConfig::Ddpm(DdpmConfig::published(timesteps)),
             ProcessName::Edm => ProcessConfig::Edm(EdmConfig::published()),
+            ProcessName::Vp => ProcessConfig::Edm(EdmConfig {
+                preconditioning: Preconditioner::Vp,
+                ..EdmConfig::published()
+            }),
+            // Its own least noise level is 0.02.
+            ProcessName::Ve => ProcessConfig::Edm(EdmConfig {
+                preconditioning: Preconditioner::Ve,
+                sigma_min: 0.02,
+                ..EdmConfig::published()
+            }),
         }
     }
 }
@@ -119,7 +137,7 @@ impl WeightSource {
                 let (family, found) = (names_for(&shapes, &architecture), architecture.describe());
                 (config, family, found)
             }
-            None => recognised(&checkpoint, &shapes, &diffusers, options)?,
+            None => recognised(&checkpoint, set, &shapes, &diffusers, options)?,
         };
         let trained = config.model_for(options.kind).architecture;
         let unused = trained.unused(names, &shapes)?.into_iter().map(str::to_string).collect();
@@ -152,6 +170,7 @@ impl WeightSource {
     /// # Errors
     /// With the name of the first.
     pub fn check_whole(&self) -> Result<(), ExportError> {
+        self.check_tables()?;
         let Some(first) = self.unused.first() else { return Ok(()) };
         let others = match self.unused.len() - 1 {
             0 => String::new(),
@@ -165,6 +184,33 @@ impl WeightSource {
             self.trained.describe()
         );
         Err(ExportError::unusable(self.checkpoint.path(), message))
+    }
+
+    /// Refuses tables in the file that have other values than the network's formulas, where those are computed with: the
+    /// filters of a SongUNet.
+    fn check_tables(&self) -> Result<(), ExportError> {
+        let network = self.trained.network_graph(true)?;
+        let users = network.users();
+        for (value, node) in network.parameters() {
+            let Op::Parameter { init: Init::Values(formula), trained: false } = &node.op else { continue };
+            if users.count(value) > 0 {
+                continue;
+            }
+            let mut alone = Graph::new();
+            alone.buffer(&GraphPath::root().at(&node.name), &node.shape.resolve(1), Init::Zeros)?;
+            // A file without them leaves nothing to compare.
+            let Ok(stored) = self.weights(&alone) else { continue };
+            let stored = stored.get(&node.name).and_then(|tensor| tensor.as_f32()).unwrap_or_default();
+            if stored.iter().zip(formula.iter()).any(|(a, b)| !((a - b).abs() <= TABLE_TOLERANCE)) {
+                let message = format!(
+                    "its '{}' has other values than {} has: that would be another network than the file's",
+                    node.name.escape_debug(),
+                    self.trained.describe()
+                );
+                return Err(ExportError::unusable(self.checkpoint.path(), message));
+            }
+        }
+        Ok(())
     }
 
     /// Which weights these are, where the file has several sets.
@@ -243,6 +289,7 @@ fn names_for(shapes: &Shapes, architecture: &Architecture) -> Names {
 /// What the names and shapes of the weights tell.
 fn recognised(
     checkpoint: &Checkpoint,
+    set: WeightSet,
     shapes: &Shapes,
     folder: &DiffusersFolder,
     options: &WeightOptions,
@@ -264,12 +311,27 @@ fn recognised(
     if let Architecture::VaeEncoder(config) = &mut recognised.architecture {
         folder.adapt_autoencoder(config)?;
     }
+    let mut pickled = None;
+    if let Architecture::SongUNet(config) = &mut recognised.architecture {
+        let root = format!("{}{}", checkpoint.layout().root(set).unwrap_or_default(), recognised.prefix);
+        let said = edm::network(checkpoint.modules(), &root, config)
+            .map_err(|message| ExportError::unusable(checkpoint.path(), message))?;
+        if let Some(edm::Pickled { config: made, wrapper }) = said {
+            *config = made;
+            pickled = wrapper;
+        }
+    }
     let mut sentence = recognised.describe();
+    let pickled = pickled.map(|(class, process)| {
+        sentence.push_str(&format!(", preconditioned by {class}"));
+        process
+    });
     if is_guessed {
         sentence.push_str(", taken for one of Google's DDPMs (no config.json is beside it)");
     }
     let needs_process = matches!(options.kind, GraphKind::Features | GraphKind::Sampler);
     let process = match (found.family.process, options.process) {
+        _ if pickled.is_some() => pickled,
         (PublishedProcess::One(process), _) => Some(process()),
         (PublishedProcess::Several, None) if is_diffusers && needs_process => folder.process()?,
         (PublishedProcess::Several, Some(ddpm @ ProcessName::Ddpm)) if is_diffusers => {

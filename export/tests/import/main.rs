@@ -2,6 +2,7 @@
 //! that compute what the published code computed.
 
 mod diffusers;
+mod edm;
 mod networks;
 mod options;
 mod place;

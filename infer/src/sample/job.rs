@@ -22,6 +22,8 @@ pub struct Sampling<'a> {
     pub batch: usize,
     /// What guides a network that takes latents.
     pub guide: Option<Guide<'a>>,
+    /// What a network that takes classes is told of each image.
+    pub classes: Option<&'a [i64]>,
 }
 
 /// The latents that guide a network.
@@ -53,7 +55,7 @@ pub fn balanced_batch(images: usize, sessions: usize, largest: usize) -> usize {
 }
 
 impl Sampling<'_> {
-    /// Draws the images of `seeds`, each with the latent at its position, and gives each to `consume` (its position in
+    /// Draws the images of `seeds`, each with the latent and the class at its position, and gives each to `consume` (its position in
     /// `seeds`, values in [0, 1] not clamped, `[C, H, W]`), in the order in which batches are ready. `progress` is told of
     /// every network call (its images), from any thread.
     ///
@@ -79,7 +81,12 @@ impl Sampling<'_> {
             |job| Ok(job * batch..seeds.len().min((job + 1) * batch)),
             |engine, positions| {
                 let guides = self.guide.map(|guide| guide.inputs(positions.clone(), batch));
-                let guides = guides.unwrap_or_default();
+                let mut guides = guides.unwrap_or_default();
+                if let Some(classes) = self.classes {
+                    let mut classes = classes[positions.clone()].to_vec();
+                    classes.resize(batch, 0);
+                    guides.push(("label", Tensor::i64(&[batch], classes).into()));
+                }
                 let seeds = &seeds[positions];
                 let noise = |draw: usize, values: &mut [f32]| {
                     let draw_image = |(i, values): (usize, &mut [f32])| match seeds.get(i) {

@@ -13,6 +13,14 @@ pub(crate) fn image_noise(seed: u64, draw: usize, values: &mut [f32]) {
     stream(seed, Purpose::Sample, 0, draw as u64).fill_normal(values);
 }
 
+/// The class of the image of `seed`, one of so many, each as likely.
+pub fn image_class(seed: u64, classes: usize) -> i64 {
+    match classes {
+        0 => 0,
+        _ => stream(seed, Purpose::Class, 0, 0).below(classes as u64) as i64,
+    }
+}
+
 /// A sampler graph in ONNX Runtime; `step` is called before each network call.
 struct Steps<'e, F> {
     engine: &'e mut Engine,

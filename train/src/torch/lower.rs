@@ -276,18 +276,24 @@ fn upsample_conv(operands: &[&Tensor], context: &Context) -> Lowered {
     x.f_conv_transpose2d(&sums, operands.get(2).copied(), [2, 2], [1, 1], [0, 0], 1, [1, 1])
 }
 
-/// Attention without a copy: queries, keys and values are views of the packed projections `[B, N, 3*C]`.
+/// Attention without a copy, unless each channel's query, key and value are side by side: queries, keys and values are
+/// views of the packed projections `[B, N, 3*C]`.
 fn attention(qkv: &Tensor, heads: i64, layout: QkvLayout) -> Lowered {
     let size = qkv.size();
     let (batch, tokens, width) = (size[0], size[1], size[2] / (3 * heads));
     let (packed, axis) = match layout {
         QkvLayout::HeadMajor => ([batch, tokens, heads, 3, width], 3),
         QkvLayout::QkvMajor => ([batch, tokens, 3, heads, width], 2),
+        QkvLayout::ChannelMajor => ([batch, tokens, heads, width, 3], 4),
     };
     // Unbound rather than selected one by one: the gradient of each would be as large as that of all.
     let parts = qkv.f_reshape(packed)?.f_unbind(axis)?;
-    let [q, k, v] = [0, 1, 2].map(|i| parts[i].f_transpose(1, 2));
-    let (q, k, v) = (q?, k?, v?);
+    let part = |i: usize| {
+        // The fast kernels want a head's channels next to each other.
+        let part = if layout == QkvLayout::ChannelMajor { parts[i].f_contiguous()? } else { parts[i].shallow_clone() };
+        part.f_transpose(1, 2)
+    };
+    let (q, k, v) = (part(0)?, part(1)?, part(2)?);
     let mixed = Tensor::f_scaled_dot_product_attention(&q, &k, &v, None::<&Tensor>, 0.0, false, None, false)?;
     mixed.f_transpose(1, 2)?.f_reshape([batch, tokens, heads * width])
 }

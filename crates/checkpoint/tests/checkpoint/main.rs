@@ -2,9 +2,11 @@
 
 mod checksums;
 mod damage;
+mod edm;
 mod edm2;
 mod memory;
 mod names;
+mod objects;
 mod ours;
 mod published;
 mod pytorch;

@@ -10,7 +10,6 @@ use ddae_base::shell;
 use ddae_data::digest::DigestOf;
 use ddae_infer::InferError;
 use ddae_infer::features::{FeatureJob, Finished};
-use ddae_infer::model_file::ModelFile;
 use ddae_infer::workers::Workers;
 use ddae_onnx::metadata::GraphKind;
 use ddae_store::{Compression, FeatureFile, FeatureType, Layout, merged_path, shard_rows};

@@ -37,6 +37,11 @@ impl FeatureRequest {
         latents: Option<&ModelFile>,
         device: Device,
     ) -> Result<FeatureRequest, InferError> {
+        if model.inputs.iter().any(|name| name == "label") {
+            let message = "this graph is told the class of each image ('label'), which is what probes ask of its \
+                           features: export it without --label";
+            return Err(InferError::Argument(message.to_string()));
+        }
         let latent_shape = latent_shape(model, latents)?;
         let timesteps = timesteps(&arguments.timesteps, model)?;
         let imaged = latents.unwrap_or(model);

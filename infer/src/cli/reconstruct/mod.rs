@@ -8,7 +8,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use ddae_infer::InferError;
-use ddae_infer::model_file::ModelFile;
 use ddae_infer::reconstruct::{Encoding, Way};
 use ddae_infer::sample::{Guide, ImageFolder, Sampling, balanced_batch, to_levels};
 use ddae_infer::workers::Workers;
@@ -159,7 +158,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut outputs = Outputs::open(arguments, &request)?;
     let batch = balanced_batch(jobs.len(), workers.sessions(), largest);
     let guide = Guide { latents: &latents, width: request.width, guidance: arguments.guidance as f32 };
-    let sampling = Sampling { plan, shape: split.shape(), batch, guide: Some(guide) };
+    let sampling = Sampling { plan, shape: split.shape(), batch, guide: Some(guide), classes: None };
     let progress = Progress::new(jobs.len(), plan.steps.len(), running.quiet);
     let drawn = sampling.run(
         &mut workers,
