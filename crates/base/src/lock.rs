@@ -83,7 +83,7 @@ impl Lock {
 
     fn new(path: &Path, target: PathBuf) -> Result<Lock, LockError> {
         let error = || FileError::of("write", path);
-        let lock = Lock::file_of(&target);
+        let lock = with_suffix(&target, ".lock");
         loop {
             let opened = open(&lock).map_err(|source| refusal(path, &lock, source))?;
             // None: its last holder removed the file meanwhile.
@@ -102,11 +102,6 @@ impl Lock {
                 return Ok(Lock { file, path: path.to_path_buf(), target, lock, is_made: true, is_sure });
             }
         }
-    }
-
-    /// The file by which the output `target`, no link, is locked.
-    pub fn file_of(target: &Path) -> PathBuf {
-        with_suffix(target, ".lock")
     }
 
     /// The output as it was given, or the folder.

@@ -22,7 +22,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `file` | an open file: what it holds |
-//! | `furthest` | the file of a run folder that everything takes |
+//! | `furthest` | the files of a run folder, and the one that everything takes |
 //! | `checksums` | what tells a damaged training checkpoint |
 //! | `layout` | how files arrange their weights |
 //! | `load` | the weights of a network, by its names or by others |
@@ -50,7 +50,7 @@ pub use ddae_model::weights::WeightSet;
 pub use element::ElementType;
 pub use error::CheckpointError;
 pub use file::Checkpoint;
-pub use furthest::Furthest;
+pub use furthest::{Furthest, LATEST, RunCheckpoints, epoch_name, epoch_of, is_checkpoint_name};
 pub use layout::{Layout, LayoutKind};
 pub use pytorch::PickledModule;
 pub use stored::StoredTensor;

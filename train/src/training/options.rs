@@ -55,7 +55,7 @@ pub enum Start {
     },
     /// At the furthest checkpoint in the run folder.
     Latest,
-    /// At the checkpoint after this many epochs (`load_epoch` of the configuration).
+    /// At the checkpoint after this many epochs (`load_epoch` of the configuration). Later ones are set aside.
     Epoch(u64),
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use ddae_checkpoint::TrainingState;
+use ddae_checkpoint::{LATEST, TrainingState, epoch_name};
 use serde::Serialize;
 
 use super::log::RunLog;
@@ -14,7 +14,7 @@ use super::plan::TrainingPlan;
 use super::start::StartingPoint;
 use super::trainer::Trainer;
 use crate::TrainError;
-use crate::run::checkpoints::{self, LATEST, epoch_name};
+use crate::run::checkpoints;
 use crate::run::stats::ScoresLine;
 use crate::torch::shim;
 

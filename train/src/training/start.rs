@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ddae_checkpoint::{Checkpoint, TrainingState, WeightSet};
+use ddae_checkpoint::{Checkpoint, LATEST, TrainingState, WeightSet, epoch_name};
 use ddae_model::config::RunConfig;
 use ddae_model::weights::Weights;
 use tch::Device;
@@ -12,7 +12,7 @@ use super::options::{Amp, Gpu, Options, Start};
 use super::plan::TrainingPlan;
 use super::resume;
 use crate::TrainError;
-use crate::run::checkpoints::{self, LATEST, epoch_name};
+use crate::run::checkpoints;
 use crate::run::folder::RunFolder;
 use crate::torch::{device, shim, threads};
 
@@ -106,13 +106,15 @@ impl StartingPoint {
                     passed_over.iter().map(|error| format!("warning     passed over: {error}")).collect();
                 let (step, steps) = (state.step, plan.steps());
                 notes.push(format!("resume      {} at step {step} of {steps}", path.display()));
-                let mut is_latest = checkpoints::is_latest(&path, step)?;
-                if !is_latest && options.start == Start::Latest {
+                if let Start::Epoch(epoch) = options.start {
+                    for (name, now) in checkpoints::go_back(&path, epoch, step)? {
+                        notes.push(format!("set aside   {name}, which is further: it is {now} now"));
+                    }
+                } else if !checkpoints::is_latest(&path, step) {
                     checkpoints::name_latest(&path)?;
-                    is_latest = true;
                     notes.push(format!("repaired    {LATEST} in that folder, which was not that checkpoint"));
                 }
-                let kept = Some((if is_latest { path.with_file_name(LATEST) } else { path }, step));
+                let kept = Some((path.with_file_name(LATEST), step));
                 let checkpoint = Some(checkpoint);
                 StartingPoint {
                     folder,
