@@ -204,3 +204,42 @@ fn weights_can_lie_in_a_file_of_their_own() {
     std::fs::remove_file(at("x.onnx")).expect("the file");
     fail(&folder, "w.safetensors -o x.onnx", 1, "x.onnx.data: it exists already");
 }
+
+/// Killed while it put file and data in their place: after it took the old file away, after it moved the new data, or after
+/// the next one had removed those.
+#[test]
+fn what_a_killed_export_left_is_replaced() {
+    let folder = workplace();
+    let at = |name: &str| folder.path().join(name);
+    let names = || {
+        let entries = std::fs::read_dir(folder.path()).expect("a folder").flatten();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.retain(|name| name.starts_with("x.onnx"));
+        names.sort();
+        names
+    };
+    let external = "w.safetensors --external-data always -o x.onnx";
+    let staged = "x.onnx.0123456789abcdef.partial";
+    for left in [&["x.onnx.data", "x.onnx.data.lock"][..], &["x.onnx.data.lock"]] {
+        for again in [external, "w.safetensors -o x.onnx"] {
+            std::fs::create_dir(at(staged)).expect("a folder");
+            std::fs::write(at(staged).join("x.onnx"), "the new one").expect("a file");
+            ["x.onnx.lock"].iter().chain(left).for_each(|name| std::fs::write(at(name), "").expect("a file"));
+            let before = names();
+            succeed(&folder, &format!("{again} --dry-run"));
+            assert_eq!(names(), before);
+            succeed(&folder, again);
+            let made = if again == external { &["x.onnx", "x.onnx.data"][..] } else { &["x.onnx"] };
+            assert_eq!(names(), made, "{left:?} {again}");
+            fail(&folder, again, 1, "x.onnx: it exists already");
+            made.iter().for_each(|name| std::fs::remove_file(at(name)).expect("removed"));
+        }
+    }
+    // A lock that is left beside both is no reason to remove either.
+    succeed(&folder, external);
+    std::fs::write(at("x.onnx.data.lock"), "").expect("a lock");
+    fail(&folder, external, 1, "x.onnx: it exists already");
+    succeed(&folder, &format!("{external} --force"));
+    assert_eq!(names(), ["x.onnx", "x.onnx.data"]);
+}

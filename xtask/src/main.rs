@@ -38,6 +38,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use ddae_base::tell;
 
 /// The commands of this checkout. Each sets up the native libraries first if that was not done yet.
 #[derive(Debug, Parser)]
@@ -120,17 +121,17 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    interrupt::hold_back_size_limits();
-    let cli = Cli::parse();
+    ddae_base::begin();
+    let cli: Cli = ddae_base::arguments();
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         // Where exactly it stopped is of no interest.
         Err(_) if interrupt::requested() => {
-            eprintln!("{}", interrupt::MESSAGE);
+            tell(interrupt::MESSAGE);
             ExitCode::from(interrupt::EXIT_CODE)
         }
         Err(error) => {
-            eprintln!("error: {error:#}");
+            tell(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

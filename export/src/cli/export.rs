@@ -13,14 +13,13 @@ use ddae_export::export::{ExportPlan, Exported, PUBLISHING};
 use ddae_export::inspect::short;
 use ddae_export::request::GraphRequest;
 use ddae_export::source::{WeightOptions, WeightSource};
-use ddae_export::staging::Staging;
+use ddae_export::staging::{Staging, in_the_way};
 use ddae_export::{ExportError, refuse_given};
 use ddae_model::config::{AnyConfig, Override};
 use ddae_model::diffusion::feature_layers;
 use ddae_model::graph::Graph;
 use ddae_model::networks::Architecture;
 use ddae_onnx::metadata::{GraphDescription, GraphKind, Precision};
-use ddae_onnx::write::data_file;
 use serde_json::json;
 
 use super::named::named;
@@ -115,11 +114,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let message = format!("-o {}: this is a folder; give the name of a file", target.display());
         return Err(ExportError::Argument(message).into());
     }
-    let existing = [target.clone(), data_file(&target)].into_iter().find(|path| path.exists());
-    if let Some(path) = existing.filter(|_| !arguments.force) {
-        let message = "it exists already; replace it with --force, or choose another name with -o";
-        return Err(ExportError::unusable(&path, message).into());
-    }
+    refuse_existing(&target, arguments.force)?;
     if arguments.dry_run {
         if arguments.json {
             writeln!(out, "{}", as_json(&plan.description, &[target], None))?;
@@ -139,7 +134,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return Ok(());
     }
     plan.check_memory().map_err(ExportError::from)?;
-    let (staging, leftovers) = removed_on_signal(&target)?;
+    let (staging, leftovers) = removed_on_signal(&target, arguments.force)?;
     let is_shown = !arguments.quiet && std::io::stderr().is_terminal();
     // Held while files are put in their place: a signal waits for the end of that.
     let held = RefCell::new(None);
@@ -168,12 +163,23 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Refuses to replace what is there, unless `force` is set.
+fn refuse_existing(target: &Path, force: bool) -> Result<(), ExportError> {
+    match in_the_way(target).filter(|_| !force) {
+        Some(path) => {
+            let message = "it exists already; replace it with --force, or choose another name with -o";
+            Err(ExportError::unusable(&path, message))
+        }
+        None => Ok(()),
+    }
+}
+
 /// What is to be removed when the process ends before its work is done: a folder, and the lock.
 type Leftovers = Arc<Mutex<Option<[PathBuf; 2]>>>;
 
-/// The folder in which the file is made. Ctrl-C, SIGTERM and SIGHUP remove it and its lock, and end the process at once: much of an
-/// export is a single call of ONNX Runtime, which nothing interrupts.
-fn removed_on_signal(target: &Path) -> Result<(Staging, Leftovers), ExportError> {
+/// The folder in which the file is made. Ctrl-C, SIGTERM and SIGHUP remove it and its lock, and end the process at once:
+/// much of an export is a single call of ONNX Runtime, which nothing interrupts.
+fn removed_on_signal(target: &Path, force: bool) -> Result<(Staging, Leftovers), ExportError> {
     let leftovers = Leftovers::default();
     let shared = Arc::clone(&leftovers);
     let handler = move || {
@@ -193,6 +199,8 @@ fn removed_on_signal(target: &Path) -> Result<(Staging, Leftovers), ExportError>
     // A signal that comes meanwhile waits until it is known what there is to remove.
     let mut made = leftovers.lock().unwrap_or_else(PoisonError::into_inner);
     let staging = Staging::beside(target)?;
+    // What another process made meanwhile.
+    refuse_existing(target, force)?;
     *made = Some(staging.leftovers());
     drop(made);
     Ok((staging, leftovers))

@@ -248,24 +248,30 @@ impl Pass {
 mod tests {
     use super::*;
 
-    /// Two splits whose images have the same numbers and, most of them, the same levels.
+    /// Three views of black images of 2x2.
+    fn extraction(split: &str, images: usize, latents: Option<[usize; 3]>, timesteps: &[i64]) -> Extraction {
+        let (labels, levels) = (vec![0; images], vec![0; 4 * images]);
+        let split = Split::in_memory(split, vec!["a".into()], labels, [1, 2, 2], levels);
+        Extraction {
+            split: split.expect("a split"),
+            latents,
+            timesteps: timesteps.to_vec(),
+            noising: Noising::Given,
+            bytes: false,
+            taps: vec![("out_1".into(), 4)],
+            views: Views { count: 3, ..Views::default() },
+            seed: 0,
+            batch: 8,
+            draw_on_device: false,
+        }
+    }
+
+    /// Two splits whose images have the same numbers and the same levels.
     #[test]
     fn no_two_draws_of_training_and_test_jobs_are_alike() {
         let mut draws = Vec::new();
-        for (split, levels) in [("grey/train", vec![0; 80]), ("grey/test", vec![0; 80])] {
-            let split = Split::in_memory(split, vec!["a".into()], vec![0; 20], [1, 2, 2], levels);
-            let extraction = Extraction {
-                split: split.expect("a split"),
-                latents: Some([1, 2, 2]),
-                timesteps: vec![1, 21],
-                noising: Noising::Given,
-                bytes: false,
-                taps: vec![("out_1".into(), 4)],
-                views: Views { count: 3, ..Views::default() },
-                seed: 0,
-                batch: 8,
-                draw_on_device: false,
-            };
+        for split in ["grey/train", "grey/test"] {
+            let extraction = extraction(split, 20, Some([1, 2, 2]), &[1, 21]);
             let rows = 0..20;
             for index in 0..extraction.passes(rows.len()) {
                 let pass = extraction.pass(&rows, index);
@@ -290,20 +296,7 @@ mod tests {
 
     #[test]
     fn every_row_view_and_timestep_has_one_pass() {
-        let labels = vec![0; 50];
-        let split = Split::in_memory("grey", vec!["a".into()], labels, [1, 2, 2], vec![0; 200]);
-        let extraction = Extraction {
-            split: split.expect("a split"),
-            latents: None,
-            timesteps: vec![21, 1],
-            noising: Noising::Given,
-            bytes: false,
-            taps: vec![("out_1".into(), 4)],
-            views: Views { count: 3, ..Views::default() },
-            seed: 0,
-            batch: 8,
-            draw_on_device: false,
-        };
+        let extraction = extraction("grey", 50, None, &[21, 1]);
         let rows = 13..34;
         let mut seen = Vec::new();
         for index in 0..extraction.passes(rows.len()) {

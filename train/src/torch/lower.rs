@@ -290,7 +290,11 @@ fn attention(qkv: &Tensor, heads: i64, layout: QkvLayout) -> Lowered {
     let parts = qkv.f_reshape(packed)?.f_unbind(axis)?;
     let part = |i: usize| {
         // The fast kernels want a head's channels next to each other.
-        let part = if layout == QkvLayout::ChannelMajor { parts[i].f_contiguous()? } else { parts[i].shallow_clone() };
+        let part = if layout == QkvLayout::ChannelMajor {
+            parts[i].f_contiguous()?
+        } else {
+            parts[i].shallow_clone()
+        };
         part.f_transpose(1, 2)
     };
     let (q, k, v) = (part(0)?, part(1)?, part(2)?);
