@@ -360,8 +360,10 @@ pub(crate) fn options() -> Result<SessionBuilder, InferError> {
 }
 
 fn options_with_operators() -> Result<SessionBuilder, InferError> {
+    // The runtime first: without it, its wrapper panics.
+    let options = options()?;
     let operators = operators::on_cpu().map_err(library)?;
-    options()?.with_operators(operators).map_err(|error| library(error.into()))
+    options.with_operators(operators).map_err(|error| library(error.into()))
 }
 
 fn library(error: ort::Error) -> InferError {

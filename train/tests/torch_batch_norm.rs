@@ -6,7 +6,7 @@ use ddae_model::reference;
 use ddae_model::tensor::{DType, Tensor as Array};
 use ddae_model::weights::Weights;
 use ddae_tests::{relative_error, rule_values, rule_weight, tolerance};
-use ddae_train::ema;
+use ddae_train::ema::{self, Ema};
 use ddae_train::optimizer::Optimizer;
 use ddae_train::torch::{Layout, Mode, Network, Parameters, Precision, convert};
 use tch::{Device, Kind, Tensor};
@@ -220,6 +220,7 @@ fn buffers_are_kept_and_averaged_but_not_optimised() {
     assert_eq!(parameters.zeros_like().expect("moments").state().len(), parameters.tensors().len());
 
     let average = parameters.copy().expect("a copy");
+    let mut ema = Ema::new(&average, &parameters, 0.9999, Device::Cpu).expect("an average");
     let config =
         Config::parse(include_str!("../../configs/demo.yaml"), "demo.yaml", &[]).expect("the demo's");
     let mut optimizer =
@@ -233,7 +234,8 @@ fn buffers_are_kept_and_averaged_but_not_optimised() {
         let loss = results[0].square().mean(Kind::Float);
         let _ = optimizer.step(&loss, &parameters, 0.01).expect("a step");
         assert_eq!(values(&parameters, name), moved, "the optimiser moved a buffer");
-        ema::update(&average, &parameters, step, 0.9999).expect("an average");
+        ema.set_step(step).expect("a step");
+        ema.update(&average, &parameters).expect("an average");
         // The first update copies.
         let decay = ema::decay(step, 0.9999);
         let pairs = if averaged.is_empty() { moved.clone() } else { averaged };

@@ -37,7 +37,7 @@ fn encoder() -> ModelConfig {
 fn codes_of_a_data_set() {
     let folder = tempfile::tempdir().expect("a folder");
     for bytes in [false, true] {
-        let what = Export { kind: GraphKind::Encoder, taps: vec![], timestep: None, bytes };
+        let what = Export { kind: GraphKind::Encoder, taps: vec![], timestep: None, bytes, label: false };
         let model = export(folder.path(), "encoder", &encoder(), what);
         let line = "features encoder.onnx --data folder --data-root DATA --split test -o out";
         if bytes {

@@ -16,7 +16,8 @@ use super::tree;
 /// When it is no complete archive of `torch.save`, or its pickle is refused.
 pub fn read(bytes: &[u8]) -> Result<Contents, Fault> {
     let (pickle, extents) = open(bytes)?;
-    tree::flatten(&ddae_pickle::load(&bytes[pickle])?, &extents)
+    let base = pickle.start;
+    tree::flatten(&ddae_pickle::load(&bytes[pickle])?, base, &extents)
 }
 
 /// Where the pickle and the storages of an archive are.

@@ -22,10 +22,10 @@ const VERSION: i64 = 1001;
 pub fn read(bytes: &[u8]) -> Result<(Format, Contents), Fault> {
     let first = ddae_pickle::load(bytes)?;
     if first.bytes(first.top()) == Some(MAGIC) {
-        let (object, extents) = open(bytes)?;
-        return Ok((Format::PyTorchLegacy, tree::flatten(&object, &extents)?));
+        let (base, object, extents) = open(bytes)?;
+        return Ok((Format::PyTorchLegacy, tree::flatten(&object, base, &extents)?));
     }
-    let contents = tree::flatten(&first, &Extents::new())?;
+    let contents = tree::flatten(&first, 0, &Extents::new())?;
     if contents.tensors.is_empty() && contents.foreign.is_empty() {
         return Err(NO_FILE.to_string().into());
     }
@@ -35,32 +35,33 @@ pub fn read(bytes: &[u8]) -> Result<(Format, Contents), Fault> {
 const NO_FILE: &str =
     "is a pickle, but not one of torch.save; a file of tensors is wanted here (a state dict)";
 
-/// The object of a file of `torch.save`, and where its storages are.
+/// The object of a file of `torch.save` after the place of its pickle, and where its storages are.
 ///
 /// # Errors
 /// When it is no complete file of `torch.save`, or a pickle is refused.
-pub fn open(bytes: &[u8]) -> Result<(Program<'_>, Extents), Fault> {
+pub fn open(bytes: &[u8]) -> Result<(usize, Program<'_>, Extents), Fault> {
     let mut at = 0;
-    let mut next = || -> Result<Program<'_>, Fault> {
-        let program = ddae_pickle::load(&bytes[at..])?;
+    let mut next = || -> Result<(usize, Program<'_>), Fault> {
+        let begin = at;
+        let program = ddae_pickle::load(&bytes[begin..])?;
         at += program.length();
-        Ok(program)
+        Ok((begin, program))
     };
-    let magic = next()?;
+    let (_, magic) = next()?;
     if magic.bytes(magic.top()) != Some(MAGIC) {
         return Err(NO_FILE.to_string().into());
     }
-    let version = next()?.top();
+    let version = next()?.1.top();
     if version != Value::Int(VERSION) {
         return Err(
             format!("is of a version of torch.save's format other than {VERSION}, which is read").into()
         );
     }
     let _machine = next()?;
-    let object = next()?;
-    let keys = next()?;
+    let (base, object) = next()?;
+    let (_, keys) = next()?;
     let extents = locate(&object, &keys, bytes, at)?;
-    Ok((object, extents))
+    Ok((base, object, extents))
 }
 
 /// Finds the storages, which begin at `at` in the order of `keys`. The types of their elements are known from the

@@ -20,7 +20,7 @@ pub fn storage(bytes: &[u8], at: usize) -> Result<Storage, Fault> {
             only(&ddae_pickle::load(&bytes[pickle])?, &extents)
         }
         Some(Format::PyTorchLegacy) => {
-            let (object, extents) = legacy::open(bytes)?;
+            let (_, object, extents) = legacy::open(bytes)?;
             only(&object, &extents)
         }
         _ => Err("is no file of torch.save".to_string()),

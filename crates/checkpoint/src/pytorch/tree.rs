@@ -25,16 +25,17 @@ const SHOWN: usize = 8;
 /// Characters of a string that are shown.
 const SHOWN_TEXT: usize = 80;
 
-/// Walks everything that the program's value contains.
+/// Walks everything that the program's value contains; its pickle is the `base`th byte of the file and what follows.
 ///
 /// # Errors
 /// When a tensor is not inside its storage, or the same parts are referred to so often that the bytes of the file do not
 /// pay for it.
-pub fn flatten(program: &Program<'_>, extents: &Extents) -> Result<Contents, Fault> {
+pub fn flatten(program: &Program<'_>, base: usize, extents: &Extents) -> Result<Contents, Fault> {
     // An object may be shared, so that a small file could be a huge tree. What is not shared takes more bytes than this.
     let length = program.length();
     let mut walk = Walk {
         program,
+        base,
         extents,
         contents: Contents::default(),
         pending: Vec::new(),
@@ -55,6 +56,8 @@ pub fn flatten(program: &Program<'_>, extents: &Extents) -> Result<Contents, Fau
 
 struct Walk<'w, 'a> {
     program: &'w Program<'a>,
+    /// Where the program's bytes begin in the file.
+    base: usize,
     extents: &'w Extents,
     contents: Contents,
     /// What is still to be visited, the next one last: no recursion, so no nesting exhausts the stack.
@@ -192,8 +195,9 @@ impl Walk<'_, '_> {
         let (Value::Text { at, .. }, Some(bytes)) = (string, self.program.bytes(string)) else {
             return Err("is no string".to_string());
         };
+        let base = self.base;
         let read = || {
-            nested::storage(bytes, at).map_err(|fault| match fault {
+            nested::storage(bytes, base + at).map_err(|fault| match fault {
                 Fault::Pickle(error) => error.to_string(),
                 Fault::Format(message) => message,
             })
