@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
+use ddae_cuda::Element;
 use ddae_train::torch::shim::cuda;
 use ddae_train::torch::shim::{self, GroupNormSilu};
 use ddae_train::torch::{TorchError, device};
@@ -150,7 +151,8 @@ fn timed(mut call: impl FnMut() -> Result<()>) -> Result<f64> {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let gpu = device::cuda(0)?;
-    let architecture = cuda::load_kernels(0, &device::compiler_folders())?;
+    let elements = [Element::F32, Element::F16, Element::Bf16];
+    let architecture = cuda::load_kernels(0, &device::compiler_folders(), &elements)?;
     tch::manual_seed(7);
     let mut wrong = 0;
     for shape in SHAPES {

@@ -1,6 +1,6 @@
 // What runs on CUDA beside libtorch's own operations: the project's kernels as operations with gradients, and steps
 // captured as CUDA graphs. Nothing here is linked with CUDA: kernels are started by the caller's function
-// (train/src/torch/kernels.rs), streams are libtorch's for any device, and at::cuda::CUDAGraph is found in
+// (train/src/torch/shim/cuda.rs), streams are libtorch's for any device, and at::cuda::CUDAGraph is found in
 // libtorch_cuda.so by its symbols once that is loaded.
 
 #include <ATen/ATen.h>
@@ -28,6 +28,13 @@ enum Pass { kForward = 0, kBackward = 1 };
 c10::impl::VirtualGuardImpl cuda() { return c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA); }
 
 void* stream_of(const at::Device& device) { return cuda().getStream(device).native_handle(); }
+
+// Channels-last, and read several elements at a time.
+at::Tensor ready(const at::Tensor& gradient, at::ScalarType type) {
+    auto dense = gradient.to(type).contiguous(at::MemoryFormat::ChannelsLast);
+    bool aligned = reinterpret_cast<uintptr_t>(dense.const_data_ptr()) % 16 == 0;
+    return aligned ? dense : dense.clone(at::MemoryFormat::ChannelsLast);
+}
 
 // The element types of ddae_cuda::Element; -1 for others.
 int element(at::ScalarType type) {
@@ -131,7 +138,7 @@ class GroupNormSiluCuda : public torch::autograd::Function<GroupNormSiluCuda> {
                           data["dropout"].toDouble(), data["layer"].toInt()};
         const at::Tensor &x = saved[0], &shift = saved[1], &weight = saved[2], &bias = saved[3];
         c10::DeviceGuard guard(x.device());
-        auto dy = gradients[0].to(x.scalar_type()).contiguous(at::MemoryFormat::ChannelsLast);
+        auto dy = ready(gradients[0], x.scalar_type());
         auto dx = at::empty_like(x, at::MemoryFormat::ChannelsLast);
         auto single = x.options().dtype(at::kFloat).memory_format(std::nullopt);
         // Side by side, one row per image; those of one number for all images are added afterwards in one go, in an order
@@ -198,7 +205,7 @@ class BiasSum : public torch::autograd::Function<BiasSum> {
     static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                    torch::autograd::variable_list gradients) {
         auto& data = context->saved_data;
-        auto dy = gradients[0].contiguous(at::MemoryFormat::ChannelsLast);
+        auto dy = ready(gradients[0], gradients[0].scalar_type());
         c10::DeviceGuard guard(dy.device());
         int64_t rows = rows_of(dy), channels = dy.size(1), partial_rows = 0;
         int type = element(dy.scalar_type());

@@ -109,8 +109,9 @@ int ddae_torch_adam(TensorPointer* parameters, TensorPointer* gradients, TensorP
             TORCH_CHECK(same_memory(p[i], g[i]) && same_memory(p[i], m[i]) && same_memory(p[i], v[i]), "parameter ", i,
                         " and its gradient or moments differ in shape, type or memory layout");
             TORCH_CHECK(is_scalar(s[i], i) && (grad_scale == nullptr || is_scalar(tensor(grad_scale), i)) &&
-                            (found_inf == nullptr || is_scalar(tensor(found_inf), i)),
-                        "step count, scale and found_inf must be float32 scalars where parameter ", i, " is");
+                            (found_inf == nullptr || is_scalar(tensor(found_inf), i)) &&
+                            (learning_rate == nullptr || is_scalar(tensor(learning_rate), i)),
+                        "step count, learning rate, scale and found_inf must be float32 scalars where parameter ", i, " is");
         }
         auto step = [&](const auto& rate) {
             auto kernel = [&](auto&& adam) {

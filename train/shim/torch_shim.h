@@ -86,6 +86,8 @@ struct DdaeNorm {
     float keep_scale, eps;
     int32_t element, row_stride;
 };
+// The same in ddae_cuda::Norm and in norm.cu.
+static_assert(sizeof(DdaeNorm) == 192, "DdaeNorm is what the kernels take");
 
 // Put a kernel on a stream of a device; not 0, with the reason in `message`, where that fails. `pass` is 0 forward.
 typedef int (*DdaeLaunchNorm)(int device, int pass, const DdaeNorm* norm, void* stream, char* message, size_t capacity);
@@ -109,8 +111,8 @@ struct DdaeLaunchers {
 // Who starts the kernels.
 void ddae_torch_cuda_launchers(const DdaeLaunchers* launchers);
 
-// `*out` = input + residual + bias with gradients, for channels-last images on a GPU. `residual`, like the input, may be null;
-// `bias` is [C].
+// `*out` = input + residual + bias with gradients, for channels-last images on a GPU. `residual`, shaped like the input, may be
+// null; `bias` is [C].
 int ddae_torch_bias_sum(TensorPointer input, TensorPointer residual, TensorPointer bias, TensorPointer* out);
 
 // `*out` = the tensor, or if it is elsewhere a copy, on the GPU `device`, which fetches it while the caller goes on.

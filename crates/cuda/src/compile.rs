@@ -56,7 +56,7 @@ pub(crate) fn compiled(
     }
     let code = compile(file, source, architecture)?;
     if let Some(path) = kept {
-        let _ = files::folder(&path).try_exists().and_then(|_| fs::create_dir_all(files::folder(&path)));
+        let _ = fs::create_dir_all(files::folder(&path));
         let digest = Sha256::digest(&code);
         let _ = files::write_whole(&path, |out| out.write_all(&digest).and_then(|()| out.write_all(&code)));
     }
@@ -85,11 +85,15 @@ fn digest(source: &str, architecture: &str) -> String {
     // SAFETY: both are where the function writes.
     let _ = unsafe { sys::nvrtcVersion(&mut major, &mut minor) };
     let mut hash = Sha256::new();
-    for text in [source, architecture, &format!("{major}.{minor}")] {
+    for text in [source, &options(architecture).join(" "), &format!("{major}.{minor}")] {
         hash.update((text.len() as u64).to_le_bytes());
         hash.update(text.as_bytes());
     }
     hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn options(architecture: &str) -> [String; 3] {
+    [format!("--gpu-architecture={architecture}"), "--std=c++17".into(), "-default-device".into()]
 }
 
 fn compile(file: &'static str, source: &str, architecture: &str) -> Result<Vec<u8>, CudaError> {
@@ -99,8 +103,7 @@ fn compile(file: &'static str, source: &str, architecture: &str) -> Result<Vec<u
     let name = CString::new(file).map_err(|error| failed(error.to_string()))?;
     let program =
         nvrtc::create_program(&text, Some(&name)).map_err(|error| failed(format!("{:?}", error.0)))?;
-    let options =
-        [format!("--gpu-architecture={architecture}"), "--std=c++17".into(), "-default-device".into()];
+    let options = options(architecture);
     // SAFETY: the program was made above and is destroyed below; sizes are those that the compiler gave.
     let compiled = unsafe {
         nvrtc::compile_program(program, &options).map_err(|error| {
@@ -160,9 +163,11 @@ mod tests {
         }
         for (file, source) in SOURCES {
             for architecture in ARCHITECTURES {
-                let code = compile(file, &for_element(source, Element::Bf16), architecture)
-                    .unwrap_or_else(|error| panic!("{error}"));
-                assert!(code.starts_with(b"\x7fELF"));
+                for element in [Element::F32, Element::F16, Element::Bf16] {
+                    let code = compile(file, &for_element(source, element), architecture)
+                        .unwrap_or_else(|error| panic!("{error}"));
+                    assert!(code.starts_with(b"\x7fELF"));
+                }
             }
         }
         let error = compile("bad.cu", "int f() { return x; }", "sm_90").expect_err("no x");

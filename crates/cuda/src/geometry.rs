@@ -67,7 +67,7 @@ impl Geometry {
         let chunk = wanted(2 * BYTES)
             .filter(|&chunk| blocks(chunk) >= ENOUGH_BLOCKS)
             .or_else(|| wanted(BYTES))
-            .or_else(|| chunks(vector).last())
+            .or_else(|| chunks(vector).next_back())
             .unwrap_or(smallest);
         let lanes = chunk / vector;
         // A power of two, no more than there are pixels.

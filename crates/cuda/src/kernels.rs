@@ -111,6 +111,14 @@ impl Kernels {
         names(source).into_iter().map(find).collect()
     }
 
+    /// Compiles and loads what there is for a type of elements, as otherwise the first launch of such a kernel does.
+    ///
+    /// # Errors
+    /// When the compiler refuses, as bfloat16 for a card that has none.
+    pub fn prepare(&self, element: Element) -> Result<(), CudaError> {
+        self.of_element(element).map(|_| ())
+    }
+
     /// The kernels for a type of elements.
     fn of_element(&self, element: Element) -> Result<&Functions, CudaError> {
         let compile = || {

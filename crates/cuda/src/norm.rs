@@ -183,3 +183,20 @@ impl Norm {
         Geometry::new(shape, size(self.groups), self.element()?.size())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::mem::{offset_of, size_of};
+
+    use super::*;
+
+    /// The same structure is written down for the C++ shim and for the kernels, which check its size too.
+    #[test]
+    fn arguments_lie_where_the_kernels_look() {
+        assert_eq!(size_of::<Norm>(), 192);
+        let places = [offset_of!(Norm, seed), offset_of!(Norm, layer), offset_of!(Norm, batch)];
+        assert_eq!(places, [120, 128, 136]);
+        let places = [offset_of!(Norm, drop_below), offset_of!(Norm, element), offset_of!(Norm, row_stride)];
+        assert_eq!(places, [168, 180, 184]);
+    }
+}

@@ -195,7 +195,7 @@ impl<'w> Lowering<'_, 'w> {
         if let Some(name) = &self.names[value.index()] {
             return Ok(name.clone());
         }
-        if let Some(name) = self.from_image(value)? {
+        if let Some(name) = self.out_of_image(value)? {
             return Ok(name);
         }
         let node = self.graph.node(value);

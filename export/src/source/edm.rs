@@ -83,7 +83,7 @@ fn song_unet(module: &PickledModule, deduced: &SongUNetConfig) -> Result<SongUNe
     given.insert("img_channels".to_string(), inputs);
     for (key, known) in OF_NETWORK {
         if let Some(value) = given.remove(key)
-            && value.to_string() != known
+            && value != known
         {
             return Err(format!("its {NETWORK} has {key} {value}; {known} is known here"));
         }

@@ -201,7 +201,8 @@ impl WeightSource {
             // A file without them leaves nothing to compare.
             let Ok(stored) = self.weights(&alone) else { continue };
             let stored = stored.get(&node.name).and_then(|tensor| tensor.as_f32()).unwrap_or_default();
-            if stored.iter().zip(formula.iter()).any(|(a, b)| !((a - b).abs() <= TABLE_TOLERANCE)) {
+            let is_formula = stored.iter().zip(formula.iter()).all(|(a, b)| (a - b).abs() <= TABLE_TOLERANCE);
+            if !is_formula {
                 let message = format!(
                     "its '{}' has other values than {} has: that would be another network than the file's",
                     node.name.escape_debug(),

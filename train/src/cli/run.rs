@@ -53,7 +53,8 @@ pub struct RunArguments {
     /// Keep images in memory channel by channel, which is slower on most machines
     #[arg(long)]
     no_channels_last: bool,
-    /// On a GPU, compute norms and averages by libtorch's operations rather than the project's kernels, to compare
+    /// On a GPU, compute norms and averages by libtorch's operations rather than the project's kernels, to compare; steps are
+    /// not replayed then
     #[arg(long)]
     no_kernels: bool,
     /// On a GPU, start the operations of every step one by one rather than replaying a recorded step, to compare

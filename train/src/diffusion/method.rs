@@ -129,8 +129,8 @@ impl Method for Diffusion {
         let mut inputs = vec![("image", image), ("level", level), ("noise", noise)];
         inputs.extend(self.label(batch)?.map(|label| ("augment_label", label)));
         if self.classes() > 0 {
-            let label = Tensor::f_from_slice(&batch.labels).and_then(|label| label.f_to_device(device));
-            inputs.push(("label", label.map_err(|e| TorchError::at("labels", e))?));
+            let label = Tensor::f_from_slice(&batch.labels).map_err(|e| TorchError::at("labels", e))?;
+            inputs.push(("label", draws::uploaded(&label, device)?));
         }
         Ok(inputs)
     }

@@ -17,7 +17,7 @@ use crate::torch::shim::cuda::Graph;
 #[derive(Debug, Default)]
 pub struct Captures {
     known: HashMap<Shapes, State>,
-    /// Why nothing is recorded any more.
+    /// Why no more is recorded.
     given_up: Option<String>,
 }
 
@@ -43,25 +43,24 @@ impl Captures {
     /// is, the second is recorded.
     ///
     /// # Errors
-    /// Those of the step.
+    /// Those of the step, and of a recording that CUDA broke off.
     pub fn run(
         &mut self,
         inputs: &[(&'static str, Tensor)],
         step: &mut dyn FnMut(&[(&'static str, Tensor)]) -> Result<StepResult, TorchError>,
     ) -> Result<StepResult, TorchError> {
-        if self.given_up.is_some() {
-            return step(inputs);
-        }
         let shapes: Shapes = inputs.iter().map(|(name, x)| (*name, x.size(), x.kind())).collect();
         match self.known.get(&shapes) {
+            Some(State::Recorded(recorded)) => return recorded.replay(inputs),
+            // Those that were recorded before are replayed still.
+            _ if self.given_up.is_some() => return step(inputs),
             None => {
                 self.known.insert(shapes, State::Warm);
                 return step(inputs);
             }
-            Some(State::Recorded(recorded)) => return recorded.replay(inputs),
             Some(State::Warm) => {}
         }
-        match Recorded::new(inputs, step) {
+        match Recorded::new(inputs, step)? {
             Ok(recorded) => {
                 let result = recorded.replay(inputs);
                 self.known.insert(shapes, State::Recorded(recorded));
@@ -74,7 +73,7 @@ impl Captures {
         }
     }
 
-    /// Why steps are run one operation at a time, if recording one failed.
+    /// Why steps of other shapes are run one operation at a time, if recording one failed.
     pub fn given_up(&self) -> Option<&str> {
         self.given_up.as_deref()
     }
@@ -84,13 +83,14 @@ impl Recorded {
     fn new(
         inputs: &[(&'static str, Tensor)],
         step: &mut dyn FnMut(&[(&'static str, Tensor)]) -> Result<StepResult, TorchError>,
-    ) -> Result<Recorded, TorchError> {
+    ) -> Result<Result<Recorded, TorchError>, TorchError> {
         let copy = |(name, x): &(&'static str, Tensor)| {
             copied(x).map(|copy| (*name, copy)).map_err(|e| TorchError::at(*name, e))
         };
         let inputs = inputs.iter().map(copy).collect::<Result<Vec<_>, _>>()?;
-        let (graph, result) = Graph::record(|| step(&inputs))?;
-        Ok(Recorded { graph, inputs: inputs.into_iter().map(|(_, x)| x).collect(), result })
+        let recorded = Graph::record(|| step(&inputs))?;
+        let inputs = inputs.into_iter().map(|(_, x)| x).collect();
+        Ok(recorded.map(|(graph, result)| Recorded { graph, inputs, result }))
     }
 
     fn replay(&self, inputs: &[(&'static str, Tensor)]) -> Result<StepResult, TorchError> {

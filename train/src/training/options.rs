@@ -59,7 +59,8 @@ pub enum Start {
     Epoch(u64),
 }
 
-/// What is done on a GPU to be fast. Nothing of it changes what is computed, but for the order of sums.
+/// What is done on a GPU to be fast. Nothing of it changes what is computed, but for the order of sums and for which elements a
+/// dropout takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gpu {
     /// Whether norms and averages are computed by the project's own kernels, rather than by libtorch's.
@@ -70,6 +71,12 @@ pub struct Gpu {
     pub convolution_search: u8,
     /// Whether only algorithms that give the same bits every time are used.
     pub deterministic: bool,
+}
+
+impl Default for Gpu {
+    fn default() -> Gpu {
+        Gpu { kernels: true, graphs: true, convolution_search: 0, deterministic: false }
+    }
 }
 
 /// A run as it is asked for.

@@ -74,7 +74,7 @@ pub fn train<M: Method>(
         kept,
     };
     run.log.begin(plan, amp, place.device, run.state.seed, &start.notes)?;
-    let result = run.epochs();
+    let result = run.epochs().and_then(|()| run.finish_trace());
     run.log.end(&result);
     result.map(|()| run.summary())
 }
@@ -180,16 +180,38 @@ impl<M: Method> Run<'_, M> {
         if step == TRACED.start {
             shim::begin_trace(cuda)?;
         } else if step == TRACED.end {
-            self.read()?;
-            shim::end_trace(path)?;
-            self.log.say(&format!(
-                "trace       {}: steps {} to {}",
-                path.display(),
-                TRACED.start,
-                TRACED.end - 1
-            ))?;
+            self.end_trace(step)?;
         }
         Ok(())
+    }
+
+    /// Writes the trace that was begun, of the steps before the `end`th of this process.
+    fn end_trace(&mut self, end: u64) -> Result<(), TrainError> {
+        let Some(path) = &self.options.trace else { return Ok(()) };
+        self.read()?;
+        shim::end_trace(path)?;
+        let whole = std::fs::metadata(path).is_ok_and(|file| file.len() > 0);
+        self.log.say(&match whole {
+            true => format!("trace       {}: steps {} to {}", path.display(), TRACED.start, end - 1),
+            false => {
+                format!("warning     {} was not written: the profiler says nothing more", path.display())
+            }
+        })
+    }
+
+    /// At the end of the run, the trace of one that was shorter than that.
+    fn finish_trace(&mut self) -> Result<(), TrainError> {
+        let done = self.state.step - self.first_step;
+        if self.options.trace.is_none() || done >= TRACED.end {
+            return Ok(());
+        }
+        if done > TRACED.start {
+            return self.end_trace(done);
+        }
+        let first = TRACED.start;
+        self.log.say(&format!(
+            "warning     no trace: it begins at step {first}, and this process made {done} steps"
+        ))
     }
 
     /// Reads the losses of the last steps and stops the run where they are not finite.

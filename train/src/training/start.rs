@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ddae_checkpoint::{Checkpoint, LATEST, TrainingState, WeightSet, epoch_name};
+use ddae_cuda::Element;
 use ddae_model::config::RunConfig;
 use ddae_model::weights::Weights;
 use tch::Device;
@@ -14,7 +15,7 @@ use super::resume;
 use crate::TrainError;
 use crate::run::checkpoints;
 use crate::run::folder::RunFolder;
-use crate::torch::{device, shim, threads};
+use crate::torch::{Layout, device, shim, threads};
 
 /// Where a process starts from.
 pub(super) struct StartingPoint {
@@ -53,7 +54,12 @@ impl StartingPoint {
         // The same memory at every step, without asking the system for it each time.
         shim::keep_memory()?;
         let gpu_notes = match device {
-            Device::Cuda(number) => begin_on_gpu(number, options.gpu)?,
+            Device::Cuda(number) => begin_on_gpu(number, options)?,
+            _ if options.gpu != Gpu::default() => {
+                vec![
+                    "warning     the options for GPUs are without effect: this run is on the CPU".to_string(),
+                ]
+            }
             _ => vec![],
         };
         let captures = device.is_cuda() && options.gpu.graphs && options.gpu.kernels;
@@ -139,19 +145,31 @@ impl StartingPoint {
 }
 
 /// Sets libtorch up for a GPU, and says what computes there.
-fn begin_on_gpu(number: usize, gpu: Gpu) -> Result<Vec<String>, TrainError> {
+fn begin_on_gpu(number: usize, options: &Options) -> Result<Vec<String>, TrainError> {
+    let gpu = options.gpu;
     shim::cuda::own_stream(number)?;
     if gpu.deterministic {
         shim::cuda::deterministic()?;
     } else {
         shim::cuda::search_convolutions(gpu.convolution_search)?;
     }
-    let kernels = match gpu.kernels {
-        true => match shim::cuda::load_kernels(number, &device::compiler_folders()) {
-            Ok(architecture) => format!("own, for {architecture}"),
-            Err(reason) => format!("libtorch's, which are slower: {reason}"),
-        },
-        false => "libtorch's".to_string(),
+    // A resumed run's precision is known later; it compiles what it wants then.
+    let elements: &[Element] = match options.amp.unwrap_or_default() {
+        Amp::Off => &[Element::F32],
+        Amp::Bf16 => &[Element::F32, Element::Bf16],
+        Amp::Fp16 => &[Element::F32, Element::F16],
+    };
+    let folders = device::compiler_folders();
+    let loaded = gpu.kernels.then(|| shim::cuda::load_kernels(number, &folders, elements));
+    let kernels = match (loaded, options.layout) {
+        (Some(Ok(architecture)), Layout::ChannelsLast) => format!("own, for {architecture}"),
+        (Some(Ok(architecture)), Layout::Contiguous) => {
+            format!(
+                "own, for {architecture}, of averages; libtorch's of norms, since images are not channels-last"
+            )
+        }
+        (Some(Err(reason)), _) => format!("libtorch's, which are slower, and no CUDA graph: {reason}"),
+        (None, _) => "libtorch's, and no CUDA graph".to_string(),
     };
     let mut notes = vec![format!("kernels     {kernels}")];
     if gpu.deterministic {

@@ -40,6 +40,8 @@ struct Norm {
     int element, row_stride;
 };
 
+static_assert(sizeof(Norm) == 192, "Norm is what ddae_cuda::Norm is");
+
 template <class T> struct Exact { static constexpr bool value = false; };
 template <> struct Exact<float> { static constexpr bool value = true; };
 

@@ -201,7 +201,7 @@ impl<'w> Lowering<'_, 'w> {
     }
 
     /// A value that is held channels-last, as portable operations take it. None where it is not held so.
-    pub(super) fn from_image(&mut self, value: Value) -> Lowered<Option<String>> {
+    pub(super) fn out_of_image(&mut self, value: Value) -> Lowered<Option<String>> {
         if self.image(value).is_none() {
             return Ok(None);
         }

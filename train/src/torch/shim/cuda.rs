@@ -86,13 +86,15 @@ fn kernels(device: usize) -> Option<Arc<Kernels>> {
 }
 
 /// Loads the project's kernels for a GPU, with CUDA's compiler from the first of `folders` that has it; says for which
-/// architecture. From then on networks on that device use them.
+/// architecture. Those for `elements` are compiled at once, others when they are wanted. From then on networks on that device
+/// use them.
 ///
 /// # Errors
 /// When the compiler or the driver is missing or refuses. Networks run without them as well, by libtorch's operations.
-pub fn load_kernels(device: usize, folders: &[PathBuf]) -> Result<String, CudaError> {
+pub fn load_kernels(device: usize, folders: &[PathBuf], elements: &[Element]) -> Result<String, CudaError> {
     let number = u16::try_from(device).map_err(|_| CudaError::Shape(format!("there is no GPU {device}")))?;
     let kernels = Kernels::load(number, folders)?;
+    elements.iter().try_for_each(|element| kernels.prepare(*element))?;
     let architecture = kernels.architecture().to_string();
     let launchers = Launchers {
         norm: launch_norm,
@@ -212,11 +214,16 @@ extern "C" fn launch_average(
     launching(device, message, capacity, |kernels| unsafe { kernels.average(pieces, count, weight, stream) })
 }
 
+/// Whether several elements of `x` can be read at once from its beginning on.
+fn is_aligned(x: &Tensor) -> bool {
+    (x.data_ptr() as usize).is_multiple_of(16)
+}
+
 /// Whether [`group_norm_silu`] can normalise `x [B,C,H,W]` in so many groups.
 pub fn fits_kernel(x: &Tensor, groups: usize) -> bool {
     let sizes: Vec<usize> = x.size().iter().map(|&n| n as usize).collect();
     let size = if x.kind() == Kind::Float { 4 } else { 2 };
-    matches!(sizes[..], [b, c, h, w] if Geometry::new([b, h * w, c], groups, size).is_ok())
+    is_aligned(x) && matches!(sizes[..], [b, c, h, w] if Geometry::new([b, h * w, c], groups, size).is_ok())
 }
 
 /// [`super::group_norm_silu`] on a GPU whose [kernels](load_kernels) are loaded, in float32, float16 or bfloat16. `seed`,
@@ -251,6 +258,7 @@ pub fn fits_bias_sum(x: &Tensor) -> bool {
     let sizes: Vec<usize> = x.size().iter().map(|&n| n as usize).collect();
     let known = matches!(x.kind(), Kind::Float | Kind::Half | Kind::BFloat16);
     known
+        && is_aligned(x)
         && matches!(sizes[..], [b, c, h, w] if b * h * w > 0 && Kernels::partial_rows([b * h * w, c]).is_ok())
 }
 
@@ -357,18 +365,26 @@ impl Graph {
     /// tensors that `work` gives are overwritten by every replay.
     ///
     /// # Errors
-    /// Those of `work`, and libtorch's when something cannot be recorded, as reading a value.
-    pub fn record<T>(work: impl FnOnce() -> Result<T, TorchError>) -> Result<(Graph, T), TorchError> {
+    /// Inside, those of `work` and what keeps recording from beginning: the work may be done without. Outside, when CUDA
+    /// broke the recording off, as for reading a value: libtorch is then left in a state that nothing can be computed in.
+    pub fn record<T>(
+        work: impl FnOnce() -> Result<T, TorchError>,
+    ) -> Result<Result<(Graph, T), TorchError>, TorchError> {
         let mut graph = null_mut();
         // SAFETY: `graph` is where the function writes.
-        check("capture", unsafe { ddae_torch_graph_begin(&mut graph) })?;
+        if let Err(error) = check("capture", unsafe { ddae_torch_graph_begin(&mut graph) }) {
+            return Ok(Err(error));
+        }
         let graph = Graph(graph);
         let result = work();
         // SAFETY: recording was begun above and is ended once.
-        let ended = check("capture", unsafe { ddae_torch_graph_end(graph.0) });
-        let result = result?;
-        ended?;
-        Ok((graph, result))
+        if let Err(error) = check("capture", unsafe { ddae_torch_graph_end(graph.0) }) {
+            // libtorch's allocator still refers to it.
+            std::mem::forget(graph);
+            let message = format!("{error}; run again with --no-cuda-graph");
+            return Err(TorchError::Operation { context: "recording a step".to_string(), message });
+        }
+        Ok(result.map(|result| (graph, result)))
     }
 
     /// Runs what was recorded.
