@@ -42,7 +42,10 @@ fn main() -> Result<()> {
         let config = Config::parse(text, run, &[])?;
         let features = |input_u8| {
             let taps = vec!["out_6".to_string()];
-            features_graph(&config, &FeatureOptions { taps, timestep: Some(TIMESTEP), input_u8 })
+            features_graph(
+                &config,
+                &FeatureOptions { taps, timestep: Some(TIMESTEP), input_u8, label: false },
+            )
         };
         let graphs = [
             ("network", config.network.network_graph(false)?),
