@@ -100,10 +100,13 @@ fn single(operator: &str, groups: i64, shapes: &[Option<&[usize]>]) -> Model<'st
     model
 }
 
+/// An operator, its number of groups or 0, the shapes of its inputs, and what is said of them.
+type BadCase<'a> = (&'a str, i64, Vec<Option<&'a [usize]>>, &'a str);
+
 #[test]
 fn operands_that_do_not_fit_are_refused() {
     let (x, c): (&[usize], &[usize]) = (&[2, 4, 6], &[6]);
-    let cases: [(&str, i64, Vec<Option<&[usize]>>, &str); 7] = [
+    let cases: [BadCase<'_>; 7] = [
         (GROUP_NORM_SILU, 4, vec![Some(x), Some(c), Some(c)], "its channels are not 4 groups"),
         (
             GROUP_NORM_SILU,

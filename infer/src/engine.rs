@@ -280,9 +280,12 @@ fn view(value: &Value) -> ort::Result<SessionInputValue<'_>> {
     })
 }
 
+/// The named inputs of a run, and where its results are wanted.
+type Request = (Vec<(String, Value)>, Keep);
+
 /// The thread that a session on CUDA lives in.
 struct CudaThread {
-    requests: Option<Sender<(Vec<(String, Value)>, Keep)>>,
+    requests: Option<Sender<Request>>,
     answers: Receiver<Result<Answer, InferError>>,
     thread: Option<JoinHandle<()>>,
 }

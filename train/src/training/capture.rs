@@ -21,6 +21,9 @@ pub struct Captures {
     given_up: Option<String>,
 }
 
+/// A step on its inputs, by their names.
+type Step<'a> = dyn FnMut(&[(&'static str, Tensor)]) -> Result<StepResult, TorchError> + 'a;
+
 /// Names, sizes and types of a step's inputs.
 type Shapes = Vec<(&'static str, Vec<i64>, Kind)>;
 
@@ -47,7 +50,7 @@ impl Captures {
     pub fn run(
         &mut self,
         inputs: &[(&'static str, Tensor)],
-        step: &mut dyn FnMut(&[(&'static str, Tensor)]) -> Result<StepResult, TorchError>,
+        step: &mut Step<'_>,
     ) -> Result<StepResult, TorchError> {
         let shapes: Shapes = inputs.iter().map(|(name, x)| (*name, x.size(), x.kind())).collect();
         match self.known.get(&shapes) {
@@ -82,7 +85,7 @@ impl Captures {
 impl Recorded {
     fn new(
         inputs: &[(&'static str, Tensor)],
-        step: &mut dyn FnMut(&[(&'static str, Tensor)]) -> Result<StepResult, TorchError>,
+        step: &mut Step<'_>,
     ) -> Result<Result<Recorded, TorchError>, TorchError> {
         let copy = |(name, x): &(&'static str, Tensor)| {
             copied(x).map(|copy| (*name, copy)).map_err(|e| TorchError::at(*name, e))

@@ -174,7 +174,9 @@ impl<M: Method> Run<'_, M> {
 
     /// Begins or ends the trace that was asked for, before a step.
     fn trace(&mut self) -> Result<(), TrainError> {
-        let Some(path) = &self.options.trace else { return Ok(()) };
+        if self.options.trace.is_none() {
+            return Ok(());
+        }
         let step = self.state.step - self.first_step;
         let cuda = self.place.device.is_cuda();
         if step == TRACED.start {

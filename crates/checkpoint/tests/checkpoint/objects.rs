@@ -193,6 +193,9 @@ fn a_wanted_tensor_that_is_not_understood_is_named() {
     }
 }
 
+/// What a case shows, its tensor's pickle, the bytes of an element in its storage, those bytes, its type and its value.
+type Case<'a> = (&'a str, Vec<u8>, usize, &'a [u8], ElementType, Tensor);
+
 #[test]
 fn tensors_in_every_form() {
     let hooks = || call(global("collections", "OrderedDict"), &[]);
@@ -220,7 +223,7 @@ fn tensors_in_every_form() {
     let expanded = tensor(storage("FloatStorage", "0", 2), 1, &[3, 2], &[0, 0]);
     let f32s = bytes();
     let plain = Tensor::f32(&[2], vec![1.5, -2.5]);
-    let cases: [(&str, Vec<u8>, usize, &[u8], ElementType, Tensor); 8] = [
+    let cases: [Case<'_>; 8] = [
         ("with attributes", typed(global("torch", "Tensor")), 4, &f32s, ElementType::F32, plain.clone()),
         ("of a class", typed(global("mine", "Image")), 4, &f32s, ElementType::F32, plain.clone()),
         ("a parameter with attributes", parameter, 4, &f32s, ElementType::F32, plain.clone()),
