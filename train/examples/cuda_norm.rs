@@ -209,8 +209,64 @@ fn main() -> Result<()> {
             }
         }
     }
+    wrong += bias_sums(gpu, arguments.json)?;
     ensure!(wrong == 0, "{wrong} results are wrong");
     Ok(())
+}
+
+/// `x + residual + bias` and its gradients; how many are wrong.
+fn bias_sums(gpu: Device, json: bool) -> Result<usize> {
+    let options = (Kind::Double, Device::Cpu);
+    let mut wrong = 0;
+    for size in [[128, 128, 32, 32], [7, 4, 3, 3], [5, 1024, 2, 2], [3, 384, 9, 7], [1, 64, 1, 1]] {
+        for has_residual in [false, true] {
+            for (name, kind, bound) in
+                [("f32", Kind::Float, 2e-5), ("f16", Kind::Half, 2e-3), ("bf16", Kind::BFloat16, 1.6e-2)]
+            {
+                let rounded = |x: Tensor| shim::channels_last(&x.to_kind(kind).to_kind(Kind::Double));
+                let (x, dy) =
+                    (rounded(Tensor::randn(size, options))?, rounded(Tensor::randn(size, options))?);
+                let residual = if has_residual { Some(rounded(Tensor::randn(size, options))?) } else { None };
+                let bias = Tensor::randn([size[1]], options).to_kind(Kind::Float).to_kind(Kind::Double);
+                let leaves = |device: Device, kind: Kind, small: Kind| {
+                    let leaf = |x: &Tensor, kind| x.to_kind(kind).to_device(device).set_requires_grad(true);
+                    vec![
+                        Some(leaf(&x, kind)),
+                        Some(leaf(&bias, small)),
+                        residual.as_ref().map(|r| leaf(r, kind)),
+                    ]
+                };
+                let missing = || TorchError::Input("no operand".to_string());
+                let there = leaves(gpu, kind, Kind::Float);
+                let sum = |x: &[Option<&Tensor>]| {
+                    cuda::bias_sum(x[0].ok_or_else(missing)?, x[2], x[1].ok_or_else(missing)?)
+                };
+                let dy_there = dy.to_kind(kind).to_device(gpu);
+                let ours = run(&there, &dy_there, sum)?;
+                let again = run(&there, &dy_there, sum)?;
+                let exact = run(&leaves(Device::Cpu, Kind::Double, Kind::Double), &dy, |x| {
+                    let sum = x[0].ok_or_else(missing)? + x[1].ok_or_else(missing)?.reshape([1, -1, 1, 1]);
+                    Ok(x[2].map_or_else(|| sum.shallow_clone(), |residual| &sum + residual))
+                })?;
+                let errors: Vec<f64> =
+                    ours.iter().zip(&exact).map(|(ours, exact)| error(ours, exact)).collect();
+                let repeats = ours.iter().zip(&again).all(|(a, b)| a.equal(b));
+                let bad = !repeats || errors.iter().any(|error| error.is_nan() || *error > bound);
+                wrong += usize::from(bad);
+                if json {
+                    let line = serde_json::json!({
+                        "bias_sum": size, "residual": has_residual, "element": name, "errors": errors,
+                        "bound": bound, "repeats": repeats,
+                    });
+                    println!("{line}");
+                } else {
+                    let verdict = if bad { "  WRONG" } else { "" };
+                    println!("bias {size:?} {name:5}{errors:.1e?} repeats {repeats}{verdict}");
+                }
+            }
+        }
+    }
+    Ok(wrong)
 }
 
 /// Ours forward, ours forward and backward, and libtorch's of both.

@@ -3,8 +3,8 @@
 #
 #     xtask/gpu/round.sh BIN ORT WORK PART...
 #
-# BIN holds the programs and examples of a release build (cargo xtask bench --gpu says which), ORT a folder with
-# ONNX Runtime's CUDA build, WORK is scratch. Parts: kernels, train, train-more, resume,
+# BIN holds ddae-train, ddae-export and ddae-infer of a release build and the examples cuda_norm, cuda_ops, cuda_speed and
+# rule_checkpoint, ORT a folder with ONNX Runtime's CUDA build, WORK is scratch. Parts: kernels, train, train-more, resume,
 # peers-train, operators, infer, peers-forward.
 # What it prints is the report; logs lie in WORK/logs. Ends with 1 where a check fails.
 set -u
@@ -115,20 +115,23 @@ for part in "$@"; do
             ;;
         resume)
             one() {
-                "$bin/ddae-train" diffusion --config "$root/configs/demo.yaml" --device cuda --set n_sample=0 --epochs 10 \
+                "$bin/ddae-train" diffusion --config "$root/configs/demo.yaml" --device cuda --set n_sample=0 --epochs 20 --log-every 50 \
                     --amp bf16 --deterministic --quiet --save-minutes 0.005 "$@"
             }
             timed 40 whole bash -c "$(declare -f one); bin=$bin root=$root; one --run $work/runs/whole" || failed=1
             one --run "$work/runs/cut" >"$work/logs/cut" 2>&1 &
             pid=$!
-            sleep 3.2
+            # Killed between a checkpoint on the way and the end.
+            for _ in $(seq 400); do
+                [ -e "$work/runs/cut/checkpoints/latest.safetensors" ] && [ "$(wc -l <"$work/runs/cut/stats.jsonl")" -ge 2 ] && break
+                sleep 0.1
+            done
             pkill -9 -P $pid
             kill -9 $pid
             wait $pid 2>/dev/null
-            ls "$work/runs/cut/checkpoints" | tr '\n' ' '
-            echo
             timed 40 resumed bash -c "$(declare -f one); bin=$bin root=$root; one --run $work/runs/cut --resume" || failed=1
-            grep -h "^resume" "$work/runs/cut/log.txt" | sed 's/^/   /'
+            grep -h "^resume .* at step" "$work/runs/cut/log.txt" | sed 's/^/   /'
+            grep -q "^this run is finished" "$work/logs/resumed" && { echo "   the run was finished before it was killed"; failed=1; }
             same_tensors "$work"/runs/{whole,cut}/checkpoints/latest.safetensors || failed=1
             ;;
         peers-train) timed 90 peers-train python3 "$here/peer.py" --only matmul,train-published,train-graph; cat "$work/logs/peers-train" ;;
