@@ -82,7 +82,7 @@ fn song_unet(module: &PickledModule, deduced: &SongUNetConfig) -> Result<SongUNe
     }
     given.insert("img_channels".to_string(), inputs);
     for (key, known) in OF_NETWORK {
-        if let Some(value) = given.remove(key)
+        if let Some(value) = given.remove(key).map(|value| value.to_string())
             && value != known
         {
             return Err(format!("its {NETWORK} has {key} {value}; {known} is known here"));

@@ -177,7 +177,6 @@ fn other_python_objects_alone_are_refused_by_name() {
         ("os", "system"),
         ("torch", "load"),
         ("torch.serialization", "load"),
-        ("torch.storage", "_load_from_bytes"),
         ("torch", "FloatStorage.from_file"),
         ("collections", "OrderedDict.fromkeys"),
         ("numpy.core.multiarray", "_reconstruct"),
