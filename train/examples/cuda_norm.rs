@@ -261,7 +261,7 @@ fn bias_sums(gpu: Device, json: bool) -> Result<usize> {
                     println!("{line}");
                 } else {
                     let verdict = if bad { "  WRONG" } else { "" };
-                    println!("bias {size:?} {name:5}{errors:.1e?} repeats {repeats}{verdict}");
+                    println!("bias {size:?} {name:5}{errors:?} repeats {repeats}{verdict}");
                 }
             }
         }
