@@ -83,32 +83,24 @@ impl CudaSession {
         check(options.number)?;
         let stream = OwnStream::new(options.number).map_err(|error| of_device(options.number, &error))?;
         let model = read::model(path)?;
-        match load(path, &options, &model, &stream) {
-            Ok(session) => Ok(CudaSession {
-                path: path.to_path_buf(),
-                options,
-                bound: None,
-                session,
-                stream,
-                recordings: 0,
-                note: None,
-            }),
+        let (options, session, note) = match load(path, &options, &model, &stream) {
+            Ok(session) => (options, session, None),
             Err(error) if options.graph => {
                 let options = SessionOptions { graph: false, ..options };
                 let session = load(path, &options, &model, &stream)?;
-                let note = Some(error.to_string());
-                Ok(CudaSession {
-                    path: path.to_path_buf(),
-                    options,
-                    bound: None,
-                    session,
-                    stream,
-                    recordings: 0,
-                    note,
-                })
+                (options, session, Some(error.to_string()))
             }
-            Err(error) => Err(error),
-        }
+            Err(error) => return Err(error),
+        };
+        Ok(CudaSession {
+            path: path.to_path_buf(),
+            options,
+            bound: None,
+            session,
+            stream,
+            recordings: 0,
+            note,
+        })
     }
 
     pub fn inputs(&self) -> Vec<String> {

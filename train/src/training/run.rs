@@ -74,7 +74,10 @@ pub fn train<M: Method>(
         kept,
     };
     run.log.begin(plan, amp, place.device, run.state.seed, &start.notes)?;
-    let result = run.epochs().and_then(|()| run.finish_trace());
+    let result = run.epochs();
+    // Also of a run that is stopped meanwhile; the first error is the one to be told.
+    let traced = run.finish_trace();
+    let result = result.and(traced);
     run.log.end(&result);
     result.map(|()| run.summary())
 }
