@@ -162,10 +162,7 @@ fn cifar_pickles() {
     check(b"\x7fELF", "it is not a pickle of protocol 2 to 5");
     check(&whole[..whole.len() / 2], "it ends in the middle of its pickle");
     check(&cifar_pickle(0, "labels", &[1, 2]), "it has no entry 'fine_labels'");
-    check(
-        b"\x80\x02cos\nsystem\nU\x04echo\x85R.",
-        "it refers to the Python object 'os.system', which plain data does not need: it is refused, and nothing was run",
-    );
+    check(b"\x80\x02cos\nsystem\nU\x04echo\x85R.", "it does not hold a dictionary");
     let malicious = fs::read(ddae_tests::fixtures().join("malicious.pth")).expect("a fixture");
     check(&malicious, "it is not a pickle of protocol 2 to 5");
     let label = cifar_pickle(0, "fine_labels", &[1, 100]);

@@ -99,8 +99,8 @@ fn a_file_that_would_run_something_is_refused() {
     ] {
         let ended = place.run(&command);
         let error = ended.error(&[1]);
-        let wanted = "malicious.pth: refers to the Python object 'posix.system', which plain data does not need: it is \
-                      refused, and nothing was run";
+        let wanted = "malicious.pth: holds no tensors, but refers to the Python object 'posix.system', which is not known \
+                      here: nothing was run";
         assert!(error.contains(wanted), "{command}: {error}");
         assert!(place.snapshot() == before, "{command} leaves {:?}", place.names(""));
     }

@@ -47,6 +47,12 @@ pub(super) struct Contents {
     pub tensors: Vec<StoredTensor>,
     /// Everything else that a dictionary of PyTorch holds: names and what is there, printed.
     pub values: Vec<(String, String)>,
+    /// How many values more there are.
+    pub left_out: usize,
+    /// What is among the values and may have been meant as a tensor: names and what is there.
+    pub unread: Vec<(String, String)>,
+    /// Python objects that it refers to and that files of tensors have no need of, by name.
+    pub foreign: Vec<String>,
     /// Keys of the outermost dictionary under which there are dictionaries.
     pub groups: Vec<String>,
     /// The metadata of a safetensors file.

@@ -14,6 +14,14 @@ pub enum ElementType {
     BF16,
     F32,
     F64,
+    /// Four bits of exponent, three of mantissa, NaN but no infinities.
+    F8E4M3,
+    /// Five bits of exponent, two of mantissa.
+    F8E5M2,
+    /// As [`ElementType::F8E4M3`], with one zero and one NaN.
+    F8E4M3FNUZ,
+    /// As [`ElementType::F8E5M2`], with one zero, one NaN and no infinities.
+    F8E5M2FNUZ,
     I8,
     I16,
     I32,
@@ -37,6 +45,10 @@ impl ElementType {
             ElementType::BF16 => ("bf16", Some(2)),
             ElementType::F32 => ("f32", Some(4)),
             ElementType::F64 => ("f64", Some(8)),
+            ElementType::F8E4M3 => ("f8_e4m3", Some(1)),
+            ElementType::F8E5M2 => ("f8_e5m2", Some(1)),
+            ElementType::F8E4M3FNUZ => ("f8_e4m3fnuz", Some(1)),
+            ElementType::F8E5M2FNUZ => ("f8_e5m2fnuz", Some(1)),
             ElementType::I8 => ("i8", Some(1)),
             ElementType::I16 => ("i16", Some(2)),
             ElementType::I32 => ("i32", Some(4)),
@@ -63,7 +75,7 @@ pub(super) enum Order<'a> {
     Strided { shape: &'a [usize], strides: &'a [usize] },
 }
 
-/// The elements of a tensor whose storage begins with `bytes` (little-endian); 16-bit floats become float32, small
+/// The elements of a tensor whose storage begins with `bytes` (little-endian); floats of 8 and 16 bits become float32, small
 /// integers int64, booleans bytes. `None` for types that are not read.
 pub(super) fn decode(element: ElementType, bytes: &[u8], order: Order<'_>) -> Option<Data> {
     Some(match element {
@@ -71,6 +83,10 @@ pub(super) fn decode(element: ElementType, bytes: &[u8], order: Order<'_>) -> Op
         ElementType::F16 => Data::F32(collect(bytes, order, |b| f16::from_le_bytes(b).to_f32())),
         ElementType::BF16 => Data::F32(collect(bytes, order, |b| bf16::from_le_bytes(b).to_f32())),
         ElementType::F64 => Data::F64(collect(bytes, order, f64::from_le_bytes)),
+        ElementType::F8E4M3 => Data::F32(collect(bytes, order, |[b]| float8(b, 3, 7, false))),
+        ElementType::F8E5M2 => Data::F32(collect(bytes, order, |[b]| f16::from_le_bytes([0, b]).to_f32())),
+        ElementType::F8E4M3FNUZ => Data::F32(collect(bytes, order, |[b]| float8(b, 3, 8, true))),
+        ElementType::F8E5M2FNUZ => Data::F32(collect(bytes, order, |[b]| float8(b, 2, 16, true))),
         ElementType::I64 => Data::I64(collect(bytes, order, i64::from_le_bytes)),
         ElementType::I32 => Data::I64(collect(bytes, order, |b| i32::from_le_bytes(b).into())),
         ElementType::I16 => Data::I64(collect(bytes, order, |b| i16::from_le_bytes(b).into())),
@@ -79,6 +95,23 @@ pub(super) fn decode(element: ElementType, bytes: &[u8], order: Order<'_>) -> Op
         ElementType::Bool => Data::U8(collect(bytes, order, |[b]| u8::from(b != 0))),
         ElementType::Other(_) => return None,
     })
+}
+
+/// A float of 8 bits without infinities: `mantissa` bits of it, and the bias of the exponent. NaN is what minus zero would be,
+/// or (`fnuz` false) all ones. Source: arXiv 2209.05433 and, for `fnuz`, arXiv 2206.02915.
+fn float8(byte: u8, mantissa: u32, bias: i32, fnuz: bool) -> f32 {
+    let is_nan = if fnuz { byte == 0x80 } else { byte & 0x7f == 0x7f };
+    if is_nan {
+        return f32::NAN;
+    }
+    let (exponent, fraction) =
+        (i32::from((byte & 0x7f) >> mantissa), u32::from(byte) & ((1 << mantissa) - 1));
+    let (significand, power) = match exponent {
+        0 => (fraction, 1 - bias),
+        _ => (fraction | 1 << mantissa, exponent - bias),
+    };
+    let magnitude = significand as f32 * f32::powi(2.0, power - mantissa as i32);
+    if byte & 0x80 == 0 { magnitude } else { -magnitude }
 }
 
 fn collect<const N: usize, T>(bytes: &[u8], order: Order<'_>, value: impl Fn([u8; N]) -> T) -> Vec<T> {
@@ -135,6 +168,46 @@ mod tests {
         assert_eq!(one(ElementType::I64, &i64::MIN.to_le_bytes()), Data::I64(vec![i64::MIN]));
         assert_eq!(one(ElementType::U8, &[200]), Data::U8(vec![200]));
         assert_eq!(one(ElementType::Bool, &[7]), Data::U8(vec![1]));
-        assert_eq!(decode(ElementType::Other("f8_e4m3"), &[1], Order::Dense(1)), None);
+        assert_eq!(decode(ElementType::Other("u16"), &[1], Order::Dense(1)), None);
+    }
+
+    /// Values of the papers' tables: the largest, the smallest normal and subnormal ones, one, and minus three quarters.
+    #[test]
+    fn floats_of_8_bits() {
+        let values = |element, bytes: &[u8]| match decode(element, bytes, Order::Dense(bytes.len())) {
+            Some(Data::F32(values)) => values,
+            other => panic!("{other:?}"),
+        };
+        let power = |n| f32::powi(2.0, n);
+        for (element, bytes, expected) in [
+            (ElementType::F8E4M3, [0x7e, 0x08, 0x01, 0x38, 0xb4], [448.0, power(-6), power(-9), 1.0, -0.75]),
+            (
+                ElementType::F8E5M2,
+                [0x7b, 0x04, 0x01, 0x3c, 0xba],
+                [57_344.0, power(-14), power(-16), 1.0, -0.75],
+            ),
+            (
+                ElementType::F8E4M3FNUZ,
+                [0x7f, 0x08, 0x01, 0x40, 0xbc],
+                [240.0, power(-7), power(-10), 1.0, -0.75],
+            ),
+            (
+                ElementType::F8E5M2FNUZ,
+                [0x7f, 0x04, 0x01, 0x40, 0xbe],
+                [57_344.0, power(-15), power(-17), 1.0, -0.75],
+            ),
+        ] {
+            assert_eq!(values(element, &bytes), expected, "{element}");
+        }
+        for (element, byte) in [
+            (ElementType::F8E4M3, 0x7f),
+            (ElementType::F8E4M3, 0xff),
+            (ElementType::F8E5M2, 0x7e),
+            (ElementType::F8E4M3FNUZ, 0x80),
+            (ElementType::F8E5M2FNUZ, 0x80),
+        ] {
+            assert!(values(element, &[byte])[0].is_nan(), "{element} {byte:x}");
+        }
+        assert_eq!(values(ElementType::F8E5M2, &[0x7c, 0xfc]), [f32::INFINITY, f32::NEG_INFINITY]);
     }
 }

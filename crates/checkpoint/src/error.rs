@@ -53,9 +53,7 @@ impl CheckpointError {
 
 fn advice(error: &PickleError) -> &'static str {
     match error {
-        PickleError::Refused(_) | PickleError::Opcode { .. } => {
-            "take a file that holds tensors alone (a state dict)"
-        }
+        PickleError::Opcode { .. } => "take a file that holds tensors alone (a state dict)",
         _ => "copy it here again, or take another checkpoint",
     }
 }

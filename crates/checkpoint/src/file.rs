@@ -32,6 +32,10 @@ pub struct Checkpoint {
     /// Sorted by name.
     tensors: Vec<StoredTensor>,
     values: Vec<(String, String)>,
+    left_out: usize,
+    /// Sorted by name.
+    unread: Vec<(String, String)>,
+    foreign: Vec<String>,
     metadata: HashMap<String, String>,
     /// What a training checkpoint of ours says of its tensors' bytes.
     checksums: Option<Checksums>,
@@ -106,7 +110,8 @@ impl Checkpoint {
         files: Vec<Bytes>,
         contents: Contents,
     ) -> Result<Checkpoint, CheckpointError> {
-        let Contents { mut tensors, values, groups, metadata } = contents;
+        let Contents { mut tensors, values, left_out, mut unread, foreign, groups, metadata } = contents;
+        unread.sort();
         tensors.sort_by(|a, b| a.name().cmp(b.name()));
         if let Some(pair) = tensors.windows(2).find(|pair| pair[0].name() == pair[1].name()) {
             let message = format!("holds two tensors '{}'", pair[0].name());
@@ -118,7 +123,21 @@ impl Checkpoint {
         let names: Vec<&str> = tensors.iter().map(StoredTensor::name).collect();
         let layout = Layout::recognise(&names, &groups, state.is_some());
         let path = path.to_path_buf();
-        Ok(Checkpoint { path, format, files, tensors, values, metadata, checksums, config, state, layout })
+        Ok(Checkpoint {
+            path,
+            format,
+            files,
+            tensors,
+            values,
+            left_out,
+            unread,
+            foreign,
+            metadata,
+            checksums,
+            config,
+            state,
+            layout,
+        })
     }
 
     /// The file.
@@ -169,6 +188,23 @@ impl Checkpoint {
         &self.values
     }
 
+    /// How many values there are beside those of [`Checkpoint::values`], which are the first of very many.
+    pub fn values_left_out(&self) -> usize {
+        self.left_out
+    }
+
+    /// What stands among the values of a PyTorch file and may have been meant as a tensor: names, and what is there, such as a
+    /// call that is not understood, or a tensor of a type that is not read. Sorted by name.
+    pub fn unread(&self) -> &[(String, String)] {
+        &self.unread
+    }
+
+    /// The Python objects that a PyTorch file refers to and that tensors have no need of, by name. They are data:
+    /// nothing was looked up or called.
+    pub fn foreign_objects(&self) -> &[String] {
+        &self.foreign
+    }
+
     /// The sets of weights in it, the one to prefer first.
     pub fn weight_sets(&self) -> Vec<WeightSet> {
         self.layout.sets()
@@ -203,10 +239,11 @@ impl Checkpoint {
         checksums.check(tensor, bytes).map_err(|message| CheckpointError::format(&self.path, message))
     }
 
-    /// Reads a tensor. Floats of 16 bits become float32, small integers int64, booleans uint8.
+    /// Reads a tensor. Floats of 8 and 16 bits become float32, small integers int64, booleans uint8.
     ///
     /// # Errors
-    /// When there is none of this name, its type is not read, or it has not the checksum that was written with it.
+    /// When there is none of this name, its type is not read, it repeats elements of its storage to more than the file has
+    /// bytes, or it has not the checksum that was written with it.
     pub fn read(&self, name: &str) -> Result<Tensor, CheckpointError> {
         let tensor = self.find(name).ok_or_else(|| {
             let message = format!("holds no tensor '{name}' among its {}", self.tensors.len());
@@ -215,10 +252,19 @@ impl Checkpoint {
         self.read_stored(tensor)
     }
 
-    pub(super) fn read_stored(&self, tensor: &StoredTensor) -> Result<Tensor, CheckpointError> {
+    fn read_stored(&self, tensor: &StoredTensor) -> Result<Tensor, CheckpointError> {
+        self.read_expanded(tensor, self.files[tensor.file].len())
+    }
+
+    /// A tensor that may repeat elements of its storage, up to `most` in all.
+    pub(super) fn read_expanded(
+        &self,
+        tensor: &StoredTensor,
+        most: usize,
+    ) -> Result<Tensor, CheckpointError> {
         let file = &self.files[tensor.file];
         self.check(tensor)?;
-        let read = tensor.read(file).map_err(|message| CheckpointError::format(&self.path, message));
+        let read = tensor.read(file, most).map_err(|message| CheckpointError::format(&self.path, message));
         file.release(tensor.bytes());
         read
     }
@@ -296,7 +342,20 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Format, Contents), CheckpointError
         Format::PyTorchLegacy => pytorch::read_legacy(bytes),
         Format::Safetensors | Format::Sharded => safetensors::read(bytes),
     };
-    Ok((format, contents.map_err(CheckpointError::at(path))?))
+    let contents = contents.map_err(CheckpointError::at(path))?;
+    if let (true, [first, others @ ..]) = (contents.tensors.is_empty(), &*contents.foreign) {
+        let others = match others.len() {
+            0 => String::new(),
+            n => format!(" and {n} other{}", if n == 1 { "" } else { "s" }),
+        };
+        let message = format!(
+            "holds no tensors, but refers to the Python object '{}'{others}, which is not known here: nothing was run; \
+             take a file that holds tensors (a state dict)",
+            first.escape_debug()
+        );
+        return Err(CheckpointError::format(path, message));
+    }
+    Ok((format, contents))
 }
 
 /// What the metadata of a training checkpoint of ours say.

@@ -114,7 +114,12 @@ impl Checkpoint {
         let expected = node.shape.resolve(1);
         let mut parts = Vec::new();
         for name in &source.tensors {
-            let part = self.find(&format!("{prefix}{name}")).ok_or_else(|| {
+            let full = format!("{prefix}{name}");
+            if let Ok(at) = self.unread().binary_search_by(|(unread, _)| unread.as_str().cmp(&full)) {
+                let message = format!("holds '{full}' as {}, which is not read", self.unread()[at].1);
+                return Err(CheckpointError::format(self.path(), message));
+            }
+            let part = self.find(&full).ok_or_else(|| {
                 let (name, shape, others) = (name.clone(), expected.clone(), self.others(prefix));
                 wrong(WeightsError::Missing { name, shape, others })
             })?;
@@ -133,7 +138,8 @@ impl Checkpoint {
         }
         let mut values = Vec::new();
         for part in parts {
-            let tensor = self.read_stored(part)?;
+            // Its shape is that of the network, so what is expanded is no more than what is wanted.
+            let tensor = self.read_expanded(part, part.count())?;
             let found = tensor.dtype();
             let part = match tensor.into_data() {
                 Data::F32(part) => part,

@@ -49,8 +49,8 @@ pub(super) fn element_of(dtype: Dtype) -> ElementType {
         Dtype::U32 => ElementType::Other("u32"),
         Dtype::U64 => ElementType::Other("u64"),
         Dtype::C64 => ElementType::Other("c64"),
-        Dtype::F8_E4M3 => ElementType::Other("f8_e4m3"),
-        Dtype::F8_E5M2 => ElementType::Other("f8_e5m2"),
+        Dtype::F8_E4M3 => ElementType::F8E4M3,
+        Dtype::F8_E5M2 => ElementType::F8E5M2,
         _ => ElementType::Other("another type"),
     }
 }

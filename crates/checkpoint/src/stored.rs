@@ -109,12 +109,12 @@ impl StoredTensor {
         self.bytes.clone()
     }
 
-    /// Its elements, from the bytes of its file.
+    /// Its elements, from the bytes of its file: at most `most`, where it repeats those of its storage (`expand`).
     ///
     /// # Errors
-    /// When its type is not read, or it repeats elements of its storage: expanding those could take any amount of
-    /// memory, and no weights are stored so.
-    pub(super) fn read(&self, file: &[u8]) -> Result<Tensor, String> {
+    /// When its type is not read, or it has more elements than its storage and than `most`: a small file could take any
+    /// amount of memory.
+    pub(super) fn read(&self, file: &[u8], most: usize) -> Result<Tensor, String> {
         let unread = || format!("holds '{}' as {}, a type that is not read", self.name, self.element);
         let damaged = || format!("ends before '{}' does", self.name);
         let bytes = file.get(self.bytes.clone()).ok_or_else(damaged)?;
@@ -123,7 +123,7 @@ impl StoredTensor {
             None => Order::Dense(self.count()),
             Some(strides) => Order::Strided { shape: &self.shape, strides },
         };
-        if self.count() > stored {
+        if self.count() > stored.max(most) {
             let count = self.count();
             return Err(format!(
                 "holds '{}' as {count} values made of {stored} by repetition: not read",
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn views_of_a_storage_are_read() {
         let read = |offset, shape: &[usize], strides: &[usize]| {
-            let tensor = view(offset, shape, strides).expect("inside").read(&FILE).expect("readable");
+            let tensor = view(offset, shape, strides).expect("inside").read(&FILE, 0).expect("readable");
             assert_eq!(tensor.shape(), shape);
             tensor.into_data()
         };
@@ -189,9 +189,13 @@ mod tests {
     }
 
     #[test]
-    fn repeated_elements_are_not_expanded() {
+    fn repeated_elements_are_expanded_within_a_bound() {
+        let tensor = view(4, &[2, 3], &[1, 0]).expect("inside");
+        assert!(tensor.read(&FILE, 5).is_err());
+        let data = tensor.read(&FILE, 6).expect("few").into_data();
+        assert_eq!(data, Data::U8(vec![4, 4, 4, 5, 5, 5]));
         let tensor = view(0, &[1 << 40], &[0]).expect("inside");
-        let message = tensor.read(&FILE).expect_err("too large");
+        let message = tensor.read(&FILE, 1 << 20).expect_err("too large");
         assert_eq!(message, "holds 'w' as 1099511627776 values made of 1 by repetition: not read");
     }
 }

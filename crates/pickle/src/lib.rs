@@ -1,13 +1,14 @@
 //! A reader of Python pickles (protocols 2 to 5) that runs nothing.
 //!
 //! A pickle is a program for a stack machine, and unpickling in general runs whatever it says. [`load`] executes only
-//! the opcodes that build plain data. A reference to a Python object is accepted when its name is on the caller's list
-//! and refused by name otherwise; a call is not made but recorded ([`Call`]), for the caller to say what it stands for.
+//! the opcodes that build plain data. A reference to a Python object is data like any other: its name is recorded, and
+//! nothing is looked up. A call is recorded too ([`Call`]) and never made: the caller says what those it knows stand for,
+//! and leaves the others alone.
 //!
 //! The result is an arena ([`Program`]): values are small, copyable, and refer to each other by number, so no nesting
 //! can exhaust the stack, neither while reading nor when the arena is dropped. Strings are not copied but remembered by
-//! their place. Opcodes, objects, stack and marks are bounded, the memo by the opcodes, and every allocation is paid for by
-//! opcodes that were read: a file cannot make the reader reserve memory by promising something.
+//! their place. Every allocation is paid for by bytes that were read: objects, the stack and names are bounded by them, the
+//! memo by the opcodes. A file cannot make the reader reserve memory by promising something.
 
 mod machine;
 
@@ -16,11 +17,6 @@ pub use machine::load;
 /// Why a pickle is not read. The messages go on from the name of a file: `weights.pth: {error}`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PickleError {
-    /// It refers to something that is not on the list.
-    #[error(
-        "refers to the Python object '{0}', which plain data does not need: it is refused, and nothing was run"
-    )]
-    Refused(String),
     /// An opcode that plain data does not need.
     #[error(
         "has the pickle opcode 0x{opcode:02x} at byte {at}, which plain data does not need: it is refused"
@@ -40,7 +36,7 @@ pub enum PickleError {
     /// A program that no pickler writes.
     #[error("is damaged: {0} at byte {1} of its pickle")]
     Damaged(&'static str, usize),
-    /// More than any honest file has.
+    /// More than any honest file of its size has.
     #[error("has more than {most} {what} in its pickle: it is refused")]
     Limit {
         /// What there is too much of.
@@ -68,15 +64,15 @@ pub enum Value {
     },
     /// A float.
     Float(f64),
-    /// `str` or `bytes`: the place of its bytes.
+    /// `str`, `bytes` or `bytearray`: the place of its bytes.
     Text {
         /// The first byte.
         at: usize,
         /// Number of bytes.
         length: u32,
     },
-    /// A Python object of the caller's list, by its position there.
-    Global(u16),
+    /// A Python object that is referred to by its name, which [`Program::global`] gives.
+    Global(u32),
     /// The object of this number.
     Object(u32),
 }
@@ -88,9 +84,11 @@ pub enum Object {
     List(Vec<Value>),
     /// `tuple`
     Tuple(Box<[Value]>),
+    /// `set` or `frozenset`, in the order of the file.
+    Set(Vec<Value>),
     /// `dict`: keys and values in the order in which they were set. Of two entries with one key the later counts.
     Dictionary(Vec<(Value, Value)>),
-    /// What a function or class of the list would have given.
+    /// What a function or class would have given.
     Call(Box<Call>),
     /// A reference to something outside the pickle, such as a tensor's storage.
     Persistent(Value),
@@ -99,21 +97,25 @@ pub enum Object {
 /// A call that was not made.
 #[derive(Debug)]
 pub struct Call {
-    /// The function or class, by its position in the caller's list.
-    pub function: u16,
+    /// The function or class: mostly a [`Value::Global`], but also what another call would have given.
+    pub function: Value,
     /// Its arguments, a tuple.
     pub arguments: Value,
+    /// Its arguments by keyword, a dictionary.
+    pub keywords: Option<Value>,
     /// The state that the result was given (`__setstate__`, or attributes).
     pub state: Option<Value>,
-    /// The items that were set on the result.
+    /// The items that were set on the result, as on a dictionary.
     pub items: Vec<(Value, Value)>,
+    /// What was appended or added to the result, as to a list or set.
+    pub parts: Vec<Value>,
 }
 
 /// A pickle that was read.
 #[derive(Debug)]
 pub struct Program<'a> {
     bytes: &'a [u8],
-    names: &'static [&'static str],
+    names: Vec<Box<str>>,
     objects: Vec<Object>,
     top: Value,
     length: usize,
@@ -169,6 +171,20 @@ impl<'a> Program<'a> {
         }
     }
 
+    /// The entries of a dictionary.
+    pub fn dictionary(&self, value: Value) -> Option<&[(Value, Value)]> {
+        match self.object(value) {
+            Some(Object::Dictionary(entries)) => Some(entries),
+            _ => None,
+        }
+    }
+
+    /// The last value under a key of a dictionary.
+    pub fn entry(&self, dictionary: Value, key: &str) -> Option<Value> {
+        let entries = self.dictionary(dictionary)?.iter().rev();
+        entries.into_iter().find(|(name, _)| self.text(*name) == Some(key)).map(|&(_, value)| value)
+    }
+
     /// The parts of a list or tuple.
     pub fn sequence(&self, value: Value) -> Option<&[Value]> {
         match self.object(value) {
@@ -178,22 +194,27 @@ impl<'a> Program<'a> {
         }
     }
 
-    /// The name of a Python object: `torch.FloatStorage`.
-    pub fn global(&self, value: Value) -> Option<&'static str> {
+    /// The name of a Python object, its module first: `torch.FloatStorage`. It may hold any characters.
+    pub fn global(&self, value: Value) -> Option<&str> {
         match value {
-            Value::Global(number) => self.names.get(usize::from(number)).copied(),
+            Value::Global(number) => self.names.get(number as usize).map(AsRef::as_ref),
             _ => None,
         }
     }
 
-    /// A recorded call: the function's name, its arguments, and everything else.
-    pub fn call(&self, value: Value) -> Option<(&'static str, &[Value], &Call)> {
+    /// A recorded call of a function or class that has a name: the name, its arguments, and everything else.
+    pub fn call(&self, value: Value) -> Option<(&str, &[Value], &Call)> {
         match self.object(value) {
             Some(Object::Call(call)) => {
-                Some((self.global(Value::Global(call.function))?, self.tuple(call.arguments)?, call))
+                Some((self.global(call.function)?, self.tuple(call.arguments)?, call))
             }
             _ => None,
         }
+    }
+
+    /// The names of all Python objects that are referred to, each once, in the order of the file.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(AsRef::as_ref)
     }
 }
 

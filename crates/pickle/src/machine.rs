@@ -1,32 +1,36 @@
 //! The stack machine: one method per family of opcodes.
 
+use std::collections::HashMap;
+
 use super::{Call, Object, PickleError, Program, Value};
 
-/// A checkpoint has about 40 opcodes a tensor; CIFAR-100's training file has 300,000.
-const MOST_OPCODES: usize = 2_000_000;
-/// A checkpoint has about 9 objects a tensor.
-const MOST_OBJECTS: usize = 400_000;
-/// Picklers hand over the parts of lists and dictionaries by the thousand.
-const MOST_ON_STACK: usize = 100_000;
+/// Objects, and values on the stack, that any pickle may have, and how many bytes pay for each beyond: an honest object
+/// takes two at least, its opcode and its place in the memo.
+const FREE_OBJECTS: usize = 400_000;
+const FREE_ON_STACK: usize = 100_000;
+const BYTES_EACH: usize = 2;
+/// Bytes of names of Python objects that any pickle may have; beyond, each is paid for by one that was read, since
+/// protocol 4 can put names together of strings that are stored once.
+const FREE_NAMES: usize = 1 << 16;
 /// A mark is open for each level of nesting.
 const MOST_MARKS: usize = 1_000;
 /// Of modules and of what is in them.
 const LONGEST_NAME: usize = 256;
 
-/// Reads the pickle that `bytes` begin with. Python objects may be referred to if their full name (`module.name`) is
-/// one of `names`.
+/// Reads the pickle that `bytes` begin with.
 ///
 /// # Errors
-/// [`PickleError`]: what is refused and by which name, or what is wrong with the bytes.
-pub fn load<'a>(bytes: &'a [u8], names: &'static [&'static str]) -> Result<Program<'a>, PickleError> {
+/// [`PickleError`]: what is refused, or what is wrong with the bytes.
+pub fn load(bytes: &[u8]) -> Result<Program<'_>, PickleError> {
     let mut machine = Machine {
         bytes,
-        names,
         position: 0,
         opcodes: 0,
         stack: Vec::new(),
         marks: Vec::new(),
         memo: Vec::new(),
+        names: HashMap::new(),
+        name_bytes: 0,
         objects: Vec::new(),
     };
     match bytes {
@@ -35,24 +39,30 @@ pub fn load<'a>(bytes: &'a [u8], names: &'static [&'static str]) -> Result<Progr
         _ => return Err(PickleError::Protocol),
     }
     let top = machine.run()?;
-    Ok(Program { bytes, names, objects: machine.objects, top, length: machine.position })
+    let Machine { names, objects, position: length, .. } = machine;
+    let mut names: Vec<(Box<str>, u32)> = names.into_iter().collect();
+    names.sort_unstable_by_key(|&(_, number)| number);
+    let names = names.into_iter().map(|(name, _)| name).collect();
+    Ok(Program { bytes, names, objects, top, length })
 }
 
 struct Machine<'a> {
     bytes: &'a [u8],
-    names: &'static [&'static str],
     position: usize,
     opcodes: usize,
     stack: Vec<Value>,
     marks: Vec<usize>,
     memo: Vec<Option<Value>>,
+    /// Names of Python objects with their numbers.
+    names: HashMap<Box<str>, u32>,
+    name_bytes: usize,
     objects: Vec<Object>,
 }
 
 impl Machine<'_> {
     /// Runs the program and returns the value it leaves.
     fn run(&mut self) -> Result<Value, PickleError> {
-        while self.opcodes < MOST_OPCODES {
+        loop {
             self.opcodes += 1;
             let opcode = self.byte()?;
             if opcode == b'.' {
@@ -60,7 +70,6 @@ impl Machine<'_> {
             }
             self.step(opcode)?;
         }
-        Err(PickleError::Limit { what: "opcodes", most: MOST_OPCODES })
     }
 
     /// One opcode; names and numbers are those of Python's `pickletools`.
@@ -85,7 +94,17 @@ impl Machine<'_> {
                 let value = u16::from_le_bytes(self.take()?);
                 self.push(Value::Int(value.into()))
             }
-            0x8a => self.long(),
+            0x8a => {
+                let length = self.byte()?;
+                self.long(length.into())
+            }
+            // LONG4
+            0x8b => {
+                let length = u32::from_le_bytes(self.take()?);
+                self.long(length)
+            }
+            // INT: how Python 2 writes an integer of more than 32 bits, and older protocols booleans
+            b'I' => self.decimal(),
             b'G' => {
                 let value = f64::from_be_bytes(self.take()?);
                 self.push(Value::Float(value))
@@ -100,18 +119,23 @@ impl Machine<'_> {
                 let length = u32::from_le_bytes(self.take()?);
                 self.text(length)
             }
-            // BINUNICODE8, BINBYTES8
-            0x8d | 0x8e => {
+            // BINUNICODE8, BINBYTES8, BYTEARRAY8
+            0x8d | 0x8e | 0x96 => {
                 let length = u64::from_le_bytes(self.take()?);
                 let most = u32::MAX as usize;
                 let length = u32::try_from(length)
                     .map_err(|_| PickleError::Limit { what: "bytes in a string", most })?;
                 self.text(length)
             }
-            // EMPTY_DICT, EMPTY_LIST, EMPTY_TUPLE
+            // EMPTY_DICT, EMPTY_LIST, EMPTY_TUPLE, EMPTY_SET, FROZENSET
             b'}' => self.push_object(Object::Dictionary(Vec::new())),
             b']' => self.push_object(Object::List(Vec::new())),
             b')' => self.push_object(Object::Tuple(Box::default())),
+            0x8f => self.push_object(Object::Set(Vec::new())),
+            0x91 => {
+                let parts = self.pop_to_mark()?;
+                self.push_object(Object::Set(parts))
+            }
             // MARK, TUPLE, TUPLE1, TUPLE2, TUPLE3
             b'(' => self.mark(),
             b't' => {
@@ -121,6 +145,17 @@ impl Machine<'_> {
             0x85..=0x87 => {
                 let parts = self.pop_last(usize::from(opcode - 0x84))?;
                 self.push_object(Object::Tuple(parts.into()))
+            }
+            // POP, POP_MARK, DUP
+            b'0' => match self.stack.len() > self.floor() {
+                true => self.pop().map(drop),
+                false => self.pop_to_mark().map(drop),
+            },
+            b'1' => self.pop_to_mark().map(drop),
+            b'2' => {
+                let value = self.pop()?;
+                self.push(value)?;
+                self.push(value)
             }
             // BINPUT, LONG_BINPUT, MEMOIZE, BINGET, LONG_BINGET
             b'q' => {
@@ -140,12 +175,12 @@ impl Machine<'_> {
                 let slot = u32::from_le_bytes(self.take()?);
                 self.recall(slot as usize)
             }
-            // APPEND, APPENDS, SETITEM, SETITEMS
+            // APPEND, APPENDS, ADDITEMS, SETITEM, SETITEMS
             b'a' => {
                 let part = self.pop()?;
                 self.append(vec![part])
             }
-            b'e' => {
+            b'e' | 0x90 => {
                 let parts = self.pop_to_mark()?;
                 self.append(parts)
             }
@@ -167,8 +202,32 @@ impl Machine<'_> {
                 let (module, name) = (self.name(module)?, self.name(name)?);
                 self.global(module, name)
             }
-            // REDUCE, NEWOBJ, BUILD, BINPERSID
-            b'R' | 0x81 => self.call(),
+            // REDUCE, NEWOBJ, NEWOBJ_EX, INST, OBJ, BUILD, BINPERSID
+            b'R' | 0x81 => {
+                let (arguments, function) = (self.pop()?, self.pop()?);
+                self.call(function, arguments, None)
+            }
+            0x92 => {
+                let (keywords, arguments, function) = (self.pop()?, self.pop()?, self.pop()?);
+                self.call(function, arguments, Some(keywords))
+            }
+            b'i' => {
+                let (module, name) = (self.line()?, self.line()?);
+                let arguments = self.pop_to_mark()?;
+                self.global(module, name)?;
+                let function = self.pop()?;
+                self.call_of(function, arguments)
+            }
+            b'o' => {
+                let mut arguments = self.pop_to_mark()?;
+                match arguments.is_empty() {
+                    true => Err(self.damaged("an empty stack")),
+                    false => {
+                        let function = arguments.remove(0);
+                        self.call_of(function, arguments)
+                    }
+                }
+            }
             b'b' => self.build(),
             b'Q' => {
                 let reference = self.pop()?;
@@ -178,18 +237,31 @@ impl Machine<'_> {
         }
     }
 
-    /// An integer of up to 255 bytes.
-    fn long(&mut self) -> Result<(), PickleError> {
-        let length = self.byte()?;
+    /// An integer of so many bytes.
+    fn long(&mut self, length: u32) -> Result<(), PickleError> {
         let at = self.position;
-        let bytes = self.slice(length.into())?;
+        let bytes = self.slice(length as usize)?;
         if bytes.len() > 8 {
-            return self.push(Value::Long { at, length: length.into() });
+            return self.push(Value::Long { at, length });
         }
         let negative = bytes.last().is_some_and(|&byte| byte >= 0x80);
         let mut whole = [if negative { 0xff } else { 0 }; 8];
         whole[..bytes.len()].copy_from_slice(bytes);
         self.push(Value::Int(i64::from_le_bytes(whole)))
+    }
+
+    /// An integer in decimal digits; `00` and `01` are booleans.
+    fn decimal(&mut self) -> Result<(), PickleError> {
+        let digits = self.line()?;
+        let value = match digits {
+            b"00" => Some(Value::Bool(false)),
+            b"01" => Some(Value::Bool(true)),
+            digits => std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok()).map(Value::Int),
+        };
+        match value {
+            Some(value) => self.push(value),
+            None => Err(self.damaged("an integer that is none")),
+        }
     }
 
     fn text(&mut self, length: u32) -> Result<(), PickleError> {
@@ -198,26 +270,46 @@ impl Machine<'_> {
         self.push(Value::Text { at, length })
     }
 
+    /// Records a reference to a Python object. Nothing is looked up.
     fn global(&mut self, module: &[u8], name: &[u8]) -> Result<(), PickleError> {
         let full = [module, b".", name].concat();
-        match self.names.iter().position(|known| known.as_bytes() == full) {
-            // The lists are written in this program's source and short.
-            Some(number) => self.push(Value::Global(number as u16)),
-            None => Err(PickleError::Refused(String::from_utf8_lossy(&full).escape_debug().to_string())),
+        let full = String::from_utf8_lossy(&full);
+        if let Some(&number) = self.names.get(&*full) {
+            return self.push(Value::Global(number));
         }
+        self.name_bytes += full.len();
+        let most = FREE_NAMES + self.position;
+        if self.name_bytes > most {
+            return Err(PickleError::Limit { what: "bytes of names of Python objects", most });
+        }
+        let number = self.names.len() as u32;
+        self.names.insert(full.into(), number);
+        self.push(Value::Global(number))
     }
 
-    /// Records a call of a listed function or class.
-    fn call(&mut self) -> Result<(), PickleError> {
-        let (arguments, function) = (self.pop()?, self.pop()?);
-        let is_tuple = matches!(arguments, Value::Object(number) if matches!(self.objects[number as usize], Object::Tuple(_)));
-        match function {
-            Value::Global(function) if is_tuple => {
-                let call = Call { function, arguments, state: None, items: Vec::new() };
-                self.push_object(Object::Call(Box::new(call)))
-            }
-            _ => Err(self.damaged("a call of something that is no function")),
+    /// Records a call.
+    fn call(
+        &mut self,
+        function: Value,
+        arguments: Value,
+        keywords: Option<Value>,
+    ) -> Result<(), PickleError> {
+        let is = |value: Value, wanted: fn(&Object) -> bool| matches!(value, Value::Object(number) if wanted(&self.objects[number as usize]));
+        let is_called = matches!(function, Value::Global(_))
+            || is(function, |object| matches!(object, Object::Call(_) | Object::Persistent(_)));
+        let has_arguments = is(arguments, |object| matches!(object, Object::Tuple(_)))
+            && keywords.is_none_or(|keywords| is(keywords, |object| matches!(object, Object::Dictionary(_))));
+        if !is_called || !has_arguments {
+            return Err(self.damaged("a call of something that is no function"));
         }
+        let call = Call { function, arguments, keywords, state: None, items: Vec::new(), parts: Vec::new() };
+        self.push_object(Object::Call(Box::new(call)))
+    }
+
+    fn call_of(&mut self, function: Value, arguments: Vec<Value>) -> Result<(), PickleError> {
+        self.push_object(Object::Tuple(arguments.into()))?;
+        let arguments = self.pop()?;
+        self.call(function, arguments, None)
     }
 
     /// Records the state of what a call would have given.
@@ -234,8 +326,12 @@ impl Machine<'_> {
 
     fn append(&mut self, parts: Vec<Value>) -> Result<(), PickleError> {
         match self.last_object()? {
-            Object::List(list) => {
+            Object::List(list) | Object::Set(list) => {
                 list.extend(parts);
+                Ok(())
+            }
+            Object::Call(call) => {
+                call.parts.extend(parts);
                 Ok(())
             }
             _ => Err(self.damaged("an appending to something that is no list")),
@@ -282,16 +378,18 @@ impl Machine<'_> {
     }
 
     fn push(&mut self, value: Value) -> Result<(), PickleError> {
-        if self.stack.len() == MOST_ON_STACK {
-            return Err(PickleError::Limit { what: "values on the stack", most: MOST_ON_STACK });
+        let most = FREE_ON_STACK + self.position / BYTES_EACH;
+        if self.stack.len() >= most {
+            return Err(PickleError::Limit { what: "values on the stack", most });
         }
         self.stack.push(value);
         Ok(())
     }
 
     fn push_object(&mut self, object: Object) -> Result<(), PickleError> {
-        if self.objects.len() == MOST_OBJECTS {
-            return Err(PickleError::Limit { what: "objects", most: MOST_OBJECTS });
+        let most = (FREE_OBJECTS + self.position / BYTES_EACH).min(u32::MAX as usize);
+        if self.objects.len() >= most {
+            return Err(PickleError::Limit { what: "objects", most });
         }
         self.objects.push(object);
         self.push(Value::Object(self.objects.len() as u32 - 1))

@@ -3,14 +3,6 @@
 
 use ddae_pickle::{Object, Program, Value};
 
-/// The Python objects that a numpy array is pickled with.
-const NAMES: &[&str] = &[
-    "numpy.core.multiarray._reconstruct",
-    "numpy._core.multiarray._reconstruct",
-    "numpy.ndarray",
-    "numpy.dtype",
-];
-
 /// What a batch holds.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Batch {
@@ -29,7 +21,7 @@ pub(crate) struct Batch {
 /// # Errors
 /// One line that says what is wrong with the file.
 pub(crate) fn read(file: &[u8], labels_key: &str) -> Result<Batch, String> {
-    let program = ddae_pickle::load(file, NAMES).map_err(|error| format!("it {error}"))?;
+    let program = ddae_pickle::load(file).map_err(|error| format!("it {error}"))?;
     let (rows, columns, offset) = array(&program, entry(&program, "data")?)?;
     let Some(Object::List(values)) = program.object(entry(&program, labels_key)?) else {
         return Err(format!("its '{labels_key}' is not a list"));
@@ -59,8 +51,15 @@ fn entry(program: &Program<'_>, key: &str) -> Result<Value, String> {
 /// (rows, columns, offset) of an array of unsigned bytes: the state that `numpy.ndarray` was given is (version, shape,
 /// type, column-major, data).
 fn array(program: &Program<'_>, value: Value) -> Result<(usize, usize, u64), String> {
+    // numpy has two names for its core.
+    let rebuilds =
+        |name| matches!(name, "numpy.core.multiarray._reconstruct" | "numpy._core.multiarray._reconstruct");
     let state = match program.call(value) {
-        Some((name, _, call)) if name.ends_with("._reconstruct") => call.state,
+        Some((name, &[class, ..], call))
+            if rebuilds(name) && program.global(class) == Some("numpy.ndarray") =>
+        {
+            call.state
+        }
         _ => return Err("its 'data' is not a numpy array".into()),
     };
     let Some(&[_, shape, dtype, Value::Bool(column_major), Value::Text { at, length }]) =

@@ -4,9 +4,9 @@
 //! Checksums are not looked at: PyTorch can be told to leave them out, and then writes others.
 
 use super::super::contents::{Contents, Fault};
-use super::members::members;
+use super::members::{Member, members};
 use super::storages::{Extent, Extents};
-use super::{NAMES, tree};
+use super::tree;
 
 /// Reads the pickle of an archive, and of the storages only where they are.
 ///
@@ -21,9 +21,19 @@ pub fn read(bytes: &[u8]) -> Result<Contents, Fault> {
         .find(|name| name.ends_with(b"/data.pkl"))
         .ok_or_else(|| "is a zip file, but not one of torch.save: it has no data.pkl".to_string())?;
     let prefix = &pickle_name[..pickle_name.len() - "data.pkl".len()];
+    let is_script = |member: &Member<'_>| member.name.strip_prefix(prefix) == Some(b"constants.pkl");
+    if members.iter().any(is_script) {
+        let message =
+            "is a TorchScript archive, whose code is not run; save the state_dict() of its module in Python";
+        return Err(message.to_string().into());
+    }
     let mut pickle = None;
     let mut extents = Extents::new();
-    for member in &members {
+    let is_wanted = |name: &[u8]| {
+        let name = name.strip_prefix(prefix).unwrap_or_default();
+        name == b"data.pkl" || name == b"byteorder" || name.starts_with(b"data/")
+    };
+    for member in members.iter().filter(|member| is_wanted(member.name)) {
         let Some(range) = member.bytes.clone() else {
             let name = String::from_utf8_lossy(member.name).escape_debug().to_string();
             return Err(format!(
@@ -37,11 +47,6 @@ pub fn read(bytes: &[u8]) -> Result<Contents, Fault> {
         };
         match name {
             "data.pkl" => pickle = Some(range),
-            "constants.pkl" => {
-                let message =
-                    "is a TorchScript archive, whose code is not run; save the state_dict() of its module";
-                return Err(message.to_string().into());
-            }
             "byteorder" if &bytes[range.clone()] == b"big" => {
                 return Err("was written on a big-endian machine; save it again on another"
                     .to_string()
@@ -55,7 +60,7 @@ pub fn read(bytes: &[u8]) -> Result<Contents, Fault> {
         }
     }
     let pickle = pickle.ok_or_else(|| "has no data.pkl".to_string())?;
-    tree::flatten(&ddae_pickle::load(&bytes[pickle], NAMES)?, &extents)
+    tree::flatten(&ddae_pickle::load(&bytes[pickle])?, &extents)
 }
 
 fn incomplete(error: impl std::fmt::Display) -> Fault {

@@ -6,9 +6,8 @@
 use std::collections::HashMap;
 
 use super::super::contents::{Contents, Fault};
-use super::super::element::ElementType;
-use super::storages::{Extent, Extents, reference};
-use super::{NAMES, tree};
+use super::storages::{Extent, Extents, Reference, is_storage, reference};
+use super::tree;
 use ddae_pickle::{Object, Program, Value};
 
 /// 0x1950a86a20f9469cfc6c, little-endian.
@@ -22,7 +21,7 @@ const VERSION: i64 = 1001;
 pub fn read(bytes: &[u8]) -> Result<Contents, Fault> {
     let mut at = 0;
     let mut next = || -> Result<Program<'_>, Fault> {
-        let program = ddae_pickle::load(&bytes[at..], NAMES)?;
+        let program = ddae_pickle::load(&bytes[at..])?;
         at += program.length();
         Ok(program)
     };
@@ -48,23 +47,31 @@ pub fn read(bytes: &[u8]) -> Result<Contents, Fault> {
 /// Finds the storages, which begin at `at` in the order of `keys`. The types of their elements are known from the
 /// references to them.
 fn locate(object: &Program<'_>, keys: &Program<'_>, bytes: &[u8], mut at: usize) -> Result<Extents, Fault> {
-    let mut elements: HashMap<&str, ElementType> = HashMap::new();
+    let mut storages: HashMap<&str, Reference<'_>> = HashMap::new();
     for part in object.objects() {
         let Object::Persistent(pickled) = part else { continue };
+        // A pickled module refers to its source code in the same way.
+        if !is_storage(object, *pickled) {
+            continue;
+        }
         let storage = reference(object, *pickled)?;
-        if *elements.entry(storage.key).or_insert(storage.element) != storage.element {
+        if storages.entry(storage.key).or_insert(storage).class != storage.class {
             return Err(format!("refers to its storage '{}' as of two types", storage.key).into());
         }
     }
     let mut extents = Extents::new();
     for &key in keys.sequence(keys.top()).unwrap_or_default() {
         let key = keys.text(key).ok_or_else(|| "has a storage whose key is no text".to_string())?;
-        let element =
-            elements.get(key).ok_or_else(|| format!("has a storage '{key}' that no tensor looks at"))?;
+        let storage =
+            storages.get(key).ok_or_else(|| format!("has a storage '{key}' that no tensor looks at"))?;
+        // Where the next one begins is not known without.
+        let size = storage.element_size().ok_or_else(|| {
+            format!("has a storage '{key}' of an unknown type, {}", storage.class.escape_debug())
+        })?;
         let cut = || Fault::from(format!("ends in the middle of its storage '{key}'; copy it here again"));
         let count = bytes[at..].first_chunk().map(|count| u64::from_le_bytes(*count)).ok_or_else(cut)?;
         let start = at + size_of::<u64>();
-        let length = usize::try_from(count).ok().and_then(|count| count.checked_mul(element.size()?));
+        let length = usize::try_from(count).ok().and_then(|count| count.checked_mul(size));
         let length = length.filter(|&length| length <= bytes.len() - start).ok_or_else(cut)?;
         if extents.insert(key.to_string(), Extent { start, bytes: length }).is_some() {
             return Err(format!("has two storages '{key}'").into());

@@ -13,12 +13,14 @@ mod tree;
 pub(super) use archive::read as read_archive;
 pub(super) use legacy::read as read_legacy;
 
-/// The Python objects that a file of tensors may refer to. Calls of them are recorded, never made; [`tree`] and
-/// [`storages`] say what a recorded call stands for.
-const NAMES: &[&str] = &[
+/// Python objects that every file of tensors may refer to; others are named where there is something to say of them. Calls
+/// of any of them are recorded, never made; [`tree`] and [`storages`] say what a recorded call stands for.
+const PLAIN: &[&str] = &[
     "collections.OrderedDict",
     "torch._utils._rebuild_tensor",
     "torch._utils._rebuild_tensor_v2",
+    "torch._utils._rebuild_tensor_v3",
+    "torch._tensor._rebuild_from_type_v2",
     "torch._utils._rebuild_parameter",
     "torch._utils._rebuild_parameter_with_state",
     "torch.DoubleStorage",
@@ -31,6 +33,9 @@ const NAMES: &[&str] = &[
     "torch.CharStorage",
     "torch.ByteStorage",
     "torch.BoolStorage",
+    "torch.storage.UntypedStorage",
+    "torch.Tensor",
+    "torch.nn.parameter.Parameter",
     "torch.Size",
     "torch.device",
     "torch.float64",

@@ -17,7 +17,7 @@ const LEVELS: usize = 200_000;
 
 /// What opening a file of this size may take, whatever is in it.
 fn justified(length: usize) -> usize {
-    (64 << 20).min((1 << 20) + 256 * length)
+    (1 << 20) + 256 * length.min(1 << 18) + 96 * length
 }
 
 /// Asks which networks a file holds, as far as its names and shapes tell.
@@ -40,22 +40,32 @@ fn read(bytes: &[u8]) -> Result<(), String> {
     let (file, peak) = peak_of(|| Checkpoint::from_bytes(Path::new("w"), copy));
     assert!(peak <= justified(length), "{peak} bytes for a file of {length}");
     let file = file.map_err(|e| e.to_string())?;
+    assert!(file.values().len() <= 10_000 && file.foreign_objects().len() <= 256);
     recognise(&file);
     let mut result = Ok(());
     for tensor in file.tensors() {
         let (read, peak) = peak_of(|| file.read(tensor.name()).map(drop));
-        // A byte may become an integer of 8.
-        assert!(peak <= 4096 + 16 * length, "{peak} bytes for '{}' in a file of {length}", tensor.name());
+        // A byte may become an integer of 8; a few repeated elements are free.
+        assert!(
+            peak <= (1 << 20) + 16 * length,
+            "{peak} bytes for '{}' in a file of {length}",
+            tensor.name()
+        );
         result = result.and(read.map_err(|e| e.to_string()));
     }
     result
 }
 
-/// The same in a thread with a small stack, as an error.
-fn refused(bytes: Vec<u8>) -> String {
-    let work = move || read(&bytes).expect_err("it is refused");
+/// The same in a thread with a small stack.
+fn ended(bytes: Vec<u8>) -> Result<(), String> {
+    let work = move || read(&bytes);
     let thread = std::thread::Builder::new().stack_size(256 << 10).spawn(work).expect("a thread");
     thread.join().expect("no panic")
+}
+
+/// The same as an error.
+fn refused(bytes: Vec<u8>) -> String {
+    ended(bytes).expect_err("it is refused")
 }
 
 fn fixture(name: &str) -> Vec<u8> {
@@ -106,7 +116,7 @@ fn undamaged_files_are_read() {
 }
 
 #[test]
-fn nesting_without_end_is_refused() {
+fn nesting_without_end_ends() {
     let times = |part: &[u8]| part.repeat(LEVELS);
     let parameter = global("torch._utils", "_rebuild_parameter");
     let namespace = [global("argparse", "Namespace"), b")\x81".to_vec()].concat();
@@ -124,13 +134,9 @@ fn nesting_without_end_is_refused() {
     ];
     for (what, value) in deep {
         for bytes in [archive(&value, &[]), legacy(&value, &[]), pickle(&value)] {
-            let message = refused(bytes);
-            let bounds = [
-                "more than",
-                "repeats its parts",
-                "that is no storage",
-                "a pickle, but not one of torch.save",
-            ];
+            // What is too deep is not looked at.
+            let Err(message) = ended(bytes) else { continue };
+            let bounds = ["more than", "a pickle, but not one of torch.save", "refers to the Python object"];
             assert!(bounds.iter().any(|bound| message.contains(bound)), "{what}: {message}");
         }
     }
@@ -152,9 +158,19 @@ fn shared_parts_are_not_a_tree_without_end() {
     }
     assert!(refused(archive(&value, &[])).contains("repeats its parts beyond measure"));
     // And one that contains itself, with a name that grows.
-    let cycle = [b"}q\x00", &*text(&"x".repeat(1000)), b"h\x00s"].concat();
-    let message = refused(archive(&cycle, &[]));
-    assert!(message.contains("repeats its parts") || message.contains("levels of nesting"), "{message}");
+    let cycle = |name: &str| archive(&[b"}q\x00", &*text(name), b"h\x00s"].concat(), &[]);
+    assert_eq!(ended(cycle("x")), Ok(()));
+    assert!(refused(cycle(&"x".repeat(1000))).contains("repeats its parts beyond measure"));
+    // The same twice over is a tree of 2^64 parts.
+    let twice = [b"}q\x00(", &*text("a"), b"h\x00", &text("b"), b"h\x00u"].concat();
+    assert!(refused(archive(&twice, &[])).contains("repeats its parts beyond measure"));
+    // Attributes of unknown objects lead back to what holds them, and are visited once.
+    let object = [&*global("mine", "Node"), b")\x81q\x00"].concat();
+    let back = [&*object, &*dict(&[("a", b"h\x00".to_vec()), ("b", b"h\x00".to_vec())]), b"b"].concat();
+    assert!(
+        refused(archive(&back, &[]))
+            .contains("holds no tensors, but refers to the Python object 'mine.Node'")
+    );
 }
 
 /// Small parts that are stored once and referred to from everywhere: read each time, they would fill any memory, or take
@@ -209,23 +225,27 @@ fn promises_take_no_memory() {
     let value = [&*text(&"x".repeat(6_000_000)), b"r", &slot].concat();
     assert!(refused(archive(&value, &[])).contains("a memo slot out of order"));
     let key = [&b"}"[..], &*text(&"x".repeat(5000)), b"Ns"].concat();
-    assert!(refused(archive(&key, &[])).contains("more than 4096 bytes in a key"));
+    assert_eq!(ended(archive(&key, &[])), Ok(()));
     assert!(bare(&[&b"\x80\x02c"[..], &[b'a'; 5000]].concat()).contains("more than 256 bytes in a name"));
     // A header of safetensors that ends beyond the file, and sizes whose product is beyond all numbers.
     assert!(bare(b"\xff\xff\xff\xff\xff\xff\xff\x7f{").contains("not a complete safetensors file"));
     let header = br#"{"w":{"dtype":"F32","shape":[4294967296,4294967296,4294967296],"data_offsets":[0,4]}}"#;
     let file = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 4]].concat();
     assert!(bare(&file).contains("not a complete safetensors file"));
-    // As many objects, opcodes and values as fit a file of some megabytes.
-    for program in
-        [b"]".repeat(3 << 20), b"]0".repeat(3 << 20), b"N\x94".repeat(3 << 20), b"NN\x86\x85".repeat(1 << 20)]
-    {
-        refused(archive(&program, &[]));
+    // As many objects, opcodes, values and names as fit a file of some megabytes: what they take, its size pays for.
+    let names: Vec<u8> = (0..200_000).flat_map(|i| format!("c{i:x}\n\n0").into_bytes()).collect();
+    for program in [
+        b"]".repeat(3 << 20),
+        b"]0".repeat(3 << 20),
+        b"N\x94".repeat(3 << 20),
+        b"NN\x86\x85".repeat(1 << 20),
+        [&b"cm\nC\n)\x94"[..], &b"h\x00h\x00R0".repeat(1 << 20)].concat(),
+        [&b"]"[..], &b"]a".repeat(500_000)].concat(),
+        [&b"]"[..], &b"Na".repeat(1_000_001)].concat(),
+        [&names[..], b"N"].concat(),
+    ] {
+        let _ = ended(archive(&program, &[]));
     }
-    let many = [&b"]"[..], &b"]a".repeat(500_000)].concat();
-    assert!(refused(archive(&many, &[])).contains("more than 400000 objects"));
-    let opcodes = [&b"]"[..], &b"Na".repeat(1_000_001)].concat();
-    assert!(refused(archive(&opcodes, &[])).contains("more than 2000000 opcodes"));
 }
 
 #[test]
@@ -275,7 +295,7 @@ fn damaged_structure(bytes: Vec<u8>, start: usize, end: usize) -> impl Strategy<
 /// Programs of opcodes that mean something, with short operands.
 fn program() -> impl Strategy<Value = Vec<u8>> {
     let opcodes =
-        b"\x00\x01\x02\x03.NJKMGUTXBC})](t\x85\x86\x87qrhjaesucRbQ\x81\x88\x89\x8a\x8c\x93\x94\x95".to_vec();
+        b"\x00\x01\x02\x03.NJKMGUTXBC})](t\x85\x86\x87qrhjaesucRbQ012io\x81\x88\x89\x8a\x8c\x8f\x90\x91\x92\x93\x94\x95".to_vec();
     let one = prop_oneof![
         8 => prop::sample::select(opcodes).prop_map(|opcode| vec![opcode]),
         1 => Just(text("storage")),
@@ -284,6 +304,11 @@ fn program() -> impl Strategy<Value = Vec<u8>> {
         1 => Just(global("torch._utils", "_rebuild_parameter")),
         1 => Just(global("collections", "OrderedDict")),
         1 => Just(global("argparse", "Namespace")),
+        1 => Just(global("torch._utils", "_rebuild_tensor_v3")),
+        1 => Just(global("torch._tensor", "_rebuild_from_type_v2")),
+        1 => Just(global("torch.storage", "UntypedStorage")),
+        1 => Just(global("torch", "float8_e5m2")),
+        1 => Just(text("_parameters")),
         1 => any::<i64>().prop_map(int),
         1 => (-2..8i64, prop::collection::vec(-1..5i64, 0..3), prop::collection::vec(-1..5i64, 0..3))
             .prop_map(|(offset, shape, strides)| tensor(storage("FloatStorage", "k", 6), offset, &shape, &strides)),

@@ -5,6 +5,7 @@ mod damage;
 mod edm2;
 mod memory;
 mod names;
+mod objects;
 mod ours;
 mod published;
 mod pytorch;

@@ -108,8 +108,8 @@ fn a_malicious_file_is_refused_with_the_name_of_what_it_wanted() {
     assert_eq!(
         message,
         format!(
-            "{}: refers to the Python object 'posix.system', which plain data does not need: it is refused, and nothing \
-             was run; take a file that holds tensors alone (a state dict)",
+            "{}: holds no tensors, but refers to the Python object 'posix.system', which is not known here: nothing was \
+             run; take a file that holds tensors (a state dict)",
             path.display()
         )
     );

@@ -165,11 +165,11 @@ fn parts_of_storages_in_the_oldest_files() {
 }
 
 #[test]
-fn only_the_listed_python_objects_are_accepted() {
+fn other_python_objects_alone_are_refused_by_name() {
     let wanted = |name: &str| {
         format!(
-            "refers to the Python object '{name}', which plain data does not need: it is refused, and nothing was run; \
-             take a file that holds tensors alone (a state dict)"
+            "holds no tensors, but refers to the Python object '{name}', which is not known here: nothing was run; take a \
+             file that holds tensors (a state dict)"
         )
     };
     for (module, name) in [
@@ -186,19 +186,24 @@ fn only_the_listed_python_objects_are_accepted() {
         let full = format!("{module}.{name}");
         let call = call(global(module, name), &[text("touch PWNED")]);
         // Anywhere: as a value, as a key, as what is thrown away, by either opcode and in either format.
-        for value in [call.clone(), [&b"}"[..], &call, b"Ns"].concat(), [&b"]("[..], &call, b"e"].concat()] {
+        for value in [
+            call.clone(),
+            [&b"}"[..], &call, b"Ns"].concat(),
+            [&b"]("[..], &call, b"e"].concat(),
+            [&b"N"[..], &call, b"0"].concat(),
+        ] {
             assert_eq!(refused(archive(&value, &[])), wanted(&full));
             assert_eq!(refused(legacy(&value, &[])), wanted(&full));
         }
         let stacked = [text(module), text(name), b"\x93".to_vec()].concat();
         assert_eq!(refused(archive(&stacked, &[])), wanted(&full));
-        assert_eq!(refused(pickle(&call)), wanted(&full));
+        assert!(refused(pickle(&call)).contains("is a pickle, but not one of torch.save"));
     }
     // A name is printed in one line whatever is in it.
     let odd = [text("a\nb"), text("\u{1b}[2J"), b"\x93".to_vec()].concat();
     assert_eq!(refused(archive(&odd, &[])), wanted("a\\nb.\\u{1b}[2J"));
-    // INST, OBJ, EXT1, NEWOBJ_EX and persistent ids in text can call or look up things, and are not in the list.
-    for opcode in [0x69, 0x6f, 0x82, 0x92, 0x50] {
+    // EXT1 and persistent ids in text look up things that no file of tensors has.
+    for opcode in [0x82, 0x50] {
         let message = refused(archive(&[opcode, 0], &[]));
         let wanted =
             format!("has the pickle opcode 0x{opcode:02x} at byte 2, which plain data does not need");
@@ -258,11 +263,16 @@ fn archives_that_torch_save_does_not_write() {
     let bytes = zip(&[("image.png".to_string(), b"PNG")], CompressionMethod::Stored);
     assert_eq!(refused(bytes), "is a zip file, but not one of torch.save: it has no data.pkl");
     let members = [("data.pkl".to_string(), &*program), ("constants.pkl".to_string(), &*program)];
-    let message = refused(zip(&members, CompressionMethod::Stored));
-    assert_eq!(
-        message,
-        "is a TorchScript archive, whose code is not run; save the state_dict() of its module"
-    );
+    let wanted =
+        "is a TorchScript archive, whose code is not run; save the state_dict() of its module in Python";
+    assert_eq!(refused(zip(&members, CompressionMethod::Stored)), wanted);
+    // Its code is compressed.
+    let code = [("data.pkl", &*program), ("code/net.py", b"x"), ("constants.pkl", &*program)];
+    let mut bytes = zip(&code.map(|(name, bytes)| (name.to_string(), bytes)), CompressionMethod::Stored);
+    let entries: Vec<usize> =
+        (0..bytes.len() - 4).filter(|&at| bytes[at..].starts_with(b"PK\x01\x02")).collect();
+    bytes[entries[1] + 10] = 8;
+    assert_eq!(refused(bytes), wanted);
     let members = [("data.pkl".to_string(), &*program), ("byteorder".to_string(), b"big")];
     let message = refused(zip(&members, CompressionMethod::Stored));
     assert_eq!(message, "was written on a big-endian machine; save it again on another");
