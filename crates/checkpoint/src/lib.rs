@@ -25,11 +25,14 @@
 //! | `furthest` | the file of a run folder that everything takes |
 //! | `checksums` | what tells a damaged training checkpoint |
 //! | `layout` | how files arrange their weights |
+//! | `sets` | the sets of weights of a file, and which of them is meant |
+//! | `averages` | moving averages that keep no names |
 //! | `load` | the weights of a network, by its names or by others |
 //! | `stored`, `element` | where a tensor is in a file, and its conversion |
 //! | `safetensors`, `pytorch` | the formats |
 //! | `training` | what our training checkpoints store beside weights, and writing them |
 
+mod averages;
 mod bytes;
 mod checksums;
 mod contents;
@@ -41,6 +44,7 @@ mod layout;
 mod load;
 mod pytorch;
 mod safetensors;
+mod sets;
 mod stored;
 mod training;
 
@@ -52,5 +56,6 @@ pub use error::CheckpointError;
 pub use file::Checkpoint;
 pub use furthest::Furthest;
 pub use layout::{Layout, LayoutKind};
+pub use sets::{NamedWeights, SetRole, WeightChoice, names_average};
 pub use stored::StoredTensor;
 pub use training::{FORMAT, Record, SinceLine, TrainingState, write, write_tensors};

@@ -29,6 +29,6 @@ mod start;
 pub mod trainer;
 
 pub use method::{Evaluation, Method, Place, Scores};
-pub use options::{Amp, Options, Start};
+pub use options::{Amp, Init, Options, Start};
 pub use plan::TrainingPlan;
 pub use run::{Summary, train};

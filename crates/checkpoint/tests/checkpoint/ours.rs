@@ -144,6 +144,11 @@ fn foreign_files_are_refused_in_one_line() {
         (
             "page.safetensors",
             b"<html>404 Not Found</html>".to_vec(),
+            "is a web page, which a download may have given in place of the file",
+        ),
+        (
+            "noise.safetensors",
+            b"none of the kinds that are known".to_vec(),
             "is not a complete safetensors file, nor a PyTorch file",
         ),
     ];

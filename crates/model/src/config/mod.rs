@@ -28,7 +28,7 @@ pub use betas::Betas;
 pub use diffusion::{Config, LinearConfig};
 pub use model::{AnyConfig, ChannelStatistics, ModelConfig};
 pub use overrides::Override;
-pub use process::{DdpmConfig, EdmConfig, ProcessConfig, Timesteps};
+pub use process::{Clip, DdpmConfig, EdmConfig, Prediction, ProcessConfig, Timesteps, VarianceType};
 pub use run::RunConfig;
 pub use soda::{SodaAugmentation, SodaDiffusion, SodaRun};
 pub use training::{LrSchedule, Optim, OptimArgs, TrainingConfig};

@@ -111,7 +111,7 @@ fn only_a_numpy_array_is_one() {
         assert_eq!(error(from, to), "its 'data' is not a numpy array");
     }
     // What is beside it does not matter, and is never called.
-    let beside = read(&with(b"U\x18domestic_cat_s_000907.png", b"cposix\nsystem\nU\x05touch\x85R"));
+    let beside = read(&with(b"U\x19domestic_cat_s_000907.png", b"cposix\nsystem\nU\x05touch\x85R"));
     assert_eq!(beside.expect("well-formed").labels, [4, 5]);
 }
 
