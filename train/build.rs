@@ -51,7 +51,13 @@ fn compile(include: &Path) {
         .flag("-fopenmp")
         // The headers of libtorch are full of warnings.
         .warnings(false)
-        .files(["shim/torch_shim.cpp", "shim/group_norm_silu.cpp", "shim/scaled_rows.cpp"])
+        .files([
+            "shim/torch_shim.cpp",
+            "shim/group_norm_silu.cpp",
+            "shim/scaled_rows.cpp",
+            "shim/cuda.cpp",
+            "shim/trace.cpp",
+        ])
         .compile("ddae_torch_shim");
 
     let mut instruction_sets: Vec<(&str, &[&str])> = vec![("baseline", &[])];

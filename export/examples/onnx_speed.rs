@@ -126,7 +126,10 @@ fn cases(arguments: &Arguments, folder: &Path) -> Result<Vec<Case>> {
     }
     let config = Config::read(&configs.join("DDPM_ddpm.yaml"))?;
     let features = |timestep| {
-        features_graph(&config, &FeatureOptions { taps: vec![TAP.to_string()], timestep, input_u8: false })
+        features_graph(
+            &config,
+            &FeatureOptions { taps: vec![TAP.to_string()], timestep, input_u8: false, label: false },
+        )
     };
     let graphs = [
         ("forward", config.network.network_graph(false)?),

@@ -1,7 +1,7 @@
 //! Exporting: read, lower, write, verify, publish.
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use ddae_base::files::FileError;
@@ -12,12 +12,13 @@ use ddae_model::diffusion::feature_timesteps;
 use ddae_model::graph::Graph;
 use ddae_model::reference;
 use ddae_onnx::identity;
-use ddae_onnx::metadata::{GraphDescription, GraphKind, Precision, Verification};
+use ddae_onnx::metadata::{GraphDescription, GraphKind, Precision, Target, Verification};
 use ddae_onnx::runtime::{OnnxNetwork, all_cores};
-use ddae_onnx::write::LARGEST_MESSAGE;
+use ddae_onnx::write::{LARGEST_MESSAGE, Model};
 
 use crate::ExportError;
 use crate::comparison::two_digits;
+use crate::lower::channels_last::{GpuModel, lower_for_gpu, portable_twin};
 use crate::lower::lower;
 use crate::memory;
 use crate::precision::PrecisionOptions;
@@ -34,11 +35,28 @@ pub(crate) const TOLERANCE: f64 = 1e-4;
 pub struct FileOptions {
     /// How its numbers are stored and computed.
     pub precision: PrecisionOptions,
+    /// What it is for, none for any machine.
+    pub target: Option<Target>,
     /// Where its weights lie.
     pub external_data: ExternalData,
     /// The largest relative difference that is accepted [default: by precision]. Between a file of another precision
     /// than float32 and the graph in float32; that graph itself is held to 1e-4 then.
     pub tolerance: Option<f64>,
+}
+
+impl FileOptions {
+    /// Refuses what a target does not have.
+    fn check_target(&self) -> Result<(), ExportError> {
+        let (Some(target), precision) = (self.target, self.precision.precision) else { return Ok(()) };
+        match precision {
+            Precision::F16 | Precision::F32 => Ok(()),
+            Precision::Bf16 | Precision::Int8 => Err(ExportError::Argument(format!(
+                "--target {} takes --dtype f16 or f32, not {}",
+                target.name(),
+                precision.name()
+            ))),
+        }
+    }
 }
 
 /// When the weights go to a file of their own.
@@ -72,6 +90,8 @@ pub struct Exported {
     pub files: Vec<PathBuf>,
     /// Their size together.
     pub bytes: u64,
+    /// In a file for GPUs, the layers that are computed as in portable files, with transpositions before them.
+    pub portable: Vec<String>,
 }
 
 /// What [`ExportPlan::export`] says before the files come to their final place: whoever ends the process waits from here
@@ -89,6 +109,7 @@ impl ExportPlan {
         options: FileOptions,
     ) -> Result<ExportPlan, ExportError> {
         request.resolve(&source.config)?;
+        options.check_target()?;
         options.precision.check(request.kind, request.timestep, &timesteps(&source))?;
         let graph = request.graph(&source.config, &source.model)?;
         let state = source.checkpoint.state();
@@ -111,6 +132,7 @@ impl ExportPlan {
             flops: graph.flops(),
             tool: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_string(),
             precision: options.precision.precision,
+            target: options.target,
             calibration: None,
             verification: None,
             errors: None,
@@ -158,6 +180,7 @@ impl ExportPlan {
             parts.push(name);
         }
         parts.push(self.request.file_stem());
+        parts.extend(self.description.target.map(|target| target.name().to_string()));
         if self.description.precision != Precision::F32 {
             parts.push(self.description.precision.name().to_string());
         }
@@ -191,7 +214,10 @@ impl ExportPlan {
         };
         let target = staging.target().to_path_buf();
         let staged = staging.path();
-        let float32 = if is_float32 { staged.clone() } else { staging.scratch("float32") };
+        // A file for GPUs is checked by its twin.
+        let is_portable = options.target.is_none();
+        let float32 = if is_float32 && is_portable { staged.clone() } else { staging.scratch("float32") };
+        let compared = if is_portable { staged.clone() } else { staging.scratch("twin") };
 
         progress("reading the weights");
         // The record is that of the moving average.
@@ -209,15 +235,26 @@ impl ExportPlan {
 
         progress("writing the graph");
         let write_error = |source| FileError::of("write", &target)(source);
-        let mut model = lower(&graph, &weights)?;
+        let GpuModel { mut model, portable } = match options.target {
+            None => GpuModel { model: lower(&graph, &weights)?, portable: Vec::new() },
+            Some(Target::Cuda) => lower_for_gpu(&graph, &weights)?,
+        };
+        let write_checked = |model: &Model<'_>, path: &Path| match is_portable {
+            true => model.write(path, &[], LARGEST_MESSAGE),
+            false => portable_twin(model).write(path, &[], LARGEST_MESSAGE),
+        };
         model.name = description.kind.name().to_string();
         if let Some(samples) = &samples {
-            model.write(&float32, &[], LARGEST_MESSAGE).map_err(write_error)?;
+            write_checked(&model, &float32).map_err(write_error)?;
             if description.precision == Precision::Int8 {
                 progress("measuring activations");
             }
             let scratch = staging.scratch("calibration");
             description.calibration = precision.convert(&mut model, &graph, samples, &scratch)?;
+        }
+        if !is_portable {
+            let checked = if is_float32 { &float32 } else { &compared };
+            write_checked(&model, checked).map_err(write_error)?;
         }
         let largest_message = match options.external_data {
             ExternalData::Auto => LARGEST_MESSAGE,
@@ -257,7 +294,7 @@ impl ExportPlan {
         drop(network);
         if let Some(samples) = &samples {
             progress("comparing with float32");
-            errors = precision.compare(&graph, samples, &float32, &staged)?;
+            errors = precision.compare(&graph, samples, &float32, &compared)?;
             for output in &errors.outputs {
                 let difference = Difference { output: output.name.clone(), relative: output.relative };
                 accepted(difference, "the same graph in float32", tolerance)?;
@@ -279,7 +316,7 @@ impl ExportPlan {
             .collect();
         description.verification = Some(verification);
         description.errors = Some(errors);
-        Ok(Exported { graph, description, files, bytes })
+        Ok(Exported { graph, description, files, bytes, portable })
     }
 }
 

@@ -28,7 +28,7 @@ pub struct GraphRequest {
     pub timestep: Option<i64>,
     /// Whether images in [0, 1] come as bytes.
     pub input_u8: bool,
-    /// Whether it takes the network's label.
+    /// Whether it takes the network's labels.
     pub label: bool,
     /// Whether a code is divided by its length.
     pub unit_length: bool,
@@ -42,7 +42,7 @@ const OPTIONS: [KindOption; 5] = {
     [
         ("--timestep", &[Features], |request| request.timestep.is_some()),
         ("--input u8", &[Features, Encoder, Latent, Loss], |request| request.input_u8),
-        ("--label", &[Network], |request| request.label),
+        ("--label", &[Network, Features], |request| request.label),
         ("--normalise", &[Encoder], |request| request.unit_length),
         ("--taps", &[Network, Features], |request| !request.taps.is_empty()),
     ]
@@ -74,7 +74,13 @@ impl GraphRequest {
                 return Err(ExportError::Argument(message));
             }
         }
-        if self.label && network.network().label().is_none() {
+        if self.label && kind == GraphKind::Features && network.denoiser().is_ok_and(|n| n.classes() == 0) {
+            let name = network.name();
+            return Err(ExportError::Argument(format!(
+                "--label: {name} is told of no class in a features graph"
+            )));
+        }
+        if self.label && network.network().labels().is_empty() {
             let reason = match network.unet() {
                 Some(_) => "this network has no augmentation label (augment_dim is 0)".to_string(),
                 None => format!("{} takes no label", network.name()),
@@ -98,7 +104,7 @@ impl GraphRequest {
             (GraphKind::Features | GraphKind::Sampler, Role::Denoiser(_)) if model.process.is_none() => {
                 format!(
                     "--graph {kind} needs the diffusion process, which the weights do not tell: give --config FILE, or \
-                     --process ddpm or edm for the published one"
+                     --process NAME for a published one"
                 )
             }
             (GraphKind::Encoder, _) if model.normalisation.is_none() => {
@@ -161,8 +167,8 @@ impl GraphRequest {
                 graph.keep(&names)?
             }
             (GraphKind::Features, _) => {
-                let (taps, timestep, input_u8) = (self.taps.clone(), self.timestep, self.input_u8);
-                model_features_graph(model, &FeatureOptions { taps, timestep, input_u8 })?
+                let GraphRequest { taps, timestep, input_u8, label, .. } = self.clone();
+                model_features_graph(model, &FeatureOptions { taps, timestep, input_u8, label })?
             }
             (GraphKind::Sampler, _) => model_sampler_graph(model)?,
             (GraphKind::Encoder, _) => encoder_graph(model, self.input_u8, self.unit_length)?,

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use ddae_base::files::{self, FileError, ScratchFolder};
+use ddae_base::lock::{Lock, LockError};
 
 use crate::ExportError;
 use ddae_onnx::write::data_file;
@@ -14,8 +15,19 @@ pub struct Staging {
     folder: ScratchFolder,
 }
 
+/// What is there of the file `target` and would be replaced: the file, or its data, unless an export that was ended by
+/// force left that.
+pub fn in_the_way(target: &Path) -> Option<PathBuf> {
+    let data = data_file(target);
+    if target.exists() {
+        return Some(target.to_path_buf());
+    }
+    // The data are locked while file and data are put in their place, and only then.
+    Some(data).filter(|data| data.exists() && !Lock::is_there(data))
+}
+
 impl Staging {
-    /// Makes the folder beside `target`.
+    /// Makes the folder beside `target`, and removes what an export left there that was ended by force.
     ///
     /// # Errors
     /// When the target's folder does not exist or cannot be written to; when the target is there and no regular file,
@@ -26,7 +38,15 @@ impl Staging {
             let message = "this folder does not exist; make it first (mkdir -p), or choose another with -o";
             return Err(ExportError::unusable(parent, message));
         }
-        Ok(Staging { folder: ScratchFolder::beside(target)? })
+        let folder = ScratchFolder::beside(target)?;
+        let data = data_file(folder.lock().target());
+        if Lock::is_there(&data) {
+            let _left = Lock::output(&data).map_err(LockError::into_file_error)?;
+            if !target.exists() && data.exists() {
+                fs::remove_file(&data).map_err(FileError::of("remove", &data))?;
+            }
+        }
+        Ok(Staging { folder })
     }
 
     /// A folder and a file that are there until the work is done, for whoever ends the process without dropping this.
@@ -57,7 +77,8 @@ impl Staging {
     /// Appends `suffix` to the file, syncs it, and moves `files` to their final place, the file itself last.
     ///
     /// A file is replaced in one step. A file and its data cannot be: the old ones are removed first, so that at no
-    /// time a file lies beside the data of another.
+    /// time a file lies beside the data of another, and the data are locked meanwhile: of data alone, a lock that nobody
+    /// holds says that they were left.
     ///
     /// # Errors
     /// What the file system says; when the target is a link and a file and its data are to be read by two names. Nothing
@@ -73,21 +94,33 @@ impl Staging {
         // What came meanwhile: only regular files are replaced.
         files::target(self.target())?;
         files::target(&old_data)?;
-        let publish = || -> std::io::Result<()> {
+        let others: Vec<&PathBuf> = files.iter().filter(|path| **path != staged).collect();
+        let is_alone = others.is_empty() && !old_data.exists();
+        let data_lock = (!is_alone).then(|| Lock::output(&old_data)).transpose();
+        let _data_lock = data_lock.map_err(LockError::into_file_error)?;
+        let mut moved = Vec::new();
+        let mut publish = || -> std::io::Result<()> {
             let mut file = OpenOptions::new().append(true).open(&staged)?;
             file.write_all(suffix)?;
             file.sync_all()?;
-            let others: Vec<&PathBuf> = files.iter().filter(|path| **path != staged).collect();
-            if !others.is_empty() || old_data.exists() {
+            if !is_alone {
                 for old in [target, &*old_data].into_iter().filter(|path| path.exists()) {
                     fs::remove_file(old)?;
                 }
             }
-            for path in others.into_iter().chain([&staged]) {
-                fs::rename(path, target.with_file_name(path.file_name().unwrap_or_default()))?;
+            for path in others.iter().copied().chain([&staged]) {
+                let place = target.with_file_name(path.file_name().unwrap_or_default());
+                fs::rename(path, &place)?;
+                moved.push(place);
             }
-            files::sync_folder(files::folder(target))
+            Ok(())
         };
-        Ok(publish().map_err(FileError::of("write", self.target()))?)
+        if let Err(error) = publish() {
+            // The data alone is of no use.
+            moved.iter().for_each(|place| _ = fs::remove_file(place));
+            return Err(FileError::of("write", self.target())(error).into());
+        }
+        let synced = files::sync_folder(files::folder(target));
+        Ok(synced.map_err(FileError::of("write", self.target()))?)
     }
 }

@@ -5,7 +5,7 @@ mod onnx;
 use ddae_export::lower::{lower, lower_plainly};
 use ddae_model::reference;
 use ddae_model::tensor::{DType, Tensor};
-use ddae_tests::ops::{Case, cases, random_edm2_network, random_network};
+use ddae_tests::ops::{Case, cases, random_edm2_network, random_network, random_song_network};
 use ddae_tests::{relative_error, tolerance};
 use onnx::opened;
 
@@ -45,7 +45,8 @@ fn operations() {
 
 #[test]
 fn random_networks() {
-    let cases = (0..8).flat_map(|seed| [random_network(seed), random_edm2_network(seed)]);
+    let cases =
+        (0..8).flat_map(|seed| [random_network(seed), random_edm2_network(seed), random_song_network(seed)]);
     let failures: Vec<String> = cases.filter_map(|case| check(&case, tolerance::NETWORK).err()).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

@@ -55,6 +55,44 @@ fn fail(folder: &TempDir, arguments: &str, code: i32, message: &str) {
 }
 
 #[test]
+fn files_for_gpus_say_so_and_are_checked() {
+    let folder = workplace();
+    let features =
+        "w.safetensors --config config.yaml --graph features --taps out_2 --timestep 11 --target cuda";
+    for (options, dtype) in [("", "f16"), ("--dtype f32", "f32")] {
+        let said = succeed(&folder, &format!("{features} {options} -o {dtype}.onnx"));
+        assert!(
+            said.contains(&format!("for --device cuda alone, in {dtype}; checked by its twin on the CPU")),
+            "{said}"
+        );
+        assert!(said.contains("verified: ONNX Runtime is "), "{said}");
+        assert!(
+            said.contains(&format!("ddae-infer features {dtype}.onnx -o {dtype} --device cuda")),
+            "{said}"
+        );
+        let report = succeed(&folder, &format!("inspect {dtype}.onnx --json"));
+        let report: Value = serde_json::from_str(&report).expect("JSON");
+        assert_eq!(report["metadata"]["ddae.target"], "cuda");
+        assert_eq!(report["metadata"].get("ddae.precision").and_then(Value::as_str), Some(dtype));
+        let count = |operator: &str| report["operators"][operator].as_u64().unwrap_or(0);
+        assert!(count("ai.ddae.GroupNormSilu") > 5 && count("com.microsoft.NhwcConv") > 10, "{report}");
+        assert_eq!(count("InstanceNormalization") + count("Conv"), 0, "{report}");
+        assert_eq!(
+            (&report["opsets"]["ai.ddae"], &report["opsets"]["com.microsoft"]),
+            (&1.into(), &1.into())
+        );
+    }
+    for (options, message) in [
+        ("--dtype bf16", "--target cuda takes --dtype f16 or f32, not bf16"),
+        ("--quantize int8", "--target cuda takes --dtype f16 or f32, not int8"),
+    ] {
+        fail(&folder, &format!("{features} {options} -o no.onnx"), 2, message);
+    }
+    let planned = succeed(&folder, &format!("{features} --dry-run"));
+    assert!(planned.contains("would write w-features-out_2-t11-cuda-f16.onnx"), "{planned}");
+}
+
+#[test]
 fn every_precision_says_what_it_costs() {
     let folder = workplace();
     for (options, name, against) in [
@@ -165,4 +203,43 @@ fn weights_can_lie_in_a_file_of_their_own() {
     assert!(at("x.onnx.data").exists());
     std::fs::remove_file(at("x.onnx")).expect("the file");
     fail(&folder, "w.safetensors -o x.onnx", 1, "x.onnx.data: it exists already");
+}
+
+/// Killed while it put file and data in their place: after it took the old file away, after it moved the new data, or after
+/// the next one had removed those.
+#[test]
+fn what_a_killed_export_left_is_replaced() {
+    let folder = workplace();
+    let at = |name: &str| folder.path().join(name);
+    let names = || {
+        let entries = std::fs::read_dir(folder.path()).expect("a folder").flatten();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.retain(|name| name.starts_with("x.onnx"));
+        names.sort();
+        names
+    };
+    let external = "w.safetensors --external-data always -o x.onnx";
+    let staged = "x.onnx.0123456789abcdef.partial";
+    for left in [&["x.onnx.data", "x.onnx.data.lock"][..], &["x.onnx.data.lock"]] {
+        for again in [external, "w.safetensors -o x.onnx"] {
+            std::fs::create_dir(at(staged)).expect("a folder");
+            std::fs::write(at(staged).join("x.onnx"), "the new one").expect("a file");
+            ["x.onnx.lock"].iter().chain(left).for_each(|name| std::fs::write(at(name), "").expect("a file"));
+            let before = names();
+            succeed(&folder, &format!("{again} --dry-run"));
+            assert_eq!(names(), before);
+            succeed(&folder, again);
+            let made = if again == external { &["x.onnx", "x.onnx.data"][..] } else { &["x.onnx"] };
+            assert_eq!(names(), made, "{left:?} {again}");
+            fail(&folder, again, 1, "x.onnx: it exists already");
+            made.iter().for_each(|name| std::fs::remove_file(at(name)).expect("removed"));
+        }
+    }
+    // A lock that is left beside both is no reason to remove either.
+    succeed(&folder, external);
+    std::fs::write(at("x.onnx.data.lock"), "").expect("a lock");
+    fail(&folder, external, 1, "x.onnx: it exists already");
+    succeed(&folder, &format!("{external} --force"));
+    assert_eq!(names(), ["x.onnx", "x.onnx.data"]);
 }

@@ -86,6 +86,7 @@ fn a_constant_part_is_computed_once() {
             taps: vec!["out_2".to_string()],
             timestep,
             input_u8: false,
+            label: false,
         };
         let graph = ddae_model::diffusion::features_graph(&config, &options).expect("a graph");
         operators(&graph)

@@ -24,7 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
                 let _ = network.architecture.unused(network.names, &shapes);
             }
         }
-        let _ = file.layout().to_string();
+        let _ = (file.layout().to_string(), file.modules());
         let _ = file.choose(None, "--weights", |_| true);
         for set in file.sets() {
             let asked = WeightChoice::Named(set.prefix().to_string());

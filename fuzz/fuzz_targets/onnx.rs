@@ -9,7 +9,8 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let file = MemoryFile::new(bytes);
-    let _ = ModelFile::open(&file.path(), &[], "fuzz");
+    // Also what was changed since it was written, as any of these was.
+    let _ = ModelFile::open(&file.path(), &[], "fuzz", true);
     if let Ok(report) = inspect(&file.path()) {
         let _ = serde_json::to_string(&report).expect("JSON");
     }

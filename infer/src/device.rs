@@ -8,12 +8,14 @@ pub enum Device {
     /// Single-threaded sessions side by side.
     #[default]
     Cpu,
-    /// One session on a GPU.
+    /// Sessions on a GPU.
     Cuda {
         /// The GPU, as nvidia-smi counts them.
         number: u16,
         /// Whether products may be rounded to TF32 (three decimal digits), which is several times as fast.
         tf32: bool,
+        /// Whether the kernels of a run are recorded once and replayed as one CUDA graph.
+        graph: bool,
     },
 }
 

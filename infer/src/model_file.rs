@@ -6,9 +6,10 @@ use ddae_base::text::excerpt;
 use ddae_model::config::{AnyConfig, Config, ModelConfig, ProcessConfig};
 use ddae_model::diffusion::feature_timesteps;
 use ddae_onnx::identity::{self, Integrity};
-use ddae_onnx::metadata::{GraphDescription, GraphKind, TapDescription};
+use ddae_onnx::metadata::{GraphDescription, GraphKind, TapDescription, Target};
 use ddae_onnx::read;
 
+use crate::device::Device;
 use crate::error::InferError;
 
 /// An ONNX file written by `ddae-export`, found to be of the wanted kind. Nothing of it is loaded yet.
@@ -56,6 +57,22 @@ fn check_timestep(timestep: Option<i64>, process: Option<&ProcessConfig>) -> Res
 }
 
 impl ModelFile {
+    /// Refuses a file that is for other devices.
+    ///
+    /// # Errors
+    /// [`InferError::Model`].
+    pub fn check_device(&self, device: Device) -> Result<(), InferError> {
+        match (self.description.target, device) {
+            (Some(Target::Cuda), Device::Cpu) => Err(InferError::Model {
+                path: self.path.clone(),
+                message: "it was exported for GPUs (--target cuda): run it with --device cuda, or export it without \
+                          --target for the CPU"
+                    .to_string(),
+            }),
+            (Some(Target::Cuda), Device::Cuda { .. }) | (None, _) => Ok(()),
+        }
+    }
+
     /// Reads what the file says of itself, for `command`, which wants a graph of one of the kinds `wanted`, the first
     /// above all. `edited` allows a file that was changed after it had been written.
     ///

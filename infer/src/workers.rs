@@ -2,7 +2,7 @@
 //!
 //! Three stages: *prepare* makes the inputs of a job, *compute* runs the graph on them, *consume* takes the result in
 //! the calling thread. On the CPU every session's thread prepares its own jobs, so that all cores compute all the time.
-//! On CUDA there is one session, and other threads prepare ahead of it. Between the stages there are short queues, so
+//! On CUDA there are one or two sessions, and other threads prepare ahead of them. Between the stages there are short queues, so
 //! memory does not grow with the number of jobs.
 
 use std::path::Path;
@@ -15,6 +15,9 @@ use crate::device::Device;
 use crate::engine::Engine;
 use crate::error::InferError;
 
+/// Threads, and so jobs, from which on a second session on CUDA is worth its start.
+const MANY: usize = 4;
+
 /// The sessions of a job.
 pub struct Workers {
     engines: Vec<Engine>,
@@ -23,8 +26,8 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Opens `threads` sessions (at least one) on the CPU, or one session on CUDA with `threads` threads that prepare
-    /// its inputs.
+    /// Opens `threads` sessions (at least one) on the CPU. On CUDA `threads` threads prepare inputs, for two sessions if
+    /// they are many: while one copies what goes in and comes out, the other computes.
     ///
     /// # Errors
     /// Like [`Engine::open`].
@@ -48,7 +51,8 @@ impl Workers {
         };
         let (count, producers) = match device {
             Device::Cpu => (threads.max(1), 0),
-            Device::Cuda { .. } => (1, threads.max(1)),
+            Device::Cuda { .. } if threads < MANY => (1, threads.max(1)),
+            Device::Cuda { .. } => (2, threads),
         };
         // The first one alone: what is wrong with the file or the device is found once.
         let first = open()?;
@@ -63,6 +67,19 @@ impl Workers {
     /// The same sessions with `producers` threads that prepare jobs ahead, or none.
     pub fn with_producers(self, producers: usize) -> Workers {
         Workers { producers, ..self }
+    }
+
+    /// What sessions did otherwise than they were asked to, though they work; each once.
+    pub fn take_notes(&mut self) -> Vec<String> {
+        let mut notes: Vec<String> = self.engines.iter_mut().flat_map(Engine::take_notes).collect();
+        notes.sort_unstable();
+        notes.dedup();
+        notes
+    }
+
+    /// Whether other threads than those of the sessions prepare jobs, so that cores are free while sessions compute.
+    pub fn prepare_apart(&self) -> bool {
+        self.producers > 0
     }
 
     /// Number of sessions.

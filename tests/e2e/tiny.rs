@@ -65,11 +65,15 @@ pub fn edm() -> String {
 
 /// What denoises images beside the UNet, each at a size that trains in seconds: `net_type` and a configuration of one
 /// epoch on the data set `folder`.
-pub fn others() -> [(&'static str, String); 4] {
+pub fn others() -> [(&'static str, String); 5] {
     const TRANSFORMER: &str = "{input_size: 8, patch_size: 2, in_channels: 1, hidden_size: 32, depth: 2, num_heads: 2, \
                                num_classes: 1, learn_sigma: False, space: image}";
     const UNET: &str = "{image_shape: [1, 8, 8], n_channels: 32, ch_mults: [1, 2], is_attn: [False, True], \
                         attn_channels_per_head: 32, dropout: 0.1, n_blocks: 2}";
+    // Told the class.
+    const SONG: &str = "{img_resolution: 8, img_channels: 1, label_dim: 3, model_channels: 32, channel_mult: [1, 2], \
+                        num_blocks: 1, attn_resolutions: [4], dropout: 0.1, embedding_type: fourier, \
+                        channel_mult_noise: 2, encoder_type: residual, resample_filter: [1, 3, 3, 1]}";
     const EDM: &str = "{sigma_data: 0.5, p_mean: -1.2, p_std: 1.2, sigma_min: 0.002, sigma_max: 80, rho: 7, S_min: 0.01, \
                        S_max: 1, S_noise: 1.007}";
     const DDPM: &str = "{n_T: 100, betas: [1.0e-4, 0.02], timesteps: index}";
@@ -87,6 +91,7 @@ pub fn others() -> [(&'static str, String); 4] {
         config("UNetC", UNET, "out_2"),
         config("UNetE", UNET, "out_2"),
         config("UNetG", UNET, "out_2"),
+        config("SongUNet", SONG, "out_2"),
         config("DiT", TRANSFORMER, "layer-1"),
     ]
 }

@@ -6,20 +6,20 @@ mod runtime;
 
 use ddae_export::lower::half_precision::compute_f16;
 use ddae_model::config::{
-    ChannelStatistics, Config, DdpmConfig, ModelConfig, Override, ProcessConfig, Timesteps,
+    ChannelStatistics, Config, DdpmConfig, EdmConfig, ModelConfig, Override, ProcessConfig, Timesteps,
 };
 use ddae_model::diffusion::{
     FeatureOptions, encoder_graph, features_graph, latent_graph, loss_graph, model_features_graph,
-    sampler_graph,
+    model_sampler_graph, sampler_graph,
 };
 use ddae_model::graph::{Graph, Node};
-use ddae_model::networks::{Architecture, EncoderArch, EncoderConfig, VaeEncoderConfig};
+use ddae_model::networks::{Architecture, EncoderArch, EncoderConfig, SongUNetConfig, VaeEncoderConfig};
 use ddae_model::reference;
 use ddae_model::tensor::{DType, Data, Tensor};
 use ddae_onnx::write::{LARGEST_MESSAGE, data_file};
 use ddae_tests::cases::samplers::soda_sample;
-use ddae_tests::cases::{Case, imported, published};
-use ddae_tests::{relative_error, rule_values, rule_weights, tolerance};
+use ddae_tests::cases::{Case, imported, published, song};
+use ddae_tests::{fixture, relative_error, rule_values, rule_weights, tolerance};
 use runtime::{Batch, through_tract, through_tract_as};
 
 fn check(case: &Case) {
@@ -120,7 +120,8 @@ fn compare(graph: &Graph) {
 fn features() {
     for config in configs() {
         for (timestep, input_u8) in [(None, false), (Some(11), true)] {
-            let options = FeatureOptions { taps: vec!["out_2".to_string()], timestep, input_u8 };
+            let options =
+                FeatureOptions { taps: vec!["out_2".to_string()], timestep, input_u8, label: false };
             compare(&features_graph(&config, &options).expect("a graph"));
         }
     }
@@ -134,6 +135,25 @@ fn sampler_steps_and_losses() {
     }
 }
 
+/// Both forms, told a class.
+#[test]
+fn graphs_of_songunets() {
+    for name in ["edm_vp_tiny", "edm_ve_tiny"] {
+        let network = SongUNetConfig { label_dim: 16, ..song::config(&fixture(name)) };
+        let process = Some(ProcessConfig::Edm(EdmConfig::published()));
+        let model = ModelConfig { process, ..ModelConfig::of(Architecture::SongUNet(network)) };
+        compare(&model.architecture.network_graph(true).expect("a graph"));
+        compare(&model_sampler_graph(&model).expect("a graph"));
+        let options = FeatureOptions {
+            taps: vec!["out_3".to_string()],
+            timestep: Some(11),
+            input_u8: true,
+            label: true,
+        };
+        compare(&model_features_graph(&model, &options).expect("a graph"));
+    }
+}
+
 #[test]
 fn guided_sampler_steps() {
     compare(&soda_sample().graph);
@@ -144,7 +164,8 @@ fn features_of_latents() {
     let process = Some(ProcessConfig::Ddpm(DdpmConfig::published(Timesteps::Index)));
     let model = ModelConfig { process, ..ModelConfig::of(Architecture::DiT(imported::dit_config())) };
     for timestep in [None, Some(121)] {
-        let options = FeatureOptions { taps: vec!["layer-1".to_string()], timestep, input_u8: false };
+        let options =
+            FeatureOptions { taps: vec!["layer-1".to_string()], timestep, input_u8: false, label: false };
         compare(&model_features_graph(&model, &options).expect("a graph"));
     }
 }
@@ -173,7 +194,8 @@ fn codes_and_latents() {
 #[test]
 fn files_of_other_forms() {
     let [config, _] = configs();
-    let options = FeatureOptions { taps: vec!["out_2".to_string()], timestep: None, input_u8: false };
+    let options =
+        FeatureOptions { taps: vec!["out_2".to_string()], timestep: None, input_u8: false, label: false };
     let graph = features_graph(&config, &options).expect("a graph");
     let (weights, inputs) = (rule_weights(&graph), inputs(&graph, 2));
     let expected = reference::run::<f32>(&graph, &weights, &inputs).expect("outputs");

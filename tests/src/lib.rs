@@ -27,6 +27,9 @@ pub mod tolerance {
     pub const GRADIENT: f64 = 1e-6;
 }
 
+/// The configuration of a small SODA (`configs/tiny_soda.yaml`).
+pub const TINY_SODA: &str = include_str!("../configs/tiny_soda.yaml");
+
 /// The folder that holds the fixtures.
 pub fn fixtures() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures"))

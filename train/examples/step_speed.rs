@@ -181,7 +181,7 @@ impl Trial {
             }
         });
         let adam = shim::AdamStep {
-            learning_rate: 2e-4,
+            learning_rate: shim::Rate::Number(2e-4),
             beta1: 0.9,
             beta2: 0.999,
             eps: 1e-8,

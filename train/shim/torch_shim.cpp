@@ -94,7 +94,7 @@ int ddae_torch_clear_gradients(TensorPointer* parameters, size_t count) {
 
 int ddae_torch_adam(TensorPointer* parameters, TensorPointer* gradients, TensorPointer* first_moments,
                     TensorPointer* second_moments, TensorPointer* steps, size_t count, const DdaeAdam* options,
-                    TensorPointer grad_scale, TensorPointer found_inf) {
+                    TensorPointer learning_rate, TensorPointer grad_scale, TensorPointer found_inf) {
     return guarded([&] {
         at::NoGradGuard no_grad;
         auto p = tensors(parameters, count), g = tensors(gradients, count);
@@ -112,14 +112,22 @@ int ddae_torch_adam(TensorPointer* parameters, TensorPointer* gradients, TensorP
                             (found_inf == nullptr || is_scalar(tensor(found_inf), i)),
                         "step count, scale and found_inf must be float32 scalars where parameter ", i, " is");
         }
-        if (options->decoupled) {
-            at::_fused_adamw_(p, g, m, v, {}, s, options->learning_rate, options->beta1, options->beta2,
-                              options->weight_decay, options->eps, /*amsgrad=*/false, /*maximize=*/false,
-                              optional_tensor(grad_scale), optional_tensor(found_inf));
+        auto step = [&](const auto& rate) {
+            auto kernel = [&](auto&& adam) {
+                adam(p, g, m, v, at::TensorList(), s, rate, options->beta1, options->beta2, options->weight_decay,
+                     options->eps, /*amsgrad=*/false, /*maximize=*/false, optional_tensor(grad_scale),
+                     optional_tensor(found_inf));
+            };
+            if (options->decoupled) {
+                kernel([](auto&&... all) { at::_fused_adamw_(all...); });
+            } else {
+                kernel([](auto&&... all) { at::_fused_adam_(all...); });
+            }
+        };
+        if (learning_rate == nullptr) {
+            step(options->learning_rate);
         } else {
-            at::_fused_adam_(p, g, m, v, {}, s, options->learning_rate, options->beta1, options->beta2,
-                             options->weight_decay, options->eps, /*amsgrad=*/false, /*maximize=*/false,
-                             optional_tensor(grad_scale), optional_tensor(found_inf));
+            step(tensor(learning_rate));
         }
     });
 }

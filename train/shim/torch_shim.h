@@ -31,15 +31,17 @@ int ddae_torch_flush_denormals(int on, int* supported);
 int ddae_torch_clear_gradients(TensorPointer* parameters, size_t count);
 
 struct DdaeAdam {
+    // Unless a tensor gives it.
     double learning_rate, beta1, beta2, weight_decay, eps;
     // Whether weight decay is decoupled from the gradient.
     int decoupled;
 };
 
-// One step of Adam, in place. `steps` are the step counts, already advanced. `grad_scale` and `found_inf` may be null.
+// One step of Adam, in place. `steps` are the step counts, already advanced. `learning_rate`, a scalar tensor that takes the
+// place of that of the options, `grad_scale` and `found_inf` may be null.
 int ddae_torch_adam(TensorPointer* parameters, TensorPointer* gradients, TensorPointer* first_moments,
                     TensorPointer* second_moments, TensorPointer* steps, size_t count, const DdaeAdam* options,
-                    TensorPointer grad_scale, TensorPointer found_inf);
+                    TensorPointer learning_rate, TensorPointer grad_scale, TensorPointer found_inf);
 
 // targets += weight * (sources - targets)
 int ddae_torch_lerp(TensorPointer* targets, TensorPointer* sources, size_t count, double weight);
@@ -69,10 +71,88 @@ struct DdaeGroupNormSilu {
 int ddae_torch_group_norm_silu(TensorPointer input, TensorPointer shift, TensorPointer weight, TensorPointer bias,
                                const DdaeGroupNormSilu* options, TensorPointer* out);
 
+// ddae_cuda::Norm, field by field (crates/cuda/src/norm.rs says what each is).
+struct DdaeNorm {
+    const void *x, *residual, *bias, *shift, *weight, *beta;
+    void *sum, *y;
+    float *mean, *rstd;
+    const void* dy;
+    void* dx;
+    float *dweight, *dbeta, *dshift;
+    const void* seed;
+    uint64_t layer;
+    int32_t batch, pixels, channels, groups, chunk, weight_stride, shift_like_x, silu;
+    uint32_t drop_below;
+    float keep_scale, eps;
+    int32_t element, row_stride;
+};
+
+// Put a kernel on a stream of a device; not 0, with the reason in `message`, where that fails. `pass` is 0 forward.
+typedef int (*DdaeLaunchNorm)(int device, int pass, const DdaeNorm* norm, void* stream, char* message, size_t capacity);
+// y = x + residual + bias for rows of channels; `residual` may be null.
+typedef int (*DdaeLaunchBiasSum)(int device, int element, int64_t rows, int64_t channels, const void* x,
+                                 const void* residual, const void* bias, void* y, void* stream, char* message,
+                                 size_t capacity);
+// Sums over the rows of x, as rows of `partial` that are still to be added. Without `x`, only `*partial_rows` is set.
+typedef int (*DdaeLaunchColumnSums)(int device, int element, int64_t rows, int64_t channels, const void* x,
+                                    void* partial, int64_t* partial_rows, void* stream, char* message, size_t capacity);
+typedef int (*DdaeLaunchAverage)(int device, const void* pieces, int64_t count, const void* weight, void* stream,
+                                 char* message, size_t capacity);
+
+struct DdaeLaunchers {
+    DdaeLaunchNorm norm;
+    DdaeLaunchBiasSum bias_sum;
+    DdaeLaunchColumnSums column_sums;
+    DdaeLaunchAverage average;
+};
+
+// Who starts the kernels.
+void ddae_torch_cuda_launchers(const DdaeLaunchers* launchers);
+
+// `*out` = input + residual + bias with gradients, for channels-last images on a GPU. `residual`, like the input, may be null;
+// `bias` is [C].
+int ddae_torch_bias_sum(TensorPointer input, TensorPointer residual, TensorPointer bias, TensorPointer* out);
+
+// `*out` = the tensor, or if it is elsewhere a copy, on the GPU `device`, which fetches it while the caller goes on.
+int ddae_torch_upload(TensorPointer tensor, int device, TensorPointer* out);
+
+// ddae_torch_group_norm_silu on a GPU. `seed`, one int64 there, may be null without dropout; in `options`, `seed` is what
+// tells this norm from others that are given the same.
+int ddae_torch_group_norm_silu_cuda(TensorPointer input, TensorPointer shift, TensorPointer weight, TensorPointer bias,
+                                    TensorPointer seed, const DdaeGroupNormSilu* options, TensorPointer* out);
+
+// `*out` = int64 [n, 3] on the CPU: addresses of targets and sources, float32 on a GPU, in pieces of at most `length`.
+int ddae_torch_pieces(TensorPointer* targets, TensorPointer* sources, size_t count, int64_t length, TensorPointer* out);
+
+// target += weight * (source - target) for all pieces; both tensors on the GPU.
+int ddae_torch_average(TensorPointer pieces, TensorPointer weight);
+
+// From now on this thread's operations on the GPU go to a stream of their own, as capturing wants.
+int ddae_torch_own_stream(int device);
+
+// What this thread starts on the GPU between begin and end is not run but recorded, to be replayed any number of times.
+// `*out` is freed with ddae_torch_graph_free.
+int ddae_torch_graph_begin(void** out);
+int ddae_torch_graph_end(void* graph);
+int ddae_torch_graph_replay(void* graph);
+void ddae_torch_graph_free(void* graph);
+
+// How many ways of computing a convolution are tried before its first time, to take the fastest; 0: none, cuDNN's own rules
+// decide.
+int ddae_torch_convolution_search(int count);
+
+// Asks cuDNN and libtorch for algorithms that give the same bits every time.
+int ddae_torch_deterministic();
+
 // `*out` = the input with what lies along the axes multiplied by a function of its root mean square `r`, with gradients:
 // `rms / sqrt(r^2 + eps)` where `inside`, else `rms / (r + eps)`.
 int ddae_torch_scaled_rows(TensorPointer input, const int64_t* axes, size_t count, double eps, double rms, int inside,
                            TensorPointer* out);
+
+// What this thread and those of its backward passes do, and a GPU if asked, is recorded between begin and end, which writes
+// it to a file for chrome://tracing.
+int ddae_torch_trace_begin(int cuda);
+int ddae_torch_trace_end(const char* path);
 
 // Lets the process keep freed memory instead of handing it back to the system and asking again at every operation.
 int ddae_torch_keep_memory();

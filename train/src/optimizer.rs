@@ -6,7 +6,8 @@ use ddae_model::config::{Optim, OptimArgs, TrainingConfig};
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::grad_scaler::GradScaler;
-use crate::torch::shim::{self, AdamStep, AdamTensors, Scaled};
+use crate::torch::shim::cuda::Scalar;
+use crate::torch::shim::{self, AdamStep, AdamTensors, Rate, Scaled};
 use crate::torch::{Parameters, TorchError};
 
 /// Adam (arXiv 1412.6980) or AdamW (arXiv 1711.05101) over a network's parameters.
@@ -18,6 +19,7 @@ pub struct Optimizer {
     max_norm: f64,
     /// Parameters in a row that learn at the same multiple of the learning rate, and the multiple.
     groups: Vec<(Range<usize>, f64)>,
+    rate: LearningRate,
     /// Moving average of the gradients.
     pub exp_avg: Parameters,
     /// Moving average of their squares.
@@ -26,6 +28,15 @@ pub struct Optimizer {
     steps: Vec<Tensor>,
     /// Only under fp16.
     scaler: Option<GradScaler>,
+}
+
+/// The learning rate of the next step.
+#[derive(Debug)]
+enum LearningRate {
+    /// As a number.
+    Number(f64),
+    /// On the device, of each group of parameters: a step that is replayed reads it there.
+    Scalars(Vec<Scalar>),
 }
 
 impl Optimizer {
@@ -41,11 +52,19 @@ impl Optimizer {
         device: Device,
         scaler: Option<GradScaler>,
     ) -> Result<Optimizer, TorchError> {
+        let groups = groups(weights.names().iter().map(|name| rate_ratio(name)));
+        let rate = if device.is_cuda() {
+            let scalars = groups.iter().map(|_| Scalar::new(device));
+            LearningRate::Scalars(scalars.collect::<Result<_, _>>()?)
+        } else {
+            LearningRate::Number(0.0)
+        };
         let mut optimizer = Optimizer {
             kind: config.optim,
             arguments: config.optim_args.clone(),
             max_norm: config.grad_clip_norm,
-            groups: groups(weights.names().iter().map(|name| rate_ratio(name))),
+            groups,
+            rate,
             exp_avg: weights.zeros_like()?,
             exp_avg_sq: weights.zeros_like()?,
             steps: Vec::new(),
@@ -85,10 +104,7 @@ impl Optimizer {
         self.scaler = Some(scaler);
     }
 
-    /// Propagates `loss` back and moves `weights`, their gradients clipped to a joint norm of `grad_clip_norm`. Gives the
-    /// norm before the clipping, a scalar tensor, so that a GPU is not waited for.
-    ///
-    /// Under fp16, a step whose gradients are not finite moves nothing and lowers the scale; its norm is not finite.
+    /// [`Optimizer::set_rate`] and [`Optimizer::apply`].
     ///
     /// # Errors
     /// libtorch's.
@@ -98,6 +114,34 @@ impl Optimizer {
         weights: &Parameters,
         learning_rate: f64,
     ) -> Result<Tensor, TorchError> {
+        self.set_rate(learning_rate)?;
+        self.apply(loss, weights)
+    }
+
+    /// Sets the learning rate of the steps to come; on a GPU it is rounded to float32.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn set_rate(&mut self, learning_rate: f64) -> Result<(), TorchError> {
+        match &mut self.rate {
+            LearningRate::Number(number) => *number = learning_rate,
+            LearningRate::Scalars(scalars) => {
+                for ((_, ratio), scalar) in self.groups.iter().zip(scalars) {
+                    scalar.set(ratio * learning_rate)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Propagates `loss` back and moves `weights`, their gradients clipped to a joint norm of `grad_clip_norm`. Gives the
+    /// norm before the clipping, a scalar tensor, so that a GPU is not waited for: on one, all of it can be recorded.
+    ///
+    /// Under fp16, a step whose gradients are not finite moves nothing and lowers the scale; its norm is not finite.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn apply(&mut self, loss: &Tensor, weights: &Parameters) -> Result<Tensor, TorchError> {
         let failed = |e| TorchError::at("backward", e);
         match &self.scaler {
             Some(scaler) => loss.f_mul(&scaler.scale).and_then(|scaled| scaled.f_backward()),
@@ -110,9 +154,13 @@ impl Optimizer {
 
         // The kernel wants the count with this step; one that is left out is taken back below.
         self.count(|count| count.f_add_scalar_(1.0))?;
-        for (range, ratio) in self.groups.clone() {
+        for (at, (range, ratio)) in self.groups.clone().into_iter().enumerate() {
+            let learning_rate = match &self.rate {
+                LearningRate::Number(number) => Rate::Number(ratio * number),
+                LearningRate::Scalars(scalars) => Rate::Tensor(scalars[at].tensor()),
+            };
             let step = AdamStep {
-                learning_rate: ratio * learning_rate,
+                learning_rate,
                 beta1: self.arguments.betas[0],
                 beta2: self.arguments.betas[1],
                 eps: self.arguments.eps,

@@ -4,7 +4,7 @@ use ddae_model::graph::Graph;
 use ddae_model::tensor::{DType, Tensor as Array};
 use ddae_model::weights::Weights;
 use ddae_tests::{Fixture, fixture, relative_error, tolerance};
-use ddae_train::ema;
+use ddae_train::ema::{self, Ema};
 use ddae_train::torch::{Layout, Parameters};
 use tch::{Device, Kind, Tensor};
 
@@ -36,11 +36,13 @@ fn the_average_of_the_weights() {
     let (_, expected) = case.f32("output.weight");
     let weights = one_weight(&start);
     let average = weights.copy().expect("a copy");
+    let mut ema = Ema::new(&average, &weights, beta, Device::Cpu).expect("an average");
     for (step, (delta, theirs)) in deltas.chunks_exact(6).zip(expected.chunks_exact(6)).enumerate() {
         assert!((ema::decay(step as u64, beta) - decays[step]).abs() < 1e-6, "step {step}");
         let delta = Tensor::from_slice(delta).reshape([2, 3]) * 0.1;
         let _ = tch::no_grad(|| weights.tensors()[0].shallow_clone().g_add_(&delta));
-        ema::update(&average, &weights, step as u64, beta).expect("updated");
+        ema.set_step(step as u64).expect("a step");
+        ema.update(&average, &weights).expect("updated");
         let ours = average.to_weights().expect("weights");
         let ours = ours.get("weight").and_then(|w| w.as_f32().map(<[f32]>::to_vec)).expect("f32");
         let error = relative_error(&ours, theirs);

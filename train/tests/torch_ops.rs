@@ -3,7 +3,7 @@
 use ddae_model::graph::Graph;
 use ddae_model::reference;
 use ddae_model::tensor::{DType, Tensor as Array};
-use ddae_tests::ops::{Case, cases, random_edm2_network, random_network};
+use ddae_tests::ops::{Case, cases, random_edm2_network, random_network, random_song_network};
 use ddae_tests::{relative_error, rule_values, tolerance};
 use ddae_train::torch::{Layout, Mode, Network, Parameters, convert};
 use tch::{Device, Kind, Tensor};
@@ -101,7 +101,7 @@ fn random_networks_agree_with_the_reference() {
     start();
     for seed in 0..6 {
         for layout in LAYOUTS {
-            for case in [random_network(seed), random_edm2_network(seed)] {
+            for case in [random_network(seed), random_edm2_network(seed), random_song_network(seed)] {
                 assert_like_reference(&case, Kind::Float, layout, tolerance::NETWORK);
             }
         }
@@ -183,8 +183,9 @@ fn gradients_agree_with_finite_differences() {
 #[test]
 fn gradients_of_a_network_agree_with_finite_differences() {
     start();
-    // A modulated decoder and a UNet with attention; each network of EDM2.
+    // A modulated decoder and a UNet with attention; each network of EDM2; SongUNets.
     let cases = [2, 11].map(random_network).into_iter().chain([0, 1, 2].map(random_edm2_network));
+    let cases = cases.chain([1, 4].map(random_song_network));
     for case in cases {
         for layout in LAYOUTS {
             assert_gradients(&case, layout);

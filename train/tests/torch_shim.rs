@@ -2,7 +2,7 @@
 
 use ddae_tests::{relative_error, tolerance};
 use ddae_train::torch::device;
-use ddae_train::torch::shim::{self, AdamStep, AdamTensors, GroupNormSilu, Scaled};
+use ddae_train::torch::shim::{self, AdamStep, AdamTensors, GroupNormSilu, Rate, Scaled};
 use tch::{Device, Kind, Tensor};
 
 const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
@@ -22,7 +22,15 @@ fn random_lists(count: usize) -> Vec<Vec<Tensor>> {
 }
 
 /// Three steps of Adam by its formula (arXiv 1412.6980, algorithm 1; arXiv 1711.05101, algorithm 2).
+/// With the learning rate as a number, and as a tensor that is read where the parameters are.
 fn check_adam(step: AdamStep) {
+    let rate = Tensor::from(LEARNING_RATE as f32);
+    for learning_rate in [Rate::Number(LEARNING_RATE), Rate::Tensor(&rate)] {
+        check_steps(AdamStep { learning_rate, ..step });
+    }
+}
+
+fn check_steps(step: AdamStep) {
     tch::manual_seed(1);
     let mut lists = random_lists(1);
     let parameters = lists.remove(0);
@@ -48,7 +56,7 @@ fn check_adam(step: AdamStep) {
         for i in 0..p.len() {
             let mut g = gradients[i].to_kind(Kind::Double);
             if step.decoupled {
-                p[i] = &p[i] * (1.0 - step.learning_rate * step.weight_decay);
+                p[i] = &p[i] * (1.0 - LEARNING_RATE * step.weight_decay);
             } else {
                 g += &p[i] * step.weight_decay;
             }
@@ -56,7 +64,7 @@ fn check_adam(step: AdamStep) {
             v[i] = &v[i] * step.beta2 + &g * &g * (1.0 - step.beta2);
             let m_hat = &m[i] / (1.0 - step.beta1.powi(number));
             let v_hat = &v[i] / (1.0 - step.beta2.powi(number));
-            p[i] = &p[i] - m_hat / (v_hat.sqrt() + step.eps) * step.learning_rate;
+            p[i] = &p[i] - m_hat / (v_hat.sqrt() + step.eps) * LEARNING_RATE;
             assert_close("parameter", &parameters[i], &p[i], tolerance::CLOSE);
             assert_close("first moment", &first[i], &m[i], tolerance::CLOSE);
             assert_close("second moment", &second[i], &v[i], tolerance::CLOSE);
@@ -64,8 +72,16 @@ fn check_adam(step: AdamStep) {
     }
 }
 
-const ADAM: AdamStep =
-    AdamStep { learning_rate: 0.1, beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0, decoupled: false };
+const LEARNING_RATE: f64 = 0.1;
+
+const ADAM: AdamStep<'_> = AdamStep {
+    learning_rate: Rate::Number(LEARNING_RATE),
+    beta1: 0.9,
+    beta2: 0.99,
+    eps: 1e-8,
+    weight_decay: 0.0,
+    decoupled: false,
+};
 
 #[test]
 fn adam_follows_its_formula() {

@@ -4,7 +4,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, ensure};
-use nix::sys::signal::{SigSet, Signal};
 
 /// Exit code of a command that a signal ended, as shells report it for Ctrl-C.
 pub const EXIT_CODE: u8 = 130;
@@ -22,15 +21,6 @@ pub fn listen() {
             std::process::exit(i32::from(EXIT_CODE));
         }
     });
-}
-
-/// Has writing beyond a limit on the size of files (`ulimit -f`) fail with an error instead of ending the process without
-/// a word. Before there are threads.
-pub fn hold_back_size_limits() {
-    let mut limits = SigSet::empty();
-    limits.add(Signal::SIGXFSZ);
-    // Where this is refused, the signal does what it always does.
-    _ = limits.thread_block();
 }
 
 /// Whether a signal came.

@@ -38,6 +38,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use ddae_base::tell;
 
 /// The commands of this checkout. Each sets up the native libraries first if that was not done yet.
 #[derive(Debug, Parser)]
@@ -97,6 +98,9 @@ enum Command {
         /// Only one of the parts
         #[arg(long, value_enum)]
         part: Option<bench::Part>,
+        /// The round on a GPU instead, after `cargo xtask setup --cuda`; PyTorch's side where python3 has it
+        #[arg(long, conflicts_with_all = ["quick", "part"])]
+        gpu: bool,
     },
     Soak(soak::Options),
     /// Run all tests (release profile); further arguments go to `cargo test`
@@ -120,17 +124,17 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    interrupt::hold_back_size_limits();
-    let cli = Cli::parse();
+    ddae_base::begin();
+    let cli: Cli = ddae_base::arguments();
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         // Where exactly it stopped is of no interest.
         Err(_) if interrupt::requested() => {
-            eprintln!("{}", interrupt::MESSAGE);
+            tell(interrupt::MESSAGE);
             ExitCode::from(interrupt::EXIT_CODE)
         }
         Err(error) => {
-            eprintln!("error: {error:#}");
+            tell(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -143,7 +147,8 @@ fn run(command: Command) -> Result<()> {
             Ok(())
         }
         Command::Demo { long, folder } => demo::demo(&setup::ensure_setup()?, long, folder),
-        Command::Bench { quick, part } => bench::bench(&setup::ensure_setup()?, quick, part),
+        Command::Bench { gpu: true, .. } => bench::gpu::bench(&setup::ensure_setup()?),
+        Command::Bench { quick, part, .. } => bench::bench(&setup::ensure_setup()?, quick, part),
         Command::Soak(options) => soak::soak(&options),
         // As typed: the argument parser swallows a `--` that stands first, as in `cargo xtask test -- --nocapture`.
         Command::Test { .. } => check::test(&std::env::args_os().skip(2).collect::<Vec<_>>()),

@@ -18,7 +18,8 @@ fn soak(programs: &Path, options: &str) -> Result<Output> {
 fn twenty_kills_change_nothing() -> Result<()> {
     let path = Program::Train.path();
     let folder = path.parent().context("a folder of programs")?;
-    let output = soak(folder, "--kills 20 --seed 9 --job diffusion,replace,features,merge,sample,export")?;
+    let output =
+        soak(folder, "--kills 20 --seed 9 --job diffusion,replace,features,merge,sample,export,export-data")?;
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "{stdout}{stderr}");
     let sum = stdout.lines().find(|line| line.starts_with("all ")).context("a sum")?;
@@ -74,11 +75,16 @@ fn a_moment_is_of_one_job() -> Result<()> {
             "--at 0 --job export",
             "wanted is the number of a call (17), one with a plus (17+), or a time (350ms)",
         ),
-        ("--job walk", "walk"),
+        ("--job walk", "invalid value 'walk' for '--job <NAME,..>' [possible values: diffusion, "),
+        (
+            "--kill 3",
+            "unexpected argument '--kill' found; tip: a similar argument exists: '--kills'; try '--help'",
+        ),
     ] {
         let output = soak(Path::new("nowhere"), options)?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         ensure!(!output.status.success() && stderr.contains(message), "{options}: {stderr}");
+        ensure!(stderr.lines().count() == 1 && stderr.starts_with("error: "), "{options}: {stderr}");
     }
     Ok(())
 }

@@ -39,6 +39,7 @@ pub mod stderr;
 pub mod stop;
 pub mod text;
 
+#[cfg(feature = "terminal")]
 pub use arguments::arguments;
 #[cfg(feature = "terminal")]
 pub use begin::begin;

@@ -83,7 +83,7 @@ impl Lock {
 
     fn new(path: &Path, target: PathBuf) -> Result<Lock, LockError> {
         let error = || FileError::of("write", path);
-        let lock = Lock::file_of(&target);
+        let lock = lock_of(&target);
         loop {
             let opened = open(&lock).map_err(|source| refusal(path, &lock, source))?;
             // None: its last holder removed the file meanwhile.
@@ -104,9 +104,9 @@ impl Lock {
         }
     }
 
-    /// The file by which the output `target`, no link, is locked.
-    pub fn file_of(target: &Path) -> PathBuf {
-        with_suffix(target, ".lock")
+    /// Whether there is a lock on the file `path`, which is no link: held, or left by a process that was ended by force.
+    pub fn is_there(path: &Path) -> bool {
+        fs::symlink_metadata(lock_of(path)).is_ok()
     }
 
     /// The output as it was given, or the folder.
@@ -138,6 +138,10 @@ impl Drop for Lock {
         }
         let _ = self.file.unlock();
     }
+}
+
+fn lock_of(target: &Path) -> PathBuf {
+    with_suffix(target, ".lock")
 }
 
 /// Locks an open file until it is closed. `false` when another process has it.
@@ -221,7 +225,9 @@ mod tests {
     fn an_output_has_one_holder_and_nothing_is_left() {
         let root = tempfile::tempdir().expect("a folder");
         let output = root.path().join("train.h5");
+        assert!(!Lock::is_there(&output));
         let held = Lock::output(&output).expect("free");
+        assert!(Lock::is_there(&output));
         assert!(matches!(Lock::output(&output), Err(LockError::InUse { path }) if path == output));
         drop(held);
         drop(Lock::output(&output).expect("free again"));

@@ -44,6 +44,8 @@ pub enum Purpose {
     SodaSource = 12,
     /// SODA's target view of one image; index: image, variant: epoch.
     SodaTarget = 13,
+    /// The class of one generated image that has a seed of its own.
+    Class = 14,
 }
 
 /// The stream for (seed, purpose, index, variant), from its beginning.
@@ -57,10 +59,20 @@ pub enum Purpose {
 /// assert_eq!(eps[..2], again);
 /// ```
 pub fn stream(seed: u64, purpose: Purpose, index: u64, variant: u64) -> Stream {
+    stream_of(stream_key(seed, purpose, index, variant))
+}
+
+/// The key of [`stream`].
+pub fn stream_key(seed: u64, purpose: Purpose, index: u64, variant: u64) -> [u8; 32] {
     let mut key = [0u8; 32];
     for (bytes, word) in key.chunks_exact_mut(8).zip([seed, purpose as u64, index, variant]) {
         bytes.copy_from_slice(&word.to_le_bytes());
     }
+    key
+}
+
+/// The stream of a key, from its beginning.
+pub fn stream_of(key: [u8; 32]) -> Stream {
     Stream(ChaCha8Rng::from_seed(key))
 }
 
@@ -105,12 +117,17 @@ impl ImageKey {
 
     /// The stream for this image under a seed, from its beginning.
     pub fn stream(&self, seed: u64, purpose: Purpose, variant: u64) -> Stream {
+        stream_of(self.stream_key(seed, purpose, variant))
+    }
+
+    /// The key of [`ImageKey::stream`].
+    pub fn stream_key(&self, seed: u64, purpose: Purpose, variant: u64) -> [u8; 32] {
         let mut hash = Sha256::new();
         hash.update(self.0);
         for word in [seed, purpose as u64, variant] {
             hash.update(word.to_le_bytes());
         }
-        Stream(ChaCha8Rng::from_seed(hash.finalize().into()))
+        hash.finalize().into()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::pytorch::PickledModule;
 use super::stored::StoredTensor;
 use ddae_pickle::PickleError;
 
@@ -14,6 +15,8 @@ pub enum Format {
     PyTorch,
     /// The format of PyTorch before 1.6.
     PyTorchLegacy,
+    /// A plain pickle, whose tensors hold their storages.
+    Pickle,
     /// Several files with an index in JSON.
     Sharded,
 }
@@ -25,6 +28,7 @@ impl Format {
             Format::Safetensors => "safetensors",
             Format::PyTorch => "PyTorch",
             Format::PyTorchLegacy => "PyTorch (before 1.6)",
+            Format::Pickle => "Python pickle",
             Format::Sharded => "sharded",
         }
     }
@@ -53,6 +57,8 @@ pub(super) struct Contents {
     pub unread: Vec<(String, String)>,
     /// Python objects that it refers to and that files of tensors have no need of, by name.
     pub foreign: Vec<String>,
+    /// Modules that were pickled with their classes, outer ones first.
+    pub modules: Vec<PickledModule>,
     /// Keys of the outermost dictionary under which there are dictionaries.
     pub groups: Vec<String>,
     /// The metadata of a safetensors file.

@@ -12,6 +12,7 @@ use super::bytes::Bytes;
 use super::checksums::Checksums;
 use super::contents::{Contents, Format};
 use super::layout::Layout;
+use super::pytorch::PickledModule;
 use super::sets::{NamedWeights, sets};
 use super::stored::StoredTensor;
 use super::training::{FORMAT, Record, TrainingState};
@@ -21,7 +22,7 @@ use ddae_model::tensor::Tensor;
 use ddae_model::weights::Weights;
 
 /// Endings that promise a checkpoint.
-const ENDINGS: [&str; 5] = [".safetensors", ".pth", ".pt", ".ckpt", ".bin"];
+const ENDINGS: [&str; 6] = [".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pkl"];
 
 /// Parts of names that `torch.compile`, FSDP and activation checkpointing put before those of what they wrap.
 const WRAPPERS: [&str; 3] = ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
@@ -64,6 +65,7 @@ pub struct Checkpoint {
     /// Sorted by name.
     unread: Vec<(String, String)>,
     foreign: Vec<String>,
+    modules: Vec<PickledModule>,
     metadata: HashMap<String, String>,
     /// What a training checkpoint of ours says of its tensors' bytes.
     checksums: Option<Checksums>,
@@ -143,7 +145,8 @@ impl Checkpoint {
         files: Vec<Bytes>,
         contents: Contents,
     ) -> Result<Checkpoint, CheckpointError> {
-        let Contents { mut tensors, values, left_out, mut unread, foreign, groups, metadata } = contents;
+        let Contents { mut tensors, values, left_out, mut unread, foreign, modules, groups, metadata } =
+            contents;
         unread.sort();
         without_wrappers(&mut tensors);
         // In the order of the file, which tells the names of a list.
@@ -169,6 +172,7 @@ impl Checkpoint {
             left_out,
             unread,
             foreign,
+            modules,
             metadata,
             checksums,
             config,
@@ -242,6 +246,11 @@ impl Checkpoint {
     /// nothing was looked up or called.
     pub fn foreign_objects(&self) -> &[String] {
         &self.foreign
+    }
+
+    /// The modules of a pickle that holds them with their classes, outer ones before their parts.
+    pub fn modules(&self) -> &[PickledModule] {
+        &self.modules
     }
 
     /// The sets of weights in it that names and shapes tell, sorted by prefix.
@@ -383,11 +392,11 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Format, Contents), CheckpointError
         return Err(CheckpointError::format(path, message));
     };
     let contents = match format {
-        Format::PyTorch => pytorch::read_archive(bytes),
-        Format::PyTorchLegacy => pytorch::read_legacy(bytes),
-        Format::Safetensors | Format::Sharded => safetensors::read(bytes),
+        Format::PyTorch => pytorch::read_archive(bytes).map(|contents| (format, contents)),
+        Format::PyTorchLegacy | Format::Pickle => pytorch::read_pickles(bytes),
+        Format::Safetensors | Format::Sharded => safetensors::read(bytes).map(|contents| (format, contents)),
     };
-    let contents = contents.map_err(CheckpointError::at(path))?;
+    let (format, contents) = contents.map_err(CheckpointError::at(path))?;
     if let (true, [first, others @ ..]) = (contents.tensors.is_empty(), &*contents.foreign) {
         let others = match others.len() {
             0 => String::new(),

@@ -22,7 +22,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `file` | an open file: what it holds |
-//! | `furthest` | the file of a run folder that everything takes |
+//! | `furthest` | the files of a run folder, and the one that everything takes |
 //! | `checksums` | what tells a damaged training checkpoint |
 //! | `layout` | how files arrange their weights |
 //! | `sets` | the sets of weights of a file, and which of them is meant |
@@ -54,8 +54,9 @@ pub use ddae_model::weights::WeightSet;
 pub use element::ElementType;
 pub use error::CheckpointError;
 pub use file::Checkpoint;
-pub use furthest::Furthest;
+pub use furthest::{Furthest, LATEST, RunCheckpoints, epoch_name, epoch_of, is_checkpoint_name};
 pub use layout::{Layout, LayoutKind};
+pub use pytorch::PickledModule;
 pub use sets::{NamedWeights, SetRole, WeightChoice, names_average};
 pub use stored::StoredTensor;
 pub use training::{FORMAT, Record, SinceLine, TrainingState, write, write_tensors};

@@ -40,7 +40,7 @@ fn weights_that_do_not_fit_are_named() {
     );
     let rows = g.mean(x, &[2]).unwrap();
     assert_eq!(
-        message(g.linear_with(&p, rows, weight, 4)),
+        message(g.linear_with(&p, rows, weight, None, 4)),
         "conv1: wants a weight of [4, 8], got [4, 3, 3, 3]"
     );
     // What training overwrites is a parameter.

@@ -10,10 +10,12 @@ use std::path::Path;
 use memmap2::Mmap;
 use prost::Message;
 use prost::bytes::Buf;
-use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+use prost::encoding::{
+    DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, message, skip_field,
+};
 use sha2::{Digest, Sha256};
 
-use super::messages::ModelProto;
+use super::messages::{ModelProto, StringStringEntryProto};
 use super::write::metadata_suffix;
 
 /// The key of the entry.
@@ -23,6 +25,15 @@ pub const ENTRY: &str = "ddae.content";
 /// producer, the model's own version and documentation, metadata.
 const ABOUT: [u32; 6] = [2, 3, 4, 5, 6, 14];
 
+/// `ModelProto.graph`.
+const GRAPH: u32 = 7;
+/// `GraphProto.initializer`.
+const INITIALIZER: u32 = 5;
+/// `TensorProto.external_data`.
+const EXTERNAL_DATA: u32 = 13;
+/// The key of an entry of that which names the file.
+const LOCATION: &str = "location";
+
 /// Digits of a SHA-256 in hexadecimal.
 const DIGITS: usize = 64;
 
@@ -30,8 +41,8 @@ const DIGITS: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// SHA-256, hexadecimal, of the graph and its weights, those beside the file too: the same for files that compute the
-    /// same thing with the same operations, whatever their metadata. Of weights beside the file, their file's name and
-    /// the places in it count as well.
+    /// same thing with the same operations, whatever their metadata. Of weights beside the file, the places in their file
+    /// count as well, and its name does not.
     pub graph: String,
     /// Whether the file is what was written.
     pub integrity: Integrity,
@@ -61,9 +72,20 @@ pub fn of(path: &Path) -> io::Result<Identity> {
     let said = std::str::from_utf8(&end[end.len().saturating_sub(DIGITS)..]).unwrap_or_default();
     // Only the entry itself, at the very end, is taken for it.
     let is_entry = end == metadata_suffix(&[(ENTRY.to_string(), said.to_string())]);
+    let names = files_beside(&model);
+    let message = if is_entry { body } else { &bytes };
     let mut hashes = Hashes::default();
-    hashes.message(if is_entry { body } else { &bytes })?;
-    hashes.beside(path, &model)?;
+    hashes.message(message)?;
+    // Where all is in the file, its fields are the graph.
+    let mut nameless = match names.is_empty() {
+        true => None,
+        false => Some(nameless(message, &names)?),
+    };
+    for name in &names {
+        let data = data_beside(path, name)?;
+        hashes.data(&data);
+        nameless.iter_mut().for_each(|hash| add_data(hash, &data));
+    }
     let integrity = if is_entry {
         if hashes.all() == said { Integrity::Intact } else { Integrity::Changed }
     } else if model.metadata_props.iter().any(|entry| entry.key == ENTRY) {
@@ -71,7 +93,7 @@ pub fn of(path: &Path) -> io::Result<Identity> {
     } else {
         Integrity::Unsaid
     };
-    Ok(Identity { graph: hashes.graph(), integrity })
+    Ok(Identity { graph: hex(nameless.unwrap_or(hashes.graph)), integrity })
 }
 
 /// The bytes to append to the file at `path`, so that it says what it is: `entries` as further metadata, then
@@ -86,12 +108,14 @@ pub fn suffix(path: &Path, entries: &[(String, String)]) -> io::Result<Vec<u8>> 
     let mut hashes = Hashes::default();
     hashes.message(&bytes)?;
     hashes.message(&suffix)?;
-    hashes.beside(path, &model)?;
+    for name in files_beside(&model) {
+        hashes.data(&data_beside(path, name)?);
+    }
     suffix.extend(metadata_suffix(&[(ENTRY.to_string(), hashes.all())]));
     Ok(suffix)
 }
 
-/// Hashes of the parts of a file.
+/// Hashes of the parts of a file, to the byte.
 #[derive(Default)]
 struct Hashes {
     /// What is computed, the data beside the message included.
@@ -103,48 +127,136 @@ struct Hashes {
 impl Hashes {
     /// Takes the fields of a message, or of what is appended to one.
     fn message(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut rest = bytes;
-        while rest.has_remaining() {
-            let field = rest;
-            let (tag, wire) = decode_key(&mut rest).map_err(invalid)?;
-            if wire == WireType::LengthDelimited {
-                let length = decode_varint(&mut rest).map_err(invalid)?;
-                let length = usize::try_from(length).ok().filter(|&length| length <= rest.len());
-                rest = &rest[length.ok_or_else(|| invalid("a field is longer than the file"))?..];
-            } else {
-                skip_field(wire, tag, &mut rest, DecodeContext::default()).map_err(invalid)?;
-            }
-            let field = &field[..field.len() - rest.len()];
-            if ABOUT.contains(&tag) { self.about.update(field) } else { self.graph.update(field) }
+        for field in Fields(bytes) {
+            let Field { tag, whole, .. } = field?;
+            if ABOUT.contains(&tag) { self.about.update(whole) } else { self.graph.update(whole) }
         }
         Ok(())
     }
 
-    /// Takes the files beside `path` that hold data of `model`, in the order in which it names them.
-    fn beside(&mut self, path: &Path, model: &ModelProto) -> io::Result<()> {
-        let tensors = model.graph.iter().flat_map(|graph| &graph.initializer);
-        let mut seen: Vec<&str> = Vec::new();
-        for entry in tensors.flat_map(|tensor| &tensor.external_data) {
-            if entry.key == "location" && !seen.contains(&entry.value.as_str()) {
-                seen.push(&entry.value);
-                let data = map(&path.with_file_name(&entry.value)).map_err(|error| {
-                    io::Error::new(error.kind(), format!("its data in {}: {error}", entry.value))
-                })?;
-                self.graph.update((data.len() as u64).to_le_bytes());
-                self.graph.update(&data);
-            }
-        }
-        Ok(())
-    }
-
-    fn graph(&self) -> String {
-        hex(self.graph.clone())
+    /// Takes a file of data.
+    fn data(&mut self, data: &[u8]) {
+        add_data(&mut self.graph, data);
     }
 
     fn all(&self) -> String {
         hex(Sha256::new_with_prefix(self.graph.clone().finalize())
             .chain_update(self.about.clone().finalize()))
     }
+}
+
+fn add_data(hash: &mut Sha256, data: &[u8]) {
+    hash.update((data.len() as u64).to_le_bytes());
+    hash.update(data);
+}
+
+/// The names of the files that hold data of `model`, in the order in which it names them.
+fn files_beside(model: &ModelProto) -> Vec<&str> {
+    let tensors = model.graph.iter().flat_map(|graph| &graph.initializer);
+    let mut names = Vec::new();
+    for entry in tensors.flat_map(|tensor| &tensor.external_data) {
+        if entry.key == LOCATION && !names.contains(&entry.value.as_str()) {
+            names.push(entry.value.as_str());
+        }
+    }
+    names
+}
+
+fn data_beside(path: &Path, name: &str) -> io::Result<Mmap> {
+    map(&path.with_file_name(name))
+        .map_err(|error| io::Error::new(error.kind(), format!("its data in {name}: {error}")))
+}
+
+/// The hash of what is computed, with the number of a file of data in place of its name.
+fn nameless(bytes: &[u8], names: &[&str]) -> io::Result<Sha256> {
+    let mut hash = Sha256::new();
+    for field in Fields(bytes) {
+        match field? {
+            Field { tag, .. } if ABOUT.contains(&tag) => {}
+            // Its length is that of the names, too.
+            Field { tag: GRAPH, content: Some(graph), .. } => {
+                for field in Fields(graph) {
+                    match field? {
+                        Field { tag: INITIALIZER, content: Some(tensor), whole } => {
+                            hash.update(nameless_tensor(tensor, names)?.as_deref().unwrap_or(whole));
+                        }
+                        field => hash.update(field.whole),
+                    }
+                }
+            }
+            field => hash.update(field.whole),
+        }
+    }
+    Ok(hash)
+}
+
+/// The field of a tensor with numbers in place of names; none where it names no file.
+fn nameless_tensor(tensor: &[u8], names: &[&str]) -> io::Result<Option<Vec<u8>>> {
+    let is_beside = |field: io::Result<Field>| field.is_ok_and(|field| field.tag == EXTERNAL_DATA);
+    if !Fields(tensor).any(is_beside) {
+        return Ok(None);
+    }
+    let mut content = Vec::new();
+    for field in Fields(tensor) {
+        let Field { tag, whole, content: entry } = field?;
+        let entry = entry.filter(|_| tag == EXTERNAL_DATA).map(StringStringEntryProto::decode);
+        match entry.transpose().map_err(invalid)?.filter(|entry| entry.key == LOCATION) {
+            Some(entry) => {
+                let number = names.iter().position(|name| *name == entry.value);
+                let number = number.map_or(entry.value, |number| number.to_string());
+                message::encode(EXTERNAL_DATA, &StringStringEntryProto::new(LOCATION, number), &mut content);
+            }
+            None => content.extend_from_slice(whole),
+        }
+    }
+    let mut field = Vec::with_capacity(content.len() + 8);
+    encode_key(INITIALIZER, WireType::LengthDelimited, &mut field);
+    encode_varint(content.len() as u64, &mut field);
+    field.append(&mut content);
+    Ok(Some(field))
+}
+
+/// A field of a message.
+struct Field<'a> {
+    tag: u32,
+    /// With its key and its length.
+    whole: &'a [u8],
+    /// Of a message, text or bytes, what it holds.
+    content: Option<&'a [u8]>,
+}
+
+/// The fields of a message, until one is broken.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = io::Result<Field<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let field = field(&mut self.0);
+        if field.is_err() {
+            self.0 = &[];
+        }
+        Some(field)
+    }
+}
+
+fn field<'a>(rest: &mut &'a [u8]) -> io::Result<Field<'a>> {
+    let whole = *rest;
+    let (tag, wire) = decode_key(rest).map_err(invalid)?;
+    let mut content = None;
+    if wire == WireType::LengthDelimited {
+        let length = decode_varint(rest).map_err(invalid)?;
+        let length = usize::try_from(length).ok().filter(|&length| length <= rest.len());
+        let length = length.ok_or_else(|| invalid("a field is longer than the file"))?;
+        content = Some(&rest[..length]);
+        rest.advance(length);
+    } else {
+        skip_field(wire, tag, rest, DecodeContext::default()).map_err(invalid)?;
+    }
+    Ok(Field { tag, whole: &whole[..whole.len() - rest.len()], content })
 }
 
 fn hex(hash: Sha256) -> String {
@@ -245,6 +357,33 @@ mod tests {
         let after = of(&path("d.onnx")).expect("an identity");
         assert_ne!(before.graph, after.graph);
         assert_eq!(after.integrity, Integrity::Changed);
+        // What their file is called does not.
+        let named_otherwise = |name: &str, weight: f32| {
+            write(&path(name), weight, "a", 0);
+            of(&path(name)).expect("an identity")
+        };
+        let other = named_otherwise("a-longer-name.onnx", 1.0);
+        assert_eq!((other.graph, other.integrity), (before.graph.clone(), Integrity::Intact));
+        assert_ne!(named_otherwise("f.onnx", 2.0).graph, before.graph);
+        // In a copy of it under another name, the message still names the first.
+        fs::copy(path("f.onnx"), path("g.onnx")).expect("a copy");
+        fs::remove_file(data_file(&path("f.onnx"))).expect("removed");
+        let message = of(&path("g.onnx")).expect_err("no data").to_string();
+        assert!(message.starts_with("its data in f.onnx.data: "), "{message}");
+    }
+
+    /// Files of features carry it.
+    #[test]
+    fn digests_of_graphs_stay_what_they_are() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("sum.onnx");
+        for (largest, digest) in [
+            (LARGEST_MESSAGE, "d4cdaab12b253f087f63d2f4dcd24e2793e32b918b5fb7773e91d219e49a3239"),
+            (0, "b5de622a0fad8d218b0c2e51121e82cda33772762d0bf9f66c10de33eab56975"),
+        ] {
+            write(&path, 1.0, "a", largest);
+            assert_eq!(of(&path).expect("an identity").graph, digest);
+        }
     }
 
     #[test]

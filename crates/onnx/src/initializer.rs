@@ -49,20 +49,39 @@ pub struct Initializer<'w> {
     /// Its name.
     pub name: String,
     tensor: Cow<'w, Tensor>,
-    is_turned: bool,
+    order: Order,
     encoding: Encoding,
+}
+
+/// The order of the elements in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// As in memory.
+    Same,
+    /// Of a matrix `[R, C]`: `[C, R]`.
+    Turned,
+    /// Of kernels `[O, I, h, w]`: `[O, h, w, I]`.
+    ChannelsLast,
 }
 
 impl<'w> Initializer<'w> {
     /// A tensor as it is.
     pub fn new(name: impl Into<String>, tensor: Cow<'w, Tensor>) -> Initializer<'w> {
-        Initializer { name: name.into(), tensor, is_turned: false, encoding: Encoding::Plain }
+        Initializer { name: name.into(), tensor, order: Order::Same, encoding: Encoding::Plain }
     }
 
     /// A float32 matrix `[R, C]`, stored as `[C, R]`. Other tensors are stored as they are.
     pub fn turned(name: impl Into<String>, tensor: Cow<'w, Tensor>) -> Initializer<'w> {
-        let is_turned = tensor.as_f32().is_some() && tensor.shape().len() == 2;
-        Initializer { is_turned, ..Initializer::new(name, tensor) }
+        let is_matrix = tensor.as_f32().is_some() && tensor.shape().len() == 2;
+        let order = if is_matrix { Order::Turned } else { Order::Same };
+        Initializer { order, ..Initializer::new(name, tensor) }
+    }
+
+    /// The float32 kernels `[O, I, h, w]` of a convolution, stored as `[O, h, w, I]`. Other tensors are stored as they are.
+    pub fn channels_last(name: impl Into<String>, tensor: Cow<'w, Tensor>) -> Initializer<'w> {
+        let are_kernels = tensor.as_f32().is_some() && tensor.shape().len() == 4;
+        let order = if are_kernels { Order::ChannelsLast } else { Order::Same };
+        Initializer { order, ..Initializer::new(name, tensor) }
     }
 
     /// Stores the elements in another way. Only floats of 32 bits have one; others stay as they are.
@@ -80,8 +99,10 @@ impl<'w> Initializer<'w> {
     /// The shape in the file.
     pub fn shape(&self) -> Vec<usize> {
         let mut shape = self.tensor.shape().to_vec();
-        if self.is_turned {
-            shape.reverse();
+        match self.order {
+            Order::Same => {}
+            Order::Turned => shape.reverse(),
+            Order::ChannelsLast => shape[1..].rotate_left(1),
         }
         shape
     }
@@ -111,7 +132,13 @@ impl<'w> Initializer<'w> {
 
     /// The largest magnitude of the float32 elements at each index along `axis` of the shape in the file.
     pub fn largest_along(&self, axis: usize) -> Vec<f32> {
-        let (shape, source) = (self.tensor.shape(), if self.is_turned { 1 - axis.min(1) } else { axis });
+        let shape = self.tensor.shape();
+        let source = match (self.order, axis) {
+            (Order::Turned, axis) => 1 - axis.min(1),
+            (Order::ChannelsLast, 3) => 1,
+            (Order::ChannelsLast, 1 | 2) => axis + 1,
+            (_, axis) => axis,
+        };
         let mut largest = vec![0.0f32; shape.get(source).copied().unwrap_or(0)];
         let inner: usize = shape.iter().skip(source + 1).product();
         for (i, run) in self.floats().unwrap_or_default().chunks(inner.max(1)).enumerate() {
@@ -128,9 +155,16 @@ impl<'w> Initializer<'w> {
     /// What the file system says.
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
         match self.tensor.data() {
-            Data::F32(values) if self.is_turned => {
+            Data::F32(values) if self.order == Order::Turned => {
                 let shape = self.tensor.shape();
-                self.write_turned(out, values, [shape[0], shape[1]])
+                self.write_turned(out, 0, values, [shape[0], shape[1]])
+            }
+            Data::F32(values) if self.order == Order::ChannelsLast => {
+                let shape = self.tensor.shape();
+                let size = [shape[1], shape[2] * shape[3]];
+                let length = size[0] * size[1];
+                let mut kernels = values.chunks_exact(length.max(1)).enumerate();
+                kernels.try_for_each(|(i, kernel)| self.write_turned(out, i * length, kernel, size))
             }
             Data::F32(values) => {
                 let mut bytes = Vec::with_capacity(4 * PIECE);
@@ -147,10 +181,11 @@ impl<'w> Initializer<'w> {
         }
     }
 
-    /// Some columns at a time, so that memory is read in order.
+    /// A matrix that stands at `start` and after in the file. Some columns at a time, so that memory is read in order.
     fn write_turned(
         &self,
         out: &mut impl Write,
+        start: usize,
         values: &[f32],
         [rows, columns]: [usize; 2],
     ) -> io::Result<()> {
@@ -163,7 +198,7 @@ impl<'w> Initializer<'w> {
                     block[column * rows + row] = x;
                 }
             }
-            self.encode_piece(first * rows, &block[..count * rows], &mut bytes);
+            self.encode_piece(start + first * rows, &block[..count * rows], &mut bytes);
             out.write_all(&bytes)?;
         }
         Ok(())
@@ -215,6 +250,27 @@ mod tests {
         let found: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
         let expected: Vec<f32> =
             (0..columns).flat_map(|c| (0..rows).map(move |r| (r * columns + c) as f32)).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn the_channels_of_kernels_come_last() {
+        let [outputs, inputs, height, width] = [2, 5, 3, 2];
+        let values: Vec<f32> = (0..outputs * inputs * height * width).map(|i| i as f32).collect();
+        let tensor = Tensor::f32(&[outputs, inputs, height, width], values);
+        let mut initializer = Initializer::channels_last("w", Cow::Borrowed(&tensor));
+        assert_eq!(initializer.shape(), [outputs, height, width, inputs]);
+        assert_eq!(initializer.largest_along(3), [35.0, 41.0, 47.0, 53.0, 59.0]);
+        initializer.encode(Encoding::F16);
+        let bytes = written(&initializer);
+        let found: Vec<f32> =
+            bytes.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect();
+        let mut expected = Vec::new();
+        for (o, y, x) in
+            (0..outputs).flat_map(|o| (0..height).flat_map(move |y| (0..width).map(move |x| (o, y, x))))
+        {
+            expected.extend((0..inputs).map(|i| (((o * inputs + i) * height + y) * width + x) as f32));
+        }
         assert_eq!(found, expected);
     }
 

@@ -260,6 +260,11 @@ impl NodeProto {
             domain: String::new(),
         }
     }
+
+    /// The same of another operator set.
+    pub fn in_domain(self, domain: &str) -> NodeProto {
+        NodeProto { domain: domain.to_string(), ..self }
+    }
 }
 
 /// The number of an element type.

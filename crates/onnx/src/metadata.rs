@@ -43,6 +43,23 @@ impl Precision {
     }
 }
 
+/// The machines that a file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Target {
+    /// NVIDIA GPUs: ONNX Runtime's CUDA provider, with the operators of this project ([`crate::operators`]).
+    Cuda,
+}
+
+impl Target {
+    /// The name in files and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Target::Cuda => "cuda",
+        }
+    }
+}
+
 /// What the ranges of integers were chosen from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
@@ -205,6 +222,8 @@ description! {
         required tool: String, "text";
         /// How the numbers are stored and computed; files of earlier versions, which do not say, are float32.
         optional precision: Precision, "f32, f16, bf16 or int8";
+        /// The machines that it is for; `None` for any.
+        optional target: Option<Target>, "cuda";
         /// What the ranges of integers were chosen from.
         optional calibration: Option<Calibration>, "a calibration";
         /// How the file was checked; `None` while it is being written.
@@ -310,6 +329,7 @@ mod tests {
             flops: 12_000_000_000,
             tool: "ddae-export 0.1.0".to_string(),
             precision: Precision::Int8,
+            target: Some(Target::Cuda),
             calibration: Some(Calibration {
                 images: "cifar10/train".to_string(),
                 count: 128,
@@ -341,6 +361,7 @@ mod tests {
             timestep: None,
             taps: vec![],
             precision: Precision::F32,
+            target: None,
             calibration: None,
             errors: None,
             // Text that would be JSON is text.
@@ -378,6 +399,7 @@ mod tests {
             ),
             ("ddae.timestep", "soon", "'ddae.timestep' is 'soon', which is not a whole number"),
             ("ddae.taps", "[", "'ddae.taps' is '['"),
+            ("ddae.target", "tpu", "'ddae.target' is 'tpu', which is not cuda"),
             ("ddae.precision", "f8", "'ddae.precision' is 'f8', which is not f32, f16, bf16 or int8"),
         ] {
             let mut entries = entries(&description());

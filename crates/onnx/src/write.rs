@@ -1,5 +1,6 @@
 //! Writing ONNX files straight from the weights: no message ever holds a tensor's data.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -104,6 +105,15 @@ impl Model<'_> {
         Ok(written)
     }
 
+    /// The standard operators, and the other sets that nodes are from, in their first version.
+    fn operator_sets(&self) -> Vec<OperatorSetIdProto> {
+        let others: BTreeSet<&str> = self.nodes.iter().map(|node| node.domain.as_str()).collect();
+        let others = others.into_iter().filter(|domain| !domain.is_empty());
+        let standard = OperatorSetIdProto { domain: String::new(), version: OPSET };
+        let others = others.map(|domain| OperatorSetIdProto { domain: domain.to_string(), version: 1 });
+        std::iter::once(standard).chain(others).collect()
+    }
+
     fn places(&self, external: bool) -> Vec<Place> {
         let mut end = 0u64;
         let place = |initializer: &Initializer| {
@@ -130,7 +140,7 @@ impl Model<'_> {
             producer_name: env!("CARGO_PKG_NAME").to_string(),
             producer_version: env!("CARGO_PKG_VERSION").to_string(),
             graph: None,
-            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
+            opset_import: self.operator_sets(),
             metadata_props: metadata.iter().map(|(k, v)| StringStringEntryProto::new(k, v)).collect(),
         };
         out.write_all(&model.encode_to_vec())?;

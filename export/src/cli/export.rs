@@ -13,14 +13,13 @@ use ddae_export::export::{ExportPlan, Exported, PUBLISHING};
 use ddae_export::inspect::short;
 use ddae_export::request::GraphRequest;
 use ddae_export::source::{WeightOptions, WeightSource};
-use ddae_export::staging::Staging;
+use ddae_export::staging::{Staging, in_the_way};
 use ddae_export::{ExportError, refuse_given};
 use ddae_model::config::{AnyConfig, Override};
 use ddae_model::diffusion::{Pixels, feature_layers, feature_timesteps};
 use ddae_model::graph::Graph;
 use ddae_model::networks::{Architecture, Role};
 use ddae_onnx::metadata::{GraphDescription, GraphKind, Precision};
-use ddae_onnx::write::data_file;
 use serde_json::json;
 
 use super::named::named;
@@ -49,7 +48,7 @@ pub struct Arguments {
     /// Fix the timestep of a features graph, which then runs faster
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     timestep: Option<i64>,
-    /// Take a label in a network graph: the augmentation's, or a class
+    /// Take labels: in a network graph the augmentation's and the class, in a features graph the class
     #[arg(long)]
     label: bool,
     /// Divide an encoder's output by its length
@@ -112,11 +111,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let message = format!("-o {}: this is a folder; give the name of a file", target.display());
         return Err(ExportError::Argument(message).into());
     }
-    let existing = [target.clone(), data_file(&target)].into_iter().find(|path| path.exists());
-    if let Some(path) = existing.filter(|_| !arguments.force) {
-        let message = "it exists already; replace it with --force, or choose another name with -o";
-        return Err(ExportError::unusable(&path, message).into());
-    }
+    refuse_existing(&target, arguments.force)?;
     if arguments.dry_run {
         if arguments.json {
             writeln!(out, "{}", as_json(&plan.description, &[target], None))?;
@@ -136,7 +131,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return Ok(());
     }
     plan.check_memory().map_err(ExportError::from)?;
-    let (staging, leftovers) = removed_on_signal(&target)?;
+    let (staging, leftovers) = removed_on_signal(&target, arguments.force)?;
     let is_shown = !arguments.quiet && std::io::stderr().is_terminal();
     // Held while files are put in their place: a signal waits for the end of that.
     let held = RefCell::new(None);
@@ -166,12 +161,23 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Refuses to replace what is there, unless `force` is set.
+fn refuse_existing(target: &Path, force: bool) -> Result<(), ExportError> {
+    match in_the_way(target).filter(|_| !force) {
+        Some(path) => {
+            let message = "it exists already; replace it with --force, or choose another name with -o";
+            Err(ExportError::unusable(&path, message))
+        }
+        None => Ok(()),
+    }
+}
+
 /// What is to be removed when the process ends before its work is done: a folder, and the lock.
 type Leftovers = Arc<Mutex<Option<[PathBuf; 2]>>>;
 
-/// The folder in which the file is made. Ctrl-C, SIGTERM and SIGHUP remove it and its lock, and end the process at once: much of an
-/// export is a single call of ONNX Runtime, which nothing interrupts.
-fn removed_on_signal(target: &Path) -> Result<(Staging, Leftovers), ExportError> {
+/// The folder in which the file is made. Ctrl-C, SIGTERM and SIGHUP remove it and its lock, and end the process at once:
+/// much of an export is a single call of ONNX Runtime, which nothing interrupts.
+fn removed_on_signal(target: &Path, force: bool) -> Result<(Staging, Leftovers), ExportError> {
     let leftovers = Leftovers::default();
     let shared = Arc::clone(&leftovers);
     let handler = move || {
@@ -191,6 +197,8 @@ fn removed_on_signal(target: &Path) -> Result<(Staging, Leftovers), ExportError>
     // A signal that comes meanwhile waits until it is known what there is to remove.
     let mut made = leftovers.lock().unwrap_or_else(PoisonError::into_inner);
     let staging = Staging::beside(target)?;
+    // What another process made meanwhile.
+    refuse_existing(target, force)?;
     *made = Some(staging.leftovers());
     drop(made);
     Ok((staging, leftovers))
@@ -270,6 +278,17 @@ fn print_result(out: &mut impl Write, exported: &Exported) -> std::io::Result<()
             writeln!(out, "verified: the weights give what training recorded, to {record:.1e}")?;
         }
     }
+    if let Some(target) = exported.description.target {
+        let (target, precision) = (target.name(), exported.description.precision.name());
+        writeln!(out, "for --device {target} alone, in {precision}; checked by its twin on the CPU")?;
+    }
+    if let [first, others @ ..] = &exported.portable[..] {
+        let more = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
+        writeln!(
+            out,
+            "note: the target has no way of its own for {first}{more}: images are transposed there"
+        )?;
+    }
     if let Some(calibration) = &exported.description.calibration {
         writeln!(out, "{}", calibration_line(calibration))?;
     }
@@ -330,19 +349,26 @@ impl Needs {
 /// The command that uses the file, ready to be pasted into a shell; what only the user knows is in capitals.
 fn next_command(exported: &Exported, file: &Path, needs: &Needs) -> String {
     let (stem, file) = (shell::word(file.with_extension("")), shell::word(file));
+    let device =
+        exported.description.target.map_or(String::new(), |target| format!(" --device {}", target.name()));
     let is_guided = exported.graph.inputs().any(|(_, node)| node.name == "guidance");
+    // Features that are told the class are not for probes.
+    let is_told = exported.graph.inputs().any(|(_, node)| node.name == "label");
     match exported.description.kind {
         GraphKind::Network | GraphKind::Latent | GraphKind::Loss => format!("ddae-export inspect {file}"),
+        GraphKind::Features if is_told => format!("ddae-export inspect {file}"),
         GraphKind::Features | GraphKind::Encoder => {
             let latents = if needs.latents { " --latents LATENTS.onnx" } else { "" };
             let timestep =
                 needs.timestep.map_or(String::new(), |timestep| format!(" --timesteps {timestep}"));
             let data = if needs.data { " --data DATASET" } else { "" };
-            format!("ddae-infer features {file}{latents}{timestep}{data} -o {stem}")
+            format!("ddae-infer features {file}{latents}{timestep}{data} -o {stem}{device}")
         }
         GraphKind::Sampler if is_guided => {
-            format!("ddae-infer reconstruct IMAGE --encoder ENCODER.onnx --sampler {file} -o {stem}.png")
+            format!(
+                "ddae-infer reconstruct IMAGE --encoder ENCODER.onnx --sampler {file} -o {stem}.png{device}"
+            )
         }
-        GraphKind::Sampler => format!("ddae-infer sample {file} -o {stem}"),
+        GraphKind::Sampler => format!("ddae-infer sample {file} -o {stem}{device}"),
     }
 }

@@ -4,15 +4,18 @@ use clap::Args;
 use ddae_export::export::{ExternalData, FileOptions};
 use ddae_export::precision::{CALIBRATION_IMAGES, PrecisionOptions};
 use ddae_export::quantize::histogram::RangeRule;
-use ddae_onnx::metadata::{Calibration, OutputError, OutputErrors, Precision};
+use ddae_onnx::metadata::{Calibration, OutputError, OutputErrors, Precision, Target};
 
 use super::named::named;
 
 #[derive(Args, Debug)]
 pub struct FileArguments {
-    /// Type of weights and arithmetic; inputs and outputs are f32 in any case
-    #[arg(long, value_parser = named(&FLOATS), default_value = "f32")]
-    dtype: Precision,
+    /// Type of weights and arithmetic; inputs and outputs are f32 in any case [default: f32, with --target cuda f16]
+    #[arg(long, value_parser = named(&FLOATS))]
+    dtype: Option<Precision>,
+    /// Machines that the file is for [default: any]
+    #[arg(long, value_parser = named(&[(Target::Cuda, "cuda", CUDA)]))]
+    target: Option<Target>,
     /// Compute the products of a features graph in 8-bit integers
     #[arg(long, value_name = "TYPE", conflicts_with = "dtype")]
     #[arg(value_parser = named(&[(Precision::Int8, "int8", PRODUCTS)]))]
@@ -50,6 +53,9 @@ const FLOATS: [(Precision, &str, &str); 3] = [
     (Precision::Bf16, "bf16", "Weights stored as bfloat16, all arithmetic in f32"),
 ];
 
+const CUDA: &str =
+    "NVIDIA GPUs: images channels-last, norms by kernels of this project; for ddae-infer --device cuda alone";
+
 const PRODUCTS: &str = "Convolutions and products with weights, from the second on";
 
 fn tolerance(text: &str) -> Result<f64, String> {
@@ -63,13 +69,17 @@ impl FileArguments {
     /// What they ask for.
     pub fn options(&self) -> FileOptions {
         let precision = PrecisionOptions {
-            precision: self.quantize.unwrap_or(self.dtype),
+            precision: self.quantize.or(self.dtype).unwrap_or(match self.target {
+                None => Precision::F32,
+                Some(Target::Cuda) => Precision::F16,
+            }),
             calibrate: self.calibrate.clone(),
             images: self.calibration_images.map(|n| n as usize),
             timesteps: self.calibration_timesteps.clone(),
             range: self.calibration_range,
         };
-        FileOptions { precision, external_data: self.external_data, tolerance: self.tolerance }
+        let (target, external_data, tolerance) = (self.target, self.external_data, self.tolerance);
+        FileOptions { precision, target, external_data, tolerance }
     }
 }
 

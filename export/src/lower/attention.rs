@@ -1,6 +1,6 @@
 //! Softmax attention over tokens, as it stands.
 
-use ddae_model::graph::{Node, QkvLayout, Shape, Value};
+use ddae_model::graph::{Dim, Node, QkvLayout, Shape, Value};
 
 use super::{Lowered, Lowering};
 use ddae_onnx::messages::AttributeProto;
@@ -21,8 +21,10 @@ impl Lowering<'_, '_> {
         let (packed, axis) = match layout {
             QkvLayout::HeadMajor => ([heads, 3, d], 3),
             QkvLayout::QkvMajor => ([3, heads, d], 2),
+            QkvLayout::ChannelMajor => ([heads, d, 3], 4),
         };
-        let packed = Shape::of(vec![batch, tokens.into(), packed[0].into(), packed[1].into(), d.into()]);
+        let packed = packed.map(Dim::Size);
+        let packed = Shape::of([batch, tokens.into()].into_iter().chain(packed).collect());
         let target = self.shape(&packed)?;
         let x = self.part(value, "packed", "Reshape", &[&qkv, &target], vec![], &packed)?;
         let attributes =

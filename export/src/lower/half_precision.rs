@@ -13,6 +13,9 @@ use std::collections::HashSet;
 
 use ddae_onnx::initializer::{Encoding, Initializer};
 use ddae_onnx::messages::{AttributeProto, NodeProto, ValueInfoProto, data_type};
+use ddae_onnx::operators::{
+    AVERAGE_POOL, GROUP_NORM_SILU, MULTI_HEAD_ATTENTION, NHWC_CONV, UPSAMPLE_NEAREST, group_norm_input,
+};
 use ddae_onnx::write::Model;
 
 use super::LowerError;
@@ -37,11 +40,13 @@ enum Kind {
 
 fn kind(operator: &str) -> Kind {
     match operator {
-        "Conv" | "ConvTranspose" | "Gemm" | "MatMul" => Kind::Product,
+        "Conv" | "ConvTranspose" | "Gemm" | "MatMul" | NHWC_CONV | MULTI_HEAD_ATTENTION => Kind::Product,
         "Add" | "AveragePool" | "Clip" | "Div" | "Gelu" | "MaxPool" | "Mul" | "Neg" | "Relu" | "Resize"
         | "Sigmoid" | "Sub" | "Tanh" => Kind::Elementwise,
         "Concat" | "DepthToSpace" | "Flatten" | "Identity" | "Pad" | "Reshape" | "Slice" | "Split"
-        | "Squeeze" | "Transpose" | "Unsqueeze" => Kind::Move,
+        | "Squeeze" | "Transpose" | "Unsqueeze" | UPSAMPLE_NEAREST => Kind::Move,
+        // In float32 inside, whatever images are in.
+        GROUP_NORM_SILU | AVERAGE_POOL => Kind::Move,
         _ => Kind::Exact,
     }
 }
@@ -79,8 +84,13 @@ pub fn compute_f16(model: &mut Model<'_>) -> Result<(), LowerError> {
     let outputs: HashSet<String> = model.outputs.iter().map(|output| output.name.clone()).collect();
     let (mut rewriting, old) = Rewriting::begin(model);
     for (mut node, is_half) in old.into_iter().zip(halves) {
-        let wanted = if is_half { data_type::FLOAT16 } else { data_type::FLOAT };
-        for position in float_operands(&node) {
+        let all = float_operands(&node);
+        for position in 0..node.input.len() {
+            let is_float16 = is_half && all.contains(&position);
+            let wanted = if is_float16 { data_type::FLOAT16 } else { data_type::FLOAT };
+            if !is_float16 && !all.contains(&position) && node.op_type != GROUP_NORM_SILU {
+                continue;
+            }
             let input = &mut node.input[position];
             let found = rewriting.element_type(input);
             if found != wanted && [data_type::FLOAT, data_type::FLOAT16].contains(&found) {
@@ -126,9 +136,10 @@ fn halves(model: &Model<'_>) -> Vec<bool> {
     let (mut half, mut body) = (HashSet::new(), HashSet::new());
     let mut choices = Vec::with_capacity(model.nodes.len());
     for node in &model.nodes {
-        let mut operands = float_operands(node).map(|position| node.input[position].as_str());
-        let in_body = operands.clone().any(|name| body.contains(name));
-        let has_half = operands.any(|name| half.contains(name));
+        let operands: Vec<&str> =
+            float_operands(node).into_iter().map(|position| node.input[position].as_str()).collect();
+        let in_body = operands.iter().any(|name| body.contains(name));
+        let has_half = operands.iter().any(|name| half.contains(name));
         let computes_floats = node.output.iter().all(|name| is_float.contains(name.as_str()));
         let is_half = computes_floats
             && match kind(&node.op_type) {
@@ -209,7 +220,7 @@ fn floats<'m>(model: &'m Model<'_>) -> HashSet<&'m str> {
 fn encode_weights(model: &mut Model<'_>, halves: &[bool]) {
     let (mut by_half, mut by_float) = (HashSet::new(), HashSet::new());
     for (node, &is_half) in model.nodes.iter().zip(halves) {
-        let all: HashSet<usize> = float_operands(node).collect();
+        let all = float_operands(node);
         for (position, name) in node.input.iter().enumerate() {
             let set = if is_half && all.contains(&position) { &mut by_half } else { &mut by_float };
             set.insert(name.clone());
@@ -229,11 +240,16 @@ fn is_matrix(initializer: &Initializer) -> bool {
     initializer.shape().iter().filter(|&&size| size > 1).count() > 1
 }
 
-/// Positions of the operands whose type may change. The others of a Resize (region, scales, sizes) may not.
-fn float_operands(node: &NodeProto) -> std::ops::Range<usize> {
+/// Positions of the operands whose type may change. The others of a Resize (region, scales, sizes) and of a norm of this
+/// project's own (what is added to channels and multiplies them) may not.
+fn float_operands(node: &NodeProto) -> Vec<usize> {
     match node.op_type.as_str() {
-        "Resize" => 0..1,
-        _ => 0..node.input.len(),
+        "Resize" => vec![0],
+        GROUP_NORM_SILU => {
+            let images = [group_norm_input::X, group_norm_input::RESIDUAL];
+            images.into_iter().filter(|&position| position < node.input.len()).collect()
+        }
+        _ => (0..node.input.len()).collect(),
     }
 }
 

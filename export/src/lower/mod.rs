@@ -9,12 +9,14 @@
 //! | `operations` | each by itself |
 //! | `convolution`, `normalisation` | with what is joined with them |
 //! | `attention`, `pixel_attention` | attention between tokens, and between the pixels of an image |
+//! | `channels_last` | all of these on images whose channels come last, for GPUs |
 //!
 //! # Names
 //! A value keeps its graph name, or the name of the output it is; what lies between is `LAYER/part`. Parameters keep
 //! their published names; folded ones are `LAYER/part` too.
 
 mod attention;
+pub mod channels_last;
 mod constants;
 mod convolution;
 mod fusion;
@@ -79,6 +81,30 @@ pub fn lower_plainly<'w>(graph: &Graph, weights: &'w Weights) -> Result<Model<'w
 }
 
 fn lower_fused<'w>(graph: &Graph, weights: &'w Weights, fuse: bool) -> Result<Model<'w>, LowerError> {
+    lower_with(graph, weights, fuse, |lowering, fusions| {
+        let graph = lowering.graph;
+        for (value, node) in graph.values() {
+            if lowering.constants[value.index()].is_some() {
+                continue;
+            }
+            match &fusions[value.index()] {
+                Fusion::Absorbed => {}
+                Fusion::Alone => lowering.node(value, node)?,
+                Fusion::Conv(fused) => lowering.convolution(value, fused)?,
+                Fusion::PixelAttention(fused) => lowering.pixel_attention(value, fused)?,
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Folds constants, finds what is joined and has `write` write the nodes, between inputs and outputs.
+fn lower_with<'w>(
+    graph: &Graph,
+    weights: &'w Weights,
+    fuse: bool,
+    write: impl FnOnce(&mut Lowering<'_, 'w>, Vec<Fusion>) -> Lowered<()>,
+) -> Result<Model<'w>, LowerError> {
     let names: Vec<&str> = graph.outputs().iter().map(|(name, _)| name.as_str()).collect();
     if names.is_empty() {
         return Err(LowerError::NoOutputs);
@@ -93,20 +119,11 @@ fn lower_fused<'w>(graph: &Graph, weights: &'w Weights, fuse: bool) -> Result<Mo
         names: vec![None; graph.nodes().len()],
         taken: HashSet::new(),
         shared: HashMap::new(),
+        images: None,
         model: Model { name: "graph".to_string(), ..Model::default() },
     };
     lowering.inputs_and_outputs()?;
-    for (value, node) in graph.values() {
-        if lowering.constants[value.index()].is_some() {
-            continue;
-        }
-        match &fusions[value.index()] {
-            Fusion::Absorbed => {}
-            Fusion::Alone => lowering.node(value, node)?,
-            Fusion::Conv(fused) => lowering.convolution(value, fused)?,
-            Fusion::PixelAttention(fused) => lowering.pixel_attention(value, fused)?,
-        }
-    }
+    write(&mut lowering, fusions)?;
     lowering.name_outputs()?;
     Ok(lowering.model)
 }
@@ -121,6 +138,8 @@ struct Lowering<'g, 'w> {
     taken: HashSet<String>,
     /// Small constants used in many places, by content.
     shared: HashMap<String, String>,
+    /// For GPUs, the images that are held channels-last, by position.
+    images: Option<Vec<Option<channels_last::Image>>>,
     model: Model<'w>,
 }
 
@@ -175,6 +194,9 @@ impl<'w> Lowering<'_, 'w> {
     fn operand(&mut self, value: Value) -> Lowered<String> {
         if let Some(name) = &self.names[value.index()] {
             return Ok(name.clone());
+        }
+        if let Some(name) = self.from_image(value)? {
+            return Ok(name);
         }
         let node = self.graph.node(value);
         let Some(tensor) = self.constants[value.index()].clone() else {

@@ -26,13 +26,13 @@ use super::{LowerError, Lowered, Lowering};
 use ddae_onnx::messages::AttributeProto;
 
 /// The linear layers before and after attention, folded: `[heads * d, C]` before, `[O, heads * d]` after.
-struct Layers {
-    query: Array2<f64>,
-    query_bias: Array1<f64>,
-    key: Array2<f64>,
-    value: Array2<f64>,
-    output: Array2<f64>,
-    output_bias: Array1<f64>,
+pub(super) struct Layers {
+    pub query: Array2<f64>,
+    pub query_bias: Array1<f64>,
+    pub key: Array2<f64>,
+    pub value: Array2<f64>,
+    pub output: Array2<f64>,
+    pub output_bias: Array1<f64>,
 }
 
 impl Lowering<'_, '_> {
@@ -137,7 +137,7 @@ impl Lowering<'_, '_> {
     }
 
     /// The layers with the norm's scale and shift, the scores' `d^(-1/2)` and the values' bias in them.
-    fn folded_layers(&self, fused: &PixelAttention) -> Lowered<Layers> {
+    pub(super) fn folded_layers(&self, fused: &PixelAttention) -> Lowered<Layers> {
         let (weight, bias) = self.linear_layer(fused.projection)?;
         let (output, mut output_bias) = self.linear_layer(fused.output)?;
         let (rows, channels) = weight.dim();
@@ -154,6 +154,7 @@ impl Lowering<'_, '_> {
             let source = |row: usize| match fused.layout {
                 QkvLayout::HeadMajor => (row / d * 3 + which) * d + row % d,
                 QkvLayout::QkvMajor => which * width + row,
+                QkvLayout::ChannelMajor => 3 * row + which,
             };
             let raw = Array2::from_shape_fn((width, channels), |(row, c)| weight[[source(row), c]]);
             let bias = Array1::from_shape_fn(width, |row| bias[source(row)]) + raw.dot(&shift);

@@ -2,6 +2,7 @@
 //! weights, which is recognised by its names and shapes.
 
 mod diffusers;
+mod edm;
 mod locate;
 mod scheduler;
 mod taken;
@@ -12,10 +13,10 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use ddae_checkpoint::{Checkpoint, LayoutKind, NameMap, SetRole, WeightChoice, WeightSet, names_average};
 use ddae_model::config::{
-    AnyConfig, ChannelStatistics, DdpmConfig, EdmConfig, ModelConfig, Override, ProcessConfig, RunConfig,
-    Timesteps,
+    AnyConfig, ChannelStatistics, DdpmConfig, EdmConfig, ModelConfig, Override, Preconditioner,
+    ProcessConfig, RunConfig, Timesteps,
 };
-use ddae_model::graph::Graph;
+use ddae_model::graph::{Graph, Init, Op, Path as GraphPath};
 use ddae_model::networks::recognition::{Found, Given, Names, Shapes, find, name_map};
 use ddae_model::networks::{
     Architecture, AttentionNames, DIFFUSERS, Family, HeadsGiven, PublishedProcess, Role,
@@ -27,6 +28,9 @@ use self::diffusers::DiffusersFolder;
 use self::locate::{CACHED, Located, SNAPSHOTS, STEM, locate};
 use self::taken::{Taken, chosen, unrecognised};
 use crate::ExportError;
+
+/// How far the values of a stored table may be from its formula's: filters are made of small whole numbers.
+const TABLE_TOLERANCE: f32 = 1e-6;
 
 /// What is said about a file beside its path.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -60,6 +64,10 @@ pub enum ProcessName {
     Ddpm,
     /// Sigma from 0.002 to 80, data of deviation 0.5
     Edm,
+    /// As edm, of a network that finds the noise and is told of 1000 timesteps (a SongUNet in EDM's VPPrecond)
+    Vp,
+    /// As edm, of a network that is told the noise level as it is (a SongUNet in EDM's VEPrecond)
+    Ve,
 }
 
 impl ProcessName {
@@ -68,6 +76,16 @@ impl ProcessName {
         match self {
             ProcessName::Ddpm => ProcessConfig::Ddpm(DdpmConfig::published(timesteps)),
             ProcessName::Edm => ProcessConfig::Edm(EdmConfig::published()),
+            ProcessName::Vp => ProcessConfig::Edm(EdmConfig {
+                preconditioning: Preconditioner::Vp,
+                ..EdmConfig::published()
+            }),
+            // Its own least noise level is 0.02.
+            ProcessName::Ve => ProcessConfig::Edm(EdmConfig {
+                preconditioning: Preconditioner::Ve,
+                sigma_min: 0.02,
+                ..EdmConfig::published()
+            }),
         }
     }
 }
@@ -130,7 +148,8 @@ impl WeightSource {
                 let family = chosen(&checkpoint, asked, options.kind)?;
                 let taken = Taken::from(&checkpoint, asked, |found| found == family)?;
                 let shapes = checkpoint.shapes_below(&taken.root);
-                let (config, names, found) = recognised(&checkpoint, family, &shapes, &diffusers, options)?;
+                let (config, names, found) =
+                    recognised(&checkpoint, family, &taken.root, &shapes, &diffusers, options)?;
                 (config, names, found, taken, shapes)
             }
         };
@@ -175,6 +194,7 @@ impl WeightSource {
     /// # Errors
     /// With the name of the first.
     pub fn check_whole(&self) -> Result<(), ExportError> {
+        self.check_tables()?;
         let Some(first) = self.unused.first() else { return Ok(()) };
         let others = match self.unused.len() - 1 {
             0 => String::new(),
@@ -188,6 +208,33 @@ impl WeightSource {
             self.trained.describe()
         );
         Err(ExportError::unusable(self.checkpoint.path(), message))
+    }
+
+    /// Refuses tables in the file that have other values than the network's formulas, where those are computed with: the
+    /// filters of a SongUNet.
+    fn check_tables(&self) -> Result<(), ExportError> {
+        let network = self.trained.network_graph(true)?;
+        let users = network.users();
+        for (value, node) in network.parameters() {
+            let Op::Parameter { init: Init::Values(formula), trained: false } = &node.op else { continue };
+            if users.count(value) > 0 {
+                continue;
+            }
+            let mut alone = Graph::new();
+            alone.buffer(&GraphPath::root().at(&node.name), &node.shape.resolve(1), Init::Zeros)?;
+            // A file without them leaves nothing to compare.
+            let Ok(stored) = self.weights(&alone) else { continue };
+            let stored = stored.get(&node.name).and_then(|tensor| tensor.as_f32()).unwrap_or_default();
+            if stored.iter().zip(formula.iter()).any(|(a, b)| !((a - b).abs() <= TABLE_TOLERANCE)) {
+                let message = format!(
+                    "its '{}' has other values than {} has: that would be another network than the file's",
+                    node.name.escape_debug(),
+                    self.trained.describe()
+                );
+                return Err(ExportError::unusable(self.checkpoint.path(), message));
+            }
+        }
+        Ok(())
     }
 
     /// Which weights these are, where the file tells averages from others.
@@ -302,6 +349,7 @@ fn names_for(shapes: &Shapes, architecture: &Architecture) -> Names {
 fn recognised(
     checkpoint: &Checkpoint,
     family: &'static Family,
+    root: &str,
     shapes: &Shapes,
     folder: &DiffusersFolder,
     options: &WeightOptions,
@@ -322,6 +370,16 @@ fn recognised(
     if let Architecture::VaeEncoder(config) = &mut recognised.architecture {
         folder.adapt_autoencoder(config)?;
     }
+    let mut pickled = None;
+    if let Architecture::SongUNet(config) = &mut recognised.architecture {
+        let root = format!("{root}{}", recognised.prefix);
+        let said = edm::network(checkpoint.modules(), &root, config)
+            .map_err(|message| ExportError::unusable(checkpoint.path(), message))?;
+        if let Some(edm::Pickled { config: made, wrapper }) = said {
+            *config = made;
+            pickled = wrapper;
+        }
+    }
     // What is assumed is said.
     let assumed = match &recognised.architecture {
         _ if is_guessed => ", taken for one of Google's DDPMs (no config.json is beside it)",
@@ -336,9 +394,14 @@ fn recognised(
         }
         _ => "",
     };
-    let sentence = format!("{}{assumed}", recognised.describe());
+    let mut sentence = format!("{}{assumed}", recognised.describe());
+    let pickled = pickled.map(|(class, process)| {
+        sentence.push_str(&format!(", preconditioned by {class}"));
+        process
+    });
     let needs_process = matches!(options.kind, GraphKind::Features | GraphKind::Sampler);
     let process = match (found.family.process, options.process) {
+        _ if pickled.is_some() => pickled,
         (PublishedProcess::One(process), _) => Some(process()),
         (PublishedProcess::Several, None) if is_diffusers && needs_process => folder.process()?,
         (PublishedProcess::Several, Some(ddpm @ ProcessName::Ddpm)) if is_diffusers => {

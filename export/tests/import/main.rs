@@ -2,6 +2,7 @@
 //! that compute what the published code computed.
 
 mod diffusers;
+mod edm;
 mod forms;
 mod networks;
 mod options;

@@ -1,7 +1,7 @@
 //! Encoder and guided sampler of a SODA: from its training checkpoint, and from a file in the published layout.
 
 use ddae_checkpoint::TrainingState;
-use ddae_model::config::SodaRun;
+use ddae_model::config::{Override, SodaRun};
 use ddae_model::graph::Graph;
 use ddae_model::networks::{SodaConfig, decoder_graph, resnet_graph};
 use ddae_model::reference;
@@ -10,7 +10,7 @@ use ddae_model::weights::Weights;
 use ddae_tests::cases::Run;
 use ddae_tests::cases::published::soda_encoder;
 use ddae_tests::cases::samplers::soda_sample;
-use ddae_tests::{rule_values, rule_weights};
+use ddae_tests::{TINY_SODA, rule_values, rule_weights};
 
 use crate::place::{Place, named};
 
@@ -57,30 +57,17 @@ fn the_sampler_in_the_layout_of_soda() {
     }
 }
 
-const CONFIG: &str = "
-dataset: fashion-sample
-encoder: {arch: resnet18, feature_dim: 8, cifar_small_image: True}
-decoder:
-  image_shape: [1, 8, 8]
-  n_channels: 32
-  ch_mults: [1, 1]
-  is_attn: [False, True]
-  dropout: 0.1
-  n_blocks: 1
-  use_res_for_updown: False
-  z_channels: 8
-  z_parts: 2
-diffusion: {betas: inverted, n_T: 100, drop_prob: 0.1}
-normalisation: {mean: [0.3], std: [0.35]}
-batch_size: 4
-lrate: 1.0e-3
-lrate_ratio: 2
-n_epoch: 1
-ema: 0.9
-n_sample: 4
-save_dir: run
-save_per: 1
-";
+/// With a normalisation of its own and the inverted schedule.
+fn soda() -> SodaRun {
+    let set = [
+        "dataset=fashion-sample",
+        "encoder.cifar_small_image=True",
+        "diffusion.betas=inverted",
+        "normalisation={mean: [0.3], std: [0.35]}",
+    ];
+    let set: Vec<Override> = set.iter().map(|text| text.parse().expect("key=value")).collect();
+    SodaRun::parse(TINY_SODA, "tiny_soda.yaml", &set).expect("a configuration")
+}
 
 fn images(name: &str) -> Tensor {
     Tensor::f32(&[2, 1, 8, 8], rule_values(name, 128, -1.0, 1.0))
@@ -93,7 +80,7 @@ fn result(graph: &Graph, weights: &Weights, inputs: &[(&str, Tensor)]) -> Tensor
 
 /// A training checkpoint `soda.safetensors`, its records right but for what is added to the latents'.
 fn trained(place: &Place, record_error: f32) {
-    let run = SodaRun::parse(CONFIG, "CONFIG", &[]).expect("a configuration");
+    let run = soda();
     let SodaConfig { encoder, decoder } = &run.networks;
     let (encoder, decoder) =
         (resnet_graph(encoder).expect("a graph"), decoder_graph(decoder).expect("a graph"));
@@ -139,7 +126,7 @@ fn the_graphs_of_a_training_checkpoint() {
     // The normalisation is the run's: images of its mean and mean + std are 0 and 1.
     let levels: Vec<f32> = (0..128).map(|i| if i % 2 == 0 { 0.3 } else { 0.65 }).collect();
     let normalised = levels.iter().map(|level| (level - 0.3) / 0.35).collect();
-    let graph = resnet_graph(&SodaRun::parse(CONFIG, "", &[]).expect("a configuration").networks.encoder);
+    let graph = resnet_graph(&soda().networks.encoder);
     let graph = graph.expect("a graph");
     let expected = result(&graph, &rule_weights(&graph), &[("x", Tensor::f32(&[2, 1, 8, 8], normalised))]);
     let found = place.outputs("encoder.onnx", &[("image", Tensor::f32(&[2, 1, 8, 8], levels))]);

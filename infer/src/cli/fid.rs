@@ -150,6 +150,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         statistics.push(of_side);
     }
     let seconds = progress.finish();
+    if let Some(workers) = &mut workers {
+        running.tell_notes(workers);
+    }
     let [real, fake] = statistics.as_slice() else { anyhow::bail!("there are two sets") };
     let distance = frechet_distance(real, fake)?;
     let summary = workers.map(|workers| Summary {
@@ -179,9 +182,7 @@ fn open_inception(arguments: &Arguments, sides: &[Side]) -> anyhow::Result<Optio
         {
             usage("--data-root is for data sets, and there are none".to_string())
         }
-        (Some(path), Some(_)) => {
-            Ok(Some(ModelFile::open(path, &[GraphKind::Features], "fid", arguments.running.edited)?))
-        }
+        (Some(path), Some(_)) => Ok(Some(arguments.running.open(path, &[GraphKind::Features], "fid")?)),
         (None, Some(side)) => usage(format!(
             "{} are images: give the graph that sees them with --inception FILE (`ddae-infer fid --help` says how to \
              export it)",

@@ -1,11 +1,15 @@
 //! The options that say where and how a graph runs.
 
+use std::path::Path;
 use std::thread::available_parallelism;
 
 use clap::Args;
 use ddae_base::device::DeviceName;
 use ddae_infer::InferError;
 use ddae_infer::device::Device;
+use ddae_infer::model_file::ModelFile;
+use ddae_infer::workers::Workers;
+use ddae_onnx::metadata::GraphKind;
 
 #[derive(Args, Debug)]
 pub struct Running {
@@ -17,7 +21,14 @@ pub struct Running {
     #[arg(long)]
     tf32: bool,
 
+    /// Start the kernels of a run on CUDA one by one, rather than record them once and replay them as one graph
+    #[arg(long)]
+    no_cuda_graph: bool,
+
     /// Threads; on the CPU each has a session, and a copy of the weights, of its own [default: one per core]
+    ///
+    /// On CUDA they prepare what goes in: for one session, and from four threads on for two, which take twice the memory and
+    /// of which one copies while the other computes.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 
@@ -49,12 +60,36 @@ pub struct Running {
 }
 
 impl Running {
+    /// The file at `path` ([`ModelFile::open`]), found to be for the device.
+    pub fn open(
+        &self,
+        path: &Path,
+        wanted: &[GraphKind],
+        command: &'static str,
+    ) -> Result<ModelFile, InferError> {
+        let file = ModelFile::open(path, wanted, command, self.edited)?;
+        file.check_device(self.device()?)?;
+        Ok(file)
+    }
+
+    /// Says what the sessions did otherwise than they were asked to.
+    pub fn tell_notes(&self, workers: &mut Workers) {
+        for note in workers.take_notes().into_iter().filter(|_| !self.quiet) {
+            ddae_base::tell(format!("note: {note}"));
+        }
+    }
+
     /// The device, with TF32 or without.
     pub fn device(&self) -> Result<Device, InferError> {
         match self.device {
-            DeviceName::Cuda(number) => Ok(Device::Cuda { number, tf32: self.tf32 }),
+            DeviceName::Cuda(number) => {
+                Ok(Device::Cuda { number, tf32: self.tf32, graph: !self.no_cuda_graph })
+            }
             DeviceName::Cpu if self.tf32 => Err(InferError::Argument(
                 "--tf32 is for --device cuda; the CPU computes in float32".to_string(),
+            )),
+            DeviceName::Cpu if self.no_cuda_graph => Err(InferError::Argument(
+                "--no-cuda-graph is for --device cuda; the CPU has no graphs".to_string(),
             )),
             DeviceName::Cpu => Ok(Device::Cpu),
         }

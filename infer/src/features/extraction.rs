@@ -1,15 +1,16 @@
 //! What is extracted, divided into runs of the graph.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use ddae_base::random::{ImageKey, Purpose};
 use ddae_data::augment::{Augmentation, Augmenter};
 use ddae_data::split::Split;
+use ddae_model::tensor::Tensor;
 use ddae_store::FeatureKey;
 use ndarray::Array2;
-use ort::value::{DynValue, Tensor};
 
-use crate::engine::{Engine, Keep};
+use crate::engine::{Engine, Keep, Noise, Value};
 use crate::error::InferError;
 use crate::images::image_input;
 
@@ -78,6 +79,8 @@ pub struct Extraction {
     pub seed: u64,
     /// Images per run of the graph.
     pub batch: usize,
+    /// Whether the device draws the noise, rather than the threads that prepare its inputs.
+    pub draw_on_device: bool,
 }
 
 /// In place of a timestep, in the key of the noise by which latents are drawn from their posterior.
@@ -101,11 +104,11 @@ pub struct Pass {
 /// The inputs of a pass.
 pub struct PassInputs {
     pass: Pass,
-    image: DynValue,
+    image: Value,
     /// The posterior's, where latents are made.
-    posterior: Option<DynValue>,
-    noise: Option<DynValue>,
-    timestep: Option<DynValue>,
+    posterior: Option<Value>,
+    noise: Option<Value>,
+    timestep: Option<Value>,
 }
 
 impl Extraction {
@@ -149,24 +152,23 @@ impl Extraction {
         let [c, h, w] = self.split.shape();
         let shape = [self.batch, c, h, w];
         let (levels, keys) = self.images(pass)?;
-        let image = image_input(&levels, shape, self.bytes)?;
+        let image = image_input(&levels, shape, self.bytes).into();
         let [c, h, w] = self.latents.unwrap_or([c, h, w]);
-        let noise = |variant: u64| -> Result<DynValue, InferError> {
-            let values = self.noise(&keys, c * h * w, variant);
-            Ok(Tensor::from_array(([self.batch, c, h, w], values))?.into_dyn())
+        let noise = |variant: u64| -> Value {
+            let keys = keys.iter().map(|key| key.stream_key(self.seed, Purpose::Noise, variant)).collect();
+            let noise = Noise { keys, shape: vec![self.batch, c, h, w] };
+            if self.draw_on_device { Value::Noise(Arc::new(noise)) } else { noise.drawn().into() }
         };
         // Timesteps are far below 2^32, and other than the last.
         let view = (pass.view as u64) << 32;
-        let posterior = self.latents.map(|_| noise(view | POSTERIOR)).transpose()?;
+        let posterior = self.latents.map(|_| noise(view | POSTERIOR));
         let noise = match self.noising {
             Noising::None => None,
-            Noising::BuiltIn | Noising::Given => Some(noise(view | pass.timestep as u64)?),
+            Noising::BuiltIn | Noising::Given => Some(noise(view | pass.timestep as u64)),
         };
         let timestep = match self.noising {
             Noising::None | Noising::BuiltIn => None,
-            Noising::Given => {
-                Some(Tensor::from_array(([self.batch], vec![pass.timestep; self.batch]))?.into_dyn())
-            }
+            Noising::Given => Some(Tensor::i64(&[self.batch], vec![pass.timestep; self.batch]).into()),
         };
         Ok(PassInputs { pass, image, posterior, noise, timestep })
     }
@@ -191,15 +193,6 @@ impl Extraction {
         Ok((levels, keys))
     }
 
-    /// Noise of a pass, `size` values for each image: a function of the seed, the image and the variant.
-    fn noise(&self, keys: &[ImageKey], size: usize, variant: u64) -> Vec<f32> {
-        let mut noise = vec![0.0; self.batch * size];
-        for (key, values) in keys.iter().zip(noise.chunks_exact_mut(size)) {
-            key.stream(self.seed, Purpose::Noise, variant).fill_normal(values);
-        }
-        noise
-    }
-
     /// Runs the graph: the features of each layer, `[rows, D]` in the order of [`Extraction::taps`].
     ///
     /// # Errors
@@ -207,7 +200,8 @@ impl Extraction {
     pub fn compute(&self, engine: &mut Engine, inputs: PassInputs) -> Result<Vec<Array2<f32>>, InferError> {
         let latent = match (engine.before(), &inputs.posterior) {
             (Some(encoder), Some(posterior)) => {
-                let latent = encoder.run(&[("image", &inputs.image), ("noise", posterior)], Keep::Device)?;
+                // Another session reads it.
+                let latent = encoder.run(&[("image", &inputs.image), ("noise", posterior)], Keep::Host)?;
                 latent.into_iter().next()
             }
             _ => None,
@@ -230,9 +224,9 @@ impl Extraction {
             .iter()
             .zip(&results)
             .map(|((tap, width), result)| {
-                let (shape, values) = result.try_extract_tensor::<f32>()?;
-                if **shape != [self.batch as i64, *width as i64] {
-                    let message = format!("its output {tap} is {shape} and not [{}, {width}]", self.batch);
+                let (shape, values) = result.floats()?;
+                if shape != [self.batch, *width] {
+                    let message = format!("its output {tap} is {shape:?} and not [{}, {width}]", self.batch);
                     return Err(engine.unusable(message));
                 }
                 let rows = values[..count * width].to_vec();
@@ -254,30 +248,37 @@ impl Pass {
 mod tests {
     use super::*;
 
-    /// Two splits whose images have the same numbers and, most of them, the same levels.
+    /// Three views of black images of 2x2.
+    fn extraction(split: &str, images: usize, latents: Option<[usize; 3]>, timesteps: &[i64]) -> Extraction {
+        let (labels, levels) = (vec![0; images], vec![0; 4 * images]);
+        let split = Split::in_memory(split, vec!["a".into()], labels, [1, 2, 2], levels);
+        Extraction {
+            split: split.expect("a split"),
+            latents,
+            timesteps: timesteps.to_vec(),
+            noising: Noising::Given,
+            bytes: false,
+            taps: vec![("out_1".into(), 4)],
+            views: Views { count: 3, ..Views::default() },
+            seed: 0,
+            batch: 8,
+            draw_on_device: false,
+        }
+    }
+
+    /// Two splits whose images have the same numbers and the same levels.
     #[test]
     fn no_two_draws_of_training_and_test_jobs_are_alike() {
         let mut draws = Vec::new();
-        for (split, levels) in [("grey/train", vec![0; 80]), ("grey/test", vec![0; 80])] {
-            let split = Split::in_memory(split, vec!["a".into()], vec![0; 20], [1, 2, 2], levels);
-            let extraction = Extraction {
-                split: split.expect("a split"),
-                latents: Some([1, 2, 2]),
-                timesteps: vec![1, 21],
-                noising: Noising::Given,
-                bytes: false,
-                taps: vec![("out_1".into(), 4)],
-                views: Views { count: 3, ..Views::default() },
-                seed: 0,
-                batch: 8,
-            };
+        for split in ["grey/train", "grey/test"] {
+            let extraction = extraction(split, 20, Some([1, 2, 2]), &[1, 21]);
             let rows = 0..20;
             for index in 0..extraction.passes(rows.len()) {
                 let pass = extraction.pass(&rows, index);
                 let inputs = extraction.inputs(pass).expect("inputs");
                 let posterior = inputs.posterior.filter(|_| pass.timestep == 1);
                 for noise in inputs.noise.into_iter().chain(posterior) {
-                    let values = noise.try_extract_tensor::<f32>().expect("floats").1.to_vec();
+                    let values = noise.floats().expect("floats").1.to_vec();
                     draws.extend(
                         values[..4 * pass.count]
                             .chunks_exact(4)
@@ -295,19 +296,7 @@ mod tests {
 
     #[test]
     fn every_row_view_and_timestep_has_one_pass() {
-        let labels = vec![0; 50];
-        let split = Split::in_memory("grey", vec!["a".into()], labels, [1, 2, 2], vec![0; 200]);
-        let extraction = Extraction {
-            split: split.expect("a split"),
-            latents: None,
-            timesteps: vec![21, 1],
-            noising: Noising::Given,
-            bytes: false,
-            taps: vec![("out_1".into(), 4)],
-            views: Views { count: 3, ..Views::default() },
-            seed: 0,
-            batch: 8,
-        };
+        let extraction = extraction("grey", 50, None, &[21, 1]);
         let rows = 13..34;
         let mut seen = Vec::new();
         for index in 0..extraction.passes(rows.len()) {

@@ -138,7 +138,7 @@ impl FeatureJob<'_> {
             let (joined, others): (Vec<_>, Vec<_>) = found.partition(|shard| shard.of == self.shards);
             shards::remove_own(&joined, self.layout, is_complete)?;
             shards::remove_own(&others, self.layout, true)?;
-            shards::remove_locks(self.prefix, self.shards)?;
+            shards::remove_locks(self.prefix)?;
         }
         Ok(Finished { images, file: Some(path), missing: Vec::new() })
     }

@@ -48,6 +48,10 @@ impl Join<'_> {
         let Some(first) = self.first_shard(&found)? else {
             if path.exists() {
                 let rows = FeatureFile::open(&path)?.len();
+                // Of a process that was ended after it removed the last shard. Where nothing can be written, nothing is
+                // left either.
+                drop(Lock::output(&path));
+                shards::remove_locks(self.prefix)?;
                 return Ok(Joined { path, shards: 0, rows });
             }
             let message =
@@ -109,6 +113,6 @@ impl Join<'_> {
         let mut old = found.to_vec();
         old.retain(|shard| shard.of == of);
         shards::remove_own(&old, layout, surely)?;
-        shards::remove_locks(self.prefix, of)
+        shards::remove_locks(self.prefix)
     }
 }

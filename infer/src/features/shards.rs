@@ -39,25 +39,34 @@ pub(super) fn check_prefix(prefix: &Path) -> Result<(), InferError> {
 /// When the folder cannot be listed; one that does not exist holds none.
 pub(super) fn find(prefix: &Path) -> Result<Vec<ShardFile>, InferError> {
     let merged = merged_path(prefix);
-    let folder = files::folder(&merged);
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(InferError::io("list", folder))?,
-    };
     let mut found = Vec::new();
-    for entry in entries {
-        let name = entry.map_err(InferError::io("list", folder))?.file_name();
-        let name = name.to_string_lossy();
-        let numbers = name.strip_suffix(".h5").and_then(|rest| rest.rsplit_once('.')?.1.split_once("-of-"));
-        let Some((Ok(shard), Ok(of))) = numbers.map(|(shard, of)| (shard.parse(), of.parse())) else {
-            continue;
-        };
-        if shard_path(prefix, shard, of).file_name().is_some_and(|expected| expected == name.as_ref()) {
-            found.push(ShardFile { of, shard, path: merged.with_file_name(name.as_ref()) });
+    for name in names(&merged)? {
+        if let Some((of, shard)) = numbers(prefix, &name) {
+            found.push(ShardFile { of, shard, path: merged.with_file_name(name) });
         }
     }
     found.sort();
     Ok(found)
+}
+
+/// The names in the folder of `path`.
+fn names(path: &Path) -> Result<Vec<String>, InferError> {
+    let folder = files::folder(path);
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(InferError::io("list", folder))?,
+    };
+    let name = |entry: std::io::Result<fs::DirEntry>| {
+        Ok(entry.map_err(InferError::io("list", folder))?.file_name().to_string_lossy().into_owned())
+    };
+    entries.map(name).collect()
+}
+
+/// Of the name of a shard of `prefix`: how many shards its job has, and its number.
+fn numbers(prefix: &Path, name: &str) -> Option<(usize, usize)> {
+    let (shard, of) = name.strip_suffix(".h5")?.rsplit_once('.')?.1.split_once("-of-")?;
+    let (of, shard) = (of.parse().ok()?, shard.parse().ok()?);
+    (shard_path(prefix, shard, of).file_name()? == name).then_some((of, shard))
 }
 
 /// Removes shards that are to make way, of whatever job.
@@ -94,19 +103,21 @@ pub(super) fn remove_own(shards: &[ShardFile], layout: &Layout, surely: bool) ->
     Ok(())
 }
 
-/// Removes the locks of a job's shards that are there without the shard, of a process that was ended while it removed it.
-/// What another process holds stays.
+/// Removes the locks of shards of `prefix` that nothing else is left of: of a process that was ended while it removed
+/// them. What another process holds stays, what is no lock, and the lock beside a file that is not whole.
 ///
 /// # Errors
-/// When one cannot be removed.
-pub(super) fn remove_locks(prefix: &Path, of: usize) -> Result<(), InferError> {
-    for path in (0..of).map(|shard| shard_path(prefix, shard, of)) {
-        if Lock::file_of(&path).exists() && !path.exists() {
-            // Whoever takes over a lock that nobody holds removes it at the end.
-            match Lock::output(&path) {
-                Ok(_) | Err(LockError::InUse { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
+/// When the folder cannot be listed.
+pub(super) fn remove_locks(prefix: &Path) -> Result<(), InferError> {
+    let merged = merged_path(prefix);
+    let names = names(&merged)?;
+    for lock in &names {
+        let Some(shard) = lock.strip_suffix(".lock").filter(|name| numbers(prefix, name).is_some()) else {
+            continue;
+        };
+        if names.iter().filter(|name| name.starts_with(shard)).count() == 1 {
+            // Whoever takes over a lock that nobody holds removes it when it lets go.
+            drop(Lock::output(&merged.with_file_name(shard)));
         }
     }
     Ok(())
@@ -153,10 +164,35 @@ mod tests {
         assert_eq!(find(&root.path().join("no/such")).expect("nothing"), []);
         remove(&find(&root.path().join("train")).expect("shards")).expect("removed");
         assert_eq!(found("train"), []);
-        fs::write(root.path().join("train.0003-of-0004.h5.lock"), "").expect("a file");
-        remove_locks(&root.path().join("train"), 4).expect("removed");
-        let left = fs::read_dir(root.path()).expect("a folder").flatten();
-        let left = left.filter(|entry| entry.file_name().to_string_lossy().ends_with(".lock"));
-        assert_eq!(left.count(), 0);
+    }
+
+    #[test]
+    fn a_lock_goes_when_nothing_else_is_left_of_its_shard() {
+        let root = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| root.path().join(name);
+        let lone = ["train.0003-of-0004.h5.lock", "train.0000-of-0002.h5.lock"];
+        let kept = [
+            "train.0000-of-0004.h5",
+            "train.0000-of-0004.h5.lock",
+            "train.0001-of-0004.h5.0123456789abcdef.partial",
+            "train.0001-of-0004.h5.lock",
+            "train.1-of-4.h5.lock",
+            "train.h5.lock",
+            "trainer.0003-of-0004.h5.lock",
+        ];
+        for name in lone.iter().chain(&kept) {
+            fs::write(path(name), "").expect("a file");
+        }
+        let held = Lock::output(&path("train.0002-of-0004.h5")).expect("free");
+        fs::write(path("train.0005-of-0006.h5.lock"), "notes of the user").expect("a file");
+        remove_locks(&path("train")).expect("removed");
+        let mut left = names(&path("train.h5")).expect("a folder");
+        left.sort();
+        let mut wanted = kept.to_vec();
+        wanted.extend(["train.0002-of-0004.h5.lock", "train.0005-of-0006.h5.lock"]);
+        wanted.sort();
+        assert_eq!(left, wanted);
+        drop(held);
+        remove_locks(&path("no/such")).expect("nothing");
     }
 }

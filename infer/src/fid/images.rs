@@ -94,6 +94,7 @@ impl Inception {
             views: Views { count: 1, ..Views::default() },
             seed: 0,
             batch: batch.min(split.len()).max(1),
+            draw_on_device: false,
         };
         let rows = 0..split.len();
         let mut accumulator = Accumulator::new(self.taps[self.place].1);

@@ -44,15 +44,15 @@ impl Encoding<'_> {
                 Ok(levels)
             },
             |engine, levels| {
-                let image = image_input(&levels, [self.batch, channels, height, width], self.bytes)?;
+                let image = image_input(&levels, [self.batch, channels, height, width], self.bytes).into();
                 let results = engine.run(&[("image", &image)], Keep::Host)?;
                 let wanted = [self.batch, self.width];
                 let Some(z) = results.first() else {
                     return Err(engine.unusable("it has no output".to_string()));
                 };
-                let (shape, values) = z.try_extract_tensor::<f32>()?;
-                if !shape.iter().map(|&side| side as usize).eq(wanted) {
-                    let message = format!("its output is {shape} and not {wanted:?}");
+                let (shape, values) = z.floats()?;
+                if shape != wanted {
+                    let message = format!("its output is {shape:?} and not {wanted:?}");
                     return Err(engine.unusable(message));
                 }
                 Ok(values.to_vec())

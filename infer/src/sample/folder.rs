@@ -38,6 +38,9 @@ pub struct SampleSettings {
     pub steps: usize,
     /// Its noise.
     pub eta: f64,
+    /// The class of all images, or `drawn` where each seed has one of its own; nothing for a network that is told of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
     /// The execution provider.
     pub provider: String,
     /// How products are computed: `f32` or `tf32`.

@@ -4,9 +4,11 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ddae_model::diffusion::SamplerPlan;
-use ort::value::{DynValue, Tensor};
+use ddae_model::tensor::Tensor;
+use rayon::prelude::*;
 
 use super::run::{image_noise, sample_batch};
+use crate::engine::Value;
 use crate::error::InferError;
 use crate::workers::Workers;
 
@@ -20,6 +22,8 @@ pub struct Sampling<'a> {
     pub batch: usize,
     /// What guides a network that takes latents.
     pub guide: Option<Guide<'a>>,
+    /// What a network that takes classes is told of each image.
+    pub classes: Option<&'a [i64]>,
 }
 
 /// The latents that guide a network.
@@ -35,12 +39,11 @@ pub struct Guide<'a> {
 
 impl Guide<'_> {
     /// The inputs of a batch for the images at `positions`, padded with zeros.
-    fn inputs(&self, positions: Range<usize>, batch: usize) -> ort::Result<Vec<(&'static str, DynValue)>> {
+    fn inputs(&self, positions: Range<usize>, batch: usize) -> Vec<(&'static str, Value)> {
         let mut latents = self.latents[positions.start * self.width..positions.end * self.width].to_vec();
         latents.resize(batch * self.width, 0.0);
-        let latents = Tensor::from_array(([batch, self.width], latents))?.into_dyn();
-        let guidance = Tensor::from_array(([1], vec![self.guidance]))?.into_dyn();
-        Ok(vec![("z", latents), ("guidance", guidance)])
+        let latents = Tensor::f32(&[batch, self.width], latents);
+        vec![("z", latents.into()), ("guidance", Tensor::f32(&[1], vec![self.guidance]).into())]
     }
 }
 
@@ -52,7 +55,7 @@ pub fn balanced_batch(images: usize, sessions: usize, largest: usize) -> usize {
 }
 
 impl Sampling<'_> {
-    /// Draws the images of `seeds`, each with the latent at its position, and gives each to `consume` (its position in
+    /// Draws the images of `seeds`, each with the latent and the class at its position, and gives each to `consume` (its position in
     /// `seeds`, values in [0, 1] not clamped, `[C, H, W]`), in the order in which batches are ready. `progress` is told of
     /// every network call (its images), from any thread.
     ///
@@ -71,20 +74,28 @@ impl Sampling<'_> {
     ) -> Result<(), InferError> {
         let [c, h, w] = self.shape;
         let (batch, size) = (self.batch, c * h * w);
+        let cores_are_free = workers.prepare_apart();
         workers.run(
             seeds.len().div_ceil(batch),
             stop,
             |job| Ok(job * batch..seeds.len().min((job + 1) * batch)),
             |engine, positions| {
-                let guides = self.guide.map(|guide| guide.inputs(positions.clone(), batch)).transpose()?;
-                let guides = guides.unwrap_or_default();
+                let guides = self.guide.map(|guide| guide.inputs(positions.clone(), batch));
+                let mut guides = guides.unwrap_or_default();
+                if let Some(classes) = self.classes {
+                    let mut classes = classes[positions.clone()].to_vec();
+                    classes.resize(batch, 0);
+                    guides.push(("label", Tensor::i64(&[batch], classes).into()));
+                }
                 let seeds = &seeds[positions];
                 let noise = |draw: usize, values: &mut [f32]| {
-                    for (i, values) in values.chunks_exact_mut(size).enumerate() {
-                        match seeds.get(i) {
-                            Some(seed) => image_noise(*seed, draw, values),
-                            None => values.fill(0.0),
-                        }
+                    let draw_image = |(i, values): (usize, &mut [f32])| match seeds.get(i) {
+                        Some(seed) => image_noise(*seed, draw, values),
+                        None => values.fill(0.0),
+                    };
+                    match cores_are_free {
+                        true => values.par_chunks_exact_mut(size).enumerate().for_each(draw_image),
+                        false => values.chunks_exact_mut(size).enumerate().for_each(draw_image),
                     }
                 };
                 let step = || match stop.load(Ordering::Relaxed) {

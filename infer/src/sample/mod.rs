@@ -18,4 +18,4 @@ pub use folder::{ImageFolder, SampleSettings};
 pub use job::{Guide, Sampling, balanced_batch};
 pub use levels::to_levels;
 pub use npy::NpyWriter;
-pub use run::sample_batch;
+pub use run::{image_class, sample_batch};

@@ -3,15 +3,22 @@
 use ddae_base::random::{Purpose, stream};
 use ddae_model::diffusion::SamplerPlan;
 use ddae_model::diffusion::sampler::{RunError, SamplerBackend};
-use ddae_model::tensor::{Data, Tensor};
-use ort::value::{self, DynValue};
+use ddae_model::tensor::Tensor;
 
-use crate::engine::{Engine, Keep};
+use crate::engine::{Engine, Keep, Value};
 use crate::error::InferError;
 
 /// Standard normal noise of draw `draw` for the image of `seed`.
 pub(crate) fn image_noise(seed: u64, draw: usize, values: &mut [f32]) {
     stream(seed, Purpose::Sample, 0, draw as u64).fill_normal(values);
+}
+
+/// The class of the image of `seed`, one of so many, each as likely.
+pub fn image_class(seed: u64, classes: usize) -> i64 {
+    match classes {
+        0 => 0,
+        _ => stream(seed, Purpose::Class, 0, 0).below(classes as u64) as i64,
+    }
 }
 
 /// A sampler graph in ONNX Runtime; `step` is called before each network call.
@@ -22,36 +29,24 @@ struct Steps<'e, F> {
 }
 
 impl<F: FnMut() -> Result<(), InferError>> SamplerBackend for Steps<'_, F> {
-    type Value = DynValue;
+    type Value = Value;
     type Error = InferError;
 
     fn carries(&self) -> bool {
         self.carries
     }
 
-    fn upload(&self, tensor: Tensor) -> Result<DynValue, InferError> {
-        let shape = tensor.shape().to_vec();
-        Ok(match tensor.into_data() {
-            Data::F32(values) => value::Tensor::from_array((shape, values))?.into_dyn(),
-            Data::F64(values) => value::Tensor::from_array((shape, values))?.into_dyn(),
-            Data::I64(values) => value::Tensor::from_array((shape, values))?.into_dyn(),
-            Data::U8(values) => value::Tensor::from_array((shape, values))?.into_dyn(),
-        })
+    fn upload(&self, tensor: Tensor) -> Result<Value, InferError> {
+        Ok(tensor.into())
     }
 
-    fn step(&mut self, inputs: &[(&str, &DynValue)], last: bool) -> Result<Vec<DynValue>, InferError> {
+    fn step(&mut self, inputs: &[(&str, &Value)], last: bool) -> Result<Vec<Value>, InferError> {
         (self.step)()?;
         self.engine.run(inputs, if last { Keep::Host } else { Keep::Device })
     }
 
-    fn download(&self, value: DynValue) -> Result<Tensor, InferError> {
-        let sizes =
-            |shape: &value::Shape| -> Vec<usize> { shape.iter().map(|&size| size as usize).collect() };
-        if let Ok((shape, values)) = value.try_extract_tensor::<f64>() {
-            return Ok(Tensor::f64(&sizes(shape), values.to_vec()));
-        }
-        let (shape, values) = value.try_extract_tensor::<f32>()?;
-        Ok(Tensor::f32(&sizes(shape), values.to_vec()))
+    fn download(&self, value: Value) -> Result<Tensor, InferError> {
+        value.into_tensor()
     }
 }
 
@@ -69,7 +64,7 @@ pub fn sample_batch(
     engine: &mut Engine,
     plan: &SamplerPlan,
     shape: [usize; 4],
-    guides: &[(&str, DynValue)],
+    guides: &[(&str, Value)],
     noise: impl FnMut(usize, &mut [f32]),
     step: impl FnMut() -> Result<(), InferError>,
 ) -> Result<Vec<f64>, InferError> {

@@ -74,7 +74,31 @@ fn cuda_where_there_is_none() {
             (1, "features FEATURES --data-root DATA --timesteps 1 -o out --device cuda", wanted),
             (1, "sample DDPM -o out --device cuda:3 --tf32", wanted),
             (2, "sample DDPM -o out --tf32", "--tf32 is for --device cuda; the CPU computes in float32"),
+            (
+                2,
+                "sample DDPM -o out --no-cuda-graph",
+                "--no-cuda-graph is for --device cuda; the CPU has no graphs",
+            ),
             (2, "sample DDPM -o out --device tpu", "…'tpu' is no device; there are cpu, cuda and cuda:N…"),
+        ],
+    );
+}
+
+#[test]
+fn files_for_gpus_on_the_cpu() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let target = metadata_suffix(&[("ddae.target".to_string(), "cuda".to_string())]);
+    for (name, model) in [("f.onnx", &MODELS.features), ("s.onnx", &MODELS.ddpm)] {
+        let file = [fs::read(model).expect("a file"), target.clone()].concat();
+        fs::write(folder.path().join(name), file).expect("a file");
+    }
+    let wanted = "…cannot use …onnx: it was exported for GPUs (--target cuda): run it with --device cuda, or export it \
+                  without --target for the CPU";
+    refuses(
+        folder.path(),
+        [
+            (1, "features f.onnx --data-root DATA --timesteps 1 -o out --edited", wanted),
+            (1, "sample s.onnx -o out --edited", wanted),
         ],
     );
 }

@@ -1,11 +1,12 @@
 //! What is computed does not depend on how the work is divided: bit for bit on the CPU.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use ddae_base::random::{Purpose, stream};
+use ddae_base::random::{Purpose, stream, stream_key};
 use ddae_infer::device::Device;
-use ddae_infer::engine::{Engine, Keep};
-use ort::value::Tensor;
+use ddae_infer::engine::{Engine, Keep, Noise, Value};
+use ddae_model::tensor::{Data, Tensor};
 
 use crate::scene::{Content, MODELS, content, done};
 
@@ -117,9 +118,7 @@ fn a_image_is_the_same_alone() {
 fn outputs(path: &Path, batch: usize, is_sampler: bool) -> Vec<f32> {
     let mut engine = Engine::open(path, Device::Cpu).expect("a session");
     let size = 144;
-    let tensor = |shape: &[usize], values: Vec<f32>| {
-        Tensor::from_array((shape.to_vec(), values)).expect("a tensor").into_dyn()
-    };
+    let tensor = |shape: &[usize], values: Vec<f32>| Value::from(Tensor::f32(shape, values));
     let mut all = Vec::new();
     for first in (0..12).step_by(batch) {
         let values = |variant: u64| {
@@ -130,7 +129,7 @@ fn outputs(path: &Path, batch: usize, is_sampler: bool) -> Vec<f32> {
             tensor(&[batch, 1, 12, 12], values)
         };
         let (x, noise, carry) = (values(0), values(1), values(2));
-        let timestep = Tensor::from_array(([batch], vec![11i64; batch])).expect("a tensor").into_dyn();
+        let timestep = Value::from(Tensor::i64(&[batch], vec![11; batch]));
         let (t, scale) = (tensor(&[1], vec![0.5]), tensor(&[2], vec![0.8, 0.6]));
         let coefficients = tensor(&[5], vec![0.1, 0.5, 0.4, 0.1, 0.2]);
         let inputs = match is_sampler {
@@ -145,7 +144,7 @@ fn outputs(path: &Path, batch: usize, is_sampler: bool) -> Vec<f32> {
             false => vec![("image", &x), ("noise", &noise), ("timestep", &timestep)],
         };
         let results = engine.run(&inputs, Keep::Host).expect("outputs");
-        all.extend_from_slice(results[0].try_extract_tensor::<f32>().expect("floats").1);
+        all.extend_from_slice(results[0].floats().expect("floats").1);
     }
     all
 }
@@ -161,4 +160,29 @@ fn the_runtime_gives_the_same_bits_for_any_batch_size() {
             assert_eq!(same, expected.len(), "batch {batch}, sampler {is_sampler}");
         }
     }
+}
+
+/// Noise that is drawn where it is used is what is drawn ahead.
+#[test]
+fn noise_is_the_same_wherever_it_is_drawn() {
+    let keys: Vec<[u8; 32]> = (0..3).map(|i| stream_key(4, Purpose::Noise, i, 11)).collect();
+    // The last image of the batch has no key, and zeros.
+    let noise = Noise { keys: keys.clone(), shape: vec![4, 1, 12, 12] };
+    let drawn = noise.drawn();
+    let values = drawn.as_f32().expect("floats");
+    for (i, values) in values.chunks_exact(144).enumerate() {
+        let mut expected = [0f32; 144];
+        if i < keys.len() {
+            stream(4, Purpose::Noise, i as u64, 11).fill_normal(&mut expected);
+        }
+        assert_eq!(values, expected, "image {i}");
+    }
+    let mut engine = Engine::open(&MODELS.fixed, Device::Cpu).expect("a session");
+    let image = Tensor::new(&[4, 12, 12, 1], Data::U8((0..576).map(|i| (i % 251) as u8).collect()));
+    let image = Value::from(image.expect("an image"));
+    let mut features = |noise: Value| {
+        let results = engine.run(&[("image", &image), ("noise", &noise)], Keep::Host).expect("outputs");
+        results[0].floats().expect("floats").1.to_vec()
+    };
+    assert_eq!(features(Value::Noise(Arc::new(noise))), features(drawn.into()));
 }

@@ -70,7 +70,7 @@ fn codes_of_a_data_set() {
 #[test]
 fn codes_of_resized_crops() {
     let folder = tempfile::tempdir().expect("a folder");
-    let what = Export { kind: GraphKind::Encoder, taps: vec![], timestep: None, bytes: false };
+    let what = Export { kind: GraphKind::Encoder, taps: vec![], timestep: None, bytes: false, label: false };
     let model = export(folder.path(), "encoder", &encoder(), what);
     let job = "features encoder.onnx --data folder --data-root DATA --split test --resized-crop -o out";
     let told = done(folder.path(), &format!("{job} --views 3 --seed 5 --dry-run"));
@@ -120,7 +120,7 @@ fn codes_of_resized_crops() {
 #[test]
 fn what_such_graphs_do_not_have_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
-    let what = Export { kind: GraphKind::Encoder, taps: vec![], timestep: None, bytes: false };
+    let what = Export { kind: GraphKind::Encoder, taps: vec![], timestep: None, bytes: false, label: false };
     export(folder.path(), "encoder", &encoder(), what);
     export(folder.path(), "dit", &dit(), Export::features(&["layer-0"]));
     export(folder.path(), "vae", &latent_encoder([16, 8]), latent());
@@ -187,7 +187,7 @@ fn latent_encoder(image_size: [usize; 2]) -> ModelConfig {
 }
 
 fn latent() -> Export {
-    Export { kind: GraphKind::Latent, taps: vec![], timestep: None, bytes: false }
+    Export { kind: GraphKind::Latent, taps: vec![], timestep: None, bytes: false, label: false }
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Samplers and features in ONNX Runtime, driven by stored noise, against what the published code computed.
 
 use ddae_infer::device::Device;
-use ddae_infer::engine::{Engine, Keep};
+use ddae_infer::engine::{Engine, Keep, Value};
 use ddae_infer::sample::sample_batch;
+use ddae_model::tensor::Tensor;
 use ddae_tests::cases::samplers::{SamplerCase, ancestral_sample, ddim_samples, edm_samples, soda_sample};
 use ddae_tests::{Fixture, fixture, relative_error, tolerance};
-use ort::value::Tensor;
 
 use crate::scene::{Export, config, export, export_graph};
 
@@ -14,11 +14,8 @@ fn check_sampler(case: &SamplerCase) {
     let network = case.model.architecture.network_graph(false).expect("a network");
     let path = export_graph(folder.path(), "sampler", &case.model.to_yaml(), &network, Export::sampler());
     let mut engine = Engine::open(&path, Device::Cpu).expect("a session");
-    let guides = case.guides.iter().map(|(name, tensor)| {
-        let values = tensor.as_f32().expect("f32").to_vec();
-        (*name, Tensor::from_array((tensor.shape().to_vec(), values)).expect("a tensor").into_dyn())
-    });
-    let guides: Vec<_> = guides.collect();
+    let guides: Vec<_> =
+        case.guides.iter().map(|(name, tensor)| (*name, Value::from(tensor.clone()))).collect();
     let mut drawn = 0;
     let noise = |draw: usize, values: &mut [f32]| {
         case.noise(draw, values);
@@ -53,9 +50,10 @@ fn check_features(name: &str, timestep: i64, noise: (Vec<usize>, Vec<f32>)) {
         let path = export(folder.path(), "features", &config, what);
         let mut engine = Engine::open(&path, Device::Cpu).expect("a session");
         let batch = noise.0[0];
-        let image = Tensor::from_array(case.f32("input.image")).expect("a tensor").into_dyn();
-        let noise = Tensor::from_array(noise.clone()).expect("a tensor").into_dyn();
-        let timesteps = Tensor::from_array(([batch], vec![timestep; batch])).expect("a tensor").into_dyn();
+        let value = |(shape, values): (Vec<usize>, Vec<f32>)| Value::from(Tensor::f32(&shape, values));
+        let image = value(case.f32("input.image"));
+        let noise = value(noise.clone());
+        let timesteps = Value::from(Tensor::i64(&[batch], vec![timestep; batch]));
         let mut inputs = vec![("image", &image), ("noise", &noise)];
         if fixed.is_none() {
             inputs.push(("timestep", &timesteps));
@@ -65,8 +63,8 @@ fn check_features(name: &str, timestep: i64, noise: (Vec<usize>, Vec<f32>)) {
         assert_eq!(engine.outputs(), taps);
         for (tap, result) in taps.iter().zip(&results) {
             let (shape, theirs) = case.f32(&format!("output.feature.{tap}"));
-            let (found, ours) = result.try_extract_tensor::<f32>().expect("floats");
-            assert_eq!(found.iter().map(|&n| n as usize).collect::<Vec<_>>(), shape);
+            let (found, ours) = result.floats().expect("floats");
+            assert_eq!(found, shape);
             let error = relative_error(ours, &theirs);
             println!("{name} {tap}, fixed {}: {error:.1e}", fixed.is_some());
             assert!(error <= tolerance::NETWORK, "{name} {tap}: relative error {error:e}");

@@ -2,6 +2,7 @@
 
 mod bad_inputs;
 mod batches;
+mod classes;
 mod codes;
 mod features;
 mod fid;

@@ -175,7 +175,7 @@ fn values_that_are_no_numbers_are_refused() {
     let mut plan = ddim(&process, 2, 0.0).expect("a plan");
     plan.steps[1].coefficients[0] = f64::NAN;
     let mut workers = Workers::open(&MODELS.ddpm, Device::Cpu, 1).expect("a session");
-    let sampling = Sampling { plan: &plan, shape: [1, 12, 12], batch: 2, guide: None };
+    let sampling = Sampling { plan: &plan, shape: [1, 12, 12], batch: 2, guide: None, classes: None };
     let drawn = sampling.run(&mut workers, &[7, 8, 9], &AtomicBool::new(false), |_| (), |_, _| Ok(()));
     let message = drawn.expect_err("no images").to_string();
     assert_eq!(message, "the image of seed 7 holds NaN: check the model's weights and its precision");

@@ -3,7 +3,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `case` | a graph with weights, inputs and what the published code computed |
-//! | `unet`, `edm2`, `published`, `imported` | networks |
+//! | `unet`, `edm2`, `song`, `published`, `imported` | networks |
 //! | `processes` | losses and features |
 //! | `samplers` | whole sampling runs |
 //! | `weights` | a fixture in the project's types, and weights by rule |
@@ -16,6 +16,7 @@ pub mod imported;
 pub mod processes;
 pub mod published;
 pub mod samplers;
+pub mod song;
 pub mod unet;
 mod weights;
 
@@ -39,6 +40,8 @@ macro_rules! fixture_tests {
                 diffusers_ddpm => $crate::cases::published::diffusers_ddpm,
                 edm2_tiny => $crate::cases::edm2::tiny,
                 edm2_full => $crate::cases::edm2::full,
+                song_tiny => $crate::cases::song::tiny,
+                song_full => $crate::cases::song::full,
                 dit => $crate::cases::imported::dits,
                 vae_encoder => $crate::cases::imported::vae_encoder,
                 fid_inception => $crate::cases::imported::fid_inception,

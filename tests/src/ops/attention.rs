@@ -28,7 +28,7 @@ pub fn add(suite: &mut Suite) {
         g.linear(&Path::root().at("lin2"), x, 5, true)
     });
 
-    for layout in [QkvLayout::HeadMajor, QkvLayout::QkvMajor] {
+    for layout in [QkvLayout::HeadMajor, QkvLayout::QkvMajor, QkvLayout::ChannelMajor] {
         for (heads, d, tokens) in [(1, 8, 6), (2, 4, 9), (4, 1, 5), (3, 5, 1), (8, 16, 4), (1, 32, 17)] {
             suite.add(format!("Attention {heads} heads of {d}, {tokens} tokens, {layout:?}"), |g, _| {
                 let qkv = g.input("qkv", DType::F32, Shape::batch(&[tokens, heads * 3 * d]))?;

@@ -16,7 +16,7 @@ mod shaping;
 mod suite;
 mod windows;
 
-pub use network::{random_edm2_network, random_network};
+pub use network::{random_edm2_network, random_network, random_song_network};
 pub use suite::Case;
 
 use ddae_model::graph::{Graph, Op};

@@ -2,8 +2,8 @@
 
 use ddae_model::graph::Graph;
 use ddae_model::networks::{
-    Architecture, Conventions, Edm2Config, UNetCConfig, UNetConfig, UNetEConfig, UNetGConfig, decoder_graph,
-    unet_graph,
+    Architecture, Conventions, Edm2Config, ResampleFilter, SongEmbedding, SongEncoder, SongUNetConfig,
+    UNetCConfig, UNetConfig, UNetEConfig, UNetGConfig, decoder_graph, song_unet_graph, unet_graph,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -68,6 +68,35 @@ pub fn random_edm2_network(seed: u64) -> Case {
         _ => Architecture::UNetG(UNetGConfig(config)),
     };
     let graph = architecture.network_graph(false).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let batch = rng.random_range(1..=2);
+    with_taps(name, &graph, batch, &mut rng)
+}
+
+/// A small SongUNet of a random configuration and labels, like those of [`random_network`]. Dropout is all in evaluation.
+pub fn random_song_network(seed: u64) -> Case {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let levels = rng.random_range(1..=3usize);
+    let img_resolution = (1 << (levels - 1)) * rng.random_range(2..=4usize);
+    let mut of = |most: usize| rng.random_range(0..=most);
+    let config = SongUNetConfig {
+        img_resolution,
+        img_channels: 1 + of(2),
+        label_dim: 3 * of(1),
+        augment_dim: 9 * of(1),
+        model_channels: 8,
+        channel_mult: (0..levels).map(|_| 1 + of(1)).collect(),
+        channel_mult_emb: 1 + of(3),
+        num_blocks: 1 + of(1),
+        attn_resolutions: (0..levels).filter(|_| of(1) == 1).map(|level| img_resolution >> level).collect(),
+        dropout: 0.1,
+        embedding_type: [SongEmbedding::Positional, SongEmbedding::Fourier][of(1)],
+        channel_mult_noise: 1 + of(1),
+        encoder_type: [SongEncoder::Standard, SongEncoder::Residual][of(1)],
+        resample_filter: [ResampleFilter::Box, ResampleFilter::Smooth][of(1)],
+    };
+    let labels = [config.augment_dim, config.label_dim].map(|count| count > 0 && of(1) == 1);
+    let name = format!("network {seed}: {config:?}, labels {labels:?}");
+    let graph = song_unet_graph(&config, labels[0], labels[1]).unwrap_or_else(|e| panic!("{name}: {e}"));
     let batch = rng.random_range(1..=2);
     with_taps(name, &graph, batch, &mut rng)
 }

@@ -209,7 +209,7 @@ fn weights(suite: &mut Suite) {
             let x = g.input("x", DType::F32, Shape::batch(sizes))?;
             let weight = g.parameter(&p.at("weight"), &[7, 10], Init::Ones)?;
             let weight = g.weight_norm(&p, weight, 1e-4, 0.3)?;
-            g.linear_with(&p, x, weight, 7)
+            g.linear_with(&p, x, weight, None, 7)
         });
     }
     suite.add("a gain that is a single number", |g, _| {

@@ -16,8 +16,18 @@ pub fn add(suite: &mut Suite) {
         });
     }
     // Also windows that overlap, that leave pixels out, and that do not reach the end.
-    let windows =
-        [(1, 2, 0), (2, 1, 0), (2, 2, 0), (2, 2, 1), (2, 3, 0), (3, 1, 1), (3, 2, 0), (3, 2, 1), (5, 3, 2)];
+    let windows = [
+        (1, 2, 0),
+        (2, 1, 0),
+        (2, 1, 1),
+        (2, 2, 0),
+        (2, 2, 1),
+        (2, 3, 0),
+        (3, 1, 1),
+        (3, 2, 0),
+        (3, 2, 1),
+        (5, 3, 2),
+    ];
     for (kernel, stride, padding) in windows {
         let window = Window { kernel, stride, padding };
         suite.add(format!("MaxPool {window}"), |g, suite| {

@@ -13,7 +13,7 @@ use ddae_train::TrainError;
 use ddae_train::run::checkpoints;
 use ddae_train::run::folder::RunFolder;
 use ddae_train::torch::Layout;
-use ddae_train::training::{Amp, Init, Options, Start, Summary};
+use ddae_train::training::{Amp, Gpu, Init, Options, Start, Summary};
 
 #[derive(Args, Debug)]
 pub struct RunArguments {
@@ -58,6 +58,18 @@ pub struct RunArguments {
     /// Keep images in memory channel by channel, which is slower on most machines
     #[arg(long)]
     no_channels_last: bool,
+    /// On a GPU, compute norms and averages by libtorch's operations rather than the project's kernels, to compare
+    #[arg(long)]
+    no_kernels: bool,
+    /// On a GPU, start the operations of every step one by one rather than replaying a recorded step, to compare
+    #[arg(long)]
+    no_cuda_graph: bool,
+    /// On a GPU, try so many ways of computing every convolution at first and take the fastest; 0 leaves it to cuDNN's rules
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "deterministic")]
+    convolution_search: u8,
+    /// On a GPU, use only algorithms that give the same bits every time
+    #[arg(long)]
+    deterministic: bool,
     /// Threads that compute [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -73,6 +85,9 @@ pub struct RunArguments {
     /// Steps between lines of stats.jsonl
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
     log_every: u64,
+    /// Write what libtorch does in steps 20 to 24 of this process to a file, for chrome://tracing or Perfetto
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// Show what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -147,11 +162,18 @@ impl RunArguments {
             device: self.device,
             amp: self.amp,
             layout: if self.no_channels_last { Layout::Contiguous } else { Layout::ChannelsLast },
+            gpu: Gpu {
+                kernels: !self.no_kernels,
+                graphs: !self.no_cuda_graph,
+                convolution_search: self.convolution_search,
+                deterministic: self.deterministic,
+            },
             threads: self.threads.map(usize::from),
             workers: self.workers.map(usize::from),
             save_every: intervals.save,
             save_interval,
             evaluate_every: intervals.evaluate,
+            trace: self.trace.clone(),
             log_every: self.log_every,
             quiet: self.quiet,
             resume_command: resume_command(

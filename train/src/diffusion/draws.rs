@@ -5,7 +5,7 @@ use ddae_model::diffusion::feature_timesteps;
 use tch::kind::Element;
 use tch::{Device, Kind, Tensor};
 
-use crate::torch::TorchError;
+use crate::torch::{TorchError, shim};
 
 /// Images of `shape` = [C, H, W], one after the other, on `device`: floats as `[B,C,H,W]`, bytes as `[B,H,W,C]`.
 pub(crate) fn images<T: Element>(
@@ -14,9 +14,17 @@ pub(crate) fn images<T: Element>(
     device: Device,
 ) -> Result<Tensor, TorchError> {
     let shape = if T::KIND == Kind::Uint8 { [h, w, c] } else { [c, h, w] }.map(|n| n as i64);
-    Tensor::f_from_slice(values)
-        .and_then(|flat| flat.f_reshape([-1, shape[0], shape[1], shape[2]])?.f_to_device(device))
-        .map_err(|e| TorchError::at("images", e))
+    let images =
+        Tensor::f_from_slice(values).and_then(|flat| flat.f_reshape([-1, shape[0], shape[1], shape[2]]));
+    uploaded(&images.map_err(|e| TorchError::at("images", e))?, device)
+}
+
+/// The tensor on `device`. A GPU fetches it while this thread goes on.
+pub(crate) fn uploaded(tensor: &Tensor, device: Device) -> Result<Tensor, TorchError> {
+    match device {
+        Device::Cuda(number) => shim::cuda::uploaded(tensor, number),
+        _ => tensor.f_to_device(device).map_err(|e| TorchError::at("images", e)),
+    }
 }
 
 /// `level [B]` and `noise [B,C,H,W]` for `count` images of `shape`, from libtorch's generator.

@@ -8,11 +8,13 @@ use ddae_data::loader::{Batch, Images, Loader, LoaderOptions};
 use ddae_data::{DataError, datasets};
 use ddae_model::config::{Config, ProcessConfig};
 use ddae_model::diffusion::{self, SamplerPlan, edm, loss_graph};
+use ddae_model::networks::Denoiser;
 use ddae_model::tensor::Tensor as Array;
 use ddae_model::weights::Weights;
 use tch::{Device, Kind, Tensor};
 
-use super::{draws, sheet};
+use super::draws;
+use super::sheet::{self, Draws};
 use crate::TrainError;
 use crate::sampler::Sampler;
 use crate::torch::{Parameters, TorchError};
@@ -78,6 +80,11 @@ struct Diffusion {
 }
 
 impl Diffusion {
+    /// Number of classes that the network is told of; 0 for none.
+    fn classes(&self) -> usize {
+        self.config.network.denoiser().map_or(0, Denoiser::classes)
+    }
+
     /// The labels of EDM's augmentation, zeros for images that were not augmented.
     fn label(&self, batch: &Batch<Images>) -> Result<Option<Tensor>, TorchError> {
         let dim = self.config.augment_dim();
@@ -89,8 +96,8 @@ impl Diffusion {
             Images::Edm { labels, .. } => Tensor::f_from_slice(labels).and_then(|flat| flat.f_reshape(size)),
             Images::Bytes(_) => Tensor::f_zeros(size, (Kind::Float, Device::Cpu)),
         };
-        let label = label.and_then(|label| label.f_to_device(self.device));
-        label.map(Some).map_err(|e| TorchError::at("augmentation labels", e))
+        let label = label.map_err(|e| TorchError::at("augmentation labels", e))?;
+        draws::uploaded(&label, self.device).map(Some)
     }
 }
 
@@ -121,6 +128,10 @@ impl Method for Diffusion {
         let [level, noise] = draws::of_process(&self.config.process, batch.len(), shape, device)?;
         let mut inputs = vec![("image", image), ("level", level), ("noise", noise)];
         inputs.extend(self.label(batch)?.map(|label| ("augment_label", label)));
+        if self.classes() > 0 {
+            let label = Tensor::f_from_slice(&batch.labels).and_then(|label| label.f_to_device(device));
+            inputs.push(("label", label.map_err(|e| TorchError::at("labels", e))?));
+        }
         Ok(inputs)
     }
 
@@ -149,7 +160,8 @@ impl Method for Diffusion {
         let Some(path) = &wanted.sheet else { return Ok(Some(Scores::default())) };
         let training = &self.config.training;
         let (count, batch) = (training.n_sample, training.batch_size);
-        let whole = sheet::write(&self.sampler, average, count, batch, wanted.seed, &plan.train, path)?;
+        let draws = Draws { count, batch, seed: wanted.seed, classes: self.classes() };
+        let whole = sheet::write(&self.sampler, average, draws, &plan.train, path)?;
         Ok(whole.then(Scores::default))
     }
 }

@@ -7,6 +7,7 @@ use ddae_data::split::Split;
 use ddae_model::config::ProcessConfig;
 use ddae_model::diffusion::sampler::Sampler;
 use ddae_model::diffusion::{PlanError, SamplerPlan};
+use ddae_model::tensor::Tensor as Array;
 
 use crate::TrainError;
 use crate::sampler::Sampler as TorchSampler;
@@ -24,20 +25,32 @@ pub fn plan(process: &ProcessConfig, steps: Option<usize>) -> Result<SamplerPlan
     sampler.plan(process, steps.unwrap_or_else(|| sampler.default_steps(process)), 0.0)
 }
 
-/// Writes a PNG sheet of `count` samples, drawn `batch` at a time, above two rows of the first images of `real`. `false`
-/// if the sampler was to stop, and there is no sheet.
+/// The samples of a sheet.
+#[derive(Clone, Copy, Debug)]
+pub struct Draws {
+    /// Their number.
+    pub count: usize,
+    /// How many are drawn at a time.
+    pub batch: usize,
+    /// What all draws are a function of.
+    pub seed: u64,
+    /// The classes, which the samples are of in turn; 0 where the network is not told.
+    pub classes: usize,
+}
+
+/// Writes a PNG sheet of samples above two rows of the first images of `real`. `false` if the sampler was to stop, and
+/// there is no sheet.
 ///
 /// # Errors
 /// libtorch's, or the system's.
 pub fn write(
     sampler: &TorchSampler,
     weights: &Parameters,
-    count: usize,
-    batch: usize,
-    seed: u64,
+    draws: Draws,
     real: &Split,
     path: &Path,
 ) -> Result<bool, TrainError> {
+    let Draws { count, batch, seed, classes } = draws;
     let shape = real.shape();
     let size = real.image_len();
     let columns = (count as f64).sqrt().ceil() as usize;
@@ -46,7 +59,13 @@ pub fn write(
     let mut sheet = Sheet::new(columns, shape)?.gap(2).scale(scale(shape)).captions(captions);
     for first in (0..count).step_by(batch) {
         let numbers = first as u64..(first + batch).min(count) as u64;
-        let Some(images) = sampler.sample(weights, numbers, seed, &[])? else { return Ok(false) };
+        let class = |number: u64| (number % classes as u64) as i64;
+        let guides: Vec<_> = (classes > 0)
+            .then(|| numbers.clone().map(class).collect::<Vec<i64>>())
+            .map(|of| ("label", Array::i64(&[of.len()], of)))
+            .into_iter()
+            .collect();
+        let Some(images) = sampler.sample(weights, numbers, seed, &guides)? else { return Ok(false) };
         for image in images.chunks_exact(size) {
             sheet.push_f32(image)?;
         }

@@ -2,20 +2,15 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use ddae_base::files::{clear_leftovers, name_again};
-use ddae_checkpoint::{Checkpoint, CheckpointError, Furthest, TrainingState};
+use ddae_base::files::{clear_leftovers, name_again, sync_folder};
+use ddae_checkpoint::{
+    Checkpoint, CheckpointError, Furthest, LATEST, RunCheckpoints, TrainingState, epoch_name, epoch_of,
+    is_checkpoint_name,
+};
 
 use crate::TrainError;
-
-/// The newest checkpoint's name.
-pub const LATEST: &str = "latest.safetensors";
-
-/// The checkpoint after `epoch` epochs.
-pub fn epoch_name(epoch: u64) -> String {
-    format!("epoch_{epoch:04}.safetensors")
-}
 
 /// Gives the finished checkpoint `path` the second name [`LATEST`] beside it.
 ///
@@ -31,30 +26,77 @@ pub fn name_latest(path: &Path) -> Result<(), TrainError> {
 /// # Errors
 /// When the system refuses.
 pub fn remove_leftovers(folder: &Path) -> Result<(), TrainError> {
-    Ok(clear_leftovers(folder, is_checkpoint)?)
+    Ok(clear_leftovers(folder, is_checkpoint_name)?)
 }
 
-/// Whether a file is named like a checkpoint of a run.
-pub fn is_checkpoint(name: &str) -> bool {
-    let epoch = name.strip_prefix("epoch_").and_then(|rest| rest.strip_suffix(".safetensors")?.parse().ok());
-    name == LATEST || epoch.is_some_and(|epoch| name == epoch_name(epoch))
+/// Whether a file is named like a checkpoint that [`go_back`] renamed.
+pub fn is_set_aside(name: &str) -> bool {
+    let is_number = |text: &str| text.parse().is_ok_and(|n: u64| n > 0 && n.to_string() == text);
+    name.rsplit_once('.').is_some_and(|(name, number)| is_checkpoint_name(name) && is_number(number))
+}
+
+/// Has a run go back to its whole checkpoint `path`, of `epoch` epochs and `step` steps, which becomes the latest. Later
+/// checkpoints are renamed: `NAME.1`, or the next number that is free. Otherwise they would still be the furthest, and
+/// `--resume` would go on from them. Returns the names that they had and have. Only for the one that holds the run
+/// folder's lock.
+///
+/// Ended by force on the way, the run stands at the furthest checkpoint that has kept its name.
+///
+/// # Errors
+/// When the system refuses.
+pub fn go_back(path: &Path, epoch: u64, step: u64) -> Result<Vec<(String, String)>, TrainError> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut later = Vec::new();
+    for entry in fs::read_dir(folder).map_err(TrainError::io(folder))? {
+        let name = entry.map_err(TrainError::io(folder))?.file_name().to_string_lossy().into_owned();
+        later.extend(epoch_of(&name).filter(|&of| of > epoch).map(|of| (of, name)));
+    }
+    later.sort();
+    let later: Vec<String> = later.into_iter().rev().map(|(_, name)| name).collect();
+    let mut renamed = Vec::new();
+    if !is_latest(path, step) {
+        let latest = folder.join(LATEST);
+        let is_further = || open(&latest).is_ok_and(|(_, state)| state.step > step);
+        // Mostly another name of one of those.
+        if !later.iter().any(|name| is_same(&folder.join(name), &latest)) && is_further() {
+            renamed = set_aside(folder, &[LATEST.to_string()])?;
+        }
+        name_latest(path)?;
+    }
+    renamed.extend(set_aside(folder, &later)?);
+    Ok(renamed)
+}
+
+/// Renames files, in order.
+fn set_aside(folder: &Path, names: &[String]) -> Result<Vec<(String, String)>, TrainError> {
+    let mut renamed = Vec::new();
+    for name in names {
+        let mut number = 1;
+        let numbered = |number: u64| format!("{name}.{number}");
+        while fs::symlink_metadata(folder.join(numbered(number))).is_ok() {
+            number += 1;
+        }
+        let (from, to) = (folder.join(name), numbered(number));
+        fs::rename(&from, folder.join(&to)).map_err(TrainError::io(&from))?;
+        renamed.push((name.clone(), to));
+    }
+    sync_folder(folder).map_err(TrainError::io(folder))?;
+    Ok(renamed)
+}
+
+/// Whether both are names of one file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    identity(one).is_some_and(|file| identity(other) == Some(file))
 }
 
 /// Whether [`LATEST`] beside the whole checkpoint `path` of `step` finished steps is that checkpoint: the same file, or
 /// a whole one of the same step where the file system makes copies.
-///
-/// # Errors
-/// When `path` cannot be looked at.
-pub fn is_latest(path: &Path, step: u64) -> Result<bool, TrainError> {
+pub fn is_latest(path: &Path, step: u64) -> bool {
     let latest = path.with_file_name(LATEST);
-    let file = fs::metadata(path).map_err(TrainError::io(path))?;
-    Ok(match fs::metadata(&latest) {
-        Ok(other) if (other.dev(), other.ino()) == (file.dev(), file.ino()) => true,
-        Ok(_) => {
-            open(&latest).is_ok_and(|(checkpoint, state)| state.step == step && checkpoint.verify().is_ok())
-        }
-        Err(_) => false,
-    })
+    let is_whole =
+        |(checkpoint, state): (Checkpoint, TrainingState)| state.step == step && checkpoint.verify().is_ok();
+    is_same(path, &latest) || open(&latest).is_ok_and(is_whole)
 }
 
 /// The training checkpoint in `folder` that is furthest and whole, with what it says of itself. Files that cannot be
@@ -85,13 +127,7 @@ pub fn drops_last(run: &Path, epoch: Option<u64>) -> Option<bool> {
     let of_file = |path: &Path| open(path).ok().map(|(_, state)| state.drop_last);
     match epoch {
         Some(epoch) => of_file(&folder.join(epoch_name(epoch))),
-        None => {
-            let mut paths: Vec<PathBuf> =
-                fs::read_dir(folder).ok()?.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
-            paths.retain(|path| path.extension().is_some_and(|extension| extension == "safetensors"));
-            paths.sort();
-            paths.iter().rev().find_map(|path| of_file(path))
-        }
+        None => RunCheckpoints::list(&folder).ok()?.paths.iter().rev().find_map(|path| of_file(path)),
     }
 }
 

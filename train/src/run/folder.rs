@@ -8,9 +8,10 @@ use std::time::Instant;
 use ddae_base::files::{append, clear_leftovers, output_left, write_whole};
 use ddae_base::lock;
 use ddae_base::plain;
+use ddae_checkpoint::is_checkpoint_name;
 use ddae_model::config::RunConfig;
 
-use super::checkpoints::is_checkpoint;
+use super::checkpoints::is_set_aside;
 use crate::TrainError;
 
 /// What a run leaves in its folder; `--force` removes these and nothing else.
@@ -227,7 +228,7 @@ fn is_made(folder: &str, name: &str) -> bool {
         epoch.is_some_and(|epoch| epoch.len() >= 4 && epoch.bytes().all(|digit| digit.is_ascii_digit()))
     };
     match folder {
-        "checkpoints" => is_checkpoint(name),
+        "checkpoints" => is_checkpoint_name(name) || is_set_aside(name),
         "samples" => is_numbered(".png"),
         _ => name.starts_with("events.out.tfevents.") && name.ends_with(".ddae"),
     }
@@ -310,6 +311,7 @@ mod tests {
         let run = RunFolder::create(path.path(), false).expect("created");
         let own = [
             run.checkpoints().join("epoch_0010.safetensors"),
+            run.checkpoints().join("epoch_0020.safetensors.1"),
             run.checkpoints().join("latest.safetensors.0123456789abcdef.partial"),
             run.samples().join("epoch_12345.png"),
             run.tensorboard().join("events.out.tfevents.1.5.7.ddae"),
@@ -317,6 +319,8 @@ mod tests {
         drop(run);
         for mine in [
             "checkpoints/best.safetensors",
+            "checkpoints/best.safetensors.1",
+            "checkpoints/epoch_0010.safetensors.old",
             "samples/epoch_0010.png.txt",
             "tensorboard/events",
             "samples/x/y",

@@ -61,6 +61,13 @@ fn load() -> Result<(), String> {
     shim::load_library(&library).map_err(|reason| format!("{} does not load: {reason}", library.display()))
 }
 
+/// Where CUDA's runtime compiler may lie: beside libtorch's CUDA half, as `cargo xtask setup --cuda` puts it.
+pub fn compiler_folders() -> Vec<PathBuf> {
+    let beside =
+        |place: PathBuf| ["../nvidia/cu13/lib", "../../nvidia/cu13/lib"].map(|folder| place.join(folder));
+    places().into_iter().flat_map(beside).collect()
+}
+
 /// Where the library may lie: beside the program (`bin/` and `lib/`), in the user's libtorch, in the one this program
 /// was built with. It never lies in libtorch's own `lib/`, where the linker would make every program need CUDA.
 fn places() -> Vec<PathBuf> {

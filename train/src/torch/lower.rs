@@ -17,6 +17,10 @@ pub(super) struct Context {
     /// Element type of the graph's f32.
     pub kind: Kind,
     pub cuda: bool,
+    /// Whether norms are computed by the project's kernels for CUDA.
+    pub kernels: bool,
+    /// Decides there which elements are dropped.
+    pub seed: Option<Tensor>,
     pub mode: Mode,
 }
 
@@ -46,6 +50,7 @@ pub(super) fn run(step: &Step, operands: &[&Tensor], context: &Context) -> Lower
         Kernel::Op(op) => node(op, &step.shape, operands, context),
         Kernel::Norm(settings) => norm(settings, operands, context),
         Kernel::UpsampleConv => upsample_conv(operands, context),
+        Kernel::BiasSum => with_bias(operands[0].shallow_clone(), Some(operands[1]), operands[2]),
     }
 }
 
@@ -138,25 +143,41 @@ fn batch_norm(operands: &[&Tensor], eps: f64, momentum: f64, context: &Context) 
     x.f_batch_norm(weight, bias, mean, variance, context.mode.train, momentum, eps, true)
 }
 
-/// `dropout(silu(group_norm(x + shift) * weight + bias))`.
+/// `dropout(silu(group_norm(x + before + shift) * weight + bias))`.
 fn norm(norm: &Norm, operands: &[&Tensor], context: &Context) -> Lowered {
     let x = operands[0];
-    let [weight, bias, shift] = [norm.weight, norm.bias, norm.shift].map(|at| at.map(|at| operands[at]));
+    let [weight, bias, shift, before] =
+        [norm.weight, norm.bias, norm.shift, norm.before].map(|at| at.map(|at| operands[at]));
+    let before = before.map(|before| before.f_reshape([1, -1, 1, 1])).transpose()?;
+    let moved = shift.zip(before.as_ref()).map(|(shift, before)| shift.f_add(before)).transpose()?;
+    let shift = moved.as_ref().or(shift);
     let dropout = if context.mode.train { norm.dropout } else { 0.0 };
-    let kernel = matches!(x.kind(), Kind::Float | Kind::Double | Kind::BFloat16);
-    if kernel && !context.cuda && shim::is_channels_last(x).is_ok_and(|yes| yes) {
+    let types: &[Kind] = match context.cuda {
+        true => &[Kind::Float, Kind::Half, Kind::BFloat16],
+        false => &[Kind::Float, Kind::Double, Kind::BFloat16],
+    };
+    let kernel = types.contains(&x.kind())
+        && (!context.cuda || (context.kernels && shim::cuda::fits_kernel(x, norm.groups)));
+    if kernel && shim::is_channels_last(x).is_ok_and(|yes| yes) {
         let per_channel = |x: Option<&Tensor>| {
             let rows = |x: &Tensor| if x.dim() == 4 { x.f_flatten(1, -1) } else { Ok(x.shallow_clone()) };
             x.map(rows).transpose()
         };
         let (weight, shift) = (per_channel(weight)?, per_channel(shift)?);
-        // From libtorch's generator, so that a seeded run repeats itself.
-        let seed = match dropout > 0.0 {
-            true => i64::try_from(&Tensor::f_randint(i64::MAX, [1], (Kind::Int64, Device::Cpu))?)?,
-            false => 0,
+        let (weight, shift) = (weight.as_ref(), shift.as_ref());
+        let options =
+            |seed| GroupNormSilu { groups: norm.groups, eps: norm.eps, silu: norm.silu, dropout, seed };
+        let result = if context.cuda {
+            let seed = context.seed.as_ref();
+            shim::cuda::group_norm_silu(x, shift, weight, bias, seed, options(norm.layer as i64))
+        } else {
+            // From libtorch's generator, so that a seeded run repeats itself.
+            let seed = match dropout > 0.0 {
+                true => i64::try_from(&Tensor::f_randint(i64::MAX, [1], (Kind::Int64, Device::Cpu))?)?,
+                false => 0,
+            };
+            shim::group_norm_silu(x, shift, weight, bias, options(seed))
         };
-        let options = GroupNormSilu { groups: norm.groups, eps: norm.eps, silu: norm.silu, dropout, seed };
-        let result = shim::group_norm_silu(x, shift.as_ref(), weight.as_ref(), bias, options);
         return result.map_err(|error| TchError::Torch(error.to_string()));
     }
     let shifted = shift.map(|shift| x.f_add(shift)).transpose()?;
@@ -207,7 +228,27 @@ fn conv2d(operands: &[&Tensor], stride: i64, padding: [i64; 4], context: &Contex
         true => (x, [top, left]),
         false => (x.f_constant_pad_nd([left, right, top, bottom])?, [0, 0]),
     };
+    if let (true, Some(bias)) = (context.kernels, operands.get(2)) {
+        let y = x.f_conv2d(&weight, None::<&Tensor>, [stride, stride], padding, [1, 1], 1)?;
+        return with_bias(y, None, bias);
+    }
     x.f_conv2d(&weight, bias, [stride, stride], padding, [1, 1], 1)
+}
+
+/// `x + residual + bias` by the project's kernel for CUDA where that can.
+fn with_bias(x: Tensor, residual: Option<&Tensor>, bias: &Tensor) -> Lowered {
+    let is_like_x = |other: &Tensor| {
+        other.kind() == x.kind()
+            && other.size() == x.size()
+            && shim::is_channels_last(other).is_ok_and(|yes| yes)
+    };
+    let fits = x.device().is_cuda() && shim::cuda::fits_bias_sum(&x);
+    if fits && is_like_x(&x) && residual.is_none_or(is_like_x) {
+        let sum = shim::cuda::bias_sum(&x, residual, bias);
+        return sum.map_err(|error| TchError::Torch(error.to_string()));
+    }
+    let sum = x.f_add(&bias.f_to_kind(x.kind())?.f_reshape([1, -1, 1, 1])?)?;
+    residual.map_or_else(|| Ok(sum.shallow_clone()), |residual| sum.f_add(residual))
 }
 
 /// Nearest upsampling by 2, then a 3x3 convolution.
@@ -235,16 +276,27 @@ fn upsample_conv(operands: &[&Tensor], context: &Context) -> Lowered {
     x.f_conv_transpose2d(&sums, operands.get(2).copied(), [2, 2], [1, 1], [0, 0], 1, [1, 1])
 }
 
-/// Attention without a copy: queries, keys and values are views of the packed projections `[B, N, 3*C]`.
+/// Attention without a copy, unless each channel's query, key and value are side by side: queries, keys and values are
+/// views of the packed projections `[B, N, 3*C]`.
 fn attention(qkv: &Tensor, heads: i64, layout: QkvLayout) -> Lowered {
     let size = qkv.size();
     let (batch, tokens, width) = (size[0], size[1], size[2] / (3 * heads));
     let (packed, axis) = match layout {
         QkvLayout::HeadMajor => ([batch, tokens, heads, 3, width], 3),
         QkvLayout::QkvMajor => ([batch, tokens, 3, heads, width], 2),
+        QkvLayout::ChannelMajor => ([batch, tokens, heads, width, 3], 4),
     };
-    let packed = qkv.f_reshape(packed)?;
-    let part = |i| packed.f_select(axis, i)?.f_transpose(1, 2);
+    // Unbound rather than selected one by one: the gradient of each would be as large as that of all.
+    let parts = qkv.f_reshape(packed)?.f_unbind(axis)?;
+    let part = |i: usize| {
+        // The fast kernels want a head's channels next to each other.
+        let part = if layout == QkvLayout::ChannelMajor {
+            parts[i].f_contiguous()?
+        } else {
+            parts[i].shallow_clone()
+        };
+        part.f_transpose(1, 2)
+    };
     let (q, k, v) = (part(0)?, part(1)?, part(2)?);
     let mixed = Tensor::f_scaled_dot_product_attention(&q, &k, &v, None::<&Tensor>, 0.0, false, None, false)?;
     mixed.f_transpose(1, 2)?.f_reshape([batch, tokens, heads * width])

@@ -5,7 +5,7 @@ use ddae_model::tensor::DType;
 use tch::{Device, Kind, Tensor};
 
 use super::lower::{self, Context};
-use super::plan::{Operand, Plan};
+use super::plan::{Kernel, Operand, Plan, Step};
 use super::{Parameters, TorchError, convert, shim};
 
 /// Order of the axes of images `[B,C,H,W]` in memory. The results are the same.
@@ -52,6 +52,8 @@ pub struct Network {
     device: Device,
     kind: Kind,
     layout: Layout,
+    /// Whether norms are computed by the project's kernels for CUDA.
+    kernels: bool,
 }
 
 impl Network {
@@ -60,7 +62,9 @@ impl Network {
     /// # Errors
     /// libtorch's, as for a device that does not exist.
     pub fn new(graph: &Graph, device: Device, kind: Kind, layout: Layout) -> Result<Network, TorchError> {
-        let plan = Plan::new(graph);
+        let kernels =
+            layout == Layout::ChannelsLast && kind == Kind::Float && shim::cuda::has_kernels(device);
+        let plan = Plan::new(graph, kernels);
         let constant = |array| {
             let tensor = convert::to_torch(array)?;
             let kind = if array.dtype() == DType::F32 { kind } else { tensor.kind() };
@@ -70,7 +74,7 @@ impl Network {
                 .map_err(|e| TorchError::at("constant", e))
         };
         let constants = plan.constants.iter().map(constant).collect::<Result<_, _>>()?;
-        Ok(Network { plan, constants, device, kind, layout })
+        Ok(Network { plan, constants, device, kind, layout, kernels })
     }
 
     /// Names of the results, in the order in which [`Network::forward`] gives them.
@@ -105,8 +109,9 @@ impl Network {
                     .ok_or_else(|| TorchError::Input(format!("there is no parameter '{name}'")))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let context =
-            Context { batch: self.batch(&inputs), kind: self.kind, cuda: self.device.is_cuda(), mode };
+        let seed = self.seed(mode).map_err(|e| TorchError::at("seed", e))?;
+        let (batch, kind, cuda) = (self.batch(&inputs), self.kind, self.device.is_cuda());
+        let context = Context { batch, kind, cuda, kernels: self.kernels, seed, mode };
 
         let mut results: Vec<Option<Tensor>> = plan.steps.iter().map(|_| None).collect();
         for (at, step) in plan.steps.iter().enumerate() {
@@ -130,6 +135,15 @@ impl Network {
                 tensor.f_to_kind(kind).map_err(|e| TorchError::at(name, e))
             })
             .collect()
+    }
+
+    /// What decides which elements are dropped, from the device's generator, where kernels drop some.
+    fn seed(&self, mode: Mode) -> Result<Option<Tensor>, tch::TchError> {
+        let drops = |step: &Step| matches!(step.kernel, Kernel::Norm(norm) if norm.dropout > 0.0);
+        if !(self.kernels && mode.train && self.plan.steps.iter().any(drops)) {
+            return Ok(None);
+        }
+        Tensor::f_randint(i64::MAX, [1], (Kind::Int64, self.device)).map(Some)
     }
 
     fn find<'a>(
@@ -220,5 +234,64 @@ impl Network {
             })
             .next()
             .unwrap_or(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ddae_model::networks::{UNetConfig, unet_graph};
+    use ddae_model::weights::Weights;
+
+    use super::*;
+
+    /// Every weight's gradient, and the result, of a network of all that adds a convolution's bias late.
+    fn run(late_bias: bool) -> Vec<Tensor> {
+        let config = UNetConfig {
+            image_shape: [3, 8, 8],
+            n_channels: 32,
+            ch_mults: vec![1, 2],
+            is_attn: vec![false, true],
+            n_blocks: 1,
+            dropout: 0.0,
+            ..UNetConfig::ddpm()
+        };
+        let graph = unet_graph(&config, false).expect("a network");
+        let mut weights = Weights::initial(&graph, 0);
+        // No bias is 0, or adding it twice would change nothing.
+        weights = weights
+            .into_iter()
+            .map(|(name, array)| {
+                let values = array.as_f32().expect("f32").iter().enumerate();
+                let moved = values.map(|(i, v)| v + 0.05 * ((i % 7) as f32 - 2.0)).collect();
+                let shape = array.shape().to_vec();
+                (name, ddae_model::tensor::Tensor::f32(&shape, moved))
+            })
+            .collect();
+        let (device, layout) = (Device::Cpu, Layout::ChannelsLast);
+        let parameters =
+            Parameters::new(&graph, &weights, device, Kind::Double, layout, true).expect("parameters");
+        let mut network = Network::new(&graph, device, Kind::Double, layout).expect("a network");
+        network.plan = Plan::new(&graph, late_bias);
+        let late = network.plan.steps.iter().filter(|step| match step.kernel {
+            Kernel::Norm(norm) => norm.before.is_some(),
+            Kernel::BiasSum => true,
+            _ => false,
+        });
+        assert_eq!(late.count() > 10, late_bias, "norms and sums that take a bias");
+        tch::manual_seed(3);
+        let x = Tensor::randn([2, 3, 8, 8], (Kind::Double, device));
+        let t = Tensor::from_slice(&[0.1, 0.7]);
+        let y = network.forward(&parameters, &[("x", &x), ("t", &t)], Mode::EVALUATION).expect("a result");
+        y[0].square().sum(Kind::Double).backward();
+        let gradients = parameters.gradients().expect("gradients");
+        std::iter::once(y[0].detach()).chain(gradients).collect()
+    }
+
+    #[test]
+    fn a_bias_that_is_added_later_is_the_same_bias() {
+        for (late, usual) in run(true).iter().zip(run(false)) {
+            let error = (late - &usual).abs().max().double_value(&[]);
+            assert!(error <= 1e-10 * (1.0 + usual.abs().max().double_value(&[])), "{error:e}");
+        }
     }
 }

@@ -28,9 +28,11 @@ pub(super) enum Kernel {
     Norm(Norm),
     /// Each pixel doubled along both axes, then a 3x3 convolution; operands `x`, `weight` and, perhaps, `bias`.
     UpsampleConv,
+    /// A convolution's result, another like it and the convolution's bias, added.
+    BiasSum,
 }
 
-/// `dropout(silu(group_norm(x + shift) * weight + bias))`, of which only the normalisation need be there.
+/// `dropout(silu(group_norm(x + before + shift) * weight + bias))`, of which only the normalisation need be there.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Norm {
     pub groups: usize,
@@ -41,16 +43,20 @@ pub(super) struct Norm {
     pub bias: Option<usize>,
     /// Which operand is `shift [B,C,1,1]`.
     pub shift: Option<usize>,
+    /// Which operand is `before [C]`, the bias of the convolution that makes `x`. Only where there is a `shift`.
+    pub before: Option<usize>,
     pub silu: bool,
     /// 0 for none.
     pub dropout: f64,
+    /// Its number among the graph's norms.
+    pub layer: usize,
 }
 
 impl Norm {
     /// The normalisation alone, of a node of so many inputs.
     pub fn new(groups: usize, eps: f64, inputs: usize) -> Norm {
         let [weight, bias] = [1, 2].map(|at| (inputs > at).then_some(at));
-        Norm { groups, eps, weight, bias, shift: None, silu: false, dropout: 0.0 }
+        Norm { groups, eps, weight, bias, shift: None, before: None, silu: false, dropout: 0.0, layer: 0 }
     }
 }
 
@@ -79,8 +85,10 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub fn new(graph: &Graph) -> Plan {
+    /// With `late_bias`, the bias of a convolution that only a norm with a shift or a sum uses is added there.
+    pub fn new(graph: &Graph, late_bias: bool) -> Plan {
         let mut plan = Plan::default();
+        let mut norms = 0;
         let users = graph.users();
         let mut places: HashMap<Value, Operand> = HashMap::new();
         for (value, node) in graph.values() {
@@ -98,6 +106,7 @@ impl Plan {
                     Operand::Constant(plan.constants.len() - 1)
                 }
                 Op::Add if joined_shift(graph, &users, value).is_some() => continue,
+                Op::Add if late_bias => plan.sum(graph, node, &users, &places),
                 Op::UpsampleNearest { .. } if users.feeds_doubled_conv(value) => continue,
                 Op::Silu | Op::Dropout { .. } | Op::Mul => match plan.joined(graph, node, &users, &places) {
                     Some(place) => place,
@@ -105,11 +114,15 @@ impl Plan {
                 },
                 Op::GroupNorm { groups, eps } => {
                     let mut inputs = node.inputs.clone();
-                    let mut norm = Norm::new(*groups, *eps, inputs.len());
+                    let mut norm = Norm { layer: norms, ..Norm::new(*groups, *eps, inputs.len()) };
+                    norms += 1;
                     if let Some((x, shift)) = joined_shift(graph, &users, inputs[0]) {
                         norm.shift = Some(inputs.len());
                         inputs[0] = x;
                         inputs.push(shift);
+                        let bias = late_bias.then(|| plan.take_bias(graph, x, &users, &places)).flatten();
+                        norm.before = bias.is_some().then_some(inputs.len());
+                        inputs.extend(bias);
                     }
                     plan.push(node, Kernel::Norm(norm), &inputs, &places)
                 }
@@ -138,6 +151,44 @@ impl Plan {
         let (name, shape) = (node.name.clone(), node.shape.clone());
         self.steps.push(Step { name, kernel, operands, shape, last_uses: vec![] });
         Operand::Step(self.steps.len() - 1)
+    }
+
+    /// A sum, with the bias of a convolution that it alone uses.
+    fn sum(
+        &mut self,
+        graph: &Graph,
+        node: &Node,
+        users: &Users<'_>,
+        places: &HashMap<Value, Operand>,
+    ) -> Operand {
+        let (a, b) = (node.inputs[0], node.inputs[1]);
+        if graph.shape(a) == graph.shape(b) && a != b {
+            for (x, other) in [(a, b), (b, a)] {
+                if let Some(bias) = self.take_bias(graph, x, users, places) {
+                    return self.push(node, Kernel::BiasSum, &[x, other, bias], places);
+                }
+            }
+        }
+        self.push(node, Kernel::Op(Op::Add), &node.inputs, places)
+    }
+
+    /// Takes the bias off the convolution that makes `x`, if that is one with a bias and nothing else uses it.
+    fn take_bias(
+        &mut self,
+        graph: &Graph,
+        x: Value,
+        users: &Users<'_>,
+        places: &HashMap<Value, Operand>,
+    ) -> Option<Value> {
+        let node = graph.node(x);
+        let Operand::Step(at) = places[&x] else { return None };
+        let is_conv = matches!(node.op, Op::Conv2d { .. }) && node.inputs.len() == 3 && users.count(x) == 1;
+        let step = &mut self.steps[at];
+        if !is_conv || step.operands.len() != 3 {
+            return None;
+        }
+        step.operands.truncate(2);
+        Some(node.inputs[2])
     }
 
     /// Makes an activation, a dropout or a scale of each image's channels part of the normalisation before it, where

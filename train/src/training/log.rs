@@ -45,7 +45,7 @@ impl RunLog {
     }
 
     /// To the log and the terminal.
-    fn say(&mut self, line: &str) -> Result<(), TrainError> {
+    pub fn say(&mut self, line: &str) -> Result<(), TrainError> {
         self.progress.line(line);
         self.folder.log(line)
     }

@@ -11,10 +11,12 @@
 //! | [`run`] | the training loop |
 //! | `memory` | whether it fits into the memory |
 //! | [`trainer`] | weights, average, optimiser, and the step that changes them |
+//! | `capture` | steps on a GPU, recorded once and replayed |
 //! | `start`, [`resume`] | where a run begins, and which settings must not change when it goes on |
 //! | [`record`] | outputs for fixed inputs, kept in checkpoints |
 //! | `log`, [`meter`] | what a run says of itself: losses and speed on the way to log, statistics and terminal |
 
+mod capture;
 mod describe;
 mod log;
 mod memory;
@@ -29,6 +31,6 @@ mod start;
 pub mod trainer;
 
 pub use method::{Evaluation, Method, Place, Scores};
-pub use options::{Amp, Init, Options, Start};
+pub use options::{Amp, Gpu, Init, Options, Start};
 pub use plan::TrainingPlan;
 pub use run::{Summary, train};

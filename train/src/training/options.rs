@@ -65,8 +65,21 @@ pub enum Start {
     },
     /// At the furthest checkpoint in the run folder.
     Latest,
-    /// At the checkpoint after this many epochs (`load_epoch` of the configuration).
+    /// At the checkpoint after this many epochs (`load_epoch` of the configuration). Later ones are set aside.
     Epoch(u64),
+}
+
+/// What is done on a GPU to be fast. Nothing of it changes what is computed, but for the order of sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gpu {
+    /// Whether norms and averages are computed by the project's own kernels, rather than by libtorch's.
+    pub kernels: bool,
+    /// Whether a step is recorded as a CUDA graph and replayed; only with the kernels.
+    pub graphs: bool,
+    /// How many ways of computing a convolution are tried before its first time; with 0, cuDNN's own rules decide.
+    pub convolution_search: u8,
+    /// Whether only algorithms that give the same bits every time are used.
+    pub deterministic: bool,
 }
 
 /// A run as it is asked for.
@@ -84,6 +97,8 @@ pub struct Options {
     pub amp: Option<Amp>,
     /// Order of images' axes in memory.
     pub layout: Layout,
+    /// What is done on a GPU to be fast.
+    pub gpu: Gpu,
     /// Threads of libtorch; its own choice when absent.
     pub threads: Option<usize>,
     /// Threads that read and augment images ahead.
@@ -94,6 +109,8 @@ pub struct Options {
     pub save_interval: Duration,
     /// Epochs between evaluations: sheets of images and scores; 0 for none but the last.
     pub evaluate_every: u64,
+    /// A file for what libtorch does in a few steps.
+    pub trace: Option<PathBuf>,
     /// Steps between lines of `stats.jsonl`.
     pub log_every: u64,
     /// Whether nothing but errors is written to stderr.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use ddae_checkpoint::TrainingState;
+use ddae_checkpoint::{LATEST, TrainingState, epoch_name};
 use serde::Serialize;
 
 use super::log::RunLog;
@@ -14,8 +14,12 @@ use super::plan::TrainingPlan;
 use super::start::StartingPoint;
 use super::trainer::Trainer;
 use crate::TrainError;
-use crate::run::checkpoints::{self, LATEST, epoch_name};
+use crate::run::checkpoints;
 use crate::run::stats::ScoresLine;
+use crate::torch::shim;
+
+/// The steps of a process that a trace shows, counted from 0: behind those that search and allocate.
+const TRACED: std::ops::Range<u64> = 20..25;
 
 /// Steps between readings of the loss on a GPU, each of which waits for it.
 const GPU_READ_EVERY: usize = 10;
@@ -57,7 +61,18 @@ pub fn train<M: Method>(
     let trainer = Trainer::new(plan, method(place)?, &start)?;
     let log = RunLog::open(start.folder, plan, options, &start.state)?;
     let (state, amp, kept) = (start.state, start.amp, start.kept);
-    let mut run = Run { options, plan, trainer, state, amp, place, log, last_save: Instant::now(), kept };
+    let mut run = Run {
+        options,
+        plan,
+        trainer,
+        first_step: state.step,
+        state,
+        amp,
+        place,
+        log,
+        last_save: Instant::now(),
+        kept,
+    };
     run.log.begin(plan, amp, place.device, run.state.seed, &start.notes)?;
     let result = run.epochs();
     run.log.end(&result);
@@ -72,6 +87,8 @@ struct Run<'a, M> {
     state: TrainingState,
     amp: Amp,
     place: Place,
+    /// That which this process began with.
+    first_step: u64,
     log: RunLog,
     last_save: Instant,
     /// The last good checkpoint and its step.
@@ -127,7 +144,12 @@ impl<M: Method> Run<'_, M> {
             let waiting = start.elapsed();
             let learning_rate = self.plan.learning_rate.at(self.state.step);
             let images = self.plan.images_of(self.state.step_in_epoch);
+            self.trace()?;
+            let replays = self.trainer.not_recorded().is_none();
             let result = self.trainer.step(&batch, self.state.step, learning_rate)?;
+            if let Some(reason) = self.trainer.not_recorded().filter(|_| replays) {
+                self.log.say(&format!("warning     steps are not replayed as a CUDA graph: {reason}"))?;
+            }
             self.state.step += 1;
             self.state.step_in_epoch += 1;
             self.log.meter.add(self.state.step, learning_rate, result);
@@ -148,6 +170,26 @@ impl<M: Method> Run<'_, M> {
                 self.save(LATEST)?;
             }
         }
+    }
+
+    /// Begins or ends the trace that was asked for, before a step.
+    fn trace(&mut self) -> Result<(), TrainError> {
+        let Some(path) = &self.options.trace else { return Ok(()) };
+        let step = self.state.step - self.first_step;
+        let cuda = self.place.device.is_cuda();
+        if step == TRACED.start {
+            shim::begin_trace(cuda)?;
+        } else if step == TRACED.end {
+            self.read()?;
+            shim::end_trace(path)?;
+            self.log.say(&format!(
+                "trace       {}: steps {} to {}",
+                path.display(),
+                TRACED.start,
+                TRACED.end - 1
+            ))?;
+        }
+        Ok(())
     }
 
     /// Reads the losses of the last steps and stops the run where they are not finite.

@@ -2,18 +2,18 @@
 
 use std::path::PathBuf;
 
-use ddae_checkpoint::{Checkpoint, NameMap, TrainingState, WeightSet};
+use ddae_checkpoint::{Checkpoint, LATEST, NameMap, TrainingState, WeightSet, epoch_name};
 use ddae_model::config::RunConfig;
 use ddae_model::networks::{Architecture, DecoderConfig, Family, SodaConfig};
 use ddae_model::weights::Weights;
-use tch::Cuda;
+use tch::Device;
 
 use super::method::Place;
-use super::options::{Amp, Init, Options, Start};
+use super::options::{Amp, Gpu, Init, Options, Start};
 use super::plan::TrainingPlan;
 use super::resume;
 use crate::TrainError;
-use crate::run::checkpoints::{self, LATEST, epoch_name};
+use crate::run::checkpoints;
 use crate::run::folder::RunFolder;
 use crate::torch::{device, shim, threads};
 
@@ -33,6 +33,8 @@ pub(super) struct StartingPoint {
     pub amp: Amp,
     /// ... with the device and the layout of images there.
     pub place: Place,
+    /// Whether steps are recorded and replayed.
+    pub captures: bool,
     /// What the user should know.
     pub notes: Vec<String>,
 }
@@ -51,9 +53,11 @@ impl StartingPoint {
         shim::flush_denormals(true)?;
         // The same memory at every step, without asking the system for it each time.
         shim::keep_memory()?;
-        if device.is_cuda() {
-            Cuda::cudnn_set_benchmark(true);
-        }
+        let gpu_notes = match device {
+            Device::Cuda(number) => begin_on_gpu(number, options.gpu)?,
+            _ => vec![],
+        };
+        let captures = device.is_cuda() && options.gpu.graphs && options.gpu.kernels;
         let data = plan.data_digest()?;
         let place = |amp: Amp| Place { device, layout: options.layout, precision: amp.precision() };
         let mut start = match &options.start {
@@ -69,7 +73,17 @@ impl StartingPoint {
                 let drop_last = plan.config.training().drops_last();
                 let state = TrainingState { seed, drop_last, ..TrainingState::default() };
                 let (checkpoint, kept) = (None, None);
-                StartingPoint { folder, weights, state, checkpoint, kept, amp, place: place(amp), notes }
+                StartingPoint {
+                    folder,
+                    weights,
+                    state,
+                    checkpoint,
+                    kept,
+                    amp,
+                    place: place(amp),
+                    captures,
+                    notes,
+                }
             }
             Start::Latest | Start::Epoch(_) => {
                 let folder = RunFolder::open(&options.run)?;
@@ -93,17 +107,30 @@ impl StartingPoint {
                     passed_over.iter().map(|error| format!("warning     passed over: {error}")).collect();
                 let (step, steps) = (state.step, plan.steps());
                 notes.push(format!("resume      {} at step {step} of {steps}", path.display()));
-                let mut is_latest = checkpoints::is_latest(&path, step)?;
-                if !is_latest && options.start == Start::Latest {
+                if let Start::Epoch(epoch) = options.start {
+                    for (name, now) in checkpoints::go_back(&path, epoch, step)? {
+                        notes.push(format!("set aside   {name}, which is further: it is {now} now"));
+                    }
+                } else if !checkpoints::is_latest(&path, step) {
                     checkpoints::name_latest(&path)?;
-                    is_latest = true;
                     notes.push(format!("repaired    {LATEST} in that folder, which was not that checkpoint"));
                 }
-                let kept = Some((if is_latest { path.with_file_name(LATEST) } else { path }, step));
+                let kept = Some((path.with_file_name(LATEST), step));
                 let checkpoint = Some(checkpoint);
-                StartingPoint { folder, weights, state, checkpoint, kept, amp, place: place(amp), notes }
+                StartingPoint {
+                    folder,
+                    weights,
+                    state,
+                    checkpoint,
+                    kept,
+                    amp,
+                    place: place(amp),
+                    captures,
+                    notes,
+                }
             }
         };
+        start.notes.splice(0..0, gpu_notes);
         (start.state.data, start.state.amp) = (data, start.amp.to_string());
         if let Some(reason) = no_gpu {
             start.folder.log(&format!("no GPU      {reason}"))?;
@@ -123,6 +150,28 @@ impl TrainingPlan {
             _ => Ok(Vec::new()),
         }
     }
+}
+
+/// Sets libtorch up for a GPU, and says what computes there.
+fn begin_on_gpu(number: usize, gpu: Gpu) -> Result<Vec<String>, TrainError> {
+    shim::cuda::own_stream(number)?;
+    if gpu.deterministic {
+        shim::cuda::deterministic()?;
+    } else {
+        shim::cuda::search_convolutions(gpu.convolution_search)?;
+    }
+    let kernels = match gpu.kernels {
+        true => match shim::cuda::load_kernels(number, &device::compiler_folders()) {
+            Ok(architecture) => format!("own, for {architecture}"),
+            Err(reason) => format!("libtorch's, which are slower: {reason}"),
+        },
+        false => "libtorch's".to_string(),
+    };
+    let mut notes = vec![format!("kernels     {kernels}")];
+    if gpu.deterministic {
+        notes.push("algorithms  only those that give the same bits every time".to_string());
+    }
+    Ok(notes)
 }
 
 /// The weights of another run, or of a file of others, for a new run; and what was taken.

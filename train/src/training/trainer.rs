@@ -6,27 +6,49 @@ use ddae_model::graph::Graph;
 use ddae_model::tensor::Tensor as Array;
 use tch::{Device, Kind, Tensor};
 
+use super::capture::Captures;
 use super::method::{Method, Place};
 use super::plan::TrainingPlan;
 use super::start::StartingPoint;
+use crate::TrainError;
+use crate::ema::Ema;
 use crate::grad_scaler::GradScaler;
 use crate::optimizer::Optimizer;
-use crate::torch::{Mode, Network, Parameters, Precision, TorchError};
-use crate::{TrainError, ema};
+use crate::torch::{Mode, Network, Parameters, Precision, TorchError, shim};
 
 /// A network in training, with its average and its optimiser.
 #[derive(Debug)]
 pub struct Trainer<M> {
     method: M,
     graph: Graph,
+    learner: Learner,
+    /// On a GPU, the steps that were recorded.
+    captures: Option<Captures>,
+    device: Device,
+    seed: u64,
+}
+
+/// What a step computes with and changes.
+#[derive(Debug)]
+struct Learner {
     network: Network,
     weights: Parameters,
     average: Parameters,
+    ema: Ema,
     optimizer: Optimizer,
-    device: Device,
     mode: Mode,
-    seed: u64,
-    beta: f64,
+}
+
+impl Learner {
+    /// One step on the inputs of the loss graph. On a GPU it reads nothing back, so that it can be recorded.
+    fn step(&mut self, inputs: &[(&str, Tensor)]) -> Result<StepResult, TorchError> {
+        let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
+        let losses = self.network.forward(&self.weights, &inputs, self.mode)?;
+        let loss = losses[0].f_mean(Kind::Float).map_err(|e| TorchError::at("loss", e))?;
+        let norm = self.optimizer.apply(&loss, &self.weights)?;
+        self.ema.update(&self.average, &self.weights)?;
+        Ok(StepResult { loss: loss.detach(), norm })
+    }
 }
 
 /// What a step gives: scalars on the device, so that it is not waited for.
@@ -75,18 +97,17 @@ impl<M: Method> Trainer<M> {
             Precision::Full | Precision::Bf16 => None,
         };
         let ratio = |name: &str| method.rate_ratio(name);
-        let mut trainer = Trainer {
+        let average = weights.copy()?;
+        let learner = Learner {
             network: Network::new(&graph, device, Kind::Float, layout)?,
-            average: weights.copy()?,
+            ema: Ema::new(&average, &weights, plan.config.training().ema, device)?,
             optimizer: Optimizer::new(plan.config.training(), &weights, ratio, device, scaler)?,
-            method,
-            graph,
-            weights,
-            device,
             mode: Mode { train: true, precision },
-            seed: start.state.seed,
-            beta: plan.config.training().ema,
+            weights,
+            average,
         };
+        let captures = (start.captures && learner.ema.is_on_device()).then(Captures::default);
+        let mut trainer = Trainer { method, graph, learner, captures, device, seed: start.state.seed };
         if let Some(checkpoint) = &start.checkpoint {
             trainer.load(checkpoint, &start.state)?;
         }
@@ -106,12 +127,23 @@ impl<M: Method> Trainer<M> {
     ) -> Result<StepResult, TorchError> {
         tch::manual_seed(stream(self.seed, Purpose::Training, step, 0).next_u64() as i64);
         let inputs = self.method.inputs(batch)?;
-        let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
-        let losses = self.network.forward(&self.weights, &inputs, self.mode)?;
-        let loss = losses[0].f_mean(Kind::Float).map_err(|e| TorchError::at("loss", e))?;
-        let norm = self.optimizer.step(&loss, &self.weights, learning_rate)?;
-        ema::update(&self.average, &self.weights, step, self.beta)?;
-        Ok(StepResult { loss: loss.detach(), norm })
+        self.learner.optimizer.set_rate(learning_rate)?;
+        self.learner.ema.set_step(step)?;
+        let Some(captures) = &mut self.captures else { return self.learner.step(&inputs) };
+        let learner = &mut self.learner;
+        captures.run(&inputs, &mut |inputs| {
+            let result = learner.step(inputs);
+            if result.is_err() {
+                // Those of a step that could not be recorded.
+                shim::clear_gradients(learner.weights.tensors())?;
+            }
+            result
+        })
+    }
+
+    /// Why steps on a GPU are not replayed, if recording one failed.
+    pub fn not_recorded(&self) -> Option<&str> {
+        self.captures.as_ref()?.given_up()
     }
 
     /// What trains it.
@@ -121,7 +153,7 @@ impl<M: Method> Trainer<M> {
 
     /// The moving average of the weights.
     pub fn average(&self) -> &Parameters {
-        &self.average
+        &self.learner.average
     }
 
     /// How the loss is scaled after `step` steps.
@@ -129,11 +161,11 @@ impl<M: Method> Trainer<M> {
     /// # Errors
     /// libtorch's.
     pub fn loss_scale(&self, step: u64) -> Result<LossScale, TorchError> {
-        match self.optimizer.scaler() {
+        match self.learner.optimizer.scaler() {
             None => Ok(LossScale { scale: 1.0, steps: 0, skipped: 0 }),
             Some(scaler) => {
                 let (scale, steps) = scaler.state()?;
-                let skipped = step.saturating_sub(self.optimizer.steps()?);
+                let skipped = step.saturating_sub(self.learner.optimizer.steps()?);
                 Ok(LossScale { scale, steps, skipped })
             }
         }
@@ -144,13 +176,13 @@ impl<M: Method> Trainer<M> {
     /// # Errors
     /// libtorch's.
     pub fn to_tensors(&self) -> Result<Vec<(String, Array)>, TrainError> {
-        let average = self.average.to_weights()?;
+        let average = self.learner.average.to_weights()?;
         let mut tensors = self.method.record(&average)?;
         let parts = [
-            (WeightSet::Model.prefix(), self.weights.to_weights()?),
+            (WeightSet::Model.prefix(), self.learner.weights.to_weights()?),
             (WeightSet::Ema.prefix(), average),
-            ("optimizer.exp_avg.", self.optimizer.exp_avg.to_weights()?),
-            ("optimizer.exp_avg_sq.", self.optimizer.exp_avg_sq.to_weights()?),
+            ("optimizer.exp_avg.", self.learner.optimizer.exp_avg.to_weights()?),
+            ("optimizer.exp_avg_sq.", self.learner.optimizer.exp_avg_sq.to_weights()?),
         ];
         for (prefix, part) in parts {
             tensors.extend(part.into_iter().map(|(name, array)| (format!("{prefix}{name}"), array)));
@@ -160,14 +192,14 @@ impl<M: Method> Trainer<M> {
 
     /// Takes over everything from a training checkpoint.
     fn load(&mut self, checkpoint: &Checkpoint, state: &TrainingState) -> Result<(), TrainError> {
-        self.weights.load(&checkpoint.weights(WeightSet::Model, &self.graph)?)?;
-        self.average.load(&checkpoint.weights(WeightSet::Ema, &self.graph)?)?;
-        self.optimizer.exp_avg.load(&checkpoint.tensors_with_prefix("optimizer.exp_avg.")?)?;
-        self.optimizer.exp_avg_sq.load(&checkpoint.tensors_with_prefix("optimizer.exp_avg_sq.")?)?;
-        self.optimizer.set_steps(state.step.saturating_sub(state.skipped_steps), self.device)?;
-        if self.mode.precision == Precision::Fp16 {
+        self.learner.weights.load(&checkpoint.weights(WeightSet::Model, &self.graph)?)?;
+        self.learner.average.load(&checkpoint.weights(WeightSet::Ema, &self.graph)?)?;
+        self.learner.optimizer.exp_avg.load(&checkpoint.tensors_with_prefix("optimizer.exp_avg.")?)?;
+        self.learner.optimizer.exp_avg_sq.load(&checkpoint.tensors_with_prefix("optimizer.exp_avg_sq.")?)?;
+        self.learner.optimizer.set_steps(state.step.saturating_sub(state.skipped_steps), self.device)?;
+        if self.learner.mode.precision == Precision::Fp16 {
             let scaler = GradScaler::new(state.loss_scale, state.loss_scale_steps, self.device)?;
-            self.optimizer.set_scaler(scaler);
+            self.learner.optimizer.set_scaler(scaler);
         }
         Ok(())
     }

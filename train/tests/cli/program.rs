@@ -8,7 +8,7 @@ use std::process::Command;
 use ddae_checkpoint::{Checkpoint, TrainingState};
 use ddae_model::weights::Weights;
 use ddae_tests::programs::{self, Ended};
-use ddae_tests::refusals;
+use ddae_tests::{TINY_SODA, refusals};
 use tempfile::TempDir;
 
 /// Images of 8x8 in two classes: 24 bright squares in the one, 24 dark ones in the other.
@@ -41,7 +41,7 @@ impl Place {
         }
         place.write("ddpm.yaml", CONFIG);
         place.write("edm.yaml", CONFIG.replace(DDPM, EDM));
-        place.write("soda.yaml", SODA);
+        place.write("soda.yaml", TINY_SODA);
         place
     }
 
@@ -153,32 +153,4 @@ flip: True
 ema: 0.99
 n_sample: 4
 save_dir: run
-";
-
-/// A SODA whose latent has two parts: 3 epochs of 6 steps.
-const SODA: &str = "dataset: folder
-encoder: {arch: resnet18, feature_dim: 8, cifar_small_image: False}
-decoder:
-  image_shape: [1, 8, 8]
-  n_channels: 32
-  ch_mults: [1, 1]
-  is_attn: [False, True]
-  dropout: 0.1
-  n_blocks: 1
-  use_res_for_updown: False
-  z_channels: 8
-  z_parts: 2
-diffusion: {betas: [1.0e-4, 0.02], n_T: 100, drop_prob: 0.1, layer_mask_prob: 0.2}
-batch_size: 8
-lrate: 1.0e-3
-lrate_ratio: 2
-optim: AdamW
-optim_args: {weight_decay: 0.05, betas: [0.9, 0.95]}
-grad_clip_norm: 1
-n_epoch: 3
-warm_epoch: 2
-ema: 0.9
-n_sample: 3
-save_dir: run
-save_per: 2
 ";

@@ -5,6 +5,7 @@
 mod busy;
 mod encoder;
 mod figures;
+pub mod gpu;
 mod machine;
 mod memory;
 mod pairs;

@@ -19,18 +19,33 @@ pub enum Job {
     Reconstruct,
     /// `ddae-export`
     Export,
+    /// `ddae-export` with the weights in a file of their own
+    ExportData,
 }
 
 /// How many shards the features are computed in.
 pub const SHARDS: usize = 3;
 
+const EXPORT: &str = "ddae-export ../ddpm --graph sampler -o sampler.onnx";
 const FEATURES: &str = "ddae-infer features ../features.onnx --data-root ../data --timesteps 11 --views 2 --batch 8 \
                         --threads 1 -o out";
-const TRAINING: &str = "--data-root ../data --device cpu --threads 1 --log-every 1 --sample-steps 2";
+/// Of trainings that are killed.
+const CLOSELY: &str = "--run run --log-every 1 --sample-steps 2";
+/// Of trainings that make something to export.
+const BRIEFLY: &str = "--epochs 1 --set n_sample=0";
+/// 2 epochs of 3 steps, with a checkpoint after each.
+const SODA_STEPS: &str = "--epochs 2 --set batch_size=16 --set save_per=1";
+
+/// A training of the configuration `name`; `root` leads to the campaign's folder.
+fn training(command: &str, name: &str, root: &str, options: &str) -> String {
+    format!(
+        "ddae-train {command} --config {root}{name}.yaml --data-root {root}data --device cpu --threads 1 {options}"
+    )
+}
 
 impl Job {
     /// All of them.
-    pub const ALL: [Job; 8] = [
+    pub const ALL: [Job; 9] = [
         Job::Diffusion,
         Job::Replace,
         Job::Soda,
@@ -39,6 +54,7 @@ impl Job {
         Job::Sample,
         Job::Reconstruct,
         Job::Export,
+        Job::ExportData,
     ];
 
     /// As on the command line.
@@ -52,17 +68,16 @@ impl Job {
             Job::Sample => "sample",
             Job::Reconstruct => "reconstruct",
             Job::Export => "export",
+            Job::ExportData => "export-data",
         }
     }
 
     /// The command line that starts it in a folder of its own, beside what [`Job::needs`] names.
     pub fn start(self) -> String {
         match self {
-            Job::Diffusion => {
-                format!("ddae-train diffusion --config ../ddpm.yaml --run run --save-every 1 {TRAINING}")
-            }
+            Job::Diffusion => training("diffusion", "ddpm", "../", &format!("{CLOSELY} --save-every 1")),
             Job::Replace => format!("{} --force", Job::Diffusion.start()),
-            Job::Soda => format!("ddae-train soda --config ../soda.yaml --run run {TRAINING}"),
+            Job::Soda => training("soda", "soda", "../", &format!("{CLOSELY} {SODA_STEPS}")),
             Job::Features => format!("{FEATURES} --shards {SHARDS}"),
             Job::Merge => "ddae-infer merge out".to_string(),
             Job::Sample => "ddae-infer sample ../sampler.onnx --seeds 0-5 --steps 4 --batch 2 --threads 1 -o images \
@@ -72,7 +87,8 @@ impl Job {
                                  --data folder --data-root ../data --indices 0-2 --variations 2 --steps 3 --batch 2 \
                                  --threads 1 --pictures images -o images.png"
                 .to_string(),
-            Job::Export => "ddae-export ../ddpm --graph sampler -o sampler.onnx".to_string(),
+            Job::Export => EXPORT.to_string(),
+            Job::ExportData => format!("{EXPORT} --external-data always"),
         }
     }
 
@@ -80,9 +96,7 @@ impl Job {
     pub fn go_on(self) -> &'static str {
         match self {
             Job::Diffusion | Job::Soda => "--resume",
-            // An export that was killed after its end has left its file.
-            Job::Export => "--force",
-            Job::Replace | Job::Features | Job::Merge | Job::Sample | Job::Reconstruct => "",
+            _ => "",
         }
     }
 
@@ -91,18 +105,20 @@ impl Job {
     pub fn advice(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Job::Diffusion | Job::Soda => &[("without --resume", ""), ("--force", "--force")],
+            // One that was killed after its end has left its file; data alone are not asked about.
+            Job::Export | Job::ExportData => &[("sampler.onnx: it exists already", "--force")],
             _ => &[],
         }
     }
 
-    /// Names of the [`PRODUCTS`] that it takes.
+    /// Names of the [`products`] that it takes.
     pub fn needs(self) -> &'static [&'static str] {
         match self {
             Job::Diffusion | Job::Replace | Job::Soda => &[],
             Job::Features | Job::Merge => &["features.onnx"],
             Job::Sample => &["sampler.onnx"],
             Job::Reconstruct => &["encoder.onnx", "decoder.onnx"],
-            Job::Export => &["ddpm"],
+            Job::Export | Job::ExportData => &["ddpm"],
         }
     }
 
@@ -122,28 +138,38 @@ pub fn shard_line(shard: usize) -> String {
     format!("{FEATURES} --shard {shard}/{SHARDS}")
 }
 
-/// Something that jobs take: its name, the names of what it is made of, and the command line that makes it.
-pub type Product = (&'static str, &'static [&'static str], &'static str);
+/// Something that jobs take.
+#[derive(Debug)]
+pub struct Product {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is made of.
+    pub needs: &'static [&'static str],
+    /// The command line that makes it.
+    pub line: String,
+}
 
 /// What the jobs take besides data and configurations.
-pub const PRODUCTS: [Product; 6] = [
-    (
-        "ddpm",
-        &[],
-        "ddae-train diffusion --config ddpm.yaml --run ddpm --epochs 1 --set n_sample=0 --data-root data --device cpu \
-         --threads 1",
-    ),
-    ("features.onnx", &["ddpm"], "ddae-export ddpm --graph features --taps out_1,out_2 -o features.onnx"),
-    ("sampler.onnx", &["ddpm"], "ddae-export ddpm --graph sampler -o sampler.onnx"),
-    (
-        "soda",
-        &[],
-        "ddae-train soda --config soda.yaml --run soda --epochs 1 --set n_sample=0 --data-root data --device cpu \
-         --threads 1",
-    ),
-    ("encoder.onnx", &["soda"], "ddae-export soda --graph encoder -o encoder.onnx"),
-    ("decoder.onnx", &["soda"], "ddae-export soda --graph sampler -o decoder.onnx"),
-];
+pub fn products() -> [Product; 6] {
+    let trained = |command: &str, name: &'static str| Product {
+        name,
+        needs: &[],
+        line: training(command, name, "", &format!("--run {name} {BRIEFLY}")),
+    };
+    let exported = |name: &'static str, needs: &'static [&'static str], graph: &str| Product {
+        name,
+        needs,
+        line: format!("ddae-export {} --graph {graph} -o {name}", needs.join(" ")),
+    };
+    [
+        trained("diffusion", "ddpm"),
+        exported("features.onnx", &["ddpm"], "features --taps out_1,out_2"),
+        exported("sampler.onnx", &["ddpm"], "sampler"),
+        trained("soda", "soda"),
+        exported("encoder.onnx", &["soda"], "encoder"),
+        exported("decoder.onnx", &["soda"], "sampler"),
+    ]
+}
 
 /// A DDPM of 32 channels: 3 epochs of 3 steps.
 pub const DDPM: &str = "dataset: folder
@@ -169,33 +195,8 @@ n_sample: 4
 save_dir: run
 ";
 
-/// A SODA, whose encoder is the smallest there is: 2 epochs of 3 steps.
-pub const SODA: &str = "dataset: folder
-encoder: {arch: resnet18, feature_dim: 8, cifar_small_image: False}
-decoder:
-  image_shape: [1, 8, 8]
-  n_channels: 32
-  ch_mults: [1, 1]
-  is_attn: [False, True]
-  dropout: 0.1
-  n_blocks: 1
-  use_res_for_updown: False
-  z_channels: 8
-  z_parts: 2
-diffusion: {betas: [1.0e-4, 0.02], n_T: 100, drop_prob: 0.1, layer_mask_prob: 0.2}
-batch_size: 16
-lrate: 1.0e-3
-lrate_ratio: 2
-optim: AdamW
-optim_args: {weight_decay: 0.05, betas: [0.9, 0.95]}
-grad_clip_norm: 1
-n_epoch: 2
-warm_epoch: 1
-ema: 0.9
-n_sample: 3
-save_dir: run
-save_per: 1
-";
+/// A SODA, whose encoder is the smallest there is.
+pub const SODA: &str = include_str!("../../../tests/configs/tiny_soda.yaml");
 
 #[cfg(test)]
 mod tests {
@@ -203,13 +204,14 @@ mod tests {
 
     #[test]
     fn all_that_is_needed_is_made_before() {
-        let named = |name: &str| PRODUCTS.iter().position(|(other, ..)| *other == name);
+        let products = products();
+        let named = |name: &str| products.iter().position(|product| product.name == name);
         for need in Job::ALL.iter().flat_map(|job| job.needs()) {
             assert!(named(need).is_some(), "{need}");
         }
-        for (name, needs, line) in PRODUCTS {
+        for Product { name, needs, line } in &products {
             assert!(needs.iter().all(|need| named(need) < named(name)), "{name}");
-            assert!(line.split_whitespace().any(|word| word == name), "{line}");
+            assert!(line.split_whitespace().any(|word| word == *name), "{line}");
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use super::jobs::{self, DDPM, Job, PRODUCTS, SHARDS, SODA};
+use super::jobs::{self, DDPM, Job, Product, SHARDS, SODA};
 use super::moment::Moment;
 use super::shim::{Calls, Shim};
 use crate::cargo::{Programs, ending};
@@ -92,13 +92,13 @@ impl Scene<'_> {
     }
 
     fn produce(&self, name: &str) -> Result<()> {
-        let product = PRODUCTS.iter().find(|(other, ..)| *other == name);
-        let (name, needs, line) = product.with_context(|| format!("nothing makes {name}"))?;
+        let product = jobs::products().into_iter().find(|product| product.name == name);
+        let Product { name, needs, line } = product.with_context(|| format!("nothing makes {name}"))?;
         if self.folder.path().join(name).exists() {
             return Ok(());
         }
         needs.iter().try_for_each(|need| self.produce(need))?;
-        self.must(line, self.folder.path())
+        self.must(&line, self.folder.path())
     }
 
     /// Empties the folder in which the jobs work.

@@ -3,6 +3,8 @@
 //!
 //! Checksums are not looked at: PyTorch can be told to leave them out, and then writes others.
 
+use std::ops::Range;
+
 use super::super::contents::{Contents, Fault};
 use super::members::{Member, members};
 use super::storages::{Extent, Extents};
@@ -13,6 +15,15 @@ use super::tree;
 /// # Errors
 /// When it is no complete archive of `torch.save`, or its pickle is refused.
 pub fn read(bytes: &[u8]) -> Result<Contents, Fault> {
+    let (pickle, extents) = open(bytes)?;
+    tree::flatten(&ddae_pickle::load(&bytes[pickle])?, &extents)
+}
+
+/// Where the pickle and the storages of an archive are.
+///
+/// # Errors
+/// When it is no complete archive of `torch.save`.
+pub fn open(bytes: &[u8]) -> Result<(Range<usize>, Extents), Fault> {
     let members = members(bytes).map_err(incomplete)?;
     if members.iter().any(|member| member.name.ends_with(b".npy")) {
         return Err("is a .npz archive of NumPy arrays, not a file of torch.save".to_string().into());
@@ -63,7 +74,7 @@ pub fn read(bytes: &[u8]) -> Result<Contents, Fault> {
         }
     }
     let pickle = pickle.ok_or_else(|| "has no data.pkl".to_string())?;
-    tree::flatten(&ddae_pickle::load(&bytes[pickle])?, &extents)
+    Ok((pickle, extents))
 }
 
 fn incomplete(error: impl std::fmt::Display) -> Fault {

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::super::contents::{Contents, Fault};
+use super::super::contents::{Contents, Fault, Format};
 use super::storages::{Extent, Extents, Reference, is_storage, reference};
 use super::tree;
 use ddae_pickle::{Object, Program, Value};
@@ -14,11 +14,32 @@ use ddae_pickle::{Object, Program, Value};
 const MAGIC: &[u8] = &[0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 const VERSION: i64 = 1001;
 
-/// Reads the pickles of a file, and of the storages only where they are.
+/// Reads the pickles of a file, and of the storages only where they are. A file that is a plain pickle is read too, where it
+/// holds tensors: they have their storages in them.
 ///
 /// # Errors
 /// When it is no complete file of `torch.save`, or a pickle is refused.
-pub fn read(bytes: &[u8]) -> Result<Contents, Fault> {
+pub fn read(bytes: &[u8]) -> Result<(Format, Contents), Fault> {
+    let first = ddae_pickle::load(bytes)?;
+    if first.bytes(first.top()) == Some(MAGIC) {
+        let (object, extents) = open(bytes)?;
+        return Ok((Format::PyTorchLegacy, tree::flatten(&object, &extents)?));
+    }
+    let contents = tree::flatten(&first, &Extents::new())?;
+    if contents.tensors.is_empty() && contents.foreign.is_empty() {
+        return Err(NO_FILE.to_string().into());
+    }
+    Ok((Format::Pickle, contents))
+}
+
+const NO_FILE: &str =
+    "is a pickle, but not one of torch.save; a file of tensors is wanted here (a state dict)";
+
+/// The object of a file of `torch.save`, and where its storages are.
+///
+/// # Errors
+/// When it is no complete file of `torch.save`, or a pickle is refused.
+pub fn open(bytes: &[u8]) -> Result<(Program<'_>, Extents), Fault> {
     let mut at = 0;
     let mut next = || -> Result<Program<'_>, Fault> {
         let program = ddae_pickle::load(&bytes[at..])?;
@@ -27,9 +48,7 @@ pub fn read(bytes: &[u8]) -> Result<Contents, Fault> {
     };
     let magic = next()?;
     if magic.bytes(magic.top()) != Some(MAGIC) {
-        let message =
-            "is a pickle, but not one of torch.save; a file of tensors is wanted here (a state dict)";
-        return Err(message.to_string().into());
+        return Err(NO_FILE.to_string().into());
     }
     let version = next()?.top();
     if version != Value::Int(VERSION) {
@@ -41,7 +60,7 @@ pub fn read(bytes: &[u8]) -> Result<Contents, Fault> {
     let object = next()?;
     let keys = next()?;
     let extents = locate(&object, &keys, bytes, at)?;
-    tree::flatten(&object, &extents)
+    Ok((object, extents))
 }
 
 /// Finds the storages, which begin at `at` in the order of `keys`. The types of their elements are known from the

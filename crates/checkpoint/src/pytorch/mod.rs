@@ -2,16 +2,20 @@
 //!
 //! Both hold a pickle of nested dictionaries in which a tensor is a recorded call: a storage by its key, an offset,
 //! sizes and strides. [`tree`] walks the dictionaries, [`storages`] resolves the keys to places in the file, which
-//! [`archive`] (by way of [`members`]) and [`legacy`] know. Nothing of the file is executed: see [`ddae_pickle`].
+//! [`archive`] (by way of [`members`]) and [`legacy`] know. In plain pickles, which are not of `torch.save`, each storage is a
+//! file of it in a string ([`nested`]), and EDM's code pickles modules with what they were made with ([`persistent`]). Nothing of the file is executed: see [`ddae_pickle`].
 
 mod archive;
 mod legacy;
 mod members;
+mod nested;
+mod persistent;
 mod storages;
 mod tree;
 
 pub(super) use archive::read as read_archive;
-pub(super) use legacy::read as read_legacy;
+pub(super) use legacy::read as read_pickles;
+pub use persistent::PickledModule;
 
 /// Python objects that every file of tensors may refer to; others are named where there is something to say of them. Calls
 /// of any of them are recorded, never made; [`tree`] and [`storages`] say what a recorded call stands for.
@@ -23,6 +27,8 @@ const PLAIN: &[&str] = &[
     "torch._tensor._rebuild_from_type_v2",
     "torch._utils._rebuild_parameter",
     "torch._utils._rebuild_parameter_with_state",
+    nested::FUNCTION,
+    persistent::FUNCTION,
     "torch.DoubleStorage",
     "torch.FloatStorage",
     "torch.HalfStorage",

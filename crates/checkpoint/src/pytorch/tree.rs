@@ -1,12 +1,13 @@
 //! The nested dictionaries of a file, made flat: tensors and other values under the keys that lead to them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::super::contents::{Contents, Fault};
 use super::super::element::ElementType;
-use super::super::stored::{StoredTensor, View};
-use super::PLAIN;
+use super::super::stored::{Storage, StoredTensor, View};
+use super::persistent::PickledModule;
 use super::storages::{Extents, described_reference, reference};
+use super::{PLAIN, nested, persistent};
 use ddae_pickle::{Call, Object, Program, Value};
 
 /// A checkpoint has 4: `EMA`, its entry's name; `opt`, `state`, a number, `exp_avg`. What is deeper is not looked at.
@@ -41,6 +42,7 @@ pub fn flatten(program: &Program<'_>, extents: &Extents) -> Result<Contents, Fau
         looks: length.saturating_mul(2).saturating_add(1_024),
         text: length.saturating_mul(16).saturating_add(65_536),
         entered: HashSet::new(),
+        nested: HashMap::new(),
     };
     let foreign = program.names().filter(|name| !PLAIN.contains(name)).take(MOST_FOREIGN);
     walk.contents.foreign = foreign.map(str::to_string).collect();
@@ -63,6 +65,8 @@ struct Walk<'w, 'a> {
     text: usize,
     /// Unknown objects whose attributes were visited: those refer back to what holds them.
     entered: HashSet<u32>,
+    /// Storages inside of strings, by the place of those; why not, where it is none.
+    nested: HashMap<usize, Result<Storage, String>>,
 }
 
 struct Place {
@@ -119,6 +123,14 @@ impl Walk<'_, '_> {
                     None => self.unread(name, value),
                 }
             }
+            (persistent::FUNCTION, &[meta]) => match PickledModule::read(program, meta, &name) {
+                Some((module, state)) => {
+                    pay(&mut self.text, module.text())?;
+                    self.contents.modules.push(module);
+                    self.attributes(value, state, name, depth)
+                }
+                None => self.unread(name, value),
+            },
             (_, arguments) => match rebuilt(program, call.function, Some(arguments)) {
                 Some(tensor) => self.tensor(name, tensor),
                 None => self.unknown(value, call, name, depth),
@@ -157,16 +169,36 @@ impl Walk<'_, '_> {
             Some(&[Value::None, attributes]) => attributes,
             _ => state,
         });
-        match state.and_then(|state| Some((state, program.dictionary(state)?))) {
-            Some((state, _)) if program.entry(state, "_parameters").is_some() => {
-                self.module(state, &name, depth)
-            }
-            Some((_, attributes)) => match value {
-                Value::Object(number) if !self.entered.insert(number) => self.unread(name, value),
-                _ => self.entries(attributes, &name, depth),
-            },
+        match state.filter(|&state| program.dictionary(state).is_some()) {
+            Some(state) => self.attributes(value, state, name, depth),
             None => self.unread(name, value),
         }
+    }
+
+    /// The attributes `state`, a dictionary, of the object `value`.
+    fn attributes(&mut self, value: Value, state: Value, name: String, depth: usize) -> Result<(), Fault> {
+        let program = self.program;
+        if program.entry(state, "_parameters").is_some() {
+            return self.module(state, &name, depth);
+        }
+        match value {
+            Value::Object(number) if !self.entered.insert(number) => self.unread(name, value),
+            _ => self.entries(program.dictionary(state).unwrap_or_default(), &name, depth),
+        }
+    }
+
+    /// The storage in a string of the pickle.
+    fn nested(&mut self, string: Value) -> Result<Storage, String> {
+        let (Value::Text { at, .. }, Some(bytes)) = (string, self.program.bytes(string)) else {
+            return Err("is no string".to_string());
+        };
+        let read = || {
+            nested::storage(bytes, at).map_err(|fault| match fault {
+                Fault::Pickle(error) => error.to_string(),
+                Fault::Format(message) => message,
+            })
+        };
+        self.nested.entry(at).or_insert_with(read).clone()
     }
 
     /// The attributes of a `torch.nn.Module`.
@@ -241,6 +273,18 @@ impl Walk<'_, '_> {
     fn tensor(&mut self, name: String, Rebuilt { parts, dtype }: Rebuilt<'_>) -> Result<(), Fault> {
         let program = self.program;
         let name = if name.is_empty() { "tensor".to_string() } else { name };
+        let whole = parts.first().and_then(|&storage| program.call(storage));
+        if let Some((nested::FUNCTION, &[string], _)) = whole {
+            return match self.nested(string) {
+                Ok(storage) => self.view(name, storage, parts),
+                Err(message) => {
+                    let what = format!("a tensor whose storage, a file in the pickle, {message}");
+                    pay(&mut self.text, name.len() + what.len())?;
+                    self.contents.unread.push((name.clone(), what.clone()));
+                    self.shown(name, what)
+                }
+            };
+        }
         let storage = match parts.first().and_then(|&storage| program.object(storage)) {
             Some(Object::Persistent(pickled)) => reference(program, *pickled)?,
             _ => return Err(format!("holds the tensor '{name}' without a storage").into()),
@@ -257,6 +301,12 @@ impl Walk<'_, '_> {
             return self.shown(name, what);
         }
         let storage = storage.resolve(self.extents)?;
+        self.view(name, storage, parts)
+    }
+
+    /// The tensor `name` that looks at a storage, as the arguments `parts` of its call say.
+    fn view(&mut self, name: String, storage: Storage, parts: &[Value]) -> Result<(), Fault> {
+        let program = self.program;
         let view = match parts {
             [_, Value::Int(offset), shape, strides, ..] => usize::try_from(*offset)
                 .ok()

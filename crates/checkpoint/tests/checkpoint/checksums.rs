@@ -114,6 +114,30 @@ fn the_furthest_whole_checkpoint_is_found() {
 }
 
 #[test]
+fn a_run_has_only_what_is_named_like_its_checkpoints() {
+    let folder = tempfile::tempdir().unwrap();
+    let [own, mine, aside] = ["epoch_0001.safetensors", "mine.safetensors", "epoch_0009.safetensors.1"]
+        .map(|name| folder.path().join(name));
+    write(&own, 10);
+    write(&mine, 99);
+    write(&aside, 90);
+    let find = || Furthest::find(folder.path(), |_| Ok(())).unwrap();
+    let found = find();
+    assert_eq!(found.checkpoint.unwrap().path(), own);
+    let messages: Vec<String> = found.passed_over.iter().map(ToString::to_string).collect();
+    let wanted = "is not named like a checkpoint of a run (epoch_0001.safetensors, latest.safetensors)";
+    assert_eq!(messages, [format!("{}: {wanted}", mine.display())]);
+    // Also where none of its own is whole.
+    damage(&own);
+    assert!(find().checkpoint.is_none());
+    // In a folder of other names each is as good as any.
+    fs::remove_file(&own).unwrap();
+    let found = find();
+    assert_eq!(found.checkpoint.unwrap().path(), mine);
+    assert!(found.passed_over.is_empty());
+}
+
+#[test]
 fn files_of_earlier_versions_are_read_as_they_were() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("epoch_0001.safetensors");

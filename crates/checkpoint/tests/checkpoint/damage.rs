@@ -126,11 +126,31 @@ fn small_legacy() -> Vec<u8> {
     legacy(&value, &[("k", 6, &bytes)])
 }
 
+/// A module that is pickled with its class, its weights in storages by value of both formats.
+fn small_pickle() -> Vec<u8> {
+    let bytes = floats(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+    let reference = storage("FloatStorage", "k", 6);
+    let [old, new] = [legacy(&reference, &[("k", 6, &bytes)]), archive(&reference, &[("k", &bytes)])]
+        .map(|file| by_value(&file));
+    let sizes = [("sizes", list(&[int(3), int(2)])), ("name", text("net"))];
+    let module = persistent(
+        "SongUNet",
+        &sizes,
+        [&[("w", tensor(old, 0, &[3, 2], &[1, 3]))], &[("table", tensor(new, 1, &[2], &[2]))], &[]],
+    );
+    pickle(&dict(&[("ema", module), ("loss_fn", b"N".to_vec())]))
+}
+
 #[test]
 fn undamaged_files_are_read() {
-    for bytes in
-        [small_archive(), small_legacy(), fixture("ddae_checkpoint.pth"), fixture("legacy_state_dict.pt")]
-    {
+    for bytes in [
+        small_archive(),
+        small_legacy(),
+        small_pickle(),
+        fixture("ddae_checkpoint.pth"),
+        fixture("legacy_state_dict.pt"),
+        fixture("edm_vp_tiny.pkl"),
+    ] {
         assert_eq!(read(&bytes), Ok(()));
     }
 }
@@ -328,6 +348,11 @@ fn program() -> impl Strategy<Value = Vec<u8>> {
         1 => Just(global("torch._tensor", "_rebuild_from_type_v2")),
         1 => Just(global("torch.storage", "UntypedStorage")),
         1 => Just(global("torch", "float8_e5m2")),
+        1 => Just(global("torch.storage", "_load_from_bytes")),
+        1 => Just(global("torch_utils.persistence", "_reconstruct_persistent_obj")),
+        1 => Just(text("class_name")),
+        1 => Just(text("state")),
+        1 => Just(text("_init_kwargs")),
         1 => Just(text("_parameters")),
         1 => any::<i64>().prop_map(int),
         1 => (-2..8i64, prop::collection::vec(-1..5i64, 0..3), prop::collection::vec(-1..5i64, 0..3))
@@ -350,6 +375,11 @@ proptest! {
     }
 
     #[test]
+    fn small_pickles(bytes in damaged(small_pickle())) {
+        let _ = read(&bytes);
+    }
+
+    #[test]
     fn small_safetensors(bytes in damaged(fixture("noise_mlp.safetensors"))) {
         let _ = read(&bytes);
     }
@@ -359,6 +389,7 @@ proptest! {
         let bytes = floats(&[0.0; 6]);
         let _ = read(&archive(&value, &[("k", &bytes)]));
         let _ = read(&legacy(&value, &[("k", 6, &bytes)]));
+        let _ = read(&pickle(&value));
     }
 
     #[test]
@@ -384,6 +415,11 @@ proptest! {
 
     #[test]
     fn published_older_files(bytes in damaged_structure(fixture("legacy_state_dict.pt"), 9_400, 1_000)) {
+        let _ = read(&bytes);
+    }
+
+    #[test]
+    fn published_pickles(bytes in damaged_structure(fixture("edm_vp_tiny.pkl"), 60_000, 25_000)) {
         let _ = read(&bytes);
     }
 }

@@ -2,6 +2,7 @@
 
 mod checksums;
 mod damage;
+mod edm;
 mod edm2;
 mod memory;
 mod names;

@@ -118,3 +118,35 @@ pub fn legacy(value: &[u8], storages: &[(&str, u64, &[u8])]) -> Vec<u8> {
 pub fn floats(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
+
+/// A string of bytes (`BINBYTES`).
+pub fn bytes(bytes: &[u8]) -> Vec<u8> {
+    [b"B", &(bytes.len() as u32).to_le_bytes()[..], bytes].concat()
+}
+
+/// A storage by value: `file` is what `torch.save` wrote of it.
+pub fn by_value(file: &[u8]) -> Vec<u8> {
+    call(global("torch.storage", "_load_from_bytes"), &[bytes(file)])
+}
+
+/// A module as `torch_utils.persistence` pickles it.
+pub fn persistent(class: &str, arguments: &[(&str, Vec<u8>)], parts: [&[(&str, Vec<u8>)]; 3]) -> Vec<u8> {
+    let [parameters, buffers, modules] = parts.map(dict);
+    let state = dict(&[
+        ("training", b"\x89".to_vec()),
+        ("_parameters", parameters),
+        ("_buffers", buffers),
+        ("_modules", modules),
+        ("_init_args", b")".to_vec()),
+        ("_init_kwargs", dict(arguments)),
+    ]);
+    let source = text("import os\nos.system('touch ran-by-a-pickle')\n");
+    let meta = dict(&[
+        ("type", text("class")),
+        ("version", int(6)),
+        ("module_src", source),
+        ("class_name", text(class)),
+        ("state", state),
+    ]);
+    call(global("torch_utils.persistence", "_reconstruct_persistent_obj"), &[meta])
+}

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_norway::Value;
 
 use super::{
-    ConfigError, ModelConfig, Override, ProcessConfig, TrainingConfig, overridden, read_text, typed,
+    ConfigError, EdmConfig, ModelConfig, Override, Preconditioner, ProcessConfig, TrainingConfig, overridden,
+    read_text, typed,
 };
 use crate::networks::{Architecture, Denoiser};
 
@@ -166,10 +167,28 @@ impl Config {
             && network.augment_dim() != 9
         {
             let (name, dim) = (self.network.name(), network.augment_dim());
-            return Err(match self.network.unet() {
-                Some(_) => format!("diffusion.augment_prob needs network.augment_dim: 9, which is {dim}"),
-                None => format!("diffusion.augment_prob: {name} takes no augmentation label; set it to 0"),
+            return Err(match self.network {
+                Architecture::UNet(_) | Architecture::SongUNet(_) => {
+                    format!("diffusion.augment_prob needs network.augment_dim: 9, which is {dim}")
+                }
+                _ => format!("diffusion.augment_prob: {name} takes no augmentation label; set it to 0"),
             });
+        }
+        if let ProcessConfig::Edm(EdmConfig { preconditioning, .. }) = self.process
+            && preconditioning != Preconditioner::Edm
+        {
+            let name = preconditioning.name();
+            return Err(format!(
+                "diffusion.preconditioning: {name} is for weights from elsewhere, its loss is not known here; training takes edm"
+            ));
+        }
+        let told = network.classes();
+        if told > 0 && told != self.classes {
+            return Err(format!(
+                "network.label_dim is {told} and classes {}; they must be the same, or label_dim 0 for a network that is not \
+                 told the class",
+                self.classes
+            ));
         }
         Ok(())
     }

@@ -163,6 +163,37 @@ pub struct EdmConfig {
     /// Probability of each augmentation in training; 0 for none.
     #[serde(default)]
     pub augment_prob: f64,
+    /// Our addition, for weights from elsewhere: how the network becomes a denoiser.
+    #[serde(default, skip_serializing_if = "Preconditioner::is_default")]
+    pub preconditioning: Preconditioner,
+}
+
+/// How the network of an EDM becomes a denoiser (arXiv 2206.00364, table 1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preconditioner {
+    /// EDM's own, from `sigma_data`.
+    #[default]
+    Edm,
+    /// That of networks trained to find the noise, told of 1000 timesteps (VP, arXiv 2011.13456).
+    Vp,
+    /// That of networks trained to find what leads back to the image, told of `ln(sigma / 2)` (VE, arXiv 2011.13456).
+    Ve,
+}
+
+impl Preconditioner {
+    fn is_default(&self) -> bool {
+        *self == Preconditioner::Edm
+    }
+
+    /// Its name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Preconditioner::Edm => "edm",
+            Preconditioner::Vp => "vp",
+            Preconditioner::Ve => "ve",
+        }
+    }
 }
 
 impl ProcessConfig {
@@ -245,6 +276,7 @@ impl EdmConfig {
             s_max: 1.0,
             s_noise: 1.007,
             augment_prob: 0.0,
+            preconditioning: Preconditioner::Edm,
         }
     }
 

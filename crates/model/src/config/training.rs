@@ -103,7 +103,7 @@ pub struct TrainingConfig {
     /// Our addition: what follows the warm-up.
     #[serde(default)]
     pub lr_schedule: LrSchedule,
-    /// Epoch to go on from; -1 for none.
+    /// Epoch to go on from; -1 for none. Checkpoints of later epochs are renamed then.
     #[serde(default = "TrainingConfig::from_scratch")]
     pub load_epoch: i64,
     /// Largest decay of the moving average of the weights.

@@ -1,9 +1,15 @@
 //! The continuous process of EDM (arXiv 2206.00364).
 
-use crate::config::EdmConfig;
+use crate::config::{EdmConfig, Preconditioner};
 
 /// Steps of the grid on which features are taken: step 1 is `sigma_min`, step 18 `sigma_max`.
 pub const FEATURE_STEPS: usize = 18;
+
+/// How much of the variance is added per time, at the end and the beginning of the process that the preconditioning of VP
+/// is for, and the number of its timesteps, which its networks count (table 1, "VP"; arXiv 2011.13456, appendix C).
+const VP_BETA_GROWTH: f32 = 19.9;
+const VP_BETA_MIN: f32 = 0.1;
+const VP_TIMESTEPS: f32 = 1000.0;
 
 /// The preconditioning of one noise level (table 1), in float32 as published: the denoiser is
 /// `D(x) = c_skip x + c_out F(c_in x, c_noise)` with `F` the network.
@@ -22,15 +28,34 @@ pub struct Preconditioning {
 impl Preconditioning {
     /// At noise level `sigma`.
     pub fn at(config: &EdmConfig, sigma: f32) -> Preconditioning {
-        let data = config.sigma_data as f32;
-        let variance = sigma * sigma + data * data;
-        Preconditioning {
-            c_skip: data * data / variance,
-            c_out: sigma * data / variance.sqrt(),
-            c_in: 1.0 / variance.sqrt(),
-            c_noise: sigma.ln() / 4.0,
+        match config.preconditioning {
+            Preconditioner::Edm => {
+                let data = config.sigma_data as f32;
+                let variance = sigma * sigma + data * data;
+                Preconditioning {
+                    c_skip: data * data / variance,
+                    c_out: sigma * data / variance.sqrt(),
+                    c_in: 1.0 / variance.sqrt(),
+                    c_noise: sigma.ln() / 4.0,
+                }
+            }
+            Preconditioner::Vp => Preconditioning {
+                c_skip: 1.0,
+                c_out: -sigma,
+                c_in: 1.0 / (sigma * sigma + 1.0).sqrt(),
+                c_noise: (VP_TIMESTEPS - 1.0) * vp_time(sigma),
+            },
+            Preconditioner::Ve => {
+                Preconditioning { c_skip: 1.0, c_out: sigma, c_in: 1.0, c_noise: (0.5 * sigma).ln() }
+            }
         }
     }
+}
+
+/// The time, from 0 to 1, at which the process of VP has the noise level `sigma`.
+fn vp_time(sigma: f32) -> f32 {
+    let log = (1.0 + sigma * sigma).ln();
+    ((VP_BETA_MIN * VP_BETA_MIN + 2.0 * VP_BETA_GROWTH * log).sqrt() - VP_BETA_MIN) / VP_BETA_GROWTH
 }
 
 /// The noise levels of a run of `steps` steps (eq. 5), falling from `sigma_max` to `sigma_min`, then 0:

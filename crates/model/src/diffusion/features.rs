@@ -18,6 +18,8 @@ pub struct FeatureOptions {
     pub timestep: Option<i64>,
     /// Images as bytes `[B,H,W,C]` rather than floats `[B,C,H,W]`.
     pub input_u8: bool,
+    /// Whether the network is told the class of each image, the input `label`; without it, it is told of none.
+    pub label: bool,
 }
 
 /// A graph of kind `features` of the network of a training run. See [`model_features_graph`].
@@ -33,8 +35,8 @@ pub fn features_graph(config: &Config, options: &FeatureOptions) -> Result<Graph
 /// # Shapes
 /// Inputs of a UNet: `image` f32 `[B,C,H,W]` in [0, 1] (or u8 `[B,H,W,C]`), `noise` f32 `[B,C,H,W]` standard normal, and,
 /// unless fixed, `timestep` i64 `[B]`, one of [`super::feature_timesteps`]. Those of a DiT: `latent` f32 `[B,C,H,W]`,
-/// scaled as [`super::latent_graph`] gives it, in place of `image`; it is run without labels. Inception takes
-/// `image` alone.
+/// scaled as [`super::latent_graph`] gives it, in place of `image`; it is run without labels. A SongUNet takes, where it
+/// is asked for, `label` i64 `[B]`: a class, or the number of classes for none. Inception takes `image` alone.
 ///
 /// Outputs: each tap under its name, averaged over the image or the tokens, f32 `[B, D]`.
 ///
@@ -54,11 +56,21 @@ pub fn model_features_graph(model: &ModelConfig, options: &FeatureOptions) -> Re
                 Domain::Latents => g.input("latent", DType::F32, Shape::batch(&shape))?,
             };
             let (x, t) = noised(&mut g, model, x0, options)?;
-            denoiser.predict(&mut g, x, t, Conditions::default())?;
+            let class = match options.label {
+                true if denoiser.classes() == 0 => {
+                    return wrong("label", format!("{name} is told of no class here"));
+                }
+                true => super::process::class_input(&mut g, denoiser)?,
+                false => None,
+            };
+            denoiser.predict(&mut g, x, t, Conditions { class, ..Conditions::default() })?;
         }
         (Role::Extractor(extractor), Some(shape)) => {
             if options.timestep.is_some() {
                 return wrong("timestep", format!("{name} has no timesteps"));
+            }
+            if options.label {
+                return wrong("label", format!("{name} is told of no class"));
             }
             let image = image_input(&mut g, "image", shape, options.input_u8, Pixels::Unit)?;
             extractor.extract(&mut g, image)?;

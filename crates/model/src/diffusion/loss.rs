@@ -1,8 +1,8 @@
 //! Graphs of kind `loss`: images, noise and a noise level to the loss of each image.
 
 use super::image::{Pixels, image_input};
-use super::process::{DdpmLevel, EdmLevel, edm_noised};
-use crate::config::{Config, ProcessConfig, RunConfig, SodaRun};
+use super::process::{DdpmLevel, EdmLevel, class_input, edm_noised};
+use crate::config::{Config, Preconditioner, ProcessConfig, RunConfig, SodaRun};
 use crate::graph::{Graph, GraphError, Shape, Value};
 use crate::networks::network::Encoder;
 use crate::networks::{Conditions, DecoderConfig, Denoiser, Latent};
@@ -15,8 +15,8 @@ type Built = Result<Value, GraphError>;
 /// # Shapes
 /// Inputs: `image` f32 `[B,C,H,W]` in [0, 1] (or, with `input_u8`, u8 `[B,H,W,C]`); `noise` f32 `[B,C,H,W]`, standard
 /// normal; `level [B]`, of a DDPM the timestep (i64, one of [`super::feature_timesteps`]), of an EDM standard normal
-/// (f32), from which `ln sigma` is made; `augment_label` f32 `[B, augment_dim]` where the
-/// network takes one. A SODA's `image` is the
+/// (f32), from which `ln sigma` is made; `augment_label` f32 `[B, augment_dim]` and `label` i64 `[B]`, the class, where the
+/// network takes them. A SODA's `image` is the
 /// target; it takes besides `source` f32 `[B,C,H,W]`, normalised (and noised: it is augmented beyond [0, 1]), and `mask` f32 `[B]` (or `[B, z_parts]`), 1 where a latent
 /// is hidden.
 ///
@@ -49,7 +49,8 @@ fn denoising(g: &mut Graph, config: &Config, input_u8: bool) -> Built {
         0 => None,
         n => Some(g.input("augment_label", DType::F32, Shape::batch(&[n]))?),
     };
-    of_process(g, &config.process, network, image, Conditions { augment_label, latent: None })
+    let class = class_input(g, network)?;
+    of_process(g, &config.process, network, image, Conditions { augment_label, class, latent: None })
 }
 
 /// The loss of a SODA: the source's latent guides the denoising of the target.
@@ -61,7 +62,7 @@ fn guided_denoising(g: &mut Graph, config: &SodaRun, input_u8: bool) -> Built {
     let decoder = DecoderConfig(networks.decoder.clone());
     let mask = if networks.decoder.z_parts > 1 { vec![networks.decoder.z_parts] } else { vec![] };
     let mask = g.input("mask", DType::F32, Shape::batch(&mask))?;
-    let conditions = Conditions { augment_label: None, latent: Some(Latent { z, mask }) };
+    let conditions = Conditions { latent: Some(Latent { z, mask }), ..Conditions::default() };
     of_process(g, &ProcessConfig::Ddpm(config.diffusion.process()), &decoder, image, conditions)
 }
 
@@ -85,6 +86,13 @@ fn of_process(
             (mean_square(g, target, found)?, level.t)
         }
         ProcessConfig::Edm(edm) => {
+            if edm.preconditioning != Preconditioner::Edm {
+                let message = format!(
+                    "the loss of the preconditioning {} is not known here",
+                    edm.preconditioning.name()
+                );
+                return Err(GraphError::Shape { path: "diffusion".to_string(), message });
+            }
             let normal = g.input("level", DType::F32, Shape::batch(&[]))?;
             let ln_sigma = g.affine(normal, edm.p_std, edm.p_mean)?;
             let sigma = g.exp(ln_sigma)?;

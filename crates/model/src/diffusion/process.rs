@@ -4,6 +4,7 @@ use super::ddpm::Tables;
 use super::edm::{self, Preconditioning};
 use crate::config::{DdpmConfig, EdmConfig, Prediction, Timesteps};
 use crate::graph::{Graph, GraphError, Shape, Value};
+use crate::networks::Denoiser;
 use crate::tensor::{DType, Tensor};
 
 type Built = Result<Value, GraphError>;
@@ -84,7 +85,7 @@ impl DdpmLevel {
     }
 }
 
-/// The preconditioning of a noise level of EDM (arXiv 2206.00364, table 1), each factor `[B,1,1,1]` or `[1,1,1,1]`.
+/// The preconditioning of a noise level of an EDM (arXiv 2206.00364, table 1), each factor `[B,1,1,1]` or `[1,1,1,1]`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EdmLevel {
     /// What the network is told, `c_noise`: `[B]` or `[1]`.
@@ -114,7 +115,7 @@ impl EdmLevel {
         Ok((level, lookup(g, sigmas, timestep)?))
     }
 
-    /// Those of `sigma [B,1,1,1]`, whose logarithm is `ln_sigma [B]`.
+    /// Those of EDM's own preconditioning at `sigma [B,1,1,1]`, whose logarithm is `ln_sigma [B]`.
     pub fn of(
         g: &mut Graph,
         config: &EdmConfig,
@@ -146,6 +147,14 @@ impl EdmLevel {
         let skipped = g.mul(self.c_skip, x)?;
         let found = g.mul(self.c_out, f)?;
         g.add(skipped, found)
+    }
+}
+
+/// Adds the input `label` i64 `[B]`, a class or the number of classes for none, where the network is told of classes.
+pub(super) fn class_input(g: &mut Graph, network: &dyn Denoiser) -> Result<Option<Value>, GraphError> {
+    match network.classes() {
+        0 => Ok(None),
+        _ => g.input("label", DType::I64, Shape::batch(&[])).map(Some),
     }
 }
 

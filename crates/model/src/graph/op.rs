@@ -32,6 +32,8 @@ pub enum QkvLayout {
     HeadMajor,
     /// `[3, heads, d]`: all queries, then all keys, then all values (timm, diffusers).
     QkvMajor,
+    /// `[heads, d, 3]`: the query, key and value of each channel side by side (EDM's SongUNet).
+    ChannelMajor,
 }
 
 /// Square windows over the pixels of `[B,C,H,W]`. Only whole ones count:

@@ -8,3 +8,9 @@ use crate::graph::Init;
 pub(super) fn he_normal(fan: usize) -> Init {
     Init::Normal { std: (2.0 / fan as f64).sqrt() }
 }
+
+/// Uniform, of a variance between those that keep the sizes of activations and of gradients (Glorot and Bengio 2010),
+/// times `gain`.
+pub(super) fn xavier_uniform(fan_in: usize, fan_out: usize, gain: f64) -> Init {
+    Init::Uniform { bound: gain * (6.0 / (fan_in + fan_out) as f64).sqrt() }
+}

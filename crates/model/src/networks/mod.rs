@@ -8,6 +8,7 @@
 //! | [`recognition`] | networks from the names and shapes of their weights |
 //! | `unet` | the UNet of DDPM and EDM |
 //! | `edm2` | the UNets of EDM2 |
+//! | `song` | EDM's SongUNet |
 //! | `dit` | the diffusion transformer |
 //! | `soda` | SODA's encoder and decoder |
 //! | `wide_resnet`, `noise_mlp` | noise-conditional classifiers |
@@ -26,6 +27,7 @@ mod resample;
 mod resolutions;
 mod sinusoids;
 mod soda;
+mod song;
 mod unet;
 mod vae_encoder;
 mod wide_resnet;
@@ -45,6 +47,7 @@ pub use soda::{
     DecoderConfig, EncoderArch, EncoderConfig, SodaConfig, decoder, decoder_graph, resnet, resnet_graph,
     soda_graph, unit_length,
 };
+pub use song::{ResampleFilter, SongEmbedding, SongEncoder, SongUNetConfig, song_unet, song_unet_graph};
 pub use unet::{
     AttentionNames, Conventions, DIFFUSERS, DiffusersConfig, TensorSource, UNetConfig, diffusers_sources,
     unet, unet_graph,

@@ -31,15 +31,17 @@ pub trait Network {
     /// A sentence, for a network that is tied to its size.
     fn resize(&mut self, size: [usize; 2]) -> Result<(), String>;
 
-    /// The bare network, with all its taps, as a graph of kind `network`; `with_label` adds the input [`Network::label`].
+    /// The bare network, with all its taps, as a graph of kind `network`; `with_labels` adds the inputs
+    /// [`Network::labels`].
     ///
     /// # Errors
     /// When the configuration cannot be built.
-    fn graph(&self, with_label: bool) -> Result<Graph, GraphError>;
+    fn graph(&self, with_labels: bool) -> Result<Graph, GraphError>;
 
-    /// The label that [`Network::graph`] can take.
-    fn label(&self) -> Option<&'static str> {
-        None
+    /// The labels that [`Network::graph`] can take: `augment_label`, of how an image was augmented, and `label`, its
+    /// class.
+    fn labels(&self) -> Vec<&'static str> {
+        Vec::new()
     }
 
     /// The values of `x` in [`Network::graph`].
@@ -87,6 +89,11 @@ pub trait Denoiser {
         0
     }
 
+    /// Number of classes of which it can be told one ([`Conditions::class`]); 0 for none.
+    fn classes(&self) -> usize {
+        0
+    }
+
     /// The latent that guides it, if one must.
     fn guidance(&self) -> Option<Guidance> {
         None
@@ -126,6 +133,8 @@ pub enum Domain {
 pub struct Conditions {
     /// `[B, augment_dim]`.
     pub augment_label: Option<Value>,
+    /// i64 `[B]`: a class, or the number of classes for none, which is what a network without this is told.
+    pub class: Option<Value>,
     /// The latent of another view.
     pub latent: Option<Latent>,
 }
@@ -133,11 +142,16 @@ pub struct Conditions {
 impl Conditions {
     /// Refuses all that there are, for a network that takes none.
     pub(super) fn none(self, network: &str) -> Result<(), GraphError> {
-        if self.augment_label.is_none() && self.latent.is_none() {
-            return Ok(());
+        let refused = |what: &str| {
+            let message = format!("{network} takes no {what} here");
+            Err(GraphError::Shape { path: "network".to_string(), message })
+        };
+        match self {
+            Conditions { augment_label: Some(_), .. } => refused("augmentation label"),
+            Conditions { class: Some(_), .. } => refused("class"),
+            Conditions { latent: Some(_), .. } => refused("latent"),
+            Conditions { augment_label: None, class: None, latent: None } => Ok(()),
         }
-        let message = format!("{network} takes neither an augmentation label nor a latent");
-        Err(GraphError::Shape { path: "network".to_string(), message })
     }
 }
 

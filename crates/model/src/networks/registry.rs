@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::network::{Denoiser, HeadsGiven, Network, PublishedProcess, Role};
 use super::recognition::{Given, Names, RecogniseError, Shapes};
 use super::{
-    DecoderConfig, DitConfig, EncoderConfig, InceptionConfig, NoiseMlpConfig, UNetCConfig, UNetConfig,
-    UNetEConfig, UNetGConfig, VaeEncoderConfig, WideResNetConfig, dit, edm2, inception, noise_mlp, soda,
-    unet, vae_encoder, wide_resnet,
+    DecoderConfig, DitConfig, EncoderConfig, InceptionConfig, NoiseMlpConfig, SongUNetConfig, UNetCConfig,
+    UNetConfig, UNetEConfig, UNetGConfig, VaeEncoderConfig, WideResNetConfig, dit, edm2, inception,
+    noise_mlp, soda, song, unet, vae_encoder, wide_resnet,
 };
 use crate::graph::{Graph, GraphError, GraphKind};
 
@@ -73,6 +73,8 @@ networks! {
         UNetE(UNetEConfig),
         /// The UNet of EDM2, config G.
         UNetG(UNetGConfig),
+        /// The UNet of EDM's published weights.
+        SongUNet(SongUNetConfig),
         /// SODA's encoder.
         SodaEncoder(EncoderConfig),
         /// SODA's decoder.
@@ -95,6 +97,7 @@ networks! {
         unet::DIFFUSERS,
         edm2::C_OR_E,
         edm2::G,
+        song::FAMILY,
         wide_resnet::FAMILY,
         noise_mlp::FAMILY,
         dit::FAMILY,
@@ -184,8 +187,8 @@ impl Architecture {
     ///
     /// # Errors
     /// When the configuration cannot be built.
-    pub fn network_graph(&self, with_label: bool) -> Result<Graph, GraphError> {
-        self.network().graph(with_label)
+    pub fn network_graph(&self, with_labels: bool) -> Result<Graph, GraphError> {
+        self.network().graph(with_labels)
     }
 
     /// The network as one that a process trains.

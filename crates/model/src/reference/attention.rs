@@ -15,11 +15,12 @@ pub fn attention<F: Real>(qkv: ArrayView3<F>, heads: usize, layout: QkvLayout) -
         for head in 0..heads {
             // Part 0 are the queries, 1 the keys, 2 the values.
             let part = |part: usize| {
-                let start = match layout {
-                    QkvLayout::HeadMajor => (head * 3 + part) * d,
-                    QkvLayout::QkvMajor => (part * heads + head) * d,
+                let (start, length, step) = match layout {
+                    QkvLayout::HeadMajor => ((head * 3 + part) * d, d, 1),
+                    QkvLayout::QkvMajor => ((part * heads + head) * d, d, 1),
+                    QkvLayout::ChannelMajor => (head * 3 * d + part, 3 * d - part, 3),
                 };
-                qkv.slice(s![sample, .., start..start + d])
+                qkv.slice(s![sample, .., start..start + length; step])
             };
             let mut scores = part(0).dot(&part(1).t());
             scores.mapv_inplace(|score| score * scale);

@@ -57,6 +57,7 @@ fn attention(qkv: &Tensor, heads: usize, layout: QkvLayout) -> Vec<f64> {
         let channel = match layout {
             QkvLayout::HeadMajor => head * 3 * d + part * d + i,
             QkvLayout::QkvMajor => part * heads * d + head * d + i,
+            QkvLayout::ChannelMajor => head * d * 3 + i * 3 + part,
         };
         at(qkv, &[b, token, channel])
     };
@@ -104,9 +105,9 @@ proptest! {
     #[test]
     fn attention_is_its_formula(
         (batch, tokens, heads, d) in (1usize..3, 1usize..8, 1usize..5, 1usize..6),
-        head_major: bool,
+        layout in 0usize..3,
     ) {
-        let layout = if head_major { QkvLayout::HeadMajor } else { QkvLayout::QkvMajor };
+        let layout = [QkvLayout::HeadMajor, QkvLayout::QkvMajor, QkvLayout::ChannelMajor][layout];
         let qkv = values("qkv", &[batch, tokens, 3 * heads * d]);
         let build = |g: &mut Graph| {
             let qkv = g.input("qkv", DType::F32, Shape::batch(&[tokens, 3 * heads * d]))?;

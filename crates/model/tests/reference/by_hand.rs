@@ -186,7 +186,7 @@ fn weight_norm_scales_rows() {
     let layer = |g: &mut Graph, x: Value| {
         let weight = g.parameter(&p.at("weight"), &[2, 4], Init::Zeros)?;
         let weight = g.weight_norm(&p, weight, 1.0, 3.0)?;
-        g.linear_with(&p, x, weight, 2)
+        g.linear_with(&p, x, weight, None, 2)
     };
     check(f32s(&[1, 4], &[1.0, 10.0, 100.0, 1000.0]), layer, &[weight], &[1, 2], &[2182.0, 0.0]);
 }
@@ -232,10 +232,12 @@ fn attention_survives_large_scores() {
 fn attention_layouts_order_the_packed_axis() {
     let p = Path::root();
     // One token attends only to itself, so the result is its values: 3 and 6 where each head has its q, k, v side by
-    // side, 5 and 6 where all values come last.
+    // side, 5 and 6 where all values come last. A head of two channels tells that from the q, k, v of each channel.
     let x = || f32s(&[1, 1, 6], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
     check_plain(x(), |g, x| g.attention(&p, x, 2, QkvLayout::HeadMajor), &[1, 1, 2], &[3.0, 6.0]);
     check_plain(x(), |g, x| g.attention(&p, x, 2, QkvLayout::QkvMajor), &[1, 1, 2], &[5.0, 6.0]);
+    check_plain(x(), |g, x| g.attention(&p, x, 1, QkvLayout::HeadMajor), &[1, 1, 2], &[5.0, 6.0]);
+    check_plain(x(), |g, x| g.attention(&p, x, 1, QkvLayout::ChannelMajor), &[1, 1, 2], &[3.0, 6.0]);
 }
 
 #[test]

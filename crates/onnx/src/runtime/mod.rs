@@ -1,6 +1,7 @@
 //! Running ONNX files in ONNX Runtime on the CPU.
 
 pub mod integers;
+pub mod operators;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -159,7 +160,8 @@ fn builder(
     let build = || -> ort::Result<SessionBuilder> {
         let builder = Session::builder(environment)?
             .with_log_level(LogLevel::Error)?
-            .with_optimization_level(GraphOptimizationLevel::All)?;
+            .with_optimization_level(GraphOptimizationLevel::All)?
+            .with_operators(operators::on_cpu()?)?;
         adapt(builder)
     };
     build().map_err(refused(path))

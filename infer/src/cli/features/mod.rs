@@ -10,7 +10,6 @@ use ddae_base::shell;
 use ddae_data::digest::DigestOf;
 use ddae_infer::InferError;
 use ddae_infer::features::{FeatureJob, Finished};
-use ddae_infer::model_file::ModelFile;
 use ddae_infer::workers::Workers;
 use ddae_onnx::metadata::GraphKind;
 use ddae_store::{Compression, FeatureFile, FeatureType, Layout, merged_path, shard_rows};
@@ -148,16 +147,9 @@ impl std::str::FromStr for Shard {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut out = ddae_base::stdout();
     let (running, device) = (&arguments.running, arguments.running.device()?);
-    let model = ModelFile::open(
-        &arguments.model,
-        &[GraphKind::Features, GraphKind::Encoder],
-        "features",
-        arguments.running.edited,
-    )?;
+    let model = running.open(&arguments.model, &[GraphKind::Features, GraphKind::Encoder], "features")?;
     let latents = match &arguments.latents {
-        Some(path) => {
-            Some(ModelFile::open(path, &[GraphKind::Latent], "features --latents", arguments.running.edited)?)
-        }
+        Some(path) => Some(running.open(path, &[GraphKind::Latent], "features --latents")?),
         None => None,
     };
     let request = FeatureRequest::new(arguments, &model, latents.as_ref(), device)?;
@@ -188,6 +180,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let progress = Progress::new(rows * extraction.images_per_row(), 1, running.quiet);
     let finished = job.run(&mut workers, &stop, |images| progress.add(images));
     let seconds = progress.finish();
+    running.tell_notes(&mut workers);
     let finished = finished.map_err(|error| interrupted(error, arguments.overwrite))?;
     let (provider, sessions) = (device.provider(), workers.sessions());
     let summary = Summary { images: finished.images, seconds, provider, sessions };

@@ -4,6 +4,7 @@ use ddae_base::memory;
 use ddae_data::datasets;
 use ddae_data::split::Split;
 use ddae_infer::InferError;
+use ddae_infer::cuda;
 use ddae_infer::device::Device;
 use ddae_infer::features::{Extraction, NOISE_STREAM, Noising, Views};
 use ddae_infer::model_file::ModelFile;
@@ -36,6 +37,11 @@ impl FeatureRequest {
         latents: Option<&ModelFile>,
         device: Device,
     ) -> Result<FeatureRequest, InferError> {
+        if model.inputs.iter().any(|name| name == "label") {
+            let message = "this graph is told the class of each image ('label'), which is what probes ask of its \
+                           features: export it without --label";
+            return Err(InferError::Argument(message.to_string()));
+        }
         let latent_shape = latent_shape(model, latents)?;
         let timesteps = timesteps(&arguments.timesteps, model)?;
         let imaged = latents.unwrap_or(model);
@@ -56,6 +62,7 @@ impl FeatureRequest {
             views,
             seed: arguments.seed,
             batch: arguments.running.batch().min(split.len()),
+            draw_on_device: draws(device),
             split,
         };
         if extraction.views.count > 1 && !extraction.is_drawn() {
@@ -269,4 +276,12 @@ fn provenance(
         config: Some(description.config.clone()),
         other: Map::new(),
     })
+}
+
+/// Whether noise is drawn on the device: where it has this project's kernels.
+fn draws(device: Device) -> bool {
+    match device {
+        Device::Cpu => false,
+        Device::Cuda { number, .. } => cuda::kernels(number).is_ok(),
+    }
 }

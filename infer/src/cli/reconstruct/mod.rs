@@ -8,7 +8,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use ddae_infer::InferError;
-use ddae_infer::model_file::ModelFile;
 use ddae_infer::reconstruct::{Encoding, Way};
 use ddae_infer::sample::{Guide, ImageFolder, Sampling, balanced_batch, to_levels};
 use ddae_infer::workers::Workers;
@@ -122,18 +121,8 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut out = ddae_base::stdout();
     let (running, device) = (&arguments.running, arguments.running.device()?);
-    let encoder = ModelFile::open(
-        &arguments.encoder,
-        &[GraphKind::Encoder],
-        "reconstruct --encoder",
-        arguments.running.edited,
-    )?;
-    let sampler = ModelFile::open(
-        &arguments.sampler,
-        &[GraphKind::Sampler],
-        "reconstruct --sampler",
-        arguments.running.edited,
-    )?;
+    let encoder = running.open(&arguments.encoder, &[GraphKind::Encoder], "reconstruct --encoder")?;
+    let sampler = running.open(&arguments.sampler, &[GraphKind::Sampler], "reconstruct --sampler")?;
     let request = ReconstructRequest::new(arguments, &encoder, &sampler, device)?;
     let ReconstructRequest { plan, split, rows, settings, .. } = &request;
     if let Some(warning) = request::mismatch(&encoder, &sampler).filter(|_| !running.quiet) {
@@ -169,7 +158,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut outputs = Outputs::open(arguments, &request)?;
     let batch = balanced_batch(jobs.len(), workers.sessions(), largest);
     let guide = Guide { latents: &latents, width: request.width, guidance: arguments.guidance as f32 };
-    let sampling = Sampling { plan, shape: split.shape(), batch, guide: Some(guide) };
+    let sampling = Sampling { plan, shape: split.shape(), batch, guide: Some(guide), classes: None };
     let progress = Progress::new(jobs.len(), plan.steps.len(), running.quiet);
     let drawn = sampling.run(
         &mut workers,
@@ -179,6 +168,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         |at, image| outputs.put(missing[at], to_levels(image)),
     );
     let seconds = progress.finish();
+    running.tell_notes(&mut workers);
     drawn.map_err(|error| interrupted(error, arguments))?;
     outputs.finish(&request)?;
     let (provider, sessions) = (device.provider(), workers.sessions());

@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use ddae_infer::InferError;
-use ddae_infer::model_file::ModelFile;
 use ddae_infer::sample::{ImageFolder, Sampling, balanced_batch, to_levels};
 use ddae_infer::workers::Workers;
 use ddae_model::diffusion::sampler::{SAMPLERS, Sampler};
@@ -78,6 +77,11 @@ pub struct Arguments {
     #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
     eta: f64,
 
+    /// Class of all images, of a network that is told of classes; as many as there are classes for none [default: one
+    /// drawn from each seed]
+    #[arg(long, value_name = "N")]
+    class: Option<u32>,
+
     /// Draw images again that are there, and remove those of other settings
     #[arg(long)]
     overwrite: bool,
@@ -104,7 +108,7 @@ fn samplers() -> PossibleValuesParser {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut out = ddae_base::stdout();
     let (running, device) = (&arguments.running, arguments.running.device()?);
-    let model = ModelFile::open(&arguments.model, &[GraphKind::Sampler], "sample", arguments.running.edited)?;
+    let model = running.open(&arguments.model, &[GraphKind::Sampler], "sample")?;
     let request = SampleRequest::new(arguments, &model, device)?;
     let (seeds, shape) = (&arguments.seeds.0, request.shape);
     Outputs::check(arguments, shape)?;
@@ -121,6 +125,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let settings = &request.settings;
         let (sampler, steps, eta) = (&settings.sampler, settings.steps, settings.eta);
         writeln!(out, "sampler   {sampler}, {steps} steps, eta {eta}: {calls} network calls for each")?;
+        if request.told > 0 {
+            writeln!(out, "class     {}", request.class_line())?;
+        }
         writeln!(out, "device    {device}, batches of {largest} at most")?;
         return Ok(());
     }
@@ -128,7 +135,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut workers = Workers::open(&model.path, device, threads)?;
     let mut outputs = Outputs::open(arguments, &request.settings, shape)?;
     let batch = balanced_batch(missing.len(), workers.sessions(), largest);
-    let sampling = Sampling { plan: &request.plan, shape, batch, guide: None };
+    let classes = request.classes(&missing);
+    let classes = classes.as_deref();
+    let sampling = Sampling { plan: &request.plan, shape, batch, guide: None, classes };
     let progress = Progress::new(missing.len(), request.plan.steps.len(), running.quiet);
     let drawn = sampling.run(
         &mut workers,
@@ -138,6 +147,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         |at, image| outputs.put(missing[at], &to_levels(image)),
     );
     let seconds = progress.finish();
+    running.tell_notes(&mut workers);
     drawn.map_err(|error| interrupted(error, arguments))?;
     outputs.finish(seeds, &missing)?;
     let (provider, sessions) = (device.provider(), workers.sessions());

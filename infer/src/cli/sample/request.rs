@@ -3,17 +3,24 @@
 use ddae_infer::InferError;
 use ddae_infer::device::Device;
 use ddae_infer::model_file::ModelFile;
-use ddae_infer::sample::SampleSettings;
+use ddae_infer::sample::{SampleSettings, image_class};
 use ddae_model::diffusion::SamplerPlan;
 use ddae_model::diffusion::sampler::{SAMPLERS, Sampler};
 
 use super::Arguments;
+
+/// The input that tells a network the class of each image.
+const CLASS: &str = "label";
 
 /// A run that has been found possible.
 pub struct SampleRequest {
     pub plan: SamplerPlan,
     pub settings: SampleSettings,
     pub shape: [usize; 3],
+    /// Number of classes of which the network is told one; 0 for none.
+    pub told: usize,
+    /// The class that it is told of all images; without, one is drawn from each seed.
+    class: Option<u32>,
 }
 
 impl SampleRequest {
@@ -54,6 +61,23 @@ impl SampleRequest {
                 "--sampler {name} needs a graph with the input 'carry', which it has not"
             )));
         }
+        let network = model.model.architecture.denoiser().map_err(&unusable)?;
+        let told = network.classes();
+        if told > 0 && !model.inputs.iter().any(|name| name == CLASS) {
+            return Err(unusable(format!("its network is told of classes, and it has no input '{CLASS}'")));
+        }
+        match arguments.class {
+            Some(_) if told == 0 => {
+                let message = "--class: the network of this graph is told of no class";
+                return Err(InferError::Argument(message.to_string()));
+            }
+            Some(class) if class as usize > told => {
+                let message =
+                    format!("--class {class}: the network is told of 0 to {}, and {told} for none", told - 1);
+                return Err(InferError::Argument(message));
+            }
+            _ => {}
+        }
         let description = &model.description;
         let settings = SampleSettings {
             model: description.digest.clone(),
@@ -63,11 +87,31 @@ impl SampleRequest {
             sampler: sampler.name.to_string(),
             steps,
             eta,
+            class: (told > 0)
+                .then(|| arguments.class.map_or_else(|| "drawn".to_string(), |class| class.to_string())),
             provider: device.provider().to_string(),
             precision: device.precision().to_string(),
             tool: concat!("ddae-infer ", env!("CARGO_PKG_VERSION")).to_string(),
             graph: Some(model.graph_digest.clone()),
         };
-        Ok(SampleRequest { plan, settings, shape })
+        Ok(SampleRequest { plan, settings, shape, told, class: arguments.class })
+    }
+
+    /// What the network is told of the images of `seeds`; none where it is told of no classes.
+    pub fn classes(&self, seeds: &[u64]) -> Option<Vec<i64>> {
+        let class = |&seed: &u64| match self.class {
+            Some(class) => class.into(),
+            None => image_class(seed, self.told),
+        };
+        (self.told > 0).then(|| seeds.iter().map(class).collect())
+    }
+
+    /// The same in words.
+    pub fn class_line(&self) -> String {
+        match self.class {
+            Some(class) if class as usize == self.told => "none".to_string(),
+            Some(class) => format!("{class} of {}", self.told),
+            None => format!("one of {}, drawn from each seed", self.told),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Graphs of kind `sampler`: one network call of a [`super::SamplerPlan`], with the arithmetic around it.
 
-use super::super::process::{DdpmLevel, EdmLevel, scalars};
+use super::super::process::{DdpmLevel, EdmLevel, class_input, scalars};
 use crate::config::{Config, DdpmConfig, ModelConfig, ProcessConfig};
 use crate::graph::{Dim, Graph, GraphError, Shape, Value};
 use crate::networks::{Conditions, Denoiser, Domain, Guidance, Latent, Role};
@@ -27,6 +27,8 @@ pub fn sampler_graph(config: &Config) -> Result<Graph, GraphError> {
 /// `preconditioning` f32 `[2]` or `[3]`, `coefficients` `[5]` or `[7]` in the state's type, and `carry`, like `x`.
 /// Outputs `next` and `next_carry`, like `x`.
 ///
+/// A SongUNet of classes takes besides `label` i64 `[B]`, the class of each image, or the number of classes for none.
+///
 /// A SODA decoder takes besides `z` f32 `[B,Z]`, the latents that guide it, and `guidance` f32 `[1]`, how much further
 /// than by itself a latent leads: the network sees every image twice, in one batch of `2 B`, with its latent and
 /// without, and `(1 + guidance) eps_with - guidance eps_without` is taken for the noise (arXiv 2207.12598).
@@ -43,9 +45,10 @@ pub fn model_sampler_graph(model: &ModelConfig) -> Result<Graph, GraphError> {
     let mut g = Graph::new();
     match (&model.process, denoiser.guidance()) {
         (None, _) => return Err(wrong(format!("the diffusion process of {name} is not known"))),
-        (Some(ProcessConfig::Ddpm(config)), None) => {
-            ddpm_step(&mut g, config, shape, |g, x, t| denoiser.predict(g, x, t, Conditions::default()))?
-        }
+        (Some(ProcessConfig::Ddpm(config)), None) => ddpm_step(&mut g, config, shape, |g, x, t| {
+            let class = class_input(g, denoiser)?;
+            denoiser.predict(g, x, t, Conditions { class, ..Conditions::default() })
+        })?,
         (Some(ProcessConfig::Ddpm(config)), Some(guidance)) => {
             ddpm_step(&mut g, config, shape, |g, x, t| guided_noise(g, denoiser, guidance, x, t))?;
         }
@@ -114,7 +117,7 @@ fn guided_noise(g: &mut Graph, network: &dyn Denoiser, shape: Guidance, x: Value
     let mask = g.constant(Tensor::f32(&mask, vec![0.0; parts]))?;
 
     let latent = Some(Latent { z, mask });
-    let eps = network.predict(g, x, t, Conditions { augment_label: None, latent })?;
+    let eps = network.predict(g, x, t, Conditions { latent, ..Conditions::default() })?;
     let halves = stacked(g, eps, 2)?;
     let half = |g: &mut Graph, i: usize| {
         let half = g.slice(halves, 0, i, 1)?;
@@ -156,7 +159,8 @@ fn edm_step(g: &mut Graph, image: [usize; 3], network: &dyn Denoiser) -> Result<
 
     let x32 = g.cast(x, DType::F32)?;
     let input = level.input(g, x32)?;
-    let f = network.predict(g, input, t, Conditions::default())?;
+    let class = class_input(g, network)?;
+    let f = network.predict(g, input, t, Conditions { class, ..Conditions::default() })?;
     let denoised = level.denoised(g, x32, f)?;
     let denoised = g.clamp(denoised, -1.0, 1.0)?;
     let denoised = g.cast(denoised, DType::F64)?;

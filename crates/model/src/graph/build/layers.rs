@@ -104,11 +104,19 @@ impl Graph {
         self.push_linear(path, x, weight, bias, features)
     }
 
-    /// The linear layer without bias with the given `weight [features, fan_in]`.
-    pub fn linear_with(&mut self, path: &Path, x: Value, weight: Value, features: usize) -> Built {
+    /// The linear layer with the given `weight [features, fan_in]` and, where there is one, `bias [features]`.
+    pub fn linear_with(
+        &mut self,
+        path: &Path,
+        x: Value,
+        weight: Value,
+        bias: Option<Value>,
+        features: usize,
+    ) -> Built {
         let fan_in = self.features(path, x)?;
         let weight = self.want_weight(path, weight, &[features, fan_in])?;
-        self.push_linear(path, x, weight, None, features)
+        let bias = bias.map(|bias| self.want_weight(path, bias, &[features])).transpose()?;
+        self.push_linear(path, x, weight, bias, features)
     }
 
     fn push_linear(

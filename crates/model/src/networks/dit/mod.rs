@@ -61,8 +61,8 @@ impl Network for DitConfig {
         dit_graph(self, with_label)
     }
 
-    fn label(&self) -> Option<&'static str> {
-        Some("label")
+    fn labels(&self) -> Vec<&'static str> {
+        vec!["label"]
     }
 
     fn pixels(&self) -> Pixels {

@@ -3,6 +3,7 @@
 use super::embeddings::{EMBEDDING_STD, embed_label, embed_timestep, positions};
 use super::{DitConfig, Space};
 use crate::graph::{Conv, Dim, Graph, GraphError, Init, Path, QkvLayout, Shape, Value};
+use crate::networks::initialisation::xavier_uniform;
 use crate::tensor::DType;
 
 type Built = Result<Value, GraphError>;
@@ -75,6 +76,7 @@ pub fn dit(g: &mut Graph, config: &DitConfig, x: Value, t: Value, label: Option<
 /// The published initial weights (adaLN-zero).
 fn initialise(g: &mut Graph, config: &DitConfig) -> Result<(), GraphError> {
     let (root, width, hidden) = (Path::root(), config.hidden_size, MLP_RATIO * config.hidden_size);
+    let xavier = |fan_in, fan_out| xavier_uniform(fan_in, fan_out, 1.0);
     let mut layer = |p: &Path, weight: Init| {
         g.initialise(&p.at("weight"), weight)?;
         g.initialise(&p.at("bias"), Init::Zeros)
@@ -95,11 +97,6 @@ fn initialise(g: &mut Graph, config: &DitConfig) -> Result<(), GraphError> {
     let p = root.at("final_layer");
     layer(&p.at("adaLN_modulation").at(1), Init::Zeros)?;
     layer(&p.at("linear"), Init::Zeros)
-}
-
-/// Uniform, of a variance between those that keep the sizes of activations and of gradients (Glorot and Bengio 2010).
-fn xavier(fan_in: usize, fan_out: usize) -> Init {
-    Init::Uniform { bound: (6.0 / (fan_in + fan_out) as f64).sqrt() }
 }
 
 /// Patches of `x [B,C,S,S]` as tokens with their positions: `[B, tokens, hidden_size]`.

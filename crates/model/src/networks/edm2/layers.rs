@@ -53,7 +53,7 @@ impl Weights {
     /// A linear layer on `x [B, features]`.
     pub fn linear(self, g: &mut Graph, p: &Path, x: Value, features: usize) -> Built {
         let weight = self.of(g, p, &[features, size(g, x, 1)])?;
-        g.linear_with(p, x, weight, features)
+        g.linear_with(p, x, weight, None, features)
     }
 
     /// A 1x1 convolution on pixels as tokens, `x [B, N, C]`.
@@ -61,7 +61,7 @@ impl Weights {
         let channels = size(g, x, 2);
         let weight = self.of(g, p, &[features, channels, 1, 1])?;
         let weight = g.reshape(weight, Shape::fixed(&[features, channels]))?;
-        g.linear_with(p, x, weight, features)
+        g.linear_with(p, x, weight, None, features)
     }
 
     /// Self-attention between the pixels of `x [B,C,H,W]`, queries, keys and values with a root mean square of 1 in each

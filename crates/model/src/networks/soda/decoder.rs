@@ -145,5 +145,5 @@ pub fn decoder(
     mask: Value,
 ) -> Result<Value, GraphError> {
     check_decoder(config).map_err(|message| GraphError::Shape { path: p.to_string(), message })?;
-    guided(g, p, config, x, t, Conditions { augment_label: None, latent: Some(Latent { z, mask }) })
+    guided(g, p, config, x, t, Conditions { latent: Some(Latent { z, mask }), ..Conditions::default() })
 }

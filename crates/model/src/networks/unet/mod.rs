@@ -56,8 +56,8 @@ impl Network for UNetConfig {
         unet_graph(self, with_label)
     }
 
-    fn label(&self) -> Option<&'static str> {
-        (self.augment_dim > 0).then_some("augment_label")
+    fn labels(&self) -> Vec<&'static str> {
+        (self.augment_dim > 0).then_some("augment_label").into_iter().collect()
     }
 
     fn role(&self) -> Role<'_> {
@@ -67,6 +67,7 @@ impl Network for UNetConfig {
 
 impl Denoiser for UNetConfig {
     fn predict(&self, g: &mut Graph, x: Value, t: Value, conditions: Conditions) -> Built {
+        Conditions { augment_label: None, ..conditions }.none("a UNet")?;
         unet(g, self, x, t, conditions.augment_label)
     }
 
@@ -103,7 +104,7 @@ pub fn unet_graph(config: &UNetConfig, with_label: bool) -> Result<Graph, GraphE
 /// When shapes do not fit, with the layer's path, or the configuration has `z_channels`: that is a SODA decoder
 /// ([`decoder`](super::decoder)).
 pub fn unet(g: &mut Graph, config: &UNetConfig, x: Value, t: Value, augment_label: Option<Value>) -> Built {
-    guided(g, &Path::root(), config, x, t, Conditions { augment_label, latent: None })
+    guided(g, &Path::root(), config, x, t, Conditions { augment_label, ..Conditions::default() })
 }
 
 /// The network under the path `p`.

@@ -1,6 +1,6 @@
 //! What `tch` does not offer of libtorch: a safe face of the C++ in `shim/`.
 //!
-//! The only `unsafe` of the crate stands here. Every function hands libtorch pointers to tensors that the caller's
+//! The only `unsafe` of the crate stands here and in [`cuda`]. Every function hands libtorch pointers to tensors that the caller's
 //! borrow keeps alive for the length of the call.
 
 use std::ffi::{CStr, CString, c_char, c_double, c_int, c_void};
@@ -10,6 +10,8 @@ use std::ptr::{null, null_mut};
 use tch::Tensor;
 
 use super::TorchError;
+
+pub mod cuda;
 
 type Pointer = *const c_void;
 
@@ -47,6 +49,7 @@ unsafe extern "C" {
         steps: *const Pointer,
         count: usize,
         arguments: *const AdamArguments,
+        learning_rate: Pointer,
         grad_scale: Pointer,
         found_inf: Pointer,
     ) -> c_int;
@@ -73,6 +76,8 @@ unsafe extern "C" {
         inside: c_int,
         out: *mut *mut c_void,
     ) -> c_int;
+    fn ddae_torch_trace_begin(cuda: c_int) -> c_int;
+    fn ddae_torch_trace_end(path: *const c_char) -> c_int;
     fn ddae_torch_keep_memory() -> c_int;
     fn ddae_torch_copy(targets: *const Pointer, sources: *const Pointer, count: usize) -> c_int;
     fn ddae_torch_clip_gradients(
@@ -172,6 +177,18 @@ pub struct GroupNormSilu {
     pub seed: i64,
 }
 
+impl From<GroupNormSilu> for GroupNormSiluArguments {
+    fn from(options: GroupNormSilu) -> GroupNormSiluArguments {
+        GroupNormSiluArguments {
+            groups: options.groups as i64,
+            eps: options.eps,
+            silu: c_int::from(options.silu),
+            dropout: options.dropout,
+            seed: options.seed,
+        }
+    }
+}
+
 /// `dropout(silu(group_norm(x + shift) * weight + bias))` as one operation with gradients: two passes over memory
 /// forward and two back, where libtorch takes a dozen.
 ///
@@ -188,13 +205,7 @@ pub fn group_norm_silu(
     bias: Option<&Tensor>,
     options: GroupNormSilu,
 ) -> Result<Tensor, TorchError> {
-    let arguments = GroupNormSiluArguments {
-        groups: options.groups as i64,
-        eps: options.eps,
-        silu: c_int::from(options.silu),
-        dropout: options.dropout,
-        seed: options.seed,
-    };
+    let arguments = GroupNormSiluArguments::from(options);
     let mut out = null_mut();
     let [shift, weight, bias] = [shift, weight, bias].map(|tensor| tensor.map_or(null(), pointer));
     let x = pointer(x);
@@ -240,6 +251,26 @@ pub(super) fn scaled_rows(x: &Tensor, axes: &[i64], scale: RowScale) -> Result<T
     Ok(made(out))
 }
 
+/// Begins to record what libtorch does, on a GPU too where `cuda`.
+///
+/// # Errors
+/// When something is recorded already.
+pub fn begin_trace(cuda: bool) -> Result<(), TorchError> {
+    // SAFETY: takes a number.
+    check("trace", unsafe { ddae_torch_trace_begin(c_int::from(cuda)) })
+}
+
+/// Writes what was recorded to the file at `path`, for chrome://tracing or Perfetto.
+///
+/// # Errors
+/// When nothing was begun, or the file cannot be written.
+pub fn end_trace(path: &Path) -> Result<(), TorchError> {
+    let text = CString::new(path.as_os_str().as_encoded_bytes());
+    let text = text.map_err(|e| TorchError::Input(e.to_string()))?;
+    // SAFETY: the path is a C string for the length of the call.
+    check("trace", unsafe { ddae_torch_trace_end(text.as_ptr()) })
+}
+
 /// Lets the process keep freed memory instead of handing it back to the system and asking for it again at every
 /// operation: a tenth of a training step. For the whole process and for good, so a program calls it when it starts.
 ///
@@ -272,11 +303,20 @@ pub fn clear_gradients(parameters: &[Tensor]) -> Result<(), TorchError> {
     check("clear_gradients", unsafe { ddae_torch_clear_gradients(list.as_ptr(), list.len()) })
 }
 
+/// The length of a step.
+#[derive(Clone, Copy, Debug)]
+pub enum Rate<'a> {
+    /// A number.
+    Number(f64),
+    /// A float32 scalar where the parameters are, which may change between replays of a captured step.
+    Tensor(&'a Tensor),
+}
+
 /// Settings of one step of Adam (arXiv 1412.6980) or AdamW (arXiv 1711.05101).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdamStep {
+#[derive(Clone, Copy, Debug)]
+pub struct AdamStep<'a> {
     /// Length of a step.
-    pub learning_rate: f64,
+    pub learning_rate: Rate<'a>,
     /// Decay of the first moments, in [0, 1).
     pub beta1: f64,
     /// Decay of the second moments, in [0, 1).
@@ -316,11 +356,19 @@ pub struct Scaled<'a> {
 ///
 /// # Errors
 /// When the lists do not fit together.
-pub fn adam_step(step: AdamStep, tensors: &AdamTensors, scaled: Option<Scaled>) -> Result<(), TorchError> {
+pub fn adam_step(
+    step: AdamStep<'_>,
+    tensors: &AdamTensors,
+    scaled: Option<Scaled>,
+) -> Result<(), TorchError> {
     let AdamTensors { parameters, gradients, first_moments, second_moments, steps } = *tensors;
     same_length("Adam", &[parameters, gradients, first_moments, second_moments, steps])?;
+    let (number, rate) = match step.learning_rate {
+        Rate::Number(number) => (number, null()),
+        Rate::Tensor(tensor) => (0.0, pointer(tensor)),
+    };
     let arguments = AdamArguments {
-        learning_rate: step.learning_rate,
+        learning_rate: number,
         beta1: step.beta1,
         beta2: step.beta2,
         weight_decay: step.weight_decay,
@@ -329,7 +377,7 @@ pub fn adam_step(step: AdamStep, tensors: &AdamTensors, scaled: Option<Scaled>) 
     };
     let [p, g, m, v, s] = [parameters, gradients, first_moments, second_moments, steps].map(pointers);
     let (scale, found_inf) = scaled.map_or((null(), null()), |s| (pointer(s.scale), pointer(s.found_inf)));
-    // SAFETY: five lists of `p.len()` pointers to living tensors; the two optional ones are null or alive.
+    // SAFETY: five lists of `p.len()` pointers to living tensors; the three optional ones are null or alive.
     let status = unsafe {
         ddae_torch_adam(
             p.as_ptr(),
@@ -339,6 +387,7 @@ pub fn adam_step(step: AdamStep, tensors: &AdamTensors, scaled: Option<Scaled>) 
             s.as_ptr(),
             p.len(),
             &arguments,
+            rate,
             scale,
             found_inf,
         )
