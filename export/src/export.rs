@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use ddae_base::files::FileError;
 use ddae_base::memory::{MemoryError, check as memory_check};
 use ddae_checkpoint::WeightSet;
-use ddae_model::config::AnyConfig;
+use ddae_model::config::{AnyConfig, ModelConfig};
 use ddae_model::diffusion::feature_timesteps;
 use ddae_model::graph::Graph;
 use ddae_model::reference;
@@ -121,6 +121,7 @@ impl ExportPlan {
             checkpoint: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             digest: source.checkpoint.digest(),
             weights: source.weight_set(),
+            weights_name: source.weights_name().map(str::to_string),
             epoch: state.map(|state| state.epoch),
             step: state.map(|state| state.step),
             taps: request.taps(&graph),
@@ -139,6 +140,11 @@ impl ExportPlan {
         source.weights(&graph)?;
         source.check_whole()?;
         Ok(ExportPlan { source, request, options, graph, description })
+    }
+
+    /// The configuration, and the network with its process out of it.
+    pub fn configuration(&self) -> (&AnyConfig, &ModelConfig) {
+        (&self.source.config, &self.source.model)
     }
 
     /// The graph.
@@ -170,6 +176,8 @@ impl ExportPlan {
         let mut parts = vec![self.source.run_name()];
         if self.description.weights == Some(WeightSet::Model) {
             parts.push("model".to_string());
+        } else if let Some(name) = self.source.named() {
+            parts.push(name);
         }
         parts.push(self.request.file_stem());
         parts.extend(self.description.target.map(|target| target.name().to_string()));
@@ -219,11 +227,11 @@ impl ExportPlan {
         };
         let record = record.filter(|_| description.weights != Some(WeightSet::Model));
         let is_direct = record.as_ref().is_some_and(|record| fits_record(&graph, record));
-        let full = source.trained.network_graph(false)?;
+        let full = record.as_ref().map(|_| source.trained.network_graph(false)).transpose()?;
         // A graph with the network's output has all parameters of the network, and that of the augmentation label where
         // it takes one, which the record does not.
         let is_whole = request.kind == GraphKind::Loss || graph.outputs().iter().any(|(name, _)| name == "y");
-        let weights = source.weights(if record.is_none() || is_whole { &graph } else { &full })?;
+        let weights = source.weights(full.as_ref().filter(|_| !is_whole).unwrap_or(&graph))?;
 
         progress("writing the graph");
         let write_error = |source| FileError::of("write", &target)(source);
@@ -257,10 +265,10 @@ impl ExportPlan {
 
         progress("computing reference outputs");
         let expected = ReferenceOutputs::compute(&graph, &weights, timesteps)?;
-        let by_reference = match &record {
+        let by_reference = match (&record, &full) {
             // The file itself is compared with the reference interpreter on the same weights.
-            Some(record) if !is_direct => {
-                let outputs = reference::run::<f32>(&full, &weights, &by_name(&record.inputs))?;
+            (Some(record), Some(full)) if !is_direct => {
+                let outputs = reference::run::<f32>(full, &weights, &by_name(&record.inputs))?;
                 Some(against_record(&outputs, record))
             }
             _ => None,

@@ -121,7 +121,7 @@ impl GraphRequest {
         let is_features = self.kind == GraphKind::Features;
         let layers: Vec<String> = match is_features {
             true => feature_layers(network)?.into_iter().map(|(name, _)| name).collect(),
-            false => network.network_graph(false)?.taps().iter().map(|(name, _)| name.clone()).collect(),
+            false => network.network_graph(self.label)?.taps().iter().map(|(name, _)| name.clone()).collect(),
         };
         if self.taps.iter().any(|tap| tap == ALL_TAPS) {
             self.taps = layers.clone();

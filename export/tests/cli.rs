@@ -302,7 +302,7 @@ fn files_that_cannot_be_used_end_with_1() {
         ("missing.safetensors", "missing.safetensors: No such file"),
         ("cut.safetensors --config c.yaml", "cut.safetensors: is not a complete safetensors file"),
         ("empty.safetensors --config c.yaml", "empty.safetensors: is empty"),
-        ("foreign.safetensors --config c.yaml", "foreign.safetensors: is not a complete safetensors file"),
+        ("foreign.safetensors --config c.yaml", "foreign.safetensors: is a web page"),
         ("there.onnx", "there.onnx: is not a complete safetensors file"),
         ("void", "void: this folder holds no checkpoint"),
         ("plain.safetensors --config missing.yaml", "missing.yaml: No such file"),

@@ -35,7 +35,7 @@ fn assert_like_reference(graph: &Graph, weights: &Weights, inputs: &[(&str, Tens
 /// With a timestep of each sample's own, and with a fixed one, where all modulation is the same for every sample.
 #[test]
 fn dit_features() {
-    let process = DdpmConfig { n_t: 1000, betas: Betas::Linear([1e-4, 0.02]), timesteps: Timesteps::Index };
+    let process = DdpmConfig::of(1000, Betas::Linear([1e-4, 0.02]), Timesteps::Index);
     let process = Some(ProcessConfig::Ddpm(process));
     let model = ModelConfig { process, ..ModelConfig::of(Architecture::DiT(dit_config())) };
     let taps = vec!["layer-0".to_string(), "layer-2".to_string()];
@@ -56,6 +56,7 @@ fn latents() {
     let config = VaeEncoderConfig {
         block_out_channels: vec![8, 8, 16, 16],
         norm_num_groups: 4,
+        use_quant_conv: true,
         ..VaeEncoderConfig::sd_vae_ft_mse(24, 40)
     };
     let graph = latent_graph(&ModelConfig::of(Architecture::VaeEncoder(config)), false).expect("a graph");

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use ddae_checkpoint::{Checkpoint, WeightSet};
+use ddae_checkpoint::{Checkpoint, WeightChoice, WeightSet};
 use ddae_model::networks::recognition::{Given, Shapes, find};
 use libfuzzer_sys::fuzz_target;
 
@@ -25,6 +25,12 @@ fuzz_target!(|bytes: &[u8]| {
             }
         }
         let _ = (file.layout().to_string(), file.modules());
+        let _ = file.choose(None, "--weights", |_| true);
+        for set in file.sets() {
+            let asked = WeightChoice::Named(set.prefix().to_string());
+            let _ = file.choose(Some(&asked), "--weights", |_| true);
+            let _ = file.shapes_below(set.prefix());
+        }
         let _ = file.record();
     }
 });

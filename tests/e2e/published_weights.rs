@@ -67,7 +67,7 @@ fn a_run_starts_with_published_weights() {
     place.done(&format!("{start} --init ddae_checkpoint.pth"));
     let log = place.text("run/log.txt");
     assert!(
-        log.contains("with the weights of ddae_checkpoint.pth (checkpoint of the published DDAE code"),
+        log.contains("with the weights of ddae_checkpoint.pth: 'EMA.ema_model.nn_model' (moving average)"),
         "{log}"
     );
 

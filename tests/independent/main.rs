@@ -184,6 +184,7 @@ fn codes_and_latents() {
     let vae = VaeEncoderConfig {
         block_out_channels: vec![8, 8, 16, 16],
         norm_num_groups: 4,
+        use_quant_conv: true,
         ..VaeEncoderConfig::sd_vae_ft_mse(24, 40)
     };
     compare(&latent_graph(&ModelConfig::of(Architecture::VaeEncoder(vae)), false).expect("a graph"));

@@ -28,6 +28,7 @@ pub mod bounded;
 pub mod device;
 pub mod ending;
 pub mod files;
+pub mod kind;
 pub mod lock;
 pub mod memory;
 #[cfg(feature = "terminal")]
@@ -44,6 +45,7 @@ pub use arguments::arguments;
 pub use begin::begin;
 pub use bounded::read_bounded;
 pub use ending::end;
+pub use kind::kind_of;
 pub use stderr::tell;
 pub use stop::Stop;
 pub use text::{plain, stdout};

@@ -1,17 +1,19 @@
 //! An open checkpoint: what it holds, without reading it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::averages::name_averages;
 use super::bytes::Bytes;
 use super::checksums::Checksums;
 use super::contents::{Contents, Format};
 use super::layout::Layout;
 use super::pytorch::PickledModule;
+use super::sets::{NamedWeights, sets};
 use super::stored::StoredTensor;
 use super::training::{FORMAT, Record, TrainingState};
 use super::{CheckpointError, WeightSet, pytorch, safetensors};
@@ -19,10 +21,36 @@ use ddae_model::config::RunConfig;
 use ddae_model::tensor::Tensor;
 use ddae_model::weights::Weights;
 
-/// The ending of an index of several files.
-const INDEX: &str = ".index.json";
 /// Endings that promise a checkpoint.
-const ENDINGS: [&str; 7] = [".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pkl", INDEX];
+const ENDINGS: [&str; 6] = [".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pkl"];
+
+/// Parts of names that `torch.compile`, FSDP and activation checkpointing put before those of what they wrap.
+const WRAPPERS: [&str; 3] = ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
+
+/// Whether a file's name is that of an index of several: `….index.json`, `….index.fp16.json`.
+fn is_index(name: &str) -> bool {
+    let Some(stem) = name.strip_suffix(".json") else { return false };
+    stem.ends_with(".index") || stem.rsplit_once('.').is_some_and(|(stem, _)| stem.ends_with(".index"))
+}
+
+/// Leaves parts of names out that only say how a network was wrapped, wherever they stand, unless two names would become
+/// one.
+fn without_wrappers(tensors: &mut Vec<StoredTensor>) {
+    let is_wrapped = |name: &str| name.split('.').any(|part| WRAPPERS.contains(&part));
+    if !tensors.iter().any(|tensor| is_wrapped(tensor.name())) {
+        return;
+    }
+    let plain =
+        |name: &str| name.split('.').filter(|part| !WRAPPERS.contains(part)).collect::<Vec<_>>().join(".");
+    let names: HashSet<String> = tensors.iter().map(|tensor| plain(tensor.name())).collect();
+    if names.len() == tensors.len() {
+        let renamed = |tensor: StoredTensor| {
+            let name = plain(tensor.name());
+            tensor.named(name)
+        };
+        *tensors = std::mem::take(tensors).into_iter().map(renamed).collect();
+    }
+}
 
 /// An open checkpoint file of any [`Format`]. Tensors are read when they are asked for.
 pub struct Checkpoint {
@@ -44,18 +72,23 @@ pub struct Checkpoint {
     config: Option<RunConfig>,
     state: Option<TrainingState>,
     layout: Layout,
+    sets: Vec<NamedWeights>,
+    nameless: Vec<String>,
 }
+
+/// Elements that a tensor in a file of any size may have by repeating those of its storage.
+const FREE_REPETITION: usize = 1 << 16;
 
 impl Checkpoint {
     /// Opens a file and reads what it says of its tensors, not their elements. A file whose name ends in
-    /// `.index.json` is the index of several, which lie beside it.
+    /// `.index.json` (or `.index.VARIANT.json`) is the index of several, which lie beside it.
     ///
     /// # Errors
     /// When it cannot be read, is no complete checkpoint of a known format, refers to anything that a file of tensors
     /// has no need of, or is a checkpoint of a newer version of ours.
     pub fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
         let bytes = map(path)?;
-        if path.to_string_lossy().ends_with(INDEX) {
+        if is_index(&path.to_string_lossy()) {
             return Checkpoint::sharded(path, bytes);
         }
         let (format, contents) = read(path, &bytes)?;
@@ -75,7 +108,7 @@ impl Checkpoint {
     /// have been.
     pub fn recognises(path: &Path) -> bool {
         let name = path.to_string_lossy();
-        if ENDINGS.iter().any(|ending| name.ends_with(ending)) {
+        if ENDINGS.iter().any(|ending| name.ends_with(ending)) || is_index(&name) {
             return true;
         }
         let mut start = Vec::new();
@@ -115,6 +148,9 @@ impl Checkpoint {
         let Contents { mut tensors, values, left_out, mut unread, foreign, modules, groups, metadata } =
             contents;
         unread.sort();
+        without_wrappers(&mut tensors);
+        // In the order of the file, which tells the names of a list.
+        let nameless = name_averages(&mut tensors);
         tensors.sort_by(|a, b| a.name().cmp(b.name()));
         if let Some(pair) = tensors.windows(2).find(|pair| pair[0].name() == pair[1].name()) {
             let message = format!("holds two tensors '{}'", pair[0].name());
@@ -125,6 +161,7 @@ impl Checkpoint {
         let (config, state) = training(path, &metadata)?;
         let names: Vec<&str> = tensors.iter().map(StoredTensor::name).collect();
         let layout = Layout::recognise(&names, &groups, state.is_some());
+        let sets = sets(&tensors, state.is_some());
         let path = path.to_path_buf();
         Ok(Checkpoint {
             path,
@@ -141,6 +178,8 @@ impl Checkpoint {
             config,
             state,
             layout,
+            sets,
+            nameless,
         })
     }
 
@@ -214,7 +253,17 @@ impl Checkpoint {
         &self.modules
     }
 
-    /// The sets of weights in it, the one to prefer first.
+    /// The sets of weights in it that names and shapes tell, sorted by prefix.
+    pub fn sets(&self) -> &[NamedWeights] {
+        &self.sets
+    }
+
+    /// Moving averages without the names of their weights whose order fits no weights beside them, by what they are called.
+    pub fn nameless_averages(&self) -> &[String] {
+        &self.nameless
+    }
+
+    /// The sets of weights that its arrangement tells, the one to prefer first.
     pub fn weight_sets(&self) -> Vec<WeightSet> {
         self.layout.sets()
     }
@@ -261,19 +310,11 @@ impl Checkpoint {
         self.read_stored(tensor)
     }
 
-    fn read_stored(&self, tensor: &StoredTensor) -> Result<Tensor, CheckpointError> {
-        self.read_expanded(tensor, self.files[tensor.file].len())
-    }
-
-    /// A tensor that may repeat elements of its storage, up to `most` in all.
-    pub(super) fn read_expanded(
-        &self,
-        tensor: &StoredTensor,
-        most: usize,
-    ) -> Result<Tensor, CheckpointError> {
+    pub(super) fn read_stored(&self, tensor: &StoredTensor) -> Result<Tensor, CheckpointError> {
         let file = &self.files[tensor.file];
         self.check(tensor)?;
-        let read = tensor.read(file, most).map_err(|message| CheckpointError::format(&self.path, message));
+        let read = tensor.read(file, file.len().max(FREE_REPETITION));
+        let read = read.map_err(|message| CheckpointError::format(&self.path, message));
         file.release(tensor.bytes());
         read
     }
@@ -343,6 +384,10 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Format, Contents), CheckpointError
         return Err(CheckpointError::format(path, "is empty; a checkpoint is wanted here"));
     }
     let Some(format) = Format::of(bytes) else {
+        if let Some(kind) = ddae_base::kind_of(bytes) {
+            let message = format!("is {kind}; a checkpoint (safetensors or PyTorch) is wanted here");
+            return Err(CheckpointError::format(path, message));
+        }
         let message = "is not a complete safetensors file, nor a PyTorch file; copy it here again, or take another checkpoint";
         return Err(CheckpointError::format(path, message));
     };

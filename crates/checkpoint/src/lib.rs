@@ -25,11 +25,14 @@
 //! | `furthest` | the files of a run folder, and the one that everything takes |
 //! | `checksums` | what tells a damaged training checkpoint |
 //! | `layout` | how files arrange their weights |
+//! | `sets` | the sets of weights of a file, and which of them is meant |
+//! | `averages` | moving averages that keep no names |
 //! | `load` | the weights of a network, by its names or by others |
 //! | `stored`, `element` | where a tensor is in a file, and its conversion |
 //! | `safetensors`, `pytorch` | the formats |
 //! | `training` | what our training checkpoints store beside weights, and writing them |
 
+mod averages;
 mod bytes;
 mod checksums;
 mod contents;
@@ -41,6 +44,7 @@ mod layout;
 mod load;
 mod pytorch;
 mod safetensors;
+mod sets;
 mod stored;
 mod training;
 
@@ -53,5 +57,6 @@ pub use file::Checkpoint;
 pub use furthest::{Furthest, LATEST, RunCheckpoints, epoch_name, epoch_of, is_checkpoint_name};
 pub use layout::{Layout, LayoutKind};
 pub use pytorch::PickledModule;
+pub use sets::{NamedWeights, SetRole, WeightChoice, names_average};
 pub use stored::StoredTensor;
 pub use training::{FORMAT, Record, SinceLine, TrainingState, write, write_tensors};

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::CheckpointError;
 use super::file::Checkpoint;
+use super::sets::NamedWeights;
 use super::stored::StoredTensor;
 use ddae_model::graph::{Graph, Node};
 use ddae_model::networks::OF_LOSS;
@@ -38,16 +39,46 @@ impl Checkpoint {
         graph: &Graph,
         map: &NameMap,
     ) -> Result<Weights, CheckpointError> {
-        let root = self.root(set)?;
+        self.weights_below(self.root(set)?, None, graph, map)
+    }
+
+    /// The weights of a network, its parameters and buffers, from one of the file's sets of weights, whose names `map` tells.
+    ///
+    /// # Errors
+    /// The first parameter that is missing, or of another shape or type.
+    pub fn weights_of(
+        &self,
+        set: &NamedWeights,
+        graph: &Graph,
+        map: &NameMap,
+    ) -> Result<Weights, CheckpointError> {
+        self.weights_below(set.prefix(), Some(set.prefix()), graph, map)
+    }
+
+    /// The weights of a graph whose network's names stand after `exact`, or after what the most of them have before their own
+    /// below `root`.
+    fn weights_below(
+        &self,
+        root: &str,
+        exact: Option<&str>,
+        graph: &Graph,
+        map: &NameMap,
+    ) -> Result<Weights, CheckpointError> {
         let parameters: Vec<(&Node, ParameterSource)> =
             graph.parameters().map(|(_, node)| (node, source(map, &node.name))).collect();
         // What a loss learns stands beside its network in published files, not in it.
-        let prefix = |of_loss: bool| {
+        let names = |of_loss: bool| -> HashSet<&str> {
             let sources = parameters.iter().filter(|(node, _)| node.name.starts_with(OF_LOSS) == of_loss);
-            let names = sources.flat_map(|(_, source)| source.tensors.iter().map(String::as_str));
-            self.prefix(root, &names.collect())
+            sources.flat_map(|(_, source)| source.tensors.iter().map(String::as_str)).collect()
         };
-        let (of_network, of_loss) = (prefix(false), prefix(true));
+        let of_network = exact.unwrap_or_else(|| self.prefix(root, &names(false)).unwrap_or(root));
+        let of_loss = {
+            let names = names(true);
+            // Beside the network means after one of the beginnings of its prefix, the longest first.
+            let dots = root.rmatch_indices('.').map(|(dot, _)| &root[..=dot]);
+            let found = dots.chain([""]).find_map(|outer| self.prefix(outer, &names));
+            found.unwrap_or(root)
+        };
         let mut weights = Weights::new();
         for (node, source) in &parameters {
             let prefix = if node.name.starts_with(OF_LOSS) { of_loss } else { of_network };
@@ -64,6 +95,13 @@ impl Checkpoint {
     pub fn shapes(&self, set: WeightSet) -> Result<Shapes, CheckpointError> {
         let shape = |(name, tensor): (&str, &StoredTensor)| (name.to_string(), tensor.shape().to_vec());
         Ok(self.parameters(set)?.into_iter().map(shape).collect())
+    }
+
+    /// The same of the tensors whose names begin with `prefix`, without it.
+    pub fn shapes_below(&self, prefix: &str) -> Shapes {
+        let shape =
+            |tensor: &StoredTensor| (tensor.name()[prefix.len()..].to_string(), tensor.shape().to_vec());
+        self.below(prefix).iter().map(shape).collect()
     }
 
     /// The tensors of a set by their names in the network.
@@ -86,8 +124,11 @@ impl Checkpoint {
         })
     }
 
-    /// What stands before the names `wanted` in the file, below `root`.
-    fn prefix<'s>(&'s self, root: &'s str, wanted: &HashSet<&str>) -> &'s str {
+    /// What stands before the names `wanted` in the file, below `root`; none where it holds none of them.
+    fn prefix(&self, root: &str, wanted: &HashSet<&str>) -> Option<&str> {
+        if wanted.is_empty() {
+            return None;
+        }
         let longest = wanted.iter().map(|name| name.len()).max().unwrap_or(0);
         let mut found: HashMap<&str, usize> = HashMap::new();
         for tensor in self.below(root) {
@@ -101,7 +142,7 @@ impl Checkpoint {
             }
         }
         let best = found.into_iter().max_by_key(|&(prefix, count)| (count, Reverse((prefix.len(), prefix))));
-        best.map_or(root, |(prefix, _)| prefix)
+        best.map(|(prefix, _)| prefix)
     }
 
     fn parameter(
@@ -138,8 +179,7 @@ impl Checkpoint {
         }
         let mut values = Vec::new();
         for part in parts {
-            // Its shape is that of the network, so what is expanded is no more than what is wanted.
-            let tensor = self.read_expanded(part, part.count())?;
+            let tensor = self.read_stored(part)?;
             let found = tensor.dtype();
             let part = match tensor.into_data() {
                 Data::F32(part) => part,

@@ -85,6 +85,17 @@ impl StoredTensor {
         StoredTensor { file, ..self }
     }
 
+    /// The same tensor under another name.
+    pub(super) fn named(self, name: String) -> StoredTensor {
+        StoredTensor { name, ..self }
+    }
+
+    /// Whether it is the same elements of the same bytes as another, whatever their names.
+    pub(super) fn is_same_as(&self, other: &StoredTensor) -> bool {
+        (self.file, &self.bytes, self.element, &self.shape, &self.strides)
+            == (other.file, &other.bytes, other.element, &other.shape, &other.strides)
+    }
+
     /// Its name: the path of keys to it, joined with dots.
     pub fn name(&self) -> &str {
         &self.name

@@ -1,6 +1,6 @@
 //! The published tables, and how often samplers call the network.
 
-use ddae_model::config::{Betas, Config, DdpmConfig, EdmConfig, ProcessConfig, Timesteps};
+use ddae_model::config::{Betas, Config, DdpmConfig, EdmConfig, Prediction, ProcessConfig, Timesteps};
 use ddae_model::diffusion::sampler::{Sampler, ancestral, ddim, heun};
 use ddae_model::diffusion::{FeatureOptions, ddpm::Tables, edm, features_graph};
 use ddae_tests::{fixture, relative_error, tolerance};
@@ -56,10 +56,57 @@ fn curved_schedules_are_the_published_ones() {
         assert!(error <= tolerance::NETWORK, "{name}: {error:e}");
         // Counted from 0, they are the same without the first.
         let index = Tables::training(&DdpmConfig { timesteps: Timesteps::Index, ..config.clone() });
-        assert_eq!(index.beta, tables.beta[1..]);
+        let error = relative_error(&index.beta, &tables.beta[1..]);
+        assert!(error <= tolerance::SAMPLER, "{name}: {error:e}");
         let ddim_tables = Tables::ddim(&config);
         assert_eq!(ddim_tables.beta.len(), 1001);
         assert!(ddim_tables.alpha_bar.windows(2).all(|pair| pair[0] > pair[1] && pair[1] >= 0.0));
+    }
+}
+
+/// What is left of the image at the first, the middle and the last of 1000 timesteps, in float64 by the formulas of the
+/// papers: as it is, and rescaled to leave nothing at the last (arXiv 2305.08891, algorithm 1).
+#[test]
+fn schedules_of_weights_from_elsewhere() {
+    for (betas, plain, rescaled) in [
+        (
+            Betas::Linear([1e-4, 0.02]),
+            [0.9999, 0.07779665836502386, 4.0358297653756754e-5],
+            [0.9999, 0.07524621570432667, 0.0],
+        ),
+        (
+            Betas::ScaledLinear([0.00085, 0.012]),
+            [0.99915, 0.2763326838229746, 0.004660098513077234],
+            [0.99915, 0.2410187827573158, 0.0],
+        ),
+        (
+            Betas::Cosine,
+            [0.999958715775178, 0.49228517244880304, 2.4287669070348567e-9],
+            [0.9999587157751779, 0.4922645385316662, 0.0],
+        ),
+    ] {
+        for (zero_snr, expected) in [(false, plain), (true, rescaled)] {
+            let config = DdpmConfig {
+                betas,
+                zero_snr,
+                prediction: Prediction::VPrediction,
+                ..DdpmConfig::published(Timesteps::Index)
+            };
+            let tables = Tables::training(&config);
+            for (t, expected) in [0, 500, 999].into_iter().zip(expected) {
+                let found = f64::from(tables.alpha_bar[t]);
+                assert!((found - expected).abs() <= 1e-6 * expected, "{betas:?} {zero_snr} {t}: {found}");
+                let root = f64::from(tables.sqrt_alpha_bar[t]);
+                assert!(
+                    (root - expected.sqrt()).abs() <= 1e-6 * expected.sqrt(),
+                    "{betas:?} {zero_snr} {t}: {root}"
+                );
+            }
+            // Counted from 1, they are the same after the image itself.
+            let fraction = Tables::training(&DdpmConfig { timesteps: Timesteps::Fraction, ..config });
+            let error = relative_error(&fraction.alpha_bar[1..], &tables.alpha_bar);
+            assert!(error <= tolerance::NETWORK, "{betas:?} {zero_snr}: {error:e}");
+        }
     }
 }
 

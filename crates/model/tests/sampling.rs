@@ -2,10 +2,10 @@
 
 use std::convert::Infallible;
 
-use ddae_model::config::{Config, ProcessConfig};
+use ddae_model::config::{Clip, Config, Prediction, ProcessConfig, RunConfig, VarianceType};
 use ddae_model::diffusion::edm::{Preconditioning, grid};
-use ddae_model::diffusion::sampler::{RunError, SamplerBackend, ddim, dpm_solver};
-use ddae_model::diffusion::{SamplerPlan, ddpm::Tables, sampler_graph};
+use ddae_model::diffusion::sampler::{RunError, SamplerBackend, ancestral, ddim, dpm_solver};
+use ddae_model::diffusion::{SamplerPlan, ddpm::Tables, loss_graph, sampler_graph};
 use ddae_model::reference;
 use ddae_model::tensor::Tensor;
 use ddae_tests::cases::Run;
@@ -181,4 +181,113 @@ fn graphs_of_earlier_versions_are_drawn_with() {
     let names: Vec<&str> = backend.asked.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["x", "noise", "t", "preconditioning", "coefficients"]);
     assert_eq!(backend.asked[4].1, [4]);
+}
+
+/// What a step takes for the image, and what a loss compares, for each thing that a network may predict.
+#[test]
+fn noise_velocity_and_image_are_predicted() {
+    let (mut config, shape) = run_of("ddpm_loss_features");
+    let (t, timestep) = (0.4, 400);
+    let ProcessConfig::Ddpm(ddpm) = config.process.clone() else { panic!("a DDPM") };
+    let tables = Tables::training(&ddpm);
+    let (signal, spread) = (tables.sqrt_alpha_bar[timestep], tables.sqrt_one_minus_alpha_bar[timestep]);
+    let x = start(shape, 1.0);
+    let count = x.len();
+    let found = predicted(&config, shape, &x, t);
+    let (a, b) = (f64::from(signal), f64::from(spread));
+    for prediction in [Prediction::Epsilon, Prediction::VPrediction, Prediction::Sample] {
+        for (clip_sample, bound) in
+            [(Clip::Unit(true), 1.0), (Clip::Unit(false), f64::INFINITY), (Clip::Range(0.3), 0.3)]
+        {
+            let ddpm = ddae_model::config::DdpmConfig { prediction, clip_sample, ..ddpm.clone() };
+            config.process = ProcessConfig::Ddpm(ddpm.clone());
+            let image = |x: f64, found: f64| {
+                let image = match prediction {
+                    Prediction::Epsilon => (x - b * found) / a,
+                    Prediction::VPrediction => a * x - b * found,
+                    Prediction::Sample => found,
+                };
+                image.clamp(-bound, bound)
+            };
+            let images: Vec<f64> = x.iter().zip(&found).map(|(&x, &found)| image(x, found)).collect();
+            let f32s = |values: &[f64]| Tensor::f32(&shape, values.iter().map(|&x| x as f32).collect());
+            let zeros = || Tensor::f32(&shape, vec![0.0; count]);
+            let inputs = [
+                ("x", f32s(&x)),
+                ("noise", zeros()),
+                ("t", Tensor::f32(&[1], vec![t])),
+                ("preconditioning", Tensor::f32(&[2], vec![signal, spread])),
+                ("coefficients", Tensor::f32(&[5], vec![0.0, 1.0, 0.0, 0.0, 0.0])),
+                ("carry", zeros()),
+            ];
+            let next = step(&config)(&inputs).remove(0).1.to_f64_vec();
+            let error = relative_error(&next, &images);
+            assert!(error <= tolerance::NETWORK, "{prediction:?} {clip_sample:?}: {error:e}");
+
+            // Of an image and noise, the loss is the distance to what should be found.
+            let graph = loss_graph(&RunConfig::Diffusion(Box::new(config.clone())), false).expect("a graph");
+            let (clean, eps) = (rule_values("clean", count, -1.0, 1.0), rule_values("eps", count, -1.7, 1.7));
+            let noised: Vec<f64> =
+                clean.iter().zip(&eps).map(|(&x0, &eps)| a * f64::from(x0) + b * f64::from(eps)).collect();
+            let found = predicted(&config, shape, &noised, t);
+            let target = |i: usize| {
+                let (x0, eps) = (f64::from(clean[i]), f64::from(eps[i]));
+                match prediction {
+                    Prediction::Epsilon => eps,
+                    Prediction::VPrediction => a * eps - b * x0,
+                    Prediction::Sample => x0,
+                }
+            };
+            let each = count / shape[0];
+            let losses: Vec<f64> = (0..shape[0])
+                .map(|k| {
+                    (k * each..(k + 1) * each).map(|i| (target(i) - found[i]).powi(2)).sum::<f64>()
+                        / each as f64
+                })
+                .collect();
+            let image = clean.iter().map(|value| (value + 1.0) / 2.0).collect();
+            let inputs = [
+                ("image", Tensor::f32(&shape, image)),
+                ("noise", Tensor::f32(&shape, eps)),
+                ("level", Tensor::i64(&[shape[0]], vec![timestep as i64; shape[0]])),
+            ];
+            let weights = rule_weights(&graph);
+            let loss =
+                reference::run::<f32>(&graph, &weights, &inputs).expect("a loss").remove(0).1.to_f64_vec();
+            let error = relative_error(&loss, &losses);
+            assert!(error <= tolerance::NETWORK, "{prediction:?}: {error:e}");
+        }
+    }
+}
+
+/// Where nothing is left of the image at the last timestep, sampling begins with what the network makes of noise alone.
+#[test]
+fn sampling_begins_without_a_signal() {
+    let ddpm = ddae_model::config::DdpmConfig {
+        zero_snr: true,
+        prediction: Prediction::VPrediction,
+        variance_type: VarianceType::FixedSmall,
+        ..ddae_model::config::DdpmConfig::published(ddae_model::config::Timesteps::Index)
+    };
+    let tables = Tables::training(&ddpm);
+    let plan = ancestral(&ddpm);
+    assert!(plan.steps.iter().all(|step| step.coefficients.iter().all(|c| c.is_finite())));
+    // x0 and noise of q(x_998 | x_999, x0) (arXiv 2006.11239, eq. 7), as x_999 tells nothing.
+    let before = f64::from(tables.alpha_bar[998]);
+    let c = &plan.steps[0].coefficients;
+    assert_eq!((c[0], c[2], plan.steps[0].preconditioning[0]), (0.0, 0.0, 0.0));
+    assert!((c[1] - before.sqrt()).abs() < 1e-9 && (c[3] - (1.0 - before).sqrt()).abs() < 1e-6, "{c:?}");
+    // Later steps have the posterior's own variance, which is smaller than beta.
+    let t = 500;
+    let step = &plan.steps[999 - t];
+    let (beta, at, au) =
+        (f64::from(tables.beta[t]), f64::from(tables.alpha_bar[t]), f64::from(tables.alpha_bar[t - 1]));
+    assert!((step.coefficients[3] - (beta * (1.0 - au) / (1.0 - at)).sqrt()).abs() < 1e-9);
+    assert!(
+        ddim(&ddpm, 10, 0.0)
+            .expect("a plan")
+            .steps
+            .iter()
+            .all(|step| step.coefficients.iter().all(|c| c.is_finite()))
+    );
 }

@@ -199,6 +199,9 @@ description! {
         required digest: String, "text";
         /// Which weights of a training checkpoint; `None` for a plain file of weights.
         optional weights: Option<WeightSet>, "ema or model";
+        /// What stands before the names of these weights in the file, or what the folder of several sets is called; `None` for
+        /// bare names, and in files of earlier versions.
+        optional weights_name: Option<String>, "text";
         /// Finished epochs of a training checkpoint.
         optional epoch: Option<u64>, "a whole number";
         /// Finished steps of a training checkpoint.
@@ -227,6 +230,22 @@ description! {
         optional verification: Option<Verification>, "a verification";
         /// How far the outputs are from those in float32; `None` while the file is being written.
         optional errors: Option<OutputErrors>, "errors of the outputs";
+    }
+}
+
+impl GraphDescription {
+    /// Which weights of their file were taken, in words; `None` where the file has no others and no name for these.
+    pub fn weights_line(&self) -> Option<String> {
+        let set = self.weights.map(|set| match set {
+            WeightSet::Ema => "the moving average",
+            WeightSet::Model => "those in training",
+        });
+        let name = self.weights_name.as_ref().map(|name| format!("'{}'", name.escape_debug()));
+        match (set, name) {
+            (Some(set), Some(name)) => Some(format!("{set}, {name}")),
+            (Some(set), None) => Some(set.to_string()),
+            (None, name) => name,
+        }
     }
 }
 
@@ -299,6 +318,7 @@ mod tests {
             checkpoint: "latest.safetensors".to_string(),
             digest: "0123".to_string(),
             weights: Some(WeightSet::Ema),
+            weights_name: Some("ema".to_string()),
             epoch: Some(8),
             step: Some(752),
             taps: vec![TapDescription { name: "out_6".to_string(), shape: vec![256] }],

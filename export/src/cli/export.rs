@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{ArgAction, Args};
 use ddae_base::{shell, stop, tell};
-use ddae_checkpoint::WeightSet;
+use ddae_checkpoint::WeightChoice;
 use ddae_export::export::{ExportPlan, Exported, PUBLISHING};
 use ddae_export::inspect::short;
 use ddae_export::request::GraphRequest;
@@ -16,9 +16,9 @@ use ddae_export::source::{WeightOptions, WeightSource};
 use ddae_export::staging::{Staging, in_the_way};
 use ddae_export::{ExportError, refuse_given};
 use ddae_model::config::{AnyConfig, Override};
-use ddae_model::diffusion::feature_layers;
+use ddae_model::diffusion::{Pixels, feature_layers, feature_timesteps};
 use ddae_model::graph::Graph;
-use ddae_model::networks::Architecture;
+use ddae_model::networks::{Architecture, Role};
 use ddae_onnx::metadata::{GraphDescription, GraphKind, Precision};
 use serde_json::json;
 
@@ -54,9 +54,10 @@ pub struct Arguments {
     /// Divide an encoder's output by its length
     #[arg(long)]
     normalise: bool,
-    /// Weights of a checkpoint that has several sets [default: ema]
-    #[arg(short, long, value_parser = named(&SETS))]
-    weights: Option<WeightSet>,
+    /// Weights of a file that has several sets: ema, the moving average; model, those in training; or what their names begin
+    /// with, as 'inspect' lists it [default: ema]
+    #[arg(short, long, value_name = "NAME")]
+    weights: Option<WeightChoice>,
     /// Type of images in 0..1: f32 [B,C,H,W], or u8 [B,H,W,C]
     #[arg(long = "input", value_name = "INPUT", default_value = "f32")]
     #[arg(value_parser = named(&[(false, "f32", ""), (true, "u8", "")]), action = ArgAction::Set)]
@@ -85,10 +86,6 @@ pub struct Arguments {
     #[command(flatten)]
     recognition: RecognitionArguments,
 }
-
-/// The sets of weights, with what they are.
-const SETS: [(WeightSet, &str, &str); 2] =
-    [(WeightSet::Ema, "ema", "The moving average"), (WeightSet::Model, "model", "The weights in training")];
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -146,6 +143,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             tell(format_args!("{what} …"));
         }
     };
+    let needs = Needs::of(&plan);
     let exported = plan.export(staging, progress);
     // The lock may be another's from now on.
     match held.take() {
@@ -159,7 +157,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     print_graph(&mut out, &exported.graph, &exported.description)?;
     print_result(&mut out, &exported)?;
-    writeln!(out, "\nnext: {}", next_command(&exported, &target))?;
+    writeln!(out, "\nnext: {}", next_command(&exported, &target, &needs))?;
     Ok(())
 }
 
@@ -216,7 +214,7 @@ fn weight_options(arguments: &Arguments) -> WeightOptions {
     WeightOptions {
         config: arguments.config.clone(),
         overrides: arguments.set.clone(),
-        weights: arguments.weights,
+        weights: arguments.weights.clone(),
         kind: arguments.graph,
         ..arguments.recognition.options()
     }
@@ -246,6 +244,7 @@ fn configured(path: &Path, options: &WeightOptions) -> Result<Architecture, Expo
         ("--weights", options.weights.is_some()),
         ("--heads", options.heads.is_some()),
         ("--head-channels", options.head_channels.is_some()),
+        ("--classes", options.classes.is_some()),
         ("--process", options.process.is_some()),
         ("--statistics", options.normalisation.is_some()),
     ];
@@ -258,6 +257,9 @@ fn print_graph(out: &mut impl Write, graph: &Graph, description: &GraphDescripti
     let GraphDescription { kind, parameters, flops, .. } = description;
     if let Some(network) = &description.network {
         writeln!(out, "{network}")?;
+    }
+    if let Some(line) = description.weights_line() {
+        writeln!(out, "weights: {line}")?;
     }
     let (parameters, flops) = (short(*parameters), short(*flops));
     writeln!(out, "{}: {parameters} parameters, {flops}FLOP per image", kind.name())?;
@@ -309,8 +311,43 @@ fn as_json(description: &GraphDescription, files: &[PathBuf], bytes: Option<u64>
     report
 }
 
-/// The command that uses the file, ready to be pasted into a shell.
-fn next_command(exported: &Exported, file: &Path) -> String {
+/// What `ddae-infer features` must be told of a graph, since the graph does not say it.
+#[derive(Default)]
+struct Needs {
+    /// The images: it is not known what the network was trained on.
+    data: bool,
+    /// A timestep.
+    timestep: Option<i64>,
+    /// A graph that makes latents of images.
+    latents: bool,
+}
+
+/// The timestep at which the published DDPMs have their best features, roughly (DDAE, table 1).
+const USUAL_TIMESTEP: i64 = 11;
+
+impl Needs {
+    fn of(plan: &ExportPlan) -> Needs {
+        let (config, model) = plan.configuration();
+        let is_features = plan.description.kind == GraphKind::Features;
+        let linear = config.training().and_then(|config| config.linear.as_ref());
+        let network = model.architecture.network();
+        let timestep = match (&model.process, network.role()) {
+            (Some(process), Role::Denoiser(_)) if is_features => {
+                let range = feature_timesteps(process);
+                Some(USUAL_TIMESTEP.clamp(*range.start(), *range.end()))
+            }
+            _ => None,
+        };
+        Needs {
+            data: matches!(config, AnyConfig::Model(_)),
+            timestep: timestep.filter(|_| linear.is_none() && plan.description.timestep.is_none()),
+            latents: is_features && network.pixels() == Pixels::Latent,
+        }
+    }
+}
+
+/// The command that uses the file, ready to be pasted into a shell; what only the user knows is in capitals.
+fn next_command(exported: &Exported, file: &Path, needs: &Needs) -> String {
     let (stem, file) = (shell::word(file.with_extension("")), shell::word(file));
     let device =
         exported.description.target.map_or(String::new(), |target| format!(" --device {}", target.name()));
@@ -320,7 +357,13 @@ fn next_command(exported: &Exported, file: &Path) -> String {
     match exported.description.kind {
         GraphKind::Network | GraphKind::Latent | GraphKind::Loss => format!("ddae-export inspect {file}"),
         GraphKind::Features if is_told => format!("ddae-export inspect {file}"),
-        GraphKind::Features | GraphKind::Encoder => format!("ddae-infer features {file} -o {stem}{device}"),
+        GraphKind::Features | GraphKind::Encoder => {
+            let latents = if needs.latents { " --latents LATENTS.onnx" } else { "" };
+            let timestep =
+                needs.timestep.map_or(String::new(), |timestep| format!(" --timesteps {timestep}"));
+            let data = if needs.data { " --data DATASET" } else { "" };
+            format!("ddae-infer features {file}{latents}{timestep}{data} -o {stem}{device}")
+        }
         GraphKind::Sampler if is_guided => {
             format!(
                 "ddae-infer reconstruct IMAGE --encoder ENCODER.onnx --sampler {file} -o {stem}.png{device}"

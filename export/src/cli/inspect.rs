@@ -81,7 +81,12 @@ fn print_onnx(out: &mut impl Write, report: &OnnxReport) -> std::io::Result<()> 
             writeln!(out, "timestep  {timestep}, fixed")?;
         }
         writeln!(out, "network   {} parameters, {}FLOP per image", short(own.parameters), short(own.flops))?;
-        let weights = own.weights.map(|set| format!(", {} weights", set.name()));
+        let name = own.weights_name.as_ref().map_or(String::new(), |name| format!(" '{name}'"));
+        let weights = match own.weights {
+            Some(set) => Some(format!(", {} weights{name}", set.name())),
+            None if name.is_empty() => None,
+            None => Some(format!(", weights{name}")),
+        };
         let epoch = own.epoch.map(|epoch| format!(", epoch {epoch}"));
         let step = own.step.map(|step| format!(", step {step}"));
         let details: String = [weights, epoch, step].into_iter().flatten().collect();
@@ -148,6 +153,18 @@ fn print_checkpoint(out: &mut impl Write, report: &CheckpointReport) -> std::io:
     if !report.networks.is_empty() {
         writeln!(out, "networks  {}", report.networks.join(", "))?;
     }
+    for set in &report.sets {
+        let name = match &*set.prefix {
+            "" => "names without a prefix".to_string(),
+            prefix => format!("'{}'", plain(prefix.trim_end_matches('.'))),
+        };
+        let role = set.role.map_or(String::new(), |role| format!(", {role}"));
+        let (networks, elements) = (set.networks.join(" and "), short(set.elements));
+        writeln!(out, "weights   {name}: {networks}, {elements} values{role}")?;
+    }
+    for list in &report.nameless_averages {
+        writeln!(out, "weights   '{}': a moving average without names", plain(list))?;
+    }
     writeln!(out, "sha256    {}", report.digest)?;
     let names: Vec<String> = report.tensors.iter().map(|tensor| plain(&tensor.name)).collect();
     let width = names.iter().map(String::len).max().unwrap_or(0);
@@ -159,6 +176,13 @@ fn print_checkpoint(out: &mut impl Write, report: &CheckpointReport) -> std::io:
         for entry in &report.values {
             writeln!(out, "  {} = {}", plain(&entry.name), entry.value)?;
         }
+        if report.values_left_out > 0 {
+            writeln!(out, "  … and {} more", report.values_left_out)?;
+        }
+    }
+    if !report.foreign_objects.is_empty() {
+        let names = report.foreign_objects.iter().map(|name| plain(name)).collect::<Vec<_>>().join(", ");
+        writeln!(out, "Python objects that it refers to (nothing was run): {names}")?;
     }
     if let Some(config) = &report.config {
         writeln!(out, "configuration:\n  {}", config.trim_end().replace('\n', "\n  "))?;

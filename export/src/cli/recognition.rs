@@ -16,6 +16,9 @@ pub struct RecognitionArguments {
     /// Channels of an attention head of a UNet [default: one head over all channels]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     head_channels: Option<u16>,
+    /// Number of classes of a DiT [default: the labels that it has less one, which means none]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    classes: Option<u16>,
     /// Diffusion process of a UNet, as published
     #[arg(long, value_enum)]
     process: Option<ProcessName>,
@@ -31,6 +34,7 @@ impl RecognitionArguments {
             image_size: self.image_size,
             heads: self.heads.map(usize::from),
             head_channels: self.head_channels.map(usize::from),
+            classes: self.classes.map(usize::from),
             process: self.process,
             normalisation: self.statistics.clone(),
             ..WeightOptions::default()

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use ddae_checkpoint::{Checkpoint, CheckpointError, TrainingState, WeightSet};
-use ddae_model::networks::recognition::find;
+use ddae_checkpoint::{Checkpoint, CheckpointError, NamedWeights, SetRole, TrainingState, WeightSet};
 use serde::Serialize;
 
 /// What a checkpoint holds.
@@ -18,6 +17,10 @@ pub struct CheckpointReport {
     pub weight_sets: Vec<WeightSet>,
     /// The networks in it that are known, in words.
     pub networks: Vec<String>,
+    /// Every set of their weights.
+    pub sets: Vec<SetReport>,
+    /// Moving averages that have no names and fit no other weights.
+    pub nameless_averages: Vec<String>,
     /// SHA-256 of the file.
     pub digest: String,
     /// Where training stood, in a training checkpoint.
@@ -27,6 +30,25 @@ pub struct CheckpointReport {
     pub tensors: Vec<TensorReport>,
     /// What a PyTorch file holds beside them, printed.
     pub values: Vec<ValueEntry>,
+    /// How many more values there are.
+    pub values_left_out: usize,
+    /// Python objects that a PyTorch file refers to and that weights have no need of. Nothing of them was run.
+    pub foreign_objects: Vec<String>,
+}
+
+/// A set of weights in a file.
+#[derive(Clone, Debug, Serialize)]
+pub struct SetReport {
+    /// What stands before its names; `--weights` takes it.
+    pub prefix: String,
+    /// What the prefix tells, in words.
+    pub role: Option<&'static str>,
+    /// The networks whose weights they are, in words.
+    pub networks: Vec<String>,
+    /// Number of tensors.
+    pub tensors: usize,
+    /// Their elements.
+    pub elements: u64,
 }
 
 /// A value of a PyTorch file that is no tensor.
@@ -69,18 +91,40 @@ pub fn report(path: &Path) -> Result<CheckpointReport, CheckpointError> {
         format: checkpoint.format().name().to_string(),
         layout: checkpoint.layout().to_string(),
         weight_sets: checkpoint.weight_sets(),
-        networks: networks(&checkpoint)?,
+        networks: networks(&checkpoint),
+        sets: checkpoint.sets().iter().map(set_report).collect(),
+        nameless_averages: checkpoint.nameless_averages().to_vec(),
         digest: checkpoint.digest(),
         state: checkpoint.state().cloned(),
         config: checkpoint.config().map(|config| config.to_yaml()),
         tensors: tensors.collect(),
         values: values.map(|(name, value)| ValueEntry { name, value }).collect(),
+        values_left_out: checkpoint.values_left_out(),
+        foreign_objects: checkpoint.foreign_objects().to_vec(),
     })
 }
 
-/// What the names of the preferred set are of; nothing where they are of no known network.
-fn networks(checkpoint: &Checkpoint) -> Result<Vec<String>, CheckpointError> {
-    let set = checkpoint.weight_sets().first().copied().unwrap_or_default();
-    let found = find(&checkpoint.shapes(set)?).unwrap_or_default();
-    Ok(found.into_iter().map(|found| found.family.name.to_string()).collect())
+fn set_report(set: &NamedWeights) -> SetReport {
+    SetReport {
+        prefix: set.prefix().to_string(),
+        role: match set.role() {
+            SetRole::Average => Some("the moving average"),
+            SetRole::Copy => Some("those in training"),
+            SetRole::Plain => None,
+        },
+        networks: set.families().iter().map(|family| family.name.to_string()).collect(),
+        tensors: set.tensors(),
+        elements: set.elements(),
+    }
+}
+
+/// The kinds of networks in it, each once.
+fn networks(checkpoint: &Checkpoint) -> Vec<String> {
+    let mut networks: Vec<String> = Vec::new();
+    for family in checkpoint.sets().iter().flat_map(NamedWeights::families) {
+        if !networks.iter().any(|known| known == family.name) {
+            networks.push(family.name.to_string());
+        }
+    }
+    networks
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use ddae_checkpoint::Checkpoint;
 use serde::Serialize;
 
-pub use checkpoint::{CheckpointReport, TensorReport, ValueEntry};
+pub use checkpoint::{CheckpointReport, SetReport, TensorReport, ValueEntry};
 pub use onnx::{NodeReport, OnnxReport, ValueReport, report as onnx_report};
 
 use crate::ExportError;

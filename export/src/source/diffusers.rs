@@ -3,11 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ddae_model::config::{Betas, DdpmConfig, ProcessConfig, Timesteps};
+use ddae_model::config::ProcessConfig;
 use ddae_model::networks::{DiffusersConfig, VaeEncoderConfig};
 use serde_json::Value;
 
+use super::scheduler::{self, number, whole_number};
 use crate::ExportError;
+
+/// What diffusers' `EMAModel` adds to the configuration of the network whose average it is.
+const OF_AVERAGE: [&str; 7] =
+    ["decay", "min_decay", "optimization_step", "update_after_step", "use_ema_warmup", "inv_gamma", "power"];
 
 /// What other autoencoders of diffusers have otherwise: key, and the one value (JSON) that is known here.
 const AUTOENCODER: [(&str, &str); 5] = [
@@ -36,6 +41,17 @@ impl DiffusersFolder {
         }
     }
 
+    /// Whether there is a configuration of the network.
+    pub fn has_config(&self) -> bool {
+        self.config.is_some()
+    }
+
+    /// Whether the configuration says that the weights are a moving average (diffusers' `EMAModel`).
+    pub fn is_average(&self) -> bool {
+        let config = self.config.as_ref().and_then(|path| json(path).ok());
+        config.is_some_and(|config| OF_AVERAGE.iter().filter(|key| config.get(key).is_some()).count() > 1)
+    }
+
     /// The configuration of a `UNet2DModel`, with images of the given size where one is given.
     ///
     /// # Errors
@@ -52,6 +68,9 @@ impl DiffusersFolder {
                     "it is of a {other}; UNet2DModel and AutoencoderKL are known here"
                 )));
             }
+        }
+        if let Some(keys) = config.as_object_mut() {
+            keys.retain(|key, _| !OF_AVERAGE.contains(&key.as_str()));
         }
         if let (Some(size), Some(keys)) = (image_size, config.as_object_mut()) {
             keys.insert("sample_size".to_string(), Value::from(size.to_vec()));
@@ -79,51 +98,31 @@ impl DiffusersFolder {
             let message = format!("down_block_types has {other}; only \"DownEncoderBlock2D\" is supported");
             return Err(wrong(message));
         }
-        encoder.scaling_factor = number(path, &config, "scaling_factor", encoder.scaling_factor)?;
-        encoder.norm_num_groups = whole_number(path, &config, "norm_num_groups", encoder.norm_num_groups)?;
+        encoder.scaling_factor = number(&config, "scaling_factor", encoder.scaling_factor).map_err(wrong)?;
+        encoder.norm_num_groups =
+            whole_number(&config, "norm_num_groups", encoder.norm_num_groups).map_err(wrong)?;
         Ok(())
     }
 
     /// The process that the scheduler's configuration describes; none where there is no such file.
     ///
     /// # Errors
-    /// When the schedule is not that of a DDPM which predicts noise.
+    /// When the scheduler, or something that it says, is not known.
     pub fn process(&self) -> Result<Option<ProcessConfig>, ExportError> {
         let Some(path) = &self.scheduler else { return Ok(None) };
-        let scheduler = json(path)?;
-        let wrong = |message: String| ExportError::unusable(path, message);
-        let text = |key: &str, default: &'static str| match &scheduler[key] {
-            Value::Null => default.to_string(),
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        for (key, default, wanted) in [
-            ("beta_schedule", "linear", "linear"),
-            ("prediction_type", "epsilon", "epsilon"),
-            ("trained_betas", "null", "null"),
-        ] {
-            let found = text(key, default);
-            if found != wanted {
-                return Err(wrong(format!(
-                    "{key} is {found}; only {wanted} is known here. To take the published DDPM, give --process ddpm"
-                )));
-            }
-        }
-        let n_t = whole_number(path, &scheduler, "num_train_timesteps", 1000)?;
-        // diffusers' own defaults.
-        let [first, last] = [("beta_start", 1e-4), ("beta_end", 0.02)]
-            .map(|(key, default)| number(path, &scheduler, key, default));
-        let betas = Betas::Linear([first?, last?]);
-        let process = ProcessConfig::Ddpm(DdpmConfig { n_t, betas, timesteps: Timesteps::Index });
-        process.check().map_err(wrong)?;
-        Ok(Some(process))
+        let message = |problem: String| format!("{problem}. To take the published DDPM, give --process ddpm");
+        scheduler::process(&json(path)?)
+            .map(Some)
+            .map_err(|problem| ExportError::unusable(path, message(problem)))
     }
 }
 
 fn json(path: &Path) -> Result<Value, ExportError> {
     let wrong = |message: String| ExportError::unusable(path, message);
     let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-    let value: Value = serde_json::from_str(&text).map_err(|error| wrong(format!("not JSON: {error}")))?;
+    // Some editors begin a file with a mark of its encoding.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let value: Value = serde_json::from_str(text).map_err(|error| wrong(format!("not JSON: {error}")))?;
     if !value.is_object() {
         return Err(ExportError::unusable(
             path,
@@ -131,17 +130,4 @@ fn json(path: &Path) -> Result<Value, ExportError> {
         ));
     }
     Ok(value)
-}
-
-fn number(path: &Path, config: &Value, key: &str, default: f64) -> Result<f64, ExportError> {
-    let found = &config[key];
-    let number = if found.is_null() { Some(default) } else { found.as_f64() };
-    number.ok_or_else(|| ExportError::unusable(path, format!("{key} is {found}; it must be a number")))
-}
-
-fn whole_number(path: &Path, config: &Value, key: &str, default: usize) -> Result<usize, ExportError> {
-    let found = &config[key];
-    let whole = || found.as_u64().and_then(|number| usize::try_from(number).ok());
-    let number = if found.is_null() { Some(default) } else { whole() };
-    number.ok_or_else(|| ExportError::unusable(path, format!("{key} is {found}; it must be a whole number")))
 }

@@ -4,12 +4,14 @@
 mod diffusers;
 mod edm;
 mod locate;
+mod scheduler;
+mod taken;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use ddae_checkpoint::{Checkpoint, LayoutKind, NameMap, WeightSet};
+use ddae_checkpoint::{Checkpoint, LayoutKind, NameMap, SetRole, WeightChoice, WeightSet, names_average};
 use ddae_model::config::{
     AnyConfig, ChannelStatistics, DdpmConfig, EdmConfig, ModelConfig, Override, Preconditioner,
     ProcessConfig, RunConfig, Timesteps,
@@ -23,7 +25,8 @@ use ddae_model::weights::Weights;
 use ddae_onnx::metadata::GraphKind;
 
 use self::diffusers::DiffusersFolder;
-use self::locate::{Located, locate};
+use self::locate::{CACHED, Located, SNAPSHOTS, STEM, locate};
+use self::taken::{Taken, chosen, unrecognised};
 use crate::ExportError;
 
 /// How far the values of a stored table may be from its formula's: filters are made of small whole numbers.
@@ -37,7 +40,7 @@ pub struct WeightOptions {
     /// Single keys of the configuration.
     pub overrides: Vec<Override>,
     /// Which weights, where the file has several sets [default: the moving average, where there is one].
-    pub weights: Option<WeightSet>,
+    pub weights: Option<WeightChoice>,
     /// The graph that is wanted: which network of several is taken.
     pub kind: GraphKind,
     /// Height and width of the images.
@@ -46,6 +49,8 @@ pub struct WeightOptions {
     pub heads: Option<usize>,
     /// Channels of an attention head.
     pub head_channels: Option<usize>,
+    /// Classes that a DiT knows.
+    pub classes: Option<usize>,
     /// The diffusion process, as published.
     pub process: Option<ProcessName>,
     /// Means and deviations of the images that an encoder was trained on.
@@ -100,7 +105,7 @@ pub struct WeightSource {
     /// Files of the run folder that cannot be read, a line each.
     pub passed_over: Vec<String>,
     /// Which of its weights.
-    set: WeightSet,
+    taken: Taken,
     names: NameMap,
     /// Tensors of the network in the file that the network as it was trained does not have.
     unused: Vec<String>,
@@ -126,23 +131,38 @@ impl WeightSource {
     /// When there is no checkpoint, when its network is not known, when something is missing that the weights do not
     /// tell, or when options contradict the file.
     pub fn open(path: &Path, options: &WeightOptions) -> Result<WeightSource, ExportError> {
-        let located = locate(path, options.kind)?;
-        let set = weight_set(&located.checkpoint, options.weights)?;
-        let shapes = located.checkpoint.shapes(set)?;
+        let located = locate(path, options)?;
         let configured = configured(&located, options)?;
-        let Located { checkpoint, passed_over, diffusers, .. } = located;
-        let (config, names, found) = match configured {
+        let Located { checkpoint, passed_over, diffusers, folder_role, .. } = located;
+        // Of a folder for its average, the name says what the file does not.
+        let asked = options.weights.as_ref().filter(|_| folder_role.is_none());
+        let (config, names, found, taken, shapes) = match configured {
             Some(config) => {
                 let architecture = config.model_for(options.kind).architecture;
+                let taken = Taken::from(&checkpoint, asked, |family| architecture.is_of(family))?;
+                let shapes = checkpoint.shapes_below(&taken.root);
                 let (family, found) = (names_for(&shapes, &architecture), architecture.describe());
-                (config, family, found)
+                (config, family, found, taken, shapes)
             }
-            None => recognised(&checkpoint, set, &shapes, &diffusers, options)?,
+            None => {
+                let family = chosen(&checkpoint, asked, options.kind)?;
+                let taken = Taken::from(&checkpoint, asked, |found| found == family)?;
+                let shapes = checkpoint.shapes_below(&taken.root);
+                let (config, names, found) =
+                    recognised(&checkpoint, family, &taken.root, &shapes, &diffusers, options)?;
+                (config, names, found, taken, shapes)
+            }
+        };
+        let taken = match folder_role {
+            Some((name, role)) => Taken { role: Some(role), folder: Some(name), ..taken },
+            None => taken,
         };
         let trained = config.model_for(options.kind).architecture;
         let unused = trained.unused(names, &shapes)?.into_iter().map(str::to_string).collect();
         let config = options.resized(config)?;
         let model = completed(config.model_for(options.kind), options)?;
+        // What is exported is what is described, at its size.
+        let found = found.replacen(&trained.describe(), &model.architecture.describe(), 1);
         // What was given is part of what a file says of itself.
         let config = match config {
             AnyConfig::Model(_) => model.clone().into(),
@@ -153,7 +173,7 @@ impl WeightSource {
             training => training,
         };
         let names = name_map(names, &model.architecture)?;
-        Ok(WeightSource { checkpoint, config, model, trained, found, passed_over, set, names, unused })
+        Ok(WeightSource { checkpoint, config, model, trained, found, passed_over, taken, names, unused })
     }
 
     /// The parameters and buffers of a graph. Only they are read.
@@ -161,7 +181,11 @@ impl WeightSource {
     /// # Errors
     /// The first that is missing, or of another shape or type.
     pub fn weights(&self, graph: &Graph) -> Result<Weights, ExportError> {
-        Ok(self.checkpoint.mapped_weights(self.set, graph, &self.names)?)
+        let Taken { set, .. } = &self.taken;
+        Ok(match self.checkpoint.sets().iter().find(|known| Some(known.prefix()) == set.as_deref()) {
+            Some(set) => self.checkpoint.weights_of(set, graph, &self.names)?,
+            None => self.checkpoint.mapped_weights(self.taken.kind(), graph, &self.names)?,
+        })
     }
 
     /// Refuses weights that the network, as it is recognised or configured, does not use: it would be exported as another
@@ -214,42 +238,73 @@ impl WeightSource {
         Ok(())
     }
 
-    /// Which weights these are, where the file has several sets.
+    /// Which weights these are, where the file tells averages from others.
     pub fn weight_set(&self) -> Option<WeightSet> {
-        (self.checkpoint.layout().kind() != LayoutKind::StateDict).then_some(self.set)
+        let is_told = self.taken.has_others
+            || self.taken.folder.is_some()
+            || self.checkpoint.layout().kind() != LayoutKind::StateDict;
+        match self.taken.role {
+            Some(SetRole::Average) => Some(WeightSet::Ema),
+            Some(SetRole::Plain | SetRole::Copy) => is_told.then_some(WeightSet::Model),
+            None => is_told.then_some(self.taken.kind()),
+        }
+    }
+
+    /// What stands before the names of these weights in the file, or the folder that they were chosen by; nothing for bare
+    /// names.
+    pub fn weights_name(&self) -> Option<&str> {
+        let prefix = self.taken.set.as_deref().map(|prefix| prefix.trim_end_matches('.'));
+        self.taken.folder.as_deref().or(prefix).filter(|name| !name.is_empty())
+    }
+
+    /// The name by which these weights were asked for, as a part of a file's name.
+    pub fn named(&self) -> Option<String> {
+        let name = self.taken.named.as_ref()?;
+        let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '-' };
+        Some(name.trim_end_matches('.').chars().map(plain).collect())
     }
 
     /// A name for the run: that of its folder, else that of the file.
     pub fn run_name(&self) -> String {
-        let path =
-            fs::canonicalize(self.checkpoint.path()).unwrap_or_else(|_| self.checkpoint.path().to_path_buf());
-        let stem = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let stem = stem.trim_end_matches(".index.json");
+        // In a cache of Hugging Face, files are links to others whose names are their digests.
+        let given = self.checkpoint.path();
+        let folder = given.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = fs::canonicalize(folder.unwrap_or(Path::new(".")));
+        let is_cached = folder.as_ref().is_ok_and(|folder| folder.iter().any(|part| part == SNAPSHOTS));
+        let path = match (folder, given.file_name()) {
+            (Ok(folder), Some(name)) if is_cached => folder.join(name),
+            _ => fs::canonicalize(given).unwrap_or_else(|_| given.to_path_buf()),
+        };
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let stem = name.as_str();
+        let stem = stem.split_once(".index.").map_or(stem, |(stem, _)| stem);
         let stem = stem.rsplit_once('.').map_or(stem, |(stem, _)| stem);
+        // Of which precision the file is says its content.
+        let stem = if stem.starts_with(STEM) { STEM } else { stem };
         // Folders whose names say more than the file's; those that say nothing themselves are passed by.
-        let is_plain = |name: &str| matches!(name, "checkpoints" | "unet" | "vae");
+        let is_plain = |name: &str| {
+            let is_revision = name.len() == 40 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let is_part = |word: &str| matches!(word, "unet" | "vae");
+            let is_average = names_average(name) && name.split(['_', '-']).any(is_part);
+            is_revision || is_part(name) || is_average || name == "checkpoints" || name == SNAPSHOTS
+        };
         let folders = path.ancestors().skip(1).filter_map(Path::file_name).map(|name| name.to_string_lossy());
         let mut folders = folders.peekable();
-        let in_folder =
-            stem == "diffusion_pytorch_model" || folders.peek().is_some_and(|name| name == "checkpoints");
+        let in_folder = stem == STEM || folders.peek().is_some_and(|name| name == "checkpoints");
         let folder = folders.find(|name| !is_plain(name)).filter(|_| in_folder);
         match folder {
-            Some(folder) => folder.into_owned(),
+            Some(folder) => match folder.strip_prefix(CACHED) {
+                Some(repository) => repository.rsplit("--").next().unwrap_or(repository).to_string(),
+                None => folder.into_owned(),
+            },
             None if stem.is_empty() => "network".to_string(),
             None => stem.to_string(),
         }
     }
 }
 
-/// The set that is taken.
-fn weight_set(checkpoint: &Checkpoint, asked: Option<WeightSet>) -> Result<WeightSet, ExportError> {
-    if let (LayoutKind::StateDict, Some(set)) = (checkpoint.layout().kind(), asked) {
-        let (set, path) = (set.name(), checkpoint.path().display());
-        let message = format!("--weights {set}: {path} is a plain file of weights and holds only one set");
-        return Err(ExportError::Argument(message));
-    }
-    Ok(asked.or_else(|| checkpoint.weight_sets().first().copied()).unwrap_or_default())
-}
+/// Classes of the published DiTs, which have a label more for none.
+const PUBLISHED_CLASSES: usize = 1000;
 
 /// The configuration of a file that has one.
 fn configured(located: &Located, options: &WeightOptions) -> Result<Option<AnyConfig>, ExportError> {
@@ -264,6 +319,7 @@ fn configured(located: &Located, options: &WeightOptions) -> Result<Option<AnyCo
     };
     for (option, is_given, key) in [
         ("--heads", options.heads.is_some(), "network.num_heads"),
+        ("--classes", options.classes.is_some(), "network.num_classes"),
         ("--head-channels", options.head_channels.is_some(), "network.attn_channels_per_head"),
     ] {
         if is_given {
@@ -278,11 +334,14 @@ fn configured(located: &Located, options: &WeightOptions) -> Result<Option<AnyCo
 /// How the file names a network that is known already.
 fn names_for(shapes: &Shapes, architecture: &Architecture) -> Names {
     let all = shapes.iter().map(|(name, _)| name);
-    match (find(shapes).as_deref(), architecture) {
-        (Ok([found]), Architecture::UNet(_)) if *found.family == DIFFUSERS => {
+    let found = find(shapes).unwrap_or_default();
+    let is_own = |found: &&Found| found.prefix.is_empty();
+    let own = if let [only] = &*found { Some(only) } else { found.iter().find(is_own) };
+    match (own, architecture) {
+        (Some(found), Architecture::UNet(_)) if *found.family == DIFFUSERS => {
             Names::DiffusersUNet(AttentionNames::among(all))
         }
-        (_, Architecture::VaeEncoder(_)) if Names::is_older_vae(shapes) => Names::OlderVae,
+        (_, Architecture::VaeEncoder(_)) => Names::of_vae(shapes),
         _ => Names::Published,
     }
 }
@@ -290,15 +349,15 @@ fn names_for(shapes: &Shapes, architecture: &Architecture) -> Names {
 /// What the names and shapes of the weights tell.
 fn recognised(
     checkpoint: &Checkpoint,
-    set: WeightSet,
+    family: &'static Family,
+    root: &str,
     shapes: &Shapes,
     folder: &DiffusersFolder,
     options: &WeightOptions,
 ) -> Result<(AnyConfig, Names, String), ExportError> {
-    let wrong = |source| ExportError::Recognise { path: checkpoint.path().to_path_buf(), source };
-    let all = find(shapes).map_err(wrong)?;
-    let found = chosen(checkpoint, &all, options.kind)?;
-    let WeightOptions { image_size, heads, head_channels, .. } = *options;
+    let wrong = |source| unrecognised(checkpoint, source);
+    let found = Found { family, prefix: String::new() };
+    let WeightOptions { image_size, heads, head_channels, classes, .. } = *options;
     check_heads(found.family, options)?;
     let is_diffusers = *found.family == DIFFUSERS;
     let diffusers = if is_diffusers { folder.unet(image_size)? } else { None };
@@ -307,14 +366,14 @@ fn recognised(
         return Err(ExportError::argument(message));
     }
     let is_guessed = is_diffusers && diffusers.is_none();
-    let given = Given { image_size, heads, head_channels, diffusers };
+    let given = Given { image_size, heads, head_channels, classes, diffusers };
     let mut recognised = found.recognise(shapes, &given).map_err(wrong)?;
     if let Architecture::VaeEncoder(config) = &mut recognised.architecture {
         folder.adapt_autoencoder(config)?;
     }
     let mut pickled = None;
     if let Architecture::SongUNet(config) = &mut recognised.architecture {
-        let root = format!("{}{}", checkpoint.layout().root(set).unwrap_or_default(), recognised.prefix);
+        let root = format!("{root}{}", recognised.prefix);
         let said = edm::network(checkpoint.modules(), &root, config)
             .map_err(|message| ExportError::unusable(checkpoint.path(), message))?;
         if let Some(edm::Pickled { config: made, wrapper }) = said {
@@ -322,14 +381,25 @@ fn recognised(
             pickled = wrapper;
         }
     }
-    let mut sentence = recognised.describe();
+    // What is assumed is said.
+    let assumed = match &recognised.architecture {
+        _ if is_guessed => ", taken for one of Google's DDPMs (no config.json is beside it)",
+        Architecture::VaeEncoder(_) if !folder.has_config() => {
+            ", groups and scaling taken for those of sd-vae-ft-mse (no config.json is beside it)"
+        }
+        Architecture::DiT(config) if !config.null_label && classes.is_none() => {
+            ", its one label taken for that of all images"
+        }
+        Architecture::DiT(config) if config.num_classes != PUBLISHED_CLASSES && classes.is_none() => {
+            ", its last label taken for 'no label' (--classes N says otherwise)"
+        }
+        _ => "",
+    };
+    let mut sentence = format!("{}{assumed}", recognised.describe());
     let pickled = pickled.map(|(class, process)| {
         sentence.push_str(&format!(", preconditioned by {class}"));
         process
     });
-    if is_guessed {
-        sentence.push_str(", taken for one of Google's DDPMs (no config.json is beside it)");
-    }
     let needs_process = matches!(options.kind, GraphKind::Features | GraphKind::Sampler);
     let process = match (found.family.process, options.process) {
         _ if pickled.is_some() => pickled,
@@ -349,6 +419,7 @@ fn recognised(
 fn check_heads(family: &Family, options: &WeightOptions) -> Result<(), ExportError> {
     for (option, is_given, given, of) in [
         ("--heads", options.heads.is_some(), HeadsGiven::Number, "a DiT"),
+        ("--classes", options.classes.is_some(), HeadsGiven::Number, "a DiT"),
         ("--head-channels", options.head_channels.is_some(), HeadsGiven::Channels, "UNets"),
     ] {
         if is_given && family.heads != given {
@@ -357,42 +428,6 @@ fn check_heads(family: &Family, options: &WeightOptions) -> Result<(), ExportErr
         }
     }
     Ok(())
-}
-
-/// The network among several from which the wanted graph can be made.
-fn chosen<'f>(
-    checkpoint: &Checkpoint,
-    found: &'f [Found],
-    wanted: GraphKind,
-) -> Result<&'f Found, ExportError> {
-    let mut fitting: Vec<&Found> =
-        found.iter().filter(|found| found.family.kinds.contains(&wanted)).collect();
-    if wanted == GraphKind::Network && fitting.len() > 1 {
-        // An encoder has a kind of its own.
-        fitting.retain(|found| !found.family.kinds.contains(&GraphKind::Encoder));
-    }
-    match (&*fitting, found) {
-        ([only], _) => Ok(*only),
-        ([], [only]) => Ok(only),
-        (several, all) => {
-            let names = |found: &[&Found]| {
-                let names = found.iter().map(|found| format!("{} ('{}')", found.family.name, found.prefix));
-                names.collect::<Vec<_>>().join(", ")
-            };
-            let kind = wanted.name();
-            let message = match several {
-                [] => {
-                    let all = names(&all.iter().collect::<Vec<_>>());
-                    format!("it holds {all}, and none has a graph of kind {kind}")
-                }
-                several => {
-                    let several = names(several);
-                    format!("it holds {several}: several for a graph of kind {kind}; give --config FILE")
-                }
-            };
-            Err(ExportError::unusable(checkpoint.path(), message))
-        }
-    }
 }
 
 /// The model with the process and normalisation that are given.

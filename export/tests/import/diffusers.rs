@@ -84,12 +84,22 @@ fn what_a_folder_lacks_is_said() {
         "--graph encoder: this is a UNet, which has graphs of kind network, features",
     );
     place.done("m --graph features --taps out_6 --process ddpm --dry-run");
-    let scheduled = scheduler().replace("\"linear\"", "\"squaredcos_cap_v2\"");
-    write("m/scheduler_config.json", scheduled);
+    write("m/scheduler_config.json", scheduler().replace("\"linear\"", "\"squaredcos_cap_v2\""));
+    let report = place.json("m --graph sampler --dry-run -o cosine.onnx");
+    assert_eq!(report["kind"], "sampler");
+    write("m/scheduler_config.json", scheduler().replace("\"linear\"", "\"sigmoid\""));
     place.fail(
         "m --graph sampler",
         1,
-        "scheduler_config.json: beta_schedule is squaredcos_cap_v2; only linear",
+        "scheduler_config.json: beta_schedule is sigmoid; known are linear, scaled_linear and squaredcos_cap_v2. To take \
+         the published DDPM, give --process ddpm",
+    );
+    place.done("m --graph sampler --process ddpm --dry-run");
+    write("m/scheduler_config.json", scheduler().replace("DDPMScheduler", "FlowMatchEulerDiscreteScheduler"));
+    place.fail(
+        "m --graph sampler",
+        1,
+        "scheduler_config.json: it is of a FlowMatchEulerDiscreteScheduler; known are ",
     );
     write("m/scheduler_config.json", "[]".to_string());
     place.fail("m --graph sampler", 1, "scheduler_config.json: not a configuration of diffusers");

@@ -3,11 +3,14 @@
 
 mod diffusers;
 mod edm;
+mod forms;
 mod networks;
 mod options;
 mod place;
 mod ready_made;
+mod sets;
 mod soda;
+mod told;
 #[path = "../../../crates/checkpoint/tests/checkpoint/torch_save.rs"]
 #[allow(dead_code)]
 mod torch_save;

@@ -140,6 +140,6 @@ fn weights_of_no_known_network_are_said_to_be_so() {
     place.fail(
         "two.safetensors",
         1,
-        "it holds a noise-conditional MLP head ('a.'), a noise-conditional MLP head ('b.')",
+        "more than one set could be meant; choose with --weights NAME: it holds 2 sets of weights, 'a', 'b'",
     );
 }

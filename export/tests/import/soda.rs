@@ -44,7 +44,10 @@ fn the_sampler_in_the_layout_of_soda() {
     place.done(&format!("{file} --set diffusion.betas=cosine -o cosine.onnx"));
     assert!(config("cosine.onnx").contains("betas: cosine"));
     for (options, message) in [
-        ("--set diffusion.betas=sigmoid", "expected [first, last], cosine or inverted"),
+        (
+            "--set diffusion.betas=sigmoid",
+            "expected [first, last], scaled_linear: [first, last], cosine or inverted",
+        ),
         ("--process edm", "--process: the process is known already"),
         ("--statistics cifar10", "--statistics is for encoders; this is the decoder of a SODA"),
         ("--normalise", "--normalise is for --graph encoder, not sampler"),

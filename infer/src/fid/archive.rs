@@ -7,13 +7,14 @@
 //! | `count` | u64 | `[]`: images; only in files of this program |
 //! | `network` | u8 | text: the checkpoint's digest, after a slash what else tells the network; only in files of this program |
 
-use std::fs;
-use std::io::{BufWriter, Cursor, Read, Seek, Write};
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use ddae_base::files;
+use ddae_base::kind_of;
 use ddae_base::lock::Lock;
-use ddae_base::read_bounded;
 use ddae_base::text::excerpt;
 use ndarray::{Array, Array1, Array2, ArrayView, Dimension, Ix0, Ix1, arr0};
 use ndarray_npy::{ViewElement, ViewNpyError, ViewNpyExt, WriteNpyError, WriteNpyExt};
@@ -37,18 +38,30 @@ const ALIGNMENT: usize = 64;
 /// When it cannot be read, is no archive with `mu` and `sigma`, or their shapes do not fit each other.
 pub fn read(path: &Path) -> Result<Statistics, InferError> {
     let wrong = |message: String| FidError::File { path: path.to_path_buf(), message };
-    let bytes = small_file(path)?;
-    if promises_many(&bytes) {
+    let file = regular_file(path)?;
+    if promises_many(&tail(&file).map_err(InferError::io("read", path))?) {
         return Err(
             wrong("it is an archive of more than 65,535 files, and no statistics are".to_string()).into()
         );
     }
-    let mut archive = ZipArchive::new(Cursor::new(bytes))
-        .map_err(|error| wrong(format!("it is no .npz file, or it was cut off ({error})")))?;
+    let mut start = [0; 512];
+    let length = (&file).read(&mut start).map_err(InferError::io("read", path))?;
+    // Only what is wanted is read: beside statistics, others keep gigabytes of images.
+    let mut archive = ZipArchive::new(BufReader::new(&file)).map_err(|error| {
+        wrong(match kind_of(&start[..length]).filter(|kind| !kind.contains("zip archive")) {
+            Some(kind) => format!("it is {kind}, and no .npz file"),
+            None => format!("it is no .npz file, or it was cut off ({error})"),
+        })
+    })?;
+    let held: Vec<String> =
+        archive.file_names().filter_map(Result::ok).take(SHOWN_NAMES).map(Cow::into_owned).collect();
     let mut of_name = |name: &str| array_bytes(&mut archive, name).map_err(wrong);
     let needed = |name: &str, bytes: Option<Vec<u8>>| {
         let advice = "wanted are mu [D] and sigma [D, D], as pytorch-fid --save-stats writes them";
-        bytes.ok_or_else(|| wrong(format!("it has no array '{name}'; {advice}")))
+        let held = held.join(", ");
+        bytes.ok_or_else(|| {
+            wrong(format!("it has no array '{name}' (it holds {}); {advice}", excerpt(held, SHOWN)))
+        })
     };
     let mean: Array1<f64> = floats("mu", &needed("mu", of_name("mu")?)?).map_err(wrong)?;
     let covariance: Array2<f64> = floats("sigma", &needed("sigma", of_name("sigma")?)?).map_err(wrong)?;
@@ -73,18 +86,31 @@ pub fn read(path: &Path) -> Result<Statistics, InferError> {
     Ok(Statistics { mean, covariance, count, network })
 }
 
-/// The bytes of a file that is not too large for statistics.
-fn small_file(path: &Path) -> Result<Vec<u8>, InferError> {
+/// Names of arrays that a message shows.
+const SHOWN_NAMES: usize = 8;
+
+/// A file of any size; no device or pipe, which has no end to begin from.
+fn regular_file(path: &Path) -> Result<File, InferError> {
     let read = InferError::io("read", path);
-    let size = match fs::metadata(path) {
-        Ok(info) => info.len(),
-        Err(error) => return Err(read(error)),
+    let open = || {
+        let file = File::open(path)?;
+        match file.metadata()?.is_file() {
+            true => Ok(file),
+            false => Err(std::io::Error::other("it is no regular file")),
+        }
     };
-    if size > MOST_BYTES {
-        let message = format!("it has {size} bytes, and no statistics have more than {MOST_BYTES}");
-        return Err(FidError::File { path: path.to_path_buf(), message }.into());
-    }
-    read_bounded(path, MOST_BYTES as usize).map_err(read)
+    open().map_err(read)
+}
+
+/// The end of a file, where the records of an archive are; the file is read from its beginning afterwards.
+fn tail(mut file: &File) -> std::io::Result<Vec<u8>> {
+    const LONGEST: u64 = 0xffff + 22 + 20 + 56;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(LONGEST)))?;
+    let mut bytes = Vec::new();
+    file.take(LONGEST).read_to_end(&mut bytes)?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(bytes)
 }
 
 /// Whether an archive has the record that only one of more than 65,535 files, or beyond 4 GB, needs: a reader would
@@ -210,7 +236,7 @@ fn write_arrays(out: &mut (impl Write + Seek), statistics: &Statistics) -> std::
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
+    use std::fs;
     use std::path::PathBuf;
 
     use ndarray::array;
@@ -288,8 +314,11 @@ mod tests {
         promising.resize(127, b' ');
         promising.push(b'\n');
         for (entries, message) in [
-            (vec![("mu.npy", mean.clone())], "it has no array 'sigma'; wanted are mu [D] and sigma [D, D]"),
-            (vec![("sigma.npy", covariance.clone())], "it has no array 'mu'"),
+            (
+                vec![("mu.npy", mean.clone())],
+                "it has no array 'sigma' (it holds mu.npy); wanted are mu [D] and sigma [D, D]",
+            ),
+            (vec![("arr_0.npy", covariance.clone())], "it has no array 'mu' (it holds arr_0.npy)"),
             (
                 vec![("mu.npy", npy(&array![1.0])), ("sigma.npy", covariance.clone())],
                 "mu has 1 numbers and sigma 2x2",
@@ -310,6 +339,13 @@ mod tests {
             assert!(error.starts_with(&format!("cannot use {}: ", path.display())), "{error}");
             assert!(error.contains(message) && !error.contains('\n') && error.len() < 1000, "{error}");
         }
+        // Beside images of any size, statistics are found.
+        let large = [
+            ("arr_0.npy", vec![0; 3 << 20]),
+            ("mu.npy", npy(&array![0.5, 2.0])),
+            ("sigma.npy", npy(&Array2::<f64>::eye(2))),
+        ];
+        assert_eq!(read(&archive(folder.path(), &large)).expect("statistics").mean, array![0.5, 2.0]);
         let path = folder.path().join("text.npz");
         fs::write(&path, "hello").expect("written");
         let error = read(&path).expect_err("no archive").to_string();
@@ -323,7 +359,10 @@ mod tests {
         assert!(error.contains("it is an archive of more than 65,535 files"), "{error}");
         File::create(&path).and_then(|file| file.set_len(MOST_BYTES + 1)).expect("a sparse file");
         let error = read(&path).expect_err("too large").to_string();
-        assert!(error.contains("it has 1073741825 bytes, and no statistics have more"), "{error}");
+        assert!(error.contains("it is no .npz file, or it was cut off"), "{error}");
+        fs::write(&path, b"\x89PNG\r\n\x1a\n").expect("written");
+        let error = read(&path).expect_err("an image").to_string();
+        assert!(error.contains("it is a PNG image, and no .npz file"), "{error}");
         let error = read(&folder.path().join("none.npz")).expect_err("no file").to_string();
         assert!(error.contains("cannot read") && error.contains("No such file"), "{error}");
     }

@@ -1,11 +1,14 @@
 //! Where statistics come from.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
+use ddae_base::kind_of;
 use ddae_data::datasets::{self, NAMES};
 use ddae_data::split::Split;
 use ddae_store::{FeatureFile, FeatureKey};
+use image::{ImageFormat, ImageReader};
 
 use super::images::network;
 use super::statistics::{Accumulator, Statistics};
@@ -152,16 +155,32 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, InferError> {
 /// Reads the heads of all files: what is wrong is found before hours of work.
 fn check_sizes(files: &[PathBuf], [_, height, width]: [usize; 3]) -> Result<(), InferError> {
     for path in files {
-        let (found_width, found_height) = image::image_dimensions(path).map_err(|error| FidError::File {
-            path: path.clone(),
-            message: format!("it is no whole PNG or JPEG image ({error}); remove it or make it again"),
-        })?;
+        let wrong = |message| FidError::File { path: path.clone(), message };
+        let (found_width, found_height) = dimensions(path).map_err(wrong)?;
         let found = [found_height as usize, found_width as usize];
         if found != [height, width] {
             return Err(FidError::Size { path: path.clone(), found, wanted: [height, width] }.into());
         }
     }
     Ok(())
+}
+
+/// Width and height of an image, which is what its content says, whatever its name.
+fn dimensions(path: &Path) -> Result<(u32, u32), String> {
+    let wrong = |error: &dyn std::fmt::Display| {
+        format!("it is no whole PNG or JPEG image ({error}); remove it or make it again")
+    };
+    let mut file = BufReader::new(fs::File::open(path).map_err(|error| wrong(&error))?);
+    let start = file.fill_buf().map_err(|error| wrong(&error))?;
+    match image::guess_format(start) {
+        Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg)) => {
+            ImageReader::with_format(file, format).into_dimensions().map_err(|error| wrong(&error))
+        }
+        _ => Err(match kind_of(start) {
+            Some(kind) => wrong(&format_args!("it is {kind}")),
+            None => wrong(&"it begins like neither"),
+        }),
+    }
 }
 
 /// The statistics of a feature file that `ddae-infer features` made with Inception's graph. Every view counts as an image.
@@ -251,5 +270,22 @@ mod tests {
         fs::write(folder.path().join("aa.png"), "hello").expect("a file");
         let message = open(None).expect_err("no image").to_string();
         assert!(message.contains("aa.png: it is no whole PNG or JPEG image"), "{message}");
+        // What a file is says its content, not its name.
+        fs::rename(folder.path().join("b.png"), folder.path().join("aa.png")).expect("a new name");
+        fs::rename(folder.path().join("aa.png"), folder.path().join("aa.jpg")).expect("a new name");
+        fs::remove_file(folder.path().join("c.png")).expect("removed");
+        assert_eq!(open(None).expect("a PNG image").expect("images").len(), 2);
+        for (bytes, kind) in [
+            (&b"GIF89a"[..], "it is a GIF image"),
+            (b"<!DOCTYPE html>", "it is a web page"),
+            (b"version https://git-lfs.github.com/spec/v1\n", "it is a pointer of Git LFS"),
+        ] {
+            fs::write(folder.path().join("ab.png"), bytes).expect("a file");
+            let message = open(None).expect_err("no image").to_string();
+            assert!(
+                message.contains("ab.png: it is no whole PNG or JPEG image") && message.contains(kind),
+                "{message}"
+            );
+        }
     }
 }

@@ -167,6 +167,7 @@ fn dit() -> ModelConfig {
         num_heads: 2,
         depth: 1,
         num_classes: 3,
+        null_label: true,
         ..DitConfig::new(DitSize::S, 2, 4)
     };
     let process = Some(ProcessConfig::Ddpm(DdpmConfig::published(Timesteps::Index)));

@@ -7,12 +7,13 @@ use std::time::Duration;
 use clap::Args;
 use ddae_base::device::DeviceChoice;
 use ddae_base::{Stop, shell};
+use ddae_checkpoint::WeightChoice;
 use ddae_model::config::{Override, TrainingConfig};
 use ddae_train::TrainError;
 use ddae_train::run::checkpoints;
 use ddae_train::run::folder::RunFolder;
 use ddae_train::torch::Layout;
-use ddae_train::training::{Amp, Gpu, Options, Start, Summary};
+use ddae_train::training::{Amp, Gpu, Init, Options, Start, Summary};
 
 #[derive(Args, Debug)]
 pub struct RunArguments {
@@ -38,6 +39,10 @@ pub struct RunArguments {
     /// PyTorch)
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
+    /// Which weights of that file, where it has several sets: ema, model, or what their names begin with, as 'ddae-export
+    /// inspect' lists it [default: ema]
+    #[arg(long, value_name = "NAME", requires = "init")]
+    init_weights: Option<WeightChoice>,
     /// Folder of the data set, or the one above it [default: $DDAE_DATA, or ./datasets]
     #[arg(long, value_name = "DIR")]
     pub data_root: Option<PathBuf>,
@@ -179,12 +184,17 @@ impl RunArguments {
         })
     }
 
+    fn init(&self) -> Option<Init> {
+        let weights = self.init_weights.clone();
+        self.init.clone().map(|file| Init { file, weights })
+    }
+
     /// Where the run begins.
     fn start(&self, training: &TrainingConfig) -> Result<Start, TrainError> {
         let epoch = match (self.resume, u64::try_from(training.load_epoch)) {
             (true, _) => return Ok(Start::Latest),
             (false, Ok(epoch)) => epoch,
-            (false, Err(_)) => return Ok(Start::Fresh { force: self.force, init: self.init.clone() }),
+            (false, Err(_)) => return Ok(Start::Fresh { force: self.force, init: self.init() }),
         };
         let anew = [("--force", self.force), ("--init", self.init.is_some())];
         match anew.iter().find(|(_, given)| *given) {
@@ -209,8 +219,9 @@ fn resume_command(arguments: impl Iterator<Item = String>) -> String {
     let mut skip = false;
     for word in arguments {
         let dropped = std::mem::take(&mut skip) || matches!(&*word, "--force" | "--resume");
-        skip = word == "--init";
-        if !dropped && !skip && !word.starts_with("--init=") {
+        skip = matches!(&*word, "--init" | "--init-weights");
+        let is_init = word.starts_with("--init=") || word.starts_with("--init-weights=");
+        if !dropped && !skip && !is_init {
             words.push(shell::word(&word));
         }
     }
@@ -247,8 +258,18 @@ mod tests {
 
     #[test]
     fn the_resume_command_drops_what_begins_anew() {
-        let words =
-            ["ddae-train", "diffusion", "--config", "a b.yaml", "--force", "--init", "x", "--amp=bf16"];
+        let words = [
+            "ddae-train",
+            "diffusion",
+            "--config",
+            "a b.yaml",
+            "--force",
+            "--init",
+            "x",
+            "--init-weights",
+            "ema",
+            "--amp=bf16",
+        ];
         let command = resume_command(words.into_iter().map(String::from));
         assert_eq!(command, "ddae-train diffusion --config 'a b.yaml' --amp=bf16 --resume");
     }

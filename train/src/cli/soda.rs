@@ -55,8 +55,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let training = SodaTraining::new(config, run.data_root.as_deref(), run.sample_steps)?;
     let mut out = ddae_base::stdout();
     if run.dry_run {
+        // What is refused is refused before anything is said.
+        let notes = training.plan.check_init(&options.start)?;
         writeln!(out, "{}", training.plan.describe(options.amp.unwrap_or_default()))?;
         writeln!(out, "run folder  {}", ddae_base::plain(options.run.display()))?;
+        for note in notes {
+            writeln!(out, "{}", ddae_base::plain(note))?;
+        }
         return Ok(());
     }
     let summary = training.train(&stopping_on_signal(options))?;

@@ -31,6 +31,6 @@ mod start;
 pub mod trainer;
 
 pub use method::{Evaluation, Method, Place, Scores};
-pub use options::{Amp, Gpu, Options, Start};
+pub use options::{Amp, Gpu, Init, Options, Start};
 pub use plan::TrainingPlan;
 pub use run::{Summary, train};

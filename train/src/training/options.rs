@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ddae_base::Stop;
 use ddae_base::device::DeviceChoice;
+use ddae_checkpoint::WeightChoice;
 use tch::Device;
 
 use crate::torch::{Layout, Precision};
@@ -43,6 +44,15 @@ impl fmt::Display for Amp {
     }
 }
 
+/// Weights of a file that a run starts with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Init {
+    /// The file.
+    pub file: PathBuf,
+    /// Which of its weights [default: the moving average, where there is one].
+    pub weights: Option<WeightChoice>,
+}
+
 /// Where a run begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -50,8 +60,8 @@ pub enum Start {
     Fresh {
         /// Whether an earlier run in the folder is removed.
         force: bool,
-        /// A file whose weights it starts with instead of random ones.
-        init: Option<PathBuf>,
+        /// Weights that it starts with instead of random ones.
+        init: Option<Init>,
     },
     /// At the furthest checkpoint in the run folder.
     Latest,

@@ -1,15 +1,16 @@
 //! Where a run begins and computes: with new weights, with those of a file, or with a checkpoint of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use ddae_checkpoint::{Checkpoint, LATEST, TrainingState, WeightSet, epoch_name};
+use ddae_checkpoint::{Checkpoint, LATEST, NameMap, TrainingState, WeightSet, epoch_name};
 use ddae_cuda::Element;
 use ddae_model::config::RunConfig;
+use ddae_model::networks::{Architecture, DecoderConfig, Family, SodaConfig};
 use ddae_model::weights::Weights;
 use tch::Device;
 
 use super::method::Place;
-use super::options::{Amp, Gpu, Options, Start};
+use super::options::{Amp, Gpu, Init, Options, Start};
 use super::plan::TrainingPlan;
 use super::resume;
 use crate::TrainError;
@@ -71,7 +72,7 @@ impl StartingPoint {
                 // Before an old run is removed, everything that the new one needs is there.
                 let (weights, notes) = match init {
                     None => (Weights::initial(&plan.graph, seed), vec![]),
-                    Some(path) => given_weights(path, plan)?,
+                    Some(init) => given_weights(init, plan)?,
                 };
                 let amp = options.amp.unwrap_or_default();
                 let folder = RunFolder::create(&options.run, *force)?;
@@ -144,6 +145,19 @@ impl StartingPoint {
     }
 }
 
+impl TrainingPlan {
+    /// Reads what a new run would start with, and says what that is.
+    ///
+    /// # Errors
+    /// When the file is not one of this network's weights.
+    pub fn check_init(&self, start: &Start) -> Result<Vec<String>, TrainError> {
+        match start {
+            Start::Fresh { init: Some(init), .. } => Ok(given_weights(init, self)?.1),
+            _ => Ok(Vec::new()),
+        }
+    }
+}
+
 /// Sets libtorch up for a GPU, and says what computes there.
 fn begin_on_gpu(number: usize, options: &Options) -> Result<Vec<String>, TrainError> {
     let gpu = options.gpu;
@@ -179,7 +193,8 @@ fn begin_on_gpu(number: usize, options: &Options) -> Result<Vec<String>, TrainEr
 }
 
 /// The weights of another run, or of a file of others, for a new run; and what was taken.
-fn given_weights(path: &Path, plan: &TrainingPlan) -> Result<(Weights, Vec<String>), TrainError> {
+fn given_weights(init: &Init, plan: &TrainingPlan) -> Result<(Weights, Vec<String>), TrainError> {
+    let path = init.file.as_path();
     let net_type = |config: &RunConfig| config.diffusion().map(|config| config.network.net_type());
     let checkpoint = Checkpoint::open(path)?;
     let saved = checkpoint.config();
@@ -192,10 +207,25 @@ fn given_weights(path: &Path, plan: &TrainingPlan) -> Result<(Weights, Vec<Strin
             "--init {shown}: it holds the weights of net_type {saved}, and the configuration says net_type {given}"
         )));
     }
-    let set = checkpoint.weight_sets().first().copied().unwrap_or_default();
-    let weights = checkpoint.weights(set, &plan.graph)?;
-    let (shown, layout) = (path.display(), checkpoint.layout());
-    let mut note = format!("start       with the weights of {shown} ({layout})");
+    // The networks of a run: one, or both halves of a SODA.
+    let networks: Vec<Architecture> = match &plan.config {
+        RunConfig::Diffusion(config) => vec![config.network.clone()],
+        RunConfig::Soda(config) => {
+            let SodaConfig { encoder, decoder } = config.networks.clone();
+            vec![encoder.into(), DecoderConfig(decoder).into()]
+        }
+    };
+    let is_wanted = |family: &Family| networks.iter().any(|network| network.is_of(family));
+    let (weights, taken) = match checkpoint.choose(init.weights.as_ref(), "--init-weights", is_wanted)? {
+        Some(set) => (checkpoint.weights_of(set, &plan.graph, &NameMap::new())?, set.to_string()),
+        // Names that only the whole graph knows.
+        None => {
+            let set = checkpoint.weight_sets().first().copied().unwrap_or_default();
+            (checkpoint.weights(set, &plan.graph)?, checkpoint.layout().to_string())
+        }
+    };
+    let shown = path.display();
+    let mut note = format!("start       with the weights of {shown}: {taken}");
     // What a file of others does not say is taken from the configuration.
     if let (None, Some(given)) = (saved, net_type(&plan.config)) {
         note.push_str(&format!(", taken as those of net_type {given}"));

@@ -90,7 +90,16 @@ fn weights_to_begin_with() {
         ("nowhere.safetensors", "nowhere.safetensors: No such file…"),
     ];
     let wide = "--config ddpm.yaml --run wide --set network.n_channels=64";
-    place.refuses(cases.map(|(file, wanted)| (1, format!("{wide} --init {file}"), wanted)));
+    // What a run would be refused for, a dry one is.
+    for dry in ["", " --dry-run"] {
+        place.refuses(cases.map(|(file, wanted)| (1, format!("{wide} --init {file}{dry}"), wanted)));
+    }
+    let wanted = "…--init-weights other: no weights are called so: it holds 2 sets of weights, 'ema' (moving average), 'model'";
+    place.refuses([(
+        1,
+        format!("--config ddpm.yaml --run wide --init {good} --init-weights other --dry-run"),
+        wanted,
+    )]);
 }
 
 #[test]

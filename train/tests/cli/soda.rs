@@ -156,7 +156,11 @@ fn init_takes_a_checkpoint_of_the_published_code() {
     let tensors = published.iter().map(|(name, tensor)| (name.as_str(), tensor));
     write_tensors(&place.path("published.safetensors"), HashMap::new(), tensors).expect("written");
     let ended = place.train(&[&common[..], &["--init", "published.safetensors", "--run", "second"]].concat());
-    assert!(ended.stderr.contains("(checkpoint of the published SODA code"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("with the weights of published.safetensors: 'EMA.ema_model' (moving average)"),
+        "{}",
+        ended.stderr
+    );
     let second = place.checkpoint("second/checkpoints/epoch_0000.safetensors").weights;
     for name in names {
         let theirs = found(&format!("EMA.ema_model.{name}"));

@@ -90,6 +90,14 @@ fn init_begins_with_the_average_of_another_run() {
     assert_eq!(second.get("model.final.weight"), first.get("ema.final.weight"));
     assert_ne!(second.get("model.final.weight"), first.get("model.final.weight"));
     assert_eq!(second.get("ema.final.weight"), first.get("ema.final.weight"));
+    // What would be taken is said, and any other set can be.
+    let dry = place.train(&[&common[..], &init, &["--dry-run"]].concat());
+    let said = "start       with the weights of run/checkpoints/latest.safetensors: 'ema' (moving average)";
+    assert!(dry.stdout.contains(said), "{}", dry.stdout);
+    let third = ["--init", "run/checkpoints/latest.safetensors", "--init-weights", "model", "--run", "third"];
+    place.train(&[&common[..], &third].concat());
+    let third = place.checkpoint("third/checkpoints/epoch_0000.safetensors").weights;
+    assert_eq!(third.get("model.final.weight"), first.get("model.final.weight"));
 }
 
 #[test]

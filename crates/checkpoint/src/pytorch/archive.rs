@@ -26,6 +26,9 @@ pub fn read(bytes: &[u8]) -> Result<Contents, Fault> {
 /// When it is no complete archive of `torch.save`.
 pub fn open(bytes: &[u8]) -> Result<(Range<usize>, Extents), Fault> {
     let members = members(bytes).map_err(incomplete)?;
+    if members.iter().any(|member| member.name.ends_with(b".npy")) {
+        return Err("is a .npz archive of NumPy arrays, not a file of torch.save".to_string().into());
+    }
     let pickle_name = members
         .iter()
         .map(|member| member.name)

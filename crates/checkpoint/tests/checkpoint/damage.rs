@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use ddae_checkpoint::{Checkpoint, WeightSet};
+use ddae_checkpoint::{Checkpoint, WeightChoice, WeightSet};
 use ddae_model::networks::recognition::{Given, Shapes, find};
 use ddae_tests::fixtures;
 use proptest::prelude::*;
@@ -40,6 +40,10 @@ fn read(bytes: &[u8]) -> Result<(), String> {
     let (file, peak) = peak_of(|| Checkpoint::from_bytes(Path::new("w"), copy));
     assert!(peak <= justified(length), "{peak} bytes for a file of {length}");
     let file = file.map_err(|e| e.to_string())?;
+    for set in file.sets() {
+        let _ = file.choose(Some(&WeightChoice::Named(set.prefix().to_string())), "--weights", |_| true);
+    }
+    let _ = file.choose(None, "--weights", |_| true);
     assert!(file.values().len() <= 10_000 && file.foreign_objects().len() <= 256);
     recognise(&file);
     let mut result = Ok(());
@@ -84,6 +88,22 @@ fn value() -> (Vec<u8>, Vec<u8>) {
                 ("module.v", tensor(shared(), 5, &[], &[])),
             ]),
         ),
+        (
+            "model_ema",
+            dict(&[
+                ("decay", tensor(shared(), 5, &[], &[])),
+                ("num_updates", tensor(shared(), 5, &[], &[])),
+                ("modulew", tensor(shared(), 1, &[2], &[2])),
+            ]),
+        ),
+        (
+            "ema",
+            dict(&[(
+                "shadow_params",
+                list(&[tensor(shared(), 1, &[2], &[2]), tensor(shared(), 5, &[], &[])]),
+            )]),
+        ),
+        ("cfg", [&*global("mine", "Config"), b")\x81", &*dict(&[("path", text("a"))]), b"b"].concat()),
         (
             "opt",
             dict(&[
@@ -402,6 +422,47 @@ proptest! {
     fn published_pickles(bytes in damaged_structure(fixture("edm_vp_tiny.pkl"), 60_000, 25_000)) {
         let _ = read(&bytes);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    /// An index with its parts beside it: what a damaged one takes follows from their sizes.
+    #[test]
+    fn indexes(bytes in damaged(br#"{"weight_map": {"MODEL.module.w": "a.bin", "opt.names": "a.bin", "w": "b"}}"#.to_vec())) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let part = small_archive();
+        std::fs::write(folder.path().join("a.bin"), &part).expect("a file");
+        let path = folder.path().join("w.bin.index.fp16.json");
+        std::fs::write(&path, &bytes).expect("a file");
+        let (file, peak) = peak_of(|| Checkpoint::open(&path));
+        prop_assert!(peak <= justified(bytes.len() + part.len()), "{peak} bytes");
+        if let Ok(file) = file {
+            recognise(&file);
+        }
+    }
+}
+
+/// A list of as many tensors as a file can hold, beside as many prefixes: naming it takes time and memory in proportion.
+#[test]
+fn a_long_list_without_names() {
+    let start = [
+        &*global("torch._utils", "_rebuild_tensor_v2"),
+        b"q\x00",
+        &*storage("FloatStorage", "k", 6),
+        b"q\x01(K\x01tq\x020",
+    ]
+    .concat();
+    let tensor = b"h\x00(h\x01K\x00h\x02h\x02tR";
+    let names: Vec<u8> =
+        (0..4_000).flat_map(|i| [text(&format!("a.b.c{i}.d")), tensor.to_vec()].concat()).collect();
+    let list = [&b"]("[..], &tensor.repeat(4_000), b"e"].concat();
+    let value = [&*start, b"0}(", &*text("model"), b"}(", &names, b"u", &*text("shadow_params"), &list, b"u"]
+        .concat();
+    let started = std::time::Instant::now();
+    assert_eq!(ended(archive(&value, &[("k", &floats(&[0.0; 6]))])), Ok(()));
+    // Quadratic, it would be minutes.
+    assert!(started.elapsed().as_secs() < 60);
 }
 
 /// What a checkpoint says of its making is read in no time, however it is written.

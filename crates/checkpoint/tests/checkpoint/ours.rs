@@ -132,7 +132,7 @@ fn foreign_files_are_refused_in_one_line() {
     )
     .unwrap();
     let bytes = std::fs::read(&whole).unwrap();
-    let cases: [(&str, Vec<u8>, &str); 5] = [
+    let cases: [(&str, Vec<u8>, &str); 6] = [
         ("empty.safetensors", vec![], "is empty"),
         ("short.safetensors", bytes[..bytes.len() / 2].to_vec(), "is not a complete safetensors file"),
         ("header.safetensors", bytes[..5].to_vec(), "is not a complete safetensors file"),
@@ -144,6 +144,11 @@ fn foreign_files_are_refused_in_one_line() {
         (
             "page.safetensors",
             b"<html>404 Not Found</html>".to_vec(),
+            "is a web page, which a download may have given in place of the file",
+        ),
+        (
+            "noise.safetensors",
+            b"none of the kinds that are known".to_vec(),
             "is not a complete safetensors file, nor a PyTorch file",
         ),
     ];

@@ -28,7 +28,9 @@ pub use betas::Betas;
 pub use diffusion::{Config, LinearConfig};
 pub use model::{AnyConfig, ChannelStatistics, ModelConfig};
 pub use overrides::Override;
-pub use process::{DdpmConfig, EdmConfig, Preconditioner, ProcessConfig, Timesteps};
+pub use process::{
+    Clip, DdpmConfig, EdmConfig, Preconditioner, Prediction, ProcessConfig, Timesteps, VarianceType,
+};
 pub use run::RunConfig;
 pub use soda::{SodaAugmentation, SodaDiffusion, SodaRun};
 pub use training::{LrSchedule, Optim, OptimArgs, TrainingConfig};

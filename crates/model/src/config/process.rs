@@ -32,6 +32,90 @@ pub struct DdpmConfig {
     /// Our addition, for weights from elsewhere: how timesteps are counted.
     #[serde(default, skip_serializing_if = "Timesteps::is_default")]
     pub timesteps: Timesteps,
+    /// Our addition, for weights from elsewhere: what the network finds in a noised image.
+    #[serde(default, skip_serializing_if = "Prediction::is_default")]
+    pub prediction: Prediction,
+    /// Our addition, for weights from elsewhere: the variances are rescaled so that the last timestep leaves nothing of the
+    /// image (arXiv 2305.08891, algorithm 1).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub zero_snr: bool,
+    /// Our addition, for weights from elsewhere: the bound to which samplers clip the image that they find on the way.
+    #[serde(default, skip_serializing_if = "Clip::is_default")]
+    pub clip_sample: Clip,
+    /// Our addition, for weights from elsewhere: the variance of the noise that ancestral sampling adds.
+    #[serde(default, skip_serializing_if = "VarianceType::is_default")]
+    pub variance_type: VarianceType,
+}
+
+/// What the network of a DDPM finds in `x = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prediction {
+    /// The noise, `eps`.
+    #[default]
+    Epsilon,
+    /// `v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0` (arXiv 2202.00512).
+    VPrediction,
+    /// The image, `x0`.
+    Sample,
+}
+
+/// How samplers clip images on the way: `true` to [-1, 1], `false` not at all, a number `r` to [-r, r].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Clip {
+    /// To [-1, 1], or not at all.
+    Unit(bool),
+    /// To [-r, r].
+    Range(f64),
+}
+
+impl Default for Clip {
+    fn default() -> Clip {
+        Clip::Unit(true)
+    }
+}
+
+impl Clip {
+    /// The bound, if there is one.
+    pub fn bound(self) -> Option<f64> {
+        match self {
+            Clip::Unit(true) => Some(1.0),
+            Clip::Unit(false) => None,
+            Clip::Range(bound) => Some(bound),
+        }
+    }
+
+    fn is_default(&self) -> bool {
+        *self == Clip::default()
+    }
+}
+
+/// The variance of the noise that ancestral sampling adds (arXiv 2006.11239, section 3.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VarianceType {
+    /// `beta`: the one for data of unit variance.
+    #[default]
+    FixedLarge,
+    /// `beta (1 - alpha_bar before) / (1 - alpha_bar)`: the one for a single image.
+    FixedSmall,
+}
+
+impl VarianceType {
+    fn is_default(&self) -> bool {
+        *self == VarianceType::default()
+    }
+}
+
+impl Prediction {
+    fn is_default(&self) -> bool {
+        *self == Prediction::default()
+    }
+}
+
+fn is_default(value: &bool) -> bool {
+    !value
 }
 
 /// How a DDPM counts its timesteps and tells its network.
@@ -139,12 +223,40 @@ impl ProcessConfig {
 impl DdpmConfig {
     /// 1000 timesteps, variances from 1e-4 to 0.02: what DDPM, DDAE and DiT have in common.
     pub fn published(timesteps: Timesteps) -> DdpmConfig {
-        DdpmConfig { n_t: 1000, betas: Betas::Linear([1e-4, 0.02]), timesteps }
+        DdpmConfig::of(1000, Betas::Linear([1e-4, 0.02]), timesteps)
+    }
+
+    /// Noise that is predicted, and images clipped to [-1, 1], over `n_t` timesteps.
+    pub fn of(n_t: usize, betas: Betas, timesteps: Timesteps) -> DdpmConfig {
+        DdpmConfig {
+            n_t,
+            betas,
+            timesteps,
+            prediction: Prediction::default(),
+            zero_snr: false,
+            clip_sample: Clip::default(),
+            variance_type: VarianceType::default(),
+        }
     }
 
     fn check(&self) -> Result<(), String> {
         if !(1..=MOST_TIMESTEPS).contains(&self.n_t) {
             return Err(format!("n_T is {}; it must be 1 to {MOST_TIMESTEPS}", self.n_t));
+        }
+        if let Clip::Range(bound) = self.clip_sample
+            && !(bound.is_finite() && bound > 0.0)
+        {
+            return Err(format!("clip_sample is {bound}; it must be true, false or a number above 0"));
+        }
+        if self.zero_snr && self.prediction == Prediction::Epsilon {
+            return Err(
+                "zero_snr leaves nothing of the image at the last timestep, so its noise tells nothing: it needs \
+                 prediction v_prediction or sample"
+                    .to_string(),
+            );
+        }
+        if self.zero_snr && self.n_t < 2 {
+            return Err(format!("zero_snr needs at least 2 timesteps; n_T is {}", self.n_t));
         }
         self.betas.check()
     }

@@ -107,7 +107,7 @@ impl SodaDiffusion {
 
     /// The process, as every DDPM's.
     pub fn process(&self) -> DdpmConfig {
-        DdpmConfig { n_t: self.n_t, betas: self.betas, timesteps: Timesteps::Fraction }
+        DdpmConfig::of(self.n_t, self.betas, Timesteps::Fraction)
     }
 
     fn check(&self, decoder: &UNetConfig) -> Result<(), String> {

@@ -30,7 +30,7 @@ impl Tables {
     pub fn training(config: &DdpmConfig) -> Tables {
         match config.timesteps {
             Timesteps::Fraction => {
-                let mut betas = variances(config.betas, config.n_t);
+                let mut betas = rescaled(config, variances(config.betas, config.n_t));
                 betas.insert(0, 0.0);
                 Tables::from_betas(betas)
             }
@@ -42,20 +42,34 @@ impl Tables {
     /// `0..=n_T`.
     pub fn ddim(config: &DdpmConfig) -> Tables {
         match config.timesteps {
-            Timesteps::Fraction => Tables::from_betas(variances(config.betas, config.n_t + 1)),
+            Timesteps::Fraction => {
+                Tables::from_betas(rescaled(config, variances(config.betas, config.n_t + 1)))
+            }
             Timesteps::Index => Tables::by_index(config),
         }
     }
 
     /// In the float64 arithmetic of the code that DiT comes with, rounded at the end.
     fn by_index(config: &DdpmConfig) -> Tables {
-        let beta: Vec<f64> = match config.betas {
-            Betas::Linear([first, last]) => {
-                let intervals = config.n_t.saturating_sub(1).max(1) as f64;
-                (0..config.n_t).map(|i| first + (last - first) * i as f64 / intervals).collect()
-            }
-            curved => variances(curved, config.n_t).into_iter().map(f64::from).collect(),
+        let even = |first: f64, last: f64| {
+            let intervals = config.n_t.saturating_sub(1).max(1) as f64;
+            (0..config.n_t).map(move |i| first + (last - first) * i as f64 / intervals)
         };
+        let beta: Vec<f64> = match config.betas {
+            Betas::Linear([first, last]) => even(first, last).collect(),
+            Betas::ScaledLinear([first, last]) => {
+                even(first.sqrt(), last.sqrt()).map(|root| root * root).collect()
+            }
+            Betas::Cosine => {
+                let left = |i: usize| {
+                    let time = i as f64 / config.n_t as f64;
+                    ((time + OFFSET) / (1.0 + OFFSET) * PI / 2.0).cos().powi(2)
+                };
+                (0..config.n_t).map(|i| (1.0 - left(i + 1) / left(i)).min(LARGEST_BETA)).collect()
+            }
+            Betas::Inverted => variances(config.betas, config.n_t).into_iter().map(f64::from).collect(),
+        };
+        let beta = if config.zero_snr { zero_terminal_snr(&beta) } else { beta };
         let mut product = 1.0;
         let alpha_bar: Vec<f64> = beta
             .iter()
@@ -112,10 +126,39 @@ impl DdpmConfig {
     }
 }
 
+fn rescaled(config: &DdpmConfig, betas: Vec<f32>) -> Vec<f32> {
+    if !config.zero_snr {
+        return betas;
+    }
+    let betas: Vec<f64> = betas.into_iter().map(f64::from).collect();
+    zero_terminal_snr(&betas).into_iter().map(|beta| beta as f32).collect()
+}
+
+/// The variances with which the roots of `alpha_bar` are shifted and stretched to end at 0 and begin as before (arXiv
+/// 2305.08891, algorithm 1).
+fn zero_terminal_snr(beta: &[f64]) -> Vec<f64> {
+    let mut product = 1.0;
+    let roots: Vec<f64> = beta
+        .iter()
+        .map(|beta| {
+            product *= 1.0 - beta;
+            f64::sqrt(product)
+        })
+        .collect();
+    let (Some(&first), Some(&last)) = (roots.first(), roots.last()) else { return Vec::new() };
+    let alpha_bar: Vec<f64> =
+        roots.iter().map(|root| ((root - last) * first / (first - last)).powi(2)).collect();
+    let before = std::iter::once(1.0).chain(alpha_bar.iter().copied());
+    alpha_bar.iter().zip(before).map(|(now, before)| 1.0 - now / before).collect()
+}
+
 /// The variances of `count` timesteps.
 fn variances(betas: Betas, count: usize) -> Vec<f32> {
     match betas {
         Betas::Linear(ends) => linear(ends, count),
+        Betas::ScaledLinear(ends) => {
+            linear(ends.map(f64::sqrt), count).into_iter().map(|root| root * root).collect()
+        }
         // What is left of the image at time 0 to 1; divided by its value at time 0.
         Betas::Cosine => falling(count, |time| {
             ((time + OFFSET as f32) / (1.0 + OFFSET as f32) * PI as f32 * 0.5).cos().powi(2)

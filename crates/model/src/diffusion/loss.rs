@@ -20,7 +20,8 @@ type Built = Result<Value, GraphError>;
 /// target; it takes besides `source` f32 `[B,C,H,W]`, normalised (and noised: it is augmented beyond [0, 1]), and `mask` f32 `[B]` (or `[B, z_parts]`), 1 where a latent
 /// is hidden.
 ///
-/// Output: `loss` f32 `[B]`, of a DDPM the mean squared error of the noise (arXiv 2006.11239, eq. 14), of an EDM the
+/// Output: `loss` f32 `[B]`, of a DDPM the mean squared error of the noise (arXiv 2006.11239, eq. 14), or of what else its
+/// network predicts, of an EDM the
 /// weighted one of the denoised image (arXiv 2206.00364, table 1), where the network learns its uncertainty `u` divided
 /// by `exp(u)`, plus `u` (arXiv 2312.02696, eq. 21). A run minimises its mean over the batch.
 ///
@@ -80,8 +81,9 @@ fn of_process(
             let timestep = g.input("level", DType::I64, Shape::batch(&[]))?;
             let level = DdpmLevel::at(g, ddpm, timestep)?;
             let x = level.noised(g, image, noise)?;
-            let eps = network.predict(g, x, level.t, conditions)?;
-            (mean_square(g, noise, eps)?, level.t)
+            let found = network.predict(g, x, level.t, conditions)?;
+            let target = level.target(g, ddpm, image, noise)?;
+            (mean_square(g, target, found)?, level.t)
         }
         ProcessConfig::Edm(edm) => {
             if edm.preconditioning != Preconditioner::Edm {

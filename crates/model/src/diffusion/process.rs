@@ -2,7 +2,7 @@
 
 use super::ddpm::Tables;
 use super::edm::{self, Preconditioning};
-use crate::config::{DdpmConfig, EdmConfig, Timesteps};
+use crate::config::{DdpmConfig, EdmConfig, Prediction, Timesteps};
 use crate::graph::{Graph, GraphError, Shape, Value};
 use crate::networks::Denoiser;
 use crate::tensor::{DType, Tensor};
@@ -43,12 +43,38 @@ impl DdpmLevel {
         g.add(x0, noise)
     }
 
-    /// The image that the noise `eps` was added to, clipped to [-1, 1].
-    pub fn clean(&self, g: &mut Graph, x: Value, eps: Value) -> Built {
-        let noise = g.mul(self.spread, eps)?;
-        let image = g.sub(x, noise)?;
-        let x0 = g.div(image, self.signal)?;
-        g.clamp(x0, -1.0, 1.0)
+    /// The image that the network found in `x`, clipped as samplers do.
+    pub fn clean(&self, g: &mut Graph, config: &DdpmConfig, x: Value, found: Value) -> Built {
+        let x0 = match config.prediction {
+            Prediction::Epsilon => {
+                let noise = g.mul(self.spread, found)?;
+                let image = g.sub(x, noise)?;
+                g.div(image, self.signal)?
+            }
+            Prediction::VPrediction => {
+                let image = g.mul(self.signal, x)?;
+                let rest = g.mul(self.spread, found)?;
+                g.sub(image, rest)?
+            }
+            Prediction::Sample => found,
+        };
+        match config.clip_sample.bound() {
+            Some(bound) => g.clamp(x0, -bound, bound),
+            None => Ok(x0),
+        }
+    }
+
+    /// What the network should find in the image `x0` with the noise `eps`.
+    pub fn target(&self, g: &mut Graph, config: &DdpmConfig, x0: Value, eps: Value) -> Built {
+        match config.prediction {
+            Prediction::Epsilon => Ok(eps),
+            Prediction::VPrediction => {
+                let noise = g.mul(self.signal, eps)?;
+                let image = g.mul(self.spread, x0)?;
+                g.sub(noise, image)
+            }
+            Prediction::Sample => Ok(x0),
+        }
     }
 
     /// The noise that was added to the image `x0`.

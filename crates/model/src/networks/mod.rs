@@ -53,7 +53,8 @@ pub use unet::{
     unet, unet_graph,
 };
 pub use vae_encoder::{
-    VAE_ENCODER_OLDER_NAMES, VaeEncoderConfig, posterior_sample, vae_encoder, vae_encoder_graph,
+    VAE_ENCODER_OLDER_NAMES, VaeEncoderConfig, posterior_sample, vae_encoder, vae_encoder_compvis_name,
+    vae_encoder_graph,
 };
 pub use wide_resnet::{WideResNetConfig, wide_resnet, wide_resnet_graph};
 

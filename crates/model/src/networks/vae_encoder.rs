@@ -38,6 +38,25 @@ pub const VAE_ENCODER_OLDER_NAMES: [(&str, &str); 4] = [
     ("encoder.mid_block.attentions.0.proj_attn", "encoder.mid_block.attentions.0.to_out.0"),
 ];
 
+/// The name of a layer in files of CompVis (`vae-ft-mse-840000`), of its name here: `encoder.down_blocks.0.resnets.1.conv1`
+/// is `encoder.down.0.block.1.conv1` there.
+pub fn vae_encoder_compvis_name(layer: &str) -> String {
+    [
+        ("down_blocks.", "down."),
+        (".resnets.", ".block."),
+        (".downsamplers.0.", ".downsample."),
+        ("conv_shortcut", "nin_shortcut"),
+        ("mid_block.attentions.0.group_norm", "mid.attn_1.norm"),
+        ("mid_block.attentions.0.to_out.0", "mid.attn_1.proj_out"),
+        ("mid_block.attentions.0.to_", "mid.attn_1."),
+        ("mid_block.block.0.", "mid.block_1."),
+        ("mid_block.block.1.", "mid.block_2."),
+        ("conv_norm_out", "norm_out"),
+    ]
+    .iter()
+    .fold(layer.to_string(), |name, (here, there)| name.replace(here, there))
+}
+
 /// The shape of the encoder. Keys that diffusers has are named as there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,6 +73,10 @@ pub struct VaeEncoderConfig {
     pub layers_per_block: usize,
     /// Groups of the group normalisations.
     pub norm_num_groups: usize,
+    /// Whether a 1x1 convolution follows the encoder.
+    #[serde(default = "VaeEncoderConfig::default_use_quant_conv")]
+    #[serde(skip_serializing_if = "VaeEncoderConfig::is_default_use_quant_conv")]
+    pub use_quant_conv: bool,
     /// Multiplies a sample of the posterior, so that latents have a variance of about 1.
     pub scaling_factor: f64,
 }
@@ -69,8 +92,19 @@ impl VaeEncoderConfig {
             block_out_channels: vec![128, 256, 512, 512],
             layers_per_block: 2,
             norm_num_groups: 32,
+            use_quant_conv: true,
             scaling_factor: 0.18215,
         }
+    }
+
+    fn default_use_quant_conv() -> bool {
+        true
+    }
+
+    // As serde wants it.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_default_use_quant_conv(value: &bool) -> bool {
+        *value
     }
 
     /// `[C, H, W]` of the latents.
@@ -138,15 +172,15 @@ impl VaeEncoderConfig {
 pub(super) static FAMILY: Family = Family {
     name: "a latent encoder",
     kinds: &[GraphKind::Network, GraphKind::Latent],
-    signature: ["encoder.conv_in.weight", "quant_conv.weight"],
+    signature: ["encoder.conv_in.weight", "encoder.conv_out.weight"],
     // The other half of the autoencoder is no part of it.
     parts: &["encoder.", "quant_conv."],
     ignored: &[],
     heads: HeadsGiven::Nothing,
     process: PublishedProcess::None,
     recognise: |shapes, given| {
-        let names = if Names::is_older_vae(shapes) { Names::OlderVae } else { Names::Published };
-        Ok((deduce(shapes, given)?.into(), names))
+        let names = Names::of_vae(shapes);
+        Ok((deduce(shapes, given, names)?.into(), names))
     },
 };
 
@@ -265,7 +299,10 @@ pub fn vae_encoder(g: &mut Graph, config: &VaeEncoderConfig, x: Value) -> Built 
     let x = g.group_norm(&encoder.at("conv_norm_out"), x, groups, EPS)?;
     let x = g.silu(x)?;
     let x = g.conv2d(&encoder.at("conv_out"), x, Conv::same(2 * config.latent_channels, 3))?;
-    g.conv2d(&p.at("quant_conv"), x, Conv::same(2 * config.latent_channels, 1))
+    match config.use_quant_conv {
+        true => g.conv2d(&p.at("quant_conv"), x, Conv::same(2 * config.latent_channels, 1)),
+        false => Ok(x),
+    }
 }
 
 fn residual(g: &mut Graph, p: &Path, x: Value, channels: usize, groups: usize) -> Built {
@@ -304,16 +341,22 @@ fn attention(g: &mut Graph, p: &Path, x: Value, groups: usize) -> Built {
 }
 
 /// The sizes of an encoder, from its parameters.
-fn deduce(shapes: &Shapes, given: &Given) -> Result<VaeEncoderConfig, RecogniseError> {
+fn deduce(shapes: &Shapes, given: &Given, names: Names) -> Result<VaeEncoderConfig, RecogniseError> {
     let odd = |problem: String| RecogniseError::Inconsistent { network: VAE, problem };
     let [_, in_channels, ..] = shapes.want::<4>(VAE, "encoder.conv_in.weight")?;
-    let [moments, ..] = shapes.want::<4>(VAE, "quant_conv.weight")?;
-    let levels = shapes.count("encoder.down_blocks");
+    let use_quant_conv = shapes.has("quant_conv.weight");
+    let last = if use_quant_conv { "quant_conv.weight" } else { "encoder.conv_out.weight" };
+    let [moments, ..] = shapes.want::<4>(VAE, last)?;
+    let (down, resnets) = match names {
+        Names::CompVisVae => ("encoder.down", "block"),
+        _ => ("encoder.down_blocks", "resnets"),
+    };
+    let levels = shapes.count(down);
     if levels == 0 || !moments.is_multiple_of(2) {
         return Err(odd(format!("it has {levels} resolutions and {moments} moments")));
     }
     let block_out_channels = (0..levels)
-        .map(|level| shapes.want::<4>(VAE, &format!("encoder.down_blocks.{level}.resnets.0.conv1.weight")))
+        .map(|level| shapes.want::<4>(VAE, &format!("{down}.{level}.{resnets}.0.conv1.weight")))
         .map(|shape| shape.map(|[width, ..]| width))
         .collect::<Result<_, _>>()?;
     let published = VaeEncoderConfig::sd_vae_ft_mse(VAE_SIDE, VAE_SIDE);
@@ -322,7 +365,8 @@ fn deduce(shapes: &Shapes, given: &Given) -> Result<VaeEncoderConfig, RecogniseE
         in_channels,
         latent_channels: moments / 2,
         block_out_channels,
-        layers_per_block: shapes.count("encoder.down_blocks.0.resnets"),
+        layers_per_block: shapes.count(&format!("{down}.0.{resnets}")),
+        use_quant_conv,
         ..published
     })
 }

@@ -11,7 +11,7 @@ use super::{assert_near, numbers, outputs};
 
 /// The process that the published networks were trained in.
 fn process() -> DdpmConfig {
-    DdpmConfig { n_t: 1000, betas: Betas::Linear([1e-4, 0.02]), timesteps: Timesteps::Index }
+    DdpmConfig::of(1000, Betas::Linear([1e-4, 0.02]), Timesteps::Index)
 }
 
 fn model(config: DitConfig) -> ModelConfig {

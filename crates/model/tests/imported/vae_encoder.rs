@@ -16,6 +16,7 @@ fn tiny(height: usize, width: usize) -> VaeEncoderConfig {
         block_out_channels: vec![4, 8, 8, 8],
         layers_per_block: 1,
         norm_num_groups: 4,
+        use_quant_conv: true,
         ..VaeEncoderConfig::sd_vae_ft_mse(height, width)
     }
 }

@@ -1,7 +1,7 @@
 //! Graphs of kind `sampler`: one network call of a [`super::SamplerPlan`], with the arithmetic around it.
 
 use super::super::process::{DdpmLevel, EdmLevel, class_input, scalars};
-use crate::config::{Config, ModelConfig, ProcessConfig};
+use crate::config::{Config, DdpmConfig, ModelConfig, ProcessConfig};
 use crate::graph::{Dim, Graph, GraphError, Shape, Value};
 use crate::networks::{Conditions, Denoiser, Domain, Guidance, Latent, Role};
 use crate::tensor::{DType, Tensor};
@@ -45,12 +45,12 @@ pub fn model_sampler_graph(model: &ModelConfig) -> Result<Graph, GraphError> {
     let mut g = Graph::new();
     match (&model.process, denoiser.guidance()) {
         (None, _) => return Err(wrong(format!("the diffusion process of {name} is not known"))),
-        (Some(ProcessConfig::Ddpm(_)), None) => ddpm_step(&mut g, shape, |g, x, t| {
+        (Some(ProcessConfig::Ddpm(config)), None) => ddpm_step(&mut g, config, shape, |g, x, t| {
             let class = class_input(g, denoiser)?;
             denoiser.predict(g, x, t, Conditions { class, ..Conditions::default() })
         })?,
-        (Some(ProcessConfig::Ddpm(_)), Some(guidance)) => {
-            ddpm_step(&mut g, shape, |g, x, t| guided_noise(g, denoiser, guidance, x, t))?;
+        (Some(ProcessConfig::Ddpm(config)), Some(guidance)) => {
+            ddpm_step(&mut g, config, shape, |g, x, t| guided_noise(g, denoiser, guidance, x, t))?;
         }
         (Some(ProcessConfig::Edm(_)), None) => edm_step(&mut g, shape, denoiser)?,
         (Some(ProcessConfig::Edm(_)), Some(_)) => {
@@ -74,9 +74,10 @@ fn combine(g: &mut Graph, terms: &[(Value, Value)]) -> Built {
     sum.ok_or_else(|| GraphError::Shape { path: "sampler".to_string(), message: "an empty sum".to_string() })
 }
 
-/// A step of a DDPM for images `[C, H, W]`; `network` adds what finds the noise in `x`.
+/// A step of a DDPM for images `[C, H, W]`; `network` adds what finds the noise, or what else is predicted, in `x`.
 fn ddpm_step(
     g: &mut Graph,
+    config: &DdpmConfig,
     image: [usize; 3],
     network: impl FnOnce(&mut Graph, Value, Value) -> Built,
 ) -> Result<(), GraphError> {
@@ -89,8 +90,8 @@ fn ddpm_step(
     let carry = g.input("carry", DType::F32, shape)?;
     let level = DdpmLevel { t, signal, spread };
 
-    let eps = network(g, x, t)?;
-    let x0 = level.clean(g, x, eps)?;
+    let found = network(g, x, t)?;
+    let x0 = level.clean(g, config, x, found)?;
     // The noise that goes with the clipped image.
     let eps = level.noise(g, x, x0)?;
     let next = combine(g, &[(c[0], x), (c[1], x0), (c[2], eps), (c[3], noise), (c[4], carry)])?;

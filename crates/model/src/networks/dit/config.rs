@@ -40,9 +40,15 @@ pub struct DitConfig {
     pub depth: usize,
     /// Attention heads per block.
     pub num_heads: usize,
-    /// Number of classes; the label table has one row more, for "no label".
+    /// Number of classes; the label table has one row more, for "no label", unless `null_label` is false.
     #[serde(default = "DitConfig::default_num_classes")]
     pub num_classes: usize,
+    /// Our addition, for weights that were trained without dropping labels: whether there is a row for "no label".
+    #[serde(
+        default = "DitConfig::default_null_label",
+        skip_serializing_if = "DitConfig::is_default_null_label"
+    )]
+    pub null_label: bool,
     /// Whether the output holds the variance's interpolation after the noise, doubling its channels.
     #[serde(default = "DitConfig::default_learn_sigma")]
     pub learn_sigma: bool,
@@ -81,6 +87,21 @@ impl DitConfig {
         1000
     }
 
+    fn default_null_label() -> bool {
+        true
+    }
+
+    // As serde wants it.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_default_null_label(value: &bool) -> bool {
+        *value
+    }
+
+    /// Rows of the label table.
+    pub fn labels(&self) -> usize {
+        self.num_classes + usize::from(self.null_label)
+    }
+
     fn default_learn_sigma() -> bool {
         true
     }
@@ -102,6 +123,7 @@ impl DitConfig {
             depth,
             num_heads,
             num_classes: DitConfig::default_num_classes(),
+            null_label: true,
             learn_sigma: DitConfig::default_learn_sigma(),
             stored_positions: false,
             space: Space::Latent,

@@ -52,13 +52,22 @@ pub(super) fn embed_timestep(g: &mut Graph, p: &Path, config: &DitConfig, t: Val
     g.linear(&p.at("mlp").at(2), hidden, config.hidden_size, true)
 }
 
-/// The rows of the label table at `label [B]`, `[B, hidden_size]`; without labels its last row, `[1, hidden_size]`.
+/// The rows of the label table at `label [B]`, `[B, hidden_size]`; without labels its last row, `[1, hidden_size]`: that for
+/// no label, or the only one.
 pub(super) fn embed_label(g: &mut Graph, p: &Path, config: &DitConfig, label: Option<Value>) -> Built {
-    let shape = [config.num_classes + 1, config.hidden_size];
+    let shape = [config.labels(), config.hidden_size];
     let init = Init::Normal { std: EMBEDDING_STD };
     let table = g.parameter(&p.at("embedding_table").at("weight"), &shape, init)?;
     match label {
         Some(label) => g.gather(table, label),
-        None => g.slice(table, 0, config.num_classes, 1),
+        None if config.null_label || config.num_classes == 1 => g.slice(table, 0, config.labels() - 1, 1),
+        None => {
+            let message = format!(
+                "this DiT knows {} classes and none for 'no label' (null_label is false): it computes nothing without a \
+                 label; take it as an input of --graph network, with --label",
+                config.num_classes
+            );
+            Err(GraphError::Shape { path: p.to_string(), message })
+        }
     }
 }

@@ -33,8 +33,13 @@ impl Network for DitConfig {
             Space::Latent => "latents",
             Space::Image => "images",
         };
-        let (heads, classes) = (self.num_heads, self.num_classes);
-        format!("{}: {shape} {of}, {heads} heads, {classes} classes", recognise::name(self))
+        let (name, heads) = (recognise::name(self), self.num_heads);
+        let classes = match (self.num_classes, self.null_label) {
+            (1, false) => "unconditional".to_string(),
+            (classes, true) => format!("{classes} classes"),
+            (classes, false) => format!("{classes} classes, no null label"),
+        };
+        format!("{name}: {shape} {of}, {heads} heads, {classes}")
     }
 
     fn check(&self) -> Result<(), String> {

@@ -63,6 +63,18 @@ fn deduce(shapes: &Shapes, given: &Given) -> Result<DitConfig, RecogniseError> {
         Some(heads) => heads,
         None => return Err(RecogniseError::incomplete(found, "the number of attention heads", "--heads N")),
     };
+    // The last row stands for no class, unless there is but one or another number of classes is given.
+    let (num_classes, null_label) = match given.classes {
+        Some(classes) if classes == rows => (classes, false),
+        Some(classes) if classes + 1 == rows => (classes, true),
+        Some(classes) => {
+            return Err(odd(format!(
+                "its table of labels has {rows} rows, which is neither --classes {classes} nor one more"
+            )));
+        }
+        None if rows == 1 => (1, false),
+        None => (rows - 1, true),
+    };
     Ok(DitConfig {
         input_size,
         patch_size,
@@ -70,8 +82,8 @@ fn deduce(shapes: &Shapes, given: &Given) -> Result<DitConfig, RecogniseError> {
         hidden_size,
         depth,
         num_heads,
-        // The last row stands for no class.
-        num_classes: rows - 1,
+        num_classes,
+        null_label,
         learn_sigma,
         stored_positions,
         space: Space::Latent,

@@ -3,9 +3,11 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `shapes` | names and shapes, as recognition asks for them |
+//! | `foreign` | what must not be there: networks that have the names of others |
 //! | `names`, `name_map` | parameters under the names of other implementations |
 //! | `unused` | what a file holds of a network beyond what was understood |
 
+mod foreign;
 mod name_map;
 mod names;
 mod shapes;
@@ -27,6 +29,8 @@ pub struct Given {
     pub heads: Option<usize>,
     /// Channels of an attention head; one head over all channels without it.
     pub head_channels: Option<usize>,
+    /// Classes that a DiT knows.
+    pub classes: Option<usize>,
     /// The `config.json` beside the weights of a diffusers model.
     pub diffusers: Option<DiffusersConfig>,
 }
@@ -156,7 +160,9 @@ impl Found {
     /// # Errors
     /// When parameters do not fit together, when something must be given, or when what is given is impossible.
     pub fn recognise(&self, shapes: &Shapes, given: &Given) -> Result<Recognised, RecogniseError> {
-        let (architecture, names) = (self.family.recognise)(&shapes.below(&self.prefix), given)?;
+        let shapes = shapes.below(&self.prefix);
+        foreign::refuse(self.family, &shapes)?;
+        let (architecture, names) = (self.family.recognise)(&shapes, given)?;
         architecture
             .check()
             .map_err(|problem| RecogniseError::Impossible { network: architecture.name(), problem })?;
@@ -184,6 +190,7 @@ impl Recognised {
             Names::Published => "",
             Names::DiffusersUNet(_) => ", under diffusers' names",
             Names::OlderVae => ", under older names",
+            Names::CompVisVae => ", under CompVis' names",
         };
         let prefix = match &*self.prefix {
             "" => String::new(),

@@ -4,7 +4,7 @@ use super::{NameMap, ParameterSource};
 use super::{Recognised, Shapes};
 use crate::graph::GraphError;
 use crate::networks::registry::Architecture;
-use crate::networks::{AttentionNames, VAE_ENCODER_OLDER_NAMES, diffusers_sources};
+use crate::networks::{AttentionNames, VAE_ENCODER_OLDER_NAMES, diffusers_sources, vae_encoder_compvis_name};
 
 /// How a file names the parameters of its network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,9 +16,20 @@ pub enum Names {
     DiffusersUNet(AttentionNames),
     /// As older files of diffusers' autoencoder do.
     OlderVae,
+    /// As CompVis' autoencoder does, in the files that diffusers' were made of.
+    CompVisVae,
 }
 
 impl Names {
+    /// Those of an autoencoder, below any prefix.
+    pub fn of_vae(shapes: &Shapes) -> Names {
+        match (Names::is_older_vae(shapes), shapes.prefixes("encoder.mid.attn_1.q.weight").is_empty()) {
+            (true, _) => Names::OlderVae,
+            (false, true) => Names::Published,
+            (false, false) => Names::CompVisVae,
+        }
+    }
+
     /// Whether tensors of an autoencoder, below any prefix, have their older names.
     pub fn is_older_vae(shapes: &Shapes) -> bool {
         VAE_ENCODER_OLDER_NAMES
@@ -57,6 +68,12 @@ pub fn name_map(names: Names, architecture: &Architecture) -> Result<NameMap, Gr
                     let tensors = vec![format!("{older}.{leaf}")];
                     map.insert(format!("{layer}.{leaf}"), ParameterSource { tensors, reshape: true });
                 }
+            }
+        }
+        (Names::CompVisVae, architecture) => {
+            for (_, node) in architecture.network_graph(false)?.parameters() {
+                let tensors = vec![vae_encoder_compvis_name(&node.name)];
+                map.insert(node.name.clone(), ParameterSource { tensors, reshape: true });
             }
         }
         (Names::DiffusersUNet(_), other) => {

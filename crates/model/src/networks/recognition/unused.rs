@@ -12,9 +12,13 @@ use crate::tensor::DType;
 /// Counters of batch norms, which nothing is computed from.
 const COUNTER: &str = "num_batches_tracked";
 
+/// Numbers of moving averages and profilers, which nothing is computed from either.
+const NUMBERS: [&str; 5] = ["num_updates", "decay", "n_averaged", "total_ops", "total_params"];
+
 impl Architecture {
     /// The names of tensors in a file that stand where this network's parameters do and are none of them: with them, the
-    /// file's network computes something else. None where the file does not hold exactly one network of this kind.
+    /// file's network computes something else. None where the file does not hold exactly one network of this kind, or one
+    /// whose names have nothing before them.
     ///
     /// The other half of a SODA or of an autoencoder, and what stands after the longer prefixes of others, are networks
     /// of their own. Nothing is said of Inception, whose published file has a classifier too.
@@ -24,20 +28,26 @@ impl Architecture {
     pub fn unused<'s>(&self, names: Names, shapes: &'s Shapes) -> Result<Vec<&'s str>, GraphError> {
         let Family { parts, ignored, .. } = self.network().family();
         let all = find(shapes).unwrap_or_default();
-        let mut of_this_kind = all.iter().filter(|found| self.is_of(found.family));
-        let (Some(own), None) = (of_this_kind.next(), of_this_kind.next()) else { return Ok(Vec::new()) };
+        let of_this_kind: Vec<&Found> = all.iter().filter(|found| self.is_of(found.family)).collect();
+        let bare = of_this_kind.iter().copied().find(|found| found.prefix.is_empty());
+        let own = match &*of_this_kind {
+            [only] => Some(*only),
+            _ => bare,
+        };
+        let Some(own) = own else { return Ok(Vec::new()) };
         let used = self.used(names)?;
+        let is_number =
+            |name: &str| shapes.get(name).is_some_and(|shape| shape.iter().product::<usize>() == 1);
         let is_inner = |other: &&Found| other.prefix.len() > own.prefix.len();
         let is_unused = |name: &str| {
             let Some(name_there) = name.strip_prefix(&own.prefix) else { return false };
             let leaf = name_there.rsplit('.').next().unwrap_or(name_there);
             let is_of_loss = name_there.starts_with(OF_LOSS) && self.has_uncertainty();
-            parts.iter().any(|part| name_there.starts_with(part))
-                && !used.contains(name_there)
-                && leaf != COUNTER
-                && !ignored.contains(&name_there)
-                && !is_of_loss
-                && !all.iter().filter(is_inner).any(|other| name.starts_with(&other.prefix))
+            let is_bookkeeping = leaf == COUNTER || NUMBERS.contains(&leaf) && is_number(name);
+            let has_a_use =
+                used.contains(name_there) || is_bookkeeping || ignored.contains(&name_there) || is_of_loss;
+            let is_in_another = all.iter().filter(is_inner).any(|other| name.starts_with(&other.prefix));
+            parts.iter().any(|part| name_there.starts_with(part)) && !has_a_use && !is_in_another
         };
         Ok(shapes.iter().map(|(name, _)| name).filter(|name| is_unused(name)).collect())
     }
@@ -53,7 +63,7 @@ impl Architecture {
     }
 
     /// Whether networks of a family are of this one's kind.
-    fn is_of(&self, family: &Family) -> bool {
+    pub fn is_of(&self, family: &Family) -> bool {
         self.network().family() == family || (self.unet().is_some() && *family == DIFFUSERS)
     }
 
