@@ -122,6 +122,16 @@ impl Split {
         self.ids.as_ref().map_or(index as u64, |ids| ids[index].into())
     }
 
+    /// What tells the image at position `index` from the others of its source: the path of its file below the source's
+    /// folder, its name in an archive, or, where images have no names, its number ([`Split::id`]).
+    ///
+    /// # Panics
+    /// When `index` is not below [`Split::len`].
+    pub fn key(&self, index: usize) -> String {
+        let id = self.id(index);
+        self.source.key(id as usize).unwrap_or_else(|| id.to_string())
+    }
+
     /// Number of images of each class.
     pub fn class_counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.classes.len()];

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::encoded::{Encoded, native_shape};
+use super::encoded::{Encoded, Files, read};
 use super::{DataError, DataSet, Kind};
+use crate::decode::{Reading, native_shape};
 use crate::split::Split;
 
 const EXPECTED: &str =
@@ -35,7 +37,8 @@ pub(crate) fn open(root: &Path) -> Result<DataSet, DataError> {
     let mut shape = None;
     for (label, folder) in folders.iter().enumerate() {
         let of_class = images(folder)?;
-        let [channels, height, width] = native_shape(&of_class[0])?;
+        let [channels, height, width] =
+            native_shape(&read(&of_class[0])?, &of_class[0], &Reading::default())?;
         let [most_channels, ..] = *shape.get_or_insert([channels, height, width]);
         shape = shape.map(|[_, h, w]| [most_channels.max(channels), h, w]);
         labels.resize(labels.len() + of_class.len(), label as u32);
@@ -43,8 +46,8 @@ pub(crate) fn open(root: &Path) -> Result<DataSet, DataError> {
     }
     let shape = shape.unwrap_or_default();
     let split = |part: &str, files: Vec<PathBuf>, labels| {
-        let files = files.into();
-        let source = Encoded { files, shape };
+        let items = Files { root: Some(root.to_path_buf()), paths: files };
+        let source = Encoded { items: Arc::new(items), shape, reading: Reading::default() };
         Split::new(format!("{name}/{part}"), classes.clone(), labels, source)
     };
     let test_folder = ["test", "val"].iter().map(|part| root.join(part)).find(|folder| folder.is_dir());

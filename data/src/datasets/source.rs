@@ -29,6 +29,12 @@ pub(crate) trait Source: Send + Sync {
         None
     }
 
+    /// What tells image `index` from the others of its source, for people: a path, or a name in an archive. Images without
+    /// names have none.
+    fn key(&self, _index: usize) -> Option<String> {
+        None
+    }
+
     /// The same images decoded straight to another shape, where the source can do that.
     fn decoded_to(&self, _shape: [usize; 3]) -> Option<Arc<dyn Source>> {
         None
@@ -114,6 +120,10 @@ pub(crate) struct Adapted {
 impl Source for Adapted {
     fn shape(&self) -> [usize; 3] {
         self.shape
+    }
+
+    fn key(&self, index: usize) -> Option<String> {
+        self.inner.key(index)
     }
 
     fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {

@@ -3,12 +3,14 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ddae_base::read_bounded;
 
-use super::encoded::Encoded;
+use super::encoded::{Encoded, Files};
 use super::folder::{images, subfolders};
 use super::{DataError, DataSet, Kind, archive, check_counts};
+use crate::decode::Reading;
 use crate::split::Split;
 
 /// Some images are grey; they are read as RGB like the others.
@@ -27,7 +29,8 @@ pub(crate) fn open(root: &Path) -> Result<DataSet, DataError> {
     check_counts(&counts)?;
     let name = Kind::TinyImageNet.name();
     let split = |part: &str, files: Vec<PathBuf>, labels| {
-        let source = Encoded { files: files.into(), shape: SHAPE };
+        let items = Files { root: Some(folder.clone()), paths: files };
+        let source = Encoded { items: Arc::new(items), shape: SHAPE, reading: Reading::default() };
         Split::new(format!("{name}/{part}"), classes.clone(), labels, source)
     };
     Ok(DataSet {
