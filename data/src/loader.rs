@@ -8,6 +8,8 @@ mod pairs;
 mod pool;
 mod schedule;
 
+use std::ops::Range;
+
 use crate::augment::ImageKey;
 use crate::datasets::DataError;
 use crate::split::Split;
@@ -35,6 +37,42 @@ pub struct LoaderOptions {
     pub drop_last: bool,
     /// Threads that read ahead; 0 reads in the calling thread.
     pub workers: usize,
+    /// Which parts of each batch to give.
+    pub parts: Parts,
+}
+
+/// Batches cut into parts of equal size (up to one image), of which a loader gives some: those of a rank, one for each forward
+/// pass of a step. All parts together are the batch, whatever their number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// Parts of a batch.
+    pub count: usize,
+    /// The first part to give, counted from 0.
+    pub first: usize,
+    /// From each part that is given to the next one.
+    pub stride: usize,
+}
+
+impl Parts {
+    /// The batch as it is.
+    pub const WHOLE: Parts = Parts { count: 1, first: 0, stride: 1 };
+
+    /// Those of rank `rank` of `ranks`, which make `turns` passes for each step.
+    pub fn of_rank(rank: usize, ranks: usize, turns: usize) -> Parts {
+        Parts { count: ranks * turns, first: rank, stride: ranks }
+    }
+
+    /// How many parts of each batch are given.
+    pub fn given(self) -> usize {
+        (self.count - self.first).div_ceil(self.stride)
+    }
+
+    /// The places in a batch of `total` images of the given part `turn`, counted from 0. None where there are more parts than
+    /// images.
+    pub fn places(self, turn: usize, total: usize) -> Range<usize> {
+        let part = self.first + turn * self.stride;
+        part * total / self.count..(part + 1) * total / self.count
+    }
 }
 
 impl Default for LoaderOptions {
@@ -48,6 +86,7 @@ impl Default for LoaderOptions {
             start_batch: 0,
             drop_last: false,
             workers: 1,
+            parts: Parts::WHOLE,
         }
     }
 }
@@ -92,7 +131,7 @@ pub fn order(seed: u64, epoch: u64, count: usize) -> Vec<u32> {
     positions
 }
 
-/// An iterator over the batches of one epoch.
+/// An iterator over the batches of one epoch, or over the parts of each that are asked for.
 ///
 /// After an error (an unreadable image; the message names its file) it goes on with the next batch, but callers
 /// should stop. Dropping it in the middle of an epoch ends its threads.
@@ -119,7 +158,7 @@ pub struct Loader<I> {
 }
 
 impl<I> Loader<I> {
-    /// Number of batches in the whole epoch, those before `start_batch` included.
+    /// Number of whole batches in the whole epoch, those before `start_batch` included.
     pub fn batches(&self) -> usize {
         self.batches
     }
@@ -132,9 +171,9 @@ impl<I: Send + 'static> Loader<I> {
         options: &LoaderOptions,
         prepare: impl Prepare<Images = I>,
     ) -> Result<Loader<I>, DataError> {
-        let LoaderOptions { seed, epoch, start_batch, workers, .. } = *options;
+        let LoaderOptions { seed, epoch, start_batch, workers, parts, .. } = *options;
         let schedule = Schedule::new(split, options)?;
-        let batches = schedule.batches();
+        let (batches, given) = (schedule.batches(), parts.given());
         let split = split.clone();
         let make = move |number: usize| {
             let (positions, mut prepare) = (schedule.positions(number), prepare.clone());
@@ -148,7 +187,7 @@ impl<I: Send + 'static> Loader<I> {
             }
             Ok(Batch { images: prepare.finish(), labels, indices })
         };
-        Ok(Loader { pool: Pool::new(start_batch..batches, workers, make), batches })
+        Ok(Loader { pool: Pool::new(start_batch * given..batches * given, workers, make), batches })
     }
 }
 

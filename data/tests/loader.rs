@@ -4,7 +4,7 @@ mod layouts;
 
 use ddae_data::augment::Augmentation;
 use ddae_data::datasets;
-use ddae_data::loader::{Batch, Images, Loader, LoaderOptions, order};
+use ddae_data::loader::{Batch, Images, Loader, LoaderOptions, Parts, order};
 use ddae_data::{DataError, Split};
 use ddae_model::config::{ChannelStatistics, SodaAugmentation};
 use layouts::*;
@@ -275,4 +275,41 @@ proptest! {
         positions.sort_unstable();
         prop_assert_eq!(positions, (0..count as u32).collect::<Vec<_>>());
     }
+}
+
+/// Whatever the number of ranks and passes, the parts of a step are the batch that one rank would have.
+#[test]
+fn parts_of_a_batch_make_it_whole() {
+    let (split, options) = (split(46), LoaderOptions { batch: 12, ..shuffled() });
+    let whole: Vec<Vec<u64>> =
+        all(everything(&split, options.clone())).into_iter().map(|b| b.indices).collect();
+    assert_eq!(whole.iter().map(Vec::len).collect::<Vec<_>>(), [12, 12, 12, 10]);
+    for (ranks, turns) in [(1, 1), (2, 1), (4, 1), (1, 3), (2, 3), (5, 2)] {
+        let of_rank = |rank| {
+            let parts = Parts::of_rank(rank, ranks, turns);
+            let options = LoaderOptions { parts, workers: 2, start_batch: 1, ..options.clone() };
+            let given: Vec<Vec<u64>> =
+                all(everything(&split, options)).into_iter().map(|b| b.indices).collect();
+            assert_eq!(given.len(), 3 * turns);
+            given
+        };
+        let of_ranks: Vec<_> = (0..ranks).map(of_rank).collect();
+        for (batch, wanted) in whole[1..].iter().enumerate() {
+            let parts =
+                (0..turns).flat_map(|turn| of_ranks.iter().map(move |given| &given[batch * turns + turn]));
+            let parts: Vec<&Vec<u64>> = parts.collect();
+            let longest = parts.iter().map(|part| part.len()).max();
+            assert!(parts.iter().all(|part| part.len() + 1 >= longest.unwrap_or(0)), "{parts:?}");
+            assert_eq!(
+                &parts.into_iter().flatten().copied().collect::<Vec<_>>(),
+                wanted,
+                "{ranks} x {turns}"
+            );
+        }
+    }
+    // More parts than images: a rank without any gets the first, which it leaves uncounted.
+    let parts = Parts::of_rank(0, 14, 1);
+    assert_eq!((parts.places(0, 12), parts.given()), (0..0, 1));
+    let first = all(everything(&split, LoaderOptions { parts, ..options })).remove(0);
+    assert_eq!(first.indices, whole[0][..1]);
 }

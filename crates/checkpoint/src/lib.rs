@@ -59,4 +59,4 @@ pub use layout::{Layout, LayoutKind};
 pub use pytorch::PickledModule;
 pub use sets::{NamedWeights, SetRole, WeightChoice, names_average};
 pub use stored::StoredTensor;
-pub use training::{FORMAT, Record, SinceLine, TrainingState, write, write_tensors};
+pub use training::{FORMAT, Record, SharedSteps, SinceLine, TrainingState, write, write_tensors};

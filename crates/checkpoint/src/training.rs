@@ -51,6 +51,22 @@ pub struct TrainingState {
     /// What the next line of statistics goes on from. Earlier versions did not keep it.
     #[serde(default)]
     pub since_line: SinceLine,
+    /// How steps are shared out; absent for one rank that takes each in one pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<SharedSteps>,
+}
+
+/// Steps of several ranks, or of several passes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SharedSteps {
+    /// Ranks that trained last.
+    pub ranks: u64,
+    /// Passes of each of them for a step.
+    pub accumulate: u64,
+    /// Images of a step over all ranks and passes.
+    pub batch: u64,
+    /// What the learning rate of the configuration is multiplied by.
+    pub rate_factor: f64,
 }
 
 impl TrainingState {
