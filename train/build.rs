@@ -44,6 +44,18 @@ fn compile(include: &Path) {
     };
 
     // Objects are linked in this order: those that use come before those that are used.
+    // c10d's headers name Gloo's, of which libtorch brings none: those in stub/ are what they need to be read.
+    build()
+        .include("shim/stub")
+        .include(include)
+        .include(include.join("torch/csrc/api/include"))
+        .define("_GLIBCXX_USE_CXX11_ABI", "1")
+        .define("USE_DISTRIBUTED", None)
+        .define("USE_C10D_GLOO", None)
+        .warnings(false)
+        .file("shim/ranks.cpp")
+        .compile("ddae_ranks");
+
     build()
         .include(include)
         .include(include.join("torch/csrc/api/include"))

@@ -318,7 +318,7 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let device = if arguments.cuda { device::cuda(0)? } else { Device::Cpu };
     threads::wait_asleep();
-    threads::set(arguments.threads);
+    threads::set(arguments.threads, 1);
     shim::flush_denormals(true)?;
     shim::keep_memory()?;
     ensure!(

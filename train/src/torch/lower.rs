@@ -5,14 +5,14 @@ use ddae_model::tensor::DType;
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::convert;
-use super::network::{Mode, Precision};
+use super::network::{Mode, Precision, Share};
 use super::plan::{Kernel, Norm, Step};
 use super::shim::{self, GroupNormSilu, RowScale};
 
 type Lowered = Result<Tensor, TchError>;
 
 /// What is the same for all steps of one run.
-pub(super) struct Context {
+pub(super) struct Context<'a> {
     pub batch: usize,
     /// Element type of the graph's f32.
     pub kind: Kind,
@@ -22,9 +22,11 @@ pub(super) struct Context {
     /// Decides there which elements are dropped.
     pub seed: Option<Tensor>,
     pub mode: Mode,
+    /// The part of a batch that this is.
+    pub share: Option<&'a Share>,
 }
 
-impl Context {
+impl Context<'_> {
     fn sizes(&self, shape: &Shape) -> Vec<i64> {
         convert::sizes(&shape.resolve(self.batch))
     }
@@ -45,7 +47,7 @@ impl Context {
 }
 
 /// Computes one step.
-pub(super) fn run(step: &Step, operands: &[&Tensor], context: &Context) -> Lowered {
+pub(super) fn run(step: &Step, operands: &[&Tensor], context: &Context<'_>) -> Lowered {
     match &step.kernel {
         Kernel::Op(op) => node(op, &step.shape, operands, context),
         Kernel::Norm(settings) => norm(settings, operands, context),
@@ -54,7 +56,7 @@ pub(super) fn run(step: &Step, operands: &[&Tensor], context: &Context) -> Lower
     }
 }
 
-fn node(op: &Op, shape: &Shape, operands: &[&Tensor], context: &Context) -> Lowered {
+fn node(op: &Op, shape: &Shape, operands: &[&Tensor], context: &Context<'_>) -> Lowered {
     let x = operands[0];
     match op {
         Op::Conv2d { stride, padding } => {
@@ -117,7 +119,7 @@ fn node(op: &Op, shape: &Shape, operands: &[&Tensor], context: &Context) -> Lowe
             x.f_constant_pad_nd(zeros)
         }
         Op::Mean { axes } => x.f_mean_dim(convert::sizes(axes), false, context.widened(x)),
-        Op::Dropout { p } => x.f_dropout(*p, context.mode.train),
+        Op::Dropout { p } => dropout(x, *p, context),
         Op::Cast(dtype) => {
             x.f_to_kind(if *dtype == DType::F32 { context.kind } else { convert::kind(*dtype) })
         }
@@ -132,8 +134,13 @@ fn sides(window: Window) -> [[i64; 2]; 3] {
 }
 
 /// Operands `x`, `weight`, `bias`, `running_mean` and `running_var`; in training the last two are moved.
-fn batch_norm(operands: &[&Tensor], eps: f64, momentum: f64, context: &Context) -> Lowered {
+fn batch_norm(operands: &[&Tensor], eps: f64, momentum: f64, context: &Context<'_>) -> Lowered {
     let x = operands[0];
+    if let (true, Some(group)) = (context.mode.train, context.share.and_then(|share| share.group.as_ref())) {
+        let of_channels = [1, 2, 3, 4].map(|i| operands[i]);
+        let y = group.batch_norm(x, of_channels, eps, momentum);
+        return y.map_err(|error| TchError::Torch(error.to_string()));
+    }
     let per_channel = x.numel() / operands[1].numel().max(1);
     if context.mode.train && per_channel < 2 {
         let message = "one value per channel has no variance to train with: take more samples at a time";
@@ -144,7 +151,7 @@ fn batch_norm(operands: &[&Tensor], eps: f64, momentum: f64, context: &Context) 
 }
 
 /// `dropout(silu(group_norm(x + before + shift) * weight + bias))`.
-fn norm(norm: &Norm, operands: &[&Tensor], context: &Context) -> Lowered {
+fn norm(norm: &Norm, operands: &[&Tensor], context: &Context<'_>) -> Lowered {
     let x = operands[0];
     let [weight, bias, shift, before] =
         [norm.weight, norm.bias, norm.shift, norm.before].map(|at| at.map(|at| operands[at]));
@@ -168,7 +175,10 @@ fn norm(norm: &Norm, operands: &[&Tensor], context: &Context) -> Lowered {
         let options =
             |seed| GroupNormSilu { groups: norm.groups, eps: norm.eps, silu: norm.silu, dropout, seed };
         let result = if context.cuda {
-            let seed = context.seed.as_ref();
+            let offset = seed_offset(x, context);
+            let moved = context.seed.as_ref().filter(|_| offset != 0);
+            let moved = moved.map(|seed| seed.f_add_scalar(offset)).transpose()?;
+            let seed = moved.as_ref().or(context.seed.as_ref());
             shim::cuda::group_norm_silu(x, shift, weight, bias, seed, options(norm.layer as i64))
         } else {
             // From libtorch's generator, so that a seeded run repeats itself.
@@ -176,6 +186,7 @@ fn norm(norm: &Norm, operands: &[&Tensor], context: &Context) -> Lowered {
                 true => i64::try_from(&Tensor::f_randint(i64::MAX, [1], (Kind::Int64, Device::Cpu))?)?,
                 false => 0,
             };
+            let seed = seed.wrapping_add(seed_offset(x, context));
             shim::group_norm_silu(x, shift, weight, bias, options(seed))
         };
         return result.map_err(|error| TchError::Torch(error.to_string()));
@@ -192,12 +203,38 @@ fn norm(norm: &Norm, operands: &[&Tensor], context: &Context) -> Lowered {
     if norm.silu {
         result = result.f_silu()?;
     }
-    if dropout > 0.0 { result.f_dropout(dropout, true) } else { Ok(result) }
+    if norm.dropout > 0.0 { self::dropout(&result, norm.dropout, context) } else { Ok(result) }
+}
+
+/// What is added to the seed of a norm's dropout for a part of a batch: the kernels count pixels from the first image on, each as
+/// this much of a seed.
+fn seed_offset(x: &Tensor, context: &Context<'_>) -> i64 {
+    let Some(share) = context.share else { return 0 };
+    let pixels: i64 = x.size().iter().skip(2).product();
+    (share.first as i64).wrapping_mul(pixels).wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as i64)
+}
+
+/// Elements that are dropped, drawn for the whole batch where this is a part of one.
+fn dropout(x: &Tensor, p: f64, context: &Context<'_>) -> Lowered {
+    let share = context.share.filter(|_| context.mode.train && p > 0.0);
+    let Some(share) = share else { return x.f_dropout(p, context.mode.train) };
+    let (mut whole, rows) = (x.size(), x.size()[0]);
+    // Of one sample there may be several rows.
+    let of_sample = rows / context.batch.max(1) as i64;
+    whole[0] = of_sample * share.total as i64;
+    let drawn = Tensor::f_empty(whole, (x.kind(), x.device()))?;
+    let last = shim::is_channels_last(x).is_ok_and(|yes| yes && x.dim() == 4);
+    let mut drawn = match last {
+        true => shim::channels_last(&drawn).map_err(|error| TchError::Torch(error.to_string()))?,
+        false => drawn,
+    };
+    let kept = drawn.f_bernoulli_float_(1.0 - p)?.f_div_scalar_(1.0 - p)?;
+    x.f_mul(&kept.f_narrow(0, of_sample * share.first as i64, rows)?)
 }
 
 /// Each row of a stored weight with the root mean square `rms`. In training, the weight itself becomes what it would be
 /// with 1 first.
-fn weight_norm(weight: &Tensor, eps: f64, rms: f64, context: &Context) -> Lowered {
+fn weight_norm(weight: &Tensor, eps: f64, rms: f64, context: &Context<'_>) -> Lowered {
     let others: Vec<i64> = (1..weight.dim() as i64).collect();
     if context.mode.train {
         tch::no_grad(|| {
@@ -214,7 +251,7 @@ fn scaled_rows(x: &Tensor, axes: &[i64], scale: RowScale) -> Lowered {
     shim::scaled_rows(x, axes, scale).map_err(|error| TchError::Torch(error.to_string()))
 }
 
-fn conv2d(operands: &[&Tensor], stride: i64, padding: [i64; 4], context: &Context) -> Lowered {
+fn conv2d(operands: &[&Tensor], stride: i64, padding: [i64; 4], context: &Context<'_>) -> Lowered {
     let [top, left, bottom, right] = padding;
     let size = operands[0].size();
     // oneDNN, in 16 bits, does not set the gradients of weights that only see padding where a strided convolution has a
@@ -257,7 +294,7 @@ fn with_bias(x: Tensor, residual: Option<&Tensor>, bias: &Tensor) -> Lowered {
 /// weights are sums of the 3x3 ones: 4/9 of the work. Along one axis, with `w` the three weights, those of an input
 /// pixel's four results are `w2, w1 + w2, w0 + w1, w0`. The matrix units' 16-bit kernels for it are so much slower
 /// that it does not pay there.
-fn upsample_conv(operands: &[&Tensor], context: &Context) -> Lowered {
+fn upsample_conv(operands: &[&Tensor], context: &Context<'_>) -> Lowered {
     let (x, weight) = (operands[0], operands[1]);
     if context.cuda || context.mode.precision != Precision::Full {
         let size = x.size();

@@ -23,5 +23,5 @@ pub mod shim;
 pub mod threads;
 
 pub use error::TorchError;
-pub use network::{Layout, Mode, Network, Precision};
+pub use network::{Layout, Mode, Network, Precision, Share};
 pub use parameters::Parameters;

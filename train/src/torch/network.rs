@@ -1,11 +1,14 @@
 //! The interpreter of graphs on libtorch.
 
+use std::sync::Arc;
+
 use ddae_model::graph::{Dim, Graph};
 use ddae_model::tensor::DType;
 use tch::{Device, Kind, Tensor};
 
 use super::lower::{self, Context};
 use super::plan::{Kernel, Operand, Plan, Step};
+use super::shim::ranks::Group;
 use super::{Parameters, TorchError, convert, shim};
 
 /// Order of the axes of images `[B,C,H,W]` in memory. The results are the same.
@@ -40,6 +43,17 @@ pub struct Mode {
 impl Mode {
     /// Evaluation at full precision.
     pub const EVALUATION: Mode = Mode { train: false, precision: Precision::Full };
+}
+
+/// The part of a batch that a pass of training has. Dropouts take what they would take of it in a pass over the whole batch.
+#[derive(Clone, Debug)]
+pub struct Share {
+    /// The place of its first sample in the batch.
+    pub first: usize,
+    /// Samples of the whole batch.
+    pub total: usize,
+    /// Ranks whose samples batch norms take statistics over.
+    pub group: Option<Arc<Group>>,
 }
 
 /// A graph planned once, to be run many times with whatever parameters.
@@ -98,6 +112,20 @@ impl Network {
         inputs: &[(&str, &Tensor)],
         mode: Mode,
     ) -> Result<Vec<Tensor>, TorchError> {
+        self.forward_share(parameters, inputs, mode, None)
+    }
+
+    /// The same for a part of a batch.
+    ///
+    /// # Errors
+    /// As [`Network::forward`].
+    pub fn forward_share(
+        &self,
+        parameters: &Parameters,
+        inputs: &[(&str, &Tensor)],
+        mode: Mode,
+        share: Option<&Share>,
+    ) -> Result<Vec<Tensor>, TorchError> {
         let plan = &self.plan;
         let inputs = self.inputs(inputs)?;
         let parameters = plan
@@ -111,7 +139,7 @@ impl Network {
             .collect::<Result<Vec<_>, _>>()?;
         let seed = self.seed(mode).map_err(|e| TorchError::at("seed", e))?;
         let (batch, kind, cuda) = (self.batch(&inputs), self.kind, self.device.is_cuda());
-        let context = Context { batch, kind, cuda, kernels: self.kernels, seed, mode };
+        let context = Context { batch, kind, cuda, kernels: self.kernels, seed, mode, share };
 
         let mut results: Vec<Option<Tensor>> = plan.steps.iter().map(|_| None).collect();
         for (at, step) in plan.steps.iter().enumerate() {

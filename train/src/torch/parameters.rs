@@ -163,6 +163,11 @@ impl Parameters {
         &self.tensors[self.trained..]
     }
 
+    /// All tensors with their names, in the order of [`Parameters::state`].
+    pub fn named(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.names.iter().map(String::as_str).zip(&self.tensors)
+    }
+
     /// The trained tensors, then the buffers: the network's whole state.
     pub fn state(&self) -> &[Tensor] {
         &self.tensors

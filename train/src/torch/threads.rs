@@ -39,13 +39,13 @@ pub fn wait_asleep() {
 }
 
 /// Lets libtorch compute with this many threads; by default with one for each core that the process may use, by its
-/// affinity and by the limits of its control group.
+/// affinity and by the limits of its control group, divided among the `ranks` of this machine.
 ///
 /// `OMP_NUM_THREADS` of the environment goes before the default.
-pub fn set(threads: Option<usize>) {
+pub fn set(threads: Option<usize>, ranks: usize) {
     if threads.is_none() && env::var_os("OMP_NUM_THREADS").is_some() {
         return;
     }
-    let all = || std::thread::available_parallelism().map_or(1, usize::from);
+    let all = || (std::thread::available_parallelism().map_or(1, usize::from) / ranks.max(1)).max(1);
     tch::set_num_threads(i32::try_from(threads.unwrap_or_else(all)).unwrap_or(i32::MAX));
 }

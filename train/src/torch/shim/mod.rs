@@ -1,6 +1,6 @@
 //! What `tch` does not offer of libtorch: a safe face of the C++ in `shim/`.
 //!
-//! The only `unsafe` of the crate stands here and in [`cuda`]. Every function hands libtorch pointers to tensors that the caller's
+//! The only `unsafe` of the crate stands here, in [`cuda`] and in [`ranks`]. Every function hands libtorch pointers to tensors that the caller's
 //! borrow keeps alive for the length of the call.
 
 use std::ffi::{CStr, CString, c_char, c_double, c_int, c_void};
@@ -12,6 +12,7 @@ use tch::Tensor;
 use super::TorchError;
 
 pub mod cuda;
+pub mod ranks;
 
 type Pointer = *const c_void;
 
