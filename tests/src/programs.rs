@@ -244,6 +244,11 @@ impl Running {
         Running { line, child, begun: Instant::now(), stdout, stderr }
     }
 
+    /// Its number in the system.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until `condition` holds.
     ///
     /// # Panics

@@ -95,6 +95,9 @@ pub enum TrainError {
         /// Where the last good checkpoint is.
         rescue: String,
     },
+    /// What goes wrong among several ranks.
+    #[error("{0}")]
+    Ranks(String),
     /// The user or the system asked to stop.
     #[error("stopped after step {step}. {resume}")]
     Interrupted {

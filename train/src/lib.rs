@@ -10,6 +10,7 @@
 //! | [`training`] | the training loop, the same for every method |
 //! | [`diffusion`] | DDPM and EDM: losses, sheets of samples |
 //! | [`soda`] | SODA: an encoder that guides a denoising decoder, and how good its features are |
+//! | [`ranks`] | one run on several processes, each with a part of every batch |
 //! | [`run`] | the run folder: checkpoints, log, statistics, TensorBoard scalars |
 
 pub mod diffusion;
@@ -18,6 +19,7 @@ mod error;
 pub mod grad_scaler;
 pub mod learning_rate;
 pub mod optimizer;
+pub mod ranks;
 pub mod run;
 pub mod sampler;
 pub mod soda;

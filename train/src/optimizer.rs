@@ -142,12 +142,27 @@ impl Optimizer {
     /// # Errors
     /// libtorch's.
     pub fn apply(&mut self, loss: &Tensor, weights: &Parameters) -> Result<Tensor, TorchError> {
-        let failed = |e| TorchError::at("backward", e);
+        self.backward(loss)?;
+        self.update(weights)
+    }
+
+    /// The first half of [`Optimizer::apply`]: propagates `loss` back, scaled under fp16. The gradients of several calls add up.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn backward(&self, loss: &Tensor) -> Result<(), TorchError> {
         match &self.scaler {
             Some(scaler) => loss.f_mul(&scaler.scale).and_then(|scaled| scaled.f_backward()),
             None => loss.f_backward(),
         }
-        .map_err(failed)?;
+        .map_err(|e| TorchError::at("backward", e))
+    }
+
+    /// The second half: moves `weights` by their gradients, which are gone then.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn update(&mut self, weights: &Parameters) -> Result<Tensor, TorchError> {
         let gradients = weights.gradients()?;
         let found_inf = self.scaler.as_ref().map(|scaler| scaler.unscale(&gradients)).transpose()?;
         let norm = shim::clip_gradients(&gradients, self.max_norm)?;

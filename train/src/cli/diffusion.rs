@@ -7,8 +7,9 @@ use ddae_base::shell;
 use ddae_model::config::Config;
 use ddae_train::TrainError;
 use ddae_train::diffusion::DiffusionRun;
+use ddae_train::ranks;
 
-use super::run::{Intervals, RunArguments, print, stopping_on_signal};
+use super::run::{Intervals, RunArguments, print, speaks, stopping_on_signal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -16,10 +17,12 @@ Examples:
   ddae-train diffusion --config configs/DDPM_ddpm.yaml --data-root ~/datasets --amp bf16 --dry-run
   ddae-train diffusion --run runs/demo --resume
   ddae-train diffusion --config configs/demo.yaml --set network.n_channels=64 --run runs/wide
+  ddae-train diffusion --config configs/DDPM_ddpm.yaml --device cuda --nproc 4
+  torchrun --no-python --nproc-per-node 4 ddae-train diffusion --config configs/DDPM_ddpm.yaml
 
-The published configurations are for 4 or 8 devices; lrate and batch_size are those of one. On a
-single device, --set batch_size=512 --set lrate=4e-4 takes the steps that 4 devices take with
-DDPM_ddpm.yaml. An epoch ends with a smaller batch of the images that are left, as published;
+The published configurations are for 4 or 8 devices. Of net_type UNet, lrate and batch_size are
+those of one: with 4 ranks, or with --accumulate 4 on one device, a step of DDPM_ddpm.yaml has 512
+images, and the learning rate is 4e-4. Of others they are those of all. An epoch ends with a smaller batch of the images that are left, as published;
 --set drop_last=True leaves them out.
 
 The run folder holds config.yaml, log.txt, stats.jsonl (a line per logging interval), checkpoints/,
@@ -45,10 +48,13 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let Arguments { run, save_every, sample_every } = arguments;
+    let place = run.place()?;
+    let place = place.as_ref();
     let mut config = Config::read_with(&run.config()?, &run.set).map_err(TrainError::from)?;
     let intervals = Intervals { save: *save_every, evaluate: *sample_every };
-    let options = run.options(&mut config.training, intervals)?;
-    let training = DiffusionRun::new(config.clone(), run.data_root.as_deref(), run.sample_steps)?;
+    let options = run.options(&mut config.training, intervals, place)?;
+    let training =
+        DiffusionRun::new(config.clone(), run.data_root.as_deref(), run.sample_steps, run.shares(place))?;
     let mut out = ddae_base::stdout();
     if run.dry_run {
         // What is refused is refused before anything is said.
@@ -60,7 +66,15 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         return Ok(());
     }
+    if let Some(count) = run.to_launch(place) {
+        // What is refused was refused once, and not by every rank.
+        drop(training);
+        return Ok(ranks::launch(count)?);
+    }
     let summary = training.train(&stopping_on_signal(options))?;
+    if !speaks(place) {
+        return Ok(());
+    }
     if run.json {
         writeln!(out, "{}", serde_json::to_string(&summary)?)?;
         return Ok(());

@@ -10,6 +10,7 @@ use ddae_base::{Stop, shell};
 use ddae_checkpoint::WeightChoice;
 use ddae_model::config::{Override, TrainingConfig};
 use ddae_train::TrainError;
+use ddae_train::ranks::{BatchOf, Place, Shares};
 use ddae_train::run::checkpoints;
 use ddae_train::run::folder::RunFolder;
 use ddae_train::torch::Layout;
@@ -71,7 +72,20 @@ pub struct RunArguments {
     /// On a GPU, use only algorithms that give the same bits every time
     #[arg(long)]
     deterministic: bool,
-    /// Threads that compute [default: one per core]
+    /// Train on N ranks of this machine, processes that each take a part of every batch; with GPUs, each has its own. torchrun, srun
+    /// and Kubernetes start ranks without this option (docs/multi-gpu.md)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    nproc: Option<u16>,
+    /// Passes for each step, over as many times the images of one
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    accumulate: u16,
+    /// Whose batch batch_size is, of several ranks or passes [default: as published: rank for net_type UNet and SODA, all for others]
+    #[arg(long, value_name = "WHOSE")]
+    batch_of: Option<BatchOf>,
+    /// A rank that gives no sign of life for so many seconds is lost, and ends the others
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
+    rank_timeout: u16,
+    /// Threads that compute [default: one per core, divided among the ranks of a machine]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
     /// Threads that read images ahead; 0 reads between steps [default: 1, with a GPU 4]
@@ -127,6 +141,34 @@ impl RunArguments {
         }
     }
 
+    /// This process among others, by the environment; none for a run of one process.
+    ///
+    /// # Errors
+    /// When the environment makes no sense, or says that there are ranks already where `--nproc` is to start some.
+    pub fn place(&self) -> Result<Option<Place>, TrainError> {
+        let place = Place::from_environment()?;
+        match (&place, self.nproc) {
+            (Some(Place { launcher: None, world, .. }), Some(_)) => Err(TrainError::Argument(format!(
+                "--nproc starts ranks, and this process is one of {world} already (RANK and WORLD_SIZE are set): leave --nproc out"
+            ))),
+            _ => Ok(place),
+        }
+    }
+
+    /// How many ranks this process is to start, and wait for, instead of training itself.
+    pub fn to_launch(&self, place: Option<&Place>) -> Option<usize> {
+        self.nproc.map(usize::from).filter(|&count| count > 1 && place.is_none())
+    }
+
+    /// How steps are shared out.
+    pub fn shares(&self, place: Option<&Place>) -> Shares {
+        let (rank, ranks) = match place {
+            Some(place) => (place.rank, place.world),
+            None => (0, self.nproc.map_or(1, usize::from)),
+        };
+        Shares { ranks, rank, accumulate: usize::from(self.accumulate), batch_of: self.batch_of }
+    }
+
     /// From what was typed to what is meant; `training` of the configuration takes over what the options say of it.
     ///
     /// # Errors
@@ -135,6 +177,7 @@ impl RunArguments {
         &self,
         training: &mut TrainingConfig,
         intervals: Intervals,
+        place: Option<&Place>,
     ) -> Result<Options, TrainError> {
         if let Some(epochs) = self.epochs {
             if epochs == 0 {
@@ -176,7 +219,10 @@ impl RunArguments {
             evaluate_every: intervals.evaluate,
             trace: self.trace.clone(),
             log_every: self.log_every,
-            quiet: self.quiet,
+            // Rank 0 speaks for all.
+            quiet: self.quiet || place.is_some_and(|place| !place.leads()),
+            ranks: place.cloned(),
+            patience: Duration::from_secs(u64::from(self.rank_timeout)),
             resume_command: resume_command(
                 std::env::args_os().map(|word| word.to_string_lossy().into_owned()),
             ),
@@ -227,6 +273,11 @@ fn resume_command(arguments: impl Iterator<Item = String>) -> String {
     }
     words.push("--resume".to_string());
     words.join(" ")
+}
+
+/// Whether this process says what a run has done.
+pub fn speaks(place: Option<&Place>) -> bool {
+    place.is_none_or(Place::leads)
 }
 
 /// What a run has done; `next` is the sensible command after it, given the checkpoint.

@@ -6,9 +6,10 @@ use clap::Args;
 use ddae_base::shell;
 use ddae_model::config::SodaRun;
 use ddae_train::TrainError;
+use ddae_train::ranks;
 use ddae_train::soda::SodaTraining;
 
-use super::run::{Intervals, RunArguments, print, stopping_on_signal};
+use super::run::{Intervals, RunArguments, print, speaks, stopping_on_signal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,8 +27,9 @@ a sheet of sources, targets and reconstructions. Classes are used for that alone
 the training images classify those of the test images: for choosing an epoch or a setting,
 hold images out instead.
 
-The published configurations are for 4 or 8 devices; lrate and batch_size are those of one. An
-epoch ends with a smaller batch of the images that are left, as published; --set drop_last=True
+The published configurations are for 4 or 8 devices; lrate and batch_size are those of one. --nproc
+4 trains on 4 GPUs of this machine, with batch norms over the images of all; torchrun, srun and
+Kubernetes start ranks as well. An epoch ends with a smaller batch of the images that are left, as published; --set drop_last=True
 leaves them out.
 Ctrl-C ends a run after the step, with a checkpoint.";
 
@@ -45,14 +47,16 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let run = &arguments.run;
+    let place = run.place()?;
+    let place = place.as_ref();
     let mut config = SodaRun::read_with(&run.config()?, &run.set).map_err(TrainError::from)?;
     let intervals = Intervals { save: config.save_per, evaluate: config.save_per };
-    let options = run.options(&mut config.training, intervals)?;
+    let options = run.options(&mut config.training, intervals, place)?;
     if let Some(threads) = options.threads {
         // The pool of k-NN and probe; this is the first use of it, so there is no other.
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     }
-    let training = SodaTraining::new(config, run.data_root.as_deref(), run.sample_steps)?;
+    let training = SodaTraining::new(config, run.data_root.as_deref(), run.sample_steps, run.shares(place))?;
     let mut out = ddae_base::stdout();
     if run.dry_run {
         // What is refused is refused before anything is said.
@@ -64,7 +68,15 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         return Ok(());
     }
+    if let Some(count) = run.to_launch(place) {
+        // What is refused was refused once, and not by every rank.
+        drop(training);
+        return Ok(ranks::launch(count)?);
+    }
     let summary = training.train(&stopping_on_signal(options))?;
+    if !speaks(place) {
+        return Ok(());
+    }
     if run.json {
         writeln!(out, "{}", serde_json::to_string(&summary)?)?;
         return Ok(());

@@ -5,6 +5,7 @@ use ddae_model::diffusion::feature_timesteps;
 use tch::kind::Element;
 use tch::{Device, Kind, Tensor};
 
+use crate::ranks::Part;
 use crate::torch::{TorchError, shim};
 
 /// Images of `shape` = [C, H, W], one after the other, on `device`: floats as `[B,C,H,W]`, bytes as `[B,H,W,C]`.
@@ -27,14 +28,15 @@ pub(crate) fn uploaded(tensor: &Tensor, device: Device) -> Result<Tensor, TorchE
     }
 }
 
-/// `level [B]` and `noise [B,C,H,W]` for `count` images of `shape`, from libtorch's generator.
+/// `level [B]` and `noise [B,C,H,W]` for a part of a step's images of `shape`, from libtorch's generator, which draws for all of
+/// them.
 pub(crate) fn of_process(
     process: &ProcessConfig,
-    count: usize,
+    part: Part,
     shape: [usize; 3],
     device: Device,
 ) -> Result<[Tensor; 2], TorchError> {
-    let (count, [c, h, w]) = (count as i64, shape.map(|n| n as i64));
+    let (count, [c, h, w]) = (part.total as i64, shape.map(|n| n as i64));
     let level = match process {
         ProcessConfig::Ddpm(_) => {
             let timesteps = feature_timesteps(process);
@@ -43,5 +45,5 @@ pub(crate) fn of_process(
         ProcessConfig::Edm(_) => Tensor::f_randn([count], (Kind::Float, device)),
     };
     let noise = Tensor::f_randn([count, c, h, w], (Kind::Float, device));
-    level.and_then(|level| Ok([level, noise?])).map_err(|e| TorchError::at("noise", e))
+    level.and_then(|level| Ok([part.of(level)?, part.of(noise?)?])).map_err(|e| TorchError::at("noise", e))
 }

@@ -16,9 +16,10 @@ use tch::{Device, Kind, Tensor};
 use super::draws;
 use super::sheet::{self, Draws};
 use crate::TrainError;
+use crate::ranks::{Part, Shares};
 use crate::sampler::Sampler;
 use crate::torch::{Parameters, TorchError};
-use crate::training::method::Epoch;
+use crate::training::method::{Epoch, Recorder};
 use crate::training::{Evaluation, Method, Options, Scores, Summary, TrainingPlan, record, train};
 
 /// A training run of a diffusion model.
@@ -32,7 +33,7 @@ pub struct DiffusionRun {
 }
 
 impl DiffusionRun {
-    /// Opens the data set in the folder `data_root`, builds the network and counts the steps. Sheets are sampled in
+    /// Opens the data set in the folder `data_root`, builds the network and counts the steps, shared out as said. Sheets are sampled in
     /// `sample_steps`, or in the process's own number.
     ///
     /// # Errors
@@ -41,10 +42,11 @@ impl DiffusionRun {
         config: Config,
         data_root: Option<&Path>,
         sample_steps: Option<usize>,
+        shares: Shares,
     ) -> Result<DiffusionRun, TrainError> {
         let graph = loss_graph(&config.clone().into(), edm_augment(&config).is_none())?;
         let data = datasets::open(&config.dataset, data_root)?;
-        let plan = TrainingPlan::new(config.clone().into(), &data, graph)?;
+        let plan = TrainingPlan::new(config.clone().into(), &data, graph, shares)?;
         let sampler = sheet::plan(&config.process, sample_steps)?;
         Ok(DiffusionRun { plan, config, sampler })
     }
@@ -101,31 +103,48 @@ impl Diffusion {
     }
 }
 
+/// What a network gives for two images of noise at two noise levels.
+fn recorded(config: &Config, average: &Weights) -> Result<Vec<(String, Array)>, TrainError> {
+    let [c, h, w] = config.image_shape();
+    let mut x = vec![0f32; 2 * c * h * w];
+    stream(0, Purpose::Noise, 0, 0).fill_normal(&mut x);
+    let t = match &config.process {
+        ProcessConfig::Ddpm(_) => [0.01, 0.5],
+        ProcessConfig::Edm(edm) => {
+            [edm.sigma_min as f32, 1.0].map(|sigma| edm::Preconditioning::at(edm, sigma).c_noise)
+        }
+    };
+    let inputs = [("x", Array::f32(&[2, c, h, w], x)), ("t", Array::f32(&[2], t.to_vec()))];
+    let y = record::output(&config.network.network_graph(false)?, average, &inputs)?;
+    Ok(record::named("record.", inputs.into_iter().chain([("y", y)])).collect())
+}
+
 impl Method for Diffusion {
     type Batch = Batch<Images>;
     type Batches = Loader<Images>;
 
     fn batches(&self, plan: &TrainingPlan, epoch: Epoch) -> Result<Loader<Images>, DataError> {
         let options = LoaderOptions {
-            batch: self.config.training.batch_size,
+            batch: plan.batch.total,
             shuffle: true,
             seed: epoch.seed,
             epoch: epoch.number,
             start_batch: epoch.start as usize,
             drop_last: self.config.training.drops_last(),
             workers: epoch.workers,
+            parts: plan.batch.loader_parts(),
         };
         let augmentation = Augmentation::Crop { padding: None, flip: self.config.flip };
         Loader::images(&plan.train, &options, augmentation, edm_augment(&self.config))
     }
 
-    fn inputs(&self, batch: &Batch<Images>) -> Result<Vec<(&'static str, Tensor)>, TorchError> {
+    fn inputs(&self, batch: &Batch<Images>, part: Part) -> Result<Vec<(&'static str, Tensor)>, TorchError> {
         let (shape, device) = (self.config.image_shape(), self.device);
         let image = match &batch.images {
             Images::Bytes(images) => draws::images(images, shape, device)?,
             Images::Edm { images, .. } => draws::images(images, shape, device)?,
         };
-        let [level, noise] = draws::of_process(&self.config.process, batch.len(), shape, device)?;
+        let [level, noise] = draws::of_process(&self.config.process, part, shape, device)?;
         let mut inputs = vec![("image", image), ("level", level), ("noise", noise)];
         inputs.extend(self.label(batch)?.map(|label| ("augment_label", label)));
         if self.classes() > 0 {
@@ -135,20 +154,9 @@ impl Method for Diffusion {
         Ok(inputs)
     }
 
-    /// Two images of noise at two noise levels.
-    fn record(&self, average: &Weights) -> Result<Vec<(String, Array)>, TrainError> {
-        let [c, h, w] = self.config.image_shape();
-        let mut x = vec![0f32; 2 * c * h * w];
-        stream(0, Purpose::Noise, 0, 0).fill_normal(&mut x);
-        let t = match &self.config.process {
-            ProcessConfig::Ddpm(_) => [0.01, 0.5],
-            ProcessConfig::Edm(edm) => {
-                [edm.sigma_min as f32, 1.0].map(|sigma| edm::Preconditioning::at(edm, sigma).c_noise)
-            }
-        };
-        let inputs = [("x", Array::f32(&[2, c, h, w], x)), ("t", Array::f32(&[2], t.to_vec()))];
-        let y = record::output(&self.config.network.network_graph(false)?, average, &inputs)?;
-        Ok(record::named("record.", inputs.into_iter().chain([("y", y)])).collect())
+    fn recorder(&self) -> Recorder {
+        let config = self.config.clone();
+        Box::new(move |average| recorded(&config, average))
     }
 
     fn evaluate(

@@ -6,6 +6,7 @@
 //! | `checkpoints/` | [`checkpoints`] | `epoch_0010.safetensors` and `latest.safetensors` |
 //! | `stats.jsonl` | [`stats`] | a line per logging interval: the source of truth |
 //! | `tensorboard/` | [`tensorboard`] | the same numbers as TensorBoard scalars |
+//! | | [`writer`] | writes checkpoints beside the training |
 //! | `samples/` | | sheets of generated images |
 //!
 //! [`progress`] shows a run on the terminal.
@@ -15,3 +16,4 @@ pub mod folder;
 pub mod progress;
 pub mod stats;
 pub mod tensorboard;
+pub mod writer;

@@ -18,9 +18,10 @@ use super::scores::{self, Splits};
 use super::sheet::Reconstruction;
 use crate::TrainError;
 use crate::diffusion::{draws, sheet};
+use crate::ranks::{Part, Shares};
 use crate::sampler::Sampler;
 use crate::torch::{Parameters, TorchError};
-use crate::training::method::Epoch;
+use crate::training::method::{Epoch, Recorder};
 use crate::training::{Evaluation, Method, Options, Place, Scores, Summary, TrainingPlan, record, train};
 
 /// A training run of a SODA.
@@ -36,7 +37,7 @@ pub struct SodaTraining {
 }
 
 impl SodaTraining {
-    /// Opens the data set in the folder `data_root`, builds both networks and counts the steps. Sheets are sampled in
+    /// Opens the data set in the folder `data_root`, builds both networks and counts the steps, shared out as said. Sheets are sampled in
     /// `sample_steps`, or in the published number.
     ///
     /// # Errors
@@ -45,10 +46,11 @@ impl SodaTraining {
         config: SodaRun,
         data_root: Option<&Path>,
         sample_steps: Option<usize>,
+        shares: Shares,
     ) -> Result<SodaTraining, TrainError> {
         let graph = loss_graph(&config.clone().into(), true)?;
         let data = datasets::open(&config.dataset, data_root)?;
-        let mut plan = TrainingPlan::new(config.clone().into(), &data, graph)?;
+        let mut plan = TrainingPlan::new(config.clone().into(), &data, graph, shares)?;
         let splits = match Splits::new(&plan.train, &plan.test) {
             Ok(splits) => Some(splits),
             Err(reason) => {
@@ -150,30 +152,56 @@ fn mask(config: &SodaDiffusion, parts: usize, count: usize, device: Device) -> R
     hidden.f_to_kind(Kind::Float)
 }
 
+/// The latents of two images of noise; and what the decoder makes of two more at two noise levels, the one guided
+/// by its latent and the other not.
+fn recorded(config: &SodaRun, average: &Weights) -> Result<Vec<(String, Array)>, TrainError> {
+    let [c, h, w] = config.image_shape();
+    let noise = |index: u64| {
+        let mut values = vec![0f32; 2 * c * h * w];
+        stream(0, Purpose::Noise, index, 0).fill_normal(&mut values);
+        Array::f32(&[2, c, h, w], values)
+    };
+    let source = [("x", noise(1))];
+    let z = record::output(&resnet_graph(&config.networks.encoder)?, average, &source)?;
+    let decoder = &config.networks.decoder;
+    let mask = [vec![0.0; decoder.z_parts], vec![1.0; decoder.z_parts]].concat();
+    let shape = if decoder.z_parts > 1 { vec![2, decoder.z_parts] } else { vec![2] };
+    let inputs = [
+        ("x", noise(0)),
+        ("t", Array::f32(&[2], vec![0.01, 0.5])),
+        ("z", z.clone()),
+        ("mask", Array::f32(&shape, mask)),
+    ];
+    let y = record::output(&decoder_graph(decoder)?, average, &inputs)?;
+    let latents = record::named("record_encoder.", source.into_iter().chain([("z", z)]));
+    Ok(record::named("record.", inputs.into_iter().chain([("y", y)])).chain(latents).collect())
+}
+
 impl Method for Soda {
     type Batch = Batch<Pairs>;
     type Batches = Loader<Pairs>;
 
     fn batches(&self, plan: &TrainingPlan, epoch: Epoch) -> Result<Loader<Pairs>, DataError> {
         let options = LoaderOptions {
-            batch: self.config.training.batch_size,
+            batch: plan.batch.total,
             shuffle: true,
             seed: epoch.seed,
             epoch: epoch.number,
             start_batch: epoch.start as usize,
             drop_last: self.config.training.drops_last(),
             workers: epoch.workers,
+            parts: plan.batch.loader_parts(),
         };
         Loader::pairs(&plan.train, &options, &self.normalisation, self.config.augmentation)
     }
 
-    fn inputs(&self, batch: &Batch<Pairs>) -> Result<Vec<(&'static str, Tensor)>, TorchError> {
+    fn inputs(&self, batch: &Batch<Pairs>, part: Part) -> Result<Vec<(&'static str, Tensor)>, TorchError> {
         let (shape, device) = (self.config.image_shape(), self.place.device);
         let source = draws::images(&batch.images.sources, shape, device)?;
         let image = draws::images(&batch.images.targets, shape, device)?;
-        let [level, noise] = draws::of_process(&self.process, batch.len(), shape, device)?;
+        let [level, noise] = draws::of_process(&self.process, part, shape, device)?;
         let parts = self.config.networks.decoder.z_parts;
-        let mask = mask(&self.config.diffusion, parts, batch.len(), device);
+        let mask = mask(&self.config.diffusion, parts, part.total, device).and_then(|mask| part.of(mask));
         let mask = mask.map_err(|e| TorchError::at("mask", e))?;
         Ok(vec![("source", source), ("image", image), ("level", level), ("noise", noise), ("mask", mask)])
     }
@@ -182,29 +210,9 @@ impl Method for Soda {
         if parameter.starts_with("encoder.") { self.config.lrate_ratio } else { 1.0 }
     }
 
-    /// The latents of two images of noise; and what the decoder makes of two more at two noise levels, the one guided
-    /// by its latent and the other not.
-    fn record(&self, average: &Weights) -> Result<Vec<(String, Array)>, TrainError> {
-        let [c, h, w] = self.config.image_shape();
-        let noise = |index: u64| {
-            let mut values = vec![0f32; 2 * c * h * w];
-            stream(0, Purpose::Noise, index, 0).fill_normal(&mut values);
-            Array::f32(&[2, c, h, w], values)
-        };
-        let source = [("x", noise(1))];
-        let z = record::output(&resnet_graph(&self.config.networks.encoder)?, average, &source)?;
-        let decoder = &self.config.networks.decoder;
-        let mask = [vec![0.0; decoder.z_parts], vec![1.0; decoder.z_parts]].concat();
-        let shape = if decoder.z_parts > 1 { vec![2, decoder.z_parts] } else { vec![2] };
-        let inputs = [
-            ("x", noise(0)),
-            ("t", Array::f32(&[2], vec![0.01, 0.5])),
-            ("z", z.clone()),
-            ("mask", Array::f32(&shape, mask)),
-        ];
-        let y = record::output(&decoder_graph(decoder)?, average, &inputs)?;
-        let latents = record::named("record_encoder.", source.into_iter().chain([("z", z)]));
-        Ok(record::named("record.", inputs.into_iter().chain([("y", y)])).chain(latents).collect())
+    fn recorder(&self) -> Recorder {
+        let config = self.config.clone();
+        Box::new(move |average| recorded(&config, average))
     }
 
     fn has_scores(&self) -> bool {

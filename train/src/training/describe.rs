@@ -28,7 +28,7 @@ impl<'a> Description<'a> {
         let activations: usize = graph.nodes().iter().map(|n| n.shape.per_sample()).sum();
         let activations = activations.saturating_sub(parameters) as f64;
         let bytes = if self.amp == Amp::Off { 4.0 } else { 2.0 };
-        let batch = self.plan.config.training().batch_size as f64;
+        let batch = self.plan.batch.pass as f64;
         (5.0 * 4.0 * parameters as f64, activations * bytes * batch)
     }
 }
@@ -87,8 +87,9 @@ impl fmt::Display for Description<'_> {
             norm => format!("gradients clipped to a norm of {norm}"),
         };
         let (state, activations) = self.memory();
+        let factor = self.plan.batch.rate_factor;
         let encoder = config.soda().map_or(String::new(), |config| {
-            format!(" (encoder {:e})", config.lrate_ratio * config.training.lrate)
+            format!(" (encoder {:e})", config.lrate_ratio * factor * config.training.lrate)
         });
         let flops = graph.flops() as f64;
         writeln!(f, "data        {}: {} images, {}", train.name(), train.len(), plain(origin))?;
@@ -102,7 +103,7 @@ impl fmt::Display for Description<'_> {
         let left_out = train.len() as u64 - self.plan.images_per_epoch();
         let last = match (self.plan.last_batch, left_out) {
             (_, left_out) if left_out > 0 => format!(" ({left_out} left out of each, drop_last)"),
-            (last, _) if last < training.batch_size as u64 => format!(" (the last of {last})"),
+            (last, _) if last < self.plan.batch.total as u64 => format!(" (the last of {last})"),
             _ => String::new(),
         };
         writeln!(
@@ -110,15 +111,21 @@ impl fmt::Display for Description<'_> {
             "steps       {} epochs of {} steps of {} images{last}: {} steps, {:.3} PFLOP in all",
             training.n_epoch,
             steps_per_epoch,
-            training.batch_size,
+            self.plan.batch.total,
             thousands(self.plan.steps()),
             // The backward pass computes two products for each one of the forward pass.
             3.0 * flops * (self.plan.images_per_epoch() as f64 * training.n_epoch as f64) / 1e15
         )?;
+        if self.plan.shared().is_some() {
+            writeln!(f, "ranks       {}", self.plan.batch)?;
+        }
         writeln!(
             f,
             "optimiser   {:?}, learning rate {:e}{encoder}, {} warm-up epochs, {schedule}, {clipping}, EMA {}",
-            training.optim, training.lrate, training.warm_epoch, training.ema
+            training.optim,
+            factor * training.lrate,
+            training.warm_epoch,
+            training.ema
         )?;
         write!(
             f,

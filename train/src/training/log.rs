@@ -34,11 +34,11 @@ impl RunLog {
         state: &TrainingState,
     ) -> Result<RunLog, TrainError> {
         folder.write_config(&plan.config)?;
-        let last_rate = plan.learning_rate.at(state.step.saturating_sub(1));
+        let last_rate = plan.learning_rate.at(plan.position(state).saturating_sub(1));
         Ok(RunLog {
             stats: Stats::open(&folder.stats(), state.step)?,
             events: EventFile::create(&folder.tensorboard(), state.step)?,
-            progress: Progress::new(state.step, plan.steps(), plan.epochs(), options.quiet),
+            progress: Progress::new(state.step, plan.last_step(state), plan.epochs(), options.quiet),
             meter: Meter::new(state.since_line, last_rate),
             folder,
         })

@@ -29,7 +29,7 @@ impl TrainingPlan {
         }
         let state = stored.saturating_mul(ON_CPU);
         memory::check("training this network", state, narrower)?;
-        let batch = self.config.training().batch_size;
+        let batch = self.batch.pass;
         let of_images = |count: usize| match amp {
             Amp::Off => self.graph.saved_bytes(count),
             Amp::Bf16 | Amp::Fp16 => self.graph.saved_bytes(count) / 2,

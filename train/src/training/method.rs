@@ -9,7 +9,11 @@ use tch::{Device, Tensor};
 
 use super::plan::TrainingPlan;
 use crate::TrainError;
+use crate::ranks::Part;
 use crate::torch::{Layout, Parameters, Precision, TorchError};
+
+/// What an average gives for fixed inputs, as [`Method::recorder`] says.
+pub type Recorder = Box<dyn Fn(&Weights) -> Result<Vec<(String, Array)>, TrainError> + Send>;
 
 /// Where and in which numbers a run computes.
 #[derive(Clone, Copy, Debug)]
@@ -73,24 +77,20 @@ pub trait Method {
     fn batches(&self, plan: &TrainingPlan, epoch: Epoch) -> Result<Self::Batches, DataError>;
 
     /// The inputs of the plan's graph of kind `loss` for a batch, on the device of the run. Whatever is random comes from
-    /// libtorch's generator, which is seeded for the step.
+    /// libtorch's generator, which is seeded for the step, and is drawn for all images of the step, of which the batch is a `part`.
     ///
     /// # Errors
     /// libtorch's.
-    fn inputs(&self, batch: &Self::Batch) -> Result<Vec<(&'static str, Tensor)>, TorchError>;
+    fn inputs(&self, batch: &Self::Batch, part: Part) -> Result<Vec<(&'static str, Tensor)>, TorchError>;
 
     /// The learning rate of a parameter in multiples of the configuration's.
     fn rate_ratio(&self, _parameter: &str) -> f64 {
         1.0
     }
 
-    /// What the average gives for fixed inputs, under the names of a checkpoint's record
-    /// ([`ddae_checkpoint`]). On the CPU in float32, whatever the run trains on, so that an export can be held
-    /// against it.
-    ///
-    /// # Errors
-    /// When the network cannot be built, or libtorch refuses.
-    fn record(&self, average: &Weights) -> Result<Vec<(String, Array)>, TrainError>;
+    /// What finds out what an average gives for fixed inputs, under the names of a checkpoint's record ([`ddae_checkpoint`]). On
+    /// the CPU in float32, whatever the run trains on, so that an export can be held against it; in another thread than the run's.
+    fn recorder(&self) -> Recorder;
 
     /// Whether there are [`Scores`]. Where there are, the untrained network is evaluated too.
     fn has_scores(&self) -> bool {

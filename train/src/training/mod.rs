@@ -27,7 +27,7 @@ pub mod plan;
 pub mod record;
 pub mod resume;
 pub mod run;
-mod start;
+pub(crate) mod start;
 pub mod trainer;
 
 pub use method::{Evaluation, Method, Place, Scores};

@@ -9,6 +9,7 @@ use ddae_base::device::DeviceChoice;
 use ddae_checkpoint::WeightChoice;
 use tch::Device;
 
+use crate::ranks::Place;
 use crate::torch::{Layout, Precision};
 
 /// `--amp`: the numbers that the network multiplies.
@@ -124,6 +125,10 @@ pub struct Options {
     pub quiet: bool,
     /// The command line that resumes this run, for messages.
     pub resume_command: String,
+    /// This process among the ranks of a run; none for a run of one process.
+    pub ranks: Option<Place>,
+    /// How long a rank may give no sign of life.
+    pub patience: Duration,
     /// Ends the run after the step, with a checkpoint.
     pub stop: Stop,
 }

@@ -1,6 +1,7 @@
 //! The run that follows from the options: the data and the network opened and checked, the steps counted. Nothing is
 //! written yet, so `--dry-run` can show it.
 
+use ddae_checkpoint::{SharedSteps, TrainingState};
 use ddae_data::digest::DigestOf;
 use ddae_data::{DataSet, Split};
 use ddae_model::config::RunConfig;
@@ -11,6 +12,7 @@ use super::describe::Description;
 use super::options::Amp;
 use crate::TrainError;
 use crate::learning_rate::LearningRate;
+use crate::ranks::{BatchOf, Shares, StepBatch};
 
 /// Images that the digest of a data set read in earlier versions.
 const DIGEST_IMAGES: usize = 64;
@@ -28,6 +30,8 @@ pub struct TrainingPlan {
     pub origin: String,
     /// The network in training, with every parameter that a checkpoint holds.
     pub graph: Graph,
+    /// The images of a step, and who computes them.
+    pub batch: StepBatch,
     /// Steps of an epoch.
     pub steps_per_epoch: u64,
     /// Images of the last of them: as many as in the others, or fewer.
@@ -44,17 +48,33 @@ impl TrainingPlan {
     /// # Errors
     /// When the images cannot have the network's shape, the data set has fewer of them than a batch, or a batch of a single
     /// image would leave batch normalisation nothing to average over.
-    pub fn new(config: RunConfig, data: &DataSet, graph: Graph) -> Result<TrainingPlan, TrainError> {
+    pub fn new(
+        config: RunConfig,
+        data: &DataSet,
+        graph: Graph,
+        shares: Shares,
+    ) -> Result<TrainingPlan, TrainError> {
         let image = config.image_shape();
         let (train, test) = (data.train.fit(image)?, data.test.fit(image)?);
-        let batch = config.training().batch_size;
+        let step = StepBatch::new(&config, shares)?;
+        let batch = step.total;
         if train.len() < batch {
             let (name, count) = (train.name(), train.len());
+            let of = match step.parts() {
+                1 => format!("batch_size is {batch}"),
+                parts => format!("a step has {batch} images in {parts} parts"),
+            };
+            let most = match step.batch_of {
+                BatchOf::Rank => count / step.parts(),
+                BatchOf::All => count,
+            };
             return Err(TrainError::Argument(format!(
-                "batch_size is {batch}, but {name} has only {count} images: set a batch_size of at most {count}"
+                "{of}, but {name} has only {count} images: set a batch_size of at most {most}"
             )));
         }
-        let steps_per_epoch = config.training().steps_per_epoch(train.len()) as u64;
+        let drops_last = config.training().drops_last();
+        let steps_per_epoch =
+            if drops_last { train.len() / batch } else { train.len().div_ceil(batch) } as u64;
         let last_batch = match train.len() % batch {
             left if left > 0 && !config.training().drops_last() => left,
             _ => batch,
@@ -71,7 +91,19 @@ impl TrainingPlan {
                  batch normalisation cannot average: set {advice}"
             )));
         }
-        let learning_rate = LearningRate::new(config.training(), steps_per_epoch);
+        let normalises_batches = graph.nodes().iter().any(|node| matches!(node.op, Op::BatchNorm { .. }));
+        let least = step.parts().max(2 * shares.accumulate);
+        if step.parts() > 1 && normalises_batches && last_batch < least {
+            let (name, count) = (train.name(), train.len());
+            return Err(TrainError::Argument(format!(
+                "the last step of an epoch over {count} images of {name} has {last_batch} of them for {} parts, and batch \
+                 normalisation wants an image in each and two in each pass: set another batch_size, or drop_last=True",
+                step.parts()
+            )));
+        }
+        let mut scaled = config.training().clone();
+        scaled.lrate *= step.rate_factor;
+        let learning_rate = LearningRate::new(&scaled, steps_per_epoch);
         let (last_batch, origin, notes) = (last_batch as u64, data.origin.clone(), vec![]);
         Ok(TrainingPlan {
             config,
@@ -79,6 +111,7 @@ impl TrainingPlan {
             test,
             origin,
             graph,
+            batch: step,
             steps_per_epoch,
             last_batch,
             learning_rate,
@@ -90,13 +123,13 @@ impl TrainingPlan {
     pub fn images_of(&self, step_in_epoch: u64) -> u64 {
         match step_in_epoch + 1 == self.steps_per_epoch {
             true => self.last_batch,
-            false => self.config.training().batch_size as u64,
+            false => self.batch.total as u64,
         }
     }
 
     /// Images of all steps of an epoch.
     pub fn images_per_epoch(&self) -> u64 {
-        self.steps_per_epoch.saturating_sub(1) * self.config.training().batch_size as u64 + self.last_batch
+        self.steps_per_epoch.saturating_sub(1) * self.batch.total as u64 + self.last_batch
     }
 
     /// Number of epochs.
@@ -107,6 +140,29 @@ impl TrainingPlan {
     /// Number of steps over all epochs.
     pub fn steps(&self) -> u64 {
         self.steps_per_epoch.saturating_mul(self.epochs())
+    }
+
+    /// The steps of this plan up to where a run stands. Not those that it made, where its batches were others before.
+    pub fn position(&self, state: &TrainingState) -> u64 {
+        state.epoch.saturating_mul(self.steps_per_epoch).saturating_add(state.step_in_epoch)
+    }
+
+    /// The number of steps that a run will have made at its end.
+    pub fn last_step(&self, state: &TrainingState) -> u64 {
+        state.step + self.steps().saturating_sub(self.position(state))
+    }
+
+    /// How steps are shared out, as a checkpoint has it.
+    pub fn shared(&self) -> Option<SharedSteps> {
+        let StepBatch { total, shares, rate_factor, .. } = self.batch;
+        let Shares { ranks, accumulate, .. } = shares;
+        let is_usual = self.batch.parts() == 1 && rate_factor == 1.0;
+        (!is_usual).then_some(SharedSteps {
+            ranks: ranks as u64,
+            accumulate: accumulate as u64,
+            batch: total as u64,
+            rate_factor,
+        })
     }
 
     /// What tells the training images from others ([`Split::digest`]).

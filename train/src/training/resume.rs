@@ -3,11 +3,12 @@
 
 use std::path::Path;
 
-use ddae_checkpoint::TrainingState;
+use ddae_checkpoint::{SharedSteps, TrainingState};
 use ddae_model::config::{LrSchedule, RunConfig};
 use serde_json::Value;
 
 use super::options::{Amp, Options};
+use super::plan::TrainingPlan;
 use crate::TrainError;
 
 /// Keys that change nothing about the weights of the steps to come, and `drop_last`, which is compared with the state.
@@ -66,6 +67,43 @@ pub fn amp(path: &Path, state: &TrainingState) -> Result<Amp, TrainError> {
         let message = format!("was trained with amp '{}', which this version does not know", state.amp);
         TrainError::Folder { path: path.to_path_buf(), message }
     })
+}
+
+/// Has a run go on with steps that are shared out as `plan` says. What changes by it, in a line, where they were shared out
+/// otherwise before.
+///
+/// The same images a step in other parts change nothing but the order of sums. Others are other steps: the epoch goes on behind the
+/// images that it has seen, as far as steps can begin there.
+pub fn share_anew(plan: &TrainingPlan, state: &mut TrainingState) -> Option<String> {
+    let usual = SharedSteps {
+        ranks: 1,
+        accumulate: 1,
+        batch: plan.config.training().batch_size as u64,
+        rate_factor: 1.0,
+    };
+    let (before, now) = (state.shared.unwrap_or(usual), plan.shared().unwrap_or(usual));
+    state.shared = plan.shared();
+    if before == now {
+        return None;
+    }
+    let parts = |of: &SharedSteps| format!("{} x {}", of.ranks, of.accumulate);
+    let mut note =
+        format!("ranks       {} (ranks x passes a step) where it was {}: ", parts(&now), parts(&before));
+    if (before.batch, before.rate_factor) == (now.batch, now.rate_factor) {
+        note.push_str("the same steps, but for the order of sums");
+        return Some(note);
+    }
+    let seen = state.step_in_epoch * before.batch;
+    state.step_in_epoch = (seen / now.batch.max(1)).min(plan.steps_per_epoch);
+    note.push_str(&format!(
+        "{} images a step instead of {}, learning rate x {} instead of x {}, {} steps an epoch",
+        now.batch, before.batch, now.rate_factor, before.rate_factor, plan.steps_per_epoch
+    ));
+    match seen.saturating_sub(state.step_in_epoch * now.batch) {
+        0 => {}
+        again => note.push_str(&format!("; {again} images of this epoch are seen again")),
+    }
+    Some(note)
 }
 
 /// The first key that differs, with both values.

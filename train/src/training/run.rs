@@ -1,7 +1,7 @@
 //! The training loop, from the first step to the last checkpoint.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ddae_checkpoint::{LATEST, TrainingState, epoch_name};
 use serde::Serialize;
@@ -12,10 +12,12 @@ use super::method::{Epoch, Evaluation, Method, Place};
 use super::options::{Amp, Options};
 use super::plan::TrainingPlan;
 use super::start::StartingPoint;
-use super::trainer::Trainer;
+use super::trainer::{Beginning, Trainer};
 use crate::TrainError;
-use crate::run::checkpoints;
+use crate::ranks::group::{Command, Opening};
+use crate::ranks::{Ranks, follow};
 use crate::run::stats::ScoresLine;
+use crate::run::writer::{Job, Outcome, Writer, Written};
 use crate::torch::shim;
 
 /// The steps of a process that a trace shows, counted from 0: behind those that search and allocate.
@@ -56,9 +58,41 @@ pub fn train<M: Method>(
     plan: &TrainingPlan,
     method: impl FnOnce(Place) -> Result<M, TrainError>,
 ) -> Result<Summary, TrainError> {
-    let start = StartingPoint::find(options, plan)?;
+    let Some(place) = &options.ranks else { return lead(options, plan, method, None) };
+    let ranks = Ranks::join(place, options.patience, &options.stop)?;
+    follow::notes(&ranks);
+    let result = match place.leads() {
+        true => lead(options, plan, method, Some(&ranks)),
+        false => follow::follow(options, plan, method, &ranks).map(|state| Summary {
+            run: options.run.clone(),
+            epochs: state.epoch,
+            steps: state.step,
+            loss: None,
+            images_per_second: 0.0,
+            seconds: 0.0,
+            checkpoint: None,
+            scores: None,
+        }),
+    };
+    ranks.leave(result)
+}
+
+/// The process that writes a run: the only one, or rank 0.
+fn lead<M: Method>(
+    options: &Options,
+    plan: &TrainingPlan,
+    method: impl FnOnce(Place) -> Result<M, TrainError>,
+    ranks: Option<&Ranks>,
+) -> Result<Summary, TrainError> {
+    let start = StartingPoint::find(options, plan, ranks)?;
     let place = start.place;
-    let trainer = Trainer::new(plan, method(place)?, &start)?;
+    if let Some(ranks) = ranks {
+        let (version, config) = (env!("CARGO_PKG_VERSION").to_string(), plan.config.to_yaml());
+        ranks.open(&Opening { version, config, state: start.state.clone() })?;
+    }
+    let StartingPoint { weights, state, checkpoint, captures, .. } = &start;
+    let beginning = Beginning { place, weights, state, checkpoint: checkpoint.as_ref(), captures: *captures };
+    let trainer = Trainer::new(plan, method(place)?, beginning, ranks)?;
     let log = RunLog::open(start.folder, plan, options, &start.state)?;
     let (state, amp, kept) = (start.state, start.amp, start.kept);
     let mut run = Run {
@@ -69,6 +103,9 @@ pub fn train<M: Method>(
         state,
         amp,
         place,
+        ranks,
+        writer: Writer::default(),
+        held_up: Duration::ZERO,
         log,
         last_save: Instant::now(),
         kept,
@@ -78,6 +115,9 @@ pub fn train<M: Method>(
     // Also of a run that is stopped meanwhile; the first error is the one to be told.
     let traced = run.finish_trace();
     let result = result.and(traced);
+    // What is being written is written to its end, however the run ended.
+    let written = run.written(true);
+    let result = result.and(written).and(run.tell_overlap());
     run.log.end(&result);
     result.map(|()| run.summary())
 }
@@ -92,6 +132,11 @@ struct Run<'a, M> {
     place: Place,
     /// That which this process began with.
     first_step: u64,
+    /// The others, where there are several ranks.
+    ranks: Option<&'a Ranks>,
+    writer: Writer,
+    /// How long the last checkpoint kept the training waiting.
+    held_up: Duration,
     log: RunLog,
     last_save: Instant,
     /// The last good checkpoint and its step.
@@ -132,7 +177,7 @@ impl<M: Method> Run<'_, M> {
             self.evaluate_if_due(Sheets::New)?;
             self.log.epoch(&self.state, epochs)?;
         }
-        Ok(())
+        self.written(true)
     }
 
     /// The rest of the current epoch.
@@ -143,13 +188,14 @@ impl<M: Method> Run<'_, M> {
         let read_every = if self.place.device.is_cuda() { GPU_READ_EVERY } else { 1 };
         loop {
             let start = Instant::now();
-            let Some(batch) = batches.next().transpose()? else { return Ok(()) };
+            let Some(batch) = self.plan.batch.next(&mut batches)? else { return Ok(()) };
             let waiting = start.elapsed();
-            let learning_rate = self.plan.learning_rate.at(self.state.step);
+            let learning_rate = self.plan.learning_rate.at(self.plan.position(&self.state));
             let images = self.plan.images_of(self.state.step_in_epoch);
             self.trace()?;
             let replays = self.trainer.not_recorded().is_none();
-            let result = self.trainer.step(&batch, self.state.step, learning_rate)?;
+            let asked_to_stop = self.lead_step()?;
+            let result = self.trainer.step(&batch, self.state.step, images as usize, learning_rate)?;
             if let Some(reason) = self.trainer.not_recorded().filter(|_| replays) {
                 self.log.say(&format!("warning     steps are not replayed as a CUDA graph: {reason}"))?;
             }
@@ -165,14 +211,22 @@ impl<M: Method> Run<'_, M> {
             if line_due {
                 self.write_line()?;
             }
-            if self.options.stop.is_requested() {
+            self.written(false)?;
+            if asked_to_stop || self.options.stop.is_requested() {
                 self.save(LATEST)?;
+                self.written(true)?;
                 return Err(self.interrupted());
             }
             if self.last_save.elapsed() >= self.options.save_interval {
                 self.save(LATEST)?;
             }
         }
+    }
+
+    /// Has the other ranks take part in the next step. Whether one of them was asked to stop after it.
+    fn lead_step(&self) -> Result<bool, TrainError> {
+        let TrainingState { epoch, step_in_epoch, step, .. } = self.state;
+        self.ranks.map_or(Ok(false), |ranks| ranks.lead(Command::Step { epoch, step_in_epoch, step }))
     }
 
     /// Begins or ends the trace that was asked for, before a step.
@@ -238,30 +292,68 @@ impl<M: Method> Run<'_, M> {
         self.log.line(&self.state, self.plan, scale)
     }
 
-    /// Writes a checkpoint under `name`, and makes it the latest.
+    /// Begins to write a checkpoint under `name`, which becomes the latest, while the training goes on.
     fn save(&mut self, name: &str) -> Result<(), TrainError> {
         self.last_save = Instant::now();
         if !self.plan.config.training().save_model {
             return Ok(());
         }
         self.read()?;
-        let tensors = self.trainer.to_tensors()?;
-        let finite = |values: &[f32]| values.iter().all(|v| v.is_finite());
-        if let Some((name, _)) = tensors.iter().find(|(_, array)| !array.as_f32().is_none_or(finite)) {
-            let step = self.state.step;
-            let learning_rate = self.plan.learning_rate.at(step.saturating_sub(1));
-            let what = format!("'{name}' holds values that are not finite");
-            return Err(self.diverged(step, learning_rate, what));
+        self.written(true)?;
+        if let Some(ranks) = self.ranks {
+            ranks.lead(Command::Compare)?;
+            self.trainer.compare(ranks, self.state.step)?;
         }
+        let start = Instant::now();
         self.trainer.loss_scale(self.state.step)?.keep(&mut self.state);
         self.state.since_line = self.log.meter.since_line();
-        let path = self.log.folder.checkpoints().join(name);
-        ddae_checkpoint::write(&path, &self.plan.config, &self.state, &tensors)?;
-        if name != LATEST {
-            checkpoints::name_latest(&path)?;
+        let job = Job {
+            path: self.log.folder.checkpoints().join(name),
+            becomes_latest: name != LATEST,
+            config: self.plan.config.clone(),
+            state: self.state.clone(),
+            snapshot: self.trainer.snapshot()?,
+        };
+        self.writer.begin(job)?;
+        self.held_up = start.elapsed();
+        Ok(())
+    }
+
+    /// Takes note of a checkpoint that was written, if there is one, or waits for that which is being written.
+    fn written(&mut self, waited: bool) -> Result<(), TrainError> {
+        let Some(Written { path, state, outcome }) = self.writer.take(waited) else { return Ok(()) };
+        match outcome {
+            Outcome::Whole => {}
+            Outcome::Failed(error) => return Err(error),
+            Outcome::NotFinite(name) => {
+                let position = self.plan.position(&state).saturating_sub(1);
+                let what = format!("'{name}' holds values that are not finite");
+                return Err(self.diverged(state.step, self.plan.learning_rate.at(position), what));
+            }
         }
-        self.kept = Some((path.with_file_name(LATEST), self.state.step));
-        self.log.folder.log(&format!("wrote {} at step {}", path.display(), self.state.step))
+        self.kept = Some((path.with_file_name(LATEST), state.step));
+        let held_up = (self.held_up + self.trainer.waited_for_copy()).as_secs_f64() * 1e3;
+        let line = format!(
+            "wrote {} at step {} (the training waited {held_up:.0} ms for it)",
+            path.display(),
+            state.step
+        );
+        self.log.folder.log(&line)
+    }
+
+    /// How much of the exchange of gradients was hidden behind the backward pass.
+    fn tell_overlap(&mut self) -> Result<(), TrainError> {
+        let (found, steps) = (self.trainer.overlap(), self.state.step - self.first_step);
+        if found.buckets == 0 || steps == 0 {
+            return Ok(());
+        }
+        self.log.folder.log(&format!(
+            "gradients: {:.1} of {:.1} buckets a step were on their way before the backward pass was over; {:.2} ms a step were \
+             waited for them after it",
+            found.early as f64 / steps as f64,
+            found.buckets as f64 / steps as f64,
+            1e3 * found.waited / steps as f64
+        ))
     }
 
     /// Evaluates the average between epochs, as often as the options say. The untrained network has scores, if the method
@@ -283,6 +375,7 @@ impl<M: Method> Run<'_, M> {
         let found = self.trainer.method().evaluate(self.plan, self.trainer.average(), &wanted)?;
         let Some(scores) = found else {
             self.save(LATEST)?;
+            self.written(true)?;
             return Err(self.interrupted());
         };
         self.log.evaluated(&self.state, scores, wanted.sheet.as_deref())

@@ -14,6 +14,7 @@ use super::options::{Amp, Gpu, Init, Options, Start};
 use super::plan::TrainingPlan;
 use super::resume;
 use crate::TrainError;
+use crate::ranks::Ranks;
 use crate::run::checkpoints;
 use crate::run::folder::RunFolder;
 use crate::torch::{Layout, device, shim, threads};
@@ -40,21 +41,35 @@ pub(super) struct StartingPoint {
     pub notes: Vec<String>,
 }
 
-impl StartingPoint {
-    /// Chooses the device, sets libtorch up, and makes or opens the run folder.
+/// Where a process computes: the device, and libtorch set up for it.
+pub(crate) struct SetUp {
+    /// Where tensors live.
+    pub device: Device,
+    /// Why it is no GPU, where one was looked for.
+    no_gpu: Option<String>,
+    /// What the user should know.
+    notes: Vec<String>,
+    /// Whether steps are recorded and replayed.
+    captures: bool,
+}
+
+impl SetUp {
+    /// Chooses the device and sets libtorch up, for one of several ranks or a run of one process.
     ///
     /// # Errors
-    /// When the folder or a file is not what the options say, the run was started with other settings, or there is no such
-    /// device.
-    pub fn find(options: &Options, plan: &TrainingPlan) -> Result<StartingPoint, TrainError> {
-        let (device, no_gpu) = device::resolve(options.device)?;
+    /// When there is no such device, or too little memory.
+    pub fn new(options: &Options, plan: &TrainingPlan, ranks: Option<&Ranks>) -> Result<SetUp, TrainError> {
+        let (device, no_gpu) = match ranks {
+            Some(ranks) => ranks.device(options.device)?,
+            None => device::resolve(options.device)?,
+        };
         plan.check_memory(options.amp.unwrap_or_default(), !device.is_cuda())?;
-        threads::set(options.threads);
+        threads::set(options.threads, ranks.map_or(1, |ranks| ranks.place().local_world));
         // Adam's second moments of unused weights decay into numbers that processors are slow with.
         shim::flush_denormals(true)?;
         // The same memory at every step, without asking the system for it each time.
         shim::keep_memory()?;
-        let gpu_notes = match device {
+        let mut notes = match device {
             Device::Cuda(number) => begin_on_gpu(number, options)?,
             _ if options.gpu != Gpu::default() => {
                 vec![
@@ -63,7 +78,27 @@ impl StartingPoint {
             }
             _ => vec![],
         };
-        let captures = device.is_cuda() && options.gpu.graphs && options.gpu.kernels;
+        let wanted = device.is_cuda() && options.gpu.graphs && options.gpu.kernels;
+        let captures = wanted && plan.batch.parts() == 1;
+        if wanted && !captures {
+            notes.push("note        steps in parts are not replayed as a CUDA graph".to_string());
+        }
+        Ok(SetUp { device, no_gpu, notes, captures })
+    }
+}
+
+impl StartingPoint {
+    /// Chooses the device, sets libtorch up, and makes or opens the run folder.
+    ///
+    /// # Errors
+    /// When the folder or a file is not what the options say, the run was started with other settings, or there is no such
+    /// device.
+    pub fn find(
+        options: &Options,
+        plan: &TrainingPlan,
+        ranks: Option<&Ranks>,
+    ) -> Result<StartingPoint, TrainError> {
+        let SetUp { device, no_gpu, notes: gpu_notes, captures } = SetUp::new(options, plan, ranks)?;
         let data = plan.data_digest()?;
         let place = |amp: Amp| Place { device, layout: options.layout, precision: amp.precision() };
         let mut start = match &options.start {
@@ -77,7 +112,8 @@ impl StartingPoint {
                 let amp = options.amp.unwrap_or_default();
                 let folder = RunFolder::create(&options.run, *force)?;
                 let drop_last = plan.config.training().drops_last();
-                let state = TrainingState { seed, drop_last, ..TrainingState::default() };
+                let shared = plan.shared();
+                let state = TrainingState { seed, drop_last, shared, ..TrainingState::default() };
                 let (checkpoint, kept) = (None, None);
                 StartingPoint {
                     folder,
@@ -111,8 +147,11 @@ impl StartingPoint {
                 let weights = checkpoint.weights(WeightSet::Model, &plan.graph)?;
                 let mut notes: Vec<String> =
                     passed_over.iter().map(|error| format!("warning     passed over: {error}")).collect();
-                let (step, steps) = (state.step, plan.steps());
+                let mut state = state;
+                let shared_otherwise = resume::share_anew(plan, &mut state);
+                let (step, steps) = (state.step, plan.last_step(&state));
                 notes.push(format!("resume      {} at step {step} of {steps}", path.display()));
+                notes.extend(shared_otherwise);
                 if let Start::Epoch(epoch) = options.start {
                     for (name, now) in checkpoints::go_back(&path, epoch, step)? {
                         notes.push(format!("set aside   {name}, which is further: it is {now} now"));

@@ -1,20 +1,26 @@
 //! Everything that changes while a network is trained, and the step that changes it.
 
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
 use ddae_base::random::{Purpose, Rng, stream};
 use ddae_checkpoint::{Checkpoint, TrainingState, WeightSet};
-use ddae_model::graph::Graph;
-use ddae_model::tensor::Tensor as Array;
+use ddae_model::graph::{Graph, Op};
+use ddae_model::weights::Weights;
 use tch::{Device, Kind, Tensor};
 
 use super::capture::Captures;
 use super::method::{Method, Place};
 use super::plan::TrainingPlan;
-use super::start::StartingPoint;
 use crate::TrainError;
 use crate::ema::Ema;
 use crate::grad_scaler::GradScaler;
 use crate::optimizer::Optimizer;
-use crate::torch::{Mode, Network, Parameters, Precision, TorchError, shim};
+use crate::ranks::{Part, Ranks, StepBatch};
+use crate::run::writer::{Named, Snapshot};
+use crate::torch::shim::ranks::{Group, Overlap, Reducer};
+use crate::torch::{Mode, Network, Parameters, Precision, Share, TorchError, shim};
 
 /// A network in training, with its average and its optimiser.
 #[derive(Debug)]
@@ -26,6 +32,22 @@ pub struct Trainer<M> {
     captures: Option<Captures>,
     device: Device,
     seed: u64,
+    /// The images of a step.
+    batch: StepBatch,
+}
+
+/// What a trainer begins with.
+pub struct Beginning<'a> {
+    /// Where it computes.
+    pub place: Place,
+    /// The weights.
+    pub weights: &'a Weights,
+    /// Where the run stands.
+    pub state: &'a TrainingState,
+    /// What the rest is loaded from when a run goes on.
+    pub checkpoint: Option<&'a Checkpoint>,
+    /// Whether steps are recorded and replayed.
+    pub captures: bool,
 }
 
 /// What a step computes with and changes.
@@ -37,6 +59,14 @@ struct Learner {
     ema: Ema,
     optimizer: Optimizer,
     mode: Mode,
+    /// Among several ranks: who sums over them, and gradients.
+    ranks: Option<(Arc<Group>, Reducer)>,
+    /// How the sums went, of all steps.
+    overlap: Overlap,
+    /// A checkpoint is being copied from the tensors here; until it is, they must not change.
+    copying: Option<Receiver<()>>,
+    /// How long the last one was waited for.
+    waited_for_copy: Duration,
 }
 
 impl Learner {
@@ -45,9 +75,43 @@ impl Learner {
         let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
         let losses = self.network.forward(&self.weights, &inputs, self.mode)?;
         let loss = losses[0].f_mean(Kind::Float).map_err(|e| TorchError::at("loss", e))?;
-        let norm = self.optimizer.apply(&loss, &self.weights)?;
+        self.optimizer.backward(&loss)?;
+        self.update(loss.detach())
+    }
+
+    /// One pass of a step in several, over a part of its images: adds to the gradients, which after the last pass are those of all
+    /// ranks. Gives the part's addition to the loss.
+    fn pass(&mut self, inputs: &[(&str, Tensor)], part: Part, is_last: bool) -> Result<Tensor, TorchError> {
+        let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
+        let group = self.ranks.as_ref().map(|(group, _)| Arc::clone(group));
+        let share = Share { first: part.first, total: part.total, group };
+        let losses = self.network.forward_share(&self.weights, &inputs, self.mode, Some(&share))?;
+        // Parts may be of different sizes: the sum over them is the mean over the step.
+        let loss = losses[0].f_mean(Kind::Float).and_then(|loss| loss.f_mul_scalar(part.weight()));
+        let loss = loss.map_err(|e| TorchError::at("loss", e))?;
+        match &self.ranks {
+            Some((_, reducer)) if is_last => {
+                let found = reducer.sum_during(|| self.optimizer.backward(&loss))?;
+                self.overlap.early += found.early;
+                self.overlap.buckets += found.buckets;
+                self.overlap.waited += found.waited;
+            }
+            _ => self.optimizer.backward(&loss)?,
+        }
+        Ok(loss.detach())
+    }
+
+    /// Moves the weights by their gradients, and the average after them.
+    fn update(&mut self, loss: Tensor) -> Result<StepResult, TorchError> {
+        if let Some(copying) = self.copying.take() {
+            let start = Instant::now();
+            // One that failed meanwhile says why itself.
+            let _ = copying.recv();
+            self.waited_for_copy = start.elapsed();
+        }
+        let norm = self.optimizer.update(&self.weights)?;
         self.ema.update(&self.average, &self.weights)?;
-        Ok(StepResult { loss: loss.detach(), norm })
+        Ok(StepResult { loss, norm })
     }
 }
 
@@ -84,14 +148,15 @@ impl<M: Method> Trainer<M> {
     ///
     /// # Errors
     /// When the weights are not the network's, or libtorch refuses.
-    pub(super) fn new(
+    pub(crate) fn new(
         plan: &TrainingPlan,
         method: M,
-        start: &StartingPoint,
+        start: Beginning<'_>,
+        ranks: Option<&Ranks>,
     ) -> Result<Trainer<M>, TrainError> {
         let Place { device, layout, precision } = start.place;
         let graph = plan.graph.clone();
-        let weights = Parameters::new(&graph, &start.weights, device, Kind::Float, layout, true)?;
+        let weights = Parameters::new(&graph, start.weights, device, Kind::Float, layout, true)?;
         let scaler = match precision {
             Precision::Fp16 => Some(GradScaler::new(GradScaler::INITIAL_SCALE, 0, device)?),
             Precision::Full | Precision::Bf16 => None,
@@ -105,30 +170,78 @@ impl<M: Method> Trainer<M> {
             mode: Mode { train: true, precision },
             weights,
             average,
+            ranks: None,
+            overlap: Overlap::default(),
+            copying: None,
+            waited_for_copy: Duration::ZERO,
         };
         let captures = (start.captures && learner.ema.is_on_device()).then(Captures::default);
-        let mut trainer = Trainer { method, graph, learner, captures, device, seed: start.state.seed };
+        let (seed, batch) = (start.state.seed, plan.batch);
+        let mut trainer = Trainer { method, graph, learner, captures, device, seed, batch };
         if let Some(checkpoint) = &start.checkpoint {
-            trainer.load(checkpoint, &start.state)?;
+            trainer.load(checkpoint)?;
+        }
+        trainer.set_counters(start.state)?;
+        if let Some(ranks) = ranks {
+            trainer.share(ranks, start.state.step)?;
         }
         Ok(trainer)
     }
 
-    /// One step on a batch; `step` counts from 0 over the whole run. Whatever is random in it depends on the seed and the
+    /// Makes this rank's tensors those of rank 0, and has its gradients summed with those of the others.
+    fn share(&mut self, ranks: &Ranks, step: u64) -> Result<(), TrainError> {
+        let group = ranks.gradients(self.device)?;
+        let Learner { weights, average, optimizer, .. } = &self.learner;
+        let moments = [&optimizer.exp_avg, &optimizer.exp_avg_sq];
+        for state in [weights, average].into_iter().chain(moments) {
+            group.broadcast(state.state())?;
+        }
+        let reducer = Reducer::new(Arc::clone(&group), weights.tensors())?;
+        self.learner.ranks = Some((group, reducer));
+        self.compare(ranks, step)
+    }
+
+    /// Compares the weights of all ranks, which all call this.
+    ///
+    /// # Errors
+    /// [`TrainError::Ranks`] where a bit differs.
+    pub fn compare(&self, ranks: &Ranks, step: u64) -> Result<(), TrainError> {
+        let weights = &self.learner.weights;
+        let name = |at: usize| weights.named().nth(at).map_or_else(String::new, |(name, _)| name.to_string());
+        ranks.compare(weights.state(), name, step)
+    }
+
+    /// How long a step waited until the last [snapshot](Trainer::snapshot) was copied.
+    pub fn waited_for_copy(&self) -> Duration {
+        self.learner.waited_for_copy
+    }
+
+    /// How the sums of gradients over ranks went, of all steps.
+    pub fn overlap(&self) -> Overlap {
+        self.learner.overlap
+    }
+
+    /// One step on `images` images, of which `batches` are this rank's, one for each pass; `step` counts from 0 over the whole run. Whatever is random in it depends on the seed and the
     /// step alone.
     ///
     /// # Errors
     /// libtorch's.
     pub fn step(
         &mut self,
-        batch: &M::Batch,
+        batches: &[M::Batch],
         step: u64,
+        images: usize,
         learning_rate: f64,
     ) -> Result<StepResult, TorchError> {
-        tch::manual_seed(stream(self.seed, Purpose::Training, step, 0).next_u64() as i64);
-        let inputs = self.method.inputs(batch)?;
+        let seed = stream(self.seed, Purpose::Training, step, 0).next_u64() as i64;
         self.learner.optimizer.set_rate(learning_rate)?;
         self.learner.ema.set_step(step)?;
+        let [batch] = batches else { return self.step_in_parts(batches, seed, images) };
+        if self.batch.parts() > 1 {
+            return self.step_in_parts(batches, seed, images);
+        }
+        tch::manual_seed(seed);
+        let inputs = self.method.inputs(batch, Part::whole(images))?;
         let Some(captures) = &mut self.captures else { return self.learner.step(&inputs) };
         let learner = &mut self.learner;
         captures.run(&inputs, &mut |inputs| {
@@ -139,6 +252,28 @@ impl<M: Method> Trainer<M> {
             }
             result
         })
+    }
+
+    /// A step in several passes or on several ranks. Every pass draws for the whole step and takes its part.
+    fn step_in_parts(
+        &mut self,
+        batches: &[M::Batch],
+        seed: i64,
+        images: usize,
+    ) -> Result<StepResult, TorchError> {
+        let mut losses = Vec::with_capacity(batches.len());
+        for (turn, batch) in batches.iter().enumerate() {
+            let part = self.batch.part(turn, images);
+            tch::manual_seed(seed);
+            let inputs = self.method.inputs(batch, part)?;
+            losses.push(self.learner.pass(&inputs, part, turn + 1 == batches.len())?);
+        }
+        let loss = Tensor::f_stack(&losses, 0).and_then(|losses| losses.f_sum(Kind::Float));
+        let loss = loss.map_err(|e| TorchError::at("loss", e))?;
+        if let Some((group, _)) = &self.learner.ranks {
+            group.sum(&loss)?;
+        }
+        self.learner.update(loss)
     }
 
     /// Why steps on a GPU are not replayed, if recording one failed.
@@ -171,31 +306,58 @@ impl<M: Method> Trainer<M> {
         }
     }
 
-    /// All tensors of a checkpoint, under the names of [`ddae_checkpoint`].
+    /// What a checkpoint holds. On the CPU it is copied by who writes it, while the next step's gradients are computed: what a
+    /// forward pass changes is copied here.
     ///
     /// # Errors
     /// libtorch's.
-    pub fn to_tensors(&self) -> Result<Vec<(String, Array)>, TrainError> {
-        let average = self.learner.average.to_weights()?;
-        let mut tensors = self.method.record(&average)?;
-        let parts = [
-            (WeightSet::Model.prefix(), self.learner.weights.to_weights()?),
-            (WeightSet::Ema.prefix(), average),
-            ("optimizer.exp_avg.", self.learner.optimizer.exp_avg.to_weights()?),
-            ("optimizer.exp_avg_sq.", self.learner.optimizer.exp_avg_sq.to_weights()?),
-        ];
-        for (prefix, part) in parts {
-            tensors.extend(part.into_iter().map(|(name, array)| (format!("{prefix}{name}"), array)));
-        }
-        Ok(tensors)
+    pub fn snapshot(&mut self) -> Result<Snapshot, TorchError> {
+        let Learner { weights, average, optimizer, .. } = &self.learner;
+        let forward_normalises =
+            self.graph.nodes().iter().any(|node| matches!(node.op, Op::WeightNorm { .. }));
+        let on_cpu = self.device == Device::Cpu;
+        let trained = weights.names().len();
+        let of =
+            |parameters: &Parameters, prefix: &str, first_kept: usize| -> Result<Vec<Named>, TorchError> {
+                let named = parameters.named().enumerate().map(|(at, (name, tensor))| {
+                    let tensor = tensor.detach();
+                    let tensor = match on_cpu && at < first_kept {
+                        true => tensor,
+                        false => copied(&tensor).map_err(|e| TorchError::at(name, e))?,
+                    };
+                    Ok((format!("{prefix}{name}"), tensor))
+                });
+                named.collect()
+            };
+        let (copied, copying) = Snapshot::channel();
+        let mut moments = of(&optimizer.exp_avg, "optimizer.exp_avg.", usize::MAX)?;
+        moments.extend(of(&optimizer.exp_avg_sq, "optimizer.exp_avg_sq.", usize::MAX)?);
+        let snapshot = Snapshot {
+            weights: of(weights, "", if forward_normalises { 0 } else { trained })?,
+            average: of(average, "", usize::MAX)?,
+            moments,
+            recorder: self.method.recorder(),
+            copied,
+        };
+        self.learner.copying = on_cpu.then_some(copying);
+        self.learner.waited_for_copy = Duration::ZERO;
+        Ok(snapshot)
     }
 
     /// Takes over everything from a training checkpoint.
-    fn load(&mut self, checkpoint: &Checkpoint, state: &TrainingState) -> Result<(), TrainError> {
+    fn load(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
         self.learner.weights.load(&checkpoint.weights(WeightSet::Model, &self.graph)?)?;
         self.learner.average.load(&checkpoint.weights(WeightSet::Ema, &self.graph)?)?;
         self.learner.optimizer.exp_avg.load(&checkpoint.tensors_with_prefix("optimizer.exp_avg.")?)?;
         self.learner.optimizer.exp_avg_sq.load(&checkpoint.tensors_with_prefix("optimizer.exp_avg_sq.")?)?;
+        Ok(())
+    }
+
+    /// Sets what is counted and scaled as a run's state has it.
+    fn set_counters(&mut self, state: &TrainingState) -> Result<(), TrainError> {
+        if state.step == 0 {
+            return Ok(());
+        }
         self.learner.optimizer.set_steps(state.step.saturating_sub(state.skipped_steps), self.device)?;
         if self.learner.mode.precision == Precision::Fp16 {
             let scaler = GradScaler::new(state.loss_scale, state.loss_scale_steps, self.device)?;
@@ -203,4 +365,14 @@ impl<M: Method> Trainer<M> {
         }
         Ok(())
     }
+}
+
+/// A copy of a tensor, on the CPU.
+fn copied(tensor: &Tensor) -> Result<Tensor, tch::TchError> {
+    if tensor.device() != Device::Cpu {
+        return tensor.f_to_device(Device::Cpu);
+    }
+    let mut copy = tensor.f_empty_like()?;
+    copy.f_copy_(tensor)?;
+    Ok(copy)
 }

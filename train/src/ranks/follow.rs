@@ -1,0 +1,83 @@
+//! The ranks other than 0: they do what rank 0 says, and write nothing.
+
+use ddae_base::tell;
+use ddae_checkpoint::TrainingState;
+use ddae_model::weights::Weights;
+
+use super::group::{Command, Opening, Ranks, lost};
+use crate::TrainError;
+use crate::training::method::{Epoch, Method, Place};
+use crate::training::start::SetUp;
+use crate::training::trainer::{Beginning, Trainer};
+use crate::training::{Options, TrainingPlan, resume};
+
+/// Takes part in a run until rank 0 says that it is over. Where it stands then.
+///
+/// # Errors
+/// When this rank's configuration or data are not those of rank 0, [`TrainError::Interrupted`] when the run is stopped, and those of
+/// a step.
+pub(crate) fn follow<M: Method>(
+    options: &Options,
+    plan: &TrainingPlan,
+    method: impl FnOnce(Place) -> Result<M, TrainError>,
+    ranks: &Ranks,
+) -> Result<TrainingState, TrainError> {
+    let SetUp { device, .. } = SetUp::new(options, plan, Some(ranks))?;
+    let Opening { version, config, mut state } = ranks.opening()?;
+    let rank = ranks.place().rank;
+    let differs =
+        |what: &str| lost(format!("rank {rank} has another {what} than rank 0: give all ranks the same"));
+    if version != env!("CARGO_PKG_VERSION") {
+        return Err(differs("version of this program"));
+    }
+    if config != plan.config.to_yaml() {
+        return Err(differs("configuration"));
+    }
+    // Ranks of one machine read the same files.
+    if ranks.place().local_rank == 0 && plan.data_digest()? != state.data {
+        return Err(differs(&format!("data set {}", plan.train.name())));
+    }
+    let precision = resume::amp(&options.run, &state)?.precision();
+    let place = Place { device, layout: options.layout, precision };
+    let weights = Weights::initial(&plan.graph, state.seed);
+    let beginning = Beginning { place, weights: &weights, state: &state, checkpoint: None, captures: false };
+    let mut trainer = Trainer::new(plan, method(place)?, beginning, Some(ranks))?;
+    let workers = options.workers(device);
+    let mut batches: Option<(u64, M::Batches)> = None;
+    loop {
+        match ranks.follow()? {
+            Command::Step { epoch, step_in_epoch, step } => {
+                (state.epoch, state.step_in_epoch, state.step) = (epoch, step_in_epoch, step);
+                let wanted = Epoch { seed: state.seed, number: epoch, start: step_in_epoch, workers };
+                let of_epoch = match batches.take().filter(|(number, _)| *number == epoch) {
+                    Some((_, of_epoch)) => of_epoch,
+                    None => trainer.method().batches(plan, wanted)?,
+                };
+                let (_, of_epoch) = batches.insert((epoch, of_epoch));
+                let Some(batch) = plan.batch.next(of_epoch)? else {
+                    return Err(lost(format!(
+                        "rank {rank} has no batch for step {} of the epoch",
+                        step_in_epoch + 1
+                    )));
+                };
+                let rate = plan.learning_rate.at(plan.position(&state));
+                trainer.step(&batch, step, plan.images_of(step_in_epoch) as usize, rate)?;
+                state.step += 1;
+                state.step_in_epoch += 1;
+            }
+            Command::Compare => trainer.compare(ranks, state.step)?,
+            Command::Finish { interrupted: false } => return Ok(state),
+            Command::Finish { interrupted: true } => {
+                let resume = "Rank 0 says how to go on".to_string();
+                return Err(TrainError::Interrupted { step: state.step, resume });
+            }
+        }
+    }
+}
+
+/// What this rank was told of its place and how it took it, on stderr.
+pub(crate) fn notes(ranks: &Ranks) {
+    for note in &ranks.place().notes {
+        tell(format_args!("note        rank {}: {note}", ranks.place().rank));
+    }
+}

@@ -1,0 +1,376 @@
+//! A rank among the others.
+
+use std::cell::{OnceCell, RefCell};
+use std::env;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+
+use ddae_base::Stop;
+use ddae_base::device::{DeviceChoice, DeviceName};
+
+use super::environment::Place;
+use super::watch::{self, Watch};
+use crate::TrainError;
+use crate::torch::shim::ranks::{Group, Store};
+use crate::torch::{TorchError, device};
+
+/// How long ranks wait for each other at the start.
+const START: Duration = Duration::from_secs(600);
+/// How long an exchange may take: for ever. A rank that is gone is found by its signs of life.
+const EXCHANGE: Duration = Duration::from_secs(100 * 24 * 3600);
+/// How long rank 0 keeps the store for the others at the end.
+const FAREWELL: Duration = Duration::from_secs(15);
+
+/// What rank 0 has all ranks do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// A step.
+    Step {
+        /// Epoch, counted from 0.
+        epoch: u64,
+        /// Finished steps of the epoch.
+        step_in_epoch: u64,
+        /// Finished steps of the run.
+        step: u64,
+    },
+    /// Compare the weights.
+    Compare,
+    /// Nothing more.
+    Finish {
+        /// Whether the run was stopped on the way.
+        interrupted: bool,
+    },
+}
+
+impl Command {
+    fn words(self) -> [i64; 4] {
+        match self {
+            Command::Step { epoch, step_in_epoch, step } => {
+                [1, epoch as i64, step_in_epoch as i64, step as i64]
+            }
+            Command::Compare => [2, 0, 0, 0],
+            Command::Finish { interrupted } => [3, i64::from(interrupted), 0, 0],
+        }
+    }
+
+    fn of([kind, a, b, c]: [i64; 4]) -> Option<Command> {
+        let [a, b, c] = [a, b, c].map(|word| word as u64);
+        match kind {
+            1 => Some(Command::Step { epoch: a, step_in_epoch: b, step: c }),
+            2 => Some(Command::Compare),
+            3 => Some(Command::Finish { interrupted: a != 0 }),
+            _ => None,
+        }
+    }
+}
+
+/// What rank 0 tells the others of the run's beginning.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Opening {
+    /// The program's version.
+    pub version: String,
+    /// The configuration.
+    pub config: String,
+    /// Where the run stands.
+    pub state: ddae_checkpoint::TrainingState,
+}
+
+/// A rank among the others.
+#[derive(Debug)]
+pub struct Ranks {
+    place: Place,
+    store: Store,
+    /// On the CPU, for what rank 0 says.
+    control: Group,
+    /// Where gradients are.
+    gradients: OnceCell<Arc<Group>>,
+    watch: RefCell<Option<Watch>>,
+    /// How long a rank may be silent.
+    patience: Duration,
+    stop: Stop,
+}
+
+impl Ranks {
+    /// Meets the others. A rank that gives no sign of life for `patience` ends all.
+    ///
+    /// # Errors
+    /// When they do not come, or cannot be reached.
+    pub fn join(place: &Place, patience: Duration, stop: &Stop) -> Result<Ranks, TrainError> {
+        let Place { rank, world, host, port, .. } = place;
+        let address = format!("{host}:{port}");
+        let connect = |serves| Store::connect(host, *port, serves, START, &place.prefix());
+        let store = connect(place.serves()).map_err(|error| {
+            let who = if place.agent.is_some() { "torchrun" } else { "rank 0" };
+            lost(format!("rank {rank} of {world} does not find {who} at {address}: {error}"))
+        })?;
+        let of_watch = connect(false)?;
+        store.set(&format!("here/{rank}"), &std::process::id().to_string())?;
+        let start = Instant::now();
+        let is_missing = |store: &Store| -> Result<Vec<usize>, TorchError> {
+            let mut missing = Vec::new();
+            for rank in 0..*world {
+                if !store.has(&format!("here/{rank}"))? {
+                    missing.push(rank);
+                }
+            }
+            Ok(missing)
+        };
+        loop {
+            let missing = is_missing(&store)?;
+            if missing.is_empty() {
+                break;
+            }
+            if start.elapsed() > START {
+                let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
+                let (seconds, names) = (START.as_secs(), names.join(", "));
+                return Err(lost(format!(
+                    "of {world} ranks, these did not come to {address} within {seconds} s: {names}"
+                )));
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        let watch = Watch::start(of_watch, place, patience)?;
+        let control = gloo(&store, place)?;
+        Ok(Ranks {
+            place: place.clone(),
+            store,
+            control,
+            gradients: OnceCell::new(),
+            watch: RefCell::new(Some(watch)),
+            patience,
+            stop: stop.clone(),
+        })
+    }
+
+    /// Who this is.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The device of this rank: of the GPUs of a machine, each of its ranks has its own.
+    ///
+    /// # Errors
+    /// When there is no such GPU, one is named for several ranks, or ranks do not agree on GPUs or CPUs.
+    pub fn device(&self, choice: DeviceChoice) -> Result<(Device, Option<String>), TrainError> {
+        let Place { local_rank, local_world, .. } = self.place;
+        let own = DeviceChoice::Named(DeviceName::Cuda(u16::try_from(local_rank).unwrap_or(u16::MAX)));
+        let (device, reason) = match choice {
+            DeviceChoice::Named(DeviceName::Cuda(number)) if number > 0 && local_world > 1 => {
+                return Err(TrainError::Argument(format!(
+                    "--device cuda:{number} is one GPU for {local_world} ranks of this machine: give --device cuda, and each rank \
+                     takes that of its LOCAL_RANK"
+                )));
+            }
+            DeviceChoice::Named(DeviceName::Cuda(0)) => device::resolve(own)?,
+            DeviceChoice::Auto => match device::resolve(choice)? {
+                (Device::Cuda(_), _) => device::resolve(own)?,
+                cpu => cpu,
+            },
+            named => device::resolve(named)?,
+        };
+        let kinds = self
+            .control
+            .gather(&Tensor::from(i64::from(device.is_cuda())).f_reshape([1]).map_err(failed)?)?;
+        let kinds = Vec::<i64>::try_from(kinds.f_reshape([-1]).map_err(failed)?).map_err(failed)?;
+        if let Some(other) = kinds.iter().position(|kind| *kind != kinds[0]) {
+            let of = |rank: usize| if kinds[rank] == 1 { "a GPU" } else { "the CPU" };
+            return Err(TrainError::Argument(format!(
+                "rank 0 computes on {} and rank {other} on {}: give all the same --device",
+                of(0),
+                of(other)
+            )));
+        }
+        Ok((device, reason))
+    }
+
+    /// The group that sums gradients on `device`: by Gloo on the CPU, by NCCL on GPUs.
+    ///
+    /// # Errors
+    /// When it cannot be made: without NCCL in libtorch, there is none on GPUs.
+    pub fn gradients(&self, device: Device) -> Result<Arc<Group>, TrainError> {
+        if let Some(group) = self.gradients.get() {
+            return Ok(Arc::clone(group));
+        }
+        let Place { rank, world, ref host, port, .. } = self.place;
+        // Keys of their own: both groups look for their ranks in one store.
+        let store = Store::connect(host, port, false, START, &format!("{}/gradients", self.place.prefix()))?;
+        let group = match device {
+            Device::Cuda(_) => Group::nccl(&store, [rank, world], EXCHANGE)?,
+            _ => gloo(&store, &self.place)?,
+        };
+        Ok(Arc::clone(self.gradients.get_or_init(|| Arc::new(group))))
+    }
+
+    /// Tells the others how the run begins. Only for rank 0.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub fn open(&self, opening: &Opening) -> Result<(), TrainError> {
+        let text = serde_json::to_string(opening).map_err(|e| TorchError::Input(e.to_string()))?;
+        Ok(self.store.set("opening", &text)?)
+    }
+
+    /// What rank 0 tells of the run's beginning, which is waited for.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub fn opening(&self) -> Result<Opening, TrainError> {
+        let text = self.store.get("opening", EXCHANGE)?;
+        Ok(serde_json::from_str(&text).map_err(|e| TorchError::Input(format!("what rank 0 says: {e}")))?)
+    }
+
+    /// Has all ranks do something; only for rank 0. Whether any of them was asked to stop.
+    ///
+    /// # Errors
+    /// When a rank does not answer.
+    pub fn lead(&self, command: Command) -> Result<bool, TrainError> {
+        Ok(self.exchange(command.words())?.1)
+    }
+
+    /// What rank 0 says, which is waited for.
+    ///
+    /// # Errors
+    /// When a rank does not answer.
+    pub fn follow(&self) -> Result<Command, TrainError> {
+        let (words, _) = self.exchange([0; 4])?;
+        let unknown = || TorchError::Input("rank 0 says what this version does not know".to_string());
+        Ok(Command::of(words).ok_or_else(unknown)?)
+    }
+
+    fn exchange(&self, [kind, a, b, c]: [i64; 4]) -> Result<([i64; 4], bool), TrainError> {
+        let words =
+            Tensor::f_from_slice(&[kind, a, b, c, i64::from(self.stop.is_requested())]).map_err(failed)?;
+        self.control.largest(&words)?;
+        let words = Vec::<i64>::try_from(&words).map_err(failed)?;
+        match words[..] {
+            [kind, a, b, c, stop] => Ok(([kind, a, b, c], stop != 0)),
+            _ => Err(TorchError::Input("ranks exchange what is not five words".to_string()).into()),
+        }
+    }
+
+    /// Compares tensors with those of the other ranks, to the bit; all ranks call it. `name` says what the tensor of a number is.
+    ///
+    /// # Errors
+    /// [`TrainError::Ranks`] names the first rank and tensor that differ from those of rank 0.
+    pub fn compare(
+        &self,
+        tensors: &[Tensor],
+        name: impl Fn(usize) -> String,
+        step: u64,
+    ) -> Result<(), TrainError> {
+        let sums = fingerprints(tensors).map_err(failed)?;
+        let all = self.control.gather(&sums)?;
+        let differs = all.f_ne_tensor(&all.f_narrow(0, 0, 1).map_err(failed)?).map_err(failed)?;
+        let places =
+            Vec::<i64>::try_from(differs.f_nonzero().and_then(|at| at.f_reshape([-1])).map_err(failed)?);
+        match places.map_err(failed)?[..] {
+            [rank, tensor, ..] => Err(lost(format!(
+                "the weights of rank {rank} are not those of rank 0 after step {step}: '{}' differs first. Ranks on unlike \
+                 machines may round differently; go on from the last checkpoint with --resume",
+                name(tensor as usize)
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes leave after this rank's work came to `result`, so that the others end too: in good order, or naming this rank's error.
+    /// What is said instead where another rank's end is the reason is said here.
+    pub fn leave<T>(&self, result: Result<T, TrainError>) -> Result<T, TrainError> {
+        let Place { rank, world, .. } = self.place;
+        let mut result = result;
+        if let Ok(_) | Err(TrainError::Interrupted { .. }) = result
+            && self.place.leads()
+        {
+            let interrupted = result.is_err();
+            if let Err(error) = self.lead(Command::Finish { interrupted }) {
+                result = result.and(Err(error));
+            }
+        }
+        if let Err(error) = &result
+            && !matches!(error, TrainError::Interrupted { .. })
+        {
+            if is_of_exchange(error) {
+                // Somebody else has ended. The watch finds out who, says so and ends this process.
+                thread::sleep(self.patience + Duration::from_secs(10));
+            }
+            let reason = format!("rank {rank} ended: {error}");
+            // Without a store, the others find out by themselves.
+            let _ = self.store.set(watch::FAILED, &reason);
+        }
+        if let Some(watch) = self.watch.borrow_mut().take() {
+            watch.end();
+        }
+        let _ = self.store.set(&watch::gone(rank), "");
+        if self.place.serves() {
+            let start = Instant::now();
+            let all_gone = || (0..world).all(|rank| self.store.has(&watch::gone(rank)).unwrap_or(true));
+            while !all_gone() && start.elapsed() < FAREWELL {
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+        result
+    }
+}
+
+/// A group on the CPU.
+fn gloo(store: &Store, place: &Place) -> Result<Group, TorchError> {
+    let Place { rank, world, local_world, ref host, .. } = *place;
+    let interface = env::var("GLOO_SOCKET_IFNAME").unwrap_or_default();
+    // Ranks of one machine need no network.
+    let local = local_world == world && (host == "localhost" || host.starts_with("127."));
+    Group::gloo(store, [rank, world], EXCHANGE, if local { host } else { "" }, &interface)
+}
+
+/// A number for each tensor that differs where a bit of it does (but for changes that cancel out): the sum of its bits as numbers.
+fn fingerprints(tensors: &[Tensor]) -> Result<Tensor, tch::TchError> {
+    let sum = |tensor: &Tensor| tensor.detach().f_view_dtype(Kind::Int)?.f_sum(Kind::Int64);
+    let sums = tensors.iter().map(sum).collect::<Result<Vec<_>, _>>()?;
+    Tensor::f_stack(&sums, 0)?.f_to_device(Device::Cpu)
+}
+
+fn failed(error: tch::TchError) -> TrainError {
+    TorchError::at("ranks", error).into()
+}
+
+/// An error of being several.
+pub(super) fn lost(message: String) -> TrainError {
+    TrainError::Ranks(message)
+}
+
+/// Whether an error is what is seen of another rank's end: a connection that broke.
+fn is_of_exchange(error: &TrainError) -> bool {
+    let TrainError::Torch(TorchError::Operation { message, .. }) = error else { return false };
+    ["gloo", "Gloo", "onnection", "NCCL", "Broken pipe", "ocket"].iter().any(|word| message.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_read_as_they_are_said() {
+        for command in [
+            Command::Step { epoch: 3, step_in_epoch: 0, step: 97 },
+            Command::Compare,
+            Command::Finish { interrupted: true },
+            Command::Finish { interrupted: false },
+        ] {
+            assert_eq!(Command::of(command.words()), Some(command));
+        }
+        assert_eq!(Command::of([0; 4]), None);
+    }
+
+    #[test]
+    fn a_bit_that_differs_changes_the_fingerprint() {
+        let weights = Tensor::from_slice(&[1.0f32, -2.0, 0.5]);
+        let same = fingerprints(&[weights.copy()]).expect("a sum");
+        let other = Tensor::from_slice(&[1.0f32, -2.0, f32::from_bits(0.5f32.to_bits() + 1)]);
+        let [a, b] = [&weights, &other].map(|w| fingerprints(std::slice::from_ref(w)).expect("a sum"));
+        assert_eq!(a, same);
+        assert_ne!(a, b);
+    }
+}
