@@ -1,35 +1,92 @@
-//! Images in PNG and JPEG files, decoded when they are read.
+//! Images in files of their own format, decoded when they are read.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ddae_base::text::joined;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use image::ImageReader;
 
 use super::DataError;
 use super::source::Source;
-use crate::{interleave, resize};
+use crate::decode::{self, MOST_BYTES, Reading};
 
-/// A longer file is not a training image.
-const MOST_BYTES: u64 = 256 << 20;
-/// Million pixels of an image, unless [`LIMIT`] says otherwise: more than a training image has. Decoding takes up to 14
-/// bytes for each, in every thread that reads images.
-const MOST_MEGAPIXELS: u32 = 50;
-/// The environment variable that raises the limit.
-const LIMIT: &str = "DDAE_MAX_MEGAPIXELS";
-/// Bytes of a pixel while it is decoded, at most: four channels of 16 bits.
-const BYTES_OF_PIXEL: u64 = 8;
-/// What a file may hold beside its pixels: profiles, texts.
-const BYTES_BESIDE: u64 = 16 << 20;
-const EXPECTED: &str = "a whole PNG or JPEG image";
+/// The encoded images of a source, by number, from any thread.
+pub(crate) trait Items: Send + Sync {
+    /// What messages call image `index`: its path, or the file that it lies in with its name there.
+    fn path(&self, index: usize) -> PathBuf;
 
-/// A list of image files that are brought to one shape as they are read.
+    /// What tells image `index` from the others of its source: its path below the source's folder, or its name in the
+    /// archive.
+    fn key(&self, index: usize) -> String;
+
+    /// The bytes of image `index`, at most [`MOST_BYTES`] and one.
+    fn bytes(&self, index: usize) -> Result<Vec<u8>, DataError>;
+
+    /// What tells the file of image `index` from another without reading it: its name and size.
+    fn stamp(&self, index: usize) -> Result<Vec<u8>, DataError>;
+}
+
+/// Files of one image each.
+pub(crate) struct Files {
+    /// What keys begin below; where there is none, keys are the paths as they were given.
+    pub root: Option<PathBuf>,
+    pub paths: Vec<PathBuf>,
+}
+
+impl Items for Files {
+    fn path(&self, index: usize) -> PathBuf {
+        self.paths[index].clone()
+    }
+
+    fn key(&self, index: usize) -> String {
+        let path = &self.paths[index];
+        let below = self.root.as_ref().and_then(|root| path.strip_prefix(root).ok());
+        below.unwrap_or(path).to_string_lossy().into_owned()
+    }
+
+    fn bytes(&self, index: usize) -> Result<Vec<u8>, DataError> {
+        read(&self.paths[index])
+    }
+
+    fn stamp(&self, index: usize) -> Result<Vec<u8>, DataError> {
+        stamp(&self.paths[index])
+    }
+}
+
+/// Name and size of a file.
+pub(crate) fn stamp(path: &Path) -> Result<Vec<u8>, DataError> {
+    let info = std::fs::metadata(path).map_err(DataError::io("read", path))?;
+    let mut stamp = path.file_name().unwrap_or_default().as_encoded_bytes().to_vec();
+    stamp.extend(info.len().to_le_bytes());
+    Ok(stamp)
+}
+
+/// The shape that images of a source are read in: height and width of the first image, and three channels if any of the
+/// images `firsts` (the first of each class) has colour.
+pub(crate) fn common_shape(
+    items: &dyn Items,
+    firsts: &[usize],
+    reading: &Reading,
+) -> Result<[usize; 3], DataError> {
+    let mut shape: Option<[usize; 3]> = None;
+    for &index in firsts {
+        let [channels, height, width] =
+            decode::native_shape(&items.bytes(index)?, &items.path(index), reading)?;
+        let [most, height, width] = shape.unwrap_or([channels, height, width]);
+        shape = Some([most.max(channels), height, width]);
+        if most.max(channels) == 3 {
+            break;
+        }
+    }
+    shape.ok_or_else(|| DataError::Argument("there are no images".to_string()))
+}
+
+/// Encoded images that are brought to one shape as they are read.
 pub(crate) struct Encoded {
-    pub files: Arc<[PathBuf]>,
+    pub items: Arc<dyn Items>,
     pub shape: [usize; 3],
+    pub reading: Reading,
 }
 
 impl Source for Encoded {
@@ -38,163 +95,47 @@ impl Source for Encoded {
     }
 
     fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {
-        let path = &self.files[index];
-        let image = decode(path)?;
-        let [channels, height, width] = self.shape;
-        let (levels, shape) = planes(image, channels).map_err(|()| {
-            DataError::format(
-                path,
-                "it is a colour image",
-                "a grey one, like the others of this data set (make it grey, or use a network for 3 channels)",
-            )
-        })?;
-        if shape == self.shape {
-            out.copy_from_slice(&levels);
-        } else {
-            out.copy_from_slice(&resize::cover(&levels, shape, height, width));
-        }
-        Ok(())
+        let bytes = self.items.bytes(index)?;
+        decode::levels(&bytes, &self.items.path(index), self.shape, &self.reading, out)
     }
 
     fn stored(&self, index: usize) -> Result<Vec<u8>, DataError> {
-        read(&self.files[index])
+        self.items.bytes(index)
     }
 
     fn file(&self, index: usize) -> Option<Result<Vec<u8>, DataError>> {
-        let path = &self.files[index];
-        let entry = std::fs::metadata(path).map_err(DataError::io("read", path)).map(|info| {
-            let mut entry = path.file_name().unwrap_or_default().as_encoded_bytes().to_vec();
-            entry.extend(info.len().to_le_bytes());
-            entry
-        });
-        Some(entry)
+        Some(self.items.stamp(index))
+    }
+
+    fn key(&self, index: usize) -> Option<String> {
+        Some(self.items.key(index))
+    }
+
+    fn stored_size(&self, index: usize) -> Option<Result<[usize; 2], DataError>> {
+        let size = || -> Result<[usize; 2], DataError> {
+            let bytes = self.items.bytes(index)?;
+            let reader = ImageReader::new(Cursor::new(&bytes)).with_guessed_format();
+            let path = self.items.path(index);
+            let size = reader.map_err(image::ImageError::from).and_then(ImageReader::into_dimensions);
+            let (width, height) = size.map_err(|error| {
+                let found = format!("its size cannot be read ({})", ddae_base::text::joined(error));
+                DataError::format(&path, found, "a whole image")
+            })?;
+            Ok([height as usize, width as usize])
+        };
+        Some(size())
     }
 
     fn decoded_to(&self, shape: [usize; 3]) -> Option<Arc<dyn Source>> {
-        let files = Arc::clone(&self.files);
-        Some(Arc::new(Encoded { files, shape }))
+        let (items, reading) = (Arc::clone(&self.items), self.reading.clone());
+        Some(Arc::new(Encoded { items, shape, reading }))
     }
 }
 
-/// The shape, [C, H, W] with C = 1 or 3, that an image file would decode to.
-pub(crate) fn native_shape(path: &Path) -> Result<[usize; 3], DataError> {
-    let image = decode(path)?;
-    let channels = if image.color().has_color() { 3 } else { 1 };
-    Ok([channels, image.height() as usize, image.width() as usize])
-}
-
-/// The bytes of a file that is no longer than images are.
-fn read(path: &Path) -> Result<Vec<u8>, DataError> {
+/// The bytes of a file, as many as an image has at most.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, DataError> {
     let file = File::open(path).map_err(DataError::io("open", path))?;
     let mut bytes = Vec::new();
     file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(DataError::io("read", path))?;
     Ok(bytes)
-}
-
-fn decode(path: &Path) -> Result<DynamicImage, DataError> {
-    let wrong = |found: String| DataError::format(path, found, EXPECTED);
-    let bytes = read(path)?;
-    if bytes.is_empty() {
-        return Err(wrong("the file is empty".into()));
-    }
-    if bytes.len() as u64 > MOST_BYTES {
-        return Err(wrong(format!("it is longer than {} MiB", MOST_BYTES >> 20)));
-    }
-    let format = image::guess_format(&bytes)
-        .ok()
-        .filter(|format| matches!(format, ImageFormat::Png | ImageFormat::Jpeg))
-        .ok_or_else(|| wrong("it is neither PNG nor JPEG".into()))?;
-    if format == ImageFormat::Jpeg && !reaches_end_of_image(&bytes) {
-        return Err(wrong("the JPEG ends too early".into()));
-    }
-    let broken = |error: image::ImageError| wrong(format!("it cannot be decoded ({})", joined(&error)));
-    let most = most_pixels(std::env::var_os(LIMIT).as_deref())?;
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(most.saturating_mul(BYTES_OF_PIXEL).saturating_add(BYTES_BESIDE));
-    let mut reader = ImageReader::with_format(Cursor::new(&bytes), format);
-    reader.limits(limits);
-    // What the header says is known before a pixel is decoded.
-    let decoder = reader.into_decoder().map_err(broken)?;
-    let (width, height) = decoder.dimensions();
-    let pixels = u64::from(width) * u64::from(height);
-    if pixels > most {
-        let (most, megapixels) = (most / MILLION, pixels.div_ceil(MILLION));
-        let found = format!(
-            "it has {width}x{height} pixels, and images of more than {most} megapixels are not decoded"
-        );
-        let expected = format!("a smaller image, or the environment variable {LIMIT}={megapixels}");
-        return Err(DataError::format(path, found, expected));
-    }
-    DynamicImage::from_decoder(decoder).map_err(broken)
-}
-
-const MILLION: u64 = 1_000_000;
-
-/// Pixels of the largest image that is decoded, as the environment variable says.
-fn most_pixels(variable: Option<&OsStr>) -> Result<u64, DataError> {
-    let Some(text) = variable.filter(|text| !text.is_empty()) else {
-        return Ok(u64::from(MOST_MEGAPIXELS) * MILLION);
-    };
-    let megapixels = text.to_str().and_then(|text| text.parse::<u32>().ok()).filter(|&number| number > 0);
-    megapixels.map(|number| u64::from(number) * MILLION).ok_or_else(|| {
-        let text = ddae_base::text::excerpt(text.to_string_lossy(), 40);
-        DataError::Argument(format!("{LIMIT} is '{text}'; a whole number of megapixels is wanted, as in 50"))
-    })
-}
-
-/// Whether a JPEG's segments go on until its end marker. The decoder would fill what is missing with grey.
-fn reaches_end_of_image(bytes: &[u8]) -> bool {
-    const START_OF_SCAN: u8 = 0xda;
-    const END_OF_IMAGE: u8 = 0xd9;
-    let mut at = 2;
-    let mut in_scan = false;
-    while let Some(&[first, marker]) = bytes.get(at..at + 2) {
-        match (first, marker) {
-            (0xff, END_OF_IMAGE) => return true,
-            // Fill bytes, stuffed zeros, restart markers and the like carry no length.
-            (0xff, 0xff) => at += 1,
-            (0xff, 0x00 | 0x01 | 0xd0..=0xd8) => at += 2,
-            (0xff, _) => {
-                let Some(&[high, low]) = bytes.get(at + 2..at + 4) else {
-                    return false;
-                };
-                at += 2 + usize::from(u16::from_be_bytes([high, low])).max(2);
-                in_scan = marker == START_OF_SCAN;
-            }
-            _ if in_scan => at += 1,
-            _ => return false,
-        }
-    }
-    false
-}
-
-/// A decoded image as planes; an error when it has colour and one channel is asked for.
-fn planes(image: DynamicImage, channels: usize) -> Result<(Vec<u8>, [usize; 3]), ()> {
-    let (height, width) = (image.height() as usize, image.width() as usize);
-    if channels == 1 {
-        if image.color().has_color() {
-            return Err(());
-        }
-        return Ok((image.into_luma8().into_raw(), [1, height, width]));
-    }
-    Ok((interleave::planes(image.into_rgb8().as_raw(), 3), [3, height, width]))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_limit_is_read_from_the_environment() {
-        let most = |text: &str| most_pixels(Some(OsStr::new(text)));
-        assert_eq!(most_pixels(None).ok(), Some(50_000_000));
-        assert_eq!((most("").ok(), most("177").ok()), (Some(50_000_000), Some(177_000_000)));
-        for text in ["0", "-1", "many", "1.5"] {
-            let error = most(text).expect_err(text).to_string();
-            assert!(
-                error.starts_with(&format!("DDAE_MAX_MEGAPIXELS is '{text}'; a whole number")),
-                "{error}"
-            );
-        }
-    }
 }

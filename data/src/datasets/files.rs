@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::encoded::Encoded;
+use super::encoded::{Encoded, Files};
+use crate::decode::Reading;
 use crate::split::Split;
 
 /// PNG and JPEG files as images of `shape` = [C, H, W], in the order given and all of one class. They are decoded when
@@ -13,7 +14,8 @@ use crate::split::Split;
 /// A file that is missing, damaged, or in colour where one channel is asked for is an error of [`Split::read`].
 pub fn of_files(files: Vec<PathBuf>, shape: [usize; 3]) -> Split {
     let labels = vec![0; files.len()];
-    let source = Encoded { files: Arc::from(files), shape };
+    let items = Files { root: None, paths: files };
+    let source = Encoded { items: Arc::new(items), shape, reading: Reading::default() };
     Split::new("files".to_string(), vec!["file".to_string()], labels, source)
 }
 

@@ -29,6 +29,17 @@ pub(crate) trait Source: Send + Sync {
         None
     }
 
+    /// What tells image `index` from the others of its source, for people: a path, or a name in an archive. Images without
+    /// names have none.
+    fn key(&self, _index: usize) -> Option<String> {
+        None
+    }
+
+    /// Height and width of image `index` as it is stored, where it is encoded and may differ from the shape.
+    fn stored_size(&self, _index: usize) -> Option<Result<[usize; 2], DataError>> {
+        None
+    }
+
     /// The same images decoded straight to another shape, where the source can do that.
     fn decoded_to(&self, _shape: [usize; 3]) -> Option<Arc<dyn Source>> {
         None
@@ -114,6 +125,10 @@ pub(crate) struct Adapted {
 impl Source for Adapted {
     fn shape(&self) -> [usize; 3] {
         self.shape
+    }
+
+    fn key(&self, index: usize) -> Option<String> {
+        self.inner.key(index)
     }
 
     fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {

@@ -3,12 +3,14 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ddae_base::read_bounded;
 
-use super::encoded::Encoded;
-use super::folder::{images, subfolders};
+use super::encoded::{Encoded, Files};
+use super::forms::{images, subfolders};
 use super::{DataError, DataSet, Kind, archive, check_counts};
+use crate::decode::Reading;
 use crate::split::Split;
 
 /// Some images are grey; they are read as RGB like the others.
@@ -18,7 +20,7 @@ const PUBLISHED_PER_CLASS: usize = 500;
 const MOST_ANNOTATIONS: usize = 64 << 20;
 const PUBLISHED_VALIDATION: usize = 10_000;
 
-pub(crate) fn open(root: &Path) -> Result<DataSet, DataError> {
+pub(crate) fn open(root: &Path, reading: &Reading) -> Result<DataSet, DataError> {
     let (folder, archive) = archive::locate(Kind::TinyImageNet, root)?;
     let Training { classes, files, labels, mut counts } = training(&folder.join("train"))?;
     let annotations = folder.join("val/val_annotations.txt");
@@ -27,15 +29,14 @@ pub(crate) fn open(root: &Path) -> Result<DataSet, DataError> {
     check_counts(&counts)?;
     let name = Kind::TinyImageNet.name();
     let split = |part: &str, files: Vec<PathBuf>, labels| {
-        let source = Encoded { files: files.into(), shape: SHAPE };
+        let items = Files { root: Some(folder.clone()), paths: files };
+        let source = Encoded { items: Arc::new(items), shape: SHAPE, reading: reading.clone() };
         Split::new(format!("{name}/{part}"), classes.clone(), labels, source)
     };
-    Ok(DataSet {
-        name,
-        train: split("train", files, labels),
-        test: split("test", test_files, test_labels),
-        origin: format!("{} in {}", archive.title, folder.display()),
-    })
+    let origin = format!("{} in {}", archive.title, folder.display());
+    let (train, test) = (split("train", files, labels), split("test", test_files, test_labels));
+    // What the publication calls val is reported on as test.
+    Ok(DataSet::new(name, origin, vec![("train".into(), train), ("val".into(), test)]))
 }
 
 struct Training {

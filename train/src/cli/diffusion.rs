@@ -14,6 +14,7 @@ const EXAMPLES: &str = "\
 Examples:
   ddae-train diffusion --config configs/demo.yaml
   ddae-train diffusion --config configs/DDPM_ddpm.yaml --data-root ~/datasets --amp bf16 --dry-run
+  ddae-train diffusion --config configs/demo.yaml --data ~/Images/birds --run runs/birds
   ddae-train diffusion --run runs/demo --resume
   ddae-train diffusion --config configs/demo.yaml --set network.n_channels=64 --run runs/wide
 
@@ -45,10 +46,11 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let Arguments { run, save_every, sample_every } = arguments;
-    let mut config = Config::read_with(&run.config()?, &run.set).map_err(TrainError::from)?;
+    let mut config = Config::read_with(&run.config()?, &run.overrides()).map_err(TrainError::from)?;
     let intervals = Intervals { save: *save_every, evaluate: *sample_every };
     let options = run.options(&mut config.training, intervals)?;
-    let training = DiffusionRun::new(config.clone(), run.data_root.as_deref(), run.sample_steps)?;
+    let (root, opening) = (run.data_root.as_deref(), run.open_options());
+    let training = DiffusionRun::new(config.clone(), root, &opening, run.sample_steps)?;
     let mut out = ddae_base::stdout();
     if run.dry_run {
         // What is refused is refused before anything is said.

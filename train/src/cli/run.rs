@@ -8,6 +8,7 @@ use clap::Args;
 use ddae_base::device::DeviceChoice;
 use ddae_base::{Stop, shell};
 use ddae_checkpoint::WeightChoice;
+use ddae_data::OpenOptions;
 use ddae_model::config::{Override, TrainingConfig};
 use ddae_train::TrainError;
 use ddae_train::run::checkpoints;
@@ -22,7 +23,14 @@ pub struct RunArguments {
     config: Option<PathBuf>,
     /// Set a key of the configuration, as in batch_size=64; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
-    pub set: Vec<Override>,
+    set: Vec<Override>,
+    /// Images to train on: a data set by name, or the path of a folder, list, .tar or .parquet (`ddae-data --help` lists
+    /// them) [default: dataset of the configuration]
+    #[arg(long, value_name = "SOURCE")]
+    data: Option<String>,
+    /// Table of paths or keys and labels (CSV), for images that have no labels
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
     /// Number of epochs [default: n_epoch of the configuration]
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
@@ -109,6 +117,17 @@ pub struct Intervals {
 }
 
 impl RunArguments {
+    /// What is set in the configuration.
+    pub fn overrides(&self) -> Vec<Override> {
+        let data = self.data.as_deref().map(|data| Override::text("dataset", data));
+        self.set.iter().cloned().chain(data).collect()
+    }
+
+    /// How the images are opened.
+    pub fn open_options(&self) -> OpenOptions {
+        OpenOptions { labels: self.labels.clone(), ..OpenOptions::default() }
+    }
+
     /// The file of the configuration.
     ///
     /// # Errors

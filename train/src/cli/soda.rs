@@ -45,14 +45,15 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let run = &arguments.run;
-    let mut config = SodaRun::read_with(&run.config()?, &run.set).map_err(TrainError::from)?;
+    let mut config = SodaRun::read_with(&run.config()?, &run.overrides()).map_err(TrainError::from)?;
     let intervals = Intervals { save: config.save_per, evaluate: config.save_per };
     let options = run.options(&mut config.training, intervals)?;
     if let Some(threads) = options.threads {
         // The pool of k-NN and probe; this is the first use of it, so there is no other.
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     }
-    let training = SodaTraining::new(config, run.data_root.as_deref(), run.sample_steps)?;
+    let training =
+        SodaTraining::new(config, run.data_root.as_deref(), &run.open_options(), run.sample_steps)?;
     let mut out = ddae_base::stdout();
     if run.dry_run {
         // What is refused is refused before anything is said.

@@ -5,7 +5,7 @@ use std::path::Path;
 use ddae_base::random::{Purpose, stream};
 use ddae_data::augment::Augmentation;
 use ddae_data::loader::{Batch, Images, Loader, LoaderOptions};
-use ddae_data::{DataError, datasets};
+use ddae_data::{DataError, OpenOptions, datasets};
 use ddae_model::config::{Config, ProcessConfig};
 use ddae_model::diffusion::{self, SamplerPlan, edm, loss_graph};
 use ddae_model::networks::Denoiser;
@@ -32,7 +32,7 @@ pub struct DiffusionRun {
 }
 
 impl DiffusionRun {
-    /// Opens the data set in the folder `data_root`, builds the network and counts the steps. Sheets are sampled in
+    /// Opens the data set in the folder `data_root` as `opening` says, builds the network and counts the steps. Sheets are sampled in
     /// `sample_steps`, or in the process's own number.
     ///
     /// # Errors
@@ -40,11 +40,15 @@ impl DiffusionRun {
     pub fn new(
         config: Config,
         data_root: Option<&Path>,
+        opening: &OpenOptions,
         sample_steps: Option<usize>,
     ) -> Result<DiffusionRun, TrainError> {
         let graph = loss_graph(&config.clone().into(), edm_augment(&config).is_none())?;
-        let data = datasets::open(&config.dataset, data_root)?;
+        let data = datasets::open_with(&config.dataset, data_root, opening)?;
         let plan = TrainingPlan::new(config.clone().into(), &data, graph)?;
+        if config.network.denoiser().map_or(0, Denoiser::classes) > 0 {
+            plan.train.check_labels("a network that is told the class (label_dim, classes)")?;
+        }
         let sampler = sheet::plan(&config.process, sample_steps)?;
         Ok(DiffusionRun { plan, config, sampler })
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use ddae_base::random::{Purpose, stream};
 use ddae_data::loader::{Batch, Loader, LoaderOptions, Pairs};
 use ddae_data::statistics::channel_statistics;
-use ddae_data::{DataError, Split, datasets};
+use ddae_data::{DataError, OpenOptions, Split, datasets};
 use ddae_model::config::{ChannelStatistics, ProcessConfig, SodaDiffusion, SodaRun};
 use ddae_model::diffusion::{SamplerPlan, loss_graph, model_sampler_graph};
 use ddae_model::networks::{decoder_graph, resnet_graph};
@@ -36,7 +36,7 @@ pub struct SodaTraining {
 }
 
 impl SodaTraining {
-    /// Opens the data set in the folder `data_root`, builds both networks and counts the steps. Sheets are sampled in
+    /// Opens the data set in the folder `data_root` as `opening` says, builds both networks and counts the steps. Sheets are sampled in
     /// `sample_steps`, or in the published number.
     ///
     /// # Errors
@@ -44,10 +44,11 @@ impl SodaTraining {
     pub fn new(
         config: SodaRun,
         data_root: Option<&Path>,
+        opening: &OpenOptions,
         sample_steps: Option<usize>,
     ) -> Result<SodaTraining, TrainError> {
         let graph = loss_graph(&config.clone().into(), true)?;
-        let data = datasets::open(&config.dataset, data_root)?;
+        let data = datasets::open_with(&config.dataset, data_root, opening)?;
         let mut plan = TrainingPlan::new(config.clone().into(), &data, graph)?;
         let splits = match Splits::new(&plan.train, &plan.test) {
             Ok(splits) => Some(splits),

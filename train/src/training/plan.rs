@@ -46,7 +46,8 @@ impl TrainingPlan {
     /// image would leave batch normalisation nothing to average over.
     pub fn new(config: RunConfig, data: &DataSet, graph: Graph) -> Result<TrainingPlan, TrainError> {
         let image = config.image_shape();
-        let (train, test) = (data.train.fit(image)?, data.test.fit(image)?);
+        let (train, test) = data.for_training()?;
+        let (train, test) = (train.fit(image)?, test.fit(image)?);
         let batch = config.training().batch_size;
         if train.len() < batch {
             let (name, count) = (train.name(), train.len());
@@ -72,7 +73,7 @@ impl TrainingPlan {
             )));
         }
         let learning_rate = LearningRate::new(config.training(), steps_per_epoch);
-        let (last_batch, origin, notes) = (last_batch as u64, data.origin.clone(), vec![]);
+        let (last_batch, origin, notes) = (last_batch as u64, data.origin.clone(), data.notes.clone());
         Ok(TrainingPlan {
             config,
             train,

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::progress::Progress;
 use super::running::Running;
-use super::split::SplitArgument;
+use super::split::part_of;
 use super::stop_on_signal;
 use super::summary::Summary;
 use request::FeatureRequest;
@@ -51,17 +51,22 @@ pub struct Arguments {
     #[arg(short, long, value_name = "PREFIX")]
     output: PathBuf,
 
-    /// Data set (`ddae-data --help` lists them) [default: the one the model was trained on]
-    #[arg(long, value_name = "NAME")]
+    /// Data set by name, or path of a folder, image, list, .tar or .parquet (`ddae-data --help` lists them) [default: the
+    /// data set that the model was trained on]
+    #[arg(long, value_name = "SOURCE")]
     data: Option<String>,
 
     /// Folder of the data set, or the one above it [default: $DDAE_DATA, or ./datasets]
     #[arg(long, value_name = "DIR")]
     data_root: Option<PathBuf>,
 
-    /// Which images
-    #[arg(long, value_enum, default_value = "train")]
-    split: SplitArgument,
+    /// Table of paths or keys and labels (CSV), for images that have no labels
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+
+    /// Which images, by the name that the data set has for them [default: train, or the only split]
+    #[arg(long, value_name = "NAME")]
+    split: Option<String>,
 
     /// Only the first N images
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -184,7 +189,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let finished = finished.map_err(|error| interrupted(error, arguments.overwrite))?;
     let (provider, sessions) = (device.provider(), workers.sessions());
     let summary = Summary { images: finished.images, seconds, provider, sessions };
-    report(&mut out, arguments, &summary, &finished)?;
+    report(&mut out, arguments, part_of(&extraction.split), &summary, &finished)?;
     match finished.file {
         Some(file) if !running.quiet => note_unsaid(&file, layout),
         _ => Ok(()),
@@ -222,6 +227,7 @@ fn interrupted(error: InferError, overwrite: bool) -> anyhow::Error {
 fn report(
     out: &mut impl Write,
     arguments: &Arguments,
+    split: &str,
     summary: &Summary,
     finished: &Finished,
 ) -> std::io::Result<()> {
@@ -246,9 +252,9 @@ fn report(
         writeln!(out, "{}: {}", summary.line(), ddae_base::plain(file.display()))?;
     }
     let (file, other) = (shell::word(file), |name: &str| name.to_string());
-    let (train, test) = match arguments.split {
-        SplitArgument::Train => (file, other("TEST.h5")),
-        SplitArgument::Test => (other("TRAIN.h5"), file),
+    let (train, test) = match split.starts_with("train") {
+        true => (file, other("TEST.h5")),
+        false => (other("TRAIN.h5"), file),
     };
     writeln!(out, "next: ddae-probe logistic --train {train} --test {test}")
 }

@@ -1,7 +1,6 @@
 //! From what was typed to what is computed.
 
 use ddae_base::memory;
-use ddae_data::datasets;
 use ddae_data::split::Split;
 use ddae_infer::InferError;
 use ddae_infer::cuda;
@@ -15,6 +14,7 @@ use ddae_store::{Layout, Provenance};
 use serde_json::{Map, json};
 
 use super::Arguments;
+use crate::cli::split::{Wanted, part_of};
 
 /// Images in a shard unless the number of shards is given.
 const SHARD_ROWS: usize = 5000;
@@ -209,13 +209,15 @@ fn split(arguments: &Arguments, model: &ModelFile, trained_on: Option<&str>) -> 
         let message = "--data is needed: the graph does not say what its network was trained on";
         return Err(InferError::Argument(message.to_string()));
     };
-    let split = arguments.split.of(datasets::open(name, arguments.data_root.as_deref())?);
-    if split.is_empty() {
-        return Err(InferError::Argument(format!(
-            "--split {}: {name} has no such images",
-            arguments.split.name()
-        )));
-    }
+    let wanted = Wanted {
+        data: name,
+        root: arguments.data_root.as_deref(),
+        labels: arguments.labels.clone(),
+        split: arguments.split.as_deref(),
+        usual: "train",
+        quiet: arguments.running.quiet,
+    };
+    let split = wanted.open()?;
     let image = model.model.architecture.image_shape().ok_or_else(|| InferError::Model {
         path: model.path.clone(),
         message: format!("{} takes no images", model.model.architecture.name()),
@@ -248,7 +250,7 @@ fn provenance(
         step: Some(description.step),
         checkpoint: Some(description.checkpoint.clone()),
         data_set: Some(split.name().to_string()),
-        split: Some(arguments.split.name().to_string()),
+        split: Some(part_of(split).to_string()),
         images_digest: Some(split.digest(arguments.images_by)?),
         seed: Some(arguments.seed),
         noise_stream: Some(extraction.is_drawn().then(|| NOISE_STREAM.to_string())),
