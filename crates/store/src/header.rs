@@ -65,6 +65,10 @@ impl Header {
     pub(super) fn begin(&self, target: &mut Unfinished) -> Result<(), FeatureError> {
         target.with_file(|file| self.write(file))?;
         let texts = target.flushed_head(heap::texts)?;
+        if let Some([.., size, _]) = texts.iter().find(|[.., size, _]| *size > heap::LONGEST) {
+            let reason = format!("an attribute of {size} bytes; {} are possible", heap::LONGEST);
+            return Err(FeatureError::Layout(reason));
+        }
         target.with_file(|file| {
             let texts = ndarray::Array2::from(texts);
             file.new_attr_builder().with_data(&texts).create(TEXTS).map(drop)

@@ -18,6 +18,8 @@ const BEGINNING: [u8; 8] = *b"GCOL\x01\0\0\0";
 const HEADER: usize = 16;
 /// The largest collection that is read; those of feature files take a few hundred KiB at most.
 const LARGEST: u64 = 16 << 20;
+/// The longest text that fits into one.
+pub(super) const LONGEST: u64 = 15 << 20;
 
 /// The texts in a file that has no others yet: all that its heap holds.
 pub(super) fn texts(file: &[u8]) -> Vec<Text> {

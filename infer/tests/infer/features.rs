@@ -125,6 +125,8 @@ fn shards_of_an_older_version() {
         writer.write(key, 0, 0, features.view()).expect("written");
     }
     writer.write_labels(0, &shard.labels().expect("labels")).expect("written");
+    let paths = shard.paths(0..shard.len()).expect("paths");
+    writer.write_paths(|row| paths[row].clone()).expect("written");
     drop(shard);
     std::fs::rename(writer.finish().expect("a shard"), &path).expect("renamed");
 

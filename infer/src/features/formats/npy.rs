@@ -57,6 +57,12 @@ pub(super) fn write(source: &Source<'_>, out: &Path) -> Result<(), InferError> {
             })?;
         }
         write_new(&named(DESCRIPTION), |out| out.line(&format!("{:#}", source.description)))?;
+        // Names are on the disk before the folder gets its own.
+        for key in file.keys() {
+            let path = named(&format!("{key}.npy"));
+            files::sync_folder(files::folder(&path)).map_err(InferError::io("write", &path))?;
+        }
+        files::sync_folder(folder).map_err(InferError::io("write", folder))?;
         remove_old(out, file)
     })
 }

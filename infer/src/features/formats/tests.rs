@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 
+use ::parquet::file::reader::FileReader;
+use ::parquet::file::serialized_reader::SerializedFileReader;
+use ::parquet::record::{Field, RowAccessor};
+use ::safetensors::{Dtype, SafeTensors};
 use ddae_store::{Compression, FeatureKey, FeatureType, Layout, Provenance, ShardWriter};
 use half::f16;
 use ndarray::{Array1, Array2, Array3};
 use ndarray_npy::read_npy;
-use parquet::file::reader::FileReader;
-use parquet::file::serialized_reader::SerializedFileReader;
-use parquet::record::{Field, RowAccessor};
-use safetensors::{Dtype, SafeTensors};
 use tempfile::TempDir;
 
 use super::*;
