@@ -15,6 +15,10 @@ use sha2::{Digest, Sha256};
 
 pub use rand_core::Rng;
 
+/// What the draws for an image of a feature job are a function of, in the words of feature files: to be changed with any of
+/// them ([`ImageKey`], `docs/noise.md`).
+pub const IMAGE_STREAM: &str = "chacha8 of seed, split, image, its levels, view and timestep";
+
 /// What a stream is for. The numbers are part of the key: never change or reuse one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u64)]

@@ -163,6 +163,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let [real, fake] = statistics.as_slice() else { anyhow::bail!("there are two sets") };
     let distance = frechet_distance(real, fake)?;
     let summary = workers.map(|workers| Summary {
+        runs: 1,
         images,
         seconds,
         provider: device.provider(),

@@ -171,7 +171,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     drawn.map_err(|error| interrupted(error, arguments))?;
     outputs.finish(&request)?;
     let (provider, sessions) = (device.provider(), workers.sessions());
-    let summary = Summary { images: jobs.len(), seconds, provider, sessions };
+    let summary = Summary { images: jobs.len(), runs: plan.steps.len(), seconds, provider, sessions };
     report(&mut out, arguments, &request, &summary)?;
     Ok(())
 }
