@@ -1,4 +1,4 @@
-//! Everything that a run says of itself: log, statistics, TensorBoard scalars, the terminal.
+//! Everything that a run says of itself: log, statistics, TensorBoard, the terminal.
 
 use std::path::Path;
 
@@ -35,9 +35,11 @@ impl RunLog {
     ) -> Result<RunLog, TrainError> {
         folder.write_config(&plan.config)?;
         let last_rate = plan.learning_rate.at(state.step.saturating_sub(1));
+        let mut events = EventFile::create(&folder.tensorboard(), state.step)?;
+        events.text(state.step, "configuration", &plan.config.to_yaml())?;
         Ok(RunLog {
             stats: Stats::open(&folder.stats(), state.step)?,
-            events: EventFile::create(&folder.tensorboard(), state.step)?,
+            events,
             progress: Progress::new(state.step, plan.steps(), plan.epochs(), options.quiet),
             meter: Meter::new(state.since_line, last_rate),
             folder,
@@ -132,6 +134,7 @@ impl RunLog {
         }
         if let Some(path) = sheet {
             self.folder.log(&format!("wrote {}", path.display()))?;
+            self.events.image(step, "samples", path)?;
             self.progress.line(&format!("samples: {}", path.display()));
         }
         Ok(())
