@@ -14,7 +14,7 @@ use ddae_model::weights::Weights;
 use tch::{Device, Kind, Tensor};
 
 use super::draws;
-use super::sheet::{self, Draws};
+use super::sheet::{self, Draws, SheetPlan};
 use crate::TrainError;
 use crate::sampler::Sampler;
 use crate::torch::{Parameters, TorchError};
@@ -44,8 +44,10 @@ impl DiffusionRun {
     ) -> Result<DiffusionRun, TrainError> {
         let graph = loss_graph(&config.clone().into(), edm_augment(&config).is_none())?;
         let data = datasets::open(&config.dataset, data_root)?;
-        let plan = TrainingPlan::new(config.clone().into(), &data, graph)?;
-        let sampler = sheet::plan(&config.process, sample_steps)?;
+        let mut plan = TrainingPlan::new(config.clone().into(), &data, graph)?;
+        let SheetPlan { sampler, description } = sheet::plan(&config.process, sample_steps)?;
+        plan.sheets = description;
+        plan.notes.extend(sheet::note(&config.process));
         Ok(DiffusionRun { plan, config, sampler })
     }
 

@@ -17,6 +17,7 @@ use super::encoder::{Encoder, Preparation};
 use super::scores::{self, Splits};
 use super::sheet::Reconstruction;
 use crate::TrainError;
+use crate::diffusion::sheet::SheetPlan;
 use crate::diffusion::{draws, sheet};
 use crate::sampler::Sampler;
 use crate::torch::{Parameters, TorchError};
@@ -59,7 +60,10 @@ impl SodaTraining {
         if config.normalisation.is_none() {
             plan.notes.push("the images' mean and standard deviation are measured first".to_string());
         }
-        let sampler = sheet::plan(&ProcessConfig::Ddpm(config.diffusion.process()), sample_steps)?;
+        let process = ProcessConfig::Ddpm(config.diffusion.process());
+        let SheetPlan { sampler, description } = sheet::plan(&process, sample_steps)?;
+        plan.sheets = description;
+        plan.notes.extend(sheet::note(&process));
         Ok(SodaTraining { plan, config, sampler, splits })
     }
 

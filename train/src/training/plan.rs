@@ -24,6 +24,8 @@ pub struct TrainingPlan {
     pub train: Split,
     /// The images to report results on, likewise; there may be none.
     pub test: Split,
+    /// How the images of a sheet are sampled, in words.
+    pub sheets: String,
     /// Where they were found.
     pub origin: String,
     /// The network in training, with every parameter that a checkpoint holds.
@@ -77,6 +79,7 @@ impl TrainingPlan {
             config,
             train,
             test,
+            sheets: String::new(),
             origin,
             graph,
             steps_per_epoch,
