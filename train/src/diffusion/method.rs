@@ -19,6 +19,7 @@ use crate::TrainError;
 use crate::sampler::Sampler;
 use crate::torch::{Parameters, TorchError};
 use crate::training::method::Epoch;
+use crate::training::validation::FixedImages;
 use crate::training::{Evaluation, Method, Options, Scores, Summary, TrainingPlan, record, train};
 
 /// A training run of a diffusion model.
@@ -132,6 +133,24 @@ impl Method for Diffusion {
         inputs.extend(self.label(batch)?.map(|label| ("augment_label", label)));
         if self.classes() > 0 {
             let label = Tensor::f_from_slice(&batch.labels).map_err(|e| TorchError::at("labels", e))?;
+            inputs.push(("label", draws::uploaded(&label, device)?));
+        }
+        Ok(inputs)
+    }
+
+    fn fixed_inputs(&self, images: &FixedImages) -> Result<Vec<(&'static str, Tensor)>, TrainError> {
+        let (shape, device) = (self.config.image_shape(), self.device);
+        let image = draws::images(&images.pixels()?, shape, device)?;
+        let [level, noise] = draws::fixed(&self.config.process, images, shape, device)?;
+        let mut inputs = vec![("image", image), ("level", level), ("noise", noise)];
+        let dim = self.config.augment_dim();
+        if dim > 0 {
+            let size = [images.len() as i64, dim as i64];
+            let label = Tensor::f_zeros(size, (Kind::Float, device));
+            inputs.push(("augment_label", label.map_err(|e| TorchError::at("augmentation labels", e))?));
+        }
+        if self.classes() > 0 {
+            let label = Tensor::f_from_slice(&images.labels()).map_err(|e| TorchError::at("labels", e))?;
             inputs.push(("label", draws::uploaded(&label, device)?));
         }
         Ok(inputs)

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bounds;
+mod events;
 mod furthest;
 mod help;
 mod last_batch;
@@ -9,3 +10,4 @@ mod program;
 mod resume;
 mod soda;
 mod training;
+mod validation;
