@@ -8,6 +8,7 @@ mod help;
 mod last_batch;
 mod program;
 mod resume;
+mod runs;
 mod soda;
 mod training;
 mod validation;
