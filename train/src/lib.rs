@@ -10,7 +10,8 @@
 //! | [`training`] | the training loop, the same for every method |
 //! | [`diffusion`] | DDPM and EDM: losses, sheets of samples |
 //! | [`soda`] | SODA: an encoder that guides a denoising decoder, and how good its features are |
-//! | [`run`] | the run folder: checkpoints, log, statistics, TensorBoard scalars |
+//! | [`run`] | the run folder: checkpoints, log, statistics, TensorBoard |
+//! | [`runs`] | what the folders of runs tell, side by side |
 
 pub mod diffusion;
 pub mod ema;
@@ -19,6 +20,7 @@ pub mod grad_scaler;
 pub mod learning_rate;
 pub mod optimizer;
 pub mod run;
+pub mod runs;
 pub mod sampler;
 pub mod soda;
 pub mod torch;

@@ -50,6 +50,9 @@ pub enum Purpose {
     SodaTarget = 13,
     /// The class of one generated image that has a seed of its own.
     Class = 14,
+    /// What a validation loss is of, under the seed 0 whatever the run's; variant 0: noise of the image `index`, 1: what is
+    /// hidden of its latent; with index 0, 2: which images, 3: the order of their noise levels.
+    Validation = 15,
 }
 
 /// The stream for (seed, purpose, index, variant), from its beginning.

@@ -1,5 +1,8 @@
 //! What a command says at its end.
 
+use std::time::Duration;
+
+use ddae_base::progress::rate;
 use serde_json::{Map, Value, json};
 
 /// How much was computed, how fast, where.
@@ -17,9 +20,10 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Images per second.
+    /// Images per second; 0 where nothing was computed, or in no time that can be measured.
     pub fn rate(&self) -> f64 {
-        if self.images == 0 { 0.0 } else { self.images as f64 / self.seconds.max(1e-9) }
+        let spent = Duration::try_from_secs_f64(self.seconds).unwrap_or_default();
+        rate(self.images as f64, spent).unwrap_or(0.0)
     }
 
     /// `12000 images in 30.1 s (398.7/s, CPUExecutionProvider, 2 sessions, 0.4 GB at most)`
@@ -67,6 +71,7 @@ mod tests {
             Summary { images: 0, runs: 1, seconds: 0.0, provider: "CPUExecutionProvider", sessions: 1 };
         assert_eq!(summary.rate(), 0.0);
         summary.images = 30;
+        assert_eq!(summary.rate(), 0.0, "in no time");
         summary.seconds = 2.0;
         assert!(summary.line().starts_with("30 images in 2.0 s (15.0/s, CPUExecutionProvider, 1 session"));
         summary.runs = 6;

@@ -8,7 +8,7 @@ use ddae_model::config::Config;
 use ddae_train::TrainError;
 use ddae_train::diffusion::DiffusionRun;
 
-use super::run::{Intervals, RunArguments, print, stopping_on_signal};
+use super::run::{Intervals, RunArguments, print, show, stopping_on_signal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,6 +22,9 @@ The published configurations are for 4 or 8 devices; lrate and batch_size are th
 single device, --set batch_size=512 --set lrate=4e-4 takes the steps that 4 devices take with
 DDPM_ddpm.yaml. An epoch ends with a smaller batch of the images that are left, as published;
 --set drop_last=True leaves them out.
+
+Every epoch the average of the weights has its loss measured on test images, or on those that
+--hold-out keeps from training, with noise that stays the same (validation_loss in stats.jsonl).
 
 The run folder holds config.yaml, log.txt, stats.jsonl (a line per logging interval), checkpoints/,
 samples/ and tensorboard/. Ctrl-C ends a run after the step, with a checkpoint.";
@@ -51,18 +54,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let options = run.options(&mut config.training, intervals)?;
     let (root, opening) = (run.data_root.as_deref(), run.open_options());
     let training = DiffusionRun::new(config.clone(), root, &opening, run.sample_steps)?;
-    let mut out = ddae_base::stdout();
     if run.dry_run {
-        // What is refused is refused before anything is said.
-        let notes = training.plan.check_init(&options.start)?;
-        writeln!(out, "{}", training.plan.describe(options.amp.unwrap_or_default()))?;
-        writeln!(out, "run folder  {}", ddae_base::plain(options.run.display()))?;
-        for note in notes {
-            writeln!(out, "{}", ddae_base::plain(note))?;
-        }
-        return Ok(());
+        return show(&training.plan, &options);
     }
     let summary = training.train(&stopping_on_signal(options))?;
+    let mut out = ddae_base::stdout();
     if run.json {
         writeln!(out, "{}", serde_json::to_string(&summary)?)?;
         return Ok(());

@@ -14,11 +14,12 @@ use ddae_model::weights::Weights;
 use tch::{Device, Kind, Tensor};
 
 use super::draws;
-use super::sheet::{self, Draws};
+use super::sheet::{self, Draws, SheetPlan};
 use crate::TrainError;
 use crate::sampler::Sampler;
 use crate::torch::{Parameters, TorchError};
 use crate::training::method::Epoch;
+use crate::training::validation::FixedImages;
 use crate::training::{Evaluation, Method, Options, Scores, Summary, TrainingPlan, record, train};
 
 /// A training run of a diffusion model.
@@ -45,11 +46,13 @@ impl DiffusionRun {
     ) -> Result<DiffusionRun, TrainError> {
         let graph = loss_graph(&config.clone().into(), edm_augment(&config).is_none())?;
         let data = datasets::open_with(&config.dataset, data_root, opening)?;
-        let plan = TrainingPlan::new(config.clone().into(), &data, graph)?;
+        let mut plan = TrainingPlan::new(config.clone().into(), &data, graph)?;
         if config.network.denoiser().map_or(0, Denoiser::classes) > 0 {
             plan.train.check_labels("a network that is told the class (label_dim, classes)")?;
         }
-        let sampler = sheet::plan(&config.process, sample_steps)?;
+        let SheetPlan { sampler, description } = sheet::plan(&config.process, sample_steps)?;
+        plan.sheets = description;
+        plan.notes.extend(sheet::note(&config.process));
         Ok(DiffusionRun { plan, config, sampler })
     }
 
@@ -134,6 +137,24 @@ impl Method for Diffusion {
         inputs.extend(self.label(batch)?.map(|label| ("augment_label", label)));
         if self.classes() > 0 {
             let label = Tensor::f_from_slice(&batch.labels).map_err(|e| TorchError::at("labels", e))?;
+            inputs.push(("label", draws::uploaded(&label, device)?));
+        }
+        Ok(inputs)
+    }
+
+    fn fixed_inputs(&self, images: &FixedImages) -> Result<Vec<(&'static str, Tensor)>, TrainError> {
+        let (shape, device) = (self.config.image_shape(), self.device);
+        let image = draws::images(&images.pixels()?, shape, device)?;
+        let [level, noise] = draws::fixed(&self.config.process, images, shape, device)?;
+        let mut inputs = vec![("image", image), ("level", level), ("noise", noise)];
+        let dim = self.config.augment_dim();
+        if dim > 0 {
+            let size = [images.len() as i64, dim as i64];
+            let label = Tensor::f_zeros(size, (Kind::Float, device));
+            inputs.push(("augment_label", label.map_err(|e| TorchError::at("augmentation labels", e))?));
+        }
+        if self.classes() > 0 {
+            let label = Tensor::f_from_slice(&images.labels()).map_err(|e| TorchError::at("labels", e))?;
             inputs.push(("label", draws::uploaded(&label, device)?));
         }
         Ok(inputs)

@@ -30,8 +30,8 @@ pub struct Splits {
 }
 
 impl Splits {
-    /// The training and the test images; without test images, a tenth of the training images is classified by the
-    /// others.
+    /// The training images and those that are not trained on, held out or to test with; without any, a tenth of the training
+    /// images is classified by the others.
     ///
     /// # Errors
     /// A sentence: why there is nothing to classify.

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::describe::Description;
 use super::options::Amp;
+use super::validation::{self, ValidationPlan};
 use crate::TrainError;
 use crate::learning_rate::LearningRate;
 
@@ -24,6 +25,12 @@ pub struct TrainingPlan {
     pub train: Split,
     /// The images to report results on, likewise; there may be none.
     pub test: Split,
+    /// Training images that are not trained on, if some are held out.
+    pub held_out: Option<Split>,
+    /// What the validation loss is of, if there is one.
+    pub validation: Option<ValidationPlan>,
+    /// How the images of a sheet are sampled, in words.
+    pub sheets: String,
     /// Where they were found.
     pub origin: String,
     /// The network in training, with every parameter that a checkpoint holds.
@@ -46,8 +53,9 @@ impl TrainingPlan {
     /// image would leave batch normalisation nothing to average over.
     pub fn new(config: RunConfig, data: &DataSet, graph: Graph) -> Result<TrainingPlan, TrainError> {
         let image = config.image_shape();
-        let (train, test) = data.for_training()?;
-        let (train, test) = (train.fit(image)?, test.fit(image)?);
+        let (whole, test) = data.for_training()?;
+        let (whole, test) = (whole.fit(image)?, test.fit(image)?);
+        let (train, held_out) = validation::hold_out(config.training(), &whole)?;
         let batch = config.training().batch_size;
         if train.len() < batch {
             let (name, count) = (train.name(), train.len());
@@ -73,11 +81,17 @@ impl TrainingPlan {
             )));
         }
         let learning_rate = LearningRate::new(config.training(), steps_per_epoch);
-        let (last_batch, origin, notes) = (last_batch as u64, data.origin.clone(), data.notes.clone());
+        let (last_batch, origin, mut notes) = (last_batch as u64, data.origin.clone(), data.notes.clone());
+        let unseen = held_out.as_ref().unwrap_or(&test);
+        let validation = ValidationPlan::new(config.training(), &train, unseen)?;
+        notes.extend(ValidationPlan::missing(config.training(), unseen));
         Ok(TrainingPlan {
             config,
             train,
             test,
+            held_out,
+            validation,
+            sheets: String::new(),
             origin,
             graph,
             steps_per_epoch,

@@ -13,6 +13,7 @@ use super::options::{Amp, Options};
 use super::plan::TrainingPlan;
 use super::start::StartingPoint;
 use super::trainer::Trainer;
+use super::validation::Validation;
 use crate::TrainError;
 use crate::run::checkpoints;
 use crate::run::stats::ScoresLine;
@@ -35,7 +36,10 @@ pub struct Summary {
     pub steps: u64,
     /// The smoothed loss at the end; `None` where the run was finished already.
     pub loss: Option<f64>,
-    /// Images per second of this process.
+    /// The validation loss at the end, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_loss: Option<f64>,
+    /// Images per second of this process; 0 where it made no step.
     pub images_per_second: f64,
     /// Seconds that this process spent on steps.
     pub seconds: f64,
@@ -59,12 +63,14 @@ pub fn train<M: Method>(
     let start = StartingPoint::find(options, plan)?;
     let place = start.place;
     let trainer = Trainer::new(plan, method(place)?, &start)?;
+    let validation = Validation::new(plan, place)?;
     let log = RunLog::open(start.folder, plan, options, &start.state)?;
     let (state, amp, kept) = (start.state, start.amp, start.kept);
     let mut run = Run {
         options,
         plan,
         trainer,
+        validation,
         first_step: state.step,
         state,
         amp,
@@ -87,6 +93,7 @@ struct Run<'a, M> {
     options: &'a Options,
     plan: &'a TrainingPlan,
     trainer: Trainer<M>,
+    validation: Option<Validation>,
     state: TrainingState,
     amp: Amp,
     place: Place,
@@ -115,6 +122,7 @@ impl<M: Method> Run<'_, M> {
         }
         if self.state.step_in_epoch == 0 {
             // Where the last process was stopped between a checkpoint and its evaluation.
+            self.validate_if_due()?;
             self.evaluate_if_due(Sheets::Missing)?;
         }
         while self.state.epoch < epochs {
@@ -129,6 +137,7 @@ impl<M: Method> Run<'_, M> {
             if last || is_due(self.options.save_every, epoch) {
                 self.save(&epoch_name(epoch))?;
             }
+            self.validate_if_due()?;
             self.evaluate_if_due(Sheets::New)?;
             self.log.epoch(&self.state, epochs)?;
         }
@@ -161,7 +170,7 @@ impl<M: Method> Run<'_, M> {
                 self.read()?;
             }
             self.log.meter.spend(Speed { images, time: start.elapsed(), waiting });
-
+            self.log.show(&self.state);
             if line_due {
                 self.write_line()?;
             }
@@ -264,6 +273,24 @@ impl<M: Method> Run<'_, M> {
         self.log.folder.log(&format!("wrote {} at step {}", path.display(), self.state.step))
     }
 
+    /// Measures the loss of the average on images that are not trained on, between epochs, as often as the plan says.
+    fn validate_if_due(&mut self) -> Result<(), TrainError> {
+        let Some(validation) = &self.validation else { return Ok(()) };
+        let TrainingState { epoch, step, .. } = self.state;
+        let is_due = validation.plan().is_due(epoch, self.plan.epochs());
+        if !is_due || self.log.stats.validation(step).is_some() {
+            return Ok(());
+        }
+        let (method, average) = (self.trainer.method(), self.trainer.average());
+        match validation.loss(method, average, &self.options.stop)? {
+            Some(loss) => self.log.validated(&self.state, validation.plan(), loss),
+            None => {
+                self.save(LATEST)?;
+                Err(self.interrupted())
+            }
+        }
+    }
+
     /// Evaluates the average between epochs, as often as the options say. The untrained network has scores, if the method
     /// has any, but makes no images.
     fn evaluate_if_due(&mut self, sheets: Sheets) -> Result<(), TrainError> {
@@ -312,7 +339,8 @@ impl<M: Method> Run<'_, M> {
             epochs: self.state.epoch,
             steps: self.state.step,
             loss: self.log.progress.loss(),
-            images_per_second: self.log.progress.images_per_second(),
+            validation_loss: self.log.stats.validation(self.state.step).and_then(|line| line.validation_loss),
+            images_per_second: self.log.progress.images_per_second().unwrap_or(0.0),
             seconds: self.log.meter.total().time.as_secs_f64(),
             checkpoint: checkpoint.filter(|_| self.plan.config.training().save_model),
             scores: self.log.stats.scores(self.state.step).cloned(),
