@@ -18,7 +18,7 @@ const NAMES: [(Role, &[&str]); 3] = [
 /// What a part is for, by its name; none for names that are not usual.
 pub(crate) fn role(name: &str) -> Option<Role> {
     let is = |known: &&str| known.eq_ignore_ascii_case(name);
-    NAMES.iter().find(|(_, names)| names.iter().any(|known| is(&known))).map(|&(role, _)| role)
+    NAMES.iter().find(|(_, names)| names.iter().any(is)).map(|&(role, _)| role)
 }
 
 /// The part that a file is of, by its name without its ending: `train-00000-of-00002`, `cifar10-val-0003`, `test`. Of a

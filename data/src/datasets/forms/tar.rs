@@ -161,14 +161,21 @@ impl Items for Samples {
 /// The files that were read last, open.
 #[derive(Default)]
 pub(super) struct OpenFiles {
-    files: Mutex<(u64, HashMap<u32, (u64, Arc<File>)>)>,
+    files: Mutex<LastUsed>,
+}
+
+/// How often a file was asked for, and the open files by number, each with the asking that was the last for it.
+#[derive(Default)]
+struct LastUsed {
+    clock: u64,
+    files: HashMap<u32, (u64, Arc<File>)>,
 }
 
 impl OpenFiles {
     /// The file of a number, which is at `path`.
     pub fn get(&self, number: u32, path: &Path) -> Result<Arc<File>, DataError> {
         let mut state = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let (clock, files) = &mut *state;
+        let LastUsed { clock, files } = &mut *state;
         *clock += 1;
         if let Some((used, file)) = files.get_mut(&number) {
             *used = *clock;
