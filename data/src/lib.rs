@@ -2,8 +2,8 @@
 //!
 //! | module | subject |
 //! | --- | --- |
-//! | [`datasets`] | the published data sets by name, their file formats, unpacking archives |
-//! | [`split`] | one split (training or test) of a data set, read image by image |
+//! | [`datasets`] | the published data sets by name, anyone's images by path, unpacking archives |
+//! | [`split`] | one split (training, test, …) of a data set, read image by image |
 //! | [`digest`] | what tells the images of a split from those of any other |
 //! | [`interleave`] | images as planes and as pixels |
 //! | [`decode`] | how the bytes of image files become levels |
@@ -26,5 +26,5 @@ pub mod sheet;
 pub mod split;
 pub mod statistics;
 
-pub use datasets::{DataError, DataSet};
+pub use datasets::{DataError, DataSet, OpenOptions};
 pub use split::Split;

@@ -8,11 +8,14 @@ use crate::datasets::source::{Adapted, Planes, Source};
 use crate::datasets::{DataError, Shape};
 use ddae_base::random::{Purpose, stream};
 
-/// The training or test images of a data set with their labels, read one by one from any thread.
+/// The one class of images of which no class is known.
+const UNLABELLED: &str = "unlabelled";
+
+/// The training, test or other images of a data set with their labels, read one by one from any thread.
 ///
 /// A split is a cheap handle: clones, subsets and fitted versions share labels and files. What is in memory is the
-/// labels (4 bytes an image), the paths of image files, and the images themselves only where they come from a
-/// compressed idx file or are built in.
+/// labels (4 bytes an image), the paths of image files or where images lie in archives, and the images themselves only
+/// where they come from a compressed idx file or are built in.
 #[derive(Clone)]
 pub struct Split {
     name: String,
@@ -22,6 +25,8 @@ pub struct Split {
     source: Arc<dyn Source>,
     /// The ids of a subset's images; none for the whole.
     ids: Option<Arc<[u32]>>,
+    /// Whether the labels are of the images; otherwise all are 0.
+    is_labelled: bool,
 }
 
 impl Split {
@@ -40,7 +45,24 @@ impl Split {
         labels: Vec<u32>,
         source: Arc<dyn Source>,
     ) -> Split {
-        Split { name, classes: classes.into(), labels: labels.into(), source, ids: None }
+        Split { name, classes: classes.into(), labels: labels.into(), source, ids: None, is_labelled: true }
+    }
+
+    /// A split of images of which no class is known: all have the label 0, of one class that says so.
+    pub(crate) fn unlabelled(name: String, count: usize, source: Arc<dyn Source>) -> Split {
+        let split = Self::from_source(name, vec![UNLABELLED.into()], vec![0; count], source);
+        Split { is_labelled: false, ..split }
+    }
+
+    /// A split of nothing.
+    pub(crate) fn nothing(name: &str) -> Split {
+        let none = Planes { shape: [1, 1, 1], levels: Cow::Borrowed(&[]) };
+        Self::new(name.to_string(), vec![], vec![], none)
+    }
+
+    /// None of the images, under another name.
+    pub(crate) fn without_images(&self, name: &str) -> Split {
+        Split { name: name.to_string(), ids: Some(Arc::new([])), ..self.clone() }
     }
 
     /// A split of images in memory: `levels` holds one image of [C, H, W] = `shape` per label, one after the
@@ -104,6 +126,26 @@ impl Split {
         &self.classes
     }
 
+    /// Whether the classes of the images are known. Where they are not, all are of one class.
+    pub fn is_labelled(&self) -> bool {
+        self.is_labelled
+    }
+
+    /// That the classes of the images are known, which `purpose` (`a probe`) needs.
+    ///
+    /// # Errors
+    /// When they are not; the message says what gives them.
+    pub fn check_labels(&self, purpose: &str) -> Result<(), DataError> {
+        if self.is_labelled {
+            return Ok(());
+        }
+        Err(DataError::Argument(format!(
+            "{} has no labels, which {purpose} needs: give images in class folders or a CSV list of paths and labels, or, \
+             where the command has it, --labels FILE.csv",
+            self.name
+        )))
+    }
+
     /// Label of the image at position `index`.
     ///
     /// # Panics
@@ -161,6 +203,17 @@ impl Split {
     /// The image at position `index` as it is stored.
     pub(crate) fn stored(&self, index: usize) -> Result<Vec<u8>, DataError> {
         self.source.stored(self.id(index) as usize)
+    }
+
+    /// Height and width of the image at position `index` as its source has it, where that may differ from [`Split::shape`].
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    ///
+    /// # Panics
+    /// When `index` is not below [`Split::len`].
+    pub fn stored_size(&self, index: usize) -> Result<Option<[usize; 2]>, DataError> {
+        self.source.stored_size(self.id(index) as usize).transpose()
     }
 
     /// Name and size of the file of the image at position `index`, where it has one.

@@ -31,7 +31,8 @@ fn unknown_names_and_missing_files() {
     assert_eq!(
         error("imagenet", root.path()),
         "there is no data set named 'imagenet'; known names: fashion-sample, fashion-mnist, mnist, cifar10, cifar100, \
-         tiny, folder"
+         tiny, folder; nor is there a file or folder of that name, for which a folder of images, an image, a list of paths \
+         (.txt, .csv, .jsonl), .tar or .parquet may be given"
     );
     assert_eq!(
         error("cifar", root.path()),
@@ -203,7 +204,7 @@ fn tiny_imagenet() {
     assert_eq!(
         error("tiny", root.path()),
         format!(
-            "{}: it has no images; expected at least one .png, .jpg or .jpeg file",
+            "{}: it has no images; expected at least one image file, such as .png or .jpg",
             below.join("train/n01/images").display()
         )
     );

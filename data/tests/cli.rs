@@ -136,14 +136,59 @@ fn preview_suggests_how_to_train_on_the_images() {
     write(root.path().join("train/a/1.png"), encoded("1.png", [1, 2, 3], false, 8, 8));
     let (here, sheet) = (path(root.path()), root.path().join("sheet.png"));
     for (name, expected) in [
-        ("mnist", "configs/demo.yaml --set dataset=mnist"),
+        ("mnist", "configs/demo.yaml --data mnist"),
         ("cifar", "configs/DDPM_ddpm.yaml"),
-        ("folder", "configs/DDPM_ddpm.yaml --set dataset=folder"),
+        ("folder", "configs/DDPM_ddpm.yaml --data folder"),
     ] {
         let out = stdout(&["preview", name, "--data-root", here, "-o", path(&sheet)]);
         let next = format!("\nnext: ddae-train diffusion --config {expected} --data-root {here}\n");
         assert!(out.ends_with(&next), "{out}");
     }
+}
+
+#[test]
+fn images_are_given_by_their_path() {
+    let root = folder();
+    for (number, name) in ["train/ant/1.png", "train/bee/2.png", "val/bee/3.png"].into_iter().enumerate() {
+        let bytes = encoded(name, [9 * number as u8, 2, 3], false, 8, 8);
+        write(root.path().join("b c").join(name), bytes);
+    }
+    write(root.path().join("b c/notes.txt"), "-");
+    let run = |arguments: &[&str]| ddae_data(root.path(), arguments);
+    let ended = run(&["info", "b c"]);
+    let out = ended.success();
+    let wanted = "b c: class folders for train, val in b c\n  shape    3x8x8\n  train    2 images in 2 classes\n  val      \
+                  1 images\n";
+    assert!(out.starts_with(wanted), "{out}");
+    assert!(
+        out.contains("\nclass    train      val\nant          1        0\nbee          1        1\n"),
+        "{out}"
+    );
+    assert!(out.ends_with("\nnext: ddae-data preview 'b c' -o preview.png\n"), "{out}");
+    let notes = &run(&["info", "b c", "--json"]).json()["notes"];
+    assert_eq!(notes[0], "1 file that is no image is left out: notes.txt");
+    let ended = run(&["prepare", "b c"]);
+    let out = ended.success();
+    assert!(
+        out.starts_with("b c: read as it is, nothing to unpack\n  train  2 images of 3x8x8 in 2"),
+        "{out}"
+    );
+    let ended = run(&["preview", "b c", "--split", "valid", "--rows", "1", "--columns", "1", "-o", "v.png"]);
+    let out = ended.success();
+    assert!(out.starts_with("v.png: 1 of 1 images of b c/val\n"), "{out}");
+    assert!(
+        out.ends_with("\nnext: ddae-train diffusion --config configs/DDPM_ddpm.yaml --data 'b c'\n"),
+        "{out}"
+    );
+    let flat = ["preview", "b c/train/ant", "-o", "f.png", "--columns", "1"];
+    assert!(run(&flat).success().contains("1 of 1 images of ant/train"));
+    refuses(
+        root.path(),
+        [
+            (2, "preview b/ --split test -o x.png", "b/: there is no such file or folder; wanted is …"),
+            (2, "info fashion-sample --labels l.csv", "--labels l.csv: fashion-sample has labels already"),
+        ],
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ use ddae_model::diffusion::feature_timesteps;
 use ddae_model::graph::Graph;
 use ddae_model::reference;
 use ddae_onnx::identity;
-use ddae_onnx::metadata::{GraphDescription, GraphKind, Precision, Target, Verification};
+use ddae_onnx::metadata::{GraphDescription, GraphKind, NoiseSources, Precision, Target, Verification};
 use ddae_onnx::runtime::{OnnxNetwork, all_cores};
 use ddae_onnx::write::{LARGEST_MESSAGE, Model};
 
@@ -114,6 +114,8 @@ impl ExportPlan {
         let graph = request.graph(&source.config, &source.model)?;
         let state = source.checkpoint.state();
         let path = source.checkpoint.path();
+        let is_told = matches!(request.kind, GraphKind::Features | GraphKind::Latent);
+        let takes_noise = is_told && graph.inputs().any(|(_, node)| node.name == "noise");
         let description = GraphDescription {
             kind: request.kind,
             network: Some(source.found.clone()),
@@ -128,6 +130,7 @@ impl ExportPlan {
             pixels: request.pixels(&source.model.architecture),
             unit_length: request.unit_length,
             timestep: request.timestep,
+            noise: takes_noise.then(NoiseSources::known),
             parameters: graph.parameter_count() as u64,
             flops: graph.flops(),
             tool: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_string(),

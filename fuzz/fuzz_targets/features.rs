@@ -15,6 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = features.labels();
         let _ = features.indices();
         let _ = features.attributes();
+        let _ = features.paths(0..features.len().min(MOST_ROWS));
         for key in features.keys() {
             for view in 0..features.views().min(4) {
                 let _ = features.read(key, view, 0..features.len().min(MOST_ROWS));

@@ -87,13 +87,18 @@ fn features(folder: &Path) -> Result<()> {
             total: 3,
             dtype,
             compression,
-            provenance: Provenance::default(),
+            provenance: Provenance {
+                classes: Some(["ant", "bee", "cat"].map(str::to_string).to_vec()),
+                taps: Some(vec!["out_2".to_string()]),
+                ..Provenance::default()
+            },
         };
         let work = tempfile::tempdir()?;
         let prefix = work.path().join("out");
         let mut writer = ShardWriter::create(&prefix, 0, 1, 0..3, &layout)?;
         writer.write(&key, 0, 0, Array2::from_elem((3, 2), 0.5).view())?;
         writer.write_labels(0, &[0, 1, 2])?;
+        writer.write_paths(|row| format!("{row}.png"))?;
         let path = writer.finish()?;
         fs::copy(&path, folder.join(name)).with_context(|| path.display().to_string())?;
     }

@@ -35,6 +35,7 @@ pub mod features;
 pub mod fid;
 pub mod images;
 pub mod model_file;
+mod npy;
 pub mod reconstruct;
 pub mod sample;
 pub mod workers;

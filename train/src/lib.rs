@@ -11,7 +11,8 @@
 //! | [`diffusion`] | DDPM and EDM: losses, sheets of samples |
 //! | [`soda`] | SODA: an encoder that guides a denoising decoder, and how good its features are |
 //! | [`ranks`] | one run on several processes, each with a part of every batch |
-//! | [`run`] | the run folder: checkpoints, log, statistics, TensorBoard scalars |
+//! | [`run`] | the run folder: checkpoints, log, statistics, TensorBoard |
+//! | [`runs`] | what the folders of runs tell, side by side |
 
 pub mod diffusion;
 pub mod ema;
@@ -21,6 +22,7 @@ pub mod learning_rate;
 pub mod optimizer;
 pub mod ranks;
 pub mod run;
+pub mod runs;
 pub mod sampler;
 pub mod soda;
 pub mod torch;

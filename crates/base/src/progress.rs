@@ -119,8 +119,24 @@ impl Drop for Progress {
     }
 }
 
-/// How long the rest takes after `done` of `total` units took `spent`: `3m left`.
+/// The shortest time that tells a speed: less is that of a clock, not of a job.
+const SHORTEST: Duration = Duration::from_micros(1);
+
+/// Units per second; none where nothing was done, or in no time that can be measured.
+pub fn rate(done: f64, spent: Duration) -> Option<f64> {
+    (done > 0.0 && spent >= SHORTEST).then(|| done / spent.as_secs_f64())
+}
+
+/// A rate as it is shown: `12.3`, or `-` where it is not known yet.
+pub fn shown_rate(rate: Option<f64>) -> String {
+    rate.map_or_else(|| "-".to_string(), |rate| format!("{rate:.1}"))
+}
+
+/// How long the rest takes after `done` of `total` units took `spent`: `3m left`, or `- left` where nothing tells.
 pub fn left(spent: Duration, done: u64, total: u64) -> String {
+    if done < total && rate(done as f64, spent).is_none() {
+        return "- left".to_string();
+    }
     let rest = spent.as_secs_f64() / done.max(1) as f64 * total.saturating_sub(done) as f64;
     let rest = HumanDuration(Duration::try_from_secs_f64(rest).unwrap_or(Duration::MAX));
     format!("{rest:#} left")
@@ -143,8 +159,22 @@ mod tests {
     fn the_rest_takes_as_long_as_what_is_done() {
         assert_eq!(left(Duration::from_secs(60), 1, 4), "3m left");
         assert_eq!(left(Duration::from_secs(60), 4, 4), "0s left");
-        assert_eq!(left(Duration::ZERO, 0, 4), "0s left");
+        assert_eq!(left(Duration::ZERO, 4, 4), "0s left");
         assert!(left(Duration::MAX, 1, u64::MAX).ends_with(" left"));
+    }
+
+    #[test]
+    fn no_time_tells_no_rate() {
+        assert_eq!(rate(64.0, Duration::from_secs(2)), Some(32.0));
+        for (done, spent) in
+            [(64.0, Duration::ZERO), (64.0, Duration::from_nanos(1)), (0.0, Duration::from_secs(1))]
+        {
+            assert_eq!(rate(done, spent), None, "{done} in {spent:?}");
+        }
+        assert_eq!((shown_rate(Some(31.96)), shown_rate(None)), ("32.0".to_string(), "-".to_string()));
+        for (spent, done) in [(Duration::ZERO, 0), (Duration::ZERO, 2), (Duration::from_secs(9), 0)] {
+            assert_eq!(left(spent, done, 4), "- left", "{done} in {spent:?}");
+        }
     }
 
     #[test]

@@ -15,6 +15,10 @@ use sha2::{Digest, Sha256};
 
 pub use rand_core::Rng;
 
+/// What the draws for an image of a feature job are a function of, in the words of feature files: to be changed with any of
+/// them ([`ImageKey`], `docs/noise.md`).
+pub const IMAGE_STREAM: &str = "chacha8 of seed, split, image, its levels, view and timestep";
+
 /// What a stream is for. The numbers are part of the key: never change or reuse one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u64)]
@@ -46,6 +50,9 @@ pub enum Purpose {
     SodaTarget = 13,
     /// The class of one generated image that has a seed of its own.
     Class = 14,
+    /// What a validation loss is of, under the seed 0 whatever the run's; variant 0: noise of the image `index`, 1: what is
+    /// hidden of its latent; with index 0, 2: which images, 3: the order of their noise levels.
+    Validation = 15,
 }
 
 /// The stream for (seed, purpose, index, variant), from its beginning.

@@ -74,6 +74,29 @@ pub struct Calibration {
     pub range: String,
 }
 
+/// The noise that a graph of features or latents can be given, by the names of `ddae-infer features --noise`, and what each is
+/// a function of; `docs/noise.md` says how it is drawn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoiseSources {
+    /// Drawn for each image, view and timestep.
+    pub keyed: String,
+    /// Drawn once for each timestep.
+    pub fixed: String,
+    /// Not drawn.
+    pub none: String,
+}
+
+impl NoiseSources {
+    /// Those that this version draws.
+    pub fn known() -> NoiseSources {
+        NoiseSources {
+            keyed: ddae_base::random::IMAGE_STREAM.to_string(),
+            fixed: "chacha8 of seed and timestep".to_string(),
+            none: "zeros".to_string(),
+        }
+    }
+}
+
 /// How far the outputs of a file are from those in float32: of an f32 file from the reference interpreter's, of others
 /// from those of the same graph in float32. Computed on the CPU when the file was written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -214,6 +237,9 @@ description! {
         optional unit_length: bool, "true or false";
         /// The timestep fixed in the graph; `None` where it is an input.
         optional timestep: Option<i64>, "a whole number";
+        /// The noise that the graph can be given; `None` where it takes none or is no graph of features, and in files of
+        /// earlier versions.
+        optional noise: Option<NoiseSources>, "names of noise";
         /// Trained values that the graph uses.
         required parameters: u64, "a whole number";
         /// Floating-point operations per image, as [`ddae_model::graph::Graph::flops`] counts them.
@@ -325,6 +351,7 @@ mod tests {
             pixels: Pixels::Unit,
             unit_length: true,
             timestep: Some(11),
+            noise: Some(NoiseSources::known()),
             parameters: 35_746_307,
             flops: 12_000_000_000,
             tool: "ddae-export 0.1.0".to_string(),
@@ -359,6 +386,7 @@ mod tests {
             epoch: None,
             step: None,
             timestep: None,
+            noise: None,
             taps: vec![],
             precision: Precision::F32,
             target: None,

@@ -10,11 +10,11 @@ use hdf5::file::{File, LibraryVersion};
 use hdf5::{Dataset, H5Type, Selection};
 use ndarray::{ArrayView, Dimension};
 
-use super::{Compression, FeatureError, FeatureType, Layout};
+use super::{Compression, FeatureError, FeatureType, Layout, text};
 
 /// Bytes of a chunk, about: small enough that reading a few rows is cheap and that one chunk of every dataset and
 /// view fits in memory, large enough that HDF5's cost per chunk does not show.
-const CHUNK_BYTES: usize = 64 * 1024;
+pub(super) const CHUNK_BYTES: usize = 64 * 1024;
 /// Slots of HDF5's chunk cache, a prime well above the number of chunks that are open at a time.
 const CACHE_SLOTS: usize = 4_099;
 
@@ -128,6 +128,33 @@ impl Unfinished {
     pub(super) fn add_column<T: H5Type>(&mut self, name: &str, rows: usize) -> Result<usize, FeatureError> {
         let chunk = rows.min(CHUNK_BYTES / size_of::<T>());
         self.add_dataset(|file| file.new_dataset::<T>().chunk(chunk).fletcher32().shape(rows).create(name))
+    }
+
+    /// Creates a dataset of one text per row, each of at most `longest` bytes. Returns its number.
+    pub(super) fn add_texts(
+        &mut self,
+        name: &str,
+        rows: usize,
+        longest: usize,
+    ) -> Result<usize, FeatureError> {
+        self.add_dataset(|file| text::create(file, name, rows, longest))
+    }
+
+    /// Writes `texts` to the rows from `first` on of the dataset with the number `dataset`.
+    pub(super) fn write_texts(
+        &mut self,
+        dataset: usize,
+        first: usize,
+        texts: &[String],
+    ) -> Result<(), FeatureError> {
+        self.attempt(|open| text::write(&open.datasets[dataset], first, texts))
+    }
+
+    /// What `look` finds in the bytes that are in the file so far, which is small yet.
+    pub(super) fn flushed_head<T>(&mut self, look: impl FnOnce(&[u8]) -> T) -> Result<T, FeatureError> {
+        self.flush()?;
+        let bytes = fs::read(self.place.partial()).map_err(FeatureError::io(self.path()))?;
+        Ok(look(&bytes))
     }
 
     /// Writes `values` to the part `selection` of the dataset with the number `dataset`.

@@ -7,11 +7,13 @@
 //! | `features/t{timestep}/{tap}` | f32 or f16 | `[views, N, D]`, D of its own for every tap |
 //! | `labels` | i64 | `[N]` |
 //! | `indices` | u64 | `[N]`: which image of the split a row is |
+//! | `paths` | UTF-8 | `[N]`: the same by its path, or its name in an archive |
+//! | `classes` | UTF-8 | `[classes]`: their names |
 //!
-//! The attributes of the root say where the numbers come from ([`Provenance`]): all of them as one JSON object
-//! in `attributes`, and texts, numbers and truth values once more under their own names, for `h5dump` and h5py. Every
-//! chunk has a checksum (fletcher32), HDF5's own structures too (format 1.10), so that damage is an error and never a
-//! wrong number. The files are read by any HDF5 1.10 or newer.
+//! The attributes of the root say where the numbers come from ([`Provenance`]). Every chunk has a checksum (fletcher32),
+//! HDF5's own structures too (format 1.10), and so have the texts of attributes, so that damage is an error and never a
+//! wrong number. The files are read by any HDF5 1.10 or newer; `docs/feature-files.md` documents them for other programs.
+//! Files of format version 1, which have neither paths nor a dataset of classes, are read like those of version 2.
 //!
 //! A job writes its rows as shards, `name.0003-of-0010.h5` ([`ShardWriter`]), the work of one machine or of many. A
 //! shard appears under its name when it is complete and on the disk, never before, so a job that was stopped goes on
@@ -47,17 +49,22 @@
 //!     let mut writer = ShardWriter::create(&prefix, shard, 2, rows.clone(), &layout)?;
 //!     writer.write(&key, 0, 0, Array2::ones((rows.len(), 256)).view())?;
 //!     writer.write_labels(0, &vec![7; rows.len()])?;
+//!     writer.write_paths(|row| format!("cat/{:04}.png", rows.start + row))?;
 //!     writer.finish()?;
 //! }
 //! merge(&prefix, 2, merged_path(&prefix), MergeMode::Copy, &AtomicBool::new(false))?;
 //! let file = FeatureFile::open(merged_path(&prefix))?;
 //! assert_eq!(file.read(&key, 0, 40..60)?, Array2::<f32>::ones((20, 256)));
+//! assert_eq!(file.paths(41..42)?, ["cat/0041.png"]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod attributes;
+mod dimensions;
 mod error;
 mod file;
 mod header;
+mod heap;
 mod layout;
 mod merge;
 mod provenance;
@@ -66,6 +73,8 @@ mod shards;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod text;
+mod version1;
 mod writer;
 
 pub use error::FeatureError;

@@ -13,8 +13,10 @@ use ndarray::{ArrayView, s};
 
 use super::file::Unfinished;
 use super::header::{Header, lies_beside};
+use super::reader::PATHS;
 use super::shards::{check_shards, exists};
-use super::{FeatureError, FeatureFile, FeatureKey, FeatureType, Layout, shard_path, shard_rows};
+use super::writer::PATH_ROWS;
+use super::{FeatureError, FeatureFile, FeatureKey, FeatureType, Layout, dimensions, shard_path, shard_rows};
 
 /// Bytes of features that are copied at a time.
 const BLOCK_BYTES: usize = 8 * 1024 * 1024;
@@ -25,7 +27,7 @@ pub enum MergeMode {
     /// The features are copied, in blocks of 8 MiB. The joined file stands alone.
     Copy,
     /// The joined file refers to the shards (an HDF5 virtual dataset) by their names: it is small, made at once, lies in
-    /// their folder, and must be moved together with them. Labels and indices are copied.
+    /// their folder, and must be moved together with them. Labels, indices and paths are copied.
     Virtual,
 }
 
@@ -33,7 +35,7 @@ pub enum MergeMode {
 /// file no longer needs them.
 ///
 /// # Errors
-/// When shards are missing (all are named), damaged, or of different jobs; when another process writes `out`, or it is
+/// When shards are missing (all are named), damaged, of different jobs or of different format versions; when another process writes `out`, or it is
 /// no regular file; when the disk is full; when `stop` was set ([`FeatureError::Interrupted`]); when a virtual file is not
 /// to lie beside its shards. Then `out` is left as it was.
 pub fn merge(
@@ -59,16 +61,19 @@ pub fn merge_locked(
     mode: MergeMode,
     stop: &AtomicBool,
 ) -> Result<(), FeatureError> {
-    let (layout, shards) = check_job(prefix.as_ref(), of)?;
+    let Job { layout, shards, path_bytes } = check_job(prefix.as_ref(), of)?;
     let mut target = Unfinished::under(out)?;
     let sources = match mode {
         MergeMode::Copy => Vec::new(),
         MergeMode::Virtual => names_beside(&shards, out.target())?,
     };
-    let header = Header { layout: layout.clone(), rows: 0..layout.total, shards: sources.clone() };
-    target.with_file(|file| header.write(file))?;
+    Header::new(layout.clone(), 0..layout.total, sources.clone()).begin(&mut target)?;
     let labels = target.add_column::<i64>("labels", layout.total)?;
     let indices = target.add_column::<u64>("indices", layout.total)?;
+    let paths = match path_bytes {
+        Some(longest) => Some(target.add_texts(PATHS, layout.total, longest)?),
+        None => None,
+    };
     let mut features = Vec::new();
     for (key, width) in &layout.keys {
         match mode {
@@ -82,6 +87,9 @@ pub fn merge_locked(
         let shard = FeatureFile::open(path)?;
         target.write(labels, ArrayView::from(&shard.labels()?), s![shard.rows()])?;
         target.write(indices, ArrayView::from(&shard.indices()?), s![shard.rows()])?;
+        if let Some(paths) = paths {
+            copy_paths(&shard, &mut target, paths, stop)?;
+        }
         for &(key, dataset) in &features {
             match layout.dtype {
                 FeatureType::F32 => copy::<f32>(&shard, key, &mut target, dataset, stop)?,
@@ -89,12 +97,22 @@ pub fn merge_locked(
             }
         }
     }
+    target.with_file(|file| dimensions::describe(file, &layout, layout.total))?;
     target.finish()?;
     Ok(())
 }
 
-/// Checks that all shards are there and belong together; the job's layout and the shards' files.
-fn check_job(prefix: &Path, of: usize) -> Result<(Layout, Vec<PathBuf>), FeatureError> {
+/// What is joined.
+struct Job {
+    layout: Layout,
+    /// The shards' files.
+    shards: Vec<PathBuf>,
+    /// Bytes of the longest path that the shards have room for; `None` where they have no paths.
+    path_bytes: Option<usize>,
+}
+
+/// Checks that all shards are there and belong together.
+fn check_job(prefix: &Path, of: usize) -> Result<Job, FeatureError> {
     let paths: Vec<PathBuf> = (0..of).map(|shard| shard_path(prefix, shard, of)).collect();
     let mut missing = Vec::new();
     for (shard, path) in paths.iter().enumerate() {
@@ -113,15 +131,37 @@ fn check_job(prefix: &Path, of: usize) -> Result<(Layout, Vec<PathBuf>), Feature
     let Some(first) = paths.first() else {
         return Err(FeatureError::Layout("a job has at least one shard".to_string()));
     };
-    let mut layout = FeatureFile::open(first)?.layout().clone();
+    let first = FeatureFile::open(first)?;
+    let (mut layout, mut path_bytes) = (first.layout().clone(), None);
     check_shards(&layout, 0, of)?;
     for (shard, path) in paths.iter().enumerate() {
         let file = FeatureFile::open(path)?;
         file.check_shard(shard, of, &layout)?;
+        file.check_alike(&first)?;
+        if file.has_paths() {
+            path_bytes = path_bytes.max(Some(file.path_bytes()?));
+        }
         // What only some of the shards say is not known of the whole.
         layout.provenance = layout.provenance.shared_with(file.provenance());
     }
-    Ok((layout, paths))
+    Ok(Job { layout, shards: paths, path_bytes })
+}
+
+/// Copies the paths of a shard to their rows in the dataset with the number `dataset`.
+fn copy_paths(
+    shard: &FeatureFile,
+    target: &mut Unfinished,
+    dataset: usize,
+    stop: &AtomicBool,
+) -> Result<(), FeatureError> {
+    for begin in (0..shard.len()).step_by(PATH_ROWS) {
+        if stop.load(Ordering::Relaxed) {
+            return Err(FeatureError::Interrupted);
+        }
+        let paths = shard.paths(begin..shard.len().min(begin + PATH_ROWS))?;
+        target.write_texts(dataset, shard.rows().start + begin, &paths)?;
+    }
+    Ok(())
 }
 
 /// Copies the features `key` of a shard to their rows in the dataset with the number `dataset`, in the type that both

@@ -97,8 +97,11 @@ provenance! {
     /// labels, numbers and class names. As `data_set`.
     images_digest: String, Images;
     /// Seed of noise and augmentation. May differ: it changes draws, not what they are drawn from, and two noisings must
-    /// not share it.
+    /// not share it. Training and test images with `fixed` noise agree, or they are seen with other noise.
     seed: u64, Free;
+    /// Where the noise comes from: `keyed` (drawn for each image, view and timestep), `fixed` (one draw for each timestep) or
+    /// `none` (zeros); null where the graph takes none. Files with noise must agree.
+    noise: Option<String>, Draws, before: "keyed";
     /// What the draws are a function of; null where nothing is drawn. Files with draws must agree.
     noise_stream: Option<String>, Draws, before: (FIRST_STREAM);
     /// Views of each image. May differ: a test image has one where a training image has several, and probes say what
@@ -185,9 +188,15 @@ impl Provenance {
     /// does not say is not compared. Of [`Pairing::TrainTest`], `self` is what is learned from.
     pub fn difference(&self, other: &Self, pairing: Pairing) -> Option<Difference> {
         let (first, second) = (self.attributes(), other.attributes());
+        // One draw for all images is part of what the features are.
+        let is_fixed = self.has_fixed_noise() && other.has_fixed_noise();
         names(&first, &second).find_map(|name| {
             let (first, second) = (value(&first, name)?, value(&second, name)?);
-            let differ = !rule(name).allows(pairing, &first, &second);
+            let rule = match name.as_str() {
+                "seed" if is_fixed && pairing == Pairing::TrainTest => Rule::Agree,
+                name => rule(name),
+            };
+            let differ = !rule.allows(pairing, &first, &second);
             differ.then(|| Difference::new(name, first, second))
         })
     }
@@ -199,6 +208,11 @@ impl Provenance {
             rule(name) == Rule::Agree && value(&first, name).is_some() != value(&second, name).is_some()
         };
         names(&first, &second).filter(is_unsaid).cloned().collect()
+    }
+
+    /// Whether all images were seen with one draw of noise.
+    fn has_fixed_noise(&self) -> bool {
+        self.noise.as_ref().is_some_and(|noise| noise.as_deref() == Some("fixed"))
     }
 
     /// Whether images of the same number have the same noise in both, although they are of different splits: an earlier
@@ -241,6 +255,10 @@ fn value(attributes: &Map<String, Value>, name: &str) -> Option<Value> {
     if name == "noise_stream" && !attributes.contains_key(name) && draws_nothing(attributes) {
         return Some(Value::Null);
     }
+    // Nor whether a graph takes noise; those that take none have no timestep but 0, and make no latents.
+    if name == "noise" && !attributes.contains_key(name) && takes_nothing(attributes) {
+        return Some(Value::Null);
+    }
     attributes.get(name).cloned().or_else(|| before(name))
 }
 
@@ -248,6 +266,13 @@ fn value(attributes: &Map<String, Value>, name: &str) -> Option<Value> {
 fn kinds<'a>(first: &'a Value, second: &'a Value) -> Option<(&'a str, &'a str)> {
     let kind = |value: &'a Value| value.as_str()?.split_once(':').map(|(kind, _)| kind);
     Some((kind(first)?, kind(second)?))
+}
+
+/// Whether there is no noise to be chosen.
+fn takes_nothing(attributes: &Map<String, Value>) -> bool {
+    let has_no_step = attributes.get("timesteps").is_some_and(|timesteps| *timesteps == json!([0]));
+    let is_code = value(attributes, "graph").is_some_and(|graph| graph == json!("encoder"));
+    (has_no_step || is_code) && value(attributes, "latents").is_none_or(|latents| latents.is_null())
 }
 
 /// Whether the features are those of images as they are.
@@ -326,6 +351,41 @@ mod tests {
         let int8 = read(json!({ "model": "12ab", "model_precision": "int8" }));
         let difference = old.difference(&int8, Pairing::TrainTest).expect("other features");
         assert_eq!(difference, Difference::new("model_precision", "\"f32\"", "\"int8\""));
+    }
+
+    #[test]
+    fn one_draw_for_all_images_is_the_same_in_training_and_test() {
+        let file = |noise: Value, seed: u64| read(json!({ "seed": seed, "noise": noise }));
+        let differs = |first: &Provenance, second: &Provenance, pairing| {
+            first.difference(second, pairing).map(|difference| difference.property)
+        };
+        for (noise, expected) in [("fixed", Some("seed")), ("keyed", None), ("none", None)] {
+            let (first, second) = (file(json!(noise), 0), file(json!(noise), 1));
+            assert_eq!(differs(&first, &second, Pairing::TrainTest).as_deref(), expected, "{noise}");
+            assert_eq!(differs(&first, &second, Pairing::Noisings), None, "{noise}");
+        }
+        let (keyed, fixed) = (file(json!("keyed"), 0), file(json!("fixed"), 0));
+        assert_eq!(differs(&keyed, &fixed, Pairing::TrainTest).as_deref(), Some("noise"));
+    }
+
+    /// Files of versions that had no other noise than what was drawn for each image.
+    #[test]
+    fn noise_of_older_files_was_keyed_where_there_was_any() {
+        for (old, noise) in [
+            (json!({ "graph": "features", "timesteps": [11] }), json!("keyed")),
+            (json!({ "graph": "features", "timesteps": [0] }), Value::Null),
+            (json!({ "graph": "features", "timesteps": [0], "latents": "ab" }), json!("keyed")),
+            (json!({ "graph": "encoder", "timesteps": [0] }), Value::Null),
+            (json!({ "graph": "encoder" }), Value::Null),
+            (json!({}), json!("keyed")),
+        ] {
+            let mut new = old.clone();
+            new["noise"] = noise;
+            let (first, second) = (read(old), read(new.clone()));
+            assert_eq!(first.difference(&second, Pairing::Job), None, "{new}");
+            new["noise"] = json!("fixed");
+            assert!(first.difference(&read(new.clone()), Pairing::Job).is_some(), "{new}");
+        }
     }
 
     #[test]

@@ -20,11 +20,14 @@ use super::error::{is_lock, reason};
 use super::file::chunk_rows;
 use super::header::Header;
 use super::provenance::{Difference, Pairing, Provenance};
-use super::stored::{self, Flaw};
-use super::{FeatureError, FeatureKey, FeatureType, Layout};
+use super::stored;
+use super::{FeatureError, FeatureKey, FeatureType, Layout, text};
 
 /// The first bytes of an HDF5 file.
 const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
+
+/// The dataset of the rows' paths.
+pub(super) const PATHS: &str = "paths";
 
 /// From this many bytes on, what is read at a time is compared with the memory.
 const MUCH: u64 = 64 << 20;
@@ -111,6 +114,10 @@ impl FeatureFile {
         for (name, dtype) in columns {
             stored = stored.saturating_add(self.check_dataset(name, &[self.len()], &dtype, length)?);
         }
+        if self.has_paths() {
+            let dataset = stored::texts(&self.file, PATHS, self.len(), length);
+            stored = stored.saturating_add(dataset.map_err(|flaw| flaw.of(&self.path))?.storage_size());
+        }
         if stored > length {
             let reason = format!("its datasets take {stored} bytes of a file of {length}");
             return Err(FeatureError::Damaged { path: self.path.clone(), reason });
@@ -138,19 +145,11 @@ impl FeatureFile {
             Ok(found) => return Err(damaged(format!("{name} has type {found} instead of {dtype}"))),
             Err(error) => return Err(damaged(format!("{name}: {}", reason(&error)))),
         }
-        stored::check(&dataset, name, length).map_err(|flaw| self.flawed(flaw))
-    }
-
-    fn flawed(&self, flaw: Flaw) -> FeatureError {
-        let path = self.path.clone();
-        match flaw {
-            Flaw::Outside(reason) => FeatureError::Outside { path, reason },
-            Flaw::Damaged(reason) => FeatureError::Damaged { path, reason },
-        }
+        stored::check(&dataset, name, length).map_err(|flaw| flaw.of(&self.path))
     }
 
     fn dataset(&self, name: &str) -> Result<Dataset, FeatureError> {
-        stored::dataset(&self.file, name).map_err(|flaw| self.flawed(flaw))
+        stored::dataset(&self.file, name).map_err(|flaw| flaw.of(&self.path))
     }
 
     /// The file's path.
@@ -228,8 +227,39 @@ impl FeatureFile {
         self.column("indices")
     }
 
+    /// Whether the file says which image each row is of ([`FeatureFile::paths`]). Files of format version 1 do not.
+    pub fn has_paths(&self) -> bool {
+        self.file.link_exists(PATHS)
+    }
+
+    /// What tells the images of `rows` (counted from the file's first) from others of their data set: their paths below
+    /// its folder, names in an archive, or numbers.
+    ///
+    /// # Errors
+    /// When the file has no paths or not these rows, or is damaged.
+    pub fn paths(&self, rows: Range<usize>) -> Result<Vec<String>, FeatureError> {
+        if rows.start > rows.end || rows.end > self.len() || !self.has_paths() {
+            let what = if self.has_paths() { "rows" } else { "it has no paths: rows" };
+            let what = format!("{what} {rows:?} of {}", self.len());
+            return Err(FeatureError::Range { path: self.path.clone(), what });
+        }
+        let dataset = self.dataset(PATHS)?;
+        check_memory(&self.path, PATHS, rows.len(), size_of::<String>())?;
+        text::read(&dataset, rows).map_err(|error| self.unreadable(PATHS, &error))
+    }
+
+    /// Bytes of the longest path that the file has room for.
+    pub(super) fn path_bytes(&self) -> Result<usize, FeatureError> {
+        Ok(self.dataset(PATHS)?.dtype().map_err(FeatureError::damaged(&self.path))?.size())
+    }
+
+    /// The version of the file's format.
+    pub fn version(&self) -> u64 {
+        self.header.version
+    }
+
     fn column<T: hdf5::H5Type>(&self, name: &str) -> Result<Vec<T>, FeatureError> {
-        self.check_memory(name, self.len(), size_of::<T>())?;
+        check_memory(&self.path, name, self.len(), size_of::<T>())?;
         self.dataset(name)?.read_raw().map_err(|error| self.unreadable(name, &error))
     }
 
@@ -265,7 +295,7 @@ impl FeatureFile {
             return Err(range(format!("rows {rows:?} of {}", self.len())));
         }
         let width = self.dim(key)?;
-        self.check_memory(&key.dataset(), rows.len().saturating_mul(width), size_of::<T>())?;
+        check_memory(&self.path, &key.dataset(), rows.len().saturating_mul(width), size_of::<T>())?;
         if self.shards.is_empty() {
             return self.read_own(key, view, rows);
         }
@@ -284,17 +314,6 @@ impl FeatureFile {
             path: self.path.clone(),
             reason: format!("its shards do not have all of rows {rows:?}"),
         })
-    }
-
-    /// Refuses to read more numbers than there is memory for.
-    fn check_memory(&self, name: &str, numbers: usize, size: usize) -> Result<(), FeatureError> {
-        let bytes = (numbers as u64).saturating_mul(size as u64);
-        if bytes < MUCH {
-            return Ok(());
-        }
-        let what = format!("reading {numbers} numbers of {name}");
-        memory::check(what, bytes, "take another machine, or a feature file of fewer images")
-            .map_err(|source| FeatureError::Memory { path: self.path.clone(), source })
     }
 
     /// Reads from this file's own dataset.
@@ -340,10 +359,36 @@ impl FeatureFile {
         self.refuse((*found != rows).then_some(difference))
     }
 
+    /// Refuses a shard of another version's format, whose rows do not say what this version's do: it is not one of a job
+    /// of this version, whatever else agrees.
+    pub(super) fn check_version(&self, wanted: u64) -> Result<(), FeatureError> {
+        let difference = Difference::new("format version", wanted, self.version());
+        self.refuse((self.version() != wanted).then_some(difference))
+    }
+
+    /// The same for shards that are to be joined: they are of one version, and all have paths or none.
+    pub(super) fn check_alike(&self, first: &Self) -> Result<(), FeatureError> {
+        self.check_version(first.version())?;
+        let word = |has: bool| if has { "paths" } else { "none" };
+        let [here, there] = [self, first].map(|file| word(file.has_paths()));
+        self.refuse((here != there).then(|| Difference::new("paths of rows", there, here)))
+    }
+
     fn refuse(&self, difference: Option<Difference>) -> Result<(), FeatureError> {
         let path = self.path.clone();
         difference.map_or(Ok(()), |difference| Err(FeatureError::OtherJob { path, difference }))
     }
+}
+
+/// Refuses to read more numbers than there is memory for.
+pub(super) fn check_memory(path: &Path, name: &str, numbers: usize, size: usize) -> Result<(), FeatureError> {
+    let bytes = (numbers as u64).saturating_mul(size as u64);
+    if bytes < MUCH {
+        return Ok(());
+    }
+    let what = format!("reading {numbers} numbers of {name}");
+    memory::check(what, bytes, "take another machine, or a feature file of fewer images")
+        .map_err(|source| FeatureError::Memory { path: path.to_path_buf(), source })
 }
 
 /// Opens a file that may be locked for a moment: HDF5 does not wait for locks, and a lock outlives its writer for as long

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::header::VERSION;
 use super::{FeatureError, FeatureFile, Layout};
 
 /// `prefix` without an `.h5` at its end, so that `-o train` and `-o train.h5` mean the same files.
@@ -59,7 +60,7 @@ pub(super) fn check_shards(layout: &Layout, shard: usize, of: usize) -> Result<(
 ///
 /// # Errors
 /// When an existing shard is damaged or belongs to another job (the error names the layout's field or the attribute
-/// that differs first).
+/// that differs first), or is of another version's format, with rows that do not say what this version's do.
 pub fn missing_shards(
     prefix: impl AsRef<Path>,
     of: usize,
@@ -71,7 +72,9 @@ pub fn missing_shards(
     for shard in 0..of {
         let path = shard_path(&prefix, shard, of);
         if exists(&path)? {
-            FeatureFile::open(&path)?.check_shard(shard, of, layout)?;
+            let file = FeatureFile::open(&path)?;
+            file.check_shard(shard, of, layout)?;
+            file.check_version(VERSION)?;
         } else {
             missing.push(shard);
         }

@@ -3,12 +3,16 @@
 //! HDF5 follows links, external storage and virtual datasets to other files, gives zeros for chunks that were never
 //! written, and takes as much memory as a shape promises. A feature file is one file that holds all of its numbers.
 
+use std::path::Path;
+
 use hdf5::dataset::Layout as Storage;
 use hdf5::file::File;
 use hdf5::filters::Filter;
 use hdf5::{Dataset, Group, IndexType, IterationOrder, LinkType};
 
+use super::FeatureError;
 use super::error::reason;
+use super::text;
 
 /// What is wrong with a dataset, in words that begin with its name.
 #[derive(Debug)]
@@ -17,6 +21,17 @@ pub(super) enum Flaw {
     Outside(String),
     /// It is not all there, or not stored as this project stores datasets.
     Damaged(String),
+}
+
+impl Flaw {
+    /// The error for a file.
+    pub(super) fn of(self, path: &Path) -> FeatureError {
+        let path = path.to_path_buf();
+        match self {
+            Flaw::Outside(reason) => FeatureError::Outside { path, reason },
+            Flaw::Damaged(reason) => FeatureError::Damaged { path, reason },
+        }
+    }
 }
 
 /// A larger chunk is none of a feature file, unless it is a single row: chunks are read whole.
@@ -51,6 +66,25 @@ pub(super) fn dataset(file: &File, name: &str) -> Result<Dataset, Flaw> {
         group = Some(parent.group(part).map_err(missing)?);
     }
     Err(none())
+}
+
+/// Opens the dataset `name` of `rows` texts, which must lie in `file` of `length` bytes as this project stores texts.
+///
+/// # Errors
+/// [`Flaw`].
+pub(super) fn texts(file: &File, name: &str, rows: usize, length: u64) -> Result<Dataset, Flaw> {
+    let dataset = dataset(file, name)?;
+    let found = dataset.shape();
+    if found != [rows] {
+        return Err(Flaw::Damaged(format!("{name} has shape {found:?} instead of [{rows}]")));
+    }
+    match dataset.dtype().and_then(|dtype| dtype.to_descriptor()) {
+        Ok(dtype) if text::is_text(&dtype) => {}
+        Ok(dtype) => return Err(Flaw::Damaged(format!("{name} has type {dtype} instead of texts"))),
+        Err(error) => return Err(Flaw::Damaged(format!("{name}: {}", reason(&error)))),
+    }
+    check(&dataset, name, length)?;
+    Ok(dataset)
 }
 
 /// Refuses a dataset that does not lie in its file of `length` bytes as this project stores it, whole. Returns the bytes

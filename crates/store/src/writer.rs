@@ -8,8 +8,12 @@ use ndarray::{Array2, ArrayView, ArrayView2, s};
 
 use super::file::Unfinished;
 use super::header::Header;
+use super::reader::PATHS;
 use super::shards::{check_shards, shard_path, shard_rows};
-use super::{FeatureError, FeatureKey, FeatureType, Layout};
+use super::{FeatureError, FeatureKey, FeatureType, Layout, dimensions};
+
+/// Paths that are in memory at a time.
+pub(super) const PATH_ROWS: usize = 4096;
 
 /// Writes the rows of one shard, in any order, which will be `prefix.0003-of-0010.h5`; [`ShardWriter::finish`] gives
 /// the file its name, and nobody else writes it until then. Dropped before that, or after an error, it leaves nothing.
@@ -47,8 +51,7 @@ impl ShardWriter {
             return Err(FeatureError::Layout(reason));
         }
         let mut target = Unfinished::create(&shard_path(prefix, shard, of))?;
-        let header = Header { layout: layout.clone(), rows: rows.clone(), shards: Vec::new() };
-        target.with_file(|file| header.write(file))?;
+        Header::new(layout.clone(), rows.clone(), Vec::new()).begin(&mut target)?;
         let keys = layout.keys.iter();
         let features = keys
             .map(|(key, width)| target.add_features(&key.dataset(), *width, rows.len(), layout))
@@ -134,6 +137,22 @@ impl ShardWriter {
         self.target.write(self.indices, ArrayView::from(indices), s![rows])
     }
 
+    /// Writes what tells the rows' images from others ([`FeatureFile::paths`](super::FeatureFile::paths)): `path` gives it
+    /// for a row of the shard, and is asked twice for each. Where this is not called, the file has none.
+    ///
+    /// # Errors
+    /// When one has a zero in it or more than 65,536 bytes, or was given before; when the disk is full.
+    pub fn write_paths(&mut self, path: impl Fn(usize) -> String) -> Result<(), FeatureError> {
+        let rows = self.rows.len();
+        let longest = (0..rows).map(|row| path(row).len()).max().unwrap_or(0);
+        let dataset = self.target.add_texts(PATHS, rows, longest)?;
+        for begin in (0..rows).step_by(PATH_ROWS) {
+            let paths: Vec<String> = (begin..rows.min(begin + PATH_ROWS)).map(&path).collect();
+            self.target.write_texts(dataset, begin, &paths)?;
+        }
+        Ok(())
+    }
+
     /// The shard's rows `offset..offset + count`, if it has them.
     fn checked_rows(&self, offset: usize, count: usize) -> Result<Range<usize>, FeatureError> {
         let end = offset.checked_add(count).filter(|&end| end <= self.rows.len());
@@ -147,7 +166,7 @@ impl ShardWriter {
     ///
     /// # Errors
     /// When rows are missing, or the disk is full. Then there is no shard.
-    pub fn finish(self) -> Result<PathBuf, FeatureError> {
+    pub fn finish(mut self) -> Result<PathBuf, FeatureError> {
         for (i, coverage) in self.written.iter().enumerate() {
             if let Some(rows) = coverage.first_gap(self.rows.len()) {
                 let what = match self.layout.keys.get(i / self.layout.views) {
@@ -157,6 +176,8 @@ impl ShardWriter {
                 return Err(FeatureError::Incomplete { path: self.target.path().to_path_buf(), what, rows });
             }
         }
+        let (layout, rows) = (&self.layout, self.rows.len());
+        self.target.with_file(|file| dimensions::describe(file, layout, rows))?;
         self.target.finish()
     }
 }

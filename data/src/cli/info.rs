@@ -5,13 +5,12 @@ use clap::Args;
 use ddae_base::plain;
 use ddae_base::progress::{Progress, Unit};
 use ddae_data::DataSet;
-use ddae_data::datasets;
 use ddae_data::split::Split;
 use ddae_data::statistics::channel_statistics;
 use ddae_model::config::ChannelStatistics;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{Source, root_option};
+use super::{Source, sheet_of};
 
 /// With more classes than this, equal counts are printed as one line.
 const MOST_LISTED_CLASSES: usize = 20;
@@ -24,6 +23,8 @@ const MOST_LISTED_CLASSES: usize = 20;
 #[command(after_help = "\
 Examples:
   ddae-data info fashion-sample
+  ddae-data info ~/Images/birds
+  ddae-data info photos --labels photos.csv
   ddae-data info --root ~/Images/birds folder --json")]
 pub struct Arguments {
     #[command(flatten)]
@@ -35,11 +36,11 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let root = arguments.source.root.root.as_deref();
-    let set = datasets::open(&arguments.source.name, root)?;
-    let reading = format!("reading {}", set.train.name());
-    let progress = Progress::task(&reading, Some(set.train.len() as u64), Unit::Images);
-    let statistics = channel_statistics(&set.train, |count| progress.advance(count as u64));
+    let set = arguments.source.open()?;
+    let first = measured(&set);
+    let reading = format!("reading {}", first.name());
+    let progress = Progress::task(&reading, Some(first.len() as u64), Unit::Images);
+    let statistics = channel_statistics(first, |count| progress.advance(count as u64));
     drop(progress);
     let statistics = statistics?;
     let mut out = ddae_base::stdout();
@@ -49,21 +50,36 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     print(&mut out, &set, &statistics)?;
-    writeln!(out, "\nnext: ddae-data preview {}{} -o {}.png", set.name, root_option(root), set.name)?;
+    writeln!(out, "\nnext: ddae-data preview {} -o {}", arguments.source.typed(&set), sheet_of(&set))?;
     Ok(())
+}
+
+/// The images that mean and deviation are of: those to train on, or else those of the first split.
+fn measured(set: &DataSet) -> &Split {
+    let first = set.splits().next().map_or(&set.train, |(_, split)| split);
+    if set.train.is_empty() { first } else { &set.train }
 }
 
 fn as_json(set: &DataSet, statistics: &ChannelStatistics) -> Value {
     let split = |split: &Split| {
-        let classes: serde_json::Map<String, Value> =
+        let classes: Map<String, Value> =
             split.classes().iter().cloned().zip(split.class_counts().into_iter().map(Value::from)).collect();
-        json!({ "pictures": split.len(), "shape": split.shape(), "classes": classes })
+        json!({
+            "pictures": split.len(),
+            "shape": split.shape(),
+            "labelled": split.is_labelled(),
+            "classes": classes,
+        })
     };
+    let splits: Map<String, Value> =
+        set.splits().map(|(name, part)| (name.to_string(), split(part))).collect();
     json!({
         "name": set.name,
         "origin": set.origin,
         "train": split(&set.train),
         "test": split(&set.test),
+        "splits": splits,
+        "notes": set.notes,
         "mean": statistics.mean,
         "std": statistics.std,
         "published_normalisation": set.normalisation(),
@@ -71,14 +87,20 @@ fn as_json(set: &DataSet, statistics: &ChannelStatistics) -> Value {
 }
 
 fn print(out: &mut impl Write, set: &DataSet, statistics: &ChannelStatistics) -> Result<()> {
-    let [channels, height, width] = set.train.shape();
-    let (train, test) = (set.train.class_counts(), set.test.class_counts());
+    let measured = measured(set);
+    let [channels, height, width] = measured.shape();
     let numbers =
         |values: &[f64]| values.iter().map(|value| format!("{value:.4}")).collect::<Vec<_>>().join(" ");
-    writeln!(out, "{}: {}", set.name, plain(&set.origin))?;
+    writeln!(out, "{}: {}", plain(&set.name), plain(&set.origin))?;
     writeln!(out, "  shape    {channels}x{height}x{width}")?;
-    writeln!(out, "  train    {} images in {} classes", set.train.len(), train.len())?;
-    writeln!(out, "  test     {} images", set.test.len())?;
+    for (number, (name, split)) in set.splits().enumerate() {
+        let classes = match (split.is_labelled(), number) {
+            (false, _) => " without labels".to_string(),
+            (true, 0) => format!(" in {} classes", split.classes().len()),
+            (true, _) => String::new(),
+        };
+        writeln!(out, "  {:<8} {} images{classes}", plain(name), split.len())?;
+    }
     writeln!(out, "  mean     {}", numbers(&statistics.mean))?;
     writeln!(out, "  std      {}", numbers(&statistics.std))?;
     if let Some(published) = set.normalisation() {
@@ -89,22 +111,43 @@ fn print(out: &mut impl Write, set: &DataSet, statistics: &ChannelStatistics) ->
             numbers(&published.std)
         )?;
     }
+    print_classes(out, set)
+}
+
+/// How many images of each class every split has.
+fn print_classes(out: &mut impl Write, set: &DataSet) -> Result<()> {
+    let labelled: Vec<(&str, &Split)> = set.splits().filter(|(_, split)| split.is_labelled()).collect();
+    let Some((_, first)) = labelled.first() else { return Ok(()) };
+    let counts: Vec<Vec<usize>> = labelled.iter().map(|(_, split)| split.class_counts()).collect();
     writeln!(out)?;
-    let equal = |counts: &[usize]| counts.windows(2).all(|pair| pair[0] == pair[1]);
-    if train.len() > MOST_LISTED_CLASSES && equal(&train) && equal(&test) {
-        writeln!(
-            out,
-            "every class has {} training and {} test images (--json lists them)",
-            train[0], test[0]
-        )?;
+    let equal = |counts: &Vec<usize>| counts.windows(2).all(|pair| pair[0] == pair[1]);
+    if first.classes().len() > MOST_LISTED_CLASSES && counts.iter().all(equal) {
+        let each: Vec<String> = labelled
+            .iter()
+            .zip(&counts)
+            .map(|((name, _), counts)| format!("{} {} images", counts[0], training_or(name)))
+            .collect();
+        writeln!(out, "every class has {} (--json lists them)", each.join(" and "))?;
         return Ok(());
     }
-    let classes: Vec<String> = set.train.classes().iter().map(plain).collect();
+    let classes: Vec<String> = first.classes().iter().map(plain).collect();
     let longest = classes.iter().map(|class| class.chars().count()).max();
     let width = longest.unwrap_or(0).max("class".len());
-    writeln!(out, "{:width$}  {:>7}  {:>7}", "class", "train", "test")?;
-    for (class, (train, test)) in classes.iter().zip(train.iter().zip(&test)) {
-        writeln!(out, "{class:width$}  {train:>7}  {test:>7}")?;
+    write!(out, "{:width$}", "class")?;
+    for (name, _) in &labelled {
+        write!(out, "  {:>7}", plain(name))?;
+    }
+    writeln!(out)?;
+    for (label, class) in classes.iter().enumerate() {
+        write!(out, "{class:width$}")?;
+        for counts in &counts {
+            write!(out, "  {:>7}", counts[label])?;
+        }
+        writeln!(out)?;
     }
     Ok(())
+}
+
+fn training_or(name: &str) -> String {
+    if name == "train" { "training".to_string() } else { plain(name) }
 }

@@ -9,14 +9,23 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use ddae_base::shell;
+use ddae_data::DataSet;
+use ddae_data::datasets::{self, OpenOptions};
 
 const NAMES_HELP: &str = "\
-Data sets:
+Data sets by name:
   fashion-sample        6,000 + 1,000 images of Fashion-MNIST, built in
   fashion-mnist, mnist  idx files, gzip-compressed or not
   cifar10, cifar100     binary or python version, archive or unpacked
   tiny                  Tiny-ImageNet (tiny-imagenet-200.zip or unpacked)
-  folder                train/CLASS/*.png (or .jpg, .jpeg), and test/ or val/ likewise";
+  folder                train/CLASS/*.png (or .jpg, .jpeg), and test/ or val/ likewise
+
+By path:
+  a folder              of a folder for each class, with train/, val/, test/ above them or without; of
+                        images alone; with metadata.csv or .jsonl; of .tar or .parquet files
+  a file                an image; a list of paths (.txt, .csv, .jsonl), with labels or without; .tar
+                        shards of webdataset, also as 'shards/train-{000..009}.tar' in quotes; .parquet
+                        as on Hugging Face's hub";
 
 /// Prepares, describes and shows data sets.
 #[derive(Debug, Parser)]
@@ -36,17 +45,50 @@ enum Command {
 /// Which data set, and where it is.
 #[derive(Args, Debug)]
 struct Source {
-    /// Name of the data set (`ddae-data --help` lists them)
+    /// Name of the data set, or path of a folder, image, list, .tar or .parquet (`ddae-data --help` lists them)
+    #[arg(value_name = "SOURCE")]
     name: String,
 
     #[command(flatten)]
     root: Root,
+
+    /// Table of paths or keys and labels (CSV), for images that have no labels
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+}
+
+impl Source {
+    /// Opens it, and says what there is to say.
+    fn open(&self) -> Result<DataSet> {
+        let options = OpenOptions { labels: self.labels.clone(), ..OpenOptions::default() };
+        let set = datasets::open_with(&self.name, self.root.root.as_deref(), &options)?;
+        tell_notes(&set);
+        Ok(set)
+    }
+
+    /// It as it is typed into a shell, with its options.
+    fn typed(&self, set: &DataSet) -> String {
+        let labels =
+            self.labels.as_ref().map_or_else(String::new, |path| format!(" --labels {}", shell::word(path)));
+        format!("{}{}{labels}", shell::word(&set.name), root_option(self.root.root.as_deref()))
+    }
+}
+
+/// Says what the user should know of a data set.
+fn tell_notes(set: &DataSet) {
+    set.notes.iter().for_each(|note| ddae_base::tell(format_args!("note: {note}")));
+}
+
+/// A file for an image of a data set: called like it, where it has a name.
+fn sheet_of(set: &DataSet) -> String {
+    let is_named = datasets::NAMES.contains(&set.name.as_str());
+    if is_named { format!("{}.png", set.name) } else { "preview.png".to_string() }
 }
 
 #[derive(Args, Debug)]
 struct Root {
-    /// Folder of the data set, or the one above it; not needed for what is built in [default: $DDAE_DATA, or
-    /// ./datasets]
+    /// Folder of the data set, or the one above it; not needed for what is built in or given by its path [default:
+    /// $DDAE_DATA, or ./datasets]
     #[arg(long, value_name = "DIR", visible_alias = "data-root")]
     root: Option<PathBuf>,
 }

@@ -3,12 +3,12 @@ use std::ops::ControlFlow;
 
 use anyhow::Result;
 use clap::Args;
-use ddae_base::Stop;
 use ddae_base::progress::{Progress, Unit};
+use ddae_base::{Stop, plain, shell};
 use ddae_data::datasets::{self, Stage};
 use ddae_data::split::Split;
 
-use super::{Root, root_option};
+use super::{Root, root_option, sheet_of, tell_notes};
 
 /// Checks an archive's md5, unpacks it beside itself and says what it found
 ///
@@ -19,10 +19,11 @@ use super::{Root, root_option};
 #[command(after_help = "\
 Examples:
   ddae-data prepare ~/Downloads/cifar-10-binary.tar.gz
-  ddae-data prepare --root /data/sets tiny")]
+  ddae-data prepare --root /data/sets tiny
+  ddae-data prepare ~/Images/birds")]
 pub struct Arguments {
-    /// Name of a data set, or path of its published archive
-    #[arg(value_name = "NAME|ARCHIVE")]
+    /// Name of a data set, path of its published archive, or anything else that the other commands take
+    #[arg(value_name = "SOURCE|ARCHIVE")]
     target: String,
 
     #[command(flatten)]
@@ -59,13 +60,18 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     drop(current);
     let prepared = prepared?;
     let set = &prepared.data_set;
+    tell_notes(set);
     let mut out = ddae_base::stdout();
-    writeln!(out, "{}: {}", set.name, prepared.action)?;
-    writeln!(out, "  train  {}", describe(&set.train))?;
-    writeln!(out, "  test   {}", describe(&set.test))?;
+    writeln!(out, "{}: {}", plain(&set.name), prepared.action)?;
+    for (name, split) in set.splits() {
+        writeln!(out, "  {:<6} {}", plain(name), describe(split))?;
+    }
+    if set.test.is_empty() {
+        writeln!(out, "  test   none")?;
+    }
     writeln!(out)?;
     let root = root_option(prepared.root.as_deref());
-    writeln!(out, "next: ddae-data preview {}{root} -o {}.png", set.name, set.name)?;
+    writeln!(out, "next: ddae-data preview {}{root} -o {}", shell::word(&set.name), sheet_of(set))?;
     Ok(())
 }
 
@@ -74,6 +80,9 @@ fn describe(split: &Split) -> String {
         return "none".into();
     }
     let [channels, height, width] = split.shape();
+    if !split.is_labelled() {
+        return format!("{} images of {channels}x{height}x{width} without labels", split.len());
+    }
     let counts = split.class_counts();
     let (least, most) = (counts.iter().min(), counts.iter().max());
     let each = match (least, most) {

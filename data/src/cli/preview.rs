@@ -1,12 +1,11 @@
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use ddae_base::random::{Purpose, stream};
 use ddae_base::shell;
 use ddae_data::augment::Augmentation;
-use ddae_data::datasets;
 use ddae_data::loader::{Images, Loader, LoaderOptions};
 use ddae_data::sheet::Sheet;
 use ddae_data::{DataError, DataSet, Split};
@@ -33,9 +32,9 @@ pub struct Arguments {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 
-    /// Which images to draw from
-    #[arg(long, value_enum, default_value_t = Part::Train)]
-    split: Part,
+    /// Which images to draw from, by the name that the data set has for them [default: train, or the only split]
+    #[arg(long, value_name = "NAME")]
+    split: Option<String>,
 
     /// Rows of images [default: 8, or 10 with --by-class]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -66,18 +65,13 @@ pub struct Arguments {
     edm_augment: Option<f64>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Part {
-    Train,
-    Test,
-}
-
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let set = datasets::open(&arguments.source.name, arguments.source.root.root.as_deref())?;
-    let split = match arguments.split {
-        Part::Train => &set.train,
-        Part::Test => &set.test,
-    };
+    let set = arguments.source.open()?;
+    let chosen = set.split(arguments.split.as_deref(), "train")?;
+    if let Some(note) = &chosen.note {
+        ddae_base::tell(format_args!("note: {note}"));
+    }
+    let split = &chosen.split;
     if split.is_empty() {
         return Err(DataError::Argument(format!("{} has no images to show", split.name())).into());
     }
@@ -115,23 +109,26 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         split.len(),
         split.name()
     )?;
-    writeln!(out, "\nnext: {}", training(&set, arguments.source.root.root.as_deref()))?;
+    writeln!(out, "\nnext: {}", training(&set, &arguments.source))?;
     Ok(())
 }
 
 /// The command that trains on the data set: with the demo's configuration where that takes the images as they are, or
 /// else with a published one.
-fn training(set: &DataSet, root: Option<&Path>) -> String {
+fn training(set: &DataSet, source: &Source) -> String {
     let (config, its_own) = match set.train.shape() {
         [1, 28, 28] => ("configs/demo.yaml", "fashion-sample"),
         _ => ("configs/DDPM_ddpm.yaml", "cifar10"),
     };
     let mut command = format!("ddae-train diffusion --config {config}");
     if set.name != its_own {
-        command.push_str(&format!(" --set dataset={}", set.name));
+        command.push_str(&format!(" --data {}", shell::word(&set.name)));
     }
-    if let Some(root) = root {
+    if let Some(root) = &source.root.root {
         command.push_str(&format!(" --data-root {}", shell::word(root)));
+    }
+    if let Some(labels) = &source.labels {
+        command.push_str(&format!(" --labels {}", shell::word(labels)));
     }
     command
 }

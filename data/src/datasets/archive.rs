@@ -128,9 +128,26 @@ pub(crate) fn unpacked(kind: Kind, root: &Path) -> Option<(PathBuf, &'static Arc
     })
 }
 
+/// Whether `folder` itself is what an archive unpacks to, by the file that each has.
+pub(crate) fn is_unpacked(kind: Kind, folder: &Path) -> bool {
+    of_kind(kind).any(|archive| match kind {
+        // Class folders called 'train' are many; the published file is one.
+        Kind::Cifar100 => folder.join(archive.marker).is_file() && folder.join("meta").is_file(),
+        _ => folder.join(archive.marker).is_file(),
+    })
+}
+
 /// An archive that lies in `root`.
 pub(crate) fn packed(kind: Kind, root: &Path) -> Option<(PathBuf, &'static Archive)> {
     of_kind(kind).map(|archive| (root.join(archive.file), archive)).find(|(path, _)| path.is_file())
+}
+
+/// Whether the file at `path` may be one of the archives: by its name, or being compressed.
+pub(crate) fn may_be(path: &Path) -> bool {
+    let is_named = ARCHIVES.iter().any(|archive| path.file_name().is_some_and(|name| name == archive.file));
+    let mut head = [0; 4];
+    let is_read = path.is_file() && File::open(path).is_ok_and(|mut file| file.read(&mut head).is_ok());
+    is_named || (is_read && (head.starts_with(b"\x1f\x8b") || head == *b"PK\x03\x04"))
 }
 
 /// The archive that a file is, by its name or by its md5.

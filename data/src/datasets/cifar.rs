@@ -78,12 +78,8 @@ pub(crate) fn open(cifar: &Cifar, root: &Path) -> Result<DataSet, DataError> {
         let source = Records { shape: SHAPE, files };
         Split::new(format!("{name}/{part}"), classes.clone(), labels, source)
     };
-    Ok(DataSet {
-        name,
-        train: split("train", train),
-        test: split("test", test),
-        origin: format!("{} in {}", archive.title, folder.display()),
-    })
+    let origin = format!("{} in {}", archive.title, folder.display());
+    Ok(DataSet::published(name, origin, split("train", train), split("test", test)))
 }
 
 /// A file of records: the label bytes, then the planes.

@@ -1,9 +1,11 @@
 //! Images in files of their own format, decoded when they are read.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use image::ImageReader;
 
 use super::DataError;
 use super::source::Source;
@@ -48,12 +50,36 @@ impl Items for Files {
     }
 
     fn stamp(&self, index: usize) -> Result<Vec<u8>, DataError> {
-        let path = &self.paths[index];
-        let info = std::fs::metadata(path).map_err(DataError::io("read", path))?;
-        let mut stamp = path.file_name().unwrap_or_default().as_encoded_bytes().to_vec();
-        stamp.extend(info.len().to_le_bytes());
-        Ok(stamp)
+        stamp(&self.paths[index])
     }
+}
+
+/// Name and size of a file.
+pub(crate) fn stamp(path: &Path) -> Result<Vec<u8>, DataError> {
+    let info = std::fs::metadata(path).map_err(DataError::io("read", path))?;
+    let mut stamp = path.file_name().unwrap_or_default().as_encoded_bytes().to_vec();
+    stamp.extend(info.len().to_le_bytes());
+    Ok(stamp)
+}
+
+/// The shape that images of a source are read in: height and width of the first image, and three channels if any of the
+/// images `firsts` (the first of each class) has colour.
+pub(crate) fn common_shape(
+    items: &dyn Items,
+    firsts: &[usize],
+    reading: &Reading,
+) -> Result<[usize; 3], DataError> {
+    let mut shape: Option<[usize; 3]> = None;
+    for &index in firsts {
+        let [channels, height, width] =
+            decode::native_shape(&items.bytes(index)?, &items.path(index), reading)?;
+        let [most, height, width] = shape.unwrap_or([channels, height, width]);
+        shape = Some([most.max(channels), height, width]);
+        if most.max(channels) == 3 {
+            break;
+        }
+    }
+    shape.ok_or_else(|| DataError::Argument("there are no images".to_string()))
 }
 
 /// Encoded images that are brought to one shape as they are read.
@@ -83,6 +109,21 @@ impl Source for Encoded {
 
     fn key(&self, index: usize) -> Option<String> {
         Some(self.items.key(index))
+    }
+
+    fn stored_size(&self, index: usize) -> Option<Result<[usize; 2], DataError>> {
+        let size = || -> Result<[usize; 2], DataError> {
+            let bytes = self.items.bytes(index)?;
+            let reader = ImageReader::new(Cursor::new(&bytes)).with_guessed_format();
+            let path = self.items.path(index);
+            let size = reader.map_err(image::ImageError::from).and_then(ImageReader::into_dimensions);
+            let (width, height) = size.map_err(|error| {
+                let found = format!("its size cannot be read ({})", ddae_base::text::joined(error));
+                DataError::format(&path, found, "a whole image")
+            })?;
+            Ok([height as usize, width as usize])
+        };
+        Some(size())
     }
 
     fn decoded_to(&self, shape: [usize; 3]) -> Option<Arc<dyn Source>> {

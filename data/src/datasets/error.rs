@@ -3,6 +3,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ddae_base::files::FileError;
+use ddae_base::memory::MemoryError;
 
 /// What can go wrong with a data set. Every message is one line that names the file or option and what was expected.
 #[derive(Debug, thiserror::Error)]
@@ -23,12 +24,16 @@ pub enum DataError {
     },
 
     /// No data set has this name.
-    #[error("there is no data set named '{name}'; known names: {known}")]
+    #[error(
+        "there is no data set named '{name}'; known names: {known}; nor is there a file or folder of that name, for which {wanted} may be given"
+    )]
     UnknownName {
         /// The name asked for.
         name: String,
         /// The names there are, separated by commas.
         known: String,
+        /// What can be given besides.
+        wanted: &'static str,
     },
 
     /// The files of a data set are not where they were looked for.
@@ -68,6 +73,10 @@ pub enum DataError {
         /// Why not, and what to do.
         reason: &'static str,
     },
+
+    /// What is to be read does not fit into memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
 
     /// An option or index has a value that makes no sense.
     #[error("{0}")]

@@ -66,12 +66,9 @@ pub(crate) fn open(mnist: &Mnist, given: Option<&Path>) -> Result<DataSet, DataE
         });
     };
     let classes: Vec<String> = mnist.classes.iter().map(|&class| class.into()).collect();
-    Ok(DataSet {
-        name,
-        train: split(name, "train", "train", &folder, classes.clone())?,
-        test: split(name, "test", "t10k", &folder, classes)?,
-        origin: format!("idx files in {}", folder.display()),
-    })
+    let train = split(name, "train", "train", &folder, classes.clone())?;
+    let test = split(name, "test", "t10k", &folder, classes)?;
+    Ok(DataSet::published(name, format!("idx files in {}", folder.display()), train, test))
 }
 
 /// A file under its published name or the one it gets when unpacked by some tools, compressed or not.

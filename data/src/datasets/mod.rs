@@ -1,4 +1,4 @@
-//! The data sets by name, and the readers of their published forms.
+//! The data sets by name with the readers of their published forms, and anyone's images by path.
 //!
 //! | name | images | taken from |
 //! | --- | --- | --- |
@@ -8,6 +8,7 @@
 //! | `cifar100` | 3x32x32, 100 fine classes, 50,000 + 10,000 | binary or python version |
 //! | `tiny` | 3x64x64, 200 classes, 100,000 + 10,000 | `tiny-imagenet-200` |
 //! | `folder` | as the files are | `train/CLASS/*.png`, `test/` or `val/` likewise |
+//! | a path | as the files are | folders, images, lists, tar shards, parquet (`forms`) |
 //!
 //! [`open`] reads what is unpacked and unpacks an archive that lies in the root folder; [`prepare`] does the latter
 //! on its own and says what it found.
@@ -16,47 +17,37 @@ mod archive;
 mod cifar;
 mod cifar_batch;
 mod cifar_classes;
+mod data_set;
 mod encoded;
 mod error;
 mod files;
-mod folder;
+mod forms;
 mod idx;
 mod mnist;
 mod prepare;
 mod sample;
 pub(crate) mod source;
+mod split_names;
 mod tiny;
 
 use std::path::{Path, PathBuf};
 
 pub use archive::{Progress, Stage};
+pub use data_set::{Chosen, DataSet};
 pub use error::DataError;
 pub(crate) use error::Shape;
 pub use files::of_files;
 pub use prepare::{Prepared, prepare};
 
-use ddae_model::config::ChannelStatistics;
+use crate::decode::Reading;
 
-use crate::split::Split;
-
-/// A data set: two splits with the same classes and shape.
-#[derive(Clone, Debug)]
-pub struct DataSet {
-    /// Canonical name (`cifar10` for `cifar`).
-    pub name: &'static str,
-    /// Images to train on.
-    pub train: Split,
-    /// Images to report results on; empty for a `folder` that has neither `test/` nor `val/`.
-    pub test: Split,
-    /// Where the images were found.
-    pub origin: String,
-}
-
-impl DataSet {
-    /// The published means and deviations, where there are any.
-    pub fn normalisation(&self) -> Option<ChannelStatistics> {
-        ChannelStatistics::published(self.name)
-    }
+/// How a data set is opened, beside where it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// A table of paths or keys and labels, for images that have none.
+    pub labels: Option<PathBuf>,
+    /// How image files become levels.
+    pub reading: Reading,
 }
 
 /// The data sets there are.
@@ -89,7 +80,8 @@ impl Kind {
             "tiny" => Kind::TinyImageNet,
             "folder" => Kind::Folder,
             _ => {
-                return Err(DataError::UnknownName { name: name.into(), known: NAMES.join(", ") });
+                let known = NAMES.join(", ");
+                return Err(DataError::UnknownName { name: name.into(), known, wanted: forms::WANTED });
             }
         })
     }
@@ -106,19 +98,61 @@ pub fn default_root() -> PathBuf {
         .map_or_else(|| PathBuf::from("datasets"), PathBuf::from)
 }
 
-/// Opens the data set `name`, looked for in `root` (default: [`default_root`]).
+/// Opens the data set `source`: one of [`NAMES`], looked for in `root` (default: [`default_root`]), or else what lies at the
+/// path `source`, which may be below `root`. A folder that is called like a data set is written with a path, `./cifar10`.
 ///
 /// `root` may be the folder of the data set itself or the one above it. If it holds only the published archive, that
 /// is checked and unpacked beside itself first, as [`prepare`] does.
 ///
 /// # Errors
 /// When there is no such data set, its files are missing, or one of them is not what it should be; the message names
-/// it. Labels and headers are checked here; images in PNG and JPEG files are decoded only when they are read.
-pub fn open(name: &str, root: Option<&Path>) -> Result<DataSet, DataError> {
-    open_kind(Kind::from_name(name)?, root)
+/// it. Labels and headers are checked here; encoded images are decoded only when they are read.
+pub fn open(source: &str, root: Option<&Path>) -> Result<DataSet, DataError> {
+    open_with(source, root, &OpenOptions::default())
 }
 
-fn open_kind(kind: Kind, root: Option<&Path>) -> Result<DataSet, DataError> {
+/// The same, with options.
+///
+/// # Errors
+/// As [`open`], and when labels are given for what has some.
+pub fn open_with(source: &str, root: Option<&Path>, options: &OpenOptions) -> Result<DataSet, DataError> {
+    let unknown = match Kind::from_name(source) {
+        Ok(kind) => {
+            let mut set = open_kind(kind, root, options)?;
+            if kind != Kind::Folder && Path::new(source).exists() {
+                set.notes.insert(
+                    0,
+                    format!("'{source}' is taken for the data set of that name, not for ./{source}"),
+                );
+            }
+            return Ok(set);
+        }
+        Err(unknown) => unknown,
+    };
+    if !forms::is_path(source) && forms::locate(source, root).is_none() {
+        return Err(unknown);
+    }
+    match forms::locate(source, root).and_then(|path| published_at(&path)) {
+        Some((kind, path)) => {
+            let mut set = open_kind(kind, Some(&path), options)?;
+            set.notes.push(format!("{source} is {}, as published", kind.name()));
+            Ok(set)
+        }
+        None => forms::open(source, root, options),
+    }
+}
+
+/// The published data set whose unpacked folder `path` is, where its files say which.
+fn published_at(path: &Path) -> Option<(Kind, PathBuf)> {
+    let kinds = [Kind::Cifar10, Kind::Cifar100, Kind::TinyImageNet];
+    kinds.into_iter().find(|&kind| archive::is_unpacked(kind, path)).map(|kind| (kind, path.to_path_buf()))
+}
+
+fn open_kind(kind: Kind, root: Option<&Path>, options: &OpenOptions) -> Result<DataSet, DataError> {
+    if let Some(labels) = options.labels.as_ref().filter(|_| kind != Kind::Folder) {
+        let (labels, name) = (labels.display(), kind.name());
+        return Err(DataError::Argument(format!("--labels {labels}: {name} has labels already")));
+    }
     let given = root;
     let root = root.map_or_else(default_root, Path::to_path_buf);
     match kind {
@@ -127,9 +161,9 @@ fn open_kind(kind: Kind, root: Option<&Path>) -> Result<DataSet, DataError> {
         Kind::Mnist => mnist::open(&mnist::MNIST, given),
         Kind::Cifar10 => cifar::open(&cifar::CIFAR10, &root),
         Kind::Cifar100 => cifar::open(&cifar::CIFAR100, &root),
-        Kind::TinyImageNet => tiny::open(&root),
+        Kind::TinyImageNet => tiny::open(&root, &options.reading),
         Kind::Folder => match given {
-            Some(root) => folder::open(root),
+            Some(root) => forms::open_folder(root, options),
             None => Err(DataError::Argument(
                 "the data set 'folder' needs its folder: give --data-root DIR with train/CLASS/*.png inside"
                     .into(),

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use super::archive::{self, Progress, Unpacked};
-use super::{DataError, DataSet, Kind, default_root, open_kind};
+use super::{DataError, DataSet, Kind, OpenOptions, default_root, forms, open, open_kind};
 
 /// What [`prepare`] found and did.
 #[derive(Debug)]
@@ -15,7 +15,8 @@ pub struct Prepared {
 }
 
 /// Makes a data set ready: checks the md5 of its archive (unless `verify` is off), unpacks it beside itself and opens
-/// the result. `target` is the name of a data set, looked for in `root`, or the path of an archive.
+/// the result. `target` is the name of a data set, looked for in `root`, the path of an archive, or anything else that
+/// [`open`] takes, which needs no unpacking.
 ///
 /// # Errors
 /// As [`open`](super::open), and when an archive is not the published one ([`DataError::Checksum`] names both sums),
@@ -31,9 +32,11 @@ pub fn prepare(
         Err(unknown) => unknown,
     };
     let path = Path::new(target);
-    if path.is_dir() {
-        let expected = "the name of a data set (with --root for its folder) or an archive";
-        return Err(DataError::format(path, "it is a folder", expected));
+    let is_source =
+        forms::locate(target, root).is_some_and(|path| !archive::may_be(&path)) || target.contains('{');
+    if is_source {
+        let (data_set, root) = (open(target, root)?, root.map(Path::to_path_buf));
+        return Ok(Prepared { data_set, root, action: "read as it is, nothing to unpack".into() });
     }
     // What looks like a path was meant as one, whether it is there or not.
     if !path.is_file() && path.components().count() == 1 && path.extension().is_none() {
@@ -99,5 +102,9 @@ fn unpack(
 }
 
 fn ready(kind: Kind, root: Option<&Path>, action: String) -> Result<Prepared, DataError> {
-    Ok(Prepared { data_set: open_kind(kind, root)?, root: root.map(Path::to_path_buf), action })
+    Ok(Prepared {
+        data_set: open_kind(kind, root, &OpenOptions::default())?,
+        root: root.map(Path::to_path_buf),
+        action,
+    })
 }

@@ -18,12 +18,8 @@ const TEST: [&[u8]; 2] = [
 ];
 
 pub(crate) fn open() -> Result<DataSet, DataError> {
-    Ok(DataSet {
-        name: Kind::FashionSample.name(),
-        train: split("train", TRAIN)?,
-        test: split("test", TEST)?,
-        origin: "built in".into(),
-    })
+    let (train, test) = (split("train", TRAIN)?, split("test", TEST)?);
+    Ok(DataSet::published(Kind::FashionSample.name(), "built in".into(), train, test))
 }
 
 fn split(part: &str, [images, labels]: [&'static [u8]; 2]) -> Result<Split, DataError> {

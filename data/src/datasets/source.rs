@@ -35,6 +35,11 @@ pub(crate) trait Source: Send + Sync {
         None
     }
 
+    /// Height and width of image `index` as it is stored, where it is encoded and may differ from the shape.
+    fn stored_size(&self, _index: usize) -> Option<Result<[usize; 2], DataError>> {
+        None
+    }
+
     /// The same images decoded straight to another shape, where the source can do that.
     fn decoded_to(&self, _shape: [usize; 3]) -> Option<Arc<dyn Source>> {
         None

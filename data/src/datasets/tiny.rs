@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ddae_base::read_bounded;
 
 use super::encoded::{Encoded, Files};
-use super::folder::{images, subfolders};
+use super::forms::{images, subfolders};
 use super::{DataError, DataSet, Kind, archive, check_counts};
 use crate::decode::Reading;
 use crate::split::Split;
@@ -20,7 +20,7 @@ const PUBLISHED_PER_CLASS: usize = 500;
 const MOST_ANNOTATIONS: usize = 64 << 20;
 const PUBLISHED_VALIDATION: usize = 10_000;
 
-pub(crate) fn open(root: &Path) -> Result<DataSet, DataError> {
+pub(crate) fn open(root: &Path, reading: &Reading) -> Result<DataSet, DataError> {
     let (folder, archive) = archive::locate(Kind::TinyImageNet, root)?;
     let Training { classes, files, labels, mut counts } = training(&folder.join("train"))?;
     let annotations = folder.join("val/val_annotations.txt");
@@ -30,15 +30,13 @@ pub(crate) fn open(root: &Path) -> Result<DataSet, DataError> {
     let name = Kind::TinyImageNet.name();
     let split = |part: &str, files: Vec<PathBuf>, labels| {
         let items = Files { root: Some(folder.clone()), paths: files };
-        let source = Encoded { items: Arc::new(items), shape: SHAPE, reading: Reading::default() };
+        let source = Encoded { items: Arc::new(items), shape: SHAPE, reading: reading.clone() };
         Split::new(format!("{name}/{part}"), classes.clone(), labels, source)
     };
-    Ok(DataSet {
-        name,
-        train: split("train", files, labels),
-        test: split("test", test_files, test_labels),
-        origin: format!("{} in {}", archive.title, folder.display()),
-    })
+    let origin = format!("{} in {}", archive.title, folder.display());
+    let (train, test) = (split("train", files, labels), split("test", test_files, test_labels));
+    // What the publication calls val is reported on as test.
+    Ok(DataSet::new(name, origin, vec![("train".into(), train), ("val".into(), test)]))
 }
 
 struct Training {

@@ -1,7 +1,6 @@
 //! Inputs of a graph as in use: images of a data set with noise at the timesteps of interest.
 
 use std::ops::{Range, RangeInclusive};
-use std::path::Path;
 
 use ddae_base::random::{Purpose, numbered_stream, stream};
 use ddae_data::datasets::{self, DataError};
@@ -18,7 +17,7 @@ const SEED: u64 = 0;
 /// Where images come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImageSource {
-    /// What was asked for: a data set by name, or a folder with `train/CLASS/*.png`.
+    /// What was asked for: a data set by name, or the path of images (`ddae-data --help` lists them).
     pub asked: Option<String>,
     /// The data set that the network was trained on, by name.
     pub trained_on: Option<String>,
@@ -155,11 +154,8 @@ fn image_shape(node: &Node) -> Option<[usize; 3]> {
     Some(if node.dtype == DType::U8 { [c, a, b] } else { [a, b, c] })
 }
 
-/// The training images of a data set or folder, in the network's shape.
+/// The training images of a data set, by name or path, in the network's shape.
 fn open(name: &str, shape: [usize; 3]) -> Result<Split, DataError> {
-    let set = match datasets::NAMES.contains(&name) || name == "cifar" || !Path::new(name).is_dir() {
-        true => datasets::open(name, None),
-        false => datasets::open("folder", Some(Path::new(name))),
-    }?;
-    set.train.fit(shape)
+    let set = datasets::open(name, None)?;
+    set.split(None, "train")?.split.fit(shape)
 }

@@ -27,6 +27,8 @@ REAL and FAKE are each
   a folder        the PNG and JPEG files in it, of the size that the graph was exported for
   a data set      cifar10 for its training images, cifar10/test for those to test with; a folder
                   that is called like one is written ./cifar10
+  other images    a folder of folders, a list of paths, .tar or .parquet files, as 'ddae-data --help'
+                  lists them; FOLDER/SPLIT for one of its splits
   a .npz file     statistics: mu and sigma, of this program or of pytorch-fid --save-stats
   a .h5 file      features that `ddae-infer features` extracted with the graph of Inception
 
@@ -99,8 +101,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let inception = model.as_ref().map(Inception::new).transpose()?;
     if let Some(inception) = &inception {
         let limit = arguments.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        let mut notes = Vec::new();
         for side in &mut sides {
-            side.images = side.source.images(arguments.data_root.as_deref(), inception.shape, limit)?;
+            let root = arguments.data_root.as_deref();
+            side.images = side.source.images(root, inception.shape, limit, &mut notes)?;
+        }
+        for note in notes.iter().filter(|_| !running.quiet) {
+            ddae_base::tell(format_args!("note: {note}"));
         }
     }
     let of_side = |side: &Side| side.images.as_ref().map_or(0, Split::len);
@@ -156,6 +163,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let [real, fake] = statistics.as_slice() else { anyhow::bail!("there are two sets") };
     let distance = frechet_distance(real, fake)?;
     let summary = workers.map(|workers| Summary {
+        runs: 1,
         images,
         seconds,
         provider: device.provider(),
@@ -178,7 +186,9 @@ fn open_inception(arguments: &Arguments, sides: &[Side]) -> anyhow::Result<Optio
     match (&arguments.inception, image) {
         (Some(_), Some(_))
             if arguments.data_root.is_some()
-                && !sides.iter().any(|side| matches!(side.source, ImageSource::DataSet { .. })) =>
+                && !sides.iter().any(|side| {
+                    matches!(side.source, ImageSource::DataSet { .. } | ImageSource::Images { .. })
+                }) =>
         {
             usage("--data-root is for data sets, and there are none".to_string())
         }

@@ -1,7 +1,9 @@
 //! The commands of `ddae-infer`.
 
+mod convert;
 mod features;
 mod fid;
+mod inspect;
 mod merge;
 mod progress;
 mod reconstruct;
@@ -36,6 +38,8 @@ pub struct Arguments {
 enum Command {
     Features(features::Arguments),
     Merge(merge::Arguments),
+    Inspect(inspect::Arguments),
+    Convert(convert::Arguments),
     Sample(sample::Arguments),
     Reconstruct(reconstruct::Arguments),
     Fid(fid::Arguments),
@@ -46,6 +50,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     match &arguments.command {
         Command::Features(arguments) => features::run(arguments),
         Command::Merge(arguments) => merge::run(arguments),
+        Command::Inspect(arguments) => inspect::run(arguments),
+        Command::Convert(arguments) => convert::run(arguments),
         Command::Sample(arguments) => sample::run(arguments),
         Command::Reconstruct(arguments) => reconstruct::run(arguments),
         Command::Fid(arguments) => fid::run(arguments),

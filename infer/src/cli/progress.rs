@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use ddae_base::progress::{self, left};
+use ddae_base::progress::{self, left, rate, shown_rate};
 
 /// Counts images, from any thread.
 pub struct Progress {
@@ -29,8 +29,8 @@ impl Progress {
         let done = self.done.fetch_add(images as u64, Ordering::Relaxed) + images as u64;
         self.shown.show(done, "", || {
             let (total, images, spent) = (self.total, done / self.calls, self.begun.elapsed());
-            let rate = done as f64 / self.calls as f64 / spent.as_secs_f64().max(1e-9);
-            format!("{images}/{total} images {rate:.1}/s {}", left(spent, done, total * self.calls))
+            let rate = shown_rate(rate(done as f64 / self.calls as f64, spent));
+            format!("{images}/{total} images {rate}/s {}", left(spent, done, total * self.calls))
         });
     }
 

@@ -1,29 +1,43 @@
-//! Which images of a data set.
+//! The images that `--data`, `--data-root`, `--labels` and `--split` choose.
 
-use clap::ValueEnum;
-use ddae_data::datasets::DataSet;
+use std::path::{Path, PathBuf};
+
+use ddae_data::datasets::{self, OpenOptions};
 use ddae_data::split::Split;
+use ddae_infer::InferError;
 
-/// The value of `--split`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum SplitArgument {
-    Train,
-    Test,
+/// What was asked for.
+pub struct Wanted<'a> {
+    /// The data set's name, or a path.
+    pub data: &'a str,
+    /// Its folder, or the one above it.
+    pub root: Option<&'a Path>,
+    /// A table of labels.
+    pub labels: Option<PathBuf>,
+    /// The split, or else what is usual here.
+    pub split: Option<&'a str>,
+    pub usual: &'static str,
+    /// Whether nothing is said of what was taken.
+    pub quiet: bool,
 }
 
-impl SplitArgument {
-    pub fn name(self) -> &'static str {
-        match self {
-            SplitArgument::Train => "train",
-            SplitArgument::Test => "test",
+impl Wanted<'_> {
+    /// Opens the data set, says what the user should know, and finds the split.
+    ///
+    /// # Errors
+    /// When one of them cannot be had.
+    pub fn open(self) -> Result<Split, InferError> {
+        let options = OpenOptions { labels: self.labels, ..OpenOptions::default() };
+        let set = datasets::open_with(self.data, self.root, &options)?;
+        let chosen = set.split(self.split, self.usual)?;
+        for note in set.notes.iter().chain(&chosen.note).filter(|_| !self.quiet) {
+            ddae_base::tell(format_args!("note: {note}"));
         }
+        Ok(chosen.split)
     }
+}
 
-    /// These images.
-    pub fn of(self, set: DataSet) -> Split {
-        match self {
-            SplitArgument::Train => set.train,
-            SplitArgument::Test => set.test,
-        }
-    }
+/// What a split is called within its data set: `test` of `cifar10/test`.
+pub fn part_of(split: &Split) -> &str {
+    split.name().rsplit('/').next().unwrap_or_default()
 }

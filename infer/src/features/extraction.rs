@@ -3,13 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use ddae_base::random::{ImageKey, Purpose};
+use ddae_base::random::{ImageKey, Purpose, stream_key};
 use ddae_data::augment::{Augmentation, Augmenter};
 use ddae_data::split::Split;
 use ddae_model::tensor::Tensor;
 use ddae_store::FeatureKey;
 use ndarray::Array2;
 
+use super::noise::NoiseSource;
 use crate::engine::{Engine, Keep, Noise, Value};
 use crate::error::InferError;
 use crate::images::image_input;
@@ -44,8 +45,8 @@ impl Views {
     }
 }
 
-/// What random draws are a function of: part of [`ddae_store::Provenance`], to be changed with any of them.
-pub const NOISE_STREAM: &str = "chacha8 of seed, split, image, its levels, view and timestep";
+/// What random draws are a function of: part of [`ddae_store::Provenance`].
+pub use ddae_base::random::IMAGE_STREAM as NOISE_STREAM;
 
 /// How a graph noises the images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,8 @@ pub struct Extraction {
     pub timesteps: Vec<i64>,
     /// Whether the graph takes noise, and a timestep.
     pub noising: Noising,
+    /// The noise, where the graph takes some.
+    pub noise: NoiseSource,
     /// Whether the graph takes bytes.
     pub bytes: bool,
     /// The layers, in the order of the graph's outputs, with their widths.
@@ -85,6 +88,11 @@ pub struct Extraction {
 
 /// In place of a timestep, in the key of the noise by which latents are drawn from their posterior.
 const POSTERIOR: u64 = u32::MAX as u64;
+
+/// The key of the noise that is the same for all images: of the seed and the timestep alone.
+fn fixed_key(seed: u64, timestep: u64) -> [u8; 32] {
+    stream_key(seed, Purpose::Noise, 0, timestep)
+}
 
 /// One run of the graph: some rows, at one view and timestep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,20 +128,20 @@ impl Extraction {
         self.timesteps.iter().flat_map(of_timestep).collect()
     }
 
-    /// Images that the network sees for each row: views times timesteps.
-    pub fn images_per_row(&self) -> usize {
+    /// Runs of the graph for each row: views times timesteps.
+    pub fn runs_per_row(&self) -> usize {
         self.views.count * self.timesteps.len()
     }
 
     /// Number of passes over `rows` rows.
     pub fn passes(&self, rows: usize) -> usize {
-        rows.div_ceil(self.batch) * self.images_per_row()
+        rows.div_ceil(self.batch) * self.runs_per_row()
     }
 
     /// The pass of number `index` over `rows`: by batch, then view, then timestep, so that a batch's rows are finished
     /// soon after they were begun.
     pub fn pass(&self, rows: &Range<usize>, index: usize) -> Pass {
-        let (batch, rest) = (index / self.images_per_row(), index % self.images_per_row());
+        let (batch, rest) = (index / self.runs_per_row(), index % self.runs_per_row());
         let first = rows.start + batch * self.batch;
         Pass {
             first,
@@ -155,9 +163,18 @@ impl Extraction {
         let image = image_input(&levels, shape, self.bytes).into();
         let [c, h, w] = self.latents.unwrap_or([c, h, w]);
         let noise = |variant: u64| -> Value {
-            let keys = keys.iter().map(|key| key.stream_key(self.seed, Purpose::Noise, variant)).collect();
+            let keys = match self.noise {
+                NoiseSource::Keyed => {
+                    keys.iter().map(|key| key.stream_key(self.seed, Purpose::Noise, variant)).collect()
+                }
+                NoiseSource::Fixed => {
+                    vec![fixed_key(self.seed, variant & u64::from(u32::MAX)); keys.len()]
+                }
+                NoiseSource::None => Vec::new(),
+            };
             let noise = Noise { keys, shape: vec![self.batch, c, h, w] };
-            if self.draw_on_device { Value::Noise(Arc::new(noise)) } else { noise.drawn().into() }
+            let is_drawn_there = self.draw_on_device && self.noise != NoiseSource::None;
+            if is_drawn_there { Value::Noise(Arc::new(noise)) } else { noise.drawn().into() }
         };
         // Timesteps are far below 2^32, and other than the last.
         let view = (pass.view as u64) << 32;
@@ -175,7 +192,17 @@ impl Extraction {
 
     /// Whether anything of the features depends on the seed.
     pub fn is_drawn(&self) -> bool {
-        self.noising != Noising::None || self.latents.is_some() || self.views.alter()
+        (self.takes_noise() && self.noise != NoiseSource::None) || self.views.alter()
+    }
+
+    /// Whether there is noise to be chosen: the graph's, or that by which latents are drawn from their posterior.
+    pub fn takes_noise(&self) -> bool {
+        self.noising != Noising::None || self.latents.is_some()
+    }
+
+    /// Whether an image's views differ from each other.
+    pub fn views_differ(&self) -> bool {
+        self.views.alter() || (self.takes_noise() && self.noise == NoiseSource::Keyed)
     }
 
     /// The images of a pass as levels `[batch, C, H, W]`, padded with black ones, and what their draws are keyed by.
@@ -257,6 +284,7 @@ mod tests {
             latents,
             timesteps: timesteps.to_vec(),
             noising: Noising::Given,
+            noise: NoiseSource::Keyed,
             bytes: false,
             taps: vec![("out_1".into(), 4)],
             views: Views { count: 3, ..Views::default() },
@@ -292,6 +320,59 @@ mod tests {
         draws.sort_unstable();
         draws.dedup();
         assert_eq!(draws.len(), 2 * 20 * 3 * 3);
+    }
+
+    /// The noise of all passes over `images` images: timestep, view, and the bits of each row.
+    fn noise_of(extraction: &Extraction) -> Vec<(i64, usize, Vec<Vec<u32>>)> {
+        let rows = 0..extraction.split.len();
+        let passes = (0..extraction.passes(rows.len())).map(|index| extraction.pass(&rows, index));
+        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<u32>>();
+        passes
+            .map(|pass| {
+                let inputs = extraction.inputs(pass).expect("inputs");
+                let noise = inputs.noise.expect("noise");
+                let values = noise.floats().expect("floats").1;
+                (pass.timestep, pass.view, values[..4 * pass.count].chunks_exact(4).map(bits).collect())
+            })
+            .collect()
+    }
+
+    /// The numbers of docs/noise.md, which its Python gave.
+    #[test]
+    fn draws_are_those_that_are_documented() {
+        let levels = vec![1, 2, 3, 4, 5, 10, 20, 30, 40, 50];
+        let split = Split::in_memory("grey/train", vec!["a".into()], vec![0; 2], [1, 1, 5], levels);
+        let keyed = Extraction { split: split.expect("a split"), seed: 7, ..extraction("", 1, None, &[11]) };
+        let fixed = Extraction { noise: NoiseSource::Fixed, ..keyed.clone() };
+        let noise = |extraction: &Extraction| {
+            let pass = Pass { first: 1, count: 1, view: 1, timestep: 11, leads: false };
+            let noise = extraction.inputs(pass).expect("inputs").noise.expect("noise");
+            noise.floats().expect("floats").1[..5].to_vec()
+        };
+        assert_eq!(noise(&keyed), [0.1657211, -0.73208964, -0.039555747, 0.18574916, 0.43493444]);
+        assert_eq!(noise(&fixed), [-1.236839, -1.2969993, -0.07469501, 0.8439579, -0.08772419]);
+    }
+
+    #[test]
+    fn fixed_noise_is_one_draw_for_each_timestep_and_none_is_zeros() {
+        let keyed = extraction("grey", 20, None, &[1, 21]);
+        let fixed = Extraction { noise: NoiseSource::Fixed, ..keyed.clone() };
+        let mut draws: Vec<Vec<Vec<u32>>> = Vec::new();
+        for timestep in [1, 21] {
+            let of = |(found, ..): &(i64, usize, _)| *found == timestep;
+            let mut rows: Vec<_> =
+                noise_of(&fixed).into_iter().filter(of).flat_map(|(.., rows)| rows).collect();
+            assert_eq!(rows.len(), 20 * 3);
+            rows.dedup();
+            draws.push(rows);
+        }
+        assert!(draws.iter().all(|rows| rows.len() == 1) && draws[0] != draws[1]);
+        let other = Extraction { seed: 1, ..fixed.clone() };
+        assert_ne!(noise_of(&other), noise_of(&fixed));
+        assert!(keyed.views_differ() && !fixed.views_differ());
+        let none = Extraction { noise: NoiseSource::None, ..keyed.clone() };
+        assert!(noise_of(&none).iter().all(|(.., rows)| rows.iter().flatten().all(|&bits| bits == 0)));
+        assert!(fixed.is_drawn() && !none.is_drawn());
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub struct FeatureJob<'a> {
 /// How a job ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finished {
-    /// Images that went through the network: rows times views times timesteps.
+    /// Images (rows) that this run computed, however many views and timesteps they have.
     pub images: usize,
     /// The joined file, if the job is complete.
     pub file: Option<PathBuf>,
@@ -149,7 +149,7 @@ impl FeatureJob<'_> {
         file.is_ok_and(|file| file.check_job(self.layout).is_ok())
     }
 
-    /// Computes one shard. Returns how many images went through the network.
+    /// Computes one shard. Returns its number of images.
     fn shard(
         &self,
         workers: &mut Workers,
@@ -163,6 +163,7 @@ impl FeatureJob<'_> {
         let labels: Vec<i64> = rows.clone().map(|row| extraction.split.label(row) as i64).collect();
         writer.write_indices(0, &indices)?;
         writer.write_labels(0, &labels)?;
+        writer.write_paths(|row| extraction.split.key(rows.start + row))?;
         workers.run(
             extraction.passes(rows.len()),
             stop,
@@ -179,6 +180,6 @@ impl FeatureJob<'_> {
             },
         )?;
         writer.finish()?;
-        Ok(rows.len() * extraction.images_per_row())
+        Ok(rows.len())
     }
 }

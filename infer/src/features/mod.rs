@@ -2,16 +2,21 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | `noise` | where the noise comes from |
 //! | `extraction` | which runs of the graph there are, their inputs and results |
 //! | `job` | shards of rows, computed one after the other, resumable |
 //! | `join` | shards of many machines into one file |
 //! | `shards` | the shards that are there |
+//! | `formats` | the joined file in other formats |
 
 mod extraction;
+pub mod formats;
 mod job;
 mod join;
+mod noise;
 mod shards;
 
 pub use extraction::{Extraction, NOISE_STREAM, Noising, Pass, Views};
 pub use job::{FeatureJob, Finished};
 pub use join::{Join, Joined};
+pub use noise::NoiseSource;

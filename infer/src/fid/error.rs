@@ -7,8 +7,8 @@ use std::path::PathBuf;
 pub enum FidError {
     /// What is neither images nor statistics.
     #[error(
-        "{text:?} is neither a folder of images, nor statistics (.npz), nor a feature file (.h5), nor a data set \
-         ({known}; the test images of one are {example}/test)"
+        "{text:?} is neither a folder of images, nor statistics (.npz), nor a feature file (.h5), nor a list, .tar or \
+         .parquet file of images, nor a data set ({known}; the test images of one are {example}/test)"
     )]
     Source {
         /// What was given.

@@ -11,7 +11,7 @@ use ndarray::Array2;
 use super::TAP;
 use super::statistics::{Accumulator, Statistics};
 use crate::error::InferError;
-use crate::features::{Extraction, Noising, Views};
+use crate::features::{Extraction, NoiseSource, Noising, Views};
 use crate::model_file::ModelFile;
 use crate::workers::Workers;
 
@@ -89,6 +89,7 @@ impl Inception {
             latents: None,
             timesteps: vec![0],
             noising: Noising::None,
+            noise: NoiseSource::default(),
             bytes: self.bytes,
             taps: self.taps.clone(),
             views: Views { count: 1, ..Views::default() },

@@ -27,18 +27,26 @@ pub enum ImageSource {
     Features(PathBuf),
     /// PNG and JPEG files directly in a folder.
     Folder(PathBuf),
-    /// A data set.
+    /// A data set by its name.
     DataSet {
         /// Its name.
         name: String,
-        /// Whether the test images are meant, and not those for training.
-        is_test: bool,
+        /// The split; training images unless another is named.
+        split: Option<String>,
+    },
+    /// Images of any other kind, by their path.
+    Images {
+        /// What was given, without the split.
+        path: String,
+        /// The split; training images, or the only one, unless another is named.
+        split: Option<String>,
     },
 }
 
 impl ImageSource {
-    /// What `text` means: a file that ends in `.npz` or `.h5`; a data set, `cifar10` or `cifar10/test`; a folder. A folder
-    /// that is called like a data set is written with a path, `./cifar10`.
+    /// What `text` means: a file that ends in `.npz` or `.h5`; a data set, `cifar10` or `cifar10/test`; a folder, list, tar
+    /// or parquet files, with or without a split, `birds/val`. A folder that is called like a data set is written with a
+    /// path, `./cifar10`.
     ///
     /// # Errors
     /// When it is nothing of these.
@@ -49,31 +57,35 @@ impl ImageSource {
             Some("h5") if !path.is_dir() => return Ok(ImageSource::Features(path)),
             _ => {}
         }
-        let (name, split) = text.split_once('/').unwrap_or((text, "train"));
+        let (name, split) = text.split_once('/').map_or((text, None), |(name, split)| (name, Some(split)));
         // The name in published configurations is one more.
-        if NAMES.contains(&name) || name == "cifar" {
-            match split {
-                "train" => return Ok(ImageSource::DataSet { name: name.to_string(), is_test: false }),
-                "test" => return Ok(ImageSource::DataSet { name: name.to_string(), is_test: true }),
-                _ => {}
-            }
+        if (NAMES.contains(&name) || name == "cifar") && split.is_none_or(|split| !split.contains('/')) {
+            return Ok(ImageSource::DataSet { name: name.to_string(), split: split.map(str::to_string) });
         }
-        if path.is_dir() {
+        if path.is_dir() && holds_images(&path) {
             return Ok(ImageSource::Folder(path));
+        }
+        if path.exists() || text.contains('{') {
+            return Ok(ImageSource::Images { path: text.to_string(), split: None });
+        }
+        if let Some((source, split)) = text.rsplit_once('/').filter(|(source, _)| Path::new(source).exists())
+        {
+            return Ok(ImageSource::Images { path: source.to_string(), split: Some(split.to_string()) });
         }
         Err(FidError::Source { text: text.to_string(), known: NAMES.join(", "), example: "cifar10" })
     }
 
     /// Whether there are images to be seen by a network.
     pub fn needs_inception(&self) -> bool {
-        matches!(self, ImageSource::Folder(_) | ImageSource::DataSet { .. })
+        matches!(self, ImageSource::Folder(_) | ImageSource::DataSet { .. } | ImageSource::Images { .. })
     }
 
     /// Opens the images, in the shape `[C, H, W]` of the graph, at most `limit` of them; none where there are statistics
     /// or features already.
     ///
-    /// A data set is fitted to the shape as for training ([`Split::fit`]). Images in a folder have its height and width
-    /// already: pytorch-fid resizes them to 299x299 from the size they have, and so does the graph.
+    /// A data set by name is fitted to the shape as for training ([`Split::fit`]). Images by path have its height and width
+    /// already: pytorch-fid resizes them to 299x299 from the size they have, and so does the graph. What the user should
+    /// know is added to `notes`.
     ///
     /// # Errors
     /// When there are no images, or they have another size; when the data set cannot be opened.
@@ -82,28 +94,32 @@ impl ImageSource {
         root: Option<&Path>,
         shape: [usize; 3],
         limit: Option<usize>,
+        notes: &mut Vec<String>,
     ) -> Result<Option<Split>, InferError> {
+        let limit = limit.unwrap_or(usize::MAX);
         let split = match self {
             ImageSource::Statistics(_) | ImageSource::Features(_) => return Ok(None),
             ImageSource::Folder(folder) => {
                 let mut files = files(folder)?;
-                files.truncate(limit.unwrap_or(usize::MAX));
+                files.truncate(limit);
                 check_sizes(&files, shape)?;
                 return Ok(Some(datasets::of_files(files, shape)));
             }
-            ImageSource::DataSet { name, is_test } => {
-                let set = datasets::open(name, root)?;
-                let split = if *is_test { set.test } else { set.train };
-                if split.is_empty() {
-                    return Err(InferError::Argument(format!("{name} has no such images")));
-                }
-                split.fit(shape)?
+            ImageSource::DataSet { name: source, split } | ImageSource::Images { path: source, split } => {
+                let set = datasets::open(source, root)?;
+                let chosen = set.split(split.as_deref(), "train")?;
+                notes.extend(set.notes.iter().cloned().chain(chosen.note));
+                chosen.split
             }
         };
-        match limit {
-            Some(limit) if limit < split.len() => Ok(Some(split.subset(&(0..limit).collect::<Vec<_>>())?)),
-            _ => Ok(Some(split)),
+        let split = match limit < split.len() {
+            true => split.subset(&(0..limit).collect::<Vec<_>>())?,
+            false => split,
+        };
+        if matches!(self, ImageSource::Images { .. }) {
+            check_stored_sizes(&split, shape)?;
         }
+        Ok(Some(split.fit(shape)?))
     }
 
     /// Reads the statistics that are there already; none for images.
@@ -114,7 +130,7 @@ impl ImageSource {
         match self {
             ImageSource::Statistics(path) => archive::read(path).map(Some),
             ImageSource::Features(path) => of_features(path).map(Some),
-            ImageSource::Folder(_) | ImageSource::DataSet { .. } => Ok(None),
+            ImageSource::Folder(_) | ImageSource::DataSet { .. } | ImageSource::Images { .. } => Ok(None),
         }
     }
 
@@ -133,6 +149,29 @@ impl ImageSource {
         };
         Ok((!changed.is_empty()).then(note))
     }
+}
+
+/// Whether a folder is one of images, as pytorch-fid takes it: with images directly in it, or with nothing else.
+fn holds_images(folder: &Path) -> bool {
+    let others = fs::read_dir(folder).map_or(0, |entries| {
+        let is_other =
+            |path: &PathBuf| path.is_dir() || path.extension().is_some_and(|e| e == "tar" || e == "parquet");
+        entries.flatten().filter(|entry| is_other(&entry.path())).count()
+    });
+    others == 0 || files(folder).is_ok()
+}
+
+/// Reads the heads of all images of a split, as [`check_sizes`].
+fn check_stored_sizes(split: &Split, [_, height, width]: [usize; 3]) -> Result<(), InferError> {
+    for index in 0..split.len() {
+        if let Some(found) = split.stored_size(index)?
+            && found != [height, width]
+        {
+            let path = PathBuf::from(split.key(index));
+            return Err(FidError::Size { path, found, wanted: [height, width] }.into());
+        }
+    }
+    Ok(())
 }
 
 /// The PNG and JPEG files in a folder, in the order of their names; at least one.
@@ -227,19 +266,30 @@ mod tests {
     fn what_is_typed_is_understood() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().display().to_string();
-        let data_set = |name: &str, is_test| ImageSource::DataSet { name: name.into(), is_test };
+        let data_set = |name: &str, split: Option<&str>| ImageSource::DataSet {
+            name: name.into(),
+            split: split.map(str::to_string),
+        };
         for (text, source) in [
             ("a/real.npz", ImageSource::Statistics("a/real.npz".into())),
             ("fake.h5", ImageSource::Features("fake.h5".into())),
-            ("cifar10", data_set("cifar10", false)),
-            ("cifar", data_set("cifar", false)),
-            ("fashion-sample/test", data_set("fashion-sample", true)),
-            ("tiny/train", data_set("tiny", false)),
+            ("cifar10", data_set("cifar10", None)),
+            ("cifar", data_set("cifar", None)),
+            ("fashion-sample/test", data_set("fashion-sample", Some("test"))),
+            ("tiny/train", data_set("tiny", Some("train"))),
             (&path, ImageSource::Folder(folder.path().into())),
         ] {
             assert_eq!(ImageSource::parse(text).expect(text), source);
         }
-        for text in ["nowhere", "cifar11", "cifar10/val", "real.npy"] {
+        fs::create_dir_all(folder.path().join("birds/train/ant")).expect("folders");
+        let birds = folder.path().join("birds").display().to_string();
+        let images = |split: Option<&str>| ImageSource::Images {
+            path: birds.clone(),
+            split: split.map(str::to_string),
+        };
+        assert_eq!(ImageSource::parse(&birds).expect("a folder"), images(None));
+        assert_eq!(ImageSource::parse(&format!("{birds}/val")).expect("a split"), images(Some("val")));
+        for text in ["nowhere", "cifar11", "cifar11/val", "real.npy"] {
             let error = ImageSource::parse(text).expect_err(text).to_string();
             assert!(error.starts_with(&format!("{text:?} is neither a folder of images")), "{error}");
             assert!(error.contains("fashion-sample, ") && error.contains("cifar10/test"), "{error}");
@@ -250,7 +300,7 @@ mod tests {
     fn folders_are_checked_before_the_work() {
         let folder = tempfile::tempdir().expect("a folder");
         let source = ImageSource::Folder(folder.path().into());
-        let open = |limit| source.images(None, [3, 4, 5], limit);
+        let open = |limit| source.images(None, [3, 4, 5], limit, &mut Vec::new());
         let message = open(None).expect_err("no images").to_string();
         assert!(message.contains("there is no .png, .jpg or .jpeg file in this folder"), "{message}");
         let save = |name: &str, width, height| {

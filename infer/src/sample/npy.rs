@@ -8,6 +8,7 @@ use ddae_base::files::PartialFile;
 use ddae_data::interleave::interleave;
 
 use crate::error::InferError;
+use crate::npy::header;
 
 /// Writes images, in any order, into one `.npy` array of uint8 `[N, H, W, C]` (NumPy's format, version 1.0).
 ///
@@ -25,7 +26,8 @@ impl NpyWriter {
     /// # Errors
     /// When the disk refuses.
     pub fn create(path: &Path, count: usize, shape: [usize; 3]) -> Result<NpyWriter, InferError> {
-        let header = header(count, shape);
+        let [c, h, w] = shape;
+        let header = header("|u1", &[count, h, w, c]);
         let offset = header.len() as u64;
         let partial = PartialFile::create(path)?;
         let length = offset + (count * shape.iter().product::<usize>()) as u64;
@@ -53,20 +55,6 @@ impl NpyWriter {
     pub fn finish(self) -> Result<(), InferError> {
         Ok(self.partial.finish()?)
     }
-}
-
-/// Everything before the first image.
-fn header(count: usize, [c, h, w]: [usize; 3]) -> Vec<u8> {
-    let mut text = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': ({count}, {h}, {w}, {c}), }}");
-    // Magic, version and length take 10 bytes; the array begins at a multiple of 64.
-    let length = (10 + text.len() + 1).next_multiple_of(64) - 10;
-    text.push_str(&" ".repeat(length - text.len() - 1));
-    text.push('\n');
-    // The dictionary with four numbers of at most 20 digits is far from the 65,535 that fit.
-    let mut header = b"\x93NUMPY\x01\x00".to_vec();
-    header.extend((length as u16).to_le_bytes());
-    header.extend(text.into_bytes());
-    header
 }
 
 #[cfg(test)]

@@ -200,7 +200,7 @@ fn data_sets() {
             "fashion-sample/train holds images of 1x28x28, which cannot become 1x12x12: …",
         ),
         (1, "--data-root data --shards 1", "…data/train/light/27.png: it is neither PNG nor JPEG…"),
-        (2, "--data-root data --split test", "--split test: folder has no such images"),
+        (2, "--data-root data --split test", "--split test: folder has no such split; it has train"),
     ];
     let job = "features FEATURES --timesteps 5 -o out";
     refuses(root, cases.map(|(code, line, wanted)| (code, format!("{job} {line}"), wanted)));

@@ -13,8 +13,10 @@ fn the_file_holds_everything_and_says_what_made_it() {
     let printed = done(folder.path(), &format!("{JOB} --split test --views 3 --flip --seed 7 --shards 2"));
     let mut lines = printed.lines();
     let summary = lines.next().expect("a summary");
-    assert!(summary.starts_with(&format!("{} images in ", TEST * 2 * 3)), "{summary}");
+    // An image counts once, however many views and timesteps it has.
+    assert!(summary.starts_with(&format!("{TEST} images in ")), "{summary}");
     assert!(summary.contains("/s, CPUExecutionProvider, ") && summary.ends_with(" GB at most): out.h5"));
+    assert!(summary.contains(", 6 runs of the graph each, "), "{summary}");
     assert_eq!(lines.next(), Some("next: ddae-probe logistic --train TRAIN.h5 --test out.h5"));
     assert_eq!(names(folder.path()), ["out.h5"]);
 
@@ -43,6 +45,7 @@ fn the_file_holds_everything_and_says_what_made_it() {
         ("image_shape", json!([1, 12, 12])),
         ("pixels", json!("[0,1]")),
         ("noise_stream", json!("chacha8 of seed, split, image, its levels, view and timestep")),
+        ("noise", json!("keyed")),
         ("latents", json!(null)),
         ("latents_digest", json!(null)),
         ("tool", json!(concat!("ddae-infer ", env!("CARGO_PKG_VERSION")))),
@@ -122,6 +125,8 @@ fn shards_of_an_older_version() {
         writer.write(key, 0, 0, features.view()).expect("written");
     }
     writer.write_labels(0, &shard.labels().expect("labels")).expect("written");
+    let paths = shard.paths(0..shard.len()).expect("paths");
+    writer.write_paths(|row| paths[row].clone()).expect("written");
     drop(shard);
     std::fs::rename(writer.finish().expect("a shard"), &path).expect("renamed");
 
@@ -165,7 +170,7 @@ fn shards_of_another_division_are_not_forgotten() {
     let printed = done(folder.path(), &format!("{JOB} --shards 3 --dry-run"));
     assert!(printed.ends_with("2 of 3 shards to compute (28 images) for out.h5\n"), "{printed}");
     let object = infer(folder.path(), &format!("{JOB} --shards 3 --json")).json();
-    assert_eq!(object["images"], 28 * 2);
+    assert_eq!((&object["images"], &object["runs_per_image"]), (&json!(28), &json!(2)));
     assert_eq!(names(folder.path()), ["out.h5"]);
 }
 

@@ -14,6 +14,8 @@ fn help_texts() {
         ("reconstruct-short", "reconstruct -h"),
         ("fid", "fid --help"),
         ("merge", "merge --help"),
+        ("inspect", "inspect --help"),
+        ("convert", "convert --help"),
     ];
     assert_help(env!("CARGO_BIN_EXE_ddae-infer"), "tests/infer/help", &lines);
 }

@@ -46,8 +46,9 @@ struct FileOptions {
 
     /// Use the raw pixels of a data set in place of feature files: the baseline
     ///
-    /// Every level of an image becomes one feature in [0, 1]. `ddae-data --help` lists the data sets.
-    #[arg(long, value_name = "DATA_SET", conflicts_with_all = ["train", "test", "features"])]
+    /// Every level of an image becomes one feature in [0, 1]. `ddae-data --help` lists what can be given: data sets by name,
+    /// folders, lists, .tar and .parquet files.
+    #[arg(long, value_name = "SOURCE", conflicts_with_all = ["train", "test", "features"])]
     pixels: Option<String>,
 
     /// Folder of the data set for --pixels, or the one above it [default: $DDAE_DATA, or ./datasets]

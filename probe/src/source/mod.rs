@@ -61,13 +61,18 @@ impl ProbeSource {
     /// When the data set cannot be read or has no test images.
     pub fn open_pixels(name: &str, root: Option<&Path>) -> Result<Self> {
         let data = ddae_data::datasets::open(name, root)?;
-        let class_names = data.train.classes().to_vec();
+        let (train, test) = (data.split(Some("train"), "train")?, data.split(Some("test"), "test")?);
+        for split in [&train.split, &test.split] {
+            split.check_labels("a probe")?;
+        }
+        let notes = data.notes.iter().cloned().chain(train.note).chain(test.note).collect();
+        let class_names = train.split.classes().to_vec();
         Ok(Self {
-            train: Samples::of_pixels(data.train)?,
-            test: Samples::of_pixels(data.test)?,
+            train: Samples::of_pixels(train.split)?,
+            test: Samples::of_pixels(test.split)?,
             class_names,
             available: vec![FeatureSet::Pixels],
-            notes: Vec::new(),
+            notes,
         })
     }
 

@@ -24,6 +24,7 @@ fn complete() -> Provenance {
         split: text("train"),
         images_digest: text("content:11"),
         seed: Some(0),
+        noise: Some(text("keyed")),
         noise_stream: Some(text("chacha8")),
         views: Some(1),
         crop_padding: Some(0),
@@ -71,6 +72,7 @@ fn cases() -> Vec<(&'static str, Value, [bool; 2])> {
         ("split", json!("test"), NOISINGS),
         ("images_digest", json!("content:22"), NOISINGS),
         ("seed", json!(1), NEVER),
+        ("noise", json!("fixed"), ALWAYS),
         ("noise_stream", json!("philox"), ALWAYS),
         ("views", json!(2), NEVER),
         // Of test images alone: as published, it is the training images that are augmented.

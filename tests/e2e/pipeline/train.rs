@@ -44,9 +44,13 @@ fn a_run_folder_holds_what_it_promises() {
         .map(|line| serde_json::from_str(line).expect("a JSON object"))
         .collect();
     assert_eq!(lines.last().expect("a line")["step"], 2 * STEPS);
-    for line in &lines {
-        let loss = line["loss"].as_f64().expect("a loss");
-        assert!(loss > 0.0 && loss < 10.0, "{line}");
+    let (validations, lines): (Vec<&Value>, Vec<&Value>) =
+        lines.iter().partition(|line| line.get("validation_loss").is_some());
+    assert_eq!(validations.iter().map(|line| &line["epoch"]).collect::<Vec<_>>(), [0, 1, 2]);
+    let losses = lines.iter().map(|line| &line["loss"]);
+    for loss in losses.chain(validations.iter().map(|line| &line["validation_loss"])) {
+        let value = loss.as_f64().expect("a loss");
+        assert!(value > 0.0 && value < 10.0, "{loss}");
     }
     // Two rows of two samples and two rows of two real images.
     let sheet = decode_png(&place.read("run/samples/epoch_0002.png"));

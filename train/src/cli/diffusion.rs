@@ -9,12 +9,13 @@ use ddae_train::TrainError;
 use ddae_train::diffusion::DiffusionRun;
 use ddae_train::ranks;
 
-use super::run::{Intervals, RunArguments, print, speaks, stopping_on_signal};
+use super::run::{Intervals, RunArguments, print, show, speaks, stopping_on_signal};
 
 const EXAMPLES: &str = "\
 Examples:
   ddae-train diffusion --config configs/demo.yaml
   ddae-train diffusion --config configs/DDPM_ddpm.yaml --data-root ~/datasets --amp bf16 --dry-run
+  ddae-train diffusion --config configs/demo.yaml --data ~/Images/birds --run runs/birds
   ddae-train diffusion --run runs/demo --resume
   ddae-train diffusion --config configs/demo.yaml --set network.n_channels=64 --run runs/wide
   ddae-train diffusion --config configs/DDPM_ddpm.yaml --device cuda --nproc 4
@@ -24,6 +25,9 @@ The published configurations are for 4 or 8 devices. Of net_type UNet, lrate and
 those of one: with 4 ranks, or with --accumulate 4 on one device, a step of DDPM_ddpm.yaml has 512
 images, and the learning rate is 4e-4. Of others they are those of all. An epoch ends with a smaller batch of the images that are left, as published;
 --set drop_last=True leaves them out.
+
+Every epoch the average of the weights has its loss measured on test images, or on those that
+--hold-out keeps from training, with noise that stays the same (validation_loss in stats.jsonl).
 
 The run folder holds config.yaml, log.txt, stats.jsonl (a line per logging interval), checkpoints/,
 samples/ and tensorboard/. Ctrl-C ends a run after the step, with a checkpoint.";
@@ -50,21 +54,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let Arguments { run, save_every, sample_every } = arguments;
     let place = run.place()?;
     let place = place.as_ref();
-    let mut config = Config::read_with(&run.config()?, &run.set).map_err(TrainError::from)?;
+    let mut config = Config::read_with(&run.config()?, &run.overrides()).map_err(TrainError::from)?;
     let intervals = Intervals { save: *save_every, evaluate: *sample_every };
     let options = run.options(&mut config.training, intervals, place)?;
-    let training =
-        DiffusionRun::new(config.clone(), run.data_root.as_deref(), run.sample_steps, run.shares(place))?;
-    let mut out = ddae_base::stdout();
+    let (root, opening) = (run.data_root.as_deref(), run.open_options());
+    let training = DiffusionRun::new(config.clone(), root, &opening, run.sample_steps, run.shares(place))?;
     if run.dry_run {
-        // What is refused is refused before anything is said.
-        let notes = training.plan.check_init(&options.start)?;
-        writeln!(out, "{}", training.plan.describe(options.amp.unwrap_or_default()))?;
-        writeln!(out, "run folder  {}", ddae_base::plain(options.run.display()))?;
-        for note in notes {
-            writeln!(out, "{}", ddae_base::plain(note))?;
-        }
-        return Ok(());
+        return show(&training.plan, &options);
     }
     if let Some(count) = run.to_launch(place) {
         // What is refused was refused once, and not by every rank.
@@ -75,6 +71,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if !speaks(place) {
         return Ok(());
     }
+    let mut out = ddae_base::stdout();
     if run.json {
         writeln!(out, "{}", serde_json::to_string(&summary)?)?;
         return Ok(());

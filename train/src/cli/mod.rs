@@ -1,8 +1,10 @@
 //! The commands of `ddae-train`.
 
 mod diffusion;
+mod list;
 mod run;
 mod soda;
+mod table;
 
 use clap::{Parser, Subcommand};
 use ddae_train::TrainError;
@@ -19,6 +21,8 @@ pub struct Arguments {
 enum Command {
     Diffusion(Box<diffusion::Arguments>),
     Soda(Box<soda::Arguments>),
+    List(list::ListArguments),
+    Compare(list::CompareArguments),
 }
 
 /// Runs a command.
@@ -26,6 +30,8 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Diffusion(arguments) => diffusion::run(&arguments),
         Command::Soda(arguments) => soda::run(&arguments),
+        Command::List(arguments) => list::list(&arguments),
+        Command::Compare(arguments) => list::compare(&arguments),
     }
 }
 

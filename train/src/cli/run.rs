@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use clap::Args;
 use ddae_base::device::DeviceChoice;
+use ddae_base::progress::shown_rate;
 use ddae_base::{Stop, shell};
 use ddae_checkpoint::WeightChoice;
+use ddae_data::OpenOptions;
 use ddae_model::config::{Override, TrainingConfig};
 use ddae_train::TrainError;
 use ddae_train::ranks::{BatchOf, Place, Shares};
 use ddae_train::run::checkpoints;
 use ddae_train::run::folder::RunFolder;
-use ddae_train::torch::Layout;
-use ddae_train::training::{Amp, Gpu, Init, Options, Start, Summary};
+use ddae_train::torch::{Layout, device};
+use ddae_train::training::{Amp, Gpu, Init, Options, Start, Summary, TrainingPlan};
+use tch::Device;
 
 #[derive(Args, Debug)]
 pub struct RunArguments {
@@ -23,7 +26,14 @@ pub struct RunArguments {
     config: Option<PathBuf>,
     /// Set a key of the configuration, as in batch_size=64; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
-    pub set: Vec<Override>,
+    set: Vec<Override>,
+    /// Images to train on: a data set by name, or the path of a folder, list, .tar or .parquet (`ddae-data --help` lists
+    /// them) [default: dataset of the configuration]
+    #[arg(long, value_name = "SOURCE")]
+    data: Option<String>,
+    /// Table of paths or keys and labels (CSV), for images that have no labels
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
     /// Number of epochs [default: n_epoch of the configuration]
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
@@ -94,7 +104,16 @@ pub struct RunArguments {
     /// Minutes between checkpoints on the way, each of which replaces the one before
     #[arg(long, value_name = "MINUTES", default_value_t = 10.0)]
     save_minutes: f64,
-    /// Steps of the sampler for the sheets of images [default: 100 (DDIM), 18 (EDM)]
+    /// Keep this share of the training images to measure on, and do not train on them: 0.05 is one in 20 [default: none, or
+    /// hold_out of the configuration]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    hold_out: Option<f64>,
+    /// Epochs between validation losses, on held-out or test images; 0 for none [default: 1, or validate_every of the
+    /// configuration]
+    #[arg(long, value_name = "N")]
+    validate_every: Option<u64>,
+    /// Steps of the sampler for the sheets of images; in few steps another sampler is taken, and said [default: 100 (DDIM),
+    /// 18 (EDM)]
     #[arg(long, value_name = "N")]
     pub sample_steps: Option<usize>,
     /// Steps between lines of stats.jsonl
@@ -123,6 +142,17 @@ pub struct Intervals {
 }
 
 impl RunArguments {
+    /// What is set in the configuration.
+    pub fn overrides(&self) -> Vec<Override> {
+        let data = self.data.as_deref().map(|data| Override::text("dataset", data));
+        self.set.iter().cloned().chain(data).collect()
+    }
+
+    /// How the images are opened.
+    pub fn open_options(&self) -> OpenOptions {
+        OpenOptions { labels: self.labels.clone(), ..OpenOptions::default() }
+    }
+
     /// The file of the configuration.
     ///
     /// # Errors
@@ -185,6 +215,8 @@ impl RunArguments {
             }
             training.n_epoch = epochs;
         }
+        training.hold_out = self.hold_out.or(training.hold_out);
+        training.validate_every = self.validate_every.or(training.validate_every);
         let run = self.run.clone().unwrap_or_else(|| PathBuf::from(&training.save_dir));
         training.save_dir = run.display().to_string();
         let start = self.start(training)?;
@@ -253,6 +285,34 @@ impl RunArguments {
     }
 }
 
+/// A share above 0 and below 1.
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share: &f64| *share > 0.0 && *share < 1.0);
+    share.ok_or_else(|| "a share between 0 and 1 is wanted, as in 0.05".to_string())
+}
+
+/// What `--dry-run` shows. What a run would be refused for is refused before anything is said.
+///
+/// # Errors
+/// When there is no such device, the file of weights is not for this network, and the system's.
+pub fn show(plan: &TrainingPlan, options: &Options) -> anyhow::Result<()> {
+    let (device, no_gpu) = device::resolve(options.device).map_err(TrainError::from)?;
+    let notes = plan.check_init(&options.start)?;
+    let mut out = ddae_base::stdout();
+    writeln!(out, "{}", plan.describe(options.amp.unwrap_or_default()))?;
+    let device = match device {
+        Device::Cpu => "CPU".to_string(),
+        device => format!("{device:?}"),
+    };
+    let reason = no_gpu.map_or(String::new(), |reason| format!(" (no GPU: {reason})"));
+    writeln!(out, "device      {device}{}", ddae_base::plain(reason))?;
+    writeln!(out, "run folder  {}", ddae_base::plain(options.run.display()))?;
+    for note in notes {
+        writeln!(out, "{}", ddae_base::plain(note))?;
+    }
+    Ok(())
+}
+
 /// The same, with a run that ends in good order on Ctrl-C, SIGTERM and SIGHUP.
 pub fn stopping_on_signal(options: Options) -> Options {
     let notice = "stopping after this step (again to stop at once, without a checkpoint)";
@@ -289,10 +349,15 @@ pub fn print(
     match summary.loss {
         Some(loss) => writeln!(
             out,
-            "trained {} epochs ({} steps): loss {loss:.4}, {:.1} images/s",
-            summary.epochs, summary.steps, summary.images_per_second
+            "trained {} epochs ({} steps): loss {loss:.4}, {} images/s",
+            summary.epochs,
+            summary.steps,
+            shown_rate(Some(summary.images_per_second).filter(|rate| *rate > 0.0))
         )?,
         None => writeln!(out, "this run is finished: {} epochs, {} steps", summary.epochs, summary.steps)?,
+    }
+    if let Some(loss) = summary.validation_loss {
+        writeln!(out, "validation: {loss:.4}")?;
     }
     for (name, value) in summary.scores.iter().flat_map(|line| &line.scores) {
         writeln!(out, "{:<12}{value:.4}", format!("{}:", name.trim_end_matches("_accuracy")))?;
@@ -306,6 +371,14 @@ pub fn print(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_lie_between_0_and_1() {
+        assert_eq!(share("0.05"), Ok(0.05));
+        for wrong in ["0", "1", "-0.1", "NaN", "5%", ""] {
+            assert!(share(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn the_resume_command_drops_what_begins_anew() {

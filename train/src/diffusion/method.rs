@@ -5,7 +5,7 @@ use std::path::Path;
 use ddae_base::random::{Purpose, stream};
 use ddae_data::augment::Augmentation;
 use ddae_data::loader::{Batch, Images, Loader, LoaderOptions};
-use ddae_data::{DataError, datasets};
+use ddae_data::{DataError, OpenOptions, datasets};
 use ddae_model::config::{Config, ProcessConfig};
 use ddae_model::diffusion::{self, SamplerPlan, edm, loss_graph};
 use ddae_model::networks::Denoiser;
@@ -14,12 +14,13 @@ use ddae_model::weights::Weights;
 use tch::{Device, Kind, Tensor};
 
 use super::draws;
-use super::sheet::{self, Draws};
+use super::sheet::{self, Draws, SheetPlan};
 use crate::TrainError;
 use crate::ranks::{Part, Shares};
 use crate::sampler::Sampler;
 use crate::torch::{Parameters, TorchError};
 use crate::training::method::{Epoch, Recorder};
+use crate::training::validation::FixedImages;
 use crate::training::{Evaluation, Method, Options, Scores, Summary, TrainingPlan, record, train};
 
 /// A training run of a diffusion model.
@@ -33,7 +34,8 @@ pub struct DiffusionRun {
 }
 
 impl DiffusionRun {
-    /// Opens the data set in the folder `data_root`, builds the network and counts the steps, shared out as said. Sheets are sampled in
+    /// Opens the data set in the folder `data_root` as `opening` says, builds the network and counts the steps, shared out as
+    /// said. Sheets are sampled in
     /// `sample_steps`, or in the process's own number.
     ///
     /// # Errors
@@ -41,13 +43,19 @@ impl DiffusionRun {
     pub fn new(
         config: Config,
         data_root: Option<&Path>,
+        opening: &OpenOptions,
         sample_steps: Option<usize>,
         shares: Shares,
     ) -> Result<DiffusionRun, TrainError> {
         let graph = loss_graph(&config.clone().into(), edm_augment(&config).is_none())?;
-        let data = datasets::open(&config.dataset, data_root)?;
-        let plan = TrainingPlan::new(config.clone().into(), &data, graph, shares)?;
-        let sampler = sheet::plan(&config.process, sample_steps)?;
+        let data = datasets::open_with(&config.dataset, data_root, opening)?;
+        let mut plan = TrainingPlan::new(config.clone().into(), &data, graph, shares)?;
+        if config.network.denoiser().map_or(0, Denoiser::classes) > 0 {
+            plan.train.check_labels("a network that is told the class (label_dim, classes)")?;
+        }
+        let SheetPlan { sampler, description } = sheet::plan(&config.process, sample_steps)?;
+        plan.sheets = description;
+        plan.notes.extend(sheet::note(&config.process));
         Ok(DiffusionRun { plan, config, sampler })
     }
 
@@ -149,6 +157,24 @@ impl Method for Diffusion {
         inputs.extend(self.label(batch)?.map(|label| ("augment_label", label)));
         if self.classes() > 0 {
             let label = Tensor::f_from_slice(&batch.labels).map_err(|e| TorchError::at("labels", e))?;
+            inputs.push(("label", draws::uploaded(&label, device)?));
+        }
+        Ok(inputs)
+    }
+
+    fn fixed_inputs(&self, images: &FixedImages) -> Result<Vec<(&'static str, Tensor)>, TrainError> {
+        let (shape, device) = (self.config.image_shape(), self.device);
+        let image = draws::images(&images.pixels()?, shape, device)?;
+        let [level, noise] = draws::fixed(&self.config.process, images, shape, device)?;
+        let mut inputs = vec![("image", image), ("level", level), ("noise", noise)];
+        let dim = self.config.augment_dim();
+        if dim > 0 {
+            let size = [images.len() as i64, dim as i64];
+            let label = Tensor::f_zeros(size, (Kind::Float, device));
+            inputs.push(("augment_label", label.map_err(|e| TorchError::at("augmentation labels", e))?));
+        }
+        if self.classes() > 0 {
+            let label = Tensor::f_from_slice(&images.labels()).map_err(|e| TorchError::at("labels", e))?;
             inputs.push(("label", draws::uploaded(&label, device)?));
         }
         Ok(inputs)

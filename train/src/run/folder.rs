@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ddae_base::files::{append, clear_leftovers, output_left, write_whole};
 use ddae_base::lock;
@@ -17,6 +17,8 @@ use crate::TrainError;
 /// What a run leaves in its folder; `--force` removes these and nothing else.
 const FILES: [&str; 3] = ["config.yaml", LOG, "stats.jsonl"];
 const LOG: &str = "log.txt";
+/// How long another look is taken at a log that is locked.
+const PATIENCE: Duration = Duration::from_millis(200);
 const FOLDERS: [&str; 3] = ["checkpoints", "samples", "tensorboard"];
 
 /// A run folder that is this process's.
@@ -86,7 +88,13 @@ impl RunFolder {
         let log_path = path.join(LOG);
         let log = append(&log_path)?;
         let path = path.to_path_buf();
-        match lock::try_acquire(&log).map_err(TrainError::io(&log_path))? {
+        let attempt = || lock::try_acquire(&log).map_err(TrainError::io(&log_path));
+        // Who looks whether a run is running has its log for a moment.
+        let is_mine = attempt()? || {
+            std::thread::sleep(PATIENCE);
+            attempt()?
+        };
+        match is_mine {
             true => Ok(RunFolder { path, log, start: Instant::now() }),
             false => {
                 let message = "another process is training in this folder".to_string();

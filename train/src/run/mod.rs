@@ -5,7 +5,7 @@
 //! | `config.yaml`, `log.txt` | [`folder`] | the resolved configuration; what happened, in words |
 //! | `checkpoints/` | [`checkpoints`] | `epoch_0010.safetensors` and `latest.safetensors` |
 //! | `stats.jsonl` | [`stats`] | a line per logging interval: the source of truth |
-//! | `tensorboard/` | [`tensorboard`] | the same numbers as TensorBoard scalars |
+//! | `tensorboard/` | [`tensorboard`] | the same numbers for TensorBoard, with sheets and the configuration |
 //! | | [`writer`] | writes checkpoints beside the training |
 //! | `samples/` | | sheets of generated images |
 //!

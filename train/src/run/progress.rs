@@ -1,6 +1,6 @@
 //! A run on the terminal.
 
-use ddae_base::progress::{self, left};
+use ddae_base::progress::{self, left, shown_rate};
 
 use crate::training::meter::Speed;
 
@@ -15,7 +15,9 @@ pub struct Progress {
     total: u64,
     epochs: u64,
     loss: Option<f64>,
-    images_per_second: f64,
+    /// The last validation loss.
+    validation: Option<f64>,
+    images_per_second: Option<f64>,
 }
 
 impl Progress {
@@ -23,28 +25,38 @@ impl Progress {
     pub fn new(first: u64, total: u64, epochs: u64, quiet: bool) -> Progress {
         let shown = progress::Progress::job(total, quiet);
         shown.set(first);
-        Progress { shown, first, total, epochs, loss: None, images_per_second: 0.0 }
+        Progress { shown, first, total, epochs, loss: None, validation: None, images_per_second: None }
     }
 
-    /// After the losses of further steps were read: `step` steps are finished, in `epoch` counted from 0; `speed` is
-    /// that of all steps of this process.
-    pub fn update(&mut self, step: u64, epoch: u64, losses: &[f64], speed: Speed) {
+    /// Takes the losses of further steps.
+    pub fn add(&mut self, losses: &[f64]) {
         for &loss in losses.iter().filter(|loss| loss.is_finite()) {
             let smoothed = self.loss.map_or(loss, |old| old + SMOOTHING * (loss - old));
             self.loss = Some(smoothed);
         }
-        self.images_per_second = speed.images_per_second().unwrap_or(0.0);
+    }
+
+    /// Takes a validation loss.
+    pub fn validated(&mut self, loss: f64) {
+        self.validation = Some(loss);
+    }
+
+    /// `step` steps are finished, in `epoch` counted from 0; `speed` is that of all steps of this process, the last one
+    /// included.
+    pub fn update(&mut self, step: u64, epoch: u64, speed: Speed) {
+        self.images_per_second = speed.images_per_second();
         let epoch = format!("epoch {}/{}", (epoch + 1).min(self.epochs), self.epochs);
         self.shown.show(step, &epoch, || {
             let loss = self.loss.map_or("-".to_string(), |loss| format!("{loss:.4}"));
-            let (first, total, images) = (self.first, self.total, self.images_per_second);
+            let (first, total, rate) = (self.first, self.total, shown_rate(self.images_per_second));
             let left = left(speed.time, step.saturating_sub(first), total.saturating_sub(first));
-            format!("step {step}/{total} loss {loss} {images:.1} images/s {left}")
+            let validation = self.validation.map_or(String::new(), |loss| format!("validation {loss:.4} "));
+            format!("step {step}/{total} loss {loss} {validation}{rate} images/s {left}")
         });
     }
 
-    /// Images per second so far.
-    pub fn images_per_second(&self) -> f64 {
+    /// Images per second so far, once they can be told.
+    pub fn images_per_second(&self) -> Option<f64> {
         self.images_per_second
     }
 

@@ -1,4 +1,4 @@
-//! `stats.jsonl`: the numbers of a run, a JSON object per logging interval and one per evaluation.
+//! `stats.jsonl`: the numbers of a run, a JSON object per logging interval, one per validation loss and one per evaluation.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -55,6 +55,21 @@ pub struct ScoresLine {
     pub protocol: serde_json::Value,
 }
 
+/// One line of a validation loss.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ValidationLine {
+    /// Finished steps.
+    pub step: u64,
+    /// Finished epochs.
+    pub epoch: u64,
+    /// Mean loss of the average of the weights; null where it is not finite.
+    pub validation_loss: Option<f64>,
+    /// How many images it is of, ...
+    pub images: usize,
+    /// ... and where they are from.
+    pub split: String,
+}
+
 /// The file, open for appending.
 #[derive(Debug)]
 pub struct Stats {
@@ -62,6 +77,8 @@ pub struct Stats {
     file: File,
     /// The last evaluation.
     scores: Option<ScoresLine>,
+    /// The last validation loss.
+    validation: Option<ValidationLine>,
 }
 
 impl Stats {
@@ -82,8 +99,9 @@ impl Stats {
             write_whole(path, |out| out.write_all(kept.as_bytes()))?;
         }
         let scores = kept.lines().rev().find_map(|line| serde_json::from_str(line).ok());
+        let validation = kept.lines().rev().find_map(|line| serde_json::from_str(line).ok());
         let file = append(path)?;
-        Ok(Stats { path: path.to_path_buf(), file, scores })
+        Ok(Stats { path: path.to_path_buf(), file, scores, validation })
     }
 
     /// Appends a line.
@@ -109,6 +127,21 @@ impl Stats {
         self.scores.as_ref().filter(|line| line.step == step)
     }
 
+    /// Appends the line of a validation loss.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn append_validation(&mut self, line: ValidationLine) -> Result<(), TrainError> {
+        self.write(&line)?;
+        self.validation = Some(line);
+        Ok(())
+    }
+
+    /// The validation loss after `step` steps, if it was measured.
+    pub fn validation(&self, step: u64) -> Option<&ValidationLine> {
+        self.validation.as_ref().filter(|line| line.step == step)
+    }
+
     fn write(&mut self, line: &impl Serialize) -> Result<(), TrainError> {
         let json = serde_json::to_string(line).map_err(std::io::Error::from);
         json.and_then(|json| self.file.write_all(format!("{json}\n").as_bytes()))
@@ -116,7 +149,7 @@ impl Stats {
     }
 }
 
-/// What lines of both kinds have.
+/// What lines of all kinds have.
 #[derive(Deserialize)]
 struct Step {
     step: u64,
@@ -163,5 +196,24 @@ mod tests {
         let steps: Vec<u64> =
             text.lines().map(|l| serde_json::from_str::<StatsLine>(l).expect("a line").step).collect();
         assert_eq!(steps, [10, 20, 25]);
+    }
+
+    #[test]
+    fn what_was_measured_at_a_step_is_known_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("stats.jsonl");
+        let mut stats = Stats::open(&path, 0).expect("opened");
+        let split = "data/test".to_string();
+        let validation = ValidationLine { step: 10, epoch: 1, validation_loss: Some(0.5), images: 3, split };
+        let scores = BTreeMap::from([("knn_accuracy".to_string(), 0.25)]);
+        let scores = ScoresLine { step: 10, epoch: 1, scores, protocol: serde_json::Value::Null };
+        stats.append_validation(validation.clone()).expect("written");
+        stats.append_scores(scores.clone()).expect("written");
+        stats.append(&line(20)).expect("written");
+        let stats = Stats::open(&path, 20).expect("reopened");
+        assert_eq!(stats.validation(10), Some(&validation));
+        assert_eq!(stats.scores(10), Some(&scores));
+        assert_eq!((stats.validation(20), stats.scores(20)), (None, None));
+        assert!(Stats::open(&path, 9).expect("reopened").validation(10).is_none());
     }
 }

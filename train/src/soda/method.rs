@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use ddae_base::random::{Purpose, stream};
+use ddae_data::augment::{ImageKey, SodaViews};
+use ddae_data::interleave::interleave;
 use ddae_data::loader::{Batch, Loader, LoaderOptions, Pairs};
 use ddae_data::statistics::channel_statistics;
-use ddae_data::{DataError, Split, datasets};
+use ddae_data::{DataError, OpenOptions, Split, datasets};
 use ddae_model::config::{ChannelStatistics, ProcessConfig, SodaDiffusion, SodaRun};
 use ddae_model::diffusion::{SamplerPlan, loss_graph, model_sampler_graph};
 use ddae_model::networks::{decoder_graph, resnet_graph};
@@ -17,11 +19,13 @@ use super::encoder::{Encoder, Preparation};
 use super::scores::{self, Splits};
 use super::sheet::Reconstruction;
 use crate::TrainError;
+use crate::diffusion::sheet::SheetPlan;
 use crate::diffusion::{draws, sheet};
 use crate::ranks::{Part, Shares};
 use crate::sampler::Sampler;
 use crate::torch::{Parameters, TorchError};
 use crate::training::method::{Epoch, Recorder};
+use crate::training::validation::FixedImages;
 use crate::training::{Evaluation, Method, Options, Place, Scores, Summary, TrainingPlan, record, train};
 
 /// A training run of a SODA.
@@ -37,7 +41,8 @@ pub struct SodaTraining {
 }
 
 impl SodaTraining {
-    /// Opens the data set in the folder `data_root`, builds both networks and counts the steps, shared out as said. Sheets are sampled in
+    /// Opens the data set in the folder `data_root` as `opening` says, builds both networks and counts the steps, shared out as
+    /// said. Sheets are sampled in
     /// `sample_steps`, or in the published number.
     ///
     /// # Errors
@@ -45,13 +50,14 @@ impl SodaTraining {
     pub fn new(
         config: SodaRun,
         data_root: Option<&Path>,
+        opening: &OpenOptions,
         sample_steps: Option<usize>,
         shares: Shares,
     ) -> Result<SodaTraining, TrainError> {
         let graph = loss_graph(&config.clone().into(), true)?;
-        let data = datasets::open(&config.dataset, data_root)?;
+        let data = datasets::open_with(&config.dataset, data_root, opening)?;
         let mut plan = TrainingPlan::new(config.clone().into(), &data, graph, shares)?;
-        let splits = match Splits::new(&plan.train, &plan.test) {
+        let splits = match Splits::new(&plan.train, plan.held_out.as_ref().unwrap_or(&plan.test)) {
             Ok(splits) => Some(splits),
             Err(reason) => {
                 plan.notes.push(reason);
@@ -61,7 +67,10 @@ impl SodaTraining {
         if config.normalisation.is_none() {
             plan.notes.push("the images' mean and standard deviation are measured first".to_string());
         }
-        let sampler = sheet::plan(&ProcessConfig::Ddpm(config.diffusion.process()), sample_steps)?;
+        let process = ProcessConfig::Ddpm(config.diffusion.process());
+        let SheetPlan { sampler, description } = sheet::plan(&process, sample_steps)?;
+        plan.sheets = description;
+        plan.notes.extend(sheet::note(&process));
         Ok(SodaTraining { plan, config, sampler, splits })
     }
 
@@ -152,6 +161,19 @@ fn mask(config: &SodaDiffusion, parts: usize, count: usize, device: Device) -> R
     hidden.f_to_kind(Kind::Float)
 }
 
+/// The same for images of a validation loss, drawn for each of them alone.
+fn fixed_mask(config: &SodaDiffusion, parts: usize, images: &FixedImages) -> Result<Tensor, TchError> {
+    let hidden = images.mask_streams().flat_map(|mut rng| {
+        let whole = rng.chance(config.drop_prob);
+        (0..parts).map(move |_| {
+            let part = parts > 1 && rng.chance(config.layer_mask_prob);
+            f32::from(whole || part)
+        })
+    });
+    let hidden = Tensor::f_from_slice(&hidden.collect::<Vec<f32>>())?;
+    if parts > 1 { hidden.f_reshape([-1, parts as i64]) } else { Ok(hidden) }
+}
+
 /// The latents of two images of noise; and what the decoder makes of two more at two noise levels, the one guided
 /// by its latent and the other not.
 fn recorded(config: &SodaRun, average: &Weights) -> Result<Vec<(String, Array)>, TrainError> {
@@ -204,6 +226,30 @@ impl Method for Soda {
         let mask = mask(&self.config.diffusion, parts, part.total, device).and_then(|mask| part.of(mask));
         let mask = mask.map_err(|e| TorchError::at("mask", e))?;
         Ok(vec![("source", source), ("image", image), ("level", level), ("noise", noise), ("mask", mask)])
+    }
+
+    fn fixed_inputs(&self, images: &FixedImages) -> Result<Vec<(&'static str, Tensor)>, TrainError> {
+        let (shape, device) = (self.config.image_shape(), self.place.device);
+        let mut views = SodaViews::new(shape, &self.normalisation, self.config.augmentation)?;
+        let (mut sources, mut targets) = (Vec::new(), Vec::new());
+        images.read(|id, levels| {
+            // The views of an epoch that no run reaches.
+            let key = ImageKey { seed: 0, epoch: u64::MAX, id };
+            views.source(levels, key, &mut sources);
+            interleave(views.target(levels, key), shape[0], &mut targets);
+        })?;
+        let source = draws::images(&sources, shape, device)?;
+        let image = draws::images(&targets, shape, device)?;
+        let [level, noise] = draws::fixed(&self.process, images, shape, device)?;
+        let mask = fixed_mask(&self.config.diffusion, self.config.networks.decoder.z_parts, images);
+        let mask = mask.map_err(|e| TorchError::at("mask", e))?;
+        Ok(vec![
+            ("source", source),
+            ("image", image),
+            ("level", level),
+            ("noise", noise),
+            ("mask", draws::uploaded(&mask, device)?),
+        ])
     }
 
     fn rate_ratio(&self, parameter: &str) -> f64 {

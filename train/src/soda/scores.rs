@@ -30,12 +30,16 @@ pub struct Splits {
 }
 
 impl Splits {
-    /// The training and the test images; without test images, a tenth of the training images is classified by the
-    /// others.
+    /// The training images and those that are not trained on, held out or to test with; without any, a tenth of the training
+    /// images is classified by the others.
     ///
     /// # Errors
     /// A sentence: why there is nothing to classify.
     pub fn new(train: &Split, test: &Split) -> Result<Splits, String> {
+        if let Some(split) = [train, test].into_iter().find(|split| !split.is_empty() && !split.is_labelled())
+        {
+            return Err(format!("no scores: {} has no labels (--labels FILE.csv gives them)", split.name()));
+        }
         let classes = train.class_counts().into_iter().filter(|&count| count > 0).count();
         if classes < 2 {
             return Err(format!("no scores: {} has only one class", train.name()));

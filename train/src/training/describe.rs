@@ -127,6 +127,12 @@ impl fmt::Display for Description<'_> {
             training.warm_epoch,
             training.ema
         )?;
+        if let Some(validation) = &self.plan.validation {
+            writeln!(f, "validation  {}", validation.describe(self.plan.images_per_epoch()))?;
+        }
+        if training.n_sample > 0 && !self.plan.sheets.is_empty() {
+            writeln!(f, "sheets      {}", self.plan.sheets)?;
+        }
         write!(
             f,
             "memory      {:.2} GiB of weights and optimiser, about {:.2} GiB of activations (amp {})",

@@ -1,7 +1,8 @@
-//! Everything that a run says of itself: log, statistics, TensorBoard scalars, the terminal.
+//! Everything that a run says of itself: log, statistics, TensorBoard, the terminal.
 
 use std::path::Path;
 
+use ddae_base::progress::shown_rate;
 use ddae_checkpoint::TrainingState;
 use tch::Device;
 
@@ -10,10 +11,11 @@ use super::method::Scores;
 use super::options::{Amp, Options};
 use super::plan::TrainingPlan;
 use super::trainer::LossScale;
+use super::validation::ValidationPlan;
 use crate::TrainError;
 use crate::run::folder::RunFolder;
 use crate::run::progress::Progress;
-use crate::run::stats::{ScoresLine, Stats};
+use crate::run::stats::{ScoresLine, Stats, ValidationLine};
 use crate::run::tensorboard::EventFile;
 
 /// The places where a run is written down.
@@ -35,9 +37,11 @@ impl RunLog {
     ) -> Result<RunLog, TrainError> {
         folder.write_config(&plan.config)?;
         let last_rate = plan.learning_rate.at(plan.position(state).saturating_sub(1));
+        let mut events = EventFile::create(&folder.tensorboard(), state.step)?;
+        events.text(state.step, "configuration", &plan.config.to_yaml())?;
         Ok(RunLog {
             stats: Stats::open(&folder.stats(), state.step)?,
-            events: EventFile::create(&folder.tensorboard(), state.step)?,
+            events,
             progress: Progress::new(state.step, plan.last_step(state), plan.epochs(), options.quiet),
             meter: Meter::new(state.since_line, last_rate),
             folder,
@@ -74,8 +78,14 @@ impl RunLog {
     /// what it was.
     pub fn read(&mut self, state: &TrainingState) -> Result<Option<(u64, f64, String)>, TrainError> {
         let read = self.meter.read()?;
-        self.progress.update(state.step, state.epoch, &read.losses, self.meter.total());
+        self.progress.add(&read.losses);
+        self.show(state);
         Ok(read.broken)
+    }
+
+    /// How far the run is, on the terminal. The time of a step counts once it is known to the meter.
+    pub fn show(&mut self, state: &TrainingState) {
+        self.progress.update(state.step, state.epoch, self.meter.total());
     }
 
     /// A line of statistics about the steps since the last one.
@@ -103,8 +113,24 @@ impl RunLog {
     /// The end of an epoch.
     pub fn epoch(&mut self, state: &TrainingState, epochs: u64) -> Result<(), TrainError> {
         let loss = self.progress.loss().unwrap_or(f64::NAN);
-        let rate = self.progress.images_per_second();
-        self.folder.log(&format!("epoch {}/{epochs}: loss {loss:.4}, {rate:.1} images/s", state.epoch))
+        let rate = shown_rate(self.progress.images_per_second());
+        self.folder.log(&format!("epoch {}/{epochs}: loss {loss:.4}, {rate} images/s", state.epoch))
+    }
+
+    /// A validation loss, which may be no number.
+    pub fn validated(
+        &mut self,
+        state: &TrainingState,
+        plan: &ValidationPlan,
+        loss: f64,
+    ) -> Result<(), TrainError> {
+        let (step, epoch, split) = (state.step, state.epoch, plan.images.name().to_string());
+        self.folder.log(&format!("epoch {epoch}: validation loss {loss:.4}"))?;
+        self.progress.validated(loss);
+        self.events.scalars(step, &[("validation/loss", loss)])?;
+        let validation_loss = Some(loss).filter(|loss| loss.is_finite());
+        let images = plan.images.len();
+        self.stats.append_validation(ValidationLine { step, epoch, validation_loss, images, split })
     }
 
     /// What an evaluation found.
@@ -132,6 +158,7 @@ impl RunLog {
         }
         if let Some(path) = sheet {
             self.folder.log(&format!("wrote {}", path.display()))?;
+            self.events.image(step, "samples", path)?;
             self.progress.line(&format!("samples: {}", path.display()));
         }
         Ok(())

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use ddae_base::progress::rate;
 use ddae_checkpoint::SinceLine;
 use tch::{Kind, Tensor};
 
@@ -43,14 +44,14 @@ impl Speed {
         self.waiting += other.waiting;
     }
 
-    /// Images per second; none without an image.
+    /// Images per second; none without an image or a time.
     pub fn images_per_second(&self) -> Option<f64> {
-        (self.images > 0).then(|| self.images as f64 / self.time.as_secs_f64().max(1e-9))
+        rate(self.images as f64, self.time)
     }
 
-    /// The share of the time spent waiting; none without an image.
+    /// The share of the time spent waiting; none without an image or a time.
     fn data_wait(&self) -> Option<f64> {
-        (self.images > 0).then(|| self.waiting.as_secs_f64() / self.time.as_secs_f64().max(1e-9))
+        self.images_per_second().map(|_| self.waiting.as_secs_f64() / self.time.as_secs_f64())
     }
 }
 

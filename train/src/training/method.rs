@@ -8,6 +8,7 @@ use ddae_model::weights::Weights;
 use tch::{Device, Tensor};
 
 use super::plan::TrainingPlan;
+use super::validation::FixedImages;
 use crate::TrainError;
 use crate::ranks::Part;
 use crate::torch::{Layout, Parameters, Precision, TorchError};
@@ -82,6 +83,13 @@ pub trait Method {
     /// # Errors
     /// libtorch's.
     fn inputs(&self, batch: &Self::Batch, part: Part) -> Result<Vec<(&'static str, Tensor)>, TorchError>;
+
+    /// The inputs of the run's graph of kind `loss`, with images as bytes, for images of a validation loss: prepared as for
+    /// training, but whatever is random is drawn for the image alone.
+    ///
+    /// # Errors
+    /// When an image cannot be read, and libtorch's.
+    fn fixed_inputs(&self, images: &FixedImages) -> Result<Vec<(&'static str, Tensor)>, TrainError>;
 
     /// The learning rate of a parameter in multiples of the configuration's.
     fn rate_ratio(&self, _parameter: &str) -> f64 {

@@ -13,6 +13,7 @@
 //! | [`trainer`] | weights, average, optimiser, and the step that changes them |
 //! | `capture` | steps on a GPU, recorded once and replayed |
 //! | `start`, [`resume`] | where a run begins, and which settings must not change when it goes on |
+//! | [`validation`] | the loss on images that are not trained on |
 //! | [`record`] | outputs for fixed inputs, kept in checkpoints |
 //! | `log`, [`meter`] | what a run says of itself: losses and speed on the way to log, statistics and terminal |
 
@@ -29,6 +30,7 @@ pub mod resume;
 pub mod run;
 pub(crate) mod start;
 pub mod trainer;
+pub mod validation;
 
 pub use method::{Evaluation, Method, Place, Scores};
 pub use options::{Amp, Gpu, Init, Options, Start};

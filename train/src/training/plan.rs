@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::describe::Description;
 use super::options::Amp;
+use super::validation::{self, ValidationPlan};
 use crate::TrainError;
 use crate::learning_rate::LearningRate;
 use crate::ranks::{BatchOf, Shares, StepBatch};
@@ -26,6 +27,12 @@ pub struct TrainingPlan {
     pub train: Split,
     /// The images to report results on, likewise; there may be none.
     pub test: Split,
+    /// Training images that are not trained on, if some are held out.
+    pub held_out: Option<Split>,
+    /// What the validation loss is of, if there is one.
+    pub validation: Option<ValidationPlan>,
+    /// How the images of a sheet are sampled, in words.
+    pub sheets: String,
     /// Where they were found.
     pub origin: String,
     /// The network in training, with every parameter that a checkpoint holds.
@@ -55,7 +62,9 @@ impl TrainingPlan {
         shares: Shares,
     ) -> Result<TrainingPlan, TrainError> {
         let image = config.image_shape();
-        let (train, test) = (data.train.fit(image)?, data.test.fit(image)?);
+        let (whole, test) = data.for_training()?;
+        let (whole, test) = (whole.fit(image)?, test.fit(image)?);
+        let (train, held_out) = validation::hold_out(config.training(), &whole)?;
         let step = StepBatch::new(&config, shares)?;
         let batch = step.total;
         if train.len() < batch {
@@ -104,11 +113,17 @@ impl TrainingPlan {
         let mut scaled = config.training().clone();
         scaled.lrate *= step.rate_factor;
         let learning_rate = LearningRate::new(&scaled, steps_per_epoch);
-        let (last_batch, origin, notes) = (last_batch as u64, data.origin.clone(), vec![]);
+        let (last_batch, origin, mut notes) = (last_batch as u64, data.origin.clone(), data.notes.clone());
+        let unseen = held_out.as_ref().unwrap_or(&test);
+        let validation = ValidationPlan::new(config.training(), &train, unseen)?;
+        notes.extend(ValidationPlan::missing(config.training(), unseen));
         Ok(TrainingPlan {
             config,
             train,
             test,
+            held_out,
+            validation,
+            sheets: String::new(),
             origin,
             graph,
             batch: step,

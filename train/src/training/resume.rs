@@ -13,8 +13,17 @@ use crate::TrainError;
 
 /// Keys that change nothing about the weights of the steps to come, and `drop_last`, which is compared with the state.
 /// `n_epoch` is another one unless the learning rate depends on it.
-const FREE: [&str; 7] =
-    ["save_dir", "save_model", "save_per", "n_sample", "load_epoch", "linear", "drop_last"];
+const FREE: [&str; 9] = [
+    "save_dir",
+    "save_model",
+    "save_per",
+    "n_sample",
+    "validate_every",
+    "validation_images",
+    "load_epoch",
+    "linear",
+    "drop_last",
+];
 
 const NEW_RUN: &str = "set it back, or start a new run (--run, with --init to begin with these weights)";
 
@@ -175,7 +184,8 @@ mod tests {
 
     #[test]
     fn what_does_not_touch_the_weights_may_change() {
-        let changed = ["save_dir=elsewhere", "n_sample=4", "linear.lrate=1", "load_epoch=3"];
+        let changed =
+            ["save_dir=elsewhere", "n_sample=4", "linear.lrate=1", "load_epoch=3", "validate_every=0"];
         assert_eq!(difference(&demo(&[]), &demo(&changed)), None);
     }
 

@@ -13,6 +13,7 @@ use super::options::{Amp, Options};
 use super::plan::TrainingPlan;
 use super::start::StartingPoint;
 use super::trainer::{Beginning, Trainer};
+use super::validation::Validation;
 use crate::TrainError;
 use crate::ranks::group::{Command, Opening};
 use crate::ranks::{Ranks, follow};
@@ -37,7 +38,10 @@ pub struct Summary {
     pub steps: u64,
     /// The smoothed loss at the end; `None` where the run was finished already.
     pub loss: Option<f64>,
-    /// Images per second of this process.
+    /// The validation loss at the end, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_loss: Option<f64>,
+    /// Images per second of this process; 0 where it made no step.
     pub images_per_second: f64,
     /// Seconds that this process spent on steps.
     pub seconds: f64,
@@ -68,6 +72,7 @@ pub fn train<M: Method>(
             epochs: state.epoch,
             steps: state.step,
             loss: None,
+            validation_loss: None,
             images_per_second: 0.0,
             seconds: 0.0,
             checkpoint: None,
@@ -93,12 +98,14 @@ fn lead<M: Method>(
     let StartingPoint { weights, state, checkpoint, captures, .. } = &start;
     let beginning = Beginning { place, weights, state, checkpoint: checkpoint.as_ref(), captures: *captures };
     let trainer = Trainer::new(plan, method(place)?, beginning, ranks)?;
+    let validation = Validation::new(plan, place)?;
     let log = RunLog::open(start.folder, plan, options, &start.state)?;
     let (state, amp, kept) = (start.state, start.amp, start.kept);
     let mut run = Run {
         options,
         plan,
         trainer,
+        validation,
         first_step: state.step,
         state,
         amp,
@@ -127,6 +134,7 @@ struct Run<'a, M> {
     options: &'a Options,
     plan: &'a TrainingPlan,
     trainer: Trainer<M>,
+    validation: Option<Validation>,
     state: TrainingState,
     amp: Amp,
     place: Place,
@@ -160,6 +168,7 @@ impl<M: Method> Run<'_, M> {
         }
         if self.state.step_in_epoch == 0 {
             // Where the last process was stopped between a checkpoint and its evaluation.
+            self.validate_if_due()?;
             self.evaluate_if_due(Sheets::Missing)?;
         }
         while self.state.epoch < epochs {
@@ -174,6 +183,7 @@ impl<M: Method> Run<'_, M> {
             if last || is_due(self.options.save_every, epoch) {
                 self.save(&epoch_name(epoch))?;
             }
+            self.validate_if_due()?;
             self.evaluate_if_due(Sheets::New)?;
             self.log.epoch(&self.state, epochs)?;
         }
@@ -207,7 +217,7 @@ impl<M: Method> Run<'_, M> {
                 self.read()?;
             }
             self.log.meter.spend(Speed { images, time: start.elapsed(), waiting });
-
+            self.log.show(&self.state);
             if line_due {
                 self.write_line()?;
             }
@@ -356,6 +366,25 @@ impl<M: Method> Run<'_, M> {
         ))
     }
 
+    /// Measures the loss of the average on images that are not trained on, between epochs, as often as the plan says.
+    fn validate_if_due(&mut self) -> Result<(), TrainError> {
+        let Some(validation) = &self.validation else { return Ok(()) };
+        let TrainingState { epoch, step, .. } = self.state;
+        let is_due = validation.plan().is_due(epoch, self.plan.epochs());
+        if !is_due || self.log.stats.validation(step).is_some() {
+            return Ok(());
+        }
+        let (method, average) = (self.trainer.method(), self.trainer.average());
+        match validation.loss(method, average, &self.options.stop)? {
+            Some(loss) => self.log.validated(&self.state, validation.plan(), loss),
+            None => {
+                self.save(LATEST)?;
+                self.written(true)?;
+                Err(self.interrupted())
+            }
+        }
+    }
+
     /// Evaluates the average between epochs, as often as the options say. The untrained network has scores, if the method
     /// has any, but makes no images.
     fn evaluate_if_due(&mut self, sheets: Sheets) -> Result<(), TrainError> {
@@ -405,7 +434,8 @@ impl<M: Method> Run<'_, M> {
             epochs: self.state.epoch,
             steps: self.state.step,
             loss: self.log.progress.loss(),
-            images_per_second: self.log.progress.images_per_second(),
+            validation_loss: self.log.stats.validation(self.state.step).and_then(|line| line.validation_loss),
+            images_per_second: self.log.progress.images_per_second().unwrap_or(0.0),
             seconds: self.log.meter.total().time.as_secs_f64(),
             checkpoint: checkpoint.filter(|_| self.plan.config.training().save_model),
             scores: self.log.stats.scores(self.state.step).cloned(),

@@ -60,6 +60,8 @@ fn usage() {
         (2, "--config ddpm.yaml --set load_epoch=1 --force", &again("--force")),
         (2, "--config ddpm.yaml --sample-steps 0", "0 steps: this sampler takes 1 to 100"),
         (1, "--config ddpm.yaml --device cuda:7", "CUDA was asked for, but …"),
+        // A dry run is refused for what a run would be refused for.
+        (1, "--config ddpm.yaml --device cuda:7 --dry-run", "CUDA was asked for, but …"),
     ]);
 }
 

@@ -10,6 +10,8 @@ fn help_texts() {
         ("diffusion_long", "diffusion --help"),
         ("soda_short", "soda -h"),
         ("soda_long", "soda --help"),
+        ("list", "list --help"),
+        ("compare", "compare --help"),
     ];
     assert_help(env!("CARGO_BIN_EXE_ddae-train"), "tests/golden", &lines);
 }

@@ -2,10 +2,13 @@
 
 mod bad_input;
 mod bounds;
+mod events;
 mod furthest;
 mod help;
 mod last_batch;
 mod program;
 mod resume;
+mod runs;
 mod soda;
 mod training;
+mod validation;

@@ -119,7 +119,48 @@ fn a_dry_run_tells_and_writes_nothing() {
     assert!(ended.stdout.contains("3 epochs of 6 steps of 8 images: 18 steps"), "{}", ended.stdout);
     let ended = place.train(&["--config", "edm.yaml", "--dry-run", "--epochs", "18446744073709551615"]);
     assert!(ended.stdout.contains("18446744073709551615 epochs of 6 steps"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("\ndevice      CPU\n"), "{}", ended.stdout);
     assert!(!place.path("run").exists());
+}
+
+#[test]
+fn sheets_are_sampled_by_what_suits_the_schedule_and_the_log_says_so() {
+    let place = Place::new();
+    let sheets = |config: &str, more: &[&str]| {
+        let shown = place.train(&[&["--config", config, "--dry-run"], more].concat()).stdout;
+        let line = shown.lines().find_map(|line| line.strip_prefix("sheets      sampled by "));
+        line.unwrap_or_else(|| panic!("{shown}")).to_string()
+    };
+    assert_eq!(sheets("ddpm.yaml", &[]), "ddim in 100 steps, 100 network calls");
+    let few = sheets("ddpm.yaml", &["--sample-steps", "5"]);
+    assert_eq!(few, "dpm-solver in 5 steps, 5 network calls: ddim needs more, 100 if not said");
+    let inverted = ["--set", "diffusion.betas=inverted", "--set", "diffusion.n_T=1000"];
+    let found = sheets("ddpm.yaml", &inverted);
+    let wanted =
+        "dpm-solver in 100 steps, 100 network calls: ddim would leave noise of 18 of 255 levels in them";
+    assert_eq!(found, wanted);
+    assert_eq!(sheets("edm.yaml", &[]), "edm in 18 steps, 35 network calls");
+    place.train(&["--config", "ddpm.yaml", "--epochs", "1", "--sample-steps", "5"]);
+    let log = fs::read_to_string(place.path("run/log.txt")).expect("the log");
+    assert!(log.contains("sheets      sampled by dpm-solver in 5 steps"), "{log}");
+    assert!(
+        log.contains("note        samples begin as pure noise, but at its noisiest this process leaves 60 %"),
+        "{log}"
+    );
+    // Where there are no sheets, nothing is said of them.
+    let none = place.train(&["--config", "ddpm.yaml", "--dry-run", "--set", "n_sample=0"]).stdout;
+    assert!(!none.contains("sheets "), "{none}");
+}
+
+#[test]
+fn the_speed_of_a_single_step_is_told() {
+    let place = Place::new();
+    let one = ["--config", "ddpm.yaml", "--epochs", "1", "--set", "batch_size=48", "--set", "n_sample=0"];
+    let ended = place.train(&one);
+    let rate = ended.stdout.split_once("loss ").and_then(|(_, rest)| rest.split_once(", "));
+    let rate = rate.and_then(|(_, rest)| rest.split_once(" images/s")).expect("a rate").0;
+    let rate: f64 = rate.parse().expect("a number");
+    assert!((0.1..1e6).contains(&rate), "{rate}");
 }
 
 #[test]

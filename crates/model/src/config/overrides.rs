@@ -27,6 +27,11 @@ impl FromStr for Override {
 }
 
 impl Override {
+    /// The key `key` (without a section) set to a text as it is.
+    pub fn text(key: &str, value: &str) -> Override {
+        Override { path: vec![key.to_string()], value: Value::String(value.to_string()) }
+    }
+
     /// Sets the key in a configuration. Whether the key is a known one is checked when the result is read.
     pub(super) fn apply(&self, config: &mut Value) -> Result<(), String> {
         let mut at = config;

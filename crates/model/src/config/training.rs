@@ -9,7 +9,7 @@ use super::typed;
 const MOST_SAMPLES: usize = 10_000;
 
 /// The keys of [`TrainingConfig`].
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 18] = [
     "n_epoch",
     "batch_size",
     "drop_last",
@@ -23,6 +23,9 @@ const KEYS: [&str; 15] = [
     "optim_args",
     "grad_clip_norm",
     "n_sample",
+    "hold_out",
+    "validate_every",
+    "validation_images",
     "save_dir",
     "save_model",
 ];
@@ -120,6 +123,16 @@ pub struct TrainingConfig {
     pub grad_clip_norm: f64,
     /// Images on a sheet of samples or reconstructions.
     pub n_sample: usize,
+    /// Our addition: the share of the training images that is not trained on, but kept to measure on; the same images for
+    /// every run. Absent: none, as published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_out: Option<f64>,
+    /// Our addition: epochs between two measurements of the loss on images that are not trained on; 0 for none. Absent: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validate_every: Option<u64>,
+    /// Our addition: how many images such a loss is of. Absent: 1024, but at most one for every 16 that are trained on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_images: Option<usize>,
     /// The run folder.
     pub save_dir: String,
     /// Whether checkpoints are written.
@@ -205,6 +218,17 @@ impl TrainingConfig {
         }
         if self.n_sample > MOST_SAMPLES {
             return Err(format!("n_sample is {}; a sheet holds at most {MOST_SAMPLES}", self.n_sample));
+        }
+        if let Some(share) = self.hold_out.filter(|share| !(*share > 0.0 && *share < 1.0)) {
+            return Err(format!(
+                "hold_out is {share}; it must lie between 0 and 1, or be absent to hold nothing out"
+            ));
+        }
+        if self.validation_images == Some(0) {
+            return Err(
+                "validation_images is 0; it must be at least 1 (validate_every: 0 leaves the loss out)"
+                    .to_string(),
+            );
         }
         if self.load_epoch < -1 {
             return Err(format!(

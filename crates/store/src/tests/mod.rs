@@ -1,5 +1,7 @@
 mod damage;
 mod outside;
+mod texts;
+mod version1;
 
 use std::ops::Range;
 use std::path::Path;
@@ -64,7 +66,12 @@ fn write_shard(prefix: &Path, shard: usize, of: usize, layout: &Layout) -> Resul
         }
         writer.write_labels(offset, &batch.map(label).collect::<Vec<_>>())?;
     }
+    writer.write_paths(|row| image_path(rows.start + row))?;
     writer.finish().map(drop)
+}
+
+fn image_path(row: usize) -> String {
+    format!("größe/{}/{row}.png", ["a", "bb", "ccc"][row % 3])
 }
 
 fn write_job(prefix: &Path, of: usize, layout: &Layout) {
@@ -83,6 +90,16 @@ fn check_content(path: &Path, layout: &Layout, rows: Range<usize>) {
     assert_eq!(file.keys(), layout.keys.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>());
     assert_eq!(file.labels().expect("labels"), rows.clone().map(label).collect::<Vec<_>>());
     assert_eq!(file.indices().expect("indices"), rows.clone().map(|row| row as u64).collect::<Vec<_>>());
+    if file.version() > 1 && file.has_paths() {
+        assert_eq!(
+            file.paths(0..rows.len()).expect("paths"),
+            rows.clone().map(image_path).collect::<Vec<_>>()
+        );
+        assert_eq!(
+            file.paths(3..5).expect("paths"),
+            [image_path(rows.start + 3), image_path(rows.start + 4)]
+        );
+    }
     for (place, (key, width)) in layout.keys.iter().enumerate() {
         assert_eq!(file.dim(key).expect("a width"), *width);
         for view in 0..layout.views {
@@ -135,12 +152,16 @@ fn shards_and_joined_files_hold_what_was_written() {
             let prefix = folder.path().join("features").join("train");
             write_job(&prefix, 3, &layout);
             check_content(&shard_path(&prefix, 1, 3), &layout, 34..68);
+            assert!(FeatureFile::open(shard_path(&prefix, 1, 3)).expect("a shard").has_paths());
             let copy = merged_path(&prefix);
             merge(&prefix, 3, &copy, MergeMode::Copy).expect("joined");
             let virtual_file = prefix.with_file_name("virtual.h5");
             merge(&prefix, 3, &virtual_file, MergeMode::Virtual).expect("joined");
             check_content(&copy, &layout, 0..103);
             check_content(&virtual_file, &layout, 0..103);
+            for file in [&copy, &virtual_file] {
+                assert!(FeatureFile::open(file).expect("a file").has_paths());
+            }
             // Names alone: the whole folder can be moved. A copy stands alone.
             let moved = folder.path().with_extension("moved");
             std::fs::rename(folder.path(), &moved).expect("moved");
@@ -170,22 +191,6 @@ fn virtual_datasets_are_right_for_other_readers() {
             assert_eq!(found.expect("features"), features(place, view, 0..103, *width));
         }
     }
-}
-
-#[test]
-fn attributes_can_be_long_but_not_endless() {
-    let folder = folder();
-    let with = |bytes: usize| {
-        let mut layout = layout();
-        layout.provenance.config = Some("é".repeat(bytes / 2));
-        layout
-    };
-    let (long, prefix) = (with(65_000), folder.path().join("train"));
-    write_job(&prefix, 1, &long);
-    check_content(&shard_path(&prefix, 0, 1), &long, 0..103);
-    let error = message(write_shard(&prefix, 0, 1, &with(65_600)));
-    assert!(error.contains("cannot write: attribute attributes has 65"), "{error}");
-    check_content(&shard_path(&prefix, 0, 1), &long, 0..103);
 }
 
 #[test]

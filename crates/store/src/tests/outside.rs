@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use hdf5::file::File;
 
 use super::*;
+use crate::file::Unfinished;
+use crate::header::Header;
 
 /// One shard of a small job, and what a change to its file does to opening it.
 struct Shard {
@@ -16,9 +18,13 @@ struct Shard {
 
 impl Shard {
     fn new() -> Shard {
+        Shard::of(&layout())
+    }
+
+    fn of(layout: &Layout) -> Shard {
         let folder = folder();
         let prefix = folder.path().join("train");
-        write_job(&prefix, 1, &layout());
+        write_job(&prefix, 1, layout);
         let path = shard_path(&prefix, 0, 1);
         let bytes = fs::read(&path).expect("the shard");
         // Another file with datasets that would fit.
@@ -33,17 +39,6 @@ impl Shard {
         file.close().expect("closed");
         message(FeatureFile::open(&self.path))
     }
-}
-
-/// A text attribute with another value, as long as it likes.
-fn set_text(file: &File, name: &str, text: &str) {
-    file.delete_attr(name).expect("deleted");
-    let value: hdf5::types::FixedUnicode<256> = text.parse().expect("a text");
-    file.new_attr::<hdf5::types::FixedUnicode<256>>()
-        .create(name)
-        .expect("made")
-        .write_scalar(&value)
-        .expect("written");
 }
 
 #[test]
@@ -95,7 +90,11 @@ fn shards_of_a_joined_file_lie_beside_it() {
     let absolute = shard.folder.path().join("other.h5").display().to_string();
     for name in [absolute.as_str(), "../train.0000-of-0001.h5", "a/b.h5", "..", "./other.h5", "", "other.h5/"]
     {
-        let error = shard.after(|file| set_text(file, "shards", &serde_json::json!([name]).to_string()));
+        let mut target = Unfinished::create(&shard.path).expect("begun");
+        let header = Header::new(layout(), 0..103, vec![name.to_string()]);
+        header.begin(&mut target).expect("begun");
+        target.finish().expect("a file");
+        let error = message(FeatureFile::open(&shard.path));
         assert!(error.contains(&format!("leads to other files: its shard is '{name}'")), "{error}");
     }
     // Nor is such a file written.
@@ -111,14 +110,12 @@ fn shards_of_a_joined_file_lie_beside_it() {
 #[test]
 fn promises_of_rows_that_are_not_there_are_refused() {
     const ROWS: usize = 300_000_000;
-    let shard = Shard::new();
+    let shard = Shard::of(&Layout { keys: vec![(FeatureKey::new(11, "out_6"), 20)], views: 1, ..layout() });
     let promising = |create: &dyn Fn(&File, &str)| {
         shard.after(|file| {
             for name in ["total", "rows"] {
                 file.attr(name).expect("an attribute").write_scalar(&(ROWS as i64)).expect("written");
             }
-            set_text(file, "keys", r#"[["t11/out_6", 20]]"#);
-            file.attr("views").expect("views").write_scalar(&1i64).expect("written");
             for name in ["features", "labels", "indices"] {
                 file.unlink(name).expect("unlinked");
             }
@@ -153,12 +150,16 @@ fn promises_of_rows_that_are_not_there_are_refused() {
         builder.create("labels").expect("made").write(&[0i64; 103]).expect("written");
     });
     assert!(error.contains("labels is packed by a filter that no feature file has (NBit)"), "{error}");
-    // A text that is longer than any.
+    // Texts that would be.
     let error = after(&|file| {
-        file.delete_attr("keys").expect("deleted");
-        file.new_attr::<u8>().shape(4096).create("keys").expect("made");
+        file.unlink("paths").expect("unlinked");
+        file.new_dataset::<hdf5::types::FixedUnicode<64>>()
+            .chunk(103)
+            .shape(103)
+            .create("paths")
+            .expect("made");
     });
-    assert!(error.contains("attribute keys: no text of at most 65536 bytes"), "{error}");
+    assert!(error.contains("paths promises 1 chunks and has 0"), "{error}");
 }
 
 /// What another program stored in its own way, whole and in the file, is read.

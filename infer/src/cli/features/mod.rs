@@ -9,7 +9,8 @@ use clap::Args;
 use ddae_base::shell;
 use ddae_data::digest::DigestOf;
 use ddae_infer::InferError;
-use ddae_infer::features::{FeatureJob, Finished};
+use ddae_infer::features::formats::{self, Format};
+use ddae_infer::features::{FeatureJob, Finished, NoiseSource};
 use ddae_infer::workers::Workers;
 use ddae_onnx::metadata::GraphKind;
 use ddae_store::{Compression, FeatureFile, FeatureType, Layout, merged_path, shard_rows};
@@ -17,14 +18,15 @@ use serde_json::{Value, json};
 
 use super::progress::Progress;
 use super::running::Running;
-use super::split::SplitArgument;
+use super::split::part_of;
 use super::stop_on_signal;
 use super::summary::Summary;
 use request::FeatureRequest;
 
 const NOTES: &str = "\
-The file holds features/tTIMESTEP/LAYER [views, N, D], labels, indices, and what made them as
-attributes. Rows are computed in shards, PREFIX.0000-of-0004.h5, which are joined and removed at
+The file holds features/tTIMESTEP/LAYER [views, N, D], paths, labels, indices, classes, and what
+made them as attributes; `ddae-infer inspect` shows it, docs/feature-files.md says how to read it
+elsewhere. With --format another file is made of it at the end, and it stays. Rows are computed in shards, PREFIX.0000-of-0004.h5, which are joined and removed at
 the end. When the job is interrupted, by whatever, finished shards stay and the same command goes
 on.
 
@@ -51,17 +53,22 @@ pub struct Arguments {
     #[arg(short, long, value_name = "PREFIX")]
     output: PathBuf,
 
-    /// Data set (`ddae-data --help` lists them) [default: the one the model was trained on]
-    #[arg(long, value_name = "NAME")]
+    /// Data set by name, or path of a folder, image, list, .tar or .parquet (`ddae-data --help` lists them) [default: the
+    /// data set that the model was trained on]
+    #[arg(long, value_name = "SOURCE")]
     data: Option<String>,
 
     /// Folder of the data set, or the one above it [default: $DDAE_DATA, or ./datasets]
     #[arg(long, value_name = "DIR")]
     data_root: Option<PathBuf>,
 
-    /// Which images
-    #[arg(long, value_enum, default_value = "train")]
-    split: SplitArgument,
+    /// Table of paths or keys and labels (CSV), for images that have no labels
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+
+    /// Which images, by the name that the data set has for them [default: train, or the only split]
+    #[arg(long, value_name = "NAME")]
+    split: Option<String>,
 
     /// Only the first N images
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -96,9 +103,18 @@ pub struct Arguments {
     #[arg(long, value_name = "WHAT", default_value = "content")]
     images_by: DigestOf,
 
+    /// Noise: keyed (drawn for each image, view and timestep), fixed (one draw for each timestep, the same for all images
+    /// and views) or none (zeros) [default: keyed]
+    #[arg(long, value_name = "KIND")]
+    noise: Option<NoiseSource>,
+
     /// Seed of noise and augmentation
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+
+    /// Write PREFIX.h5 alone (h5), or another file of it too: npy (a folder PREFIX of arrays), parquet or safetensors
+    #[arg(long, value_name = "FORMAT", default_value = "h5")]
+    format: Format,
 
     /// How features are stored: f32 or f16
     #[arg(long, value_name = "TYPE", default_value = "f32")]
@@ -172,19 +188,34 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "{count} of {shards} shards to compute ({rows} images) for {}",
             ddae_base::plain(path.display())
         )?;
+        if arguments.format != Format::H5 {
+            let other = arguments.format.path(&arguments.output);
+            writeln!(out, "then {} of it", ddae_base::plain(other.display()))?;
+        }
         return Ok(());
     }
     let stop = stop_on_signal();
     let threads = running.threads(extraction.passes(rows));
     let mut workers = Workers::open_after(&model.path, arguments.latents.as_deref(), device, threads)?;
-    let progress = Progress::new(rows * extraction.images_per_row(), 1, running.quiet);
+    let runs = extraction.runs_per_row();
+    let progress = Progress::new(rows, runs, running.quiet);
     let finished = job.run(&mut workers, &stop, |images| progress.add(images));
     let seconds = progress.finish();
     running.tell_notes(&mut workers);
     let finished = finished.map_err(|error| interrupted(error, arguments.overwrite))?;
     let (provider, sessions) = (device.provider(), workers.sessions());
-    let summary = Summary { images: finished.images, seconds, provider, sessions };
-    report(&mut out, arguments, &summary, &finished)?;
+    let other = match &finished.file {
+        Some(file) if arguments.format != Format::H5 => {
+            let other = arguments.format.path(&arguments.output);
+            let file = FeatureFile::open(file)?;
+            let made = formats::convert(&file, arguments.format, &other, arguments.overwrite, &stop);
+            made.map_err(|error| interrupted(error, arguments.overwrite))?;
+            Some(other)
+        }
+        _ => None,
+    };
+    let summary = Summary { images: finished.images, runs, seconds, provider, sessions };
+    report(&mut out, arguments, part_of(&extraction.split), &summary, &finished, other.as_deref())?;
     match finished.file {
         Some(file) if !running.quiet => note_unsaid(&file, layout),
         _ => Ok(()),
@@ -193,7 +224,15 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// Points out what is not known of shards that another version computed.
 fn note_unsaid(file: &Path, layout: &Layout) -> anyhow::Result<()> {
-    let unsaid = FeatureFile::open(file)?.provenance().unsaid(&layout.provenance).join(", ");
+    let opened = FeatureFile::open(file)?;
+    if !opened.has_paths() {
+        let file = ddae_base::plain(file.display());
+        ddae_base::tell(format!(
+            "note: {file} was written by an earlier version and does not say which image a row is of; --overwrite computes \
+             it anew"
+        ));
+    }
+    let unsaid = opened.provenance().unsaid(&layout.provenance).join(", ");
     if !unsaid.is_empty() {
         let file = ddae_base::plain(file.display());
         ddae_base::tell(format!(
@@ -222,13 +261,18 @@ fn interrupted(error: InferError, overwrite: bool) -> anyhow::Error {
 fn report(
     out: &mut impl Write,
     arguments: &Arguments,
+    split: &str,
     summary: &Summary,
     finished: &Finished,
+    other: Option<&Path>,
 ) -> std::io::Result<()> {
     if arguments.running.json {
         let mut object = summary.json();
         object.insert("file".to_string(), json!(finished.file));
         object.insert("missing_shards".to_string(), json!(finished.missing));
+        if let Some(other) = other {
+            object.insert(arguments.format.name().to_string(), json!(other));
+        }
         return writeln!(out, "{}", Value::Object(object));
     }
     let Some(file) = &finished.file else {
@@ -245,10 +289,13 @@ fn report(
     } else {
         writeln!(out, "{}: {}", summary.line(), ddae_base::plain(file.display()))?;
     }
-    let (file, other) = (shell::word(file), |name: &str| name.to_string());
-    let (train, test) = match arguments.split {
-        SplitArgument::Train => (file, other("TEST.h5")),
-        SplitArgument::Test => (other("TRAIN.h5"), file),
+    if let Some(other) = other {
+        writeln!(out, "the same in {}", ddae_base::plain(other.display()))?;
+    }
+    let (file, name) = (shell::word(file), |name: &str| name.to_string());
+    let (train, test) = match split.starts_with("train") {
+        true => (file, name("TEST.h5")),
+        false => (name("TRAIN.h5"), file),
     };
     writeln!(out, "next: ddae-probe logistic --train {train} --test {test}")
 }

@@ -1,12 +1,11 @@
 //! From what was typed to what is computed.
 
 use ddae_base::memory;
-use ddae_data::datasets;
 use ddae_data::split::Split;
 use ddae_infer::InferError;
 use ddae_infer::cuda;
 use ddae_infer::device::Device;
-use ddae_infer::features::{Extraction, NOISE_STREAM, Noising, Views};
+use ddae_infer::features::{Extraction, NOISE_STREAM, NoiseSource, Noising, Views};
 use ddae_infer::model_file::ModelFile;
 use ddae_model::diffusion::feature_timesteps;
 use ddae_model::networks::Role;
@@ -15,6 +14,7 @@ use ddae_store::{Layout, Provenance};
 use serde_json::{Map, json};
 
 use super::Arguments;
+use crate::cli::split::{Wanted, part_of};
 
 /// Images in a shard unless the number of shards is given.
 const SHARD_ROWS: usize = 5000;
@@ -57,6 +57,7 @@ impl FeatureRequest {
             latents: latent_shape,
             timesteps,
             noising: noising(model),
+            noise: arguments.noise.unwrap_or_default(),
             bytes: imaged.description.pixels == Pixels::Bytes,
             taps: taps.map(|tap| (tap.name.clone(), tap.shape.iter().product())).collect(),
             views,
@@ -65,10 +66,19 @@ impl FeatureRequest {
             draw_on_device: draws(device),
             split,
         };
-        if extraction.views.count > 1 && !extraction.is_drawn() {
+        if let (Some(noise), false) = (arguments.noise, extraction.takes_noise()) {
             return Err(InferError::Argument(format!(
-                "--views {}: this graph sees images without noise, and all views would be alike; add --resized-crop, or \
-                 --crop and --flip",
+                "--noise {noise}: this graph takes no noise; it sees images as they are"
+            )));
+        }
+        if extraction.views.count > 1 && !extraction.views_differ() {
+            let why = match (extraction.takes_noise(), extraction.noise) {
+                (false, _) | (_, NoiseSource::Keyed) => "this graph sees images without noise",
+                (_, NoiseSource::Fixed) => "with --noise fixed all have the same noise",
+                (_, NoiseSource::None) => "with --noise none there is no noise",
+            };
+            return Err(InferError::Argument(format!(
+                "--views {}: {why}, and all views would be alike; add --resized-crop, or --crop and --flip",
                 extraction.views.count
             )));
         }
@@ -104,8 +114,12 @@ impl FeatureRequest {
         let crop = if views.crop_padding > 0 { ", cropped" } else { "" };
         let flip = if views.flip { ", mirrored" } else { "" };
         let resized = if views.resized_crop { ", resized crops" } else { "" };
+        let noise = match self.extraction.noise {
+            NoiseSource::Keyed => String::new(),
+            noise => format!(", noise {noise}"),
+        };
         format!(
-            "images    {} of {}, {} view{} each{crop}{flip}{resized}\nfeatures  {} in {}\ndevice    {device}, batches of {batch}",
+            "images    {} of {}, {} view{} each{crop}{flip}{resized}{noise}\nfeatures  {} in {}\ndevice    {device}, batches of {batch}",
             split.len(),
             split.name(),
             views.count,
@@ -209,13 +223,15 @@ fn split(arguments: &Arguments, model: &ModelFile, trained_on: Option<&str>) -> 
         let message = "--data is needed: the graph does not say what its network was trained on";
         return Err(InferError::Argument(message.to_string()));
     };
-    let split = arguments.split.of(datasets::open(name, arguments.data_root.as_deref())?);
-    if split.is_empty() {
-        return Err(InferError::Argument(format!(
-            "--split {}: {name} has no such images",
-            arguments.split.name()
-        )));
-    }
+    let wanted = Wanted {
+        data: name,
+        root: arguments.data_root.as_deref(),
+        labels: arguments.labels.clone(),
+        split: arguments.split.as_deref(),
+        usual: "train",
+        quiet: arguments.running.quiet,
+    };
+    let split = wanted.open()?;
     let image = model.model.architecture.image_shape().ok_or_else(|| InferError::Model {
         path: model.path.clone(),
         message: format!("{} takes no images", model.model.architecture.name()),
@@ -248,10 +264,11 @@ fn provenance(
         step: Some(description.step),
         checkpoint: Some(description.checkpoint.clone()),
         data_set: Some(split.name().to_string()),
-        split: Some(arguments.split.name().to_string()),
+        split: Some(part_of(split).to_string()),
         images_digest: Some(split.digest(arguments.images_by)?),
         seed: Some(arguments.seed),
         noise_stream: Some(extraction.is_drawn().then(|| NOISE_STREAM.to_string())),
+        noise: Some(extraction.takes_noise().then(|| extraction.noise.name().to_string())),
         views: Some(views.count),
         crop_padding: Some(views.crop_padding),
         flip: Some(views.flip),

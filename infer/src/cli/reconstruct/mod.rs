@@ -17,7 +17,6 @@ use serde_json::{Value, json};
 use super::progress::Progress;
 use super::running::Running;
 use super::seeds::Indices;
-use super::split::SplitArgument;
 use super::stop_on_signal;
 use super::summary::Summary;
 use outputs::Outputs;
@@ -25,7 +24,7 @@ use request::ReconstructRequest;
 
 const USAGE: &str = "\
 ddae-infer reconstruct [OPTIONS] --encoder FILE --sampler FILE -o FILE.png IMAGE...
-       ddae-infer reconstruct [OPTIONS] --encoder FILE --sampler FILE -o FILE.png --data NAME";
+       ddae-infer reconstruct [OPTIONS] --encoder FILE --sampler FILE -o FILE.png --data SOURCE";
 
 const NOTES: &str = "\
 Each row of the sheet is a source as the encoder sees it (scaled to cover the network's size and
@@ -70,17 +69,17 @@ pub struct Arguments {
     #[arg(long, requires = "kept")]
     overwrite: bool,
 
-    /// Data set to take images from (`ddae-data --help` lists them)
-    #[arg(long, alias = "dataset", value_name = "NAME")]
+    /// Data set to take images from, by name or path (`ddae-data --help` lists them)
+    #[arg(long, alias = "dataset", value_name = "SOURCE")]
     data: Option<String>,
 
     /// Folder of the data set, or the one above it [default: $DDAE_DATA, or ./datasets]
     #[arg(long, value_name = "DIR")]
     data_root: Option<PathBuf>,
 
-    /// Which part of the data set [default: test]
-    #[arg(long, value_enum)]
-    split: Option<SplitArgument>,
+    /// Which part of the data set, by the name it has there [default: test, or the only one]
+    #[arg(long, value_name = "NAME")]
+    split: Option<String>,
 
     /// Which images of it: 0-7, or 3,7,10-12 [default: 0-7]
     #[arg(long, value_name = "LIST")]
@@ -172,7 +171,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     drawn.map_err(|error| interrupted(error, arguments))?;
     outputs.finish(&request)?;
     let (provider, sessions) = (device.provider(), workers.sessions());
-    let summary = Summary { images: jobs.len(), seconds, provider, sessions };
+    let summary = Summary { images: jobs.len(), runs: plan.steps.len(), seconds, provider, sessions };
     report(&mut out, arguments, &request, &summary)?;
     Ok(())
 }

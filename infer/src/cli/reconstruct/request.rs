@@ -15,7 +15,7 @@ use ddae_onnx::metadata::Pixels;
 
 use super::Arguments;
 use crate::cli::sheets;
-use crate::cli::split::SplitArgument;
+use crate::cli::split::{Wanted, part_of};
 
 /// Images of a data set that are taken unless others are asked for.
 const USUAL: std::ops::Range<usize> = 0..8;
@@ -247,16 +247,20 @@ fn images(arguments: &Arguments, shape: [usize; 3]) -> Result<Split, InferError>
         }
         return Ok(datasets::of_files(arguments.images.clone(), shape));
     };
-    let set = datasets::open(name, arguments.data_root.as_deref())?;
-    let split = arguments.split.unwrap_or(SplitArgument::Test);
-    let (part, which) = (split.of(set), split.name());
+    let wanted = Wanted {
+        data: name,
+        root: arguments.data_root.as_deref(),
+        labels: None,
+        split: arguments.split.as_deref(),
+        usual: "test",
+        quiet: arguments.running.quiet,
+    };
+    let part = wanted.open()?;
+    let which = part_of(&part);
     let indices = match &arguments.indices {
         Some(indices) => indices.0.clone(),
         None => USUAL.take(part.len()).collect(),
     };
-    if part.is_empty() {
-        return Err(InferError::Argument(format!("--split {which}: {name} has no such images")));
-    }
     if let Some(index) = indices.iter().find(|&&index| index >= part.len()) {
         let (count, last) = (part.len(), part.len() - 1);
         let message = format!("--indices {index}: {name} has {count} {which} images, 0 to {last}");

@@ -151,7 +151,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     drawn.map_err(|error| interrupted(error, arguments))?;
     outputs.finish(seeds, &missing)?;
     let (provider, sessions) = (device.provider(), workers.sessions());
-    let summary = Summary { images: missing.len(), seconds, provider, sessions };
+    let summary =
+        Summary { images: missing.len(), runs: request.plan.steps.len(), seconds, provider, sessions };
     report(&mut out, arguments, &request, &summary)?;
     Ok(())
 }
