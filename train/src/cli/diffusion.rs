@@ -19,7 +19,7 @@ Examples:
   ddae-train diffusion --run runs/demo --resume
   ddae-train diffusion --config configs/demo.yaml --set network.n_channels=64 --run runs/wide
   ddae-train diffusion --config configs/DDPM_ddpm.yaml --device cuda --nproc 4
-  torchrun --no-python --nproc-per-node 4 ddae-train diffusion --config configs/DDPM_ddpm.yaml
+  torchrun --no-python --nproc-per-node 4 -- ddae-train diffusion --config configs/DDPM_ddpm.yaml
 
 The published configurations are for 4 or 8 devices. Of net_type UNet, lrate and batch_size are
 those of one: with 4 ranks, or with --accumulate 4 on one device, a step of DDPM_ddpm.yaml has 512

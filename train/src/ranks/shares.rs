@@ -111,7 +111,7 @@ impl StepBatch {
             BatchOf::All if batch.is_multiple_of(parts) => (batch, batch / parts, 1.0),
             BatchOf::All => {
                 return Err(TrainError::Argument(format!(
-                    "batch_size is {batch}, of all ranks, and cannot be divided by {parts} ({} ranks, --accumulate {}): set \
+                    "batch_size is {batch}, of all ranks, and cannot be divided by {parts} (ranks: {}, --accumulate {}): set \
                      another batch_size, or --batch-of rank",
                     shares.ranks, shares.accumulate
                 )));
@@ -200,7 +200,7 @@ mod tests {
         let refused =
             batch(EDM2, Shares { ranks: 3, ..Shares::default() }).expect_err("3 does not divide 512");
         assert!(
-            refused.starts_with("batch_size is 512, of all ranks, and cannot be divided by 3 (3 ranks, "),
+            refused.starts_with("batch_size is 512, of all ranks, and cannot be divided by 3 (ranks: 3, "),
             "{refused}"
         );
     }

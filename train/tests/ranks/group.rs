@@ -159,7 +159,7 @@ fn the_sum_of_gradients_is_that_of_the_whole_batch() {
                 1e-6,
                 &format!("buffers of {name} on {world} ranks"),
             );
-            assert!(overlap.buckets > 2 && overlap.early == overlap.buckets, "{name}: {overlap:?}");
+            assert!(overlap.buckets >= 2 && overlap.early == overlap.buckets, "{name}: {overlap:?}");
             for (other, of_other, _) in of_parts {
                 differ |= other != first || of_other != buffers;
             }
