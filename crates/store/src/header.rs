@@ -13,10 +13,11 @@ use hdf5::types::FixedUnicode;
 use serde_json::Value;
 
 use super::error::reason;
-use super::{FeatureError, FeatureKey, Layout};
+use super::text::LONGEST;
+use super::{FeatureError, FeatureKey, Layout, text};
 
 /// What makes a file a feature file.
-const FORMAT: &str = "ddae-features";
+pub(super) const FORMAT: &str = "ddae-features";
 const VERSION: i64 = 1;
 /// Attributes of the format itself. One of the job's with such a name stands in the JSON object only.
 const RESERVED: [&str; 11] = [
@@ -92,7 +93,7 @@ impl Header {
         let foreign = |reason: String| FeatureError::Foreign { path: path.to_path_buf(), reason };
         let damaged = |reason: String| FeatureError::Damaged { path: path.to_path_buf(), reason };
         let text =
-            |name: &str| read_text(file, name).map_err(|e| format!("attribute {name}: {}", reason(&e)));
+            |name: &str| text::attribute(file, name).map_err(|e| format!("attribute {name}: {}", reason(&e)));
         let number = |name: &str| {
             let value = file.attr(name).and_then(|attribute| attribute.read_scalar::<i64>());
             let value = value.map_err(|e| format!("attribute {name}: {}", reason(&e)))?;
@@ -146,9 +147,6 @@ pub(super) fn lies_beside(name: &str) -> bool {
     Path::new(name).file_name().is_some_and(|own| own == name)
 }
 
-/// The longest text an attribute can have, in bytes.
-const LONGEST: usize = 65_536;
-
 fn write_text(file: &File, name: &str, value: &str) -> hdf5::Result<()> {
     fn write<const N: usize>(file: &File, name: &str, value: &str) -> hdf5::Result<()> {
         let value =
@@ -164,17 +162,6 @@ fn write_text(file: &File, name: &str, value: &str) -> hdf5::Result<()> {
             Err(hdf5::Error::from(format!("attribute {name} has {bytes} bytes, {LONGEST} are possible")))
         }
     }
-}
-
-fn read_text(file: &File, name: &str) -> hdf5::Result<String> {
-    let attribute = file.attr(name)?;
-    if !attribute.is_scalar() || attribute.dtype()?.size() > LONGEST {
-        return Err(hdf5::Error::from(format!("no text of at most {LONGEST} bytes")));
-    }
-    let value = attribute.read_scalar::<FixedUnicode<LONGEST>>()?;
-    // Another program may have written anything.
-    let text = std::str::from_utf8(value.as_bytes()).map_err(|_| hdf5::Error::from("not UTF-8"))?;
-    Ok(text.to_string())
 }
 
 fn too_large(name: &str) -> hdf5::Error {

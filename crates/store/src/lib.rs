@@ -57,6 +57,7 @@
 
 mod error;
 mod file;
+pub mod foreign;
 mod header;
 mod layout;
 mod merge;
@@ -66,6 +67,7 @@ mod shards;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod text;
 mod writer;
 
 pub use error::FeatureError;

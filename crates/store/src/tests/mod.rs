@@ -1,4 +1,5 @@
 mod damage;
+mod foreign;
 mod outside;
 
 use std::ops::Range;
