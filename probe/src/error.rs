@@ -18,6 +18,17 @@ pub enum ProbeError {
     /// A classifier cannot learn or be measured.
     #[error(transparent)]
     Classify(ClassifyError),
+    /// A file that others wrote, and what is wrong with it.
+    #[error("{path}: {reason}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What was found, what is wanted and what to do.
+        reason: String,
+    },
+    /// Options that do not go with the files they were given with.
+    #[error("{0}")]
+    Usage(String),
     /// A text that is not a list of features.
     #[error(
         "--features {text:?}: {reason}; write them as t11/out_6, several to choose from as t11/out_6,t21/out_6, taps to join as t11/out_6+t11/out_7"
@@ -160,7 +171,7 @@ impl ProbeError {
     /// Whether something was asked for that makes no sense, rather than that it failed.
     pub fn is_usage(&self) -> bool {
         match self {
-            ProbeError::FeatureSyntax { .. } => true,
+            ProbeError::FeatureSyntax { .. } | ProbeError::Usage(_) => true,
             ProbeError::Data(error) => error.is_usage(),
             _ => false,
         }

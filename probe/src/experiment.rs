@@ -266,6 +266,9 @@ fn protocol(
         ("seed", json!(plan.seed)),
     ] {
         protocol.insert(name.to_string(), value);
+        if let Some(read_as) = source.train.read_as().filter(|_| name == "stored_as") {
+            protocol.insert("read_as".to_string(), json!(read_as));
+        }
     }
     protocol
 }

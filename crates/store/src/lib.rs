@@ -59,10 +59,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod attribute_text;
 mod attributes;
 mod dimensions;
 mod error;
 mod file;
+pub mod foreign;
 mod header;
 mod heap;
 mod layout;

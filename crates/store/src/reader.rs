@@ -152,6 +152,10 @@ impl FeatureFile {
         stored::dataset(&self.file, name).map_err(|flaw| flaw.of(&self.path))
     }
 
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// The file's path.
     pub fn path(&self) -> &Path {
         &self.path
@@ -393,7 +397,7 @@ pub(super) fn check_memory(path: &Path, name: &str, numbers: usize, size: usize)
 
 /// Opens a file that may be locked for a moment: HDF5 does not wait for locks, and a lock outlives its writer for as long
 /// as a process that was started meanwhile holds a copy of the open file.
-fn waited_for(open: impl Fn() -> hdf5::Result<File>) -> hdf5::Result<File> {
+pub(super) fn waited_for(open: impl Fn() -> hdf5::Result<File>) -> hdf5::Result<File> {
     let mut waits = LOCK_WAITS;
     loop {
         match open() {

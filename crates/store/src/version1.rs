@@ -7,14 +7,10 @@ use std::path::Path;
 use std::str::FromStr;
 
 use hdf5::file::File;
-use hdf5::types::FixedUnicode;
 
 use super::error::reason;
 use super::header::{self, FORMAT, Header};
-use super::{FeatureError, FeatureKey, Layout};
-
-/// The longest text an attribute has, in bytes.
-const LONGEST: usize = 65_536;
+use super::{FeatureError, FeatureKey, Layout, attribute_text};
 
 /// Refuses a file that says it is of another kind.
 pub(super) fn check_format(file: &File) -> Result<(), String> {
@@ -53,16 +49,5 @@ pub(super) fn read(file: &File, path: &Path) -> Result<Header, FeatureError> {
 }
 
 fn text(file: &File, name: &str) -> Result<String, String> {
-    read_text(file, name).map_err(|error| format!("attribute {name}: {}", reason(&error)))
-}
-
-fn read_text(file: &File, name: &str) -> hdf5::Result<String> {
-    let attribute = file.attr(name)?;
-    if !attribute.is_scalar() || attribute.dtype()?.size() > LONGEST {
-        return Err(hdf5::Error::from(format!("no text of at most {LONGEST} bytes")));
-    }
-    let value = attribute.read_scalar::<FixedUnicode<LONGEST>>()?;
-    // Another program may have written anything.
-    let text = std::str::from_utf8(value.as_bytes()).map_err(|_| hdf5::Error::from("not UTF-8"))?;
-    Ok(text.to_string())
+    attribute_text::attribute(file, name).map_err(|error| format!("attribute {name}: {}", reason(&error)))
 }

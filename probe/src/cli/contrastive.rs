@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use ddae_base::shell;
+use ddae_probe::ProbeError;
 use ddae_probe::contrastive::BATCH;
 use ddae_probe::contrastive::noisings::Noisings;
 use ddae_probe::contrastive::report::ContrastReport;
+use ddae_probe::source::Input;
 use ddae_probe::source::feature_set::FeatureSet;
 
 use super::progress::Shown;
@@ -24,15 +26,23 @@ use super::progress::Shown;
 Examples:
   ddae-probe contrastive train.h5
   ddae-probe contrastive train.h5 --features t11/out_5,t11/out_6 --json
-  ddae-probe contrastive seed_0.h5 seed_1.h5")]
+  ddae-probe contrastive seed_0.h5 seed_1.h5
+  ddae-probe contrastive noise_0.npy noise_1.npy")]
 pub struct Arguments {
-    /// Feature file with at least two views; the first two are compared
-    #[arg(value_name = "FILE.h5")]
+    /// Feature file with at least two views, of which the first two are compared; or, with OTHER, any file with features
+    ///
+    /// Beside those of ddae-infer: HDF5, .npy, .npz, safetensors, parquet and CSV, with the name of an array behind a colon
+    /// where it has no usual one (FILE.npz:NAME).
+    #[arg(value_name = "FILE")]
     first: PathBuf,
 
-    /// Feature file of the same images with other noise; the first views of both files are compared
-    #[arg(value_name = "OTHER.h5")]
+    /// File with the features of the same images at other noise; the first views of both files are compared
+    #[arg(value_name = "OTHER")]
     second: Option<PathBuf>,
+
+    /// Read arrays of more than two axes as one row for each index of the first
+    #[arg(long)]
+    flatten: bool,
 
     /// Features to measure, such as t11/out_6 [default: all, one by one]
     ///
@@ -52,7 +62,13 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let features = arguments.features.as_deref().map(FeatureSet::parse_list).transpose()?;
-    let noisings = Noisings::open(&arguments.first, arguments.second.as_deref())?;
+    let input = |path| Input { flatten: arguments.flatten, ..Input::new(path) };
+    let second = arguments.second.as_deref().map(input);
+    let noisings = Noisings::open(&input(&arguments.first), second.as_ref())?;
+    if features.is_some() && noisings.is_foreign() {
+        let advice = "--features names features of files that ddae-infer wrote; name those of others with their file, as in FILE:NAME";
+        return Err(ProbeError::Usage(advice.to_string()).into());
+    }
     let mut progress = Shown::default();
     let features = features.unwrap_or_default();
     let report = ContrastReport::measure(&noisings, &features, arguments.batch as usize, &mut progress)?;

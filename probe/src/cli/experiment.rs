@@ -1,4 +1,4 @@
-//! What all commands share: where features come from, how they are chosen, and how results are shown.
+//! What all commands share: how features are chosen, and how results are shown.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -7,13 +7,13 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use ddae_base::{files, shell};
 use ddae_classify::scaling::Normalisation;
-use ddae_probe::confusion_image;
 use ddae_probe::experiment::{self, ExperimentPlan, Probe, Selection};
 use ddae_probe::report::Report;
-use ddae_probe::source::ProbeSource;
 use ddae_probe::source::feature_set::FeatureSet;
 use ddae_probe::source::table::Views;
+use ddae_probe::{ProbeError, confusion_image};
 
+use super::files::FileOptions;
 use super::progress::Shown;
 
 /// The options of every probe.
@@ -32,29 +32,6 @@ pub struct ExperimentOptions {
     /// Print one JSON object in place of the table; accuracies between 0 and 1
     #[arg(long, help_heading = "Output")]
     json: bool,
-}
-
-#[derive(Args, Debug)]
-struct FileOptions {
-    /// Feature file to learn from (ddae-infer features writes it)
-    #[arg(long, value_name = "FILE.h5", requires = "test", required_unless_present = "pixels")]
-    train: Option<PathBuf>,
-
-    /// Feature file to measure on, made with the same model
-    #[arg(long, value_name = "FILE.h5", requires = "train")]
-    test: Option<PathBuf>,
-
-    /// Use the raw pixels of a data set in place of feature files: the baseline
-    ///
-    /// Every level of an image becomes one feature in [0, 1]. `ddae-data --help` lists what can be given: data sets by name,
-    /// folders, lists, .tar and .parquet files.
-    #[arg(long, value_name = "SOURCE", conflicts_with_all = ["train", "test", "features"])]
-    pixels: Option<String>,
-
-    /// Folder of the data set for --pixels, or the one above it [default: $DDAE_DATA, or ./datasets]
-    #[arg(long, value_name = "DIR", visible_alias = "data-root", requires = "pixels",
-          conflicts_with_all = ["train", "test"])]
-    root: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -152,32 +129,6 @@ impl Choice {
     }
 }
 
-impl FileOptions {
-    fn open(&self) -> Result<ProbeSource> {
-        match (&self.train, &self.test, &self.pixels) {
-            (Some(train), Some(test), _) => Ok(ProbeSource::open(train, test)?),
-            (_, _, Some(name)) => Ok(ProbeSource::open_pixels(name, self.root.as_deref())?),
-            // clap asks for one of the two.
-            _ => anyhow::bail!("give --train and --test, or --pixels"),
-        }
-    }
-
-    /// The options as they are typed into a shell.
-    fn typed(&self) -> String {
-        let mut words = Vec::new();
-        let mut option = |name: &str, value: Option<&Path>| {
-            if let Some(value) = value {
-                words.push(format!("{name} {}", shell::word(value)));
-            }
-        };
-        option("--train", self.train.as_deref());
-        option("--test", self.test.as_deref());
-        option("--pixels", self.pixels.as_deref().map(Path::new));
-        option("--root", self.root.as_deref());
-        words.join(" ")
-    }
-}
-
 impl ExperimentOptions {
     /// The seed of everything that is drawn.
     pub fn seed(&self) -> u64 {
@@ -191,6 +142,11 @@ impl ExperimentOptions {
             check_folder(path)?;
         }
         let source = self.source.open()?;
+        if self.choice.features.is_some() && source.is_foreign() {
+            let advice = "--features names features of files that ddae-infer wrote; name those of others with their file, as \
+                          in FILE:NAME";
+            return Err(ProbeError::Usage(advice.to_string()).into());
+        }
         let mut progress = Shown::default();
         let report = experiment::run(&source, probe, &plan, &mut progress)?;
         drop(progress);
@@ -198,7 +154,8 @@ impl ExperimentOptions {
         // An image that cannot be written does not take the numbers away.
         self.show(&report, drawn.is_ok())?;
         drawn?;
-        self.suggest(&report, other);
+        let has_names = self.source.pixels.is_none() && !source.is_foreign();
+        self.suggest(&report, other, has_names);
         Ok(())
     }
 
@@ -216,9 +173,9 @@ impl ExperimentOptions {
         Ok(out.flush()?)
     }
 
-    fn suggest(&self, report: &Report, other: &str) {
+    fn suggest(&self, report: &Report, other: &str, has_names: bool) {
         let mut command = format!("ddae-probe {other} {}", self.source.typed());
-        if self.source.pixels.is_none() {
+        if has_names {
             command.push_str(&format!(" --features {}", shell::word(&report.features)));
         }
         if self.confusion.is_none() {

@@ -2,6 +2,7 @@
 
 mod contrastive;
 mod experiment;
+mod files;
 mod knn;
 mod linear;
 mod logistic;

@@ -1,15 +1,14 @@
 //! Two noisings of the same images: two views in one feature file, or one view in each of two.
 
 use std::ops::Range;
-use std::path::Path;
 
-use ddae_store::{FeatureFile, Pairing, Provenance};
+use ddae_store::{Pairing, Provenance};
 use ndarray::Array2;
 
 use crate::error::{ProbeError, Result};
-use crate::source::agreement;
 use crate::source::feature_set::FeatureSet;
-use crate::source::samples::Samples;
+use crate::source::opened::{Content, Input, Opened, common_features};
+use crate::source::{self, samples::Samples};
 
 /// Features of images at two independent noisings.
 pub struct Noisings {
@@ -23,39 +22,57 @@ pub struct Noisings {
 }
 
 impl Noisings {
-    /// Opens a feature file with at least two views, or two files with the same images.
+    /// Opens a feature file with at least two views, or two files with the same images. Labels are not needed.
     ///
     /// # Errors
     /// When a file cannot be read or is a shard, there is one view only, or the files hold other images or were made in
     /// other ways.
-    pub fn open(first: &Path, second: Option<&Path>) -> Result<Self> {
-        let first = FeatureFile::open(first)?;
-        agreement::check_whole(&first)?;
+    pub fn open(first: &Input, second: Option<&Input>) -> Result<Self> {
+        let flatten = first.flatten;
+        let first = Opened::open(first, false)?;
         let Some(second) = second else {
-            if first.views() < 2 {
-                return Err(ProbeError::OneView { path: first.path().to_path_buf() });
+            source::refuse_flatten(flatten, &[&first])?;
+            let available = common_features(&first, &first)?;
+            match &first.content {
+                Content::Own { file, .. } if file.views() >= 2 => {}
+                Content::Own { file, .. } => {
+                    return Err(ProbeError::OneView { path: file.path().to_path_buf() });
+                }
+                Content::Foreign(_) => {
+                    let reason = "it holds one row for each image, and alignment compares two noisings: give a second \
+                                  file with the features of the same images at other noise"
+                        .to_string();
+                    return Err(ProbeError::File { path: first.origin.into(), reason });
+                }
             }
-            let available = agreement::common_features(&first, &first)?;
-            let first = Samples::of_file(first)?;
-            return Ok(Self { first, second: None, available, notes: Vec::new() });
+            let notes = first.notes();
+            return Ok(Self { first: source::samples(first, Vec::new())?, second: None, available, notes });
         };
-        let second = FeatureFile::open(second)?;
-        agreement::check_whole(&second)?;
-        let notes = agreement::check(&first, &second, Pairing::Noisings)?;
+        let second = Opened::open(second, false)?;
+        source::refuse_flatten(flatten, &[&first, &second])?;
+        let notes = source::compare(&first, &second, Pairing::Noisings)?;
         check_images(&first, &second)?;
-        let available = agreement::common_features(&first, &second)?;
-        let (first, second) = (Samples::of_file(first)?, Some(Samples::of_file(second)?));
-        Ok(Self { first, second, available, notes })
+        let available = common_features(&first, &second)?;
+        let first = source::samples(first, Vec::new())?;
+        Ok(Self { first, second: Some(source::samples(second, Vec::new())?), available, notes })
     }
 
     /// Number of images.
     pub fn len(&self) -> usize {
-        self.first.labels().len()
+        self.first.len()
     }
 
     /// Whether there are none; never so.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether a file that others wrote is among them: its features are named with the file, and not chosen.
+    pub fn is_foreign(&self) -> bool {
+        [Some(&self.first), self.second.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|samples| samples.read_as().is_some())
     }
 
     /// The features that both noisings have, one by one.
@@ -113,9 +130,14 @@ impl Noisings {
         }
     }
 
-    /// How features are stored: `f32` or `f16`.
+    /// How features are stored: `f32` or `f16`, or as another program stores them.
     pub fn dtype(&self) -> &'static str {
         self.first.dtype()
+    }
+
+    /// What becomes of numbers that another program stored.
+    pub(super) fn read_as(&self) -> Option<&'static str> {
+        self.first.read_as()
     }
 
     /// What is known of where the features come from; of the first file.
@@ -124,19 +146,23 @@ impl Noisings {
     }
 }
 
-/// Checks that the rows of two files are the same images in the same order.
-fn check_images(first: &FeatureFile, second: &FeatureFile) -> Result<()> {
+/// Checks that the rows of two files are the same images in the same order, as far as they say which they are.
+fn check_images(first: &Opened, second: &Opened) -> Result<()> {
     let other = |what: String| {
         Err(ProbeError::OtherImages {
-            first: first.path().to_path_buf(),
-            second: second.path().to_path_buf(),
+            first: first.origin.clone().into(),
+            second: second.origin.clone().into(),
             what,
         })
     };
     if first.len() != second.len() {
         return other(format!("the first has {} and the second {}", first.len(), second.len()));
     }
-    let indices = first.indices()?.into_iter().zip(second.indices()?);
+    let (Content::Own { file: a, .. }, Content::Own { file: b, .. }) = (&first.content, &second.content)
+    else {
+        return Ok(());
+    };
+    let indices = a.indices()?.into_iter().zip(b.indices()?);
     if let Some((row, (a, b))) = indices.enumerate().find(|(_, (a, b))| a != b) {
         return other(format!("row {row} is image {a} in the first and image {b} in the second"));
     }

@@ -27,6 +27,9 @@ pub struct ContrastReport {
     pub noisings: String,
     /// How features are stored.
     pub stored_as: &'static str,
+    /// What becomes of numbers that another program stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_as: Option<&'static str>,
     /// What the file says of its features: model, config, seed and so on.
     pub attributes: Provenance,
     /// What the reader should know before trusting the numbers.
@@ -65,6 +68,7 @@ impl ContrastReport {
             batch,
             noisings: noisings.describe(),
             stored_as: noisings.dtype(),
+            read_as: noisings.read_as(),
             attributes: noisings.provenance(),
             warnings: noisings.notes.clone(),
         };
@@ -122,6 +126,9 @@ impl fmt::Display for ContrastReport {
         writeln!(f, "    batches averaged: by their number of images")?;
         writeln!(f, "    normalise: l2")?;
         writeln!(f, "    stored as: {}", self.stored_as)?;
+        if let Some(read_as) = self.read_as {
+            writeln!(f, "    read as: {read_as}")?;
+        }
         writeln!(f, "    computed in: f64")?;
         let attributes = self.attributes.attributes();
         for name in ["data_set", "split", "model", "weights", "epoch"] {

@@ -101,7 +101,7 @@ impl SplitReport {
     fn new(samples: &Samples) -> Self {
         Self {
             origin: samples.origin().to_string(),
-            samples: samples.labels().len(),
+            samples: samples.len(),
             views: samples.views(),
             attributes: samples.attributes(),
         }

@@ -93,7 +93,7 @@ impl Report {
         for (name, split) in [("train", &self.train), ("test", &self.test)] {
             writeln!(f, "    {name}: {} ({} samples)", in_line(&split.origin), split.samples)?;
         }
-        for name in ["model", "weights", "epoch"] {
+        for name in ["made", "model", "weights", "epoch"] {
             if let Some(value) = self.train.attributes.get(name).filter(|value| !value.is_null()) {
                 writeln!(f, "    {name}: {}", plain(value))?;
             }

@@ -1,8 +1,10 @@
 //! Whether two feature files belong together.
 
+use ddae_base::text::excerpt;
 use ddae_store::{FeatureFile, Pairing, Provenance};
 
 use super::feature_set::{FeatureSet, join};
+use super::foreign::UNKNOWN_MAKING;
 use crate::error::{ProbeError, Result};
 
 /// Checks that two files were made in the same way, as far as files that are `pairing` to each other must be
@@ -39,6 +41,38 @@ pub(crate) fn check(first: &FeatureFile, second: &FeatureFile, pairing: Pairing)
         notes.push(format!("{first_path} is of the data set {a} and {second_path} of {b}"));
     }
     Ok(notes)
+}
+
+/// What should be known where `unknown` of two files, which are `pairing` to each other, say nothing of their making:
+/// what is compared otherwise, and is not here.
+pub(crate) fn unknown_making(unknown: &[&str], pairing: Pairing) -> Option<String> {
+    let unknown = match unknown {
+        [] => return None,
+        [one] => one.to_string(),
+        [one, other, ..] if one == other => one.to_string(),
+        [one, other, ..] => format!("{one} and {other}"),
+    };
+    let not_compared = match pairing {
+        Pairing::Job | Pairing::TrainTest => {
+            "whether both come from the same model, and from different images"
+        }
+        Pairing::Noisings => {
+            "whether both come from the same model, and from the same images in the same order"
+        }
+    };
+    Some(format!("{unknown}: {UNKNOWN_MAKING}; {not_compared}, is not compared"))
+}
+
+/// What is said of datasets that others added to a feature file.
+pub(crate) fn added(file: &FeatureFile) -> Option<String> {
+    const LISTED: usize = 8;
+    let added = file.added();
+    let shown: Vec<String> = added.iter().take(LISTED).map(|name| excerpt(name, 60)).collect();
+    let more = if added.len() > LISTED { ", …" } else { "" };
+    let path = file.path().display();
+    (!added.is_empty()).then(|| {
+        format!("{path} also holds {}{more}, which ddae-infer did not write: not read", shown.join(", "))
+    })
 }
 
 /// The data set without its split.

@@ -13,6 +13,8 @@ pub enum FeatureSet {
     Taps(Vec<FeatureKey>),
     /// The pixels of an image.
     Pixels,
+    /// The features of a file that others wrote, under the name that it has for them.
+    Matrix(String),
 }
 
 impl FeatureSet {
@@ -20,7 +22,7 @@ impl FeatureSet {
     pub fn parts(&self) -> Vec<FeatureSet> {
         match self {
             Self::Taps(keys) => keys.iter().map(|key| Self::Taps(vec![key.clone()])).collect(),
-            Self::Pixels => vec![Self::Pixels],
+            Self::Pixels | Self::Matrix(_) => vec![self.clone()],
         }
     }
 
@@ -57,6 +59,7 @@ impl fmt::Display for FeatureSet {
         match self {
             Self::Taps(keys) => f.write_str(&join(keys, "+")),
             Self::Pixels => f.write_str("pixels"),
+            Self::Matrix(name) => f.write_str(&ddae_base::plain(name)),
         }
     }
 }

@@ -9,18 +9,22 @@ use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::feature_set::{FeatureSet, join};
+use super::foreign::{Foreign, UNKNOWN_MAKING};
 use crate::error::{ProbeError, Result};
 
 /// The samples of one split with their labels.
 pub struct Samples {
     content: Content,
+    /// Empty where none are needed.
     labels: Vec<i64>,
+    len: usize,
     origin: String,
 }
 
 enum Content {
     File(Box<FeatureFile>),
     Pixels(Split),
+    Foreign(Box<Foreign>),
 }
 
 impl Samples {
@@ -29,9 +33,21 @@ impl Samples {
     /// # Errors
     /// When its labels cannot be read.
     pub fn of_file(file: FeatureFile) -> Result<Self> {
-        let origin = file.path().display().to_string();
         let labels = file.labels()?;
-        Self::checked(Content::File(Box::new(file)), labels, origin)
+        Self::of_labelled_file(file, labels)
+    }
+
+    /// The samples of a feature file, with labels from elsewhere.
+    pub(super) fn of_labelled_file(file: FeatureFile, labels: Vec<i64>) -> Result<Self> {
+        let origin = file.path().display().to_string();
+        let len = file.len();
+        Self::checked(Content::File(Box::new(file)), labels, len, origin)
+    }
+
+    /// Features that others computed; `labels` is empty where none are needed.
+    pub(crate) fn of_foreign(foreign: Foreign, labels: Vec<i64>, origin: String) -> Result<Self> {
+        let len = foreign.rows();
+        Self::checked(Content::Foreign(Box::new(foreign)), labels, len, origin)
     }
 
     /// The images of a split.
@@ -40,15 +56,20 @@ impl Samples {
     /// When there are none.
     pub(crate) fn of_pixels(split: Split) -> Result<Self> {
         let origin = split.name().to_string();
-        let labels = (0..split.len()).map(|index| split.label(index) as i64).collect();
-        Self::checked(Content::Pixels(split), labels, origin)
+        let (len, labels) = (split.len(), (0..split.len()).map(|index| split.label(index) as i64).collect());
+        Self::checked(Content::Pixels(split), labels, len, origin)
     }
 
-    fn checked(content: Content, labels: Vec<i64>, origin: String) -> Result<Self> {
-        if labels.is_empty() {
+    fn checked(content: Content, labels: Vec<i64>, len: usize, origin: String) -> Result<Self> {
+        if len == 0 {
             return Err(ProbeError::Empty { origin });
         }
-        Ok(Self { content, labels, origin })
+        Ok(Self { content, labels, len, origin })
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.len
     }
 
     /// The feature file's path, or the data set's name.
@@ -65,11 +86,11 @@ impl Samples {
     pub fn views(&self) -> usize {
         match &self.content {
             Content::File(file) => file.views(),
-            Content::Pixels(_) => 1,
+            Content::Pixels(_) | Content::Foreign(_) => 1,
         }
     }
 
-    /// How features are stored: `f32`, `f16` or `u8`.
+    /// How features are stored: `f32`, `f16` or `u8`, or as another program stores them.
     pub fn dtype(&self) -> &'static str {
         match &self.content {
             Content::File(file) => match file.dtype() {
@@ -77,6 +98,15 @@ impl Samples {
                 FeatureType::F16 => "f16",
             },
             Content::Pixels(_) => "u8",
+            Content::Foreign(foreign) => foreign.stored_as(),
+        }
+    }
+
+    /// What becomes of stored numbers that others wrote, in words; none where that goes without saying.
+    pub(crate) fn read_as(&self) -> Option<&'static str> {
+        match &self.content {
+            Content::File(_) | Content::Pixels(_) => None,
+            Content::Foreign(foreign) => Some(foreign.read_as()),
         }
     }
 
@@ -84,7 +114,7 @@ impl Samples {
     pub(crate) fn provenance(&self) -> Option<&Provenance> {
         match &self.content {
             Content::File(file) => Some(file.provenance()),
-            Content::Pixels(_) => None,
+            Content::Pixels(_) | Content::Foreign(_) => None,
         }
     }
 
@@ -96,6 +126,15 @@ impl Samples {
                 let mut attributes = Map::new();
                 attributes.insert("data_set".into(), json!(split.name()));
                 attributes.insert("shape".into(), json!(split.shape()));
+                attributes
+            }
+            Content::Foreign(foreign) => {
+                let mut attributes = Map::new();
+                attributes.insert("made".into(), json!(UNKNOWN_MAKING));
+                attributes.insert("format".into(), json!(foreign.format));
+                attributes.insert("array".into(), json!(foreign.name));
+                attributes.insert("stored_as".into(), json!(foreign.stored_as()));
+                attributes.insert("read_as".into(), json!(foreign.read_as()));
                 attributes
             }
         }
@@ -111,6 +150,7 @@ impl Samples {
                 keys.iter().map(|key| file.dim(key).map_err(|_| self.unknown(key))).sum()
             }
             (Content::Pixels(split), FeatureSet::Pixels) => Ok(split.image_len()),
+            (Content::Foreign(foreign), features) if is_one(features) => Ok(foreign.dim()),
             _ => Err(self.unknown(features)),
         }
     }
@@ -119,6 +159,7 @@ impl Samples {
         let known = match &self.content {
             Content::File(file) => join(file.keys(), ", "),
             Content::Pixels(_) => "pixels".to_string(),
+            Content::Foreign(foreign) => format!("one table of {} features", foreign.dim()),
         };
         ProbeError::UnknownFeature { path: self.origin.clone().into(), wanted: wanted.to_string(), known }
     }
@@ -131,11 +172,22 @@ impl Samples {
         let values = match (&self.content, features) {
             (Content::File(file), FeatureSet::Taps(keys)) => read_taps(file, keys, view, rows.clone())?,
             (Content::Pixels(split), FeatureSet::Pixels) => read_pixels(split, rows.clone())?,
+            (Content::Foreign(foreign), features) if is_one(features) => {
+                let reason = |reason| ProbeError::File { path: self.origin.clone().into(), reason };
+                foreign.read(rows.clone()).map_err(reason)?
+            }
             _ => return Err(self.unknown(features)),
         };
         if let Some(((row, column), &value)) = values.indexed_iter().find(|(_, value)| !value.is_finite()) {
             let (features, column) = self.locate(features, column);
             let row = rows.start + row;
+            if let Content::Foreign(_) = self.content {
+                let reason = format!(
+                    "{features} is {value} in row {row}, column {column} (both counted from 0): every feature must be a \
+                     finite number; repair or leave out the row"
+                );
+                return Err(ProbeError::File { path: self.origin.clone().into(), reason });
+            }
             return Err(ProbeError::NotFinite {
                 origin: self.origin.clone(),
                 features,
@@ -157,6 +209,15 @@ impl Samples {
             }
         }
         (features.to_string(), column)
+    }
+}
+
+/// Whether features are one table, as that of a file that others wrote: it stands for a tap of a feature file beside it.
+fn is_one(features: &FeatureSet) -> bool {
+    match features {
+        FeatureSet::Matrix(_) => true,
+        FeatureSet::Taps(keys) => keys.len() == 1,
+        FeatureSet::Pixels => false,
     }
 }
 

@@ -71,7 +71,7 @@ impl<'a> Table<'a> {
 
     /// The number of samples.
     pub fn samples(&self) -> usize {
-        self.subset.map_or(self.samples.labels().len(), <[usize]>::len)
+        self.subset.map_or(self.samples.len(), <[usize]>::len)
     }
 
     /// The label of every row.

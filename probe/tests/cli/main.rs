@@ -3,6 +3,7 @@
 mod contrastive;
 mod errors;
 mod files;
+mod foreign;
 mod help;
 mod linear;
 mod provenance;

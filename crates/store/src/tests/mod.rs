@@ -1,4 +1,5 @@
 mod damage;
+mod foreign;
 mod outside;
 mod texts;
 mod version1;

@@ -7,7 +7,7 @@ use super::*;
 
 const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tests/files");
 
-fn old_layout() -> Layout {
+pub(super) fn old_layout() -> Layout {
     let provenance = with_attributes(json!({
         "model": "12ab", "latents": null, "weights": "ema", "epoch": 3, "data_set": "animals/train", "split": "train",
         "seed": u64::MAX, "noise_stream": "chacha8 of seed, split, image, its levels, view and timestep", "views": 2,
@@ -18,7 +18,7 @@ fn old_layout() -> Layout {
     Layout { provenance, ..layout() }
 }
 
-fn copied(folder: &Path, names: &[&str]) {
+pub(super) fn copied(folder: &Path, names: &[&str]) {
     for name in names {
         fs::copy(Path::new(FILES).join(name), folder.join(name)).expect("a copy");
     }
