@@ -6,7 +6,7 @@ use ddae_base::random::{Purpose, stream};
 use ddae_checkpoint::{Checkpoint, WeightSet};
 use ddae_model::diffusion::loss_graph;
 use ddae_model::reference;
-use ddae_model::tensor::Tensor;
+use ddae_model::tensor::{Data, Tensor};
 use serde_json::Value;
 
 use crate::program::Place;
@@ -91,7 +91,7 @@ fn the_loss_is_that_of_the_average_at_fixed_levels_with_fixed_noise() {
     }
     let pixels = (0..TEST).flat_map(|number| [level(number); 64]).collect();
     let inputs = [
-        ("image", Tensor::u8(&[TEST, 8, 8, 1], pixels)),
+        ("image", Tensor::new(&[TEST, 8, 8, 1], Data::U8(pixels)).expect("images")),
         ("level", Tensor::i64(&[TEST], levels)),
         ("noise", Tensor::f32(&[TEST, 1, 8, 8], noise)),
         ("augment_label", Tensor::f32(&[TEST, 9], vec![0.0; 9 * TEST])),
