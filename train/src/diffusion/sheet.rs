@@ -234,7 +234,7 @@ mod tests {
             (index(linear, 1000), Some(20), "dpm-solver in 20 steps"),
             (index(Betas::Inverted, 1000), None, "ddim in 100 steps"),
             (zero_snr(ddpm(linear, 1000)), None, "ddim in 100 steps"),
-            (zero_snr(ddpm(Betas::Inverted, 1000)), None, "ddpm in 1000 steps"),
+            (zero_snr(ddpm(Betas::Inverted, 1000)), None, "dpm-solver in 100 steps"),
             (edm.clone(), None, "edm in 18 steps, 35 network calls"),
             (edm.clone(), Some(40), "edm in 40 steps"),
             (edm.clone(), Some(6), "dpm-solver in 6 steps, 6 network calls: edm needs more"),

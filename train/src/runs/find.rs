@@ -62,9 +62,7 @@ mod tests {
             fs::create_dir_all(folder.path().join(name).join("checkpoints")).expect("created");
             fs::write(folder.path().join(name).join("log.txt"), "").expect("written");
         };
-        for name in ["b", "runs/a", "runs/deep/c", ".hidden", "runs/a/samples"] {
-            make(name);
-        }
+        ["b", "runs/a", "runs/deep/c", ".hidden", "runs/a/samples"].iter().for_each(|name| make(name));
         fs::create_dir_all(folder.path().join("data/checkpoints")).expect("created");
         std::os::unix::fs::symlink(folder.path(), folder.path().join("loop")).expect("a link");
         let found = |depth: usize| {
