@@ -9,7 +9,7 @@ use crate::program::Place;
 /// A field of a protobuf message: its number and its bytes, of numbers those of their value.
 type Field<'a> = (u64, &'a [u8]);
 
-fn varint<'a>(bytes: &mut &'a [u8]) -> u64 {
+fn varint(bytes: &mut &[u8]) -> u64 {
     let mut value = 0;
     for shift in (0..).step_by(7) {
         let (&byte, rest) = bytes.split_first().expect("a number");
@@ -44,7 +44,7 @@ fn fields(mut bytes: &[u8]) -> Vec<Field<'_>> {
     fields
 }
 
-fn field<'a>(message: &'a [u8], number: u64) -> Option<&'a [u8]> {
+fn field(message: &[u8], number: u64) -> Option<&[u8]> {
     fields(message).into_iter().find(|(found, _)| *found == number).map(|(_, value)| value)
 }
 

@@ -122,8 +122,10 @@ fn place(rank: usize, world: usize, total: usize) -> std::ops::Range<usize> {
     Parts::of_rank(rank, world, 1).places(0, total)
 }
 
-/// What ranks find: gradients, buffers after the pass, and how the sums went.
-fn gradients(graph: &Graph, world: usize, total: usize) -> Vec<(Vec<Vec<f32>>, Vec<Vec<f32>>, Overlap)> {
+/// What a rank finds: gradients, buffers after the pass, and how the sums went.
+type Found = (Vec<Vec<f32>>, Vec<Vec<f32>>, Overlap);
+
+fn gradients(graph: &Graph, world: usize, total: usize) -> Vec<Found> {
     on_ranks(world, |rank, group| {
         let network = Network::new(graph, Device::Cpu, Kind::Float, LAYOUT).expect("a network");
         let parameters = parameters(graph);
