@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::DataError;
 use super::source::Source;
-use crate::decode::{self, MOST_BYTES, Reading};
+use crate::decode::{self, Colour, MOST_BYTES, Reading};
 
 /// The encoded images of a source, by number, from any thread.
 pub(crate) trait Items: Send + Sync {
@@ -88,6 +88,83 @@ impl Source for Encoded {
     fn decoded_to(&self, shape: [usize; 3]) -> Option<Arc<dyn Source>> {
         let (items, reading) = (Arc::clone(&self.items), self.reading.clone());
         Some(Arc::new(Encoded { items, shape, reading }))
+    }
+
+    fn decoded_as(&self, reading: &Reading) -> Option<Result<Arc<dyn Source>, DataError>> {
+        let [channels, mut height, mut width] = self.shape;
+        let channels = match reading.colour {
+            Colour::Keep => channels,
+            Colour::Grey => 1,
+            Colour::Rgb => 3,
+        };
+        // A shape that was taken from the first image follows it when that is turned.
+        if reading.orient != self.reading.orient {
+            let first = |reading: &Reading| {
+                let bytes = self.items.bytes(0)?;
+                decode::native_shape(&bytes, &self.items.path(0), reading)
+            };
+            match (first(&self.reading), first(reading)) {
+                (Ok([_, h, w]), Ok(turned)) if [h, w] == [height, width] => [_, height, width] = turned,
+                (Ok(_), Ok(_)) => {}
+                (Err(error), _) | (_, Err(error)) => return Some(Err(error)),
+            }
+        }
+        let items = Arc::clone(&self.items);
+        let shape = [channels, height, width];
+        Some(Ok(Arc::new(Encoded { items, shape, reading: reading.clone() })))
+    }
+
+    fn reading(&self) -> Option<&Reading> {
+        Some(&self.reading)
+    }
+
+    fn stored_size(&self, index: usize) -> Option<Result<[usize; 2], DataError>> {
+        let bytes = match self.items.bytes(index) {
+            Ok(bytes) => bytes,
+            Err(error) => return Some(Err(error)),
+        };
+        let shape = decode::native_shape(&bytes, &self.items.path(index), &self.reading);
+        Some(shape.map(|[_, height, width]| [height, width]))
+    }
+}
+
+/// Images that are stored as levels, made grey or RGB and brought to another size because that was asked for.
+pub(crate) struct Converted {
+    pub inner: Arc<dyn Source>,
+    pub shape: [usize; 3],
+    pub reading: Reading,
+}
+
+impl Source for Converted {
+    fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {
+        let native = self.inner.shape();
+        let mut levels = vec![0; native.iter().product()];
+        self.inner.read(index, &mut levels)?;
+        decode::converted(&levels, native, self.shape, &self.reading, out)
+            .map_err(|found| DataError::Argument(format!("image {index}: {found}")))
+    }
+
+    fn stored(&self, index: usize) -> Result<Vec<u8>, DataError> {
+        self.inner.stored(index)
+    }
+
+    fn key(&self, index: usize) -> Option<String> {
+        self.inner.key(index)
+    }
+
+    fn decoded_to(&self, shape: [usize; 3]) -> Option<Arc<dyn Source>> {
+        // Without a rule that was asked for, levels of a published data set are not resized.
+        self.reading.resize?;
+        let (inner, reading) = (Arc::clone(&self.inner), self.reading.clone());
+        Some(Arc::new(Converted { inner, shape, reading }))
+    }
+
+    fn reading(&self) -> Option<&Reading> {
+        Some(&self.reading)
     }
 }
 

@@ -7,11 +7,10 @@ use std::sync::Arc;
 
 use super::encoded::{Encoded, Files, read};
 use super::{DataError, DataSet, Kind};
-use crate::decode::{Reading, native_shape};
+use crate::decode::{ENDINGS, Reading, native_shape};
 use crate::split::Split;
 
-const EXPECTED: &str =
-    "train/CLASS/*.png (or .jpg, .jpeg) and, if there is a test set, test/ or val/ likewise";
+const EXPECTED: &str = "train/CLASS/*.png (or .jpg, .webp, .bmp, .gif, .tif, .ppm …) and, if there is a test set, test/ or val/ likewise";
 
 /// Opens `root/train` and `root/test` (or `root/val`).
 ///
@@ -37,8 +36,7 @@ pub(crate) fn open(root: &Path) -> Result<DataSet, DataError> {
     let mut shape = None;
     for (label, folder) in folders.iter().enumerate() {
         let of_class = images(folder)?;
-        let [channels, height, width] =
-            native_shape(&read(&of_class[0])?, &of_class[0], &Reading::default())?;
+        let [channels, height, width] = first_shape(&of_class)?;
         let [most_channels, ..] = *shape.get_or_insert([channels, height, width]);
         shape = shape.map(|[_, h, w]| [most_channels.max(channels), h, w]);
         labels.resize(labels.len() + of_class.len(), label as u32);
@@ -61,6 +59,14 @@ pub(crate) fn open(root: &Path) -> Result<DataSet, DataError> {
         test: split("test", test_files, test_labels),
         origin: format!("images in {}", root.display()),
     })
+}
+
+/// The shape of the first image whose header can be read; what is wrong with the others is said when they are read.
+fn first_shape(files: &[PathBuf]) -> Result<[usize; 3], DataError> {
+    let shape = |path: &PathBuf| native_shape(&read(path)?, path, &Reading::default());
+    let mut shapes = files.iter().map(shape);
+    let first = shapes.next().unwrap_or(Ok([0; 3]));
+    first.or_else(|error| shapes.find_map(Result::ok).ok_or(error))
 }
 
 fn test_images(folder: &Path, classes: &[String]) -> Result<(Vec<PathBuf>, Vec<u32>), DataError> {
@@ -106,15 +112,19 @@ pub(crate) fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(paths)
 }
 
-/// The PNG and JPEG files in a folder, in the order of their names; at least one.
+/// The image files in a folder, by their endings, in the order of their names; at least one.
 pub(crate) fn images(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut paths = entries(folder)?;
     paths.retain(|path| {
         let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
-        ["png", "jpg", "jpeg"].iter().any(|known| ending == *known)
+        ENDINGS.iter().any(|known| ending == *known)
     });
     if paths.is_empty() {
-        return Err(DataError::format(folder, "it has no images", "at least one .png, .jpg or .jpeg file"));
+        return Err(DataError::format(
+            folder,
+            "it has no images",
+            "at least one image file (.png, .jpg, .webp, .bmp, .gif, .tif, .ppm and the like)",
+        ));
     }
     Ok(paths)
 }

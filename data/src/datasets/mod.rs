@@ -13,10 +13,11 @@
 //! on its own and says what it found.
 
 mod archive;
+mod broken;
 mod cifar;
 mod cifar_batch;
 mod cifar_classes;
-mod encoded;
+pub(crate) mod encoded;
 mod error;
 mod files;
 mod folder;
@@ -30,6 +31,7 @@ mod tiny;
 use std::path::{Path, PathBuf};
 
 pub use archive::{Progress, Stage};
+pub use broken::{Broken, list_of as list_of_broken, note_of as note_of_broken};
 pub use error::DataError;
 pub(crate) use error::Shape;
 pub use files::of_files;
@@ -37,6 +39,7 @@ pub use prepare::{Prepared, prepare};
 
 use ddae_model::config::ChannelStatistics;
 
+use crate::decode::Reading;
 use crate::split::Split;
 
 /// A data set: two splits with the same classes and shape.
@@ -53,6 +56,20 @@ pub struct DataSet {
 }
 
 impl DataSet {
+    /// The same images, read by other choices ([`Split::read_as`]).
+    ///
+    /// # Errors
+    /// As [`Split::read_as`].
+    pub fn read_as(&self, reading: &Reading) -> Result<DataSet, DataError> {
+        let train = self.train.read_as(reading)?;
+        // Images to test with take the shape of those to train on, which turning may have changed.
+        let test = match self.test.is_empty() {
+            true => self.test.from_where(&train),
+            false => self.test.read_as(reading)?.fit(train.shape())?,
+        };
+        Ok(DataSet { train, test, ..self.clone() })
+    }
+
     /// The published means and deviations, where there are any.
     pub fn normalisation(&self) -> Option<ChannelStatistics> {
         ChannelStatistics::published(self.name)
