@@ -5,7 +5,7 @@ use clap::Args;
 use ddae_base::plain;
 use ddae_base::progress::{Progress, Unit};
 use ddae_data::DataSet;
-use ddae_data::datasets;
+use ddae_data::datasets::Broken;
 use ddae_data::split::Split;
 use ddae_data::statistics::channel_statistics;
 use ddae_model::config::ChannelStatistics;
@@ -15,6 +15,8 @@ use super::{Source, root_option};
 
 /// With more classes than this, equal counts are printed as one line.
 const MOST_LISTED_CLASSES: usize = 20;
+/// Images whose headers are read to see whether all are of one size.
+const SAMPLED: usize = 64;
 
 /// Prints counts, shapes, classes, and the mean and deviation of every channel
 ///
@@ -32,11 +34,23 @@ pub struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+
+    /// Go on where an image cannot be read, and list those
+    #[arg(long)]
+    skip_broken: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let root = arguments.source.root.root.as_deref();
-    let set = datasets::open(&arguments.source.name, root)?;
+    let mut set = arguments.source.open()?;
+    let mut broken = Vec::new();
+    if arguments.skip_broken {
+        for split in [&mut set.train, &mut set.test] {
+            let found = look_through(split)?;
+            *split = split.without(&found)?;
+            broken.extend(found);
+        }
+    }
     let reading = format!("reading {}", set.train.name());
     let progress = Progress::task(&reading, Some(set.train.len() as u64), Unit::Images);
     let statistics = channel_statistics(&set.train, |count| progress.advance(count as u64));
@@ -44,16 +58,35 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let statistics = statistics?;
     let mut out = ddae_base::stdout();
     if arguments.json {
-        serde_json::to_writer_pretty(&mut out, &as_json(&set, &statistics)).map_err(std::io::Error::from)?;
+        let report = as_json(&set, &statistics, &broken);
+        serde_json::to_writer_pretty(&mut out, &report).map_err(std::io::Error::from)?;
         writeln!(out)?;
         return Ok(());
     }
     print(&mut out, &set, &statistics)?;
+    for image in &broken {
+        writeln!(out, "broken: {}: {}", plain(&image.key), plain(&image.reason))?;
+    }
+    if let Some(note) = set.train.resizing_note() {
+        writeln!(out, "\nnote: {note}")?;
+    }
     writeln!(out, "\nnext: ddae-data preview {}{} -o {}.png", set.name, root_option(root), set.name)?;
     Ok(())
 }
 
-fn as_json(set: &DataSet, statistics: &ChannelStatistics) -> Value {
+/// The images of a split that cannot be read.
+fn look_through(split: &Split) -> Result<Vec<Broken>> {
+    let what = format!("looking through {}", split.name());
+    let progress = Progress::task(&what, Some(split.len() as u64), Unit::Images);
+    Ok(split.broken(|images| {
+        progress.advance(images);
+        true
+    })?)
+}
+
+fn as_json(set: &DataSet, statistics: &ChannelStatistics, broken: &[Broken]) -> Value {
+    let broken: Vec<Value> =
+        broken.iter().map(|image| json!({ "key": image.key, "reason": image.reason })).collect();
     let split = |split: &Split| {
         let classes: serde_json::Map<String, Value> =
             split.classes().iter().cloned().zip(split.class_counts().into_iter().map(Value::from)).collect();
@@ -67,6 +100,9 @@ fn as_json(set: &DataSet, statistics: &ChannelStatistics) -> Value {
         "mean": statistics.mean,
         "std": statistics.std,
         "published_normalisation": set.normalisation(),
+        "reading": set.train.reading(),
+        "resized": set.train.resizing_note(),
+        "broken": broken,
     })
 }
 
@@ -77,6 +113,15 @@ fn print(out: &mut impl Write, set: &DataSet, statistics: &ChannelStatistics) ->
         |values: &[f64]| values.iter().map(|value| format!("{value:.4}")).collect::<Vec<_>>().join(" ");
     writeln!(out, "{}: {}", set.name, plain(&set.origin))?;
     writeln!(out, "  shape    {channels}x{height}x{width}")?;
+    let sizes = set.train.sizes(SAMPLED);
+    if sizes.len() > 1 {
+        let sampled: usize = sizes.values().sum();
+        let count = sizes.len();
+        writeln!(
+            out,
+            "  sizes    {count} among {sampled} images that were asked (height x width); the shape is that of the first image"
+        )?;
+    }
     writeln!(out, "  train    {} images in {} classes", set.train.len(), train.len())?;
     writeln!(out, "  test     {} images", set.test.len())?;
     writeln!(out, "  mean     {}", numbers(&statistics.mean))?;

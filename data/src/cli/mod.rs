@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use ddae_base::shell;
+use ddae_data::DataSet;
+use ddae_data::datasets;
+use ddae_data::decode::ReadingOptions;
 
 const NAMES_HELP: &str = "\
 Data sets:
@@ -16,7 +19,19 @@ Data sets:
   fashion-mnist, mnist  idx files, gzip-compressed or not
   cifar10, cifar100     binary or python version, archive or unpacked
   tiny                  Tiny-ImageNet (tiny-imagenet-200.zip or unpacked)
-  folder                train/CLASS/*.png (or .jpg, .jpeg), and test/ or val/ likewise";
+  folder                train/CLASS/*.png (or .jpg, .webp, .bmp, .gif, .tif, .ppm …), and test/ or
+                        val/ likewise
+
+Rules of --resize, for images of another size than the one wanted:
+  cover, cover-bicubic  shorter side to the size, centre cut out (torchvision's Resize, CenterCrop)
+  imagenet, imagenet-bicubic
+                        shorter side to 256/224 of the size, centre cut out
+  adm                   ADM's and DiT's center_crop_arr: halved by boxes, then bicubic, centre cut out
+  edm                   EDM's center-crop: the largest square of the centre, then Lanczos
+  stretch, stretch-bicubic
+                        both sides to the size
+  clean-fid             stretch-bicubic without rounding in between
+  none                  images of another size are refused";
 
 /// Prepares, describes and shows data sets.
 #[derive(Debug, Parser)]
@@ -41,6 +56,17 @@ struct Source {
 
     #[command(flatten)]
     root: Root,
+
+    #[command(flatten)]
+    reading: ReadingOptions,
+}
+
+impl Source {
+    /// The data set, read as the options say.
+    fn open(&self) -> Result<DataSet> {
+        let set = datasets::open(&self.name, self.root.root.as_deref())?;
+        Ok(set.read_as(&self.reading.reading())?)
+    }
 }
 
 #[derive(Args, Debug)]

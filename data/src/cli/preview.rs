@@ -6,7 +6,6 @@ use clap::{Args, ValueEnum};
 use ddae_base::random::{Purpose, stream};
 use ddae_base::shell;
 use ddae_data::augment::Augmentation;
-use ddae_data::datasets;
 use ddae_data::loader::{Images, Loader, LoaderOptions};
 use ddae_data::sheet::Sheet;
 use ddae_data::{DataError, DataSet, Split};
@@ -73,7 +72,7 @@ enum Part {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let set = datasets::open(&arguments.source.name, arguments.source.root.root.as_deref())?;
+    let set = arguments.source.open()?;
     let split = match arguments.split {
         Part::Train => &set.train,
         Part::Test => &set.test,
