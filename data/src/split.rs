@@ -182,6 +182,8 @@ impl Split {
         if self.is_empty() || reading.is_default() && !chosen {
             return Ok(self.clone());
         }
+        // What this split meets is not what another does that is read likewise.
+        let reading = &Reading::new(reading.resize, reading.colour, reading.orient);
         if let Some(decoded) = self.source.decoded_as(reading) {
             return Ok(Split { source: decoded?, ..self.clone() });
         }

@@ -272,7 +272,7 @@ fn what_was_chosen_is_said() {
     assert_eq!(
         split.resizing_note().as_deref(),
         Some(
-            "images of 3 sizes, from 32x32 to 40x90 (height x width), were brought to 32x32 by --resize cover, as none was asked for"
+            "images of 3 sizes, from 32x32 to 40x90 (height x width) were brought to 32x32 by --resize cover, as none was asked for"
         )
     );
     assert_eq!(
@@ -326,4 +326,46 @@ fn levels_that_are_no_files_are_converted_when_asked() {
         test.read_as(&parse(&["--resize", "none"])).and_then(|test| test.fit([1, 32, 32])).expect("a split");
     let error = none.read(0, &mut [0; 1024]).expect_err("another size").to_string();
     assert!(error.contains("it is of 1x28x28, and --resize none brings no image to 1x32x32"), "{error}");
+}
+
+/// The shape that a data set takes from its first image is that of the image as it is read.
+#[test]
+fn a_data_set_is_read_by_other_choices() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let copy = |from: &str, to: &str| {
+        let to = folder.path().join(to);
+        std::fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
+        std::fs::copy(images().join("files").join(from), to).expect("a copy");
+    };
+    copy("orientation_6.jpg", "train/a/1.jpg");
+    copy("61x47.png", "train/b/1.png");
+    copy("orientation_1.jpg", "test/a/1.jpg");
+    let set = ddae_data::datasets::open("folder", Some(folder.path())).expect("a data set");
+    assert_eq!((set.train.shape(), set.test.shape()), ([3, 12, 8], [3, 12, 8]));
+    let parse = |options: &[&str]| {
+        Command::try_parse_from(["test"].iter().chain(options)).expect("options").reading.reading()
+    };
+    let turned = set.read_as(&parse(&["--orient"])).expect("a data set");
+    assert_eq!((turned.train.shape(), turned.test.shape()), ([3, 8, 12], [3, 8, 12]));
+    let grey = set.read_as(&parse(&["--colour", "grey"])).expect("a data set");
+    assert_eq!((grey.train.shape(), grey.test.shape()), ([1, 12, 8], [1, 12, 8]));
+    assert_eq!(grey.train.fit([3, 16, 16]).expect("a network's shape").shape(), [3, 16, 16]);
+    let error = set.train.fit([1, 12, 8]).expect_err("colour").to_string();
+    assert!(error.contains("or choose --colour grey"), "{error}");
+    // Each split knows what it met itself.
+    turned.test.read(0, &mut [0; 288]).expect("an image");
+    assert_eq!(turned.train.resizing_note(), None);
+    assert!(
+        turned
+            .test
+            .resizing_note()
+            .is_some_and(|note| note.starts_with("images of 12x8 (height x width) were"))
+    );
+    // Without images to test with, their shape is that of the others all the same.
+    std::fs::remove_dir_all(folder.path().join("test")).expect("a folder");
+    let set = ddae_data::datasets::open("folder", Some(folder.path())).expect("a data set");
+    let grey = set.read_as(&parse(&["--colour", "grey"])).expect("a data set");
+    assert_eq!((grey.test.len(), grey.test.shape()), (0, [1, 12, 8]));
+    let classes = grey.test.classes().len();
+    assert_eq!(classes, 2);
 }

@@ -130,7 +130,7 @@ pub fn default_root() -> PathBuf {
 ///
 /// # Errors
 /// When there is no such data set, its files are missing, or one of them is not what it should be; the message names
-/// it. Labels and headers are checked here; images in PNG and JPEG files are decoded only when they are read.
+/// it. Labels and headers are checked here; image files are decoded only when they are read.
 pub fn open(name: &str, root: Option<&Path>) -> Result<DataSet, DataError> {
     open_kind(Kind::from_name(name)?, root)
 }

@@ -97,7 +97,7 @@ impl Reading {
         let rule = self.rule();
         let unasked = if self.resize.is_some() { "" } else { ", as none was asked for" };
         Some(format!(
-            "images of {from} (height x width), were brought to {} by --resize {rule}{unasked}",
+            "images of {from} (height x width) were brought to {} by --resize {rule}{unasked}",
             show(&size)
         ))
     }
