@@ -50,6 +50,8 @@ impl Split {
             hash.update((class.len() as u64).to_le_bytes());
             hash.update(class.as_bytes());
         }
+        // Files of earlier versions know no choices.
+        hash.update(self.reading());
         for images in self.hashes(by_files)? {
             hash.update(images);
         }

@@ -1,11 +1,14 @@
 //! One split of a data set.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::datasets::encoded::Converted;
 use crate::datasets::source::{Adapted, Planes, Source};
 use crate::datasets::{DataError, Shape};
+use crate::decode::{Colour, Reading};
 use ddae_base::random::{Purpose, stream};
 
 /// The one class of images of which no class is known.
@@ -205,10 +208,11 @@ impl Split {
         self.source.stored(self.id(index) as usize)
     }
 
-    /// Height and width of the image at position `index` as its source has it, where that may differ from [`Split::shape`].
+    /// Height and width that the image at position `index` says it has, turned upright where that is asked for; nothing is
+    /// decoded. None where all have one shape by their format.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When its header cannot be read.
     ///
     /// # Panics
     /// When `index` is not below [`Split::len`].
@@ -221,14 +225,73 @@ impl Split {
         (index < self.len()).then(|| self.source.file(self.id(index) as usize)).flatten()
     }
 
+    /// The same images, read by other choices: their channels are those of [`Reading::colour`], and the rule of
+    /// [`Reading::resize`] brings them to the shape that [`Split::fit`] is asked for. Images that are no files of their own
+    /// (idx, CIFAR's archives) are converted and, where a rule was chosen, resized likewise; they are upright as they are.
+    ///
+    /// # Errors
+    /// When the first image, whose shape others take, cannot be read.
+    pub fn read_as(&self, reading: &Reading) -> Result<Split, DataError> {
+        let chosen = self.source.reading().is_some_and(|chosen| !chosen.is_default());
+        if self.is_empty() || reading.is_default() && !chosen {
+            return Ok(self.clone());
+        }
+        // What this split meets is not what another does that is read likewise.
+        let reading = &Reading::new(reading.resize, reading.colour, reading.orient);
+        if let Some(decoded) = self.source.decoded_as(reading) {
+            return Ok(Split { source: decoded?, ..self.clone() });
+        }
+        let [channels, height, width] = self.shape();
+        let channels = match reading.colour {
+            Colour::Keep => channels,
+            Colour::Grey => 1,
+            Colour::Rgb => 3,
+        };
+        let (inner, reading) = (Arc::clone(&self.source), reading.clone());
+        let source = Converted { inner, shape: [channels, height, width], reading };
+        Ok(Split { source: Arc::new(source), ..self.clone() })
+    }
+
+    /// No images, of the shape of those of another split.
+    pub(crate) fn shaped_like(&self, other: &Split) -> Split {
+        debug_assert!(self.is_empty());
+        Split { source: Arc::clone(&other.source), ..self.clone() }
+    }
+
+    /// How the images are read, as options are typed; empty where nothing was chosen.
+    pub fn reading(&self) -> String {
+        self.source.reading().map(Reading::to_string).unwrap_or_default()
+    }
+
+    /// What was resized so far, and by which rule: a line for people; none where all images had the shape.
+    pub fn resizing_note(&self) -> Option<String> {
+        let [_, height, width] = self.shape();
+        self.source.reading()?.note([height, width])
+    }
+
+    /// Heights and widths that images say they have, from the headers of at most `most` of them, evenly spread, with how many
+    /// had each; empty where all have one shape by their format. Images that cannot be read are passed over.
+    pub fn sizes(&self, most: usize) -> BTreeMap<[usize; 2], usize> {
+        let count = self.len().min(most);
+        let mut sizes = BTreeMap::new();
+        for number in 0..count {
+            match self.stored_size(number * self.len() / count) {
+                Ok(Some(size)) => *sizes.entry(size).or_default() += 1,
+                Err(_) => {}
+                Ok(None) => break,
+            }
+        }
+        sizes
+    }
+
     /// The same images in the shape that a network takes, [C, H, W].
     ///
     /// Nothing changes where the shapes agree. Grey images become RGB by replication, grey 28x28 becomes 32x32 by a
-    /// border of zeros, and images in PNG and JPEG files are scaled to cover the new size (antialiased bilinear) and
-    /// cropped to the centre.
+    /// border of zeros, and images in files of their own are resized by the rule that was chosen ([`Split::read_as`]), or
+    /// else scaled to cover the new size (antialiased bilinear) and cropped to the centre.
     ///
     /// # Errors
-    /// Anything else is refused: above all RGB images are not made grey.
+    /// Anything else is refused: above all RGB images are not made grey unless that was chosen.
     pub fn fit(&self, shape: [usize; 3]) -> Result<Split, DataError> {
         let from = self.shape();
         if from == shape {
@@ -237,7 +300,9 @@ impl Split {
         let refuse = |reason| Err(DataError::Fit { split: self.name.clone(), from, to: shape, reason });
         match (from[0], shape[0]) {
             (3, 1) => {
-                return refuse("colour is not thrown away; use a network with 3 image channels");
+                return refuse(
+                    "colour is not thrown away; use a network with 3 image channels, or choose --colour grey",
+                );
             }
             (1, 1 | 3) | (3, 3) => {}
             _ => return refuse("a network's images have 1 or 3 channels"),
@@ -252,8 +317,8 @@ impl Split {
             Arc::new(Adapted { inner, shape })
         } else {
             return refuse(
-                "only grey 28x28 is padded, to 32x32, and only PNG and JPEG files are resized; set the network's \
-                 image_shape to the data's",
+                "only grey 28x28 is padded, to 32x32, and only image files are resized unasked; set the network's image_shape \
+                 to the data's, or choose a rule with --resize",
             );
         };
         Ok(Split { source, ..self.clone() })

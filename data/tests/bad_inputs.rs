@@ -47,8 +47,8 @@ fn unknown_names_and_missing_files() {
     assert_eq!(
         error("folder", root.path()),
         format!(
-            "a data set of folders is not in {here}: expected train/CLASS/*.png (or .jpg, .jpeg) and, if there is a \
-             test set, test/ or val/ likewise"
+            "a data set of folders is not in {here}: expected train/CLASS/*.png (or .jpg, .webp, .bmp, .gif, .tif, \
+             .ppm …) and, if there is a test set, test/ or val/ likewise"
         )
     );
 }
@@ -218,12 +218,17 @@ fn images_in_a_folder() {
     let png = encoded("x.png", [10, 120, 200], false, 40, 40);
     let check = |bytes: &[u8], found: &str| {
         write(&first, bytes);
-        let message = error("folder", root.path());
-        let (start, end) = (format!("{}: {found}", first.display()), "; expected a whole PNG or JPEG image");
+        // Opening asks the header of the first image alone.
+        let opened = datasets::open("folder", Some(root.path()));
+        let read = opened.and_then(|set| set.train.read(0, &mut vec![0; set.train.image_len()]));
+        let message = read.expect_err("a damaged image").to_string();
+        let start = format!("{}: {found}", first.display());
+        let end = "; expected a whole image (PNG, JPEG, WebP, BMP, GIF, TIFF or PNM)";
         assert!(message.starts_with(&start) && message.ends_with(end), "{message}");
     };
     check(b"", "the file is empty");
-    check(b"GIF89a....", "it is neither PNG nor JPEG");
+    check(b"GIF89a....", "it cannot be decoded (");
+    check(b"hello", "it is text, which is not read");
     check(&png[..png.len() / 2], "it cannot be decoded (");
     check(&png[..8], "it cannot be decoded (");
     for length in [3, 20, jpeg.len() / 2, jpeg.len() - 2] {
@@ -239,8 +244,8 @@ fn images_in_a_folder() {
 fn folders_of_a_folder() {
     let root = folder();
     fs::create_dir_all(root.path().join("train")).expect("a new folder");
-    let expected =
-        "expected train/CLASS/*.png (or .jpg, .jpeg) and, if there is a test set, test/ or val/ likewise";
+    let expected = "expected train/CLASS/*.png (or .jpg, .webp, .bmp, .gif, .tif, .ppm …) and, if there is a test set, test/ or val/ \
+         likewise";
     let train = root.path().join("train");
     assert_eq!(error("folder", root.path()), format!("{}: it has no folders; {expected}", train.display()));
     write(train.join("a/1.png"), encoded("1.png", [1, 2, 3], false, 8, 8));

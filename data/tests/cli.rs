@@ -76,8 +76,42 @@ fn info_names_the_image_that_cannot_be_read() {
     let root = folder();
     write(root.path().join("train/a/1.png"), encoded("1.png", [1, 2, 3], false, 8, 8));
     write(root.path().join("train/a/2.png"), b"hello");
-    let wanted = "./train/a/2.png: it is neither PNG nor JPEG; expected a whole PNG or JPEG image";
+    let wanted = "./train/a/2.png: it is text, which is not read; expected a whole image (PNG, JPEG, WebP, BMP, GIF, TIFF or \
+                  PNM)";
     refuses(root.path(), [(1, "info folder --root .", wanted)]);
+    let out = stdout(&["info", "folder", "--root", path(root.path()), "--skip-broken"]);
+    assert!(out.contains("  train    1 images in 1 classes"), "{out}");
+    assert!(
+        out.contains("broken: train/a/2.png: it is text, which is not read; expected a whole image"),
+        "{out}"
+    );
+    let out = stdout(&["info", "folder", "--root", path(root.path()), "--skip-broken", "--json"]);
+    let info: serde_json::Value = serde_json::from_str(&out).expect("JSON and nothing else");
+    assert_eq!(info["broken"][0]["key"], "train/a/2.png");
+}
+
+#[test]
+fn info_says_what_was_resized_and_how() {
+    let root = folder();
+    write(root.path().join("train/a/1.png"), encoded("1.png", [1, 2, 3], false, 8, 6));
+    write(root.path().join("train/a/2.png"), encoded("2.png", [1, 2, 3], false, 9, 5));
+    let info =
+        |options: &[&str]| stdout(&[&["info", "folder", "--root", path(root.path())], options].concat());
+    let out = info(&[]);
+    assert!(out.contains("  shape    3x6x8\n  sizes    2 among 2 images that were asked"), "{out}");
+    let note =
+        "note: images of 2 sizes, from 5x9 to 6x8 (height x width) were brought to 6x8 by --resize cover";
+    assert!(out.contains(&format!("{note}, as none was asked for\n")), "{out}");
+    let out = info(&["--resize", "edm", "--colour", "grey"]);
+    assert!(
+        out.contains("  shape    1x6x8") && out.contains("were brought to 6x8 by --resize edm\n"),
+        "{out}"
+    );
+    let json: serde_json::Value = serde_json::from_str(&info(&["--resize", "adm", "--json"])).expect("JSON");
+    assert_eq!(json["reading"], "--resize adm");
+    let wanted = "./train/a/2.png: it is of 3x5x9; expected 3x6x8, like the others: --resize none brings no image to another \
+                  size";
+    refuses(root.path(), [(1, "info folder --root . --resize none", wanted)]);
 }
 
 #[test]

@@ -218,7 +218,10 @@ fn an_unreadable_image_is_named_and_the_loader_ends_cleanly() {
         assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 3);
         let message = outcomes[2].as_ref().unwrap_err().to_string();
         assert!(message.starts_with(&broken.display().to_string()), "{message}");
-        assert!(message.ends_with("expected a whole PNG or JPEG image"), "{message}");
+        assert!(
+            message.ends_with("expected a whole image (PNG, JPEG, WebP, BMP, GIF, TIFF or PNM)"),
+            "{message}"
+        );
     }
 }
 

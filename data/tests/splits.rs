@@ -53,12 +53,13 @@ fn what_does_not_fit_is_refused() {
     assert_eq!(
         error(&small(&[0], [3, 32, 32]), [1, 32, 32]),
         "small/train holds images of 3x32x32, which cannot become 1x32x32: colour is not thrown away; \
-         use a network with 3 image channels"
+         use a network with 3 image channels, or choose --colour grey"
     );
     assert_eq!(
         error(&small(&[0], [3, 32, 32]), [3, 64, 64]),
         "small/train holds images of 3x32x32, which cannot become 3x64x64: only grey 28x28 is padded, to 32x32, \
-         and only PNG and JPEG files are resized; set the network's image_shape to the data's"
+         and only image files are resized unasked; set the network's image_shape to the data's, or choose a rule with \
+         --resize"
     );
     let message = error(&grey_28(), [1, 64, 64]);
     assert!(message.contains("cannot become 1x64x64"), "{message}");

@@ -5,6 +5,7 @@ use clap::Args;
 use ddae_base::plain;
 use ddae_base::progress::{Progress, Unit};
 use ddae_data::DataSet;
+use ddae_data::datasets::Broken;
 use ddae_data::split::Split;
 use ddae_data::statistics::channel_statistics;
 use ddae_model::config::ChannelStatistics;
@@ -14,6 +15,8 @@ use super::{Source, sheet_of};
 
 /// With more classes than this, equal counts are printed as one line.
 const MOST_LISTED_CLASSES: usize = 20;
+/// Images whose headers are read to see whether all are of one size.
+const SAMPLED: usize = 64;
 
 /// Prints counts, shapes, classes, and the mean and deviation of every channel
 ///
@@ -33,10 +36,23 @@ pub struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+
+    /// Go on where an image cannot be read, and list those
+    #[arg(long)]
+    skip_broken: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let set = arguments.source.open()?;
+    let mut set = arguments.source.open()?;
+    let mut broken = Vec::new();
+    if arguments.skip_broken {
+        set = set.map(|split| {
+            let found = look_through(split)?;
+            let whole = split.without(&found)?;
+            broken.extend(found);
+            anyhow::Ok(whole)
+        })?;
+    }
     let first = measured(&set);
     let reading = format!("reading {}", first.name());
     let progress = Progress::task(&reading, Some(first.len() as u64), Unit::Images);
@@ -45,11 +61,18 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let statistics = statistics?;
     let mut out = ddae_base::stdout();
     if arguments.json {
-        serde_json::to_writer_pretty(&mut out, &as_json(&set, &statistics)).map_err(std::io::Error::from)?;
+        let report = as_json(&set, &statistics, &broken);
+        serde_json::to_writer_pretty(&mut out, &report).map_err(std::io::Error::from)?;
         writeln!(out)?;
         return Ok(());
     }
     print(&mut out, &set, &statistics)?;
+    for image in &broken {
+        writeln!(out, "broken: {}: {}", plain(&image.key), plain(&image.reason))?;
+    }
+    if let Some(note) = first.resizing_note() {
+        writeln!(out, "\nnote: {note}")?;
+    }
     writeln!(out, "\nnext: ddae-data preview {} -o {}", arguments.source.typed(&set), sheet_of(&set))?;
     Ok(())
 }
@@ -60,7 +83,19 @@ fn measured(set: &DataSet) -> &Split {
     if set.train.is_empty() { first } else { &set.train }
 }
 
-fn as_json(set: &DataSet, statistics: &ChannelStatistics) -> Value {
+/// The images of a split that cannot be read.
+fn look_through(split: &Split) -> Result<Vec<Broken>> {
+    let what = format!("looking through {}", split.name());
+    let progress = Progress::task(&what, Some(split.len() as u64), Unit::Images);
+    Ok(split.broken(|images| {
+        progress.advance(images);
+        true
+    })?)
+}
+
+fn as_json(set: &DataSet, statistics: &ChannelStatistics, broken: &[Broken]) -> Value {
+    let broken: Vec<Value> =
+        broken.iter().map(|image| json!({ "key": image.key, "reason": image.reason })).collect();
     let split = |split: &Split| {
         let classes: Map<String, Value> =
             split.classes().iter().cloned().zip(split.class_counts().into_iter().map(Value::from)).collect();
@@ -83,6 +118,9 @@ fn as_json(set: &DataSet, statistics: &ChannelStatistics) -> Value {
         "mean": statistics.mean,
         "std": statistics.std,
         "published_normalisation": set.normalisation(),
+        "reading": measured(set).reading(),
+        "resized": measured(set).resizing_note(),
+        "broken": broken,
     })
 }
 
@@ -93,6 +131,15 @@ fn print(out: &mut impl Write, set: &DataSet, statistics: &ChannelStatistics) ->
         |values: &[f64]| values.iter().map(|value| format!("{value:.4}")).collect::<Vec<_>>().join(" ");
     writeln!(out, "{}: {}", plain(&set.name), plain(&set.origin))?;
     writeln!(out, "  shape    {channels}x{height}x{width}")?;
+    let sizes = measured.sizes(SAMPLED);
+    if sizes.len() > 1 {
+        let sampled: usize = sizes.values().sum();
+        let count = sizes.len();
+        writeln!(
+            out,
+            "  sizes    {count} among {sampled} images that were asked (height x width); the shape is that of the first image"
+        )?;
+    }
     for (number, (name, split)) in set.splits().enumerate() {
         let classes = match (split.is_labelled(), number) {
             (false, _) => " without labels".to_string(),

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use ddae_base::shell;
 use ddae_data::DataSet;
 use ddae_data::datasets::{self, OpenOptions};
+use ddae_data::decode::ReadingOptions;
 
 const NAMES_HELP: &str = "\
 Data sets by name:
@@ -18,14 +19,26 @@ Data sets by name:
   fashion-mnist, mnist  idx files, gzip-compressed or not
   cifar10, cifar100     binary or python version, archive or unpacked
   tiny                  Tiny-ImageNet (tiny-imagenet-200.zip or unpacked)
-  folder                train/CLASS/*.png (or .jpg, .jpeg), and test/ or val/ likewise
+  folder                train/CLASS/*.png (or .jpg, .webp, .bmp, .gif, .tif, .ppm …), and test/ or
+                        val/ likewise
 
 By path:
   a folder              of a folder for each class, with train/, val/, test/ above them or without; of
                         images alone; with metadata.csv or .jsonl; of .tar or .parquet files
   a file                an image; a list of paths (.txt, .csv, .jsonl), with labels or without; .tar
                         shards of webdataset, also as 'shards/train-{000..009}.tar' in quotes; .parquet
-                        as on Hugging Face's hub";
+                        as on Hugging Face's hub
+
+Rules of --resize, for images of another size than the one wanted:
+  cover, cover-bicubic  shorter side to the size, centre cut out (torchvision's Resize, CenterCrop)
+  imagenet, imagenet-bicubic
+                        shorter side to 256/224 of the size, centre cut out
+  adm                   ADM's and DiT's center_crop_arr: halved by boxes, then bicubic, centre cut out
+  edm                   EDM's center-crop: the largest square of the centre, then Lanczos
+  stretch, stretch-bicubic
+                        both sides to the size
+  clean-fid             stretch-bicubic without rounding in between
+  none                  images of another size are refused";
 
 /// Prepares, describes and shows data sets.
 #[derive(Debug, Parser)]
@@ -55,12 +68,15 @@ struct Source {
     /// Table of paths or keys and labels (CSV), for images that have no labels
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
+
+    #[command(flatten)]
+    reading: ReadingOptions,
 }
 
 impl Source {
     /// Opens it, and says what there is to say.
     fn open(&self) -> Result<DataSet> {
-        let options = OpenOptions { labels: self.labels.clone(), ..OpenOptions::default() };
+        let options = OpenOptions { labels: self.labels.clone(), reading: self.reading.reading() };
         let set = datasets::open_with(&self.name, self.root.root.as_deref(), &options)?;
         tell_notes(&set);
         Ok(set)

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 
+use super::cifar_batch::{self, Levels};
 use super::source::{RecordFile, Records};
-use super::{DataError, DataSet, Kind, archive, check_counts, cifar_batch, cifar_classes};
+use super::{DataError, DataSet, Kind, archive, check_counts, cifar_classes};
 use crate::split::Split;
 
 const SHAPE: [usize; 3] = [3, 32, 32];
@@ -113,7 +114,8 @@ fn read_binary(path: &Path, cifar: &Cifar) -> Result<(RecordFile, Vec<u32>), Dat
     Ok((records, labels))
 }
 
-/// A pickled batch; its images lie in one piece, so they too are read in place.
+/// A pickled batch; its images lie in one piece, so they too are read in place. Only those that Python 3 wrote as text, in
+/// protocol 2, are held in memory.
 fn read_python(path: &Path, cifar: &Cifar) -> Result<(RecordFile, Vec<u32>), DataError> {
     let expected = || {
         format!(
@@ -141,7 +143,10 @@ fn read_python(path: &Path, cifar: &Cifar) -> Result<(RecordFile, Vec<u32>), Dat
         .enumerate()
         .map(|(index, &label)| check_label(path, index, label, cifar))
         .collect::<Result<_, _>>()?;
-    let records = RecordFile::open(path, batch.offset, IMAGE as u64, batch.rows)?;
+    let records = match batch.levels {
+        Levels::InPlace(offset) => RecordFile::open(path, offset, IMAGE as u64, batch.rows)?,
+        Levels::Decoded(levels) => RecordFile::in_memory(path, levels, IMAGE as u64, batch.rows),
+    };
     Ok((records, labels))
 }
 

@@ -4,6 +4,7 @@ use ddae_model::config::ChannelStatistics;
 
 use super::DataError;
 use super::split_names::{Role, role};
+use crate::decode::Reading;
 use crate::split::Split;
 
 /// A data set: splits of one shape.
@@ -60,6 +61,32 @@ impl DataSet {
     /// A published data set: training and test images.
     pub(crate) fn published(name: &'static str, origin: String, train: Split, test: Split) -> DataSet {
         Self::new(name, origin, vec![("train".into(), train), ("test".into(), test)])
+    }
+
+    /// The same with other images in the place of each split's.
+    ///
+    /// # Errors
+    /// That of the first split that is not changed.
+    pub fn map<E>(&self, change: impl FnMut(&Split) -> Result<Split, E>) -> Result<DataSet, E> {
+        let mut change = change;
+        let splits = self.splits.iter().map(|(name, split)| Ok((name.clone(), change(split)?)));
+        let set = Self::new(&self.name, self.origin.clone(), splits.collect::<Result<_, E>>()?);
+        Ok(DataSet { notes: self.notes.clone(), ..set })
+    }
+
+    /// The same images, read by other choices ([`Split::read_as`]).
+    ///
+    /// # Errors
+    /// As [`Split::read_as`].
+    pub fn read_as(&self, reading: &Reading) -> Result<DataSet, DataError> {
+        let chief = self.splits.iter().find(|(name, _)| role(name) == Some(Role::Train));
+        let Some((_, chief)) = chief.or(self.splits.first()) else { return Ok(self.clone()) };
+        // The others take the shape of those to train on, which turning may have changed.
+        let chief = chief.read_as(reading)?;
+        self.map(|split| match split.is_empty() {
+            true => Ok(split.shaped_like(&chief)),
+            false => split.read_as(reading)?.fit(chief.shape()),
+        })
     }
 
     /// The published means and deviations, where there are any.

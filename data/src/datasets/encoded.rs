@@ -1,15 +1,13 @@
 //! Images in files of their own format, decoded when they are read.
 
 use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use image::ImageReader;
-
 use super::DataError;
 use super::source::Source;
-use crate::decode::{self, MOST_BYTES, Reading};
+use crate::decode::{self, Colour, MOST_BYTES, Reading};
 
 /// The encoded images of a source, by number, from any thread.
 pub(crate) trait Items: Send + Sync {
@@ -64,22 +62,37 @@ pub(crate) fn stamp(path: &Path) -> Result<Vec<u8>, DataError> {
 
 /// The shape that images of a source are read in: height and width of the first image, and three channels if any of the
 /// images `firsts` (the first of each class) has colour.
+///
+/// Images whose headers cannot be read are passed over, since what is wrong with them is said when they are read. Where those
+/// of all `firsts` cannot, the first of the `count` images that can is taken.
+///
+/// # Errors
+/// When no header can be read: what is wrong with the first.
 pub(crate) fn common_shape(
     items: &dyn Items,
+    count: usize,
     firsts: &[usize],
     reading: &Reading,
 ) -> Result<[usize; 3], DataError> {
-    let mut shape: Option<[usize; 3]> = None;
+    let native = |index: usize| decode::native_shape(&items.bytes(index)?, &items.path(index), reading);
+    let (mut shape, mut wrong): (Option<[usize; 3]>, _) = (None, None);
     for &index in firsts {
-        let [channels, height, width] =
-            decode::native_shape(&items.bytes(index)?, &items.path(index), reading)?;
+        let [channels, height, width] = match native(index) {
+            Ok(shape) => shape,
+            Err(error) => {
+                wrong.get_or_insert(error);
+                continue;
+            }
+        };
         let [most, height, width] = shape.unwrap_or([channels, height, width]);
         shape = Some([most.max(channels), height, width]);
         if most.max(channels) == 3 {
             break;
         }
     }
-    shape.ok_or_else(|| DataError::Argument("there are no images".to_string()))
+    let shape = shape.or_else(|| (0..count).find_map(|index| native(index).ok()));
+    let none = || DataError::Argument("there are no images".to_string());
+    shape.ok_or_else(|| wrong.unwrap_or_else(none))
 }
 
 /// Encoded images that are brought to one shape as they are read.
@@ -111,24 +124,86 @@ impl Source for Encoded {
         Some(self.items.key(index))
     }
 
-    fn stored_size(&self, index: usize) -> Option<Result<[usize; 2], DataError>> {
-        let size = || -> Result<[usize; 2], DataError> {
-            let bytes = self.items.bytes(index)?;
-            let reader = ImageReader::new(Cursor::new(&bytes)).with_guessed_format();
-            let path = self.items.path(index);
-            let size = reader.map_err(image::ImageError::from).and_then(ImageReader::into_dimensions);
-            let (width, height) = size.map_err(|error| {
-                let found = format!("its size cannot be read ({})", ddae_base::text::joined(error));
-                DataError::format(&path, found, "a whole image")
-            })?;
-            Ok([height as usize, width as usize])
-        };
-        Some(size())
-    }
-
     fn decoded_to(&self, shape: [usize; 3]) -> Option<Arc<dyn Source>> {
         let (items, reading) = (Arc::clone(&self.items), self.reading.clone());
         Some(Arc::new(Encoded { items, shape, reading }))
+    }
+
+    fn decoded_as(&self, reading: &Reading) -> Option<Result<Arc<dyn Source>, DataError>> {
+        let [channels, mut height, mut width] = self.shape;
+        let channels = match reading.colour {
+            Colour::Keep => channels,
+            Colour::Grey => 1,
+            Colour::Rgb => 3,
+        };
+        // A shape that was taken from the first image follows it when that is turned.
+        if reading.orient != self.reading.orient {
+            let first = |reading: &Reading| {
+                let bytes = self.items.bytes(0)?;
+                decode::native_shape(&bytes, &self.items.path(0), reading)
+            };
+            match (first(&self.reading), first(reading)) {
+                (Ok([_, h, w]), Ok(turned)) if [h, w] == [height, width] => [_, height, width] = turned,
+                (Ok(_), Ok(_)) => {}
+                (Err(error), _) | (_, Err(error)) => return Some(Err(error)),
+            }
+        }
+        let items = Arc::clone(&self.items);
+        let shape = [channels, height, width];
+        Some(Ok(Arc::new(Encoded { items, shape, reading: reading.clone() })))
+    }
+
+    fn reading(&self) -> Option<&Reading> {
+        Some(&self.reading)
+    }
+
+    fn stored_size(&self, index: usize) -> Option<Result<[usize; 2], DataError>> {
+        let bytes = match self.items.bytes(index) {
+            Ok(bytes) => bytes,
+            Err(error) => return Some(Err(error)),
+        };
+        let shape = decode::native_shape(&bytes, &self.items.path(index), &self.reading);
+        Some(shape.map(|[_, height, width]| [height, width]))
+    }
+}
+
+/// Images that are stored as levels, made grey or RGB and brought to another size because that was asked for.
+pub(crate) struct Converted {
+    pub inner: Arc<dyn Source>,
+    pub shape: [usize; 3],
+    pub reading: Reading,
+}
+
+impl Source for Converted {
+    fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {
+        let native = self.inner.shape();
+        let mut levels = vec![0; native.iter().product()];
+        self.inner.read(index, &mut levels)?;
+        decode::converted(&levels, native, self.shape, &self.reading, out)
+            .map_err(|found| DataError::Argument(format!("image {index}: {found}")))
+    }
+
+    fn stored(&self, index: usize) -> Result<Vec<u8>, DataError> {
+        self.inner.stored(index)
+    }
+
+    fn key(&self, index: usize) -> Option<String> {
+        self.inner.key(index)
+    }
+
+    fn decoded_to(&self, shape: [usize; 3]) -> Option<Arc<dyn Source>> {
+        // Without a rule that was asked for, levels of a published data set are not resized.
+        self.reading.resize?;
+        let (inner, reading) = (Arc::clone(&self.inner), self.reading.clone());
+        Some(Arc::new(Converted { inner, shape, reading }))
+    }
+
+    fn reading(&self) -> Option<&Reading> {
+        Some(&self.reading)
     }
 }
 

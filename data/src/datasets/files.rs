@@ -7,7 +7,7 @@ use super::encoded::{Encoded, Files};
 use crate::decode::Reading;
 use crate::split::Split;
 
-/// PNG and JPEG files as images of `shape` = [C, H, W], in the order given and all of one class. They are decoded when
+/// Image files as images of `shape` = [C, H, W], in the order given and all of one class. They are decoded when
 /// they are read: scaled to cover the shape (antialiased bilinear) and cropped to the centre; grey ones become RGB where
 /// that is asked for.
 ///

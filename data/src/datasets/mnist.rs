@@ -32,7 +32,7 @@ pub(crate) const FASHION_CLASSES: [&str; 10] = [
 pub(crate) const FASHION_MNIST: Mnist = Mnist {
     kind: Kind::FashionMnist,
     classes: &FASHION_CLASSES,
-    folders: &["", "fashion-mnist", "FashionMNIST/raw"],
+    folders: &["", "raw", "fashion-mnist", "FashionMNIST", "FashionMNIST/raw"],
     system: Some("/usr/share/datasets/fashion-mnist"),
     page: "https://github.com/zalandoresearch/fashion-mnist (or the Debian package dataset-fashion-mnist)",
 };
@@ -40,7 +40,7 @@ pub(crate) const FASHION_MNIST: Mnist = Mnist {
 pub(crate) const MNIST: Mnist = Mnist {
     kind: Kind::Mnist,
     classes: &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
-    folders: &["", "mnist", "MNIST/raw"],
+    folders: &["", "raw", "mnist", "MNIST", "MNIST/raw"],
     system: None,
     page: "https://ossci-datasets.s3.amazonaws.com/mnist/",
 };
@@ -71,12 +71,16 @@ pub(crate) fn open(mnist: &Mnist, given: Option<&Path>) -> Result<DataSet, DataE
     Ok(DataSet::published(name, format!("idx files in {}", folder.display()), train, test))
 }
 
-/// A file under its published name or the one it gets when unpacked by some tools, compressed or not.
+/// A file under its published name or one that it gets elsewhere (`train-images.idx3-ubyte` and the like), compressed or not.
 fn file(folder: &Path, stem: &str, kind: &str) -> Option<PathBuf> {
-    [format!("{stem}-{kind}-ubyte"), format!("{stem}.{kind}-ubyte"), format!("{stem}-{kind}-ubyte.gz")]
-        .iter()
-        .map(|name| folder.join(name))
-        .find(|path| path.is_file())
+    let underscored = stem.replace('-', "_");
+    let stems = [stem, &underscored];
+    let names = stems.into_iter().flat_map(|stem| {
+        [format!("{stem}-{kind}-ubyte"), format!("{stem}.{kind}-ubyte"), format!("{stem}_{kind}_ubyte")]
+            .into_iter()
+            .chain([format!("{stem}-{kind}.ubyte"), format!("{stem}.{kind}.ubyte"), format!("{stem}.{kind}")])
+    });
+    names.flat_map(|name| [folder.join(&name), folder.join(format!("{name}.gz"))]).find(|path| path.is_file())
 }
 
 fn split(

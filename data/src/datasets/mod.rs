@@ -14,11 +14,12 @@
 //! on its own and says what it found.
 
 mod archive;
+mod broken;
 mod cifar;
 mod cifar_batch;
 mod cifar_classes;
 mod data_set;
-mod encoded;
+pub(crate) mod encoded;
 mod error;
 mod files;
 mod forms;
@@ -33,6 +34,7 @@ mod tiny;
 use std::path::{Path, PathBuf};
 
 pub use archive::{Progress, Stage};
+pub use broken::{Broken, list_of as list_of_broken, note_of as note_of_broken};
 pub use data_set::{Chosen, DataSet};
 pub use error::DataError;
 pub(crate) use error::Shape;
@@ -116,6 +118,11 @@ pub fn open(source: &str, root: Option<&Path>) -> Result<DataSet, DataError> {
 /// # Errors
 /// As [`open`], and when labels are given for what has some.
 pub fn open_with(source: &str, root: Option<&Path>, options: &OpenOptions) -> Result<DataSet, DataError> {
+    // Files are opened as they are read; what is stored as levels is converted here.
+    open_source(source, root, options)?.read_as(&options.reading)
+}
+
+fn open_source(source: &str, root: Option<&Path>, options: &OpenOptions) -> Result<DataSet, DataError> {
     let unknown = match Kind::from_name(source) {
         Ok(kind) => {
             let mut set = open_kind(kind, root, options)?;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::DataError;
+use crate::decode::Reading;
 
 /// Images that can be read by number, from any thread.
 pub(crate) trait Source: Send + Sync {
@@ -35,13 +36,23 @@ pub(crate) trait Source: Send + Sync {
         None
     }
 
-    /// Height and width of image `index` as it is stored, where it is encoded and may differ from the shape.
-    fn stored_size(&self, _index: usize) -> Option<Result<[usize; 2], DataError>> {
+    /// The same images decoded straight to another shape, where the source can do that.
+    fn decoded_to(&self, _shape: [usize; 3]) -> Option<Arc<dyn Source>> {
         None
     }
 
-    /// The same images decoded straight to another shape, where the source can do that.
-    fn decoded_to(&self, _shape: [usize; 3]) -> Option<Arc<dyn Source>> {
+    /// The same images decoded by other choices, where they lie in files that are decoded.
+    fn decoded_as(&self, _reading: &Reading) -> Option<Result<Arc<dyn Source>, DataError>> {
+        None
+    }
+
+    /// How its images become levels, where there is a choice.
+    fn reading(&self) -> Option<&Reading> {
+        None
+    }
+
+    /// Height and width that image `index` says it has, where it lies in a file of its own; nothing is decoded.
+    fn stored_size(&self, _index: usize) -> Option<Result<[usize; 2], DataError>> {
         None
     }
 }
@@ -67,7 +78,7 @@ impl Source for Planes {
 /// One file of equally long records, each holding one image's planes.
 pub(crate) struct RecordFile {
     path: PathBuf,
-    file: File,
+    records: Bytes,
     /// Where the first image begins.
     offset: u64,
     /// From one image to the next.
@@ -75,10 +86,32 @@ pub(crate) struct RecordFile {
     count: usize,
 }
 
+/// Where the bytes of records are.
+enum Bytes {
+    File(File),
+    Memory(Vec<u8>),
+}
+
 impl RecordFile {
     pub fn open(path: &Path, offset: u64, stride: u64, count: usize) -> Result<Self, DataError> {
         let file = File::open(path).map_err(DataError::io("open", path))?;
-        Ok(RecordFile { path: path.to_path_buf(), file, offset, stride, count })
+        Ok(RecordFile { path: path.to_path_buf(), records: Bytes::File(file), offset, stride, count })
+    }
+
+    /// The records of a file that do not lie in it as they are.
+    pub fn in_memory(path: &Path, levels: Vec<u8>, stride: u64, count: usize) -> Self {
+        RecordFile { path: path.to_path_buf(), records: Bytes::Memory(levels), offset: 0, stride, count }
+    }
+
+    fn read_at(&self, out: &mut [u8], at: u64) -> std::io::Result<()> {
+        match &self.records {
+            Bytes::File(file) => file.read_exact_at(out, at),
+            Bytes::Memory(levels) => {
+                let bytes = levels.get(at as usize..).and_then(|rest| rest.get(..out.len()));
+                out.copy_from_slice(bytes.ok_or(ErrorKind::UnexpectedEof)?);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -101,7 +134,7 @@ impl Source for Records {
         for part in &self.files {
             if within < part.count {
                 let at = part.offset + within as u64 * part.stride;
-                return part.file.read_exact_at(out, at).map_err(|error| match error.kind() {
+                return part.read_at(out, at).map_err(|error| match error.kind() {
                     ErrorKind::UnexpectedEof => DataError::format(
                         &part.path,
                         format!("it ends within image {within}"),
@@ -129,6 +162,10 @@ impl Source for Adapted {
 
     fn key(&self, index: usize) -> Option<String> {
         self.inner.key(index)
+    }
+
+    fn reading(&self) -> Option<&Reading> {
+        self.inner.reading()
     }
 
     fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {

@@ -1,5 +1,5 @@
 //! Tiny-ImageNet: JPEG files of 64x64, training images in a folder per class, validation images in one folder with
-//! a table of their classes. The published test images have no labels, so the validation set serves as test set.
+//! a table of their classes, or sorted into folders too. The published test images have no labels, so the validation set serves as test set.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -24,8 +24,12 @@ pub(crate) fn open(root: &Path, reading: &Reading) -> Result<DataSet, DataError>
     let (folder, archive) = archive::locate(Kind::TinyImageNet, root)?;
     let Training { classes, files, labels, mut counts } = training(&folder.join("train"))?;
     let annotations = folder.join("val/val_annotations.txt");
-    let (test_files, test_labels) = validation(&annotations, &classes)?;
-    counts.push((annotations, test_files.len(), PUBLISHED_VALIDATION));
+    // Some scripts that sort leave the table behind; then nothing is where it says.
+    let (listed, (test_files, test_labels)) = match sorted_validation(&folder.join("val"), &classes)? {
+        Some(sorted) => (folder.join("val"), sorted),
+        None => (annotations.clone(), validation(&annotations, &classes)?),
+    };
+    counts.push((listed, test_files.len(), PUBLISHED_VALIDATION));
     check_counts(&counts)?;
     let name = Kind::TinyImageNet.name();
     let split = |part: &str, files: Vec<PathBuf>, labels| {
@@ -63,6 +67,35 @@ fn training(folder: &Path) -> Result<Training, DataError> {
         files.extend(found);
     }
     Ok(Training { classes, files, labels, counts })
+}
+
+/// Files and the label of each.
+type Labelled = (Vec<PathBuf>, Vec<u32>);
+
+/// Validation files and labels where somebody sorted them into a folder for each class, `val/WNID/*.JPEG` or
+/// `val/WNID/images/*.JPEG`, as PyTorch's ImageFolder wants them; none where they lie as published.
+fn sorted_validation(folder: &Path, classes: &[String]) -> Result<Option<Labelled>, DataError> {
+    let below = |class: &String| folder.join(class);
+    if !folder.is_dir() || !classes.iter().map(below).any(|of_class| of_class.is_dir()) {
+        return Ok(None);
+    }
+    let left = folder.join("images");
+    if left.is_dir() && images(&left).is_ok() {
+        return Err(DataError::format(
+            &left,
+            "it has images beside those that are sorted into folders of classes",
+            "all of them here, with val_annotations.txt, or all in val/WNID/",
+        ));
+    }
+    let (mut files, mut labels) = (Vec::new(), Vec::new());
+    for (class, label) in classes.iter().zip(0..) {
+        let of_class = below(class);
+        let inner = of_class.join("images");
+        let found = images(if inner.is_dir() { &inner } else { &of_class })?;
+        labels.resize(labels.len() + found.len(), label);
+        files.extend(found);
+    }
+    Ok(Some((files, labels)))
 }
 
 /// Validation files and labels: a line per image, its name and its class first, separated by tabs.

@@ -1,37 +1,48 @@
-//! Images from the bytes of their files.
+//! Images from the bytes of their files: formats, sizes, colours (`docs/images.md` states the rules).
+//!
+//! | file | subject |
+//! | --- | --- |
+//! | `kind.rs` | what a file is, by its first bytes |
+//! | `limits.rs` | how large an image may be |
+//! | `formats.rs` | every format that is read: header and pixels |
+//! | `jpeg/`, `gif.rs`, `pnm.rs` | formats of which no crate gives PIL's pixels |
+//! | `picture.rs` | a decoded image, and its conversions to grey and RGB |
+//! | `reading.rs` | how images are brought to one shape: what commands and callers choose |
 
-use std::ffi::OsStr;
-use std::io::Cursor;
+mod formats;
+mod gif;
+mod jpeg;
+mod kind;
+mod limits;
+mod picture;
+mod pnm;
+mod reading;
+
 use std::path::Path;
 
-use ddae_base::text::joined;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+pub use kind::{BYTES_TO_TELL, ENDINGS, FORMATS, Kind, kind_of};
+pub(crate) use limits::MOST_BYTES;
+pub use reading::{Colour, Reading, ReadingOptions};
 
-use crate::datasets::DataError;
-use crate::{interleave, resize};
+use crate::datasets::{DataError, Shape};
+use crate::interleave;
+use limits::Bound;
+use picture::{Picture, Pixels};
 
-/// A longer file is not a training image.
-pub(crate) const MOST_BYTES: u64 = 256 << 20;
-/// Million pixels of an image, unless [`LIMIT`] says otherwise: more than a training image has. Decoding takes up to 14
-/// bytes for each, in every thread that reads images.
-const MOST_MEGAPIXELS: u32 = 50;
-/// The environment variable that raises the limit.
-const LIMIT: &str = "DDAE_MAX_MEGAPIXELS";
-/// Bytes of a pixel while it is decoded, at most: four channels of 16 bits.
-const BYTES_OF_PIXEL: u64 = 8;
-/// What a file may hold beside its pixels: profiles, texts.
-const BYTES_BESIDE: u64 = 16 << 20;
-const EXPECTED: &str = "a whole PNG or JPEG image";
-
-/// How image files become levels.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reading {}
-
-/// The shape, [C, H, W] with C = 1 or 3, that `bytes` would decode to. Messages call them `path`.
-pub(crate) fn native_shape(bytes: &[u8], path: &Path, _reading: &Reading) -> Result<[usize; 3], DataError> {
-    let image = decode(bytes, path)?;
-    let channels = if image.color().has_color() { 3 } else { 1 };
-    Ok([channels, image.height() as usize, image.width() as usize])
+/// The shape, [C, H, W] with C = 1 or 3, that `bytes` would decode to: what its header says. Messages call them `path`.
+pub(crate) fn native_shape(bytes: &[u8], path: &Path, reading: &Reading) -> Result<[usize; 3], DataError> {
+    let header = formats::header(bytes, path, Bound::from_environment()?)?;
+    let channels = match reading.colour {
+        Colour::Grey => 1,
+        Colour::Rgb => 3,
+        Colour::Keep if header.has_colour => 3,
+        Colour::Keep => 1,
+    };
+    let [height, width] = header.size;
+    Ok(match reading.orient && header.orientation >= 5 {
+        true => [channels, width, height],
+        false => [channels, height, width],
+    })
 }
 
 /// Decodes `bytes` to `shape` = [C, H, W]. Messages call them `path`.
@@ -39,129 +50,65 @@ pub(crate) fn levels(
     bytes: &[u8],
     path: &Path,
     shape: [usize; 3],
-    _reading: &Reading,
+    reading: &Reading,
     out: &mut [u8],
 ) -> Result<(), DataError> {
-    let image = decode(bytes, path)?;
+    let bound = Bound::from_environment()?;
+    let header = formats::header(bytes, path, bound)?;
     let [channels, height, width] = shape;
-    let (levels, native) = planes(image, channels).map_err(|()| {
-        DataError::format(
+    if header.has_colour && channels == 1 && reading.colour != Colour::Grey {
+        return Err(DataError::format(
             path,
             "it is a colour image",
-            "a grey one, like the others of this data set (make it grey, or use a network for 3 channels)",
-        )
-    })?;
-    if native == shape {
-        out.copy_from_slice(&levels);
-    } else {
-        out.copy_from_slice(&resize::cover(&levels, native, height, width));
+            "a grey one, like the others of this data set; --colour grey makes all grey, and --colour rgb all RGB",
+        ));
     }
+    let picture = formats::decode(bytes, path, bound)?;
+    // What is asked to be grey is so in three equal channels, too.
+    let decoded = if reading.colour == Colour::Grey { 1 } else { channels };
+    let mut native = [decoded, picture.height, picture.width];
+    let mut levels = picture.planes(decoded);
+    if reading.orient && header.orientation > 1 {
+        let (turned, [height, width]) = picture::upright(&levels, native, header.orientation);
+        (levels, native) = (turned, [decoded, height, width]);
+    }
+    let Some(levels) = reading.resized(&levels, native, [height, width]) else {
+        return Err(DataError::format(
+            path,
+            format!("it is of {}", Shape(native)),
+            format!("{}, like the others: --resize none brings no image to another size", Shape(shape)),
+        ));
+    };
+    replicate(&levels, out);
     Ok(())
 }
 
-fn decode(bytes: &[u8], path: &Path) -> Result<DynamicImage, DataError> {
-    let wrong = |found: String| DataError::format(path, found, EXPECTED);
-    if bytes.is_empty() {
-        return Err(wrong("the file is empty".into()));
-    }
-    if bytes.len() as u64 > MOST_BYTES {
-        return Err(wrong(format!("it is longer than {} MiB", MOST_BYTES >> 20)));
-    }
-    let format = image::guess_format(bytes)
-        .ok()
-        .filter(|format| matches!(format, ImageFormat::Png | ImageFormat::Jpeg))
-        .ok_or_else(|| wrong("it is neither PNG nor JPEG".into()))?;
-    if format == ImageFormat::Jpeg && !reaches_end_of_image(bytes) {
-        return Err(wrong("the JPEG ends too early".into()));
-    }
-    let broken = |error: image::ImageError| wrong(format!("it cannot be decoded ({})", joined(&error)));
-    let most = most_pixels(std::env::var_os(LIMIT).as_deref())?;
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(most.saturating_mul(BYTES_OF_PIXEL).saturating_add(BYTES_BESIDE));
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.limits(limits);
-    // What the header says is known before a pixel is decoded.
-    let decoder = reader.into_decoder().map_err(broken)?;
-    let (width, height) = decoder.dimensions();
-    let pixels = u64::from(width) * u64::from(height);
-    if pixels > most {
-        let (most, megapixels) = (most / MILLION, pixels.div_ceil(MILLION));
-        let found = format!(
-            "it has {width}x{height} pixels, and images of more than {most} megapixels are not decoded"
-        );
-        let expected = format!("a smaller image, or the environment variable {LIMIT}={megapixels}");
-        return Err(DataError::format(path, found, expected));
-    }
-    DynamicImage::from_decoder(decoder).map_err(broken)
-}
-
-const MILLION: u64 = 1_000_000;
-
-/// Pixels of the largest image that is decoded, as the environment variable says.
-fn most_pixels(variable: Option<&OsStr>) -> Result<u64, DataError> {
-    let Some(text) = variable.filter(|text| !text.is_empty()) else {
-        return Ok(u64::from(MOST_MEGAPIXELS) * MILLION);
+/// Brings levels of [C, H, W] = `from` to `shape` as an image that has been decoded. An error says what `reading` refuses.
+pub(crate) fn converted(
+    levels: &[u8],
+    from: [usize; 3],
+    shape: [usize; 3],
+    reading: &Reading,
+    out: &mut [u8],
+) -> Result<(), String> {
+    let [channels, height, width] = from;
+    let grey: Vec<u8>;
+    let (levels, native) = match (channels, reading.colour) {
+        (3, Colour::Grey) => {
+            let pixels = Pixels::Rgb(interleave::pixels(levels, 3));
+            grey = Picture { width, height, pixels }.planes(1);
+            (&grey[..], [1, height, width])
+        }
+        _ => (levels, from),
     };
-    let megapixels = text.to_str().and_then(|text| text.parse::<u32>().ok()).filter(|&number| number > 0);
-    megapixels.map(|number| u64::from(number) * MILLION).ok_or_else(|| {
-        let text = ddae_base::text::excerpt(text.to_string_lossy(), 40);
-        DataError::Argument(format!("{LIMIT} is '{text}'; a whole number of megapixels is wanted, as in 50"))
-    })
+    let resized = reading.resized(levels, native, [shape[1], shape[2]]).ok_or_else(|| {
+        format!("it is of {}, and --resize none brings no image to {}", Shape(from), Shape(shape))
+    })?;
+    replicate(&resized, out);
+    Ok(())
 }
 
-/// Whether a JPEG's segments go on until its end marker. The decoder would fill what is missing with grey.
-fn reaches_end_of_image(bytes: &[u8]) -> bool {
-    const START_OF_SCAN: u8 = 0xda;
-    const END_OF_IMAGE: u8 = 0xd9;
-    let mut at = 2;
-    let mut in_scan = false;
-    while let Some(&[first, marker]) = bytes.get(at..at + 2) {
-        match (first, marker) {
-            (0xff, END_OF_IMAGE) => return true,
-            // Fill bytes, stuffed zeros, restart markers and the like carry no length.
-            (0xff, 0xff) => at += 1,
-            (0xff, 0x00 | 0x01 | 0xd0..=0xd8) => at += 2,
-            (0xff, _) => {
-                let Some(&[high, low]) = bytes.get(at + 2..at + 4) else {
-                    return false;
-                };
-                at += 2 + usize::from(u16::from_be_bytes([high, low])).max(2);
-                in_scan = marker == START_OF_SCAN;
-            }
-            _ if in_scan => at += 1,
-            _ => return false,
-        }
-    }
-    false
-}
-
-/// A decoded image as planes; an error when it has colour and one channel is asked for.
-fn planes(image: DynamicImage, channels: usize) -> Result<(Vec<u8>, [usize; 3]), ()> {
-    let (height, width) = (image.height() as usize, image.width() as usize);
-    if channels == 1 {
-        if image.color().has_color() {
-            return Err(());
-        }
-        return Ok((image.into_luma8().into_raw(), [1, height, width]));
-    }
-    Ok((interleave::planes(image.into_rgb8().as_raw(), 3), [3, height, width]))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_limit_is_read_from_the_environment() {
-        let most = |text: &str| most_pixels(Some(OsStr::new(text)));
-        assert_eq!(most_pixels(None).ok(), Some(50_000_000));
-        assert_eq!((most("").ok(), most("177").ok()), (Some(50_000_000), Some(177_000_000)));
-        for text in ["0", "-1", "many", "1.5"] {
-            let error = most(text).expect_err(text).to_string();
-            assert!(
-                error.starts_with(&format!("DDAE_MAX_MEGAPIXELS is '{text}'; a whole number")),
-                "{error}"
-            );
-        }
-    }
+/// One plane as often as it is wanted, or as many planes as there are.
+fn replicate(levels: &[u8], out: &mut [u8]) {
+    out.chunks_exact_mut(levels.len()).for_each(|planes| planes.copy_from_slice(levels));
 }

@@ -60,7 +60,8 @@ fn reads_the_published_form_in_place() {
     let bytes = published(2, 3, &[4, 5]);
     let batch = read(&bytes).expect("well-formed");
     assert_eq!((batch.rows, batch.columns, batch.labels), (2, 3, vec![4, 5]));
-    let at = batch.offset as usize;
+    let Levels::InPlace(at) = batch.levels else { panic!("they lie in place") };
+    let at = at as usize;
     assert_eq!(bytes[at..at + 6], [9; 6]);
     assert_eq!(bytes[at - 1..at + 7], [0, 9, 9, 9, 9, 9, 9, b't']);
 }
@@ -91,7 +92,8 @@ fn reads_protocol_4() {
     .concat();
     let batch = read(&bytes).expect("well-formed");
     assert_eq!((batch.rows, batch.columns, batch.labels), (2, 3, vec![1, 0]));
-    assert_eq!(&bytes[batch.offset as usize..][..6], b"abcdef");
+    let Levels::InPlace(at) = batch.levels else { panic!("they lie in place") };
+    assert_eq!(&bytes[at as usize..][..6], b"abcdef");
 }
 
 #[test]
@@ -154,7 +156,11 @@ proptest! {
         }
         bytes.truncate(length.index(bytes.len()) + 1);
         if let Ok(batch) = read(&bytes) {
-            prop_assert!(batch.offset as usize + batch.rows * batch.columns <= bytes.len());
+            let count = batch.rows * batch.columns;
+            match batch.levels {
+                Levels::InPlace(offset) => prop_assert!(offset as usize + count <= bytes.len()),
+                Levels::Decoded(levels) => prop_assert_eq!(levels.len(), count),
+            }
             prop_assert_eq!(batch.labels.len(), batch.rows);
         }
     }

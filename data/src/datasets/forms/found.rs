@@ -107,7 +107,7 @@ pub(super) fn data_set(
         return Err(DataError::format(&found.root, "it has no images", super::WANTED));
     };
     let firsts = first_of_each(of_parts[chief].as_deref(), names.len());
-    let shape = common_shape(part.items.as_ref(), &firsts, &options.reading)?;
+    let shape = common_shape(part.items.as_ref(), part.count, &firsts, &options.reading)?;
     let has_test = found.parts.iter().any(|part| role(&part.name) == Some(Role::Test));
     let mut without = Vec::new();
     let mut splits = Vec::with_capacity(found.parts.len());

@@ -6,12 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::datasets::DataError;
+use crate::decode::{BYTES_TO_TELL, ENDINGS, kind_of};
 
-/// Endings of image files. Files with others are looked into.
-const IMAGES: [&str; 15] = [
-    "png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp", "dib", "gif", "tif", "tiff", "pnm", "ppm", "pgm",
-    "pbm",
-];
 /// Endings of files that are something else for certain, and are not looked into.
 const OTHERS: [&str; 30] = [
     "txt",
@@ -55,7 +51,7 @@ pub(super) fn ending(path: &Path) -> String {
 
 /// Whether an ending is that of an image file.
 pub(super) fn is_image_ending(ending: &str) -> bool {
-    IMAGES.contains(&ending)
+    ENDINGS.contains(&ending)
 }
 
 /// The last part of a path.
@@ -115,9 +111,9 @@ fn is_image(path: &Path) -> bool {
     if is_image_ending(&ending) || OTHERS.contains(&ending.as_str()) {
         return is_image_ending(&ending);
     }
-    let mut head = [0; 32];
-    let read = File::open(path).and_then(|mut file| file.read(&mut head));
-    read.is_ok_and(|count| image::guess_format(&head[..count]).is_ok())
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(BYTES_TO_TELL as u64).read_to_end(&mut head));
+    read.is_ok_and(|_| kind_of(&head).is_read())
 }
 
 /// What was not taken.
