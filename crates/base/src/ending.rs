@@ -42,6 +42,13 @@ pub(crate) fn fail(line: &str, kind: &str, code: u8) {
     tell(format_args!("error: {line}"));
 }
 
+/// Ends the process at once because of a signal, with its exit code and one line: for work that cannot look at a
+/// [`Stop`](crate::Stop).
+pub fn interrupted(line: &str, code: u8) -> ! {
+    fail(line, "interrupted", code);
+    stop::exit(code)
+}
+
 /// How a command failed.
 #[derive(Debug, PartialEq, Eq)]
 struct Verdict {

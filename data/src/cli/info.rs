@@ -2,8 +2,8 @@ use std::io::Write;
 
 use anyhow::Result;
 use clap::Args;
-use ddae_base::plain;
 use ddae_base::progress::{Progress, Unit};
+use ddae_base::{json, plain};
 use ddae_data::DataSet;
 use ddae_data::datasets;
 use ddae_data::split::Split;
@@ -11,7 +11,7 @@ use ddae_data::statistics::channel_statistics;
 use ddae_model::config::ChannelStatistics;
 use serde_json::{Value, json};
 
-use super::{Source, root_option};
+use super::{Source, opened, root_option};
 
 /// With more classes than this, equal counts are printed as one line.
 const MOST_LISTED_CLASSES: usize = 20;
@@ -29,7 +29,7 @@ pub struct Arguments {
     #[command(flatten)]
     source: Source,
 
-    /// Print JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -37,19 +37,20 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let root = arguments.source.root.root.as_deref();
     let set = datasets::open(&arguments.source.name, root)?;
+    ddae_base::detail(|| opened(&set));
     let reading = format!("reading {}", set.train.name());
     let progress = Progress::task(&reading, Some(set.train.len() as u64), Unit::Images);
     let statistics = channel_statistics(&set.train, |count| progress.advance(count as u64));
     drop(progress);
     let statistics = statistics?;
-    let mut out = ddae_base::stdout();
     if arguments.json {
-        serde_json::to_writer_pretty(&mut out, &as_json(&set, &statistics)).map_err(std::io::Error::from)?;
-        writeln!(out)?;
-        return Ok(());
+        return Ok(json::print("ddae.info/1", &as_json(&set, &statistics))?);
     }
+    let mut out = ddae_base::stdout();
     print(&mut out, &set, &statistics)?;
-    writeln!(out, "\nnext: ddae-data preview {}{} -o {}.png", set.name, root_option(root), set.name)?;
+    if !ddae_base::is_quiet() {
+        writeln!(out, "\nnext: ddae-data preview {}{} -o {}.png", set.name, root_option(root), set.name)?;
+    }
     Ok(())
 }
 

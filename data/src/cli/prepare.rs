@@ -3,12 +3,13 @@ use std::ops::ControlFlow;
 
 use anyhow::Result;
 use clap::Args;
-use ddae_base::Stop;
 use ddae_base::progress::{Progress, Unit};
+use ddae_base::{Stop, json};
 use ddae_data::datasets::{self, Stage};
 use ddae_data::split::Split;
+use serde_json::json;
 
-use super::{Root, root_option};
+use super::{Root, opened, root_option};
 
 /// Checks an archive's md5, unpacks it beside itself and says what it found
 ///
@@ -31,6 +32,10 @@ pub struct Arguments {
     /// Unpack an archive whose md5 is not the published one
     #[arg(long)]
     no_verify: bool,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -59,13 +64,25 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     drop(current);
     let prepared = prepared?;
     let set = &prepared.data_set;
+    ddae_base::detail(|| opened(set));
+    if arguments.json {
+        let object = json!({
+            "name": set.name,
+            "action": prepared.action,
+            "root": prepared.root,
+            "train": set.train.len(),
+            "test": set.test.len(),
+        });
+        return Ok(json::print("ddae.prepare/1", &object)?);
+    }
     let mut out = ddae_base::stdout();
     writeln!(out, "{}: {}", set.name, prepared.action)?;
     writeln!(out, "  train  {}", describe(&set.train))?;
     writeln!(out, "  test   {}", describe(&set.test))?;
-    writeln!(out)?;
-    let root = root_option(prepared.root.as_deref());
-    writeln!(out, "next: ddae-data preview {}{root} -o {}.png", set.name, set.name)?;
+    if !ddae_base::is_quiet() {
+        let root = root_option(prepared.root.as_deref());
+        writeln!(out, "\nnext: ddae-data preview {}{root} -o {}.png", set.name, set.name)?;
+    }
     Ok(())
 }
 

@@ -3,15 +3,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use ddae_base::arguments::values::{real, whole};
 use ddae_base::random::{Purpose, stream};
-use ddae_base::shell;
+use ddae_base::{json, shell};
 use ddae_data::augment::Augmentation;
 use ddae_data::datasets;
 use ddae_data::loader::{Images, Loader, LoaderOptions};
 use ddae_data::sheet::Sheet;
 use ddae_data::{DataError, DataSet, Split};
+use serde_json::json;
 
-use super::Source;
+use super::{Source, opened};
 
 /// Small images are enlarged to about that many pixels.
 const EASILY_SEEN: usize = 96;
@@ -38,15 +40,15 @@ pub struct Arguments {
     split: Part,
 
     /// Rows of images [default: 8, or 10 with --by-class]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", value_parser = whole::<u16>(1..=256))]
     rows: Option<u16>,
 
     /// Images in a row
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = whole::<u16>(1..=256))]
     columns: u16,
 
     /// Seed of the choice and of the augmentation
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u64>(..))]
     seed: u64,
 
     /// A row for each class, with its name
@@ -58,12 +60,16 @@ pub struct Arguments {
     flip: bool,
 
     /// Pad with N zeros on every side and crop at random
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(..))]
     crop_padding: Option<usize>,
 
     /// EDM's augmentation, each transformation with probability P (published: 0.12)
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = real(..))]
     edm_augment: Option<f64>,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -74,6 +80,7 @@ enum Part {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let set = datasets::open(&arguments.source.name, arguments.source.root.root.as_deref())?;
+    ddae_base::detail(|| opened(&set));
     let split = match arguments.split {
         Part::Train => &set.train,
         Part::Test => &set.test,
@@ -106,6 +113,18 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }?;
     }
     sheet.write_png(&arguments.output)?;
+    if arguments.json {
+        let object = json!({
+            "sheet": arguments.output,
+            "pictures": positions.len(),
+            "columns": columns,
+            "data": set.name,
+            "split": split.name(),
+            "indices": positions,
+            "seed": arguments.seed,
+        });
+        return Ok(json::print("ddae.preview/1", &object)?);
+    }
     let mut out = ddae_base::stdout();
     writeln!(
         out,
@@ -115,7 +134,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         split.len(),
         split.name()
     )?;
-    writeln!(out, "\nnext: {}", training(&set, arguments.source.root.root.as_deref()))?;
+    if !ddae_base::is_quiet() {
+        writeln!(out, "\nnext: {}", training(&set, arguments.source.root.root.as_deref()))?;
+    }
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! What a command says at its end.
 
+use ddae_base::memory;
 use serde_json::{Map, Value, json};
 
 /// How much was computed, how fast, where.
@@ -24,7 +25,7 @@ impl Summary {
     pub fn line(&self) -> String {
         let Summary { images, seconds, provider, sessions } = self;
         let plural = if *sessions == 1 { "" } else { "s" };
-        let peak = peak_memory().map(|bytes| format!(", {:.2} GB at most", bytes as f64 / 1e9));
+        let peak = memory::peak().map(|bytes| format!(", {:.2} GB at most", bytes as f64 / 1e9));
         format!(
             "{images} images in {seconds:.1} s ({:.1}/s, {provider}, {sessions} session{plural}{})",
             self.rate(),
@@ -40,17 +41,10 @@ impl Summary {
             "images_per_second": self.rate(),
             "provider": self.provider,
             "sessions": self.sessions,
-            "peak_memory_bytes": peak_memory(),
+            "peak_memory_bytes": memory::peak(),
         });
         object.as_object().cloned().unwrap_or_default()
     }
-}
-
-/// The most memory that this process had at a time, in bytes, where the system says.
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
 #[cfg(test)]

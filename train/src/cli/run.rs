@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use ddae_base::arguments::values::{real, whole};
 use ddae_base::device::DeviceChoice;
 use ddae_base::{Stop, shell};
 use ddae_checkpoint::WeightChoice;
@@ -24,7 +25,7 @@ pub struct RunArguments {
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<Override>,
     /// Number of epochs [default: n_epoch of the configuration]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1..))]
     epochs: Option<usize>,
     /// Run folder [default: save_dir of the configuration]
     #[arg(long, value_name = "DIR")]
@@ -47,7 +48,7 @@ pub struct RunArguments {
     #[arg(long, value_name = "DIR")]
     pub data_root: Option<PathBuf>,
     /// Seed of everything random [default: 0, or that of the resumed run]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(..))]
     seed: Option<u64>,
     /// cpu, cuda, cuda:N, or auto: the first GPU if there is one
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
@@ -66,25 +67,25 @@ pub struct RunArguments {
     #[arg(long)]
     no_cuda_graph: bool,
     /// On a GPU, try so many ways of computing every convolution at first and take the fastest; 0 leaves it to cuDNN's rules
-    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "deterministic")]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u8>(..), conflicts_with = "deterministic")]
     convolution_search: u8,
     /// On a GPU, use only algorithms that give the same bits every time
     #[arg(long)]
     deterministic: bool,
     /// Threads that compute [default: one per core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole::<u16>(1..))]
     threads: Option<u16>,
     /// Threads that read images ahead; 0 reads between steps [default: 1, with a GPU 4]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u16>(..))]
     workers: Option<u16>,
     /// Minutes between checkpoints on the way, each of which replaces the one before
-    #[arg(long, value_name = "MINUTES", default_value_t = 10.0)]
+    #[arg(long, value_name = "MINUTES", default_value_t = 10.0, value_parser = real(0.0..))]
     save_minutes: f64,
     /// Steps of the sampler for the sheets of images [default: 100 (DDIM), 18 (EDM)]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(..))]
     pub sample_steps: Option<usize>,
     /// Steps between lines of stats.jsonl
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = whole::<u64>(1..))]
     log_every: u64,
     /// Write what libtorch does in steps 20 to 24 of this process to a file, for chrome://tracing or Perfetto
     #[arg(long, value_name = "FILE")]
@@ -95,9 +96,6 @@ pub struct RunArguments {
     /// Print the result as JSON
     #[arg(long, conflicts_with = "dry_run")]
     pub json: bool,
-    /// Write nothing but errors to stderr
-    #[arg(short, long)]
-    quiet: bool,
 }
 
 /// How often something is done that is kept.
@@ -176,7 +174,7 @@ impl RunArguments {
             evaluate_every: intervals.evaluate,
             trace: self.trace.clone(),
             log_every: self.log_every,
-            quiet: self.quiet,
+            quiet: ddae_base::is_quiet(),
             resume_command: resume_command(
                 std::env::args_os().map(|word| word.to_string_lossy().into_owned()),
             ),
@@ -249,7 +247,10 @@ pub fn print(
     let Some(checkpoint) = &summary.checkpoint else { return Ok(()) };
     writeln!(out, "checkpoint: {}", ddae_base::plain(checkpoint.display()))?;
     writeln!(out, "samples:    {}", ddae_base::plain(summary.run.join("samples").display()))?;
-    writeln!(out, "next:       {}", next(&shell::word(checkpoint)))
+    match ddae_base::is_quiet() {
+        true => Ok(()),
+        false => writeln!(out, "next:       {}", next(&shell::word(checkpoint))),
+    }
 }
 
 #[cfg(test)]

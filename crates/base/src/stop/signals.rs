@@ -33,10 +33,7 @@ pub fn listen() {
             RECEIVED.store(signal, Ordering::SeqCst);
             match &mut *ACTION.lock().unwrap_or_else(PoisonError::into_inner) {
                 Some(action) => action(code_of(signal)),
-                None => {
-                    crate::ending::fail("interrupted", "interrupted", code_of(signal));
-                    exit(code_of(signal));
-                }
+                None => crate::ending::interrupted("interrupted", code_of(signal)),
             }
         }
     });

@@ -6,14 +6,15 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ddae_base::shell;
+use ddae_base::arguments::values::{List, whole};
+use ddae_base::{json, shell};
 use ddae_data::digest::DigestOf;
 use ddae_infer::InferError;
 use ddae_infer::features::{FeatureJob, Finished};
 use ddae_infer::workers::Workers;
 use ddae_onnx::metadata::GraphKind;
 use ddae_store::{Compression, FeatureFile, FeatureType, Layout, merged_path, shard_rows};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::progress::Progress;
 use super::running::Running;
@@ -64,15 +65,16 @@ pub struct Arguments {
     split: SplitArgument,
 
     /// Only the first N images
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(1..))]
     limit: Option<u64>,
 
-    /// Timesteps: DDPM 1 to n_T, EDM 1 to 18 [default: the graph's own, or that of the linear probe]
-    #[arg(long, value_delimiter = ',', value_name = "T,..", allow_negative_numbers = true)]
-    timesteps: Vec<i64>,
+    /// Timesteps: DDPM 1 to n_T, EDM 1 to 18, as in 11,21 or 1-18 or 11:101:10, which is 11, 21 and so on to 101
+    /// [default: the graph's own, or that of the linear probe]
+    #[arg(long, value_name = "LIST")]
+    timesteps: Vec<List<i64>>,
 
     /// Views of each image, with noise and augmentation of their own
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u16>(1..))]
     views: u16,
 
     /// Crop at random after padding with 4 zeros, for training views
@@ -97,7 +99,7 @@ pub struct Arguments {
     images_by: DigestOf,
 
     /// Seed of noise and augmentation
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u64>(..))]
     seed: u64,
 
     /// How features are stored: f32 or f16
@@ -109,7 +111,7 @@ pub struct Arguments {
     compression: Compression,
 
     /// Number of shards, the steps in which an interrupted job goes on [default: one for every 5000 images]
-    #[arg(long, value_name = "N", conflicts_with = "shard", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", conflicts_with = "shard", value_parser = whole::<u64>(1..))]
     shards: Option<u64>,
 
     /// Compute only shard I of N, counted from 0; the run that finds all of them joins them
@@ -174,10 +176,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         )?;
         return Ok(());
     }
+    ddae_base::detail(|| {
+        format!("{}\nshards    {} of {shards} to compute", request.describe(device), remaining.len())
+    });
     let stop = stop_on_signal();
     let threads = running.threads(extraction.passes(rows));
     let mut workers = Workers::open_after(&model.path, arguments.latents.as_deref(), device, threads)?;
-    let progress = Progress::new(rows * extraction.images_per_row(), 1, running.quiet);
+    let progress = Progress::new(rows * extraction.images_per_row(), 1, ddae_base::is_quiet());
     let finished = job.run(&mut workers, &stop, |images| progress.add(images));
     let seconds = progress.finish();
     running.tell_notes(&mut workers);
@@ -186,7 +191,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let summary = Summary { images: finished.images, seconds, provider, sessions };
     report(&mut out, arguments, &summary, &finished)?;
     match finished.file {
-        Some(file) if !running.quiet => note_unsaid(&file, layout),
+        Some(file) if !ddae_base::is_quiet() => note_unsaid(&file, layout),
         _ => Ok(()),
     }
 }
@@ -229,7 +234,7 @@ fn report(
         let mut object = summary.json();
         object.insert("file".to_string(), json!(finished.file));
         object.insert("missing_shards".to_string(), json!(finished.missing));
-        return writeln!(out, "{}", Value::Object(object));
+        return json::print("ddae.features/1", &object);
     }
     let Some(file) = &finished.file else {
         writeln!(out, "{}", summary.line())?;
@@ -250,5 +255,8 @@ fn report(
         SplitArgument::Train => (file, other("TEST.h5")),
         SplitArgument::Test => (other("TRAIN.h5"), file),
     };
-    writeln!(out, "next: ddae-probe logistic --train {train} --test {test}")
+    match ddae_base::is_quiet() {
+        true => Ok(()),
+        false => writeln!(out, "next: ddae-probe logistic --train {train} --test {test}"),
+    }
 }

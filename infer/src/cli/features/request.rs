@@ -1,5 +1,6 @@
 //! From what was typed to what is computed.
 
+use ddae_base::arguments::values::List;
 use ddae_base::memory;
 use ddae_data::datasets;
 use ddae_data::split::Split;
@@ -43,7 +44,7 @@ impl FeatureRequest {
             return Err(InferError::Argument(message.to_string()));
         }
         let latent_shape = latent_shape(model, latents)?;
-        let timesteps = timesteps(&arguments.timesteps, model)?;
+        let timesteps = timesteps(&List::joined(&arguments.timesteps), model)?;
         let imaged = latents.unwrap_or(model);
         let split = split(arguments, imaged, model.data_set.as_deref())?;
         let taps = model.description.taps.iter();
