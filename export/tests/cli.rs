@@ -223,7 +223,7 @@ fn layers_are_listed_and_a_dry_run_writes_nothing() {
         succeed(&folder, "demo --list-taps"),
         "out_1    64x4x4\nout_2    64x4x4\nout_3    32x8x8\nout_4    32x8x8\n"
     );
-    assert_eq!(json(&folder, "--config config.yaml --list-taps --json")[3]["name"], "out_4");
+    assert_eq!(json(&folder, "--config config.yaml --list-taps --json")["taps"][3]["name"], "out_4");
     let out = succeed(&folder, "demo -g features --dry-run");
     assert!(out.contains("would write demo-features-out_2.onnx"), "{out}");
     assert!(snapshot(folder.path()) == before);
@@ -299,13 +299,13 @@ fn files_that_cannot_be_used_end_with_1() {
     std::fs::write(at("cut.onnx"), &std::fs::read(at("there.onnx")).expect("the file")[..5000])
         .expect("a file");
     let cases = [
-        ("missing.safetensors", "missing.safetensors: No such file"),
+        ("missing.safetensors", "missing.safetensors: there is no such file or folder"),
         ("cut.safetensors --config c.yaml", "cut.safetensors: is not a complete safetensors file"),
         ("empty.safetensors --config c.yaml", "empty.safetensors: is empty"),
         ("foreign.safetensors --config c.yaml", "foreign.safetensors: is a web page"),
         ("there.onnx", "there.onnx: is not a complete safetensors file"),
         ("void", "void: this folder holds no checkpoint"),
-        ("plain.safetensors --config missing.yaml", "missing.yaml: No such file"),
+        ("plain.safetensors --config missing.yaml", "missing.yaml: there is no such file or folder"),
         ("demo -o no/such/file.onnx", "no/such: this folder does not exist; make it first"),
         ("demo -o there.onnx", "there.onnx: it exists already; replace it with --force"),
         (
@@ -313,7 +313,7 @@ fn files_that_cannot_be_used_end_with_1() {
             "parameter 'time_emb.lin1.weight' is [128, 32] in the file and [256, 64] in the network",
         ),
         ("plain.safetensors --config c.yaml --set network.n_blocks=2", "of the network is not in the file"),
-        ("inspect missing.onnx", "cannot read missing.onnx: No such file"),
+        ("inspect missing.onnx", "cannot read missing.onnx: there is no such file or folder"),
         ("inspect empty.onnx", "empty.onnx is empty"),
         ("inspect foreign.onnx", "foreign.onnx is not an ONNX file"),
         ("inspect cut.onnx", "cut.onnx is not an ONNX file, or it was cut off"),
@@ -362,7 +362,7 @@ fn a_full_disk_leaves_nothing() {
         let script = format!("trap '' XFSZ; ulimit -f 64; exec {} {line}", env!("CARGO_BIN_EXE_ddae-export"));
         run(Command::new("bash").args(["-c", &script]).current_dir(folder.path()))
     };
-    let wanted = "…cannot write demo-network.onnx: File too large…";
+    let wanted = "…cannot write demo-network.onnx: the file would be too large…";
     refusals::refused(folder.path(), limited, [(1, "demo", wanted)]);
 }
 

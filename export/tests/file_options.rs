@@ -171,13 +171,13 @@ fn options_that_would_do_nothing_are_refused() {
         ("--quantize int8", "--quantize int8 is for --graph features or encoder, not network"),
         ("-g features --calibrate fashion-sample", "--calibrate is for --quantize int8"),
         ("-g features --dtype f16 --calibration-images 3", "--calibration-images is for --quantize int8"),
-        ("-g features --quantize int8 --dtype f16", "cannot be used with"),
+        ("-g features --quantize int8 --dtype f16", "excludes"),
         (
             "-g features --quantize int8 --timestep 3 --calibration-timesteps 4",
             "this graph has the timestep 3 built in",
         ),
         ("-g features --quantize int8 --calibration-timesteps 0", "this process has 1 to 1000"),
-        ("-g features --quantize int8 --calibration-images 0", "0 is not in 1.."),
+        ("-g features --quantize int8 --calibration-images 0", "a whole number of at least 1 is wanted"),
     ] {
         fail(&folder, &format!("w.safetensors {options}"), 2, message);
     }

@@ -24,7 +24,7 @@ fn training() {
     // The second step of the second epoch at the earliest.
     let middle = STEPS as usize + 2;
     let ended = place.start(&train("stopped")).wait_until(|| steps() >= middle).interrupt().wait();
-    let error = ended.error(&[1]);
+    let error = ended.error(&[130]);
     assert!(error.starts_with("error: stopped after step "), "{error}");
     let (_, go_on) = error.split_once("Go on with: ").expect("how to go on");
     assert!(go_on.ends_with("--resume"), "{error}");
@@ -52,7 +52,7 @@ fn features() {
     place.done(&job("straight"));
     let first = place.path("stopped.0000-of-0006.h5");
     let ended = place.start(&job("stopped")).wait_until(|| first.exists()).interrupt().wait();
-    let error = ended.error(&[1]);
+    let error = ended.error(&[130]);
     assert!(error.contains("the same command goes on"), "{error}");
     let left: Vec<String> = place.names("").into_iter().filter(|name| name.starts_with("stopped")).collect();
     assert!(
@@ -76,7 +76,7 @@ fn images() {
     place.done(&job("straight"));
     let first = place.path("stopped/000000.png");
     let ended = place.start(&job("stopped")).wait_until(|| first.exists()).interrupt().wait();
-    let error = ended.error(&[1]);
+    let error = ended.error(&[130]);
     assert!(error.contains("the same command goes on"), "{error}");
     let drawn = place.names("stopped");
     assert!(drawn.len() < 41, "{} files", drawn.len());
@@ -131,7 +131,44 @@ fn exporting() {
     if ended.code == Some(0) {
         place.done("ddae-export inspect sampler.onnx");
     } else {
-        assert!(ended.error(&[1]).contains("no file was written"), "{ended}");
+        assert!(ended.error(&[130]).contains("no file was written"), "{ended}");
         assert_eq!(place.names(""), before);
+    }
+}
+
+/// Every program, whatever it is doing, ends with the code that shells give the signal, and with one line.
+#[test]
+fn signals_have_their_exit_codes() {
+    let place = with(&["sampler.onnx"]);
+    // What is read from this pipe never comes.
+    let pipe = std::process::Command::new("mkfifo").arg(place.path("config.yaml")).status();
+    assert!(pipe.expect("mkfifo").success());
+    // More images than can be read before the signal comes; the files have nothing in them but their sizes.
+    let idx = |name: &str, header: Vec<u8>, length: u64| {
+        place.write(name, header);
+        let file = fs::OpenOptions::new().write(true).open(place.path(name)).expect("the file");
+        file.set_len(length).expect("a sparse file");
+    };
+    for (prefix, count) in [("train", 2_000_000), ("t10k", 10_000)] {
+        let images = [2051, count, 28, 28].map(u32::to_be_bytes).concat();
+        idx(&format!("data/{prefix}-images-idx3-ubyte"), images, 16 + 784 * u64::from(count));
+        let labels = [2049, count].map(u32::to_be_bytes).concat();
+        idx(&format!("data/{prefix}-labels-idx1-ubyte"), labels, 8 + u64::from(count));
+    }
+    for line in [
+        "ddae-data info mnist --root data",
+        "ddae-train diffusion --config config.yaml --device cpu",
+        "ddae-export --config config.yaml --list-taps",
+        "ddae-infer sample sampler.onnx --sampler ddpm --seeds 0-4999 --threads 1 -o images",
+        "ddae-probe knn --pixels mnist --root data",
+    ] {
+        for (signal, code) in [("INT", 130), ("TERM", 143)] {
+            let ended = place.start(line).wait_until_it_listens().signal(signal).wait();
+            let error = ended.error(&[code]);
+            assert!(error.contains("interrupted"), "{ended}");
+            let json = place.start(&format!("{line} --json")).wait_until_it_listens().signal(signal).wait();
+            let failure: serde_json::Value = serde_json::from_str(&json.stdout).expect("one object");
+            assert_eq!((&failure["kind"], &failure["exit_code"]), (&"interrupted".into(), &code.into()));
+        }
     }
 }

@@ -8,6 +8,8 @@ mod bad_inputs;
 mod docs;
 mod formats;
 mod interrupts;
+mod json;
+mod manners;
 mod pipeline;
 mod place;
 mod published_weights;

@@ -16,6 +16,9 @@ pub const FOLDER_VARIABLE: &str = "DDAE_PROGRAMS";
 /// The longest that a program may run.
 pub const TIME_LIMIT: Duration = Duration::from_secs(300);
 
+/// The number of the signal of Ctrl-C.
+const SIGINT: u32 = 2;
+
 /// Between two looks at a running program.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -282,6 +285,29 @@ impl Running {
         let kill = format!("kill -{name} {}", self.child.id());
         let status = Command::new("sh").args(["-c", &kill]).status().expect("a shell");
         assert!(status.success(), "{}: ended before the signal", self.line);
+        self
+    }
+
+    /// Whether the program has begun to listen to signals of this number.
+    fn listens_to(&self, signal: u32) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+        caught >> (signal - 1) & 1 == 1
+    }
+
+    /// Waits until the program listens to signals.
+    ///
+    /// # Panics
+    /// As [`Running::wait_until`].
+    #[track_caller]
+    pub fn wait_until_it_listens(mut self) -> Running {
+        while !self.listens_to(SIGINT) {
+            if self.status().is_some() {
+                panic!("ended too early: {}", self.wait());
+            }
+            thread::sleep(PAUSE);
+        }
         self
     }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     ddae_base::begin();
-    let arguments = ddae_base::arguments();
+    // Starts the program anew, so that nothing is said before.
     ddae_train::torch::threads::wait_asleep();
-    ddae_base::end(cli::run(arguments), cli::is_usage)
+    ddae_base::end(cli::run(ddae_base::arguments()), cli::is_usage)
 }

@@ -45,6 +45,9 @@ pub fn dist(folder: &Path) -> Result<()> {
     }
     copy(&native.onnxruntime.path, &staged.join("lib"), crate::parts::ORT_LIBRARY)?;
     copy_licenses(&native, &staged)?;
+    for name in Programs::USERS {
+        write_manuals(&staged, name)?;
+    }
     let mark = json!({
         "ddae": env!("CARGO_PKG_VERSION"),
         "platform": "linux x86_64",
@@ -61,7 +64,7 @@ pub fn dist(folder: &Path) -> Result<()> {
     fs::rename(&staged, &folder)
         .with_context(|| format!("cannot move the result to {}", folder.display()))?;
     println!(
-        "{}: bin/ and lib/ for Linux x86_64 with the C library of this machine or a newer one",
+        "{}: bin/ and lib/, share/ with manual pages and completions, for Linux x86_64 with the C library of this machine or a newer one",
         folder.display()
     );
     println!("next: {}/bin/ddae-infer --help", folder.display());
@@ -103,6 +106,36 @@ fn copy_licenses(native: &Native, staged: &Path) -> Result<()> {
     }
     for name in ["LICENSE-MIT", "LICENSE-APACHE"] {
         copy(&repository().join(name), &licenses, name)?;
+    }
+    Ok(())
+}
+
+/// Where shells look for the completions of a program, below `share`.
+fn completions(program: &str) -> [(&'static str, String); 3] {
+    [
+        ("bash", format!("bash-completion/completions/{program}")),
+        ("zsh", format!("zsh/site-functions/_{program}")),
+        ("fish", format!("fish/vendor_completions.d/{program}.fish")),
+    ]
+}
+
+/// The manual pages and completions of a program, by the program itself.
+fn write_manuals(staged: &Path, program: &str) -> Result<()> {
+    let (binary, share) = (staged.join("bin").join(program), staged.join("share"));
+    let output = |command: &mut Command| -> Result<Vec<u8>> {
+        let output =
+            command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {program}"))?;
+        if !output.status.success() {
+            bail!("{program}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(output.stdout)
+    };
+    output(Command::new(&binary).arg("man").arg(share.join("man/man1")))?;
+    for (shell, place) in completions(program) {
+        let script = output(Command::new(&binary).args(["completions", shell]))?;
+        let path = share.join(place);
+        fs::create_dir_all(path.parent().unwrap_or(&share))?;
+        fs::write(&path, script).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }
@@ -208,6 +241,17 @@ mod tests {
         fs::write(folder.path().join(MARK), "{}")?;
         assert!(may_replace(folder.path()).is_ok());
         Ok(())
+    }
+
+    #[test]
+    fn completions_lie_where_shells_look_for_them() {
+        let places = completions("ddae-infer").map(|(_, place)| place);
+        let wanted = [
+            "bash-completion/completions/ddae-infer",
+            "zsh/site-functions/_ddae-infer",
+            "fish/vendor_completions.d/ddae-infer.fish",
+        ];
+        assert_eq!(places, wanted);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, ensure};
+use ddae_base::stop;
 
 /// Exit code of a command that a signal ended, as shells report it for Ctrl-C.
 pub const EXIT_CODE: u8 = 130;
@@ -15,10 +16,9 @@ static REQUESTED: AtomicBool = AtomicBool::new(false);
 
 /// Starts to listen for Ctrl-C, SIGTERM and SIGHUP. A second signal ends the process at once.
 pub fn listen() {
-    // Fails where it listens already.
-    _ = ctrlc::set_handler(|| {
+    stop::at_signal(|code| {
         if REQUESTED.swap(true, Ordering::SeqCst) {
-            std::process::exit(i32::from(EXIT_CODE));
+            stop::exit(code);
         }
     });
 }

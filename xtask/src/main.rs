@@ -125,7 +125,7 @@ enum Command {
 
 fn main() -> ExitCode {
     ddae_base::begin();
-    let cli: Cli = ddae_base::arguments();
+    let cli: Cli = ddae_base::bare_arguments();
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         // Where exactly it stopped is of no interest.

@@ -1,38 +1,98 @@
 //! How a program ends: in silence, or with one line on stderr and an exit code.
+//!
+//! | exit code | means |
+//! | --- | --- |
+//! | 0 | done |
+//! | 1 | it failed |
+//! | 2 | what was asked for makes no sense: arguments, options, a configuration |
+//! | 130, 143, 129 | Ctrl-C, SIGTERM or SIGHUP ended it |
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
+use crate::json::{self, Failure};
 use crate::stderr::tell;
 use crate::text::plain;
+use crate::{begin, memory, stop, system, verbosity};
 
 /// Ends a program whose command came to `outcome`: 0 for success, 2 where `is_usage` says of an error that what was
-/// asked for makes no sense, 1 for every other. An error is one line on stderr, `error: …`.
+/// asked for makes no sense, 1 for every other; after a signal that stopped the work, the code that shells give it. An
+/// error is one line on stderr, `error: …`, and with `--json` an object on standard output.
 ///
 /// A reader of standard output that has seen enough (`| head`) is no failure.
 pub fn end<E>(outcome: anyhow::Result<()>, is_usage: impl FnOnce(&E) -> bool) -> ExitCode
 where
     E: Error + Send + Sync + 'static,
 {
-    let Some((line, code)) = outcome.err().and_then(|error| verdict(&error, is_usage)) else {
-        return ExitCode::SUCCESS;
-    };
-    tell(format_args!("error: {line}"));
+    let verdict = outcome.err().and_then(|error| verdict(&error, is_usage, stop::exit_code()));
+    verbosity::detail(|| {
+        let peak = memory::peak()
+            .map_or(String::new(), |bytes| format!(", {:.2} GB of memory at most", bytes as f64 / 1e9));
+        format!("took {:.2} s{peak}", begin::seconds())
+    });
+    let Some(Verdict { line, kind, code }) = verdict else { return ExitCode::SUCCESS };
+    fail(&line, kind, code);
     ExitCode::from(code)
 }
 
-/// The line and the exit code of an error; none for one that is no failure.
-fn verdict<E>(error: &anyhow::Error, is_usage: impl FnOnce(&E) -> bool) -> Option<(String, u8)>
+/// Says that the program failed: one line on stderr, and with `--json` an object on standard output.
+pub(crate) fn fail(line: &str, kind: &str, code: u8) {
+    json::print_failure(&Failure { error: line, kind, exit_code: code });
+    tell(format_args!("error: {line}"));
+}
+
+/// Ends the process at once because of a signal, with its exit code and one line: for work that cannot look at a
+/// [`Stop`](crate::Stop).
+pub fn interrupted(line: &str, code: u8) -> ! {
+    fail(line, "interrupted", code);
+    stop::exit(code)
+}
+
+/// How a command failed.
+#[derive(Debug, PartialEq, Eq)]
+struct Verdict {
+    line: String,
+    kind: &'static str,
+    code: u8,
+}
+
+/// The line, kind and exit code of an error; none for one that is no failure. `stopped` is the code of the signal that
+/// came, if one did.
+fn verdict<E>(
+    error: &anyhow::Error,
+    is_usage: impl FnOnce(&E) -> bool,
+    stopped: Option<u8>,
+) -> Option<Verdict>
 where
     E: Error + Send + Sync + 'static,
 {
     if let Some(of_output) = of_output(error) {
+        let line = system::in_words(&format!("cannot write to standard output: {of_output}"));
         let is_failure = of_output.kind() != ErrorKind::BrokenPipe;
-        return is_failure.then(|| (format!("cannot write to standard output: {of_output}"), 1));
+        return is_failure.then_some(Verdict { line, kind: "output", code: 1 });
     }
-    let is_usage = error.downcast_ref().is_some_and(is_usage);
-    Some((one_line(error), if is_usage { 2 } else { 1 }))
+    let line = system::in_words(&one_line(error));
+    if let Some(code) = stopped {
+        return Some(Verdict { line, kind: "interrupted", code });
+    }
+    Some(match error.downcast_ref().is_some_and(is_usage) {
+        true => Verdict { line, kind: "usage", code: 2 },
+        false => Verdict { line, kind: kind(error), code: 1 },
+    })
+}
+
+/// What kind of failure an error is, by the system's error in it: `not_found`, `permission_denied`, `disk_full`,
+/// `out_of_memory`, or `failure` for all others.
+pub fn kind(error: &anyhow::Error) -> &'static str {
+    let of_system = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
+    match of_system.map(io::Error::kind) {
+        Some(ErrorKind::NotFound) => "not_found",
+        Some(ErrorKind::PermissionDenied) => "permission_denied",
+        Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge) => "disk_full",
+        Some(ErrorKind::OutOfMemory) => "out_of_memory",
+        _ => "failure",
+    }
 }
 
 /// The system's error about standard output. It is the one that comes bare: those about files name them.
@@ -67,15 +127,17 @@ mod tests {
 
     #[test]
     fn errors_of_standard_output_name_it() {
-        let wanted = "cannot write to standard output: no storage space".to_string();
-        assert_eq!(verdict(&of_kind(ErrorKind::StorageFull), never), Some((wanted, 1)));
-        assert_eq!(verdict(&of_kind(ErrorKind::BrokenPipe), never), None);
+        let line = "cannot write to standard output: no storage space".to_string();
+        let wanted = Verdict { line, kind: "output", code: 1 };
+        assert_eq!(verdict(&of_kind(ErrorKind::StorageFull), never, None), Some(wanted));
+        assert_eq!(verdict(&of_kind(ErrorKind::BrokenPipe), never, None), None);
     }
 
     #[test]
     fn errors_of_files_are_failures_whatever_their_kind() {
         let error = Err::<(), _>(of_kind(ErrorKind::BrokenPipe)).context("a.h5").unwrap_err();
-        assert_eq!(verdict(&error, never), Some(("a.h5: broken pipe".to_string(), 1)));
+        let wanted = Verdict { line: "a.h5: broken pipe".to_string(), kind: "failure", code: 1 };
+        assert_eq!(verdict(&error, never, None), Some(wanted));
     }
 
     #[test]
@@ -93,7 +155,23 @@ mod tests {
     #[test]
     fn what_makes_no_sense_has_a_code_of_its_own() {
         let error = anyhow::Error::from(std::fmt::Error);
-        let code = |is_usage| verdict(&error, |_: &std::fmt::Error| is_usage).map(|(_, code)| code);
-        assert_eq!((code(true), code(false)), (Some(2), Some(1)));
+        let code = |is_usage, stopped| {
+            verdict(&error, |_: &std::fmt::Error| is_usage, stopped).map(|verdict| verdict.code)
+        };
+        assert_eq!((code(true, None), code(false, None)), (Some(2), Some(1)));
+        assert_eq!(code(false, Some(130)), Some(130), "a signal stopped it");
+    }
+
+    #[test]
+    fn kinds_are_those_of_the_system() {
+        for (of_system, wanted) in [
+            (ErrorKind::NotFound, "not_found"),
+            (ErrorKind::PermissionDenied, "permission_denied"),
+            (ErrorKind::FileTooLarge, "disk_full"),
+            (ErrorKind::InvalidData, "failure"),
+        ] {
+            let error = Err::<(), _>(of_kind(of_system)).context("a.h5").unwrap_err();
+            assert_eq!(kind(&error), wanted);
+        }
     }
 }

@@ -79,6 +79,12 @@ pub fn free() -> Result<Option<u64>, MemoryError> {
     }
 }
 
+/// The most memory that this process had at a time, in bytes, where the system says.
+pub fn peak() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    field(&status, "VmHWM:").map(|kib| kib.saturating_mul(1024))
+}
+
 /// What the system in the folder `root` says: `proc/meminfo`, and the groups of `proc/self/cgroup` in `sys/fs/cgroup`.
 fn free_below(root: &Path) -> Option<u64> {
     let meminfo = fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();

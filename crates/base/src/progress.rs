@@ -8,6 +8,7 @@ use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::stderr::tell;
 use crate::text::plain;
+use crate::verbosity::is_quiet;
 
 /// Time between plain lines.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(30);
@@ -33,8 +34,9 @@ pub struct Progress {
 
 impl Progress {
     /// A job that says by itself how far it is ([`Progress::show`]), of `total` units; without a terminal every 30
-    /// seconds. Where `quiet`, it says nothing.
+    /// seconds. Where `quiet`, or with `-q`, it says nothing.
     pub fn job(total: u64, quiet: bool) -> Progress {
+        let quiet = quiet || is_quiet();
         let bar = (!quiet && is_terminal()).then(|| {
             let target = ProgressDrawTarget::stderr_with_hz(4);
             let bar = ProgressBar::with_draw_target(Some(total), target);
@@ -43,9 +45,11 @@ impl Progress {
         Progress { bar, quiet, last_line: Mutex::new(Instant::now()) }
     }
 
-    /// A task called `what` of `total` units, if that is known. Without a terminal, its name is all that is said.
+    /// A task called `what` of `total` units, if that is known. Without a terminal, its name is all that is said; with
+    /// `-q`, nothing is.
     pub fn task(what: &str, total: Option<u64>, unit: Unit) -> Progress {
         let bar = match total {
+            _ if is_quiet() => None,
             _ if !is_terminal() => {
                 tell(plain(what));
                 None
@@ -63,7 +67,7 @@ impl Progress {
             bar.set_message(plain(what));
             bar.enable_steady_tick(Duration::from_millis(200));
         }
-        Progress { bar, quiet: false, last_line: Mutex::new(Instant::now()) }
+        Progress { bar, quiet: is_quiet(), last_line: Mutex::new(Instant::now()) }
     }
 
     /// Stands at `done` units.

@@ -1,10 +1,16 @@
 //! Ending in good order: a flag that long work looks at, and the signals that set it.
 //!
-//! Only a program installs a handler; libraries are handed a [`Stop`], or the `&AtomicBool` it stands for.
+//! Only a program listens to signals; libraries are handed a [`Stop`], or the `&AtomicBool` it stands for.
+
+#[cfg(feature = "terminal")]
+mod signals;
 
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+#[cfg(feature = "terminal")]
+pub use signals::{at_signal, exit, exit_code, listen, received};
 
 #[cfg(feature = "terminal")]
 use crate::stderr::tell;
@@ -20,16 +26,16 @@ impl Stop {
     }
 
     /// One that Ctrl-C, SIGTERM and SIGHUP set, which is told on stderr with `notice`. A second signal ends the program
-    /// at once with exit code 1, as all programs here end then.
+    /// at once.
     ///
-    /// Where the system refuses handlers, a signal ends the program as it always does.
+    /// Where [`listen`] was not called or was refused, a signal ends the program as it always does.
     #[cfg(feature = "terminal")]
     pub fn on_signal(notice: Option<&'static str>) -> Stop {
         let stop = Stop::new();
         let shared = stop.clone();
-        let _ = at_signal(move || {
+        at_signal(move |code| {
             if shared.swap(true, Ordering::SeqCst) {
-                std::process::exit(1);
+                exit(code);
             }
             if let Some(notice) = notice {
                 tell(format_args!("\n{notice}"));
@@ -55,16 +61,6 @@ impl Deref for Stop {
     fn deref(&self) -> &AtomicBool {
         &self.0
     }
-}
-
-/// Runs `action`, in a thread of its own, at every Ctrl-C, SIGTERM and SIGHUP from now on, which then end nothing by
-/// themselves. A process has one such action.
-///
-/// # Errors
-/// When there is one already, or the system refuses; signals do then what they did before.
-#[cfg(feature = "terminal")]
-pub fn at_signal(action: impl FnMut() + Send + 'static) -> Result<(), ctrlc::Error> {
-    ctrlc::set_handler(action)
 }
 
 #[cfg(test)]

@@ -37,6 +37,29 @@ pub fn joined(text: impl Display) -> String {
     plain(lines.join(" "))
 }
 
+/// The candidate that `word` may be a slip of, if one is near: letters that are wrong, missing, too many or swapped, or
+/// another case.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = word.to_lowercase();
+    // Of a short word one letter, of longer ones a third at most.
+    let most = (word.chars().count() / 3).clamp(1, 4);
+    let distance = |candidate: &str| strsim::damerau_levenshtein(&lower, &candidate.to_lowercase());
+    let ranked = candidates.into_iter().map(|candidate| (distance(candidate), candidate));
+    let near = ranked.filter(|&(distance, candidate)| distance <= most && candidate != word);
+    // The first of those that are equally near.
+    near.min_by_key(|&(distance, _)| distance).map(|(_, candidate)| candidate)
+}
+
+/// Words in a sentence: `a`, `a and b`, `a, b and c`, with another word than `and` if wanted.
+pub fn listed<T: AsRef<str>>(words: &[T], conjunction: &str) -> String {
+    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+    match words.as_slice() {
+        [] => String::new(),
+        [word] => (*word).to_string(),
+        [first @ .., last] => format!("{} {conjunction} {last}", first.join(", ")),
+    }
+}
+
 /// Whether a character does something to a terminal rather than being shown.
 fn steers(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -114,6 +137,23 @@ mod tests {
         assert_eq!(excerpt("[[[[[", 3), "[[[…");
         assert_eq!(excerpt("a\n", 3), r"a\n");
         assert_eq!(joined("a b\n\n  c\r\nd\u{7}e"), r"a b c d\u{7}e");
+    }
+
+    #[test]
+    fn slips_are_recognised() {
+        let keys = ["batch_size", "dropout", "n_T", "lrate", "ema"];
+        for (word, wanted) in [
+            ("batchsize", Some("batch_size")),
+            ("dropuot", Some("dropout")),
+            ("n_t", Some("n_T")),
+            ("learning_rate", None),
+            ("emma", Some("ema")),
+            ("x", None),
+        ] {
+            assert_eq!(nearest(word, keys), wanted, "{word}");
+        }
+        assert_eq!(listed(&["a"], "and"), "a");
+        assert_eq!(listed(&["a", "b", "c"], "or"), "a, b or c");
     }
 
     /// However the bytes come, also one at a time.

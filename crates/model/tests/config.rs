@@ -120,11 +120,21 @@ fn single_keys_are_set_from_outside() {
         let change: Override = text.parse().unwrap();
         Config::parse(&demo(), "demo", &[change]).unwrap_err().to_string()
     };
-    assert_eq!(
-        refused("network.droput=0.2").split(',').next(),
-        Some("demo: network.droput: unknown field `droput`")
-    );
-    assert_eq!(refused("lrate.x=1"), "demo: cannot set lrate.x: lrate is a single value");
+    for (set, wanted) in [
+        ("network.droput=0.2", "there is no such key; did you mean 'dropout'?"),
+        ("lrate.x=1", "cannot set lrate.x: lrate is a single value"),
+        ("n_epoch=eight", "a whole number of 0 or more is wanted, and it is the text 'eight'"),
+        ("network.n_channels=33", "network: n_channels is 33; it must be a multiple of 32"),
+    ] {
+        assert_eq!(refused(set), format!("--set {set}: {wanted}"));
+    }
+    // Of several, the one that brings it; and what the text says itself is blamed on none.
+    let changes: Vec<Override> =
+        ["flip=True", "ema=2", "n_epoch=3"].iter().map(|text| text.parse().unwrap()).collect();
+    let read = |text: &str| Config::parse(text, "demo", &changes).unwrap_err().to_string();
+    assert_eq!(read(&demo()), "--set ema=2: ema is 2; it must be in [0, 1)");
+    let without = demo().replace("lrate:", "lrats:");
+    assert_eq!(read(&without), "demo: lrats: there is no such key; did you mean 'lrate'?");
     let malformed = "dropout".parse::<Override>().unwrap_err();
     assert_eq!(malformed, "'dropout' is not key=value, as in network.dropout=0.2");
 }
@@ -133,12 +143,15 @@ fn single_keys_are_set_from_outside() {
 fn a_wrong_configuration_is_named_with_its_key() {
     let demo = demo();
     let cases = [
-        (demo.replace("    n_T: 1000\n", ""), "c.yaml: diffusion: missing field `n_T`"),
+        (demo.replace("    n_T: 1000\n", ""), "c.yaml: diffusion: the key 'n_T' is missing"),
         (
             demo.replace("\nn_epoch: 10", "\nn_epoch: eight"),
-            "c.yaml: n_epoch: invalid type: string \"eight\"",
+            "c.yaml: n_epoch: a whole number of 0 or more is wanted, and it is the text 'eight'",
         ),
-        (demo.replace("model_type: DDPM", "model_type: VAE"), "c.yaml: model_type: unknown variant `VAE`"),
+        (
+            demo.replace("model_type: DDPM", "model_type: VAE"),
+            "c.yaml: model_type: 'VAE' is not known; there are DDPM and EDM",
+        ),
         (demo.replace("n_channels: 64", "n_channels: 48"), "c.yaml: network: n_channels is 48"),
         (demo.replace("ch_mults: [1, 2, 2]", "ch_mults: [1, 2]"), "c.yaml: network: is_attn has 3 entries"),
         (demo.replace("ch_mults: [1, 2, 2]", "ch_mults: []"), "c.yaml: network: ch_mults is []"),
@@ -167,8 +180,8 @@ fn a_wrong_configuration_is_named_with_its_key() {
         (format!("{demo}optim_args: {{eps: -1}}\n"), "c.yaml: optim_args.eps is -1; it must be at least 0"),
         (format!("{demo}optim_args: {{weight_decay: .nan}}\n"), "c.yaml: optim_args.weight_decay is NaN"),
         (format!("{demo}\ntref_epoch: 0\n"), "c.yaml: tref_epoch is 0; it must be at least 1"),
-        (format!("{demo}\nwarmup: 3\n"), "c.yaml: warmup: unknown field `warmup`"),
-        ("[1, 2".to_string(), "c.yaml: not YAML"),
+        (format!("{demo}\nwarmup: 3\n"), "c.yaml: warmup: there is no such key"),
+        ("[1, 2".to_string(), "c.yaml: line 2, column 1: not YAML"),
         (String::new(), "c.yaml: not a configuration"),
     ];
     for (text, start) in cases {
@@ -203,7 +216,10 @@ fn heads_must_fit_where_there_is_attention() {
     let config = read("[False, True, False]").unwrap();
     config.network.network_graph(false).unwrap();
     let message = read("[True, True, False]").unwrap_err().to_string();
-    assert_eq!(message, "demo: network: attn_channels_per_head is 128, which does not divide 64 channels");
+    assert_eq!(
+        message,
+        "--set network.is_attn=[True, True, False]: network: attn_channels_per_head is 128, which does not divide 64 channels"
+    );
 }
 
 #[test]
@@ -211,9 +227,32 @@ fn an_unreadable_file_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("none.yaml");
     let message = Config::read(&missing).unwrap_err().to_string();
-    assert!(message.contains("none.yaml") && message.contains("No such file"), "{message}");
+    assert!(message.contains("none.yaml") && message.contains("os error 2"), "{message}");
     let binary = folder.path().join("binary.yaml");
     std::fs::write(&binary, [0xff, 0xfe, 0x00]).unwrap();
     let message = Config::read(&binary).unwrap_err().to_string();
-    assert!(message.ends_with("not a text file; a YAML configuration is wanted here"), "{message}");
+    assert!(message.ends_with("not a text file in UTF-8; a YAML configuration is wanted here"), "{message}");
+}
+
+#[test]
+fn errors_of_a_file_say_where_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.yaml");
+    let demo = demo();
+    let line =
+        |text: &str, key: &str| 1 + text.lines().position(|line| line.trim_start().starts_with(key)).unwrap();
+    for (text, key, column, wanted) in [
+        (demo.replace("\nn_epoch: 10", "\nn_epoch: ten"), "n_epoch", 1, "n_epoch: a whole number"),
+        (demo.replace("n_channels: 64", "n_channels: 48"), "n_channels", 3, "network: n_channels is 48"),
+        (demo.replace("    n_T: 1000\n", ""), "diffusion", 1, "diffusion: the key 'n_T' is missing"),
+        (demo.replace("n_blocks: 1", "n_block: 1"), "n_block:", 3, "network.n_block: there is no such key"),
+    ] {
+        std::fs::write(&path, &text).unwrap();
+        let message = Config::read(&path).unwrap_err().to_string();
+        let (line, path) = (line(&text, key), path.display());
+        let wanted = format!("{path}: line {line}, column {column}: {wanted}");
+        assert!(message.starts_with(&wanted), "{message}\nshould start with\n{wanted}");
+    }
+    std::fs::write(&path, format!("\u{feff}{demo}")).unwrap();
+    assert_eq!(Config::read(&path).unwrap(), Config::parse(&demo, "demo", &[]).unwrap());
 }

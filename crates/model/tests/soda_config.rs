@@ -20,7 +20,10 @@ fn read(name: &str, set: &[&str]) -> Result<SodaRun, String> {
 /// What is said, after the file's name.
 fn error(set: &[&str]) -> String {
     let message = read("soda_cifar10.yaml", set).unwrap_err();
-    message.split_once("soda_cifar10.yaml: ").expect("the file's name").1.to_string()
+    // What brings it is named: the option, or else the file.
+    let origins = set.iter().map(|set| format!("--set {set}: ")).chain(["soda_cifar10.yaml: ".to_string()]);
+    let rest = origins.filter_map(|origin| Some(message.split_once(&origin)?.1.to_string())).next();
+    rest.expect("the origin's name")
 }
 
 #[test]
@@ -141,15 +144,18 @@ fn wrong_values_are_named_with_their_key() {
         ("grad_clip_norm=-1", "grad_clip_norm is -1; it must be above 0 (.inf for no clipping)"),
         ("diffusion.drop_prob=1.5", "diffusion: drop_prob is 1.5; it must be in [0, 1]"),
         ("diffusion.n_T=0", "diffusion: n_T is 0"),
-        ("diffusion.betas=sigmoid", "diffusion.betas: invalid value: string \"sigmoid\""),
+        (
+            "diffusion.betas=sigmoid",
+            "[first, last], scaled_linear: [first, last], cosine or inverted is wanted, and it is the text 'sigmoid'",
+        ),
         ("diffusion.betas=[0.02, 0.01]", "diffusion: betas is [0.02, 0.01]; it must rise"),
         ("encoder.feature_dim=64", "encoder.feature_dim is 64 and decoder.z_channels 128"),
-        ("encoder.arch=resnet50", "encoder.arch: unknown variant `resnet50`"),
+        ("encoder.arch=resnet50", "'resnet50' is not known; there are "),
         ("decoder.z_parts=3", "decoder: z_channels is 128, which does not split into z_parts: 3"),
         ("decoder.augment_dim=9", "decoder: augment_dim is 9; a SODA decoder takes no augmentation label"),
-        ("decoder.widht=1", "decoder.widht: unknown field `widht`"),
-        ("save_per=-1", "save_per: invalid value"),
-        ("flip=True", "flip: unknown field `flip`, expected one of `dataset`, `encoder`"),
+        ("decoder.widht=1", "there is no such key"),
+        ("save_per=-1", "a whole number of 0 or more is wanted, and it is -1"),
+        ("flip=True", "there is no such key; there are dataset, encoder"),
         ("batch_size=0", "batch_size is 0; it must be at least 1"),
         (
             "normalisation={mean: [0.5], std: [0.5]}",

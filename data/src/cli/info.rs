@@ -2,8 +2,8 @@ use std::io::Write;
 
 use anyhow::Result;
 use clap::Args;
-use ddae_base::plain;
 use ddae_base::progress::{Progress, Unit};
+use ddae_base::{json, plain};
 use ddae_data::DataSet;
 use ddae_data::datasets::Broken;
 use ddae_data::split::Split;
@@ -11,7 +11,7 @@ use ddae_data::statistics::channel_statistics;
 use ddae_model::config::ChannelStatistics;
 use serde_json::{Map, Value, json};
 
-use super::{Source, sheet_of};
+use super::{Source, opened, sheet_of};
 
 /// With more classes than this, equal counts are printed as one line.
 const MOST_LISTED_CLASSES: usize = 20;
@@ -33,7 +33,7 @@ pub struct Arguments {
     #[command(flatten)]
     source: Source,
 
-    /// Print JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 
@@ -44,6 +44,7 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let mut set = arguments.source.open()?;
+    ddae_base::detail(|| opened(&set));
     let mut broken = Vec::new();
     if arguments.skip_broken {
         set = set.map(|split| {
@@ -59,13 +60,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let statistics = channel_statistics(first, |count| progress.advance(count as u64));
     drop(progress);
     let statistics = statistics?;
-    let mut out = ddae_base::stdout();
     if arguments.json {
-        let report = as_json(&set, &statistics, &broken);
-        serde_json::to_writer_pretty(&mut out, &report).map_err(std::io::Error::from)?;
-        writeln!(out)?;
-        return Ok(());
+        return Ok(json::print("ddae.info/1", &as_json(&set, &statistics, &broken))?);
     }
+    let mut out = ddae_base::stdout();
     print(&mut out, &set, &statistics)?;
     for image in &broken {
         writeln!(out, "broken: {}: {}", plain(&image.key), plain(&image.reason))?;
@@ -73,7 +71,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if let Some(note) = first.resizing_note() {
         writeln!(out, "\nnote: {note}")?;
     }
-    writeln!(out, "\nnext: ddae-data preview {} -o {}", arguments.source.typed(&set), sheet_of(&set))?;
+    if !ddae_base::is_quiet() {
+        writeln!(out, "\nnext: ddae-data preview {} -o {}", arguments.source.typed(&set), sheet_of(&set))?;
+    }
     Ok(())
 }
 

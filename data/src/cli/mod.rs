@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use ddae_base::shell;
+use ddae_base::{plain, shell};
 use ddae_data::DataSet;
 use ddae_data::datasets::{self, OpenOptions};
 use ddae_data::decode::ReadingOptions;
@@ -118,6 +118,13 @@ pub fn run(arguments: Arguments) -> Result<()> {
     }
 }
 
+/// What `-v` says of a data set that was opened.
+fn opened(set: &DataSet) -> String {
+    let splits: Vec<String> =
+        set.splits().map(|(name, split)| format!("{} {}", split.len(), plain(name))).collect();
+    format!("opened {}: {}, images: {}", plain(&set.name), plain(&set.origin), splits.join(", "))
+}
+
 /// ` --root DIR` as it is typed into a shell, for the commands that are suggested; empty where none is needed.
 fn root_option(root: Option<&Path>) -> String {
     root.map_or_else(String::new, |root| format!(" --root {}", shell::word(root)))
@@ -126,6 +133,11 @@ fn root_option(root: Option<&Path>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_option_says_what_it_wants() {
+        assert_eq!(ddae_base::arguments::audit::<Arguments>(), Vec::<String>::new());
+    }
 
     #[test]
     fn suggested_commands_can_be_pasted() {

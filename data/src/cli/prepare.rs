@@ -4,11 +4,12 @@ use std::ops::ControlFlow;
 use anyhow::Result;
 use clap::Args;
 use ddae_base::progress::{Progress, Unit};
-use ddae_base::{Stop, plain, shell};
+use ddae_base::{Stop, json, plain, shell};
 use ddae_data::datasets::{self, Stage};
 use ddae_data::split::Split;
+use serde_json::json;
 
-use super::{Root, root_option, sheet_of, tell_notes};
+use super::{Root, opened, root_option, sheet_of, tell_notes};
 
 /// Checks an archive's md5, unpacks it beside itself and says what it found
 ///
@@ -32,6 +33,10 @@ pub struct Arguments {
     /// Unpack an archive whose md5 is not the published one
     #[arg(long)]
     no_verify: bool,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -61,6 +66,20 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let prepared = prepared?;
     let set = &prepared.data_set;
     tell_notes(set);
+    ddae_base::detail(|| opened(set));
+    if arguments.json {
+        let splits: serde_json::Map<String, serde_json::Value> =
+            set.splits().map(|(name, split)| (name.to_string(), split.len().into())).collect();
+        let object = json!({
+            "name": set.name,
+            "action": prepared.action,
+            "root": prepared.root,
+            "train": set.train.len(),
+            "test": set.test.len(),
+            "splits": splits,
+        });
+        return Ok(json::print("ddae.prepare/1", &object)?);
+    }
     let mut out = ddae_base::stdout();
     writeln!(out, "{}: {}", plain(&set.name), prepared.action)?;
     for (name, split) in set.splits() {
@@ -69,9 +88,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if set.test.is_empty() {
         writeln!(out, "  test   none")?;
     }
-    writeln!(out)?;
-    let root = root_option(prepared.root.as_deref());
-    writeln!(out, "next: ddae-data preview {}{root} -o {}", shell::word(&set.name), sheet_of(set))?;
+    if !ddae_base::is_quiet() {
+        let root = root_option(prepared.root.as_deref());
+        writeln!(out, "\nnext: ddae-data preview {}{root} -o {}", shell::word(&set.name), sheet_of(set))?;
+    }
     Ok(())
 }
 

@@ -3,14 +3,16 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use ddae_base::arguments::values::{real, whole};
 use ddae_base::random::{Purpose, stream};
-use ddae_base::shell;
+use ddae_base::{json, shell};
 use ddae_data::augment::Augmentation;
 use ddae_data::loader::{Images, Loader, LoaderOptions};
 use ddae_data::sheet::Sheet;
 use ddae_data::{DataError, DataSet, Split};
+use serde_json::json;
 
-use super::Source;
+use super::{Source, opened};
 
 /// Small images are enlarged to about that many pixels.
 const EASILY_SEEN: usize = 96;
@@ -37,15 +39,15 @@ pub struct Arguments {
     split: Option<String>,
 
     /// Rows of images [default: 8, or 10 with --by-class]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", value_parser = whole::<u16>(1..=256))]
     rows: Option<u16>,
 
     /// Images in a row
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = whole::<u16>(1..=256))]
     columns: u16,
 
     /// Seed of the choice and of the augmentation
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u64>(..))]
     seed: u64,
 
     /// A row for each class, with its name
@@ -57,16 +59,21 @@ pub struct Arguments {
     flip: bool,
 
     /// Pad with N zeros on every side and crop at random
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(..))]
     crop_padding: Option<usize>,
 
     /// EDM's augmentation, each transformation with probability P (published: 0.12)
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = real(..))]
     edm_augment: Option<f64>,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let set = arguments.source.open()?;
+    ddae_base::detail(|| opened(&set));
     let chosen = set.split(arguments.split.as_deref(), "train")?;
     if let Some(note) = &chosen.note {
         ddae_base::tell(format_args!("note: {note}"));
@@ -100,6 +107,18 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }?;
     }
     sheet.write_png(&arguments.output)?;
+    if arguments.json {
+        let object = json!({
+            "sheet": arguments.output,
+            "pictures": positions.len(),
+            "columns": columns,
+            "data": set.name,
+            "split": split.name(),
+            "indices": positions,
+            "seed": arguments.seed,
+        });
+        return Ok(json::print("ddae.preview/1", &object)?);
+    }
     let mut out = ddae_base::stdout();
     writeln!(
         out,
@@ -109,7 +128,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         split.len(),
         split.name()
     )?;
-    writeln!(out, "\nnext: {}", training(&set, &arguments.source))?;
+    if !ddae_base::is_quiet() {
+        writeln!(out, "\nnext: {}", training(&set, &arguments.source))?;
+    }
     Ok(())
 }
 

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{ArgAction, Args};
-use ddae_base::{shell, stop, tell};
+use ddae_base::arguments::values::whole;
+use ddae_base::{detail, ending, is_quiet, is_verbose, json, note, plain, shell, stop, tell};
 use ddae_checkpoint::WeightChoice;
 use ddae_export::export::{ExportPlan, Exported, PUBLISHING};
 use ddae_export::inspect::short;
@@ -46,7 +47,7 @@ pub struct Arguments {
     #[arg(short, long, value_name = "NAMES", value_delimiter = ',')]
     taps: Vec<String>,
     /// Fix the timestep of a features graph, which then runs faster
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = whole::<i64>(..))]
     timestep: Option<i64>,
     /// Take labels: in a network graph the augmentation's and the class, in a features graph the class
     #[arg(long)]
@@ -79,9 +80,6 @@ pub struct Arguments {
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
-    /// Write nothing but errors to stderr
-    #[arg(short, long)]
-    quiet: bool,
     // Last, as it has a heading of its own.
     #[command(flatten)]
     recognition: RecognitionArguments,
@@ -94,8 +92,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return list_taps(arguments, &mut out);
     }
     let source = source(arguments)?;
-    for file in source.passed_over.iter().filter(|_| !arguments.quiet) {
-        tell(format_args!("warning: passed over: {file}"));
+    for file in &source.passed_over {
+        note(format_args!("warning: passed over: {file}"));
     }
     let request = GraphRequest {
         kind: arguments.graph,
@@ -106,6 +104,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         unit_length: arguments.normalise,
     };
     let plan = ExportPlan::new(source, request, arguments.file.options())?;
+    detail(|| {
+        let description = &plan.description;
+        let network = description.network.as_deref().unwrap_or_else(|| description.kind.name());
+        let weights = description.weights_line().map_or(String::new(), |line| format!("; weights: {line}"));
+        format!("opened {}: {}{weights}", plain(&description.checkpoint), plain(network))
+    });
     let target = arguments.output.clone().unwrap_or_else(|| plan.file_name());
     if target.is_dir() {
         let message = format!("-o {}: this is a folder; give the name of a file", target.display());
@@ -114,8 +118,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     refuse_existing(&target, arguments.force)?;
     if arguments.dry_run {
         if arguments.json {
-            writeln!(out, "{}", as_json(&plan.description, &[target], None))?;
-            return Ok(());
+            let object = as_json(&plan.description, &[target], None);
+            return Ok(json::print("ddae.export/1", &object)?);
         }
         print_graph(&mut out, plan.graph(), &plan.description)?;
         let width = match plan.description.precision {
@@ -127,12 +131,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         if let Err(error) = plan.check_memory() {
             writeln!(out, "note: {error}")?;
         }
-        writeln!(out, "would write {} (about {bytes}B)", ddae_base::plain(target.display()))?;
+        writeln!(out, "would write {} (about {bytes}B)", plain(target.display()))?;
         return Ok(());
     }
     plan.check_memory().map_err(ExportError::from)?;
     let (staging, leftovers) = removed_on_signal(&target, arguments.force)?;
-    let is_shown = !arguments.quiet && std::io::stderr().is_terminal();
+    let is_shown = !is_quiet() && (is_verbose() || std::io::stderr().is_terminal());
     // Held while files are put in their place: a signal waits for the end of that.
     let held = RefCell::new(None);
     let progress = |what: &str| {
@@ -152,12 +156,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let exported = exported?;
     if arguments.json {
-        writeln!(out, "{}", as_json(&exported.description, &exported.files, Some(exported.bytes)))?;
-        return Ok(());
+        let object = as_json(&exported.description, &exported.files, Some(exported.bytes));
+        return Ok(json::print("ddae.export/1", &object)?);
     }
     print_graph(&mut out, &exported.graph, &exported.description)?;
     print_result(&mut out, &exported)?;
-    writeln!(out, "\nnext: {}", next_command(&exported, &target, &needs))?;
+    if !is_quiet() {
+        writeln!(out, "\nnext: {}", next_command(&exported, &target, &needs))?;
+    }
     Ok(())
 }
 
@@ -180,20 +186,15 @@ type Leftovers = Arc<Mutex<Option<[PathBuf; 2]>>>;
 fn removed_on_signal(target: &Path, force: bool) -> Result<(Staging, Leftovers), ExportError> {
     let leftovers = Leftovers::default();
     let shared = Arc::clone(&leftovers);
-    let handler = move || {
+    stop::at_signal(move |code| {
         if let Some([folder, lock]) = &*shared.lock().unwrap_or_else(PoisonError::into_inner) {
             // The process ends either way; what cannot be removed is removed by the next export to the same file.
             let _ = fs::remove_dir_all(folder);
             let _ = fs::remove_file(lock);
-            tell("error: interrupted; no file was written, and the same command begins again");
         }
-        std::process::exit(1);
-    };
-    if let Err(error) = stop::at_signal(handler) {
-        tell(format_args!(
-            "warning: Ctrl-C will leave a folder behind, which the next export to the same file removes ({error})"
-        ));
-    }
+        let line = "interrupted; no file was written, and the same command begins again";
+        ending::interrupted(line, code);
+    });
     // A signal that comes meanwhile waits until it is known what there is to remove.
     let mut made = leftovers.lock().unwrap_or_else(PoisonError::into_inner);
     let staging = Staging::beside(target)?;
@@ -228,8 +229,7 @@ fn list_taps(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<()> 
     let taps = feature_layers(&architecture).map_err(ExportError::from)?;
     if arguments.json {
         let list: Vec<_> = taps.iter().map(|(name, shape)| json!({ "name": name, "shape": shape })).collect();
-        writeln!(out, "{}", serde_json::to_string_pretty(&list)?)?;
-        return Ok(());
+        return Ok(json::print("ddae.taps/1", &json!({ "taps": list }))?);
     }
     for (name, shape) in taps {
         let sizes: Vec<String> = shape.iter().map(usize::to_string).collect();
@@ -297,7 +297,7 @@ fn print_result(out: &mut impl Write, exported: &Exported) -> std::io::Result<()
             writeln!(out, "{line}")?;
         }
     }
-    let names: Vec<String> = exported.files.iter().map(|file| ddae_base::plain(file.display())).collect();
+    let names: Vec<String> = exported.files.iter().map(|file| plain(file.display())).collect();
     writeln!(out, "wrote {} ({}B)", names.join(" and "), short(exported.bytes))
 }
 

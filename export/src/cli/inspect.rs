@@ -17,21 +17,24 @@ pub struct Arguments {
     /// List the operations of an ONNX file, too
     #[arg(long)]
     nodes: bool,
-    /// Print JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let report = inspect(&arguments.file)?;
+    ddae_base::detail(|| {
+        let kind = if matches!(report, Report::Onnx(_)) { "an ONNX file" } else { "a checkpoint" };
+        format!("opened {}: {kind}", ddae_base::plain(arguments.file.display()))
+    });
     if arguments.nodes && matches!(report, Report::Checkpoint(_)) {
         let message = format!("--nodes is for ONNX files; {} is a checkpoint", arguments.file.display());
         return Err(ExportError::Argument(message).into());
     }
     let mut out = ddae_base::stdout();
     if arguments.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
-        return Ok(());
+        return Ok(ddae_base::json::print("ddae.inspect/1", &report)?);
     }
     let mut text = Vec::new();
     match &report {

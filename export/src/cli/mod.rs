@@ -77,3 +77,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         None => export::run(&arguments.export),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_says_what_it_wants() {
+        assert_eq!(ddae_base::arguments::audit::<Arguments>(), Vec::<String>::new());
+    }
+}

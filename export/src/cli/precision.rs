@@ -1,6 +1,7 @@
 //! Options for the types of numbers in a file, and for where they lie.
 
 use clap::Args;
+use ddae_base::arguments::values::{List, above, real, whole};
 use ddae_export::export::{ExternalData, FileOptions};
 use ddae_export::precision::{CALIBRATION_IMAGES, PrecisionOptions};
 use ddae_export::quantize::histogram::RangeRule;
@@ -25,12 +26,13 @@ pub struct FileArguments {
     #[arg(long, value_name = "DATASET|FOLDER")]
     calibrate: Option<String>,
     /// How many of them
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..))]
     #[arg(help = format!("How many of them [default: {CALIBRATION_IMAGES}]"))]
     calibration_images: Option<u32>,
-    /// Timesteps of their noise [default: --timestep, else that of the configuration's linear probe, else five]
-    #[arg(long, value_delimiter = ',', value_name = "T,..", allow_negative_numbers = true)]
-    calibration_timesteps: Vec<i64>,
+    /// Timesteps of their noise, as in 11,21 or 11:101:10 [default: --timestep, else that of the configuration's linear
+    /// probe, else five]
+    #[arg(long, value_name = "LIST")]
+    calibration_timesteps: Vec<List<i64>>,
     /// What the integers of an activation cover [default: percentile]
     #[arg(long, value_enum, value_name = "RULE")]
     calibration_range: Option<RangeRule>,
@@ -39,7 +41,7 @@ pub struct FileArguments {
     external_data: ExternalData,
     /// Largest accepted relative difference of an output in ONNX Runtime
     /// [default: 1e-4 of f32, 0.01 of f16, 0.05 of bf16, 0.25 of int8]
-    #[arg(long, value_name = "X", value_parser = tolerance)]
+    #[arg(long, value_name = "X", value_parser = real(above(0.0)))]
     tolerance: Option<f64>,
 }
 
@@ -58,13 +60,6 @@ const CUDA: &str =
 
 const PRODUCTS: &str = "Convolutions and products with weights, from the second on";
 
-fn tolerance(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(x) if x > 0.0 && x.is_finite() => Ok(x),
-        _ => Err("a number above 0 is wanted, as in 1e-4".to_string()),
-    }
-}
-
 impl FileArguments {
     /// What they ask for.
     pub fn options(&self) -> FileOptions {
@@ -75,7 +70,7 @@ impl FileArguments {
             }),
             calibrate: self.calibrate.clone(),
             images: self.calibration_images.map(|n| n as usize),
-            timesteps: self.calibration_timesteps.clone(),
+            timesteps: List::joined(&self.calibration_timesteps),
             range: self.calibration_range,
         };
         let (target, external_data, tolerance) = (self.target, self.external_data, self.tolerance);

@@ -1,6 +1,7 @@
 //! Options for what the names and shapes of weights do not tell.
 
 use clap::Args;
+use ddae_base::arguments::values::whole;
 use ddae_export::source::{ProcessName, WeightOptions};
 use ddae_model::config::ChannelStatistics;
 
@@ -11,13 +12,13 @@ pub struct RecognitionArguments {
     #[arg(long, value_name = "HxW", value_parser = image_size)]
     image_size: Option<[usize; 2]>,
     /// Number of attention heads of a DiT of an unpublished size
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole::<u16>(1..))]
     heads: Option<u16>,
     /// Channels of an attention head of a UNet [default: one head over all channels]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole::<u16>(1..))]
     head_channels: Option<u16>,
     /// Number of classes of a DiT [default: the labels that it has less one, which means none]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole::<u16>(1..))]
     classes: Option<u16>,
     /// Diffusion process of a UNet, as published
     #[arg(long, value_enum)]

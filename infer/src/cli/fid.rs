@@ -4,8 +4,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use ddae_base::arguments::values::whole;
 use ddae_base::lock::{Lock, LockError};
-use ddae_base::shell;
+use ddae_base::{json, shell};
 use ddae_data::split::Split;
 use ddae_infer::InferError;
 use ddae_infer::fid::images::Inception;
@@ -64,7 +65,7 @@ pub struct Arguments {
     data_root: Option<PathBuf>,
 
     /// Only the first N images of each set of images
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..))]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(2..))]
     limit: Option<u64>,
 
     /// Keep the statistics of the real images, for the next time
@@ -106,7 +107,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             let root = arguments.data_root.as_deref();
             side.images = side.source.images(root, inception.shape, limit, &mut notes)?;
         }
-        for note in notes.iter().filter(|_| !running.quiet) {
+        for note in notes.iter().filter(|_| !ddae_base::is_quiet()) {
             ddae_base::tell(format_args!("note: {note}"));
         }
     }
@@ -118,6 +119,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         writeln!(out, "device    {device}")?;
         return Ok(());
+    }
+    for side in &sides {
+        ddae_base::detail(|| format!("{}      {}", side.role, side.describe()));
     }
     let locks: Vec<Option<Lock>> = sides
         .iter()
@@ -137,7 +141,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         None => None,
     };
-    let progress = Progress::new(images, 1, running.quiet || images == 0);
+    let progress = Progress::new(images, 1, images == 0);
     let stop = stop_on_signal();
     let mut statistics = Vec::with_capacity(sides.len());
     for ((side, read), lock) in sides.iter().zip(read).zip(locks) {
@@ -172,7 +176,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let model = model.as_ref();
     let report = Report { arguments, sides: &sides, distance, real, fake, summary, model, notes: &notes };
     if running.json {
-        writeln!(out, "{}", Value::Object(report.json()))?;
+        json::print("ddae.fid/1", &report.json())?;
     } else {
         report.write(&mut out)?;
     }
@@ -304,7 +308,9 @@ impl Report<'_> {
         }
         if let (Some(path), Some(inception)) = (&self.arguments.save_real, &self.arguments.inception) {
             let (path, inception) = (shell::word(path), shell::word(inception));
-            writeln!(out, "next: ddae-infer fid {path} IMAGES --inception {inception}")?;
+            if !ddae_base::is_quiet() {
+                writeln!(out, "next: ddae-infer fid {path} IMAGES --inception {inception}")?;
+            }
         }
         Ok(())
     }

@@ -4,6 +4,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use ddae_base::arguments::values::whole;
+use ddae_base::json;
 use ddae_infer::InferError;
 use ddae_infer::features::Join;
 use ddae_store::MergeMode;
@@ -20,7 +22,7 @@ pub struct Arguments {
     prefix: PathBuf,
 
     /// Number of shards, where there are shards of several jobs
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1..))]
     shards: Option<usize>,
 
     /// Make a small file that refers to the shards, which stay and must move with it
@@ -49,6 +51,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         keep: arguments.keep,
         overwrite: arguments.overwrite,
     };
+    ddae_base::detail(|| format!("joining the shards of {}", ddae_base::plain(arguments.prefix.display())));
     let joined = join.run(&stop_on_signal()).map_err(|error| match error {
         InferError::Interrupted => {
             anyhow::anyhow!("interrupted; the shards stay, and the same command joins them")
@@ -57,8 +60,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     })?;
     if arguments.json {
         let object = json!({ "file": joined.path, "shards": joined.shards, "pictures": joined.rows });
-        writeln!(out, "{object}")?;
-        return Ok(());
+        return Ok(json::print("ddae.merge/1", &object)?);
     }
     let file = ddae_base::plain(joined.path.display());
     match joined.shards {

@@ -9,7 +9,6 @@ mod progress;
 mod reconstruct;
 mod running;
 mod sample;
-mod seeds;
 mod sheets;
 mod split;
 mod summary;
@@ -58,7 +57,35 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
+/// What is to be said of DDIM where the network is called more often than there are steps: it takes every k-th timestep,
+/// with k rounded down, as published.
+fn calls_note(sampler: &str, steps: usize, calls: usize) -> Option<String> {
+    (sampler == "ddim" && calls != steps).then(|| {
+        format!(
+            "note: --steps {steps} takes {calls} network calls for each image: as published, DDIM takes every k-th timestep, \
+             with the number of timesteps over --steps rounded down for k; a number that divides it is taken as it is"
+        )
+    })
+}
+
 /// What Ctrl-C and SIGTERM ask for.
 fn stop_on_signal() -> Stop {
     Stop::on_signal(Some("stopping (again to stop at once)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_says_what_it_wants() {
+        assert_eq!(ddae_base::arguments::audit::<Arguments>(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn more_calls_than_steps_are_told() {
+        assert_eq!((calls_note("ddim", 100, 100), calls_note("edm", 18, 35)), (None, None));
+        let note = calls_note("ddim", 600, 1000).expect("a note");
+        assert!(note.starts_with("note: --steps 600 takes 1000 network calls for each image"), "{note}");
+    }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::thread::available_parallelism;
 
 use clap::Args;
+use ddae_base::arguments::values::whole;
 use ddae_base::device::DeviceName;
 use ddae_infer::InferError;
 use ddae_infer::device::Device;
@@ -29,14 +30,14 @@ pub struct Running {
     ///
     /// On CUDA they prepare what goes in: for one session, and from four threads on for two, which take twice the memory and
     /// of which one copies while the other computes.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = whole::<u16>(1..=1024))]
     threads: Option<u16>,
 
     /// Images per run of the graph [default: 16 on the CPU, 256 on CUDA]
     ///
     /// On the CPU the results are the same, bit for bit, whatever this is. On CUDA another size may change their last
     /// digits.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16384))]
+    #[arg(long, value_name = "N", value_parser = whole::<u16>(1..=16384))]
     batch: Option<u16>,
 
     /// Use an ONNX file that was changed after ddae-export wrote it
@@ -53,10 +54,6 @@ pub struct Running {
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
-
-    /// Write nothing but errors to stderr
-    #[arg(short, long)]
-    pub quiet: bool,
 }
 
 impl Running {
@@ -69,13 +66,14 @@ impl Running {
     ) -> Result<ModelFile, InferError> {
         let file = ModelFile::open(path, wanted, command, self.edited)?;
         file.check_device(self.device()?)?;
+        ddae_base::detail(|| opened(&file));
         Ok(file)
     }
 
     /// Says what the sessions did otherwise than they were asked to.
     pub fn tell_notes(&self, workers: &mut Workers) {
-        for note in workers.take_notes().into_iter().filter(|_| !self.quiet) {
-            ddae_base::tell(format!("note: {note}"));
+        for note in workers.take_notes() {
+            ddae_base::note(format!("note: {note}"));
         }
     }
 
@@ -99,11 +97,29 @@ impl Running {
     pub fn threads(&self, jobs: usize) -> usize {
         let threads = self.threads.map(usize::from);
         let threads = threads.or_else(|| available_parallelism().ok().map(usize::from)).unwrap_or(1);
-        threads.min(jobs.max(1))
+        let threads = threads.min(jobs.max(1));
+        let batch = self.batch();
+        ddae_base::detail(|| format!("computing with threads: {threads}, batches of {batch} at most"));
+        threads
     }
 
     /// Images per run of the graph, at most.
     pub fn batch(&self) -> usize {
         self.batch.map_or(if self.device == DeviceName::Cpu { 16 } else { 256 }, usize::from)
     }
+}
+
+/// What `-v` says of a graph that was opened.
+fn opened(file: &ModelFile) -> String {
+    let description = &file.description;
+    let weights = description.weights.map_or(String::new(), |set| format!(", {} weights", set.name()));
+    format!(
+        "opened {}: {} of {}, {} parameters in {}{weights}, from {}",
+        ddae_base::plain(file.path.display()),
+        description.kind.name(),
+        file.model.architecture.name(),
+        description.parameters,
+        description.precision.name(),
+        ddae_base::plain(&description.checkpoint)
+    )
 }

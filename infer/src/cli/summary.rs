@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ddae_base::memory;
 use ddae_base::progress::rate;
 use serde_json::{Map, Value, json};
 
@@ -31,7 +32,7 @@ impl Summary {
         let Summary { images, runs, seconds, provider, sessions } = self;
         let runs = if *runs > 1 { format!(", {runs} runs of the graph each") } else { String::new() };
         let plural = if *sessions == 1 { "" } else { "s" };
-        let peak = peak_memory().map(|bytes| format!(", {:.2} GB at most", bytes as f64 / 1e9));
+        let peak = memory::peak().map(|bytes| format!(", {:.2} GB at most", bytes as f64 / 1e9));
         format!(
             "{images} images in {seconds:.1} s ({:.1}/s, {provider}, {sessions} session{plural}{runs}{})",
             self.rate(),
@@ -48,17 +49,10 @@ impl Summary {
             "images_per_second": self.rate(),
             "provider": self.provider,
             "sessions": self.sessions,
-            "peak_memory_bytes": peak_memory(),
+            "peak_memory_bytes": memory::peak(),
         });
         object.as_object().cloned().unwrap_or_default()
     }
-}
-
-/// The most memory that this process had at a time, in bytes, where the system says.
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ fn model_files() {
     fs::write(root.join("foreign.onnx"), foreign).expect("a file");
     fs::create_dir(root.join("folder.onnx")).expect("a folder");
     for (name, wanted) in [
-        ("missing.onnx", "…cannot read missing.onnx: No such file or directory…"),
+        ("missing.onnx", "…cannot read missing.onnx: there is no such file or folder…"),
         ("empty.onnx", "…empty.onnx is empty…"),
         ("cut.onnx", "…cut.onnx is not an ONNX file, or it was cut off…"),
         ("text.onnx", "…text.onnx is not an ONNX file, or it was cut off…"),
@@ -128,7 +128,9 @@ fn options_of_features() {
         ("--timesteps 0", "--timesteps 0: this model has 1 to 100…"),
         ("--timesteps 5,101", "--timesteps 101: this model has 1 to 100…"),
         ("--timesteps -3", "--timesteps -3: this model has 1 to 100…"),
-        ("--timesteps 5,7,5", "--timesteps names 5 twice…"),
+        ("--timesteps 5,7,5", "--timesteps '5,7,5': 5 is asked for twice…"),
+        ("--timesteps 5 --timesteps 7:1", "…ends before it begins…"),
+        ("--timesteps -1", "…-1…"),
         (
             "",
             "--timesteps is needed, 1 to 100: the model's configuration has no 'linear' section to take it from…",

@@ -110,8 +110,8 @@ fn codes_of_resized_crops() {
                 line.replace("--resized-crop", "--views 2"),
                 "--views 2: this graph sees images without noise…",
             ),
-            (2, format!("{line} --flip"), "the argument '--resized-crop' cannot be used with '--flip'…"),
-            (2, format!("{line} --crop"), "the argument '--resized-crop' cannot be used with '--crop'…"),
+            (2, format!("{line} --flip"), "--resized-crop excludes --flip; leave one out…"),
+            (2, format!("{line} --crop"), "--resized-crop excludes --crop; leave one out…"),
         ],
     );
     done(folder.path(), &line.replace("--resized-crop", "--views 2 --flip"));

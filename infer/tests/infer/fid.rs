@@ -141,6 +141,7 @@ fn images_features_and_statistics_have_the_same_distance() {
 
     // What was kept, against itself and against features.
     let kept = infer(root, "fid real.npz fake.npz --json").json();
+    assert_eq!(kept["schema"], "ddae.fid/1");
     assert_eq!(kept["fid"], of_images["fid"]);
     assert_eq!(kept["real"]["network"], of_images["real"]["network"]);
     let features = "features INCEPTION --data folder --data-root ROOT -o real";
@@ -216,7 +217,7 @@ fn what_cannot_be_compared_is_refused() {
         ("fid plain.npz plain.npz --inception INCEPTION", 2, "--inception: there are no images for it"),
         ("fid plain.npz plain.npz --limit 5", 2, "--limit is for images"),
         ("fid plain.npz plain.npz --data-root x", 2, "--data-root is for data sets"),
-        ("fid REAL FAKE --inception INCEPTION --limit 1", 2, "1 is not in 2.."),
+        ("fid REAL FAKE --inception INCEPTION --limit 1", 2, "a whole number of at least 2 is wanted"),
         (
             "fid REAL FAKE --inception FEATURES",
             1,
@@ -259,7 +260,7 @@ fn what_cannot_be_compared_is_refused() {
         ("fid first.npz second.npz", 1, "were made by the network aa and the fake ones by bb"),
         ("fid plain.npz far.npz", 1, "the distance of the means is too large for 64-bit floats"),
         ("fid far.npz plain.npz --json", 1, "the distance of the means is too large for 64-bit floats"),
-        ("fid plain.npz none.npz", 1, "cannot read none.npz: No such file"),
+        ("fid plain.npz none.npz", 1, "cannot read none.npz: there is no such file or folder"),
     ];
     refuses(root, cases.map(|(text, code, wanted)| (code, line(text), format!("…{wanted}…"))));
 }

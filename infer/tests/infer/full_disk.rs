@@ -27,7 +27,7 @@ fn features() {
     let ended = limited(folder.path(), 64, line);
     let message = ended.error(&[1]);
     assert!(message.starts_with("error: ") && message.contains("out."), "{message}");
-    assert!(message.contains("File too large"), "{message}");
+    assert!(message.contains("the file would be too large"), "{message}");
     assert!(names(folder.path()).is_empty(), "{:?}", names(folder.path()));
     done(folder.path(), line);
     assert_eq!(names(folder.path()), ["out.h5"]);
@@ -63,7 +63,7 @@ fn merging() {
     let shard = std::fs::metadata(folder.path().join(shards[0])).expect("the file").len();
     let ended = limited(folder.path(), (shard as usize * 3 / 2) / 512, "merge out");
     let message = ended.error(&[1]);
-    assert!(message.contains("out.h5") && message.contains("File too large"), "{message}");
+    assert!(message.contains("out.h5") && message.contains("the file would be too large"), "{message}");
     assert_eq!(names(folder.path()), shards);
     done(folder.path(), "merge out");
     assert_eq!(names(folder.path()), ["out.h5"]);
@@ -74,7 +74,10 @@ fn arrays() {
     let folder = tempfile::tempdir().expect("a folder");
     let line = "sample DDPM --steps 2 --seeds 0-99 --no-png --npy array.npy";
     let ended = limited(folder.path(), 8, line);
-    assert_eq!(ended.error(&[1]), "error: cannot write array.npy: File too large (os error 27)");
+    assert_eq!(
+        ended.error(&[1]),
+        "error: cannot write array.npy: the file would be too large: for a limit of this account ('ulimit -f') or for its file system"
+    );
     assert!(names(folder.path()).is_empty());
 }
 
@@ -84,7 +87,10 @@ fn sheets() {
     let line = "sample DDPM --steps 2 --seeds 0-99 -o images --sheet sheet.png";
     let ended = limited(folder.path(), 8, line);
     let message = ended.error(&[1]);
-    assert_eq!(message, "error: sheet.png: cannot write the image: File too large (os error 27)");
+    assert_eq!(
+        message,
+        "error: sheet.png: cannot write the image: the file would be too large: for a limit of this account ('ulimit -f') or for its file system"
+    );
     // The images are small enough, and are not drawn again.
     assert_eq!(names(folder.path()).len(), 101);
     let printed = done(folder.path(), line);

@@ -28,7 +28,7 @@ fn an_interrupted_job_goes_on() {
     done(root, &JOB.replace("-o out", "-o whole"));
     let running = start(root, JOB).wait_until(|| shards(root) >= 2);
     let ended = running.interrupt().wait();
-    assert_eq!(ended.error(&[1]), "error: interrupted; finished shards stay, and the same command goes on");
+    assert_eq!(ended.error(&[130]), "error: interrupted; finished shards stay, and the same command goes on");
     // Only whole shards are left, of this and nothing else.
     let left = shards(root);
     assert!((2..14).contains(&left), "{:?}", names(root));
@@ -60,7 +60,7 @@ fn an_interrupted_overwriting_job_goes_on_without_it() {
     let running = start(root, &format!("{JOB} --overwrite")).wait_until(|| shards(root) >= 1);
     let ended = running.interrupt().wait();
     assert_eq!(
-        ended.error(&[1]),
+        ended.error(&[130]),
         "error: interrupted; finished shards stay, and the same command without --overwrite goes on"
     );
     let images = infer(root, &format!("{JOB} --json")).json()["images"].clone();
@@ -156,7 +156,7 @@ fn interrupted_sampling_goes_on() {
     let running = start(root, &line).wait_until(|| images(root) >= 2);
     let ended = running.interrupt().wait();
     assert_eq!(
-        ended.error(&[1]),
+        ended.error(&[130]),
         "error: interrupted; the images drawn so far stay, and the same command goes on"
     );
     assert!(!names(root).iter().any(|name| name.contains("partial") || name.starts_with("array")));
@@ -181,7 +181,7 @@ fn sampling_stops_within_a_batch() {
     let begun = Instant::now();
     let ended = running.interrupt().wait();
     assert_eq!(
-        ended.error(&[1]),
+        ended.error(&[130]),
         "error: interrupted; nothing is left, since --no-png keeps no images on the way"
     );
     assert!(names(root).is_empty(), "{:?}", names(root));

@@ -219,6 +219,7 @@ fn a_folder_keeps_what_was_drawn() {
          sampler   ddim, 4 steps, eta 0, guidance 0.3\ndevice    cpu, batches of 16 at most\n"
     );
     let report = reconstruct(root, &format!("{line} --json")).json();
+    assert_eq!(report["schema"], "ddae.reconstruct/1");
     assert_eq!(
         (&report["pictures"], &report["drawn"], &report["sources"]),
         (&4.into(), &1.into(), &2.into())
@@ -253,7 +254,7 @@ fn bad_input_gets_one_line() {
     let before = names(root);
     let folder_data = format!("--data folder --data-root {}", data().display());
     for (line, code, message) in [
-        ("missing.png -o s.png", 1, "cannot open missing.png: No such file"),
+        ("missing.png -o s.png", 1, "cannot open missing.png: there is no such file or folder"),
         ("cut.png -o s.png", 1, "cut.png: it cannot be decoded"),
         ("text.jpg -o s.png", 1, "text.jpg: it is neither PNG nor JPEG"),
         ("colour.png -o s.png", 1, "colour.png: it is a colour image"),
@@ -264,14 +265,14 @@ fn bad_input_gets_one_line() {
             "--interpolate leads from one image to another: give two, not 1",
         ),
         ("a.png b.png c.png --interpolate 4 -o s.png", 2, "give two, not 3"),
-        ("a.png b.png --interpolate 1 -o s.png", 2, "1 is not in 2.."),
-        ("a.png --way linear -o s.png", 2, "the following required arguments were not provided"),
-        ("a.png --guidance nan -o s.png", 2, "--guidance is NaN; it must be a number"),
+        ("a.png b.png --interpolate 1 -o s.png", 2, "a whole number from 2 to 65535 is wanted"),
+        ("a.png --way linear -o s.png", 2, "--interpolate N is missing"),
+        ("a.png --guidance nan -o s.png", 2, "--guidance 'nan': a number is wanted"),
         ("a.png --guidance 1e39 -o s.png", 2, "it must be a number in float32"),
         ("a.png --steps 0 -o s.png", 2, "0 steps: this sampler takes 1 to 100"),
         ("a.png --eta 2 -o s.png", 2, "eta is 2; it must be in [0, 1]"),
         ("a.png --variations 5000 -o s.png", 2, "take fewer images, or fewer variations of them"),
-        ("-o s.png", 2, "the following required arguments were not provided"),
+        ("-o s.png", 2, "IMAGE... is missing"),
         (
             "a.png --indices 3 -o s.png",
             2,
@@ -294,7 +295,7 @@ fn bad_input_gets_one_line() {
     let ended = reconstruct(root, &format!("{folder_data} --indices 0,10 -o s.png"));
     assert!(ended.error(&[2]).contains("--indices 10: folder has 10 test images, 0 to 9"), "{ended}");
     let ended = reconstruct(root, &format!("{folder_data} --indices 0,0 -o s.png"));
-    assert!(ended.error(&[2]).contains("image 0 is asked for twice"), "{ended}");
+    assert!(ended.error(&[2]).contains("0 is asked for twice"), "{ended}");
 }
 
 #[test]

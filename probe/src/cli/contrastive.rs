@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use ddae_base::shell;
+use ddae_base::arguments::values::whole;
+use ddae_base::{json, shell};
 use ddae_probe::ProbeError;
 use ddae_probe::contrastive::BATCH;
 use ddae_probe::contrastive::noisings::Noisings;
@@ -52,10 +53,10 @@ pub struct Arguments {
 
     /// Images in a batch, 2 to 4096; uniformity depends on it a little
     #[arg(long, value_name = "N", default_value_t = BATCH as u64,
-          value_parser = clap::value_parser!(u64).range(2..=4096))]
+          value_parser = whole::<u64>(2..=4096))]
     batch: u64,
 
-    /// Print one JSON object in place of the table
+    /// Print the result as JSON in place of the table
     #[arg(long)]
     json: bool,
 }
@@ -69,19 +70,24 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let advice = "--features names features of files that ddae-infer wrote; name those of others with their file, as in FILE:NAME";
         return Err(ProbeError::Usage(advice.to_string()).into());
     }
+    ddae_base::detail(|| {
+        let second =
+            arguments.second.as_ref().map(|path| format!(" and {}", ddae_base::plain(path.display())));
+        let (first, second) = (ddae_base::plain(arguments.first.display()), second.unwrap_or_default());
+        format!("opened {first}{second}; batches of {}", arguments.batch)
+    });
     let mut progress = Shown::default();
     let features = features.unwrap_or_default();
     let report = ContrastReport::measure(&noisings, &features, arguments.batch as usize, &mut progress)?;
     drop(progress);
     let mut out = ddae_base::stdout();
     if arguments.json {
-        serde_json::to_writer(&mut out, &report).map_err(std::io::Error::from)?;
-        writeln!(out)?;
+        json::print("ddae.contrastive/1", &report)?;
     } else {
         write!(out, "{report}")?;
     }
     out.flush()?;
     let train = shell::word(&arguments.first);
-    ddae_base::tell(format_args!("\nnext: ddae-probe linear --train {train} --test TEST.h5"));
+    ddae_base::note(format_args!("\nnext: ddae-probe linear --train {train} --test TEST.h5"));
     Ok(())
 }

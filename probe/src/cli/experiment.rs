@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use ddae_base::{files, shell};
+use ddae_base::arguments::values::{between, real, whole};
+use ddae_base::{files, json, shell};
 use ddae_classify::scaling::Normalisation;
 use ddae_probe::experiment::{self, ExperimentPlan, Probe, Selection};
 use ddae_probe::report::Report;
@@ -29,7 +30,7 @@ pub struct ExperimentOptions {
     #[arg(long, value_name = "FILE.png", help_heading = "Output")]
     confusion: Option<PathBuf>,
 
-    /// Print one JSON object in place of the table; accuracies between 0 and 1
+    /// Print the result as JSON in place of the table; accuracies between 0 and 1
     #[arg(long, help_heading = "Output")]
     json: bool,
 }
@@ -48,11 +49,11 @@ struct Choice {
     protocol: ProtocolArgument,
 
     /// Share of the smallest training class that is held out for choices, from every class the same number
-    #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = share, help_heading = "Choosing")]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = real(between(0.0, 1.0)), help_heading = "Choosing")]
     held_out: f64,
 
     /// Seed of what is drawn: the held-out part, and what a probe draws in its training
-    #[arg(long, default_value_t = 0, help_heading = "Choosing")]
+    #[arg(long, default_value_t = 0, value_parser = whole::<u64>(..), help_heading = "Choosing")]
     seed: u64,
 }
 
@@ -106,13 +107,6 @@ impl From<NormaliseArgument> for Normalisation {
     }
 }
 
-fn share(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(share) if share > 0.0 && share < 1.0 => Ok(share),
-        _ => Err("must be above 0 and below 1, such as 0.2".into()),
-    }
-}
-
 impl Choice {
     fn plan(&self, views: Views) -> Result<ExperimentPlan> {
         let features = self.features.as_deref().map(FeatureSet::parse_list).transpose()?;
@@ -126,6 +120,19 @@ impl Choice {
             views,
             seed: self.seed,
         })
+    }
+}
+
+impl Choice {
+    /// What `-v` says of how features are chosen.
+    fn described(&self) -> String {
+        let features =
+            self.features.as_deref().map_or("all that both files have".to_string(), ddae_base::plain);
+        let place = match self.protocol {
+            ProtocolArgument::HeldOut => format!("a held-out share of {}", self.held_out),
+            ProtocolArgument::Published => "the test set".to_string(),
+        };
+        format!("features: {features}; choices on {place}; seed {}", self.seed)
     }
 }
 
@@ -147,6 +154,7 @@ impl ExperimentOptions {
                           in FILE:NAME";
             return Err(ProbeError::Usage(advice.to_string()).into());
         }
+        ddae_base::detail(|| format!("opened {}; {}", self.source.typed(), self.choice.described()));
         let mut progress = Shown::default();
         let report = experiment::run(&source, probe, &plan, &mut progress)?;
         drop(progress);
@@ -162,8 +170,7 @@ impl ExperimentOptions {
     fn show(&self, report: &Report, is_drawn: bool) -> Result<()> {
         let mut out = ddae_base::stdout();
         if self.json {
-            serde_json::to_writer(&mut out, report).map_err(std::io::Error::from)?;
-            writeln!(out)?;
+            json::print("ddae.probe/1", report)?;
         } else {
             write!(out, "{report}")?;
             if let Some(path) = self.confusion.as_ref().filter(|_| is_drawn) {
@@ -181,7 +188,7 @@ impl ExperimentOptions {
         if self.confusion.is_none() {
             command.push_str(&format!(" --confusion {other}.png"));
         }
-        ddae_base::tell(format_args!("\nnext: {command}"));
+        ddae_base::note(format_args!("\nnext: {command}"));
     }
 }
 

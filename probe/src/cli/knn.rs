@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use ddae_base::arguments::values::whole;
 use ddae_classify::knn::{KnnOptions, Metric, Votes};
 use ddae_probe::knn::KnnProbe;
 
@@ -27,7 +28,7 @@ pub struct Arguments {
     views: ViewsArgument,
 
     /// Number of neighbours
-    #[arg(short, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Model")]
+    #[arg(short, long, default_value_t = 20, value_parser = whole::<u32>(1..), help_heading = "Model")]
     k: u32,
 
     /// How far apart two samples are

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use ddae_base::arguments::values::{above, real, whole};
 use ddae_classify::linear::Preset;
 use ddae_probe::linear::LinearProbe;
 use ddae_probe::source::table::Views;
@@ -33,15 +34,15 @@ pub struct Arguments {
     preset: PresetArgument,
 
     /// Passes over the training set [default: the preset's]
-    #[arg(long, value_name = "N", help_heading = "Model", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", help_heading = "Model", value_parser = whole::<u32>(1..))]
     epochs: Option<u32>,
 
     /// Adam's learning rate in the first epoch [default: the preset's]
-    #[arg(long, value_name = "RATE", help_heading = "Model", value_parser = rate)]
+    #[arg(long, value_name = "RATE", help_heading = "Model", value_parser = real(above(0.0)))]
     lr: Option<f64>,
 
     /// Rows in a step [default: the preset's]
-    #[arg(long, value_name = "N", help_heading = "Model", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", help_heading = "Model", value_parser = whole::<u32>(1..))]
     batch: Option<u32>,
 
     /// What is done to features first [default: the preset's]
@@ -79,13 +80,6 @@ enum ViewsArgument {
 enum Switch {
     On,
     Off,
-}
-
-fn rate(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(rate) if rate > 0.0 && f64::is_finite(rate) => Ok(rate),
-        _ => Err("must be a number above 0, such as 0.001".into()),
-    }
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use ddae_base::arguments::values::whole;
 use ddae_classify::logistic::{LogisticOptions, Solver};
 use ddae_probe::logistic::{LogisticProbe, Regularisation};
 
@@ -36,7 +37,7 @@ pub struct Arguments {
 
     /// Steps after which the solver stops, converged or not
     #[arg(long, value_name = "N", default_value_t = 1000, help_heading = "Model",
-          value_parser = clap::value_parser!(u64).range(1..))]
+          value_parser = whole::<u64>(1..))]
     max_iterations: u64,
 
     /// What finds the minimum
@@ -58,7 +59,7 @@ fn regularisation(text: &str) -> Result<Regularisation, String> {
     }
     match text.parse() {
         Ok(c) if c > 0.0 && f64::is_finite(1.0 / c) && f64::is_finite(c) => Ok(Regularisation::Fixed(c)),
-        _ => Err("must be a number above 0, such as 1, or auto".into()),
+        _ => Err("a number above 0 is wanted, such as 1, or auto".into()),
     }
 }
 

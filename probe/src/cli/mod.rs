@@ -36,3 +36,13 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Command::Contrastive(arguments) => contrastive::run(&arguments),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_says_what_it_wants() {
+        assert_eq!(ddae_base::arguments::audit::<Arguments>(), Vec::<String>::new());
+    }
+}

@@ -128,9 +128,9 @@ fn what_cannot_be_compared_is_refused() {
         (1, "single.h5", "…single.h5: there is one image…"),
         (1, "noise.h5 --features t11/out_9", "…there is no feature t11/out_9; it has t11/out_6, t21/out_7…"),
         (2, "noise.h5 --features out_6", "…\"out_6\" is not a feature…"),
-        (2, "noise.h5 --batch 1", "…1 is not in 2..=4096…"),
+        (2, "noise.h5 --batch 1", "…a whole number from 2 to 4096 is wanted…"),
         (1, "absent.h5", "…absent.h5…"),
-        (2, "", "…<FILE.h5>…"),
+        (2, "", "FILE.h5 is missing…"),
     ];
     refuses(folder.path(), cases.map(|(code, line, wanted)| (code, format!("contrastive {line}"), wanted)));
 }

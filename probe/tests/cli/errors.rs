@@ -13,18 +13,20 @@ const BOTH: &str = "--train train.h5 --test test.h5";
 fn arguments_that_make_no_sense_are_usage_errors() {
     let folder = folder();
     let cases = [
-        ("logistic", "--c 0", "…must be a number above 0, such as 1, or auto…"),
-        ("logistic", "--c nan", "…must be a number above 0…"),
-        ("logistic", "--c 1e-320", "…must be a number above 0…"),
-        ("logistic", "--max-iterations 0", "…0 is not in 1..…"),
-        ("logistic", "--solver sgd", "…newton, linfa…"),
-        ("knn", "-k 0", "…0 is not in 1..…"),
-        ("knn", "--metric manhattan", "…euclidean, cosine…"),
-        ("knn", "--held-out 1", "…must be above 0 and below 1…"),
+        ("logistic", "--c 0", "--c '0': a number above 0 is wanted, such as 1, or auto…"),
+        ("logistic", "--c nan", "…a number above 0 is wanted…"),
+        ("logistic", "--c 1e-320", "…a number above 0 is wanted…"),
+        ("logistic", "--c -1", "--c '-1': a number above 0 is wanted…"),
+        ("logistic", "--max-iterations 0", "…a whole number of at least 1 is wanted…"),
+        ("logistic", "--solver sgd", "…newton or linfa is wanted…"),
+        ("knn", "-k 0", "…a whole number of at least 1 is wanted…"),
+        ("knn", "--k -3", "…a whole number of at least 1 is wanted…"),
+        ("knn", "--metric manhattan", "…euclidean or cosine is wanted…"),
+        ("knn", "--held-out 1", "…a number above 0 and below 1 is wanted…"),
         ("knn", "--votes three", "…"),
         ("knn", "--features out_6", "…\"out_6\" is not a feature; write them as t11/out_6…"),
-        ("knn", "--pixels fashion-sample", "…cannot be used with…"),
-        ("knn", "--root x", "…cannot be used with…"),
+        ("knn", "--pixels fashion-sample", "…excludes…"),
+        ("knn", "--root x", "…excludes…"),
         ("knn", "--unknown", "…--unknown…"),
     ];
     refuses(
@@ -34,7 +36,7 @@ fn arguments_that_make_no_sense_are_usage_errors() {
     refuses(
         folder.path(),
         [
-            (2, "knn", "…were not provided…--train…"),
+            (2, "knn", "…--train FILE.h5…missing…"),
             (2, "knn --train train.h5", "…--test…"),
             (2, "knn --pixels nothing", "…nothing…fashion-sample…"),
         ],
@@ -60,7 +62,10 @@ fn files_that_are_no_feature_files_are_named() {
             ],
         );
     }
-    refuses(folder.path(), [(1, "knn --train absent.h5 --test test.h5", "…absent.h5…No such file…")]);
+    refuses(
+        folder.path(),
+        [(1, "knn --train absent.h5 --test test.h5", "…absent.h5…there is no such file or folder…")],
+    );
 }
 
 #[test]

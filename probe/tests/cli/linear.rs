@@ -126,11 +126,11 @@ fn features_that_say_nothing_are_pointed_out() {
 #[test]
 fn trainings_that_cannot_be_are_refused() {
     let cases = [
-        (2, "--lr 0", "…must be a number above 0, such as 0.001…"),
-        (2, "--lr inf", "…must be a number above 0…"),
-        (2, "--epochs 0", "…0 is not in 1..…"),
-        (2, "--batch 0", "…0 is not in 1..…"),
-        (2, "--preset simclr", "…ddae, soda, dit…"),
+        (2, "--lr 0", "--lr '0': a number above 0 is wanted…"),
+        (2, "--lr inf", "…a number above 0 is wanted…"),
+        (2, "--epochs 0", "…a whole number of at least 1 is wanted…"),
+        (2, "--batch 0", "…a whole number of at least 1 is wanted…"),
+        (2, "--preset simclr", "…ddae, soda or dit is wanted…"),
         (
             1,
             "--preset soda --batch 1",

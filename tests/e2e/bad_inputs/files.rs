@@ -55,7 +55,7 @@ fn check(kind: &Kind) {
             let is_named = error.contains(kind.file) || kind.unnamed.is_some_and(|text| error.contains(text));
             assert!(is_named, "not named: {what}");
             assert!(error.len() < 400, "more than a line: {what}");
-            assert_eq!(error.matches("os error").count().max(1), 1, "says it twice: {what}");
+            assert!(!error.contains("os error"), "the system's words: {what}");
             let mut after = place.snapshot();
             assert!(!after.keys().any(|name| is_half_written(name)), "{:?}: {what}", after.keys());
             // A run that begins before it meets the file keeps what it has.

@@ -91,7 +91,10 @@ fn with_little(little: Little, place: &Place, kibibytes: usize, line: &str) -> (
 fn assert_full(ended: &Ended) {
     let error = ended.error(&[1]);
     assert!(error.contains("small/"), "{ended}");
-    assert!(error.contains("No space left on device") || error.contains("File too large"), "{ended}");
+    assert!(
+        error.contains("no space is left on its disk") || error.contains("the file would be too large"),
+        "{ended}"
+    );
 }
 
 #[test]
@@ -227,7 +230,7 @@ fn standard_output_on_a_full_disk() {
         redirected.args(["-c", "exec \"$0\" \"$@\" > /dev/full"]).arg(command.get_program());
         redirected.args(command.get_args()).current_dir(place.path(""));
         let ended = programs::run(&mut redirected);
-        let wanted = "error: cannot write to standard output: No space left on device";
+        let wanted = "error: cannot write to standard output: no space is left on its disk";
         assert!(ended.error(&[1]).starts_with(wanted), "{ended}");
     }
 }

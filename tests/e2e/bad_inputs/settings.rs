@@ -15,15 +15,23 @@ fn keys_of_the_configuration() {
     let place = with(&["data"]);
     let good = ddpm();
     for (from, to, wanted) in [
-        ("batch_size: 16\n", "batchsize: 16\n", "unknown field `batchsize`"),
-        ("lrate: 1.0e-3\n", "", "missing field `lrate`"),
-        ("batch_size: 16\n", "batch_size: many\n", "batch_size: invalid type: string"),
-        ("  dropout: 0.1\n", "  dropuot: 0.1\n", "network.dropuot: unknown field `dropuot`"),
-        ("  n_channels: 64\n", "", "network: missing field `n_channels`"),
+        ("batch_size: 16\n", "batchsize: 16\n", "there is no such key; did you mean 'batch_size'?"),
+        ("lrate: 1.0e-3\n", "", "the key 'lrate' is missing"),
+        (
+            "batch_size: 16\n",
+            "batch_size: many\n",
+            "batch_size: a whole number of 0 or more is wanted, and it is the text 'many'",
+        ),
+        (
+            "  dropout: 0.1\n",
+            "  dropuot: 0.1\n",
+            "network.dropuot: there is no such key; did you mean 'dropout'?",
+        ),
+        ("  n_channels: 64\n", "", "network: the key 'n_channels' is missing"),
         ("n_channels: 64", "n_channels: 33", "network: n_channels is 33; it must be a multiple of 32"),
         ("dropout: 0.1", "dropout: 1.5", "network: dropout is 1.5; it must be in [0, 1)"),
-        ("n_T: 100, ", "", "diffusion: missing field `n_T`"),
-        ("model_type: DDPM", "model_type: VAE", "unknown variant `VAE`, expected `DDPM` or `EDM`"),
+        ("n_T: 100, ", "", "diffusion: the key 'n_T' is missing"),
+        ("model_type: DDPM", "model_type: VAE", "'VAE' is not known; there are DDPM and EDM"),
         ("lrate: 1.0e-3\n", "lrate: -1\n", "lrate is -1"),
     ] {
         let bad = good.replacen(from, to, 1);
@@ -78,7 +86,7 @@ fn graphs_data_sets_and_devices_that_are_not_there() {
         "ddae-infer features features.onnx --data-root data -o out",
         "ddae-infer sample sampler.onnx -o images",
     ] {
-        place.refuses([(2, format!("{line} --device tpu"), "…'tpu'…--device…")]);
+        place.refuses([(2, format!("{line} --device tpu"), "--device: 'tpu' is no device…")]);
         // More GPUs than any machine has.
         let cuda = format!("{line} --device cuda:99");
         place.refuses([(1, &cuda, "…")]);
@@ -121,7 +129,7 @@ fn files_that_are_there_are_not_replaced_unasked() {
     ]);
 }
 
-/// Of usage errors only the exit code and that there is one line: the words are clap's.
+/// Of these only the exit code and that there is one line: the words are among the answers of `answers.txt`.
 #[test]
 fn usage() {
     let place: Place = with(&["sampler.onnx", "features.onnx", "data", "train.h5", "test.h5"]);

@@ -3,7 +3,8 @@
 use std::io::Write;
 
 use clap::Args;
-use ddae_base::shell;
+use ddae_base::arguments::values::whole;
+use ddae_base::{json, shell};
 use ddae_model::config::Config;
 use ddae_train::TrainError;
 use ddae_train::diffusion::DiffusionRun;
@@ -42,10 +43,10 @@ pub struct Arguments {
     #[command(flatten)]
     run: RunArguments,
     /// Epochs between checkpoints that are kept; 0 keeps the first and the last
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole::<u64>(..))]
     save_every: u64,
     /// Epochs between sheets of samples; 0 for one at the end
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole::<u64>(..))]
     sample_every: u64,
 }
 
@@ -67,14 +68,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         drop(training);
         return Ok(ranks::launch(count)?);
     }
+    ddae_base::detail(|| training.plan.describe(options.amp.unwrap_or_default()));
     let summary = training.train(&stopping_on_signal(options))?;
     if !speaks(place) {
         return Ok(());
     }
     let mut out = ddae_base::stdout();
     if run.json {
-        writeln!(out, "{}", serde_json::to_string(&summary)?)?;
-        return Ok(());
+        return Ok(json::print("ddae.train/1", &summary)?);
     }
     let tap = config.linear.as_ref().map_or("all", |linear| &linear.blockname);
     let features = shell::word(summary.run.join("features.onnx"));

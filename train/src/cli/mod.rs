@@ -49,3 +49,13 @@ pub fn is_usage(error: &TrainError) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_says_what_it_wants() {
+        assert_eq!(ddae_base::arguments::audit::<Arguments>(), Vec::<String>::new());
+    }
+}

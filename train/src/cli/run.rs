@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use ddae_base::arguments::values::{real, whole};
 use ddae_base::device::DeviceChoice;
 use ddae_base::progress::shown_rate;
 use ddae_base::{Stop, shell};
@@ -35,7 +36,7 @@ pub struct RunArguments {
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
     /// Number of epochs [default: n_epoch of the configuration]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1..))]
     epochs: Option<usize>,
     /// Run folder [default: save_dir of the configuration]
     #[arg(long, value_name = "DIR")]
@@ -58,7 +59,7 @@ pub struct RunArguments {
     #[arg(long, value_name = "DIR")]
     pub data_root: Option<PathBuf>,
     /// Seed of everything random [default: 0, or that of the resumed run]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(..))]
     seed: Option<u64>,
     /// cpu, cuda, cuda:N, or auto: the first GPU if there is one
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
@@ -77,32 +78,32 @@ pub struct RunArguments {
     #[arg(long)]
     no_cuda_graph: bool,
     /// On a GPU, try so many ways of computing every convolution at first and take the fastest; 0 leaves it to cuDNN's rules
-    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "deterministic")]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u8>(..), conflicts_with = "deterministic")]
     convolution_search: u8,
     /// On a GPU, use only algorithms that give the same bits every time
     #[arg(long)]
     deterministic: bool,
     /// Train on N ranks of this machine, processes that each take a part of every batch; with GPUs, each has its own. torchrun, srun
     /// and Kubernetes start ranks without this option (docs/multi-gpu.md)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole::<u16>(1..))]
     nproc: Option<u16>,
     /// Passes for each step, over as many times the images of one
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u16>(1..))]
     accumulate: u16,
     /// Whose batch batch_size is, of several ranks or passes [default: as published: rank for net_type UNet and SODA, all for others]
     #[arg(long, value_name = "WHOSE")]
     batch_of: Option<BatchOf>,
     /// A rank that gives no sign of life for so many seconds is lost, and ends the others
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = whole::<u16>(1..))]
     rank_timeout: u16,
     /// Threads that compute [default: one per core, divided among the ranks of a machine]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole::<u16>(1..))]
     threads: Option<u16>,
     /// Threads that read images ahead; 0 reads between steps [default: 1, with a GPU 4]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u16>(..))]
     workers: Option<u16>,
     /// Minutes between checkpoints on the way, each of which replaces the one before
-    #[arg(long, value_name = "MINUTES", default_value_t = 10.0)]
+    #[arg(long, value_name = "MINUTES", default_value_t = 10.0, value_parser = real(0.0..))]
     save_minutes: f64,
     /// Keep this share of the training images to measure on, and do not train on them: 0.05 is one in 20 [default: none, or
     /// hold_out of the configuration]
@@ -110,14 +111,14 @@ pub struct RunArguments {
     hold_out: Option<f64>,
     /// Epochs between validation losses, on held-out or test images; 0 for none [default: 1, or validate_every of the
     /// configuration]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(..))]
     validate_every: Option<u64>,
     /// Steps of the sampler for the sheets of images; in few steps another sampler is taken, and said [default: 100 (DDIM),
     /// 18 (EDM)]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(..))]
     pub sample_steps: Option<usize>,
     /// Steps between lines of stats.jsonl
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = whole::<u64>(1..))]
     log_every: u64,
     /// Write what libtorch does in steps 20 to 24 of this process to a file, for chrome://tracing or Perfetto
     #[arg(long, value_name = "FILE")]
@@ -128,9 +129,6 @@ pub struct RunArguments {
     /// Print the result as JSON
     #[arg(long, conflicts_with = "dry_run")]
     pub json: bool,
-    /// Write nothing but errors to stderr
-    #[arg(short, long)]
-    quiet: bool,
 }
 
 /// How often something is done that is kept.
@@ -144,7 +142,7 @@ pub struct Intervals {
 impl RunArguments {
     /// What is set in the configuration.
     pub fn overrides(&self) -> Vec<Override> {
-        let data = self.data.as_deref().map(|data| Override::text("dataset", data));
+        let data = self.data.as_deref().map(|data| Override::text("--data", "dataset", data));
         self.set.iter().cloned().chain(data).collect()
     }
 
@@ -252,7 +250,7 @@ impl RunArguments {
             trace: self.trace.clone(),
             log_every: self.log_every,
             // Rank 0 speaks for all.
-            quiet: self.quiet || place.is_some_and(|place| !place.leads()),
+            quiet: ddae_base::is_quiet() || place.is_some_and(|place| !place.leads()),
             ranks: place.cloned(),
             patience: Duration::from_secs(u64::from(self.rank_timeout)),
             resume_command: resume_command(
@@ -365,7 +363,10 @@ pub fn print(
     let Some(checkpoint) = &summary.checkpoint else { return Ok(()) };
     writeln!(out, "checkpoint: {}", ddae_base::plain(checkpoint.display()))?;
     writeln!(out, "samples:    {}", ddae_base::plain(summary.run.join("samples").display()))?;
-    writeln!(out, "next:       {}", next(&shell::word(checkpoint)))
+    match ddae_base::is_quiet() {
+        true => Ok(()),
+        false => writeln!(out, "next:       {}", next(&shell::word(checkpoint))),
+    }
 }
 
 #[cfg(test)]

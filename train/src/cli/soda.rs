@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use clap::Args;
-use ddae_base::shell;
+use ddae_base::{json, shell};
 use ddae_model::config::SodaRun;
 use ddae_train::TrainError;
 use ddae_train::ranks;
@@ -67,14 +67,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         drop(training);
         return Ok(ranks::launch(count)?);
     }
+    ddae_base::detail(|| training.plan.describe(options.amp.unwrap_or_default()));
     let summary = training.train(&stopping_on_signal(options))?;
     if !speaks(place) {
         return Ok(());
     }
     let mut out = ddae_base::stdout();
     if run.json {
-        writeln!(out, "{}", serde_json::to_string(&summary)?)?;
-        return Ok(());
+        return Ok(json::print("ddae.train/1", &summary)?);
     }
     let encoder = shell::word(summary.run.join("encoder.onnx"));
     print(&mut out, &summary, |checkpoint| format!("ddae-export {checkpoint} --graph encoder -o {encoder}"))?;

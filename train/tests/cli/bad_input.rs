@@ -20,20 +20,24 @@ fn configurations() {
     place.write("binary.yaml", [0xff, 0xfe, 0x00, 0x9c]);
     place.write("empty.yaml", "");
     place.refuses([
-        (2, "--config typo.yaml", "typo.yaml: batchsize: unknown field `batchsize`…"),
-        (2, "--config missing.yaml", "missing.yaml: missing field `lrate`"),
+        (
+            2,
+            "--config typo.yaml",
+            "typo.yaml: line …, column 1: batchsize: there is no such key; did you mean 'batch_size'?",
+        ),
+        (2, "--config missing.yaml", "missing.yaml: the key 'lrate' is missing"),
         (2, "--config list.yaml", "list.yaml: not a configuration…"),
-        (2, "--config broken.yaml", "broken.yaml: not YAML: …"),
+        (2, "--config broken.yaml", "broken.yaml: line 2, column 1: not YAML: …"),
         (2, "--config binary.yaml", "binary.yaml: not a text file…"),
         (2, "--config empty.yaml", "empty.yaml: not a configuration…"),
-        (1, "--config nowhere.yaml", "nowhere.yaml: No such file…"),
-        (1, "--config data", "data: Is a directory…"),
+        (1, "--config nowhere.yaml", "nowhere.yaml: there is no such file or folder"),
+        (1, "--config data", "data: it is a folder, and a file is wanted"),
     ]);
     let batch = "batch_size is 500, but folder/train has only 48 images: set a batch_size of at most 48";
     let cases = [
         ("network.n_channels=33", "…network: n_channels is 33; it must be a multiple of 32…"),
         ("network.ch_mults=[1,999999999999999999]", "…it must be at most 65536…"),
-        ("network.widht=1", "…unknown field `widht`…"),
+        ("network.widht=1", "--set network.widht=1: there is no such key…"),
         ("dataset=imagenet", "…imagenet…"),
         ("batch_size=500", batch),
         ("network.image_shape=[3,8]", "…network.image_shape…"),
@@ -51,8 +55,8 @@ fn usage() {
         (2, "--config ddpm.yaml --dry-run --json", "…"),
         (2, "--config ddpm.yaml --amp fp8", "…"),
         (2, "--run somewhere", "…"),
-        (2, "--config ddpm.yaml --epochs 0", "--epochs is 0; it must be at least 1"),
-        (2, "--config ddpm.yaml --save-minutes=-1", "--save-minutes is -1…"),
+        (2, "--config ddpm.yaml --epochs 0", "--epochs '0': a whole number of at least 1 is wanted…"),
+        (2, "--config ddpm.yaml --save-minutes -1", "--save-minutes '-1': a number of at least 0 is wanted…"),
         (2, "--resume", "--resume needs the run folder…"),
         (1, "--resume --run run", "run: holds no run to resume…"),
         (1, "--config ddpm.yaml --resume", "run: holds no run to resume…"),
@@ -89,7 +93,7 @@ fn weights_to_begin_with() {
         ("half.safetensors", "half.safetensors: is not a complete safetensors file…"),
         ("empty.safetensors", "empty.safetensors: is empty…"),
         ("text.safetensors", "text.safetensors: is not a complete safetensors file…"),
-        ("nowhere.safetensors", "nowhere.safetensors: No such file…"),
+        ("nowhere.safetensors", "nowhere.safetensors: there is no such file or folder"),
     ];
     let wide = "--config ddpm.yaml --run wide --set network.n_channels=64";
     // What a run would be refused for, a dry one is.
@@ -154,7 +158,7 @@ fn a_full_disk() {
     limited.args(command.get_args()).current_dir(place.path(""));
     let ended = programs::run(&mut limited);
     let error = ended.error(&[1]);
-    assert!(error.contains("run/checkpoints/epoch_0002.safetensors: File too large"), "{error}");
+    assert!(error.contains("run/checkpoints/epoch_0002.safetensors: the file would be too large"), "{error}");
     let mut names: Vec<String> = fs::read_dir(place.path("run/checkpoints"))
         .expect("a folder")
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())

@@ -36,7 +36,7 @@ fn a_run_stopped_before_its_last_batch_goes_on_with_it() {
     let common = [&COMMON[..], &["--epochs", "40", "--log-every", "1"]].concat();
     let stopped = [&common[..], &["--run", "stopped"]].concat();
     let ended = crate::resume::stop_after(&place, &stopped, "stopped", 9, "INT");
-    ended.error(&[1]);
+    ended.error(&[130]);
     place.train(&[&common[..], &["--run", "straight"]].concat());
     place.train(&[&stopped[..], &["--resume"]].concat());
     let last = "checkpoints/epoch_0040.safetensors";

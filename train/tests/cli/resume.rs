@@ -32,7 +32,7 @@ fn resumes_bit_for_bit(config: &str, amp: &str) {
     let stopped = [&common[..], &["--run", "stopped"]].concat();
     // An epoch has 6 steps: the signal comes in the middle of one, most of the time.
     let ended = stop_after(&place, &stopped, "stopped", 8, "INT");
-    let error = ended.error(&[1]);
+    let error = ended.error(&[130]);
     assert!(error.starts_with("error: stopped after step "), "{error}");
     assert!(error.contains("Go on with: "), "{error}");
     assert!(error.ends_with(" --resume"), "{error}");

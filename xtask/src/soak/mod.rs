@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::Args;
+use ddae_base::arguments::values::whole;
 
 use crate::cargo::Programs;
 use crate::interrupt;
@@ -53,13 +54,13 @@ const USUAL_KILLS: u64 = 100;
 #[derive(Debug, Args)]
 pub struct Options {
     /// Kills, all jobs together [default: 100, or as many as --minutes allows]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(1..))]
     kills: Option<u64>,
     /// Begin no further job after so many minutes
-    #[arg(long, value_name = "M", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "M", value_parser = whole::<u64>(1..))]
     minutes: Option<u64>,
     /// The moments of the kills are drawn from this; another seed kills at others
-    #[arg(long, value_name = "S", default_value_t = 0)]
+    #[arg(long, value_name = "S", default_value_t = 0, value_parser = whole::<u64>(..))]
     seed: u64,
     /// Only these jobs
     #[arg(long, value_enum, value_delimiter = ',', value_name = "NAME,..")]

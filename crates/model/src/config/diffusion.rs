@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_norway::Value;
 
 use super::{
-    ConfigError, EdmConfig, ModelConfig, Override, Preconditioner, ProcessConfig, TrainingConfig, overridden,
-    read_text, typed,
+    ConfigError, EdmConfig, ModelConfig, Origin, Override, Preconditioner, ProcessConfig, TrainingConfig,
+    read_file, typed,
 };
 use crate::networks::{Architecture, Denoiser};
 
@@ -84,7 +84,7 @@ impl Config {
     /// # Errors
     /// Like [`Config::read`].
     pub fn read_with(path: &Path, overrides: &[Override]) -> Result<Config, ConfigError> {
-        Config::parse(&read_text(path)?, &path.display().to_string(), overrides)
+        read_file(path, overrides, Config::from_value)
     }
 
     /// Reads YAML text; `origin` names it in errors.
@@ -92,20 +92,19 @@ impl Config {
     /// # Errors
     /// Like [`Config::read`].
     pub fn parse(text: &str, origin: &str, overrides: &[Override]) -> Result<Config, ConfigError> {
-        Config::from_value(overridden(text, origin, overrides)?, origin)
+        Origin::part(text, origin).read(overrides, Config::from_value)
     }
 
-    pub(super) fn from_value(value: Value, origin: &str) -> Result<Config, ConfigError> {
-        let invalid = |message: String| ConfigError::Invalid { origin: origin.to_string(), message };
+    pub(super) fn from_value(value: Value) -> Result<Config, String> {
         if super::soda::is_soda(&value) {
             let message = "the configuration of a SODA (it has an encoder): `ddae-train soda` trains it";
-            return Err(invalid(message.to_string()));
+            return Err(message.to_string());
         }
         let says_norm = value.get("grad_clip_norm").is_some();
-        let (mut training, rest) = TrainingConfig::split(value, &KEYS).map_err(&invalid)?;
-        let raw: Raw = typed(rest, "").map_err(&invalid)?;
-        let process = ProcessConfig::from_value(&raw.model_type, raw.diffusion).map_err(&invalid)?;
-        let network = Architecture::from_values(raw.net_type, raw.network).map_err(&invalid)?;
+        let (mut training, rest) = TrainingConfig::split(value, &KEYS)?;
+        let raw: Raw = typed(rest, "")?;
+        let process = ProcessConfig::from_value(&raw.model_type, raw.diffusion)?;
+        let network = Architecture::from_values(raw.net_type, raw.network)?;
         if let (false, Ok(network)) = (says_norm, network.denoiser()) {
             training.grad_clip_norm = network.grad_clip_norm();
         }
@@ -118,7 +117,7 @@ impl Config {
             training,
             linear: raw.linear,
         };
-        config.check().map_err(invalid)?;
+        config.check()?;
         Ok(config)
     }
 

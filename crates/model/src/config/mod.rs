@@ -9,15 +9,18 @@
 //! | `run` | one type for all training runs |
 //! | `overrides` | single keys from the command line |
 //! | `yaml` | the text itself, and how long and deep it may be |
+//! | `words`, `place` | what is wrong with a value, and where it stands |
 
 mod betas;
 mod diffusion;
 mod model;
 mod overrides;
+mod place;
 mod process;
 mod run;
 mod soda;
 mod training;
+mod words;
 mod yaml;
 
 use std::path::{Path, PathBuf};
@@ -56,26 +59,74 @@ pub enum ConfigError {
     },
 }
 
-/// A configuration file's text: of a file or a pipe, and no longer than a configuration can be.
-fn read_text(path: &Path) -> Result<String, ConfigError> {
-    let read = |source| ConfigError::Read { path: path.to_path_buf(), source };
-    let text = ddae_base::read_bounded(path, yaml::MOST_BYTES).map_err(read)?;
-    String::from_utf8(text).map_err(|_| ConfigError::Invalid {
-        origin: path.display().to_string(),
-        message: "not a text file; a YAML configuration is wanted here".to_string(),
-    })
+/// Text that a configuration is read from.
+#[derive(Clone, Copy, Debug)]
+struct Origin<'a> {
+    text: &'a str,
+    /// What errors call it.
+    name: &'a str,
+    /// Whether its lines are those of a file that somebody can look at.
+    is_file: bool,
 }
 
-/// YAML text with single keys set; `origin` names it in errors.
-fn overridden(text: &str, origin: &str, overrides: &[Override]) -> Result<Value, ConfigError> {
-    let invalid = |message: String| ConfigError::Invalid { origin: origin.to_string(), message };
-    let mut value = yaml::parse(text).map_err(&invalid)?;
+impl<'a> Origin<'a> {
+    /// Text that lies in something else.
+    fn part(text: &'a str, name: &'a str) -> Origin<'a> {
+        Origin { text, name, is_file: false }
+    }
+
+    /// What `read` makes of the text with single keys set.
+    ///
+    /// An error names the place in the file, or the `--set` that brought it.
+    fn read<T>(
+        self,
+        overrides: &[Override],
+        read: impl Fn(Value) -> Result<T, String>,
+    ) -> Result<T, ConfigError> {
+        let attempt = |overrides: &[Override]| overridden(self.text, overrides).and_then(&read);
+        let message = match attempt(overrides) {
+            Ok(read) => return Ok(read),
+            Err(message) => message,
+        };
+        // The first with which it is said is to blame; that which is said without any is said of the text.
+        let is_said = |count: &usize| attempt(&overrides[..*count]).is_err_and(|said| said == message);
+        let blamed = (0..overrides.len()).find(is_said).unwrap_or(overrides.len());
+        let (origin, message) = match blamed.checked_sub(1).and_then(|last| overrides.get(last)) {
+            Some(change) => (change.to_string(), change.of_its_value(&message).to_string()),
+            None => {
+                let place = place::of_message(self.text, &message).filter(|_| self.is_file);
+                let place = place.map_or(String::new(), |place| format!("{place}: "));
+                (self.name.to_string(), place + &message)
+            }
+        };
+        Err(ConfigError::Invalid { origin, message })
+    }
+}
+
+/// What `read` makes of a configuration file with single keys set: of a file or a pipe, and no longer than a
+/// configuration can be.
+fn read_file<T>(
+    path: &Path,
+    overrides: &[Override],
+    read: impl Fn(Value) -> Result<T, String>,
+) -> Result<T, ConfigError> {
+    let failed = |source| ConfigError::Read { path: path.to_path_buf(), source };
+    let name = path.display().to_string();
+    let text = ddae_base::read_bounded(path, yaml::MOST_BYTES).map_err(failed)?;
+    let text = String::from_utf8(text).map_err(|_| ConfigError::Invalid {
+        origin: name.clone(),
+        message: "not a text file in UTF-8; a YAML configuration is wanted here".to_string(),
+    })?;
+    Origin { text: yaml::without_mark(&text), name: &name, is_file: true }.read(overrides, read)
+}
+
+/// YAML text with single keys set.
+fn overridden(text: &str, overrides: &[Override]) -> Result<Value, String> {
+    let mut value = yaml::parse(text)?;
     if !value.is_mapping() {
-        return Err(invalid("not a configuration: it needs keys like 'dataset: cifar'".to_string()));
+        return Err("not a configuration: it needs keys like 'dataset: cifar'".to_string());
     }
-    for change in overrides {
-        change.apply(&mut value).map_err(&invalid)?;
-    }
+    overrides.iter().try_for_each(|change| change.apply(&mut value))?;
     Ok(value)
 }
 
@@ -87,7 +138,7 @@ fn typed<T: serde::de::DeserializeOwned>(value: Value, section: &str) -> Result<
             ("", path) => path.to_string(),
             (section, path) => format!("{section}.{path}"),
         };
-        let message = e.inner();
-        if path.is_empty() { message.to_string() } else { format!("{path}: {message}") }
+        let message = words::in_words(&e.inner().to_string());
+        if path.is_empty() { message } else { format!("{path}: {message}") }
     })
 }

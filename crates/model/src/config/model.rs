@@ -14,7 +14,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_norway::Value;
 
-use super::{Config, ConfigError, Override, ProcessConfig, RunConfig, SodaRun, typed};
+use super::{Config, ConfigError, Origin, Override, ProcessConfig, RunConfig, SodaRun, typed};
 use crate::graph::GraphKind;
 use crate::networks::Architecture;
 
@@ -76,8 +76,7 @@ impl AnyConfig {
     /// # Errors
     /// One line that names the file, the key and what is wrong with it.
     pub fn read(path: &Path, overrides: &[Override]) -> Result<AnyConfig, ConfigError> {
-        let text = super::read_text(path)?;
-        AnyConfig::parse(&text, &path.display().to_string(), overrides)
+        super::read_file(path, overrides, AnyConfig::from_value)
     }
 
     /// Reads YAML text; `origin` names it in errors. A text with a key that only a training run has (`dataset`,
@@ -86,17 +85,18 @@ impl AnyConfig {
     /// # Errors
     /// Like [`AnyConfig::read`].
     pub fn parse(text: &str, origin: &str, overrides: &[Override]) -> Result<AnyConfig, ConfigError> {
-        let value = super::overridden(text, origin, overrides)?;
+        Origin::part(text, origin).read(overrides, AnyConfig::from_value)
+    }
+
+    fn from_value(value: Value) -> Result<AnyConfig, String> {
         let has = |key: &str| value.get(key).is_some();
         let is_short = has("net_type") && has("network") && !TRAINING_KEYS.into_iter().any(has);
         if is_short {
-            let model = ModelConfig::from_value(value);
-            let invalid = |message| ConfigError::Invalid { origin: origin.to_string(), message };
-            return Ok(AnyConfig::Model(Box::new(model.map_err(invalid)?)));
+            return Ok(AnyConfig::Model(Box::new(ModelConfig::from_value(value)?)));
         }
         let run = match super::soda::is_soda(&value) {
-            true => SodaRun::from_value(value, origin)?.into(),
-            false => Config::from_value(value, origin)?.into(),
+            true => SodaRun::from_value(value)?.into(),
+            false => Config::from_value(value)?.into(),
         };
         Ok(AnyConfig::Run(run))
     }

@@ -1,14 +1,29 @@
 //! Single keys set from the command line: `--set network.dropout=0.2`.
 
+use std::fmt;
 use std::str::FromStr;
 
+use ddae_base::text::excerpt;
 use serde_norway::{Mapping, Value};
+
+/// Characters that an error shows of it.
+const SHOWN: usize = 100;
 
 /// One `key=value`, the key a path of names joined by points, the value YAML.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Override {
     path: Vec<String>,
     value: Value,
+    /// The option that brings it.
+    option: &'static str,
+    /// Its value as it was typed.
+    text: String,
+}
+
+impl fmt::Display for Override {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.option, excerpt(&self.text, SHOWN))
+    }
 }
 
 impl FromStr for Override {
@@ -21,15 +36,22 @@ impl FromStr for Override {
         if path.iter().any(String::is_empty) {
             return Err(wanted());
         }
-        let value = super::yaml::parse(value).map_err(|e| format!("{key}: {e}"))?;
-        Ok(Override { path, value })
+        let value = super::yaml::parse(value)?;
+        Ok(Override { path, value, option: "--set", text: text.to_string() })
     }
 }
 
 impl Override {
-    /// The key `key` (without a section) set to a text as it is.
-    pub fn text(key: &str, value: &str) -> Override {
-        Override { path: vec![key.to_string()], value: Value::String(value.to_string()) }
+    /// The key `key` (without a section) set to a text as it is, by the option `option`, which messages name.
+    pub fn text(option: &'static str, key: &str, value: &str) -> Override {
+        let path = vec![key.to_string()];
+        Override { path, value: Value::String(value.to_string()), option, text: value.to_string() }
+    }
+
+    /// A message about its key without the key, which [`Override`] says itself; any other as it is.
+    pub(super) fn of_its_value<'a>(&self, message: &'a str) -> &'a str {
+        let rest = message.strip_prefix(&self.path.join("."));
+        rest.and_then(|rest| rest.strip_prefix(": ")).unwrap_or(message)
     }
 
     /// Sets the key in a configuration. Whether the key is a known one is checked when the result is read.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_norway::Value;
 
-use super::{Betas, typed};
+use super::{Betas, typed, words};
 
 /// The largest `n_T`: far more timesteps than anyone uses, and tables of a few megabytes.
 const MOST_TIMESTEPS: usize = 1_000_000;
@@ -202,7 +202,7 @@ impl ProcessConfig {
         let process = match model_type {
             "DDPM" => ProcessConfig::Ddpm(typed(diffusion, "diffusion")?),
             "EDM" => ProcessConfig::Edm(typed(diffusion, "diffusion")?),
-            other => return Err(format!("model_type: unknown variant `{other}`, expected `DDPM` or `EDM`")),
+            other => return Err(format!("model_type: {}", words::unknown_name(other, ["DDPM", "EDM"]))),
         };
         process.check().map_err(|message| format!("diffusion: {message}"))?;
         Ok(process)

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_norway::Value;
 
 use super::{
-    Betas, ChannelStatistics, ConfigError, DdpmConfig, ModelConfig, Override, ProcessConfig, Timesteps,
-    TrainingConfig, overridden, read_text, typed,
+    Betas, ChannelStatistics, ConfigError, DdpmConfig, ModelConfig, Origin, Override, ProcessConfig,
+    Timesteps, TrainingConfig, read_file, typed,
 };
 use crate::networks::{Architecture, DecoderConfig, EncoderConfig, SodaConfig, UNetConfig};
 
@@ -166,7 +166,7 @@ impl SodaRun {
     /// # Errors
     /// One line that names the file, the key and what is wrong with it.
     pub fn read_with(path: &Path, overrides: &[Override]) -> Result<SodaRun, ConfigError> {
-        SodaRun::parse(&read_text(path)?, &path.display().to_string(), overrides)
+        read_file(path, overrides, SodaRun::from_value)
     }
 
     /// Reads YAML text; `origin` names it in errors.
@@ -174,19 +174,18 @@ impl SodaRun {
     /// # Errors
     /// Like [`SodaRun::read_with`].
     pub fn parse(text: &str, origin: &str, overrides: &[Override]) -> Result<SodaRun, ConfigError> {
-        SodaRun::from_value(overridden(text, origin, overrides)?, origin)
+        Origin::part(text, origin).read(overrides, SodaRun::from_value)
     }
 
-    pub(super) fn from_value(mut value: Value, origin: &str) -> Result<SodaRun, ConfigError> {
-        let invalid = |message: String| ConfigError::Invalid { origin: origin.to_string(), message };
+    pub(super) fn from_value(mut value: Value) -> Result<SodaRun, String> {
         if value.get("network").is_some() && !is_soda(&value) {
             let message =
                 "the configuration of a DDPM or EDM (it has a network): `ddae-train diffusion` trains it";
-            return Err(invalid(message.to_string()));
+            return Err(message.to_string());
         }
         share_shape(&mut value);
-        let (training, rest) = TrainingConfig::split(value, &KEYS).map_err(&invalid)?;
-        let raw: Raw = typed(rest, "").map_err(&invalid)?;
+        let (training, rest) = TrainingConfig::split(value, &KEYS)?;
+        let raw: Raw = typed(rest, "")?;
         let known = ChannelStatistics::published(&raw.dataset);
         let augmentation = raw.augmentation();
         let run = SodaRun {
@@ -199,7 +198,7 @@ impl SodaRun {
             normalisation: raw.normalisation.or(known),
             training,
         };
-        run.check().map_err(invalid)?;
+        run.check()?;
         Ok(run)
     }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_norway::{Mapping, Value};
 
-use super::typed;
+use super::{typed, words};
 
 /// The largest `n_sample`.
 const MOST_SAMPLES: usize = 10_000;
@@ -178,10 +178,8 @@ impl TrainingConfig {
                 Some(name) if others.contains(&name) => rest.insert(key, value),
                 _ => {
                     let name = key.as_str().map_or_else(|| format!("{key:?}"), str::to_string);
-                    let known: Vec<String> =
-                        others.iter().chain(&KEYS).map(|name| format!("`{name}`")).collect();
-                    let known = known.join(", ");
-                    return Err(format!("{name}: unknown field `{name}`, expected one of {known}"));
+                    let known = words::unknown_key(&name, others.iter().chain(&KEYS).copied());
+                    return Err(format!("{name}: {known}"));
                 }
             };
         }

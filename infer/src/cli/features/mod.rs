@@ -6,7 +6,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ddae_base::shell;
+use ddae_base::arguments::values::{List, whole};
+use ddae_base::{json, shell};
 use ddae_data::digest::DigestOf;
 use ddae_infer::InferError;
 use ddae_infer::features::formats::{self, Format};
@@ -14,7 +15,7 @@ use ddae_infer::features::{FeatureJob, Finished, NoiseSource};
 use ddae_infer::workers::Workers;
 use ddae_onnx::metadata::GraphKind;
 use ddae_store::{Compression, FeatureFile, FeatureType, Layout, merged_path, shard_rows};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::progress::Progress;
 use super::running::Running;
@@ -71,15 +72,16 @@ pub struct Arguments {
     split: Option<String>,
 
     /// Only the first N images
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(1..))]
     limit: Option<u64>,
 
-    /// Timesteps: DDPM 1 to n_T, EDM 1 to 18 [default: the graph's own, or that of the linear probe]
-    #[arg(long, value_delimiter = ',', value_name = "T,..", allow_negative_numbers = true)]
-    timesteps: Vec<i64>,
+    /// Timesteps: DDPM 1 to n_T, EDM 1 to 18, as in 11,21 or 1-18 or 11:101:10, which is 11, 21 and so on to 101
+    /// [default: the graph's own, or that of the linear probe]
+    #[arg(long, value_name = "LIST")]
+    timesteps: Vec<List<i64>>,
 
     /// Views of each image, with noise and augmentation of their own
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u16>(1..))]
     views: u16,
 
     /// Crop at random after padding with 4 zeros, for training views
@@ -109,7 +111,7 @@ pub struct Arguments {
     noise: Option<NoiseSource>,
 
     /// Seed of noise and augmentation
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u64>(..))]
     seed: u64,
 
     /// Write PREFIX.h5 alone (h5), or another file of it too: npy (a folder PREFIX of arrays), parquet or safetensors
@@ -125,7 +127,7 @@ pub struct Arguments {
     compression: Compression,
 
     /// Number of shards, the steps in which an interrupted job goes on [default: one for every 5000 images]
-    #[arg(long, value_name = "N", conflicts_with = "shard", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", conflicts_with = "shard", value_parser = whole::<u64>(1..))]
     shards: Option<u64>,
 
     /// Compute only shard I of N, counted from 0; the run that finds all of them joins them
@@ -194,11 +196,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         return Ok(());
     }
+    ddae_base::detail(|| {
+        format!("{}\nshards    {} of {shards} to compute", request.describe(device), remaining.len())
+    });
     let stop = stop_on_signal();
     let threads = running.threads(extraction.passes(rows));
     let mut workers = Workers::open_after(&model.path, arguments.latents.as_deref(), device, threads)?;
     let runs = extraction.runs_per_row();
-    let progress = Progress::new(rows, runs, running.quiet);
+    let progress = Progress::new(rows, runs, ddae_base::is_quiet());
     let finished = job.run(&mut workers, &stop, |images| progress.add(images));
     let seconds = progress.finish();
     running.tell_notes(&mut workers);
@@ -217,7 +222,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let summary = Summary { images: finished.images, runs, seconds, provider, sessions };
     report(&mut out, arguments, part_of(&extraction.split), &summary, &finished, other.as_deref())?;
     match finished.file {
-        Some(file) if !running.quiet => note_unsaid(&file, layout),
+        Some(file) if !ddae_base::is_quiet() => note_unsaid(&file, layout),
         _ => Ok(()),
     }
 }
@@ -273,7 +278,7 @@ fn report(
         if let Some(other) = other {
             object.insert(arguments.format.name().to_string(), json!(other));
         }
-        return writeln!(out, "{}", Value::Object(object));
+        return json::print("ddae.features/1", &object);
     }
     let Some(file) = &finished.file else {
         writeln!(out, "{}", summary.line())?;
@@ -297,5 +302,8 @@ fn report(
         true => (file, name("TEST.h5")),
         false => (name("TRAIN.h5"), file),
     };
-    writeln!(out, "next: ddae-probe logistic --train {train} --test {test}")
+    match ddae_base::is_quiet() {
+        true => Ok(()),
+        false => writeln!(out, "next: ddae-probe logistic --train {train} --test {test}"),
+    }
 }

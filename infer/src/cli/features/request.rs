@@ -1,5 +1,6 @@
 //! From what was typed to what is computed.
 
+use ddae_base::arguments::values::List;
 use ddae_base::memory;
 use ddae_data::split::Split;
 use ddae_infer::InferError;
@@ -43,7 +44,7 @@ impl FeatureRequest {
             return Err(InferError::Argument(message.to_string()));
         }
         let latent_shape = latent_shape(model, latents)?;
-        let timesteps = timesteps(&arguments.timesteps, model)?;
+        let timesteps = timesteps(&List::joined(&arguments.timesteps), model)?;
         let imaged = latents.unwrap_or(model);
         let split = split(arguments, imaged, model.data_set.as_deref())?;
         let taps = model.description.taps.iter();
@@ -229,7 +230,7 @@ fn split(arguments: &Arguments, model: &ModelFile, trained_on: Option<&str>) -> 
         labels: arguments.labels.clone(),
         split: arguments.split.as_deref(),
         usual: "train",
-        quiet: arguments.running.quiet,
+        quiet: ddae_base::is_quiet(),
     };
     let split = wanted.open()?;
     let image = model.model.architecture.image_shape().ok_or_else(|| InferError::Model {

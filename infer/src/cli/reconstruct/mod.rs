@@ -7,16 +7,18 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use ddae_base::arguments::values::{List, real, whole};
+use ddae_base::json;
 use ddae_infer::InferError;
 use ddae_infer::reconstruct::{Encoding, Way};
 use ddae_infer::sample::{Guide, ImageFolder, Sampling, balanced_batch, to_levels};
 use ddae_infer::workers::Workers;
 use ddae_onnx::metadata::GraphKind;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::calls_note;
 use super::progress::Progress;
 use super::running::Running;
-use super::seeds::Indices;
 use super::stop_on_signal;
 use super::summary::Summary;
 use outputs::Outputs;
@@ -83,14 +85,14 @@ pub struct Arguments {
 
     /// Which images of it: 0-7, or 3,7,10-12 [default: 0-7]
     #[arg(long, value_name = "LIST")]
-    indices: Option<Indices>,
+    indices: Option<List<usize>>,
 
     /// Images drawn from each latent [default: 4; with --interpolate 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole::<u16>(1..))]
     variations: Option<u16>,
 
     /// Draw N latents on the way between two images, their own at the ends
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..))]
+    #[arg(long, value_name = "N", value_parser = whole::<u16>(2..))]
     interpolate: Option<u16>,
 
     /// The way between latents [default: linear]
@@ -98,19 +100,19 @@ pub struct Arguments {
     way: Option<Way>,
 
     /// How much further than by itself a latent leads; 0 for no guidance
-    #[arg(long, value_name = "W", default_value_t = 0.3, allow_negative_numbers = true)]
+    #[arg(long, value_name = "W", default_value_t = 0.3, value_parser = real(..))]
     guidance: f64,
 
     /// Steps of DDIM
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole::<usize>(..))]
     steps: usize,
 
     /// Noise added on the way, 0 to 1
-    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = real(..))]
     eta: f64,
 
     /// Seed of the first variation; each further one has the next
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u64>(..))]
     seed: u64,
 
     #[command(flatten)]
@@ -124,8 +126,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let sampler = running.open(&arguments.sampler, &[GraphKind::Sampler], "reconstruct --sampler")?;
     let request = ReconstructRequest::new(arguments, &encoder, &sampler, device)?;
     let ReconstructRequest { plan, split, rows, settings, .. } = &request;
-    if let Some(warning) = request::mismatch(&encoder, &sampler).filter(|_| !running.quiet) {
-        ddae_base::tell(format!("warning: {warning}"));
+    if let Some(warning) = request::mismatch(&encoder, &sampler) {
+        ddae_base::note(format!("warning: {warning}"));
     }
     let numbers: Vec<u64> = (0..rows.drawn() as u64).collect();
     let missing = match &arguments.kept {
@@ -143,6 +145,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         writeln!(out, "device    {device}, batches of {largest} at most")?;
         return Ok(());
     }
+    if let Some(note) = calls_note("ddim", settings.steps, plan.steps.len()) {
+        ddae_base::note(note);
+    }
+    ddae_base::detail(|| {
+        let (sources, drawn, calls) = (split.len(), missing.len(), plan.steps.len());
+        format!("drawing {drawn} images from {sources} sources with ddim, {calls} network calls for each")
+    });
     let stop = stop_on_signal();
     let latents = {
         let batch = balanced_batch(split.len(), threads, largest);
@@ -158,7 +167,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let batch = balanced_batch(jobs.len(), workers.sessions(), largest);
     let guide = Guide { latents: &latents, width: request.width, guidance: arguments.guidance as f32 };
     let sampling = Sampling { plan, shape: split.shape(), batch, guide: Some(guide), classes: None };
-    let progress = Progress::new(jobs.len(), plan.steps.len(), running.quiet);
+    let progress = Progress::new(jobs.len(), plan.steps.len(), false);
     let drawn = sampling.run(
         &mut workers,
         &seeds,
@@ -206,7 +215,7 @@ fn report(
         object.insert("sheet".to_string(), json!(arguments.output));
         object.insert("folder".to_string(), json!(arguments.kept));
         object.insert("settings".to_string(), json!(request.settings));
-        return writeln!(out, "{}", Value::Object(object));
+        return json::print("ddae.reconstruct/1", &object);
     }
     let (steps, guidance) = (request.settings.steps, request.settings.guidance);
     writeln!(out, "{}, {steps} steps of ddim, guidance {guidance}", summary.line())?;

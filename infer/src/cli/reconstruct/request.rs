@@ -253,7 +253,7 @@ fn images(arguments: &Arguments, shape: [usize; 3]) -> Result<Split, InferError>
         labels: None,
         split: arguments.split.as_deref(),
         usual: "test",
-        quiet: arguments.running.quiet,
+        quiet: ddae_base::is_quiet(),
     };
     let part = wanted.open()?;
     let which = part_of(&part);

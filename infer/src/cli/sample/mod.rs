@@ -8,16 +8,18 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
+use ddae_base::arguments::values::{List, real, whole};
+use ddae_base::json;
 use ddae_infer::InferError;
-use ddae_infer::sample::{ImageFolder, Sampling, balanced_batch, to_levels};
+use ddae_infer::sample::{ImageFolder, SampleSettings, Sampling, balanced_batch, to_levels};
 use ddae_infer::workers::Workers;
 use ddae_model::diffusion::sampler::{SAMPLERS, Sampler};
 use ddae_onnx::metadata::GraphKind;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::calls_note;
 use super::progress::Progress;
 use super::running::Running;
-use super::seeds::Seeds;
 use super::stop_on_signal;
 use super::summary::Summary;
 use outputs::Outputs;
@@ -40,9 +42,9 @@ pub struct Arguments {
     /// The graph: `ddae-export CHECKPOINT --graph sampler`
     model: PathBuf,
 
-    /// Seeds of the images: 0-4999, or 3,7,10-12
+    /// Seeds of the images: 0-4999, or 3,7,10-12, or 0:99:3 for every third
     #[arg(long, value_name = "LIST", default_value = "0-63")]
-    seeds: Seeds,
+    seeds: List<u64>,
 
     /// Folder for PNG files named by their seeds, as 000042.png
     #[arg(short, long, value_name = "DIR", required_unless_present = "no_png")]
@@ -58,7 +60,7 @@ pub struct Arguments {
 
     /// Columns of the sheet
     #[arg(long, value_name = "N", requires = "sheet", default_value_t = 8,
-          value_parser = clap::value_parser!(u16).range(1..))]
+          value_parser = whole::<u16>(1..))]
     columns: u16,
 
     /// All images as one array, uint8 [N, H, W, C], in the order of the seeds
@@ -70,16 +72,16 @@ pub struct Arguments {
     sampler: Option<String>,
 
     /// Steps [default: ddim 100, edm 18, dpm-solver 20; ddpm always takes all timesteps]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(..))]
     steps: Option<usize>,
 
     /// Noise added on the way, 0 to 1: DDIM's eta, or the amount of EDM's churn
-    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = real(..))]
     eta: f64,
 
     /// Class of all images, of a network that is told of classes; as many as there are classes for none [default: one
     /// drawn from each seed]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(..))]
     class: Option<u32>,
 
     /// Draw images again that are there, and remove those of other settings
@@ -131,6 +133,19 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         writeln!(out, "device    {device}, batches of {largest} at most")?;
         return Ok(());
     }
+    if let Some(note) =
+        calls_note(&request.settings.sampler, request.settings.steps, request.plan.steps.len())
+    {
+        ddae_base::note(note);
+    }
+    ddae_base::detail(|| {
+        let (settings, calls) = (&request.settings, request.plan.steps.len());
+        let SampleSettings { sampler, steps, eta, .. } = settings;
+        let left = missing.len();
+        format!(
+            "drawing {left} images with {sampler}, {steps} steps, eta {eta}: {calls} network calls for each"
+        )
+    });
     let stop = stop_on_signal();
     let mut workers = Workers::open(&model.path, device, threads)?;
     let mut outputs = Outputs::open(arguments, &request.settings, shape)?;
@@ -138,7 +153,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let classes = request.classes(&missing);
     let classes = classes.as_deref();
     let sampling = Sampling { plan: &request.plan, shape, batch, guide: None, classes };
-    let progress = Progress::new(missing.len(), request.plan.steps.len(), running.quiet);
+    let progress = Progress::new(missing.len(), request.plan.steps.len(), false);
     let drawn = sampling.run(
         &mut workers,
         &missing,
@@ -187,10 +202,14 @@ fn report(
         object.insert("drawn".to_string(), json!(summary.images));
         object.extend(files.map(|(name, path)| (name.to_string(), json!(path))));
         object.insert("settings".to_string(), json!(request.settings));
-        return writeln!(out, "{}", Value::Object(object));
+        return json::print("ddae.sample/1", &object);
     }
     let (sampler, steps) = (&request.settings.sampler, request.settings.steps);
-    writeln!(out, "{}, {steps} steps of {sampler}", summary.line())?;
+    let calls = match calls_note(sampler, steps, request.plan.steps.len()) {
+        Some(_) => format!(" ({} network calls)", request.plan.steps.len()),
+        None => String::new(),
+    };
+    writeln!(out, "{}, {steps} steps of {sampler}{calls}", summary.line())?;
     for (name, path) in files {
         writeln!(out, "{name:7} {}", ddae_base::plain(path.display()))?;
     }

@@ -1,0 +1,72 @@
+//! Results for machines: which keys each command's object has, as a golden file, and that `docs/json.md` lists them.
+
+use std::fmt::Write;
+use std::fs;
+
+use ddae_tests::golden::assert_golden;
+use ddae_tests::programs::repository;
+use serde_json::Value;
+
+use crate::tiny::{TRAINING, with};
+
+/// Commands in an order in which each finds what it needs.
+fn lines() -> Vec<String> {
+    let features = "ddae-infer features features.onnx --data-root data --timesteps 11 --threads 1";
+    [
+        "ddae-data info fashion-sample",
+        "ddae-data prepare fashion-sample",
+        "ddae-data preview fashion-sample -o sheet.png --rows 1 --columns 2",
+        &format!("ddae-train diffusion --config ddpm.yaml --run new --epochs 1 --set n_sample=0 {TRAINING}"),
+        "ddae-export run --list-taps",
+        "ddae-export run --graph network -o out.onnx",
+        "ddae-export inspect features.onnx",
+        "ddae-export inspect run/checkpoints/latest.safetensors",
+        &format!("{features} --split test -o whole"),
+        &format!("{features} --split test --shards 2 --shard 0/2 -o part"),
+        &format!("{features} --split test --views 2 -o views"),
+        "ddae-infer merge whole",
+        "ddae-infer sample sampler.onnx --seeds 0-1 --steps 2 -o images",
+        "ddae-probe knn --train train.h5 --test test.h5 --features t11/out_2",
+        "ddae-probe logistic --train train.h5 --test test.h5 --features t11/out_2 --c 1",
+        "ddae-probe contrastive views.h5 --features t11/out_2",
+        "ddae-probe knn --train absent.h5 --test test.h5",
+    ]
+    .into_iter()
+    .map(|line| line.replace(" --shards 2 --shard", " --shard"))
+    .collect()
+}
+
+#[test]
+fn every_object_has_its_schema_and_keys() {
+    let place = with(&["data", "ddpm.yaml", "run", "features.onnx", "sampler.onnx", "train.h5", "test.h5"]);
+    let documented = fs::read_to_string(repository().join("docs/json.md")).expect("docs/json.md");
+    let mut found = String::new();
+    for line in lines() {
+        let ended = place.run(&format!("{line} --json"));
+        assert_eq!(ended.stdout.lines().count(), 1, "one line: {ended}");
+        let object: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("{e}: {ended}"));
+        let keys = object.as_object().unwrap_or_else(|| panic!("an object: {ended}"));
+        assert_eq!(keys.keys().next().map(String::as_str), Some("schema"), "{ended}");
+        let schema = keys["schema"].as_str().unwrap_or_default();
+        let section = documented.split("\n## ").find(|section| section.starts_with(&format!("`{schema}`")));
+        let section = section.unwrap_or_else(|| panic!("docs/json.md has no section on {schema}"));
+        writeln!(found, "$ {line} --json\n{schema}").expect("text");
+        for (key, value) in keys.iter().skip(1) {
+            assert!(section.contains(&format!("`{key}`")), "docs/json.md does not list {key} of {schema}");
+            writeln!(found, "  {key}: {}", kind(value)).expect("text");
+        }
+        found.push('\n');
+    }
+    assert_golden("e2e/json_keys.txt", &found);
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "text",
+        Value::Array(_) => "list",
+        Value::Object(_) => "object",
+    }
+}
