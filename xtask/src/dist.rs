@@ -123,7 +123,8 @@ fn completions(program: &str) -> [(&'static str, String); 3] {
 fn write_manuals(staged: &Path, program: &str) -> Result<()> {
     let (binary, share) = (staged.join("bin").join(program), staged.join("share"));
     let output = |command: &mut Command| -> Result<Vec<u8>> {
-        let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {program}"))?;
+        let output =
+            command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {program}"))?;
         if !output.status.success() {
             bail!("{program}: {}", String::from_utf8_lossy(&output.stderr));
         }
