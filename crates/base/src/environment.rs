@@ -29,7 +29,7 @@ pub const VARIABLES: [Variable; 8] = [
     Variable::of(
         "DDAE_CACHE",
         &["ddae-train", "ddae-infer"],
-        "Folder of compiled CUDA kernels [default: $XDG_CACHE_HOME/ddae, ~/.cache/ddae]",
+        "Folder of compiled CUDA kernels [default: ~/.cache/ddae]",
     ),
     Variable::of("ORT_DYLIB_PATH", &["ddae-export", "ddae-infer"], "The library of ONNX Runtime to load"),
     Variable::of("OMP_NUM_THREADS", &["ddae-train"], "Threads of libtorch, where --threads does not say"),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[cfg(feature = "terminal")]
-pub use signals::{at_signal, exit, exit_code, listen, received};
+pub use signals::{at_signal, exit, exit_code, listen};
 
 #[cfg(feature = "terminal")]
 use crate::stderr::tell;

@@ -60,8 +60,7 @@ pub fn launch(count: usize) -> Result<(), TrainError> {
     }
     let signals = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&signals);
-    // Where the system refuses, Ctrl-C ends this process, and ranks end when they miss it.
-    let _ = at_signal(move |_| {
+    at_signal(move |_| {
         counter.fetch_add(1, Ordering::SeqCst);
     });
     let first = wait(&mut ranks, &signals).map_err(io)?;

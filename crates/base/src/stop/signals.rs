@@ -45,11 +45,6 @@ pub fn at_signal(action: impl FnMut(u8) + Send + 'static) {
     *ACTION.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(action));
 }
 
-/// Whether a signal came.
-pub fn received() -> bool {
-    exit_code().is_some()
-}
-
 /// The exit code of a program that ends because of a signal, as shells count: 130 after Ctrl-C, 143 after SIGTERM, 129
 /// after SIGHUP; none where no signal came.
 pub fn exit_code() -> Option<u8> {
