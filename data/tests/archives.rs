@@ -32,7 +32,7 @@ fn a_tar_archive_is_unpacked_beside_itself_once() {
         first.action,
         format!("CIFAR-10, binary version: md5 not checked, unpacked to {}", below.display())
     );
-    assert_eq!((first.data_set.name, first.data_set.train.len()), ("cifar10", 20));
+    assert_eq!((first.data_set.name.as_str(), first.data_set.train.len()), ("cifar10", 20));
     assert_eq!(first.root.as_deref(), Some(root.path()));
     assert_eq!(listing(root.path()), ["cifar-10-batches-bin", "cifar-10-binary.tar.gz"]);
     let second = unverified(&archive).expect("well-formed");

@@ -160,17 +160,26 @@ fn images_are_given_by_their_path() {
     let wanted = "b c: class folders for train, val in b c\n  shape    3x8x8\n  train    2 images in 2 classes\n  val      \
                   1 images\n";
     assert!(out.starts_with(wanted), "{out}");
-    assert!(out.contains("\nclass    train      val\nant          1        0\nbee          1        1\n"), "{out}");
+    assert!(
+        out.contains("\nclass    train      val\nant          1        0\nbee          1        1\n"),
+        "{out}"
+    );
     assert!(out.ends_with("\nnext: ddae-data preview 'b c' -o preview.png\n"), "{out}");
     let notes = &run(&["info", "b c", "--json"]).json()["notes"];
     assert_eq!(notes[0], "1 file that is no image is left out: notes.txt");
     let ended = run(&["prepare", "b c"]);
     let out = ended.success();
-    assert!(out.starts_with("b c: read as it is, nothing to unpack\n  train  2 images of 3x8x8 in 2"), "{out}");
+    assert!(
+        out.starts_with("b c: read as it is, nothing to unpack\n  train  2 images of 3x8x8 in 2"),
+        "{out}"
+    );
     let ended = run(&["preview", "b c", "--split", "valid", "--rows", "1", "--columns", "1", "-o", "v.png"]);
     let out = ended.success();
     assert!(out.starts_with("v.png: 1 of 1 images of b c/val\n"), "{out}");
-    assert!(out.ends_with("\nnext: ddae-train diffusion --config configs/DDPM_ddpm.yaml --data 'b c'\n"), "{out}");
+    assert!(
+        out.ends_with("\nnext: ddae-train diffusion --config configs/DDPM_ddpm.yaml --data 'b c'\n"),
+        "{out}"
+    );
     let flat = ["preview", "b c/train/ant", "-o", "f.png", "--columns", "1"];
     assert!(run(&flat).success().contains("1 of 1 images of ant/train"));
     refuses(
