@@ -1,7 +1,5 @@
 //! Tar and parquet files that are cut short, or whose headers lie: errors, never panics, nothing allocated that is not there.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use super::*;
 
 /// Opens a file of these bytes and reads all of it.
@@ -68,10 +66,10 @@ fn sizes_in_tar_headers_are_not_believed() {
     let whole = fixture("webdataset-unlabelled/000.tar");
     for (size, wanted) in [
         ("77777777777", "it ends within sample000.png"),
-        ("00000007777", "it ends within sample000.png"),
+        // The second sample's image is then taken for a header.
+        ("00000001750", "its headers cannot be read ("),
         ("99999999999", "its headers cannot be read ("),
     ] {
-        let wanted = if size == "00000007777" { "a.tar" } else { wanted };
         let error = read(folder.path(), "a.tar", &with_size(&whole, 0, size)).expect_err(size).to_string();
         assert!(error.contains(wanted), "{size}: {error}");
     }
@@ -136,44 +134,38 @@ fn a_parquet_file_cut_anywhere() {
 #[test]
 fn a_parquet_file_damaged_anywhere() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (read_on, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    // What panics in the reader is caught, and is an error; here it is not printed.
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
-    for name in ["plain/snappy-v1.parquet", "plain/gzip-v2.parquet", "plain/none-v1.parquet"] {
+    let (mut read_on, mut refused) = (0, 0);
+    for name in ["plain/snappy-v1.parquet", "plain/gzip-v2.parquet"] {
         let whole = fixture(name);
         for at in 4..whole.len() {
-            for flip in [0x01, 0x80, 0xff] {
-                let mut bytes = whole.clone();
-                bytes[at] ^= flip;
-                match read(folder.path(), "a.parquet", &bytes) {
-                    Ok(_) => read_on.fetch_add(1, Ordering::Relaxed),
-                    Err(error) => {
-                        assert!(!error.to_string().contains('\n'), "{error}");
-                        refused.fetch_add(1, Ordering::Relaxed)
-                    }
-                };
+            let mut bytes = whole.clone();
+            bytes[at] ^= [0x01, 0x80, 0xff][at % 3];
+            match read(folder.path(), "a.parquet", &bytes) {
+                Ok(_) => read_on += 1,
+                Err(error) => {
+                    assert!(!error.to_string().contains('\n'), "{error}");
+                    refused += 1;
+                }
             }
         }
     }
-    std::panic::set_hook(hook);
     // Names, statistics and the like change nothing; sizes, offsets and images do.
-    assert!(refused.into_inner() > 2000);
-    assert!(read_on.into_inner() > 500);
+    assert!(refused > 500);
+    assert!(read_on > 100);
 }
 
 #[test]
 fn a_stream_that_shrinks_while_it_is_in_use() {
     let folder = made(&[
         ("000.tar", Fixture("webdataset-unlabelled/000.tar")),
-        ("p.parquet", Fixture("plain/none-v1.parquet")),
+        ("p.parquet", Fixture("plain/none-v2.parquet")),
     ]);
     for (name, wanted) in
         [("000.tar", "it ends within sample001.png"), ("p.parquet", "it ends within a page")]
     {
         let train = open(&folder, name).expect("images").train;
         fs::write(folder.path().join(name), [0; 100]).expect("written");
-        let error = train.read(1, &mut [0; 72]).expect_err("cut").to_string();
+        let error = train.read(train.len() - 1, &mut [0; 72]).expect_err(name).to_string();
         assert!(
             error.contains(wanted) && error.ends_with("expected it not to change while it is in use"),
             "{error}"
