@@ -1,7 +1,5 @@
 //! `ddae-train diffusion`.
 
-use std::io::Write;
-
 use clap::Args;
 use ddae_base::arguments::values::whole;
 use ddae_base::{json, shell};

@@ -1,7 +1,5 @@
 //! `ddae-train soda`.
 
-use std::io::Write;
-
 use clap::Args;
 use ddae_base::{json, shell};
 use ddae_model::config::SodaRun;
