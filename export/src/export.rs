@@ -177,10 +177,10 @@ impl ExportPlan {
     /// A name for the file that says what it is: run, weights, kind of graph, precision.
     pub fn file_name(&self) -> PathBuf {
         let mut parts = vec![self.source.run_name()];
-        if self.description.weights == Some(WeightSet::Model) {
-            parts.push("model".to_string());
-        } else if let Some(name) = self.source.named() {
+        if let Some(name) = self.source.named() {
             parts.push(name);
+        } else if self.description.weights == Some(WeightSet::Model) {
+            parts.push("model".to_string());
         }
         parts.push(self.request.file_stem());
         parts.extend(self.description.target.map(|target| target.name().to_string()));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::averages::name_averages;
+use super::averages::{NamelessAverage, name_averages};
 use super::bytes::Bytes;
 use super::checksums::Checksums;
 use super::contents::{Contents, Format};
@@ -73,7 +73,7 @@ pub struct Checkpoint {
     state: Option<TrainingState>,
     layout: Layout,
     sets: Vec<NamedWeights>,
-    nameless: Vec<String>,
+    nameless: Vec<NamelessAverage>,
 }
 
 /// Elements that a tensor in a file of any size may have by repeating those of its storage.
@@ -149,8 +149,9 @@ impl Checkpoint {
             contents;
         unread.sort();
         without_wrappers(&mut tensors);
-        // In the order of the file, which tells the names of a list.
-        let nameless = name_averages(&mut tensors);
+        // PyTorch keeps the order of the network, which tells the names of a list.
+        let is_ordered = !matches!(format, Format::Safetensors | Format::Sharded);
+        let nameless = name_averages(&mut tensors, is_ordered);
         tensors.sort_by(|a, b| a.name().cmp(b.name()));
         if let Some(pair) = tensors.windows(2).find(|pair| pair[0].name() == pair[1].name()) {
             let message = format!("holds two tensors '{}'", pair[0].name());
@@ -258,8 +259,8 @@ impl Checkpoint {
         &self.sets
     }
 
-    /// Moving averages without the names of their weights whose order fits no weights beside them, by what they are called.
-    pub fn nameless_averages(&self) -> &[String] {
+    /// Moving averages without the names of their weights, which no weights beside them tell.
+    pub fn nameless_averages(&self) -> &[NamelessAverage] {
         &self.nameless
     }
 

@@ -25,8 +25,9 @@
 //! | `furthest` | the files of a run folder, and the one that everything takes |
 //! | `checksums` | what tells a damaged training checkpoint |
 //! | `layout` | how files arrange their weights |
-//! | `sets` | the sets of weights of a file, and which of them is meant |
+//! | `sets`, `choice` | the sets of weights of a file, and which of them is meant |
 //! | `averages` | moving averages that keep no names |
+//! | `telling` | what names tell of weights |
 //! | `load` | the weights of a network, by its names or by others |
 //! | `stored`, `element` | where a tensor is in a file, and its conversion |
 //! | `safetensors`, `pytorch` | the formats |
@@ -35,6 +36,7 @@
 mod averages;
 mod bytes;
 mod checksums;
+mod choice;
 mod contents;
 mod element;
 mod error;
@@ -46,8 +48,11 @@ mod pytorch;
 mod safetensors;
 mod sets;
 mod stored;
+mod telling;
 mod training;
 
+pub use averages::NamelessAverage;
+pub use choice::listed;
 pub use contents::Format;
 pub use ddae_model::networks::recognition::{NameMap, ParameterSource};
 pub use ddae_model::weights::WeightSet;
@@ -57,6 +62,7 @@ pub use file::Checkpoint;
 pub use furthest::{Furthest, LATEST, RunCheckpoints, epoch_name, epoch_of, is_checkpoint_name};
 pub use layout::{Layout, LayoutKind};
 pub use pytorch::PickledModule;
-pub use sets::{NamedWeights, SetRole, WeightChoice, names_average};
+pub use sets::{NamedWeights, SetRole, WeightChoice};
 pub use stored::StoredTensor;
+pub use telling::{names_average, words};
 pub use training::{FORMAT, Record, SharedSteps, SinceLine, TrainingState, write, write_tensors};

@@ -69,6 +69,8 @@ impl Index {
     /// When it is none, or names files outside its own folder.
     pub fn read(bytes: &[u8]) -> Result<Index, Fault> {
         let foreign = |e| format!("is no index of a sharded checkpoint ({e}): a 'weight_map' is wanted");
+        // Some editors begin a file with a mark of its encoding.
+        let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
         let index: Index = serde_json::from_slice(bytes).map_err(foreign)?;
         for file in index.weight_map.values() {
             if Path::new(file).file_name() != Some(OsStr::new(file)) {

@@ -158,7 +158,7 @@ fn print_checkpoint(out: &mut impl Write, report: &CheckpointReport) -> std::io:
     }
     for set in &report.sets {
         let name = match &*set.prefix {
-            "" => "names without a prefix".to_string(),
+            "" => "'' (names without a prefix)".to_string(),
             prefix => format!("'{}'", plain(prefix.trim_end_matches('.'))),
         };
         let role = set.role.map_or(String::new(), |role| format!(", {role}"));

@@ -93,7 +93,7 @@ pub fn report(path: &Path) -> Result<CheckpointReport, CheckpointError> {
         weight_sets: checkpoint.weight_sets(),
         networks: networks(&checkpoint),
         sets: checkpoint.sets().iter().map(set_report).collect(),
-        nameless_averages: checkpoint.nameless_averages().to_vec(),
+        nameless_averages: checkpoint.nameless_averages().iter().map(|list| list.name.clone()).collect(),
         digest: checkpoint.digest(),
         state: checkpoint.state().cloned(),
         config: checkpoint.config().map(|config| config.to_yaml()),

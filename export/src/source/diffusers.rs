@@ -46,6 +46,12 @@ impl DiffusersFolder {
         self.config.is_some()
     }
 
+    /// The class that the configuration is of.
+    pub fn class(&self) -> Option<String> {
+        let config = json(self.config.as_ref()?).ok()?;
+        config["_class_name"].as_str().map(str::to_string)
+    }
+
     /// Whether the configuration says that the weights are a moving average (diffusers' `EMAModel`).
     pub fn is_average(&self) -> bool {
         let config = self.config.as_ref().and_then(|path| json(path).ok());

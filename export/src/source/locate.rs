@@ -1,23 +1,22 @@
 //! The checkpoint that a path means: a file, or one in the folder of a run or of a diffusers model.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use ddae_checkpoint::{Checkpoint, Format, Furthest, SetRole, WeightChoice, WeightSet, names_average};
+use ddae_checkpoint::{Checkpoint, Format, Furthest, WeightChoice, WeightSet, names_average, words};
 use ddae_onnx::metadata::GraphKind;
 
 use super::WeightOptions;
 use super::diffusers::DiffusersFolder;
+use super::variants::{STEM, variant};
 use crate::ExportError;
-
-/// What the names of diffusers' files of weights begin with (`diffusion_pytorch_model.fp16.safetensors`).
-pub(super) const STEM: &str = "diffusion_pytorch_model";
-
-/// The variant that diffusers calls the weights in training beside which the others are a moving average.
-const NON_EMA: &str = "non_ema";
 
 /// What the folder of a repository in Hugging Face's cache begins with, and where its files are.
 pub(super) const CACHED: &str = "models--";
 pub(super) const SNAPSHOTS: &str = "snapshots";
+
+/// The parts of a pipeline that are known here, and the classes of their configurations.
+const PARTS: [(&str, &str); 2] = [("unet", "UNet2DModel"), ("vae", "AutoencoderKL")];
 
 /// A checkpoint, and what lies beside it.
 pub(super) struct Located {
@@ -28,30 +27,57 @@ pub(super) struct Located {
     pub diffusers: DiffusersFolder,
     /// The configuration of the run that it seems to belong to.
     pub config: Option<PathBuf>,
-    /// The name of the folder that was chosen among those of several sets of weights, and what it says of them.
-    pub folder_role: Option<(String, SetRole)>,
+    /// What it was chosen as among several folders and files.
+    pub chosen: Option<Chosen>,
+    /// Of the weights that are asked for, what is to be looked for in the file.
+    pub asked: Option<WeightChoice>,
+}
+
+/// A folder or file that was chosen among those of several sets of weights.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Chosen {
+    pub name: String,
+    /// What its name or its configuration says of it.
+    pub role: Option<WeightSet>,
+    /// Whether it was asked for by its name.
+    pub is_asked: bool,
 }
 
 /// Opens `path`, for a graph of the wanted kind: a pipeline of diffusers holds several networks.
 pub(super) fn locate(path: &Path, options: &WeightOptions) -> Result<Located, ExportError> {
+    let asked = options.weights.clone();
     if !path.is_dir() {
-        let checkpoint = Checkpoint::open(path)?;
-        return Ok(Located::of(checkpoint, vec![]));
+        return Ok(Located::of(Checkpoint::open(path)?, vec![], None, asked));
     }
     let cached = snapshot(path)?;
     let path = cached.as_deref().unwrap_or(path);
-    if let Some((folder, folder_role)) = model_folder(path, options)? {
-        let (file, variant_role) =
-            variant(&folder, options.weights.as_ref().filter(|_| folder_role.is_none()))?;
-        let folder_role = folder_role.or(variant_role);
-        return Ok(Located { folder_role, ..Located::of(Checkpoint::open(&file)?, vec![]) });
+    if let Some(Part { folder, chosen, asked }) = model_folder(path, options)? {
+        let (file, variant, mut asked) = variant(&folder, asked)?;
+        if chosen.as_ref().is_some_and(|chosen| chosen.role == Some(WeightSet::Model)) {
+            // The folder is the answer already.
+            asked = asked.filter(|asked| *asked != WeightChoice::Of(WeightSet::Model));
+        }
+        let chosen = match (chosen, variant) {
+            (Some(folder), Some(file)) => Some(Chosen {
+                name: format!("{}/{}", folder.name, file.name),
+                role: file.role.or(folder.role),
+                is_asked: folder.is_asked || file.is_asked,
+            }),
+            (folder, file) => folder.or(file),
+        };
+        return Ok(Located::of(Checkpoint::open(&file)?, vec![], chosen, asked));
     }
     let (checkpoint, passed_over) = furthest(path)?;
-    Ok(Located::of(checkpoint, passed_over))
+    Ok(Located::of(checkpoint, passed_over, None, asked))
 }
 
 impl Located {
-    fn of(checkpoint: Checkpoint, passed_over: Vec<String>) -> Located {
+    fn of(
+        checkpoint: Checkpoint,
+        passed_over: Vec<String>,
+        chosen: Option<Chosen>,
+        asked: Option<WeightChoice>,
+    ) -> Located {
         let is_diffusers =
             checkpoint.path().file_name().is_some_and(|name| name.to_string_lossy().starts_with(STEM));
         let folder = checkpoint.path().parent().unwrap_or(Path::new(""));
@@ -59,60 +85,132 @@ impl Located {
         let candidates = [folder.join("config.yaml"), folder.join("../config.yaml")];
         let is_ours = !is_diffusers && checkpoint.format() == Format::Safetensors;
         let config = candidates.into_iter().find(|path| is_ours && path.is_file());
-        Located { checkpoint, passed_over, diffusers, config, folder_role: None }
+        Located { checkpoint, passed_over, diffusers, config, chosen, asked }
     }
 }
 
-/// A folder of a model, and what it was chosen as among several.
-type Chosen = (PathBuf, Option<(String, SetRole)>);
+/// The folder of a model.
+struct Part {
+    folder: PathBuf,
+    /// What it was chosen as.
+    chosen: Option<Chosen>,
+    /// What is to be looked for in it.
+    asked: Option<WeightChoice>,
+}
 
 /// The folder of a diffusers model: `path` itself, or the part of a pipeline that the wanted graph is of. Training scripts
 /// keep a moving average of a part in a folder beside it: `unet_ema`.
-fn model_folder(path: &Path, options: &WeightOptions) -> Result<Option<Chosen>, ExportError> {
-    let is_model = |folder: &Path| folder.join("config.json").is_file();
+fn model_folder(path: &Path, options: &WeightOptions) -> Result<Option<Part>, ExportError> {
+    let asked = options.weights.clone();
     if is_model(path) {
+        let folder = path.to_path_buf();
+        if !DiffusersFolder::find(path).is_average() {
+            return Ok(Some(Part { folder, chosen: None, asked }));
+        }
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let role = match (&options.weights, DiffusersFolder::find(path).is_average()) {
-            (None | Some(WeightChoice::Of(WeightSet::Ema)), true) => Some((name, SetRole::Average)),
-            (Some(WeightChoice::Named(asked)), true) if *asked == name => Some((name, SetRole::Average)),
-            (Some(WeightChoice::Of(WeightSet::Model)), true) => {
-                let message = "--weights model: its config.json says that it holds a moving average alone";
-                return Err(ExportError::unusable(path, message));
-            }
-            _ => None,
-        };
-        return Ok(Some((path.to_path_buf(), role)));
+        let is_asked = asked == Some(WeightChoice::Named(name.clone()));
+        if asked == Some(WeightChoice::Of(WeightSet::Model)) {
+            return Err(average_alone(path));
+        }
+        let chosen = Some(Chosen { name, role: Some(WeightSet::Ema), is_asked });
+        let asked = asked.filter(|asked| !is_asked && *asked != WeightChoice::Of(WeightSet::Ema));
+        return Ok(Some(Part { folder, chosen, asked }));
     }
-    let parts = match options.kind {
-        GraphKind::Latent => ["vae", "unet"],
-        _ => ["unet", "vae"],
-    };
+    let mut parts = PARTS;
+    if options.kind == GraphKind::Latent {
+        parts.reverse();
+    }
     for part in parts {
-        let (plain, mut averages) = (path.join(part), averages_of(path, part));
-        averages.retain(|name| is_model(&path.join(name)));
-        let chosen = match (&options.weights, &*averages, is_model(&plain)) {
-            (_, [], true) => return Ok(Some((plain, None))),
-            (_, [], false) => continue,
-            (None | Some(WeightChoice::Of(WeightSet::Ema)), [average], _) => {
-                (average.clone(), SetRole::Average)
-            }
-            (Some(WeightChoice::Of(WeightSet::Model)), _, true) => (part.to_string(), SetRole::Plain),
-            (Some(WeightChoice::Named(name)), _, true) if name == part => (part.to_string(), SetRole::Plain),
-            (Some(WeightChoice::Named(name)), averages, _) if averages.contains(name) => {
-                (name.clone(), SetRole::Average)
-            }
-            (asked, averages, has_plain) => {
-                let names = averages.iter().map(String::as_str).chain(has_plain.then_some(part));
-                let names: Vec<String> = names.map(|name| format!("'{}'", name.escape_debug())).collect();
-                let asked = asked.as_ref().map_or(String::new(), |asked| format!("--weights {asked}: "));
-                let message =
-                    format!("{asked}it holds the weights {}; choose with --weights NAME", names.join(", "));
-                return Err(ExportError::unusable(path, message));
-            }
-        };
-        return Ok(Some((path.join(&chosen.0), Some(chosen))));
+        let averages = averages_of(path, part);
+        let (name, _) = part;
+        let has_plain = is_model(&path.join(name)) && !averages.iter().any(|average| average == name);
+        if averages.is_empty() && !has_plain {
+            continue;
+        }
+        return among(path, has_plain.then_some(name), &averages, asked).map(Some);
     }
     Ok(None)
+}
+
+/// One of the folders in `path`: that of the part of a pipeline, and those of averages of it.
+fn among(
+    path: &Path,
+    plain: Option<&str>,
+    averages: &[String],
+    asked: Option<WeightChoice>,
+) -> Result<Part, ExportError> {
+    let part = |name: &str, role: Option<WeightSet>, is_asked: bool, asked: Option<WeightChoice>| {
+        let chosen = Chosen { name: name.to_string(), role, is_asked };
+        let is_told = role.is_some() || is_asked;
+        Ok(Part { folder: path.join(name), chosen: is_told.then_some(chosen), asked })
+    };
+    let in_training = (!averages.is_empty()).then_some(WeightSet::Model);
+    match (&asked, plain, averages) {
+        (Some(WeightChoice::Named(name)), _, _) if averages.contains(name) => {
+            part(name, Some(WeightSet::Ema), true, None)
+        }
+        (Some(WeightChoice::Named(name)), Some(plain), _) if name == plain => {
+            part(plain, in_training, true, in_training.map(WeightChoice::Of))
+        }
+        // There is one folder: what is asked for may be in it.
+        (_, Some(plain), []) => part(plain, None, false, asked),
+        (Some(WeightChoice::Named(_)), None, [average]) => part(average, Some(WeightSet::Ema), false, asked),
+        (None | Some(WeightChoice::Of(WeightSet::Ema)), _, [average]) => {
+            part(average, Some(WeightSet::Ema), false, None)
+        }
+        (Some(WeightChoice::Of(WeightSet::Model)), Some(plain), _) => part(plain, in_training, false, asked),
+        (Some(WeightChoice::Of(WeightSet::Model)), None, [average]) => {
+            Err(average_alone(&path.join(average)))
+        }
+        _ => {
+            let names = averages.iter().map(String::as_str).chain(plain);
+            Err(several(path, asked.as_ref(), names))
+        }
+    }
+}
+
+fn is_model(folder: &Path) -> bool {
+    folder.join("config.json").is_file()
+}
+
+fn average_alone(path: &Path) -> ExportError {
+    let what = if DiffusersFolder::find(path).is_average() { "config.json" } else { "name" };
+    let message = format!("--weights model: its {what} says that it holds a moving average alone");
+    ExportError::unusable(path, message)
+}
+
+/// Refuses to choose among several.
+pub(super) fn several<'n>(
+    path: &Path,
+    asked: Option<&WeightChoice>,
+    names: impl Iterator<Item = &'n str>,
+) -> ExportError {
+    let names: Vec<String> = names.map(|name| format!("'{}'", name.escape_debug())).collect();
+    let asked = asked.map_or(String::new(), |asked| format!("--weights {asked}: "));
+    let message = format!("{asked}it holds the weights {}; choose with --weights NAME", names.join(", "));
+    ExportError::unusable(path, message)
+}
+
+/// The names of folders in `path` that are moving averages of a part of a pipeline, as their names or their configurations
+/// say; the folder of the part may be one itself.
+fn averages_of(path: &Path, (part, class): (&str, &str)) -> Vec<String> {
+    let class = DiffusersFolder::find(&path.join(part)).class().unwrap_or_else(|| class.to_string());
+    let is_average = |name: &String| {
+        let folder = path.join(name);
+        if !is_model(&folder) {
+            return false;
+        }
+        let (config, words) = (DiffusersFolder::find(&folder), words(name));
+        let names = |part: &str| words.iter().any(|word| word == part);
+        let is_of_part = names(part)
+            || !PARTS.iter().any(|(other, _)| names(other)) && config.class().is_none_or(|own| own == class);
+        is_of_part && (names_average(name) || config.is_average())
+    };
+    let entries = path.read_dir().into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(is_average).collect();
+    names.sort_unstable();
+    names
 }
 
 /// The folder of the revision that is meant in a repository of Hugging Face's cache (`models--OWNER--NAME`); none for other
@@ -124,7 +222,9 @@ fn snapshot(path: &Path) -> Result<Option<PathBuf>, ExportError> {
     }
     let main = std::fs::read_to_string(path.join("refs/main")).unwrap_or_default();
     let main = main.trim();
-    if !main.is_empty() && !main.contains(['/', '\\']) && snapshots.join(main).is_dir() {
+    // A name in the folder, and not one that leads out of it.
+    let is_name = Path::new(main).file_name() == Some(OsStr::new(main)) && !main.contains('\\');
+    if is_name && snapshots.join(main).is_dir() {
         return Ok(Some(snapshots.join(main)));
     }
     let entries = snapshots.read_dir().into_iter().flatten().flatten();
@@ -137,75 +237,6 @@ fn snapshot(path: &Path) -> Result<Option<PathBuf>, ExportError> {
             Err(ExportError::unusable(&snapshots, "it holds several revisions; give one of them"))
         }
     }
-}
-
-/// The file of weights in the folder of a model, and what its variant tells of them: one in full precision before others,
-/// safetensors before pickles, whole files before parts with an index.
-fn variant(
-    folder: &Path,
-    asked: Option<&WeightChoice>,
-) -> Result<(PathBuf, Option<(String, SetRole)>), ExportError> {
-    let entries = folder.read_dir().into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let mut found: Vec<(String, usize, String)> = names
-        .filter(|name| folder.join(name).is_file())
-        .filter_map(|name| variant_of(&name).map(|(variant, rank)| (variant, rank, name)))
-        .collect();
-    found.sort();
-    let of = |wanted: &str| found.iter().find(|(variant, ..)| variant == wanted);
-    let has_both = of(NON_EMA).is_some() && of("").is_some();
-    let named = |variant: &str| match variant {
-        NON_EMA => Some((NON_EMA.to_string(), SetRole::Plain)),
-        "" if has_both => Some((STEM.to_string(), SetRole::Average)),
-        _ => None,
-    };
-    let chosen = match asked {
-        Some(WeightChoice::Of(WeightSet::Model)) if of(NON_EMA).is_some() => of(NON_EMA),
-        Some(WeightChoice::Named(name)) if of(name).is_some() => of(name),
-        _ => of("").or_else(|| {
-            // Rounded weights before others than the published ones.
-            found.iter().find(|(variant, ..)| variant != NON_EMA).or_else(|| found.first())
-        }),
-    };
-    match chosen {
-        Some((variant, _, name)) => Ok((folder.join(name), named(variant))),
-        None => {
-            let weights = [".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json"];
-            let weights = weights.map(|ending| format!("{STEM}{ending}")).join(", ");
-            Err(ExportError::unusable(
-                folder,
-                format!(
-                    "it holds a config.json of diffusers, but none of {weights}, also not as a variant (.fp16)"
-                ),
-            ))
-        }
-    }
-}
-
-/// The variant that a file's name tells, and its rank among the files of one; none for other files and for parts.
-fn variant_of(name: &str) -> Option<(String, usize)> {
-    let rest = name.strip_prefix(STEM)?;
-    for (rank, kind) in ["safetensors", "bin"].into_iter().enumerate() {
-        if let Some(variant) = rest.strip_suffix(kind).and_then(|rest| rest.strip_suffix('.')) {
-            let variant = variant.strip_prefix('.').unwrap_or(variant);
-            return (!variant.contains("-of-")).then(|| (variant.to_string(), 2 * rank));
-        }
-        if let Some(index) = rest.strip_prefix(&format!(".{kind}.index")) {
-            let variant = index.strip_suffix("json")?.trim_matches('.');
-            return Some((variant.to_string(), 2 * rank + 1));
-        }
-    }
-    None
-}
-
-/// The names of folders in `path` for moving averages of the part `part`.
-fn averages_of(path: &Path, part: &str) -> Vec<String> {
-    let entries = path.read_dir().into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let mut names: Vec<String> =
-        names.filter(|name| names_average(name) && name.split(['_', '-']).any(|word| word == part)).collect();
-    names.sort_unstable();
-    names
 }
 
 /// The whole checkpoint in a run folder (or in its `checkpoints`) that is furthest in training. Files that cannot be read,

@@ -6,12 +6,13 @@ mod edm;
 mod locate;
 mod scheduler;
 mod taken;
+mod variants;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use ddae_checkpoint::{Checkpoint, LayoutKind, NameMap, SetRole, WeightChoice, WeightSet, names_average};
+use ddae_checkpoint::{Checkpoint, NameMap, WeightChoice, WeightSet, names_average, words};
 use ddae_model::config::{
     AnyConfig, ChannelStatistics, DdpmConfig, EdmConfig, ModelConfig, Override, Preconditioner,
     ProcessConfig, RunConfig, Timesteps,
@@ -25,8 +26,9 @@ use ddae_model::weights::Weights;
 use ddae_onnx::metadata::GraphKind;
 
 use self::diffusers::DiffusersFolder;
-use self::locate::{CACHED, Located, SNAPSHOTS, STEM, locate};
+use self::locate::{CACHED, Chosen, Located, SNAPSHOTS, locate};
 use self::taken::{Taken, chosen, unrecognised};
+use self::variants::STEM;
 use crate::ExportError;
 
 /// How far the values of a stored table may be from its formula's: filters are made of small whole numbers.
@@ -133,9 +135,8 @@ impl WeightSource {
     pub fn open(path: &Path, options: &WeightOptions) -> Result<WeightSource, ExportError> {
         let located = locate(path, options)?;
         let configured = configured(&located, options)?;
-        let Located { checkpoint, passed_over, diffusers, folder_role, .. } = located;
-        // Of a folder for its average, the name says what the file does not.
-        let asked = options.weights.as_ref().filter(|_| folder_role.is_none());
+        let Located { checkpoint, passed_over, diffusers, chosen: of_folder, asked, .. } = located;
+        let asked = asked.as_ref();
         let (config, names, found, taken, shapes) = match configured {
             Some(config) => {
                 let architecture = config.model_for(options.kind).architecture;
@@ -153,8 +154,14 @@ impl WeightSource {
                 (config, names, found, taken, shapes)
             }
         };
-        let taken = match folder_role {
-            Some((name, role)) => Taken { role: Some(role), folder: Some(name), ..taken },
+        // Of a folder of several, names of folders and files say what the file does not.
+        let taken = match of_folder {
+            Some(Chosen { name, role, is_asked }) => Taken {
+                told: role.or(taken.told),
+                named: is_asked.then(|| name.clone()).or(taken.named),
+                folder: Some(name),
+                ..taken
+            },
             None => taken,
         };
         let trained = config.model_for(options.kind).architecture;
@@ -240,14 +247,7 @@ impl WeightSource {
 
     /// Which weights these are, where the file tells averages from others.
     pub fn weight_set(&self) -> Option<WeightSet> {
-        let is_told = self.taken.has_others
-            || self.taken.folder.is_some()
-            || self.checkpoint.layout().kind() != LayoutKind::StateDict;
-        match self.taken.role {
-            Some(SetRole::Average) => Some(WeightSet::Ema),
-            Some(SetRole::Plain | SetRole::Copy) => is_told.then_some(WeightSet::Model),
-            None => is_told.then_some(self.taken.kind()),
-        }
+        self.taken.told
     }
 
     /// What stands before the names of these weights in the file, or the folder that they were chosen by; nothing for bare
@@ -259,7 +259,10 @@ impl WeightSource {
 
     /// The name by which these weights were asked for, as a part of a file's name.
     pub fn named(&self) -> Option<String> {
-        let name = self.taken.named.as_ref()?;
+        let name = match self.taken.named.as_deref()? {
+            "" => "bare",
+            name => name,
+        };
         let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '-' };
         Some(name.trim_end_matches('.').chars().map(plain).collect())
     }
@@ -285,7 +288,10 @@ impl WeightSource {
         let is_plain = |name: &str| {
             let is_revision = name.len() == 40 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
             let is_part = |word: &str| matches!(word, "unet" | "vae");
-            let is_average = names_average(name) && name.split(['_', '-']).any(is_part);
+            let is_chosen =
+                || self.taken.folder.as_ref().and_then(|chosen| chosen.split('/').next()) == Some(name);
+            let is_average =
+                names_average(name) && (words(name).iter().any(|word| is_part(word)) || is_chosen());
             is_revision || is_part(name) || is_average || name == "checkpoints" || name == SNAPSHOTS
         };
         let folders = path.ancestors().skip(1).filter_map(Path::file_name).map(|name| name.to_string_lossy());

@@ -1,11 +1,16 @@
 //! Which weights of a file are taken, and of which of its networks.
 
-use ddae_checkpoint::{Checkpoint, LayoutKind, NamedWeights, SetRole, WeightChoice, WeightSet};
+use ddae_checkpoint::{
+    Checkpoint, LayoutKind, NamedWeights, NamelessAverage, SetRole, WeightChoice, WeightSet, listed,
+};
 use ddae_model::networks::Family;
 use ddae_model::networks::recognition::{RecogniseError, find};
 use ddae_onnx::metadata::GraphKind;
 
 use crate::ExportError;
+
+/// Networks that an error lists.
+const SHOWN: usize = 16;
 
 /// The weights that are taken of a file.
 pub(super) struct Taken {
@@ -13,11 +18,10 @@ pub(super) struct Taken {
     pub set: Option<String>,
     /// What stands before all names that are looked at.
     pub root: String,
-    pub role: Option<SetRole>,
+    /// Averaged or in training, where that is told.
+    pub told: Option<WeightSet>,
     /// Of a folder of several, the one.
     pub folder: Option<String>,
-    /// Whether there are other weights of the same kind.
-    pub has_others: bool,
     /// What was asked for, or what the arrangement says where names tell nothing.
     pub asked: Option<WeightSet>,
     /// The name that was asked for.
@@ -41,6 +45,7 @@ impl Taken {
             checkpoint.sets().iter().filter(|set| set.families().iter().any(|&f| is_wanted(f))).count();
         let is_only = count <= 1
             && checkpoint.sets().iter().all(|set| set.role() == SetRole::Plain)
+            && checkpoint.nameless_averages().is_empty()
             && layout.kind() == LayoutKind::StateDict;
         if let (true, Some(set)) = (is_only, set) {
             let (set, path) = (set.name(), checkpoint.path().display());
@@ -48,23 +53,33 @@ impl Taken {
                 format!("--weights {set}: {path} is a plain file of weights and holds only one set");
             return Err(ExportError::Argument(message));
         }
-        if let Some(found) = checkpoint.choose(asked, "--weights", is_wanted)? {
+        // An arrangement that is known has those in training under a name of their own.
+        let by_layout = (count <= 1 && layout.kind() != LayoutKind::StateDict).then_some(WeightSet::Model);
+        if let Some(found) = checkpoint.choose(asked, "--weights", &is_wanted)? {
+            let told = checkpoint.told(found, &is_wanted).or(by_layout);
+            // A role that decides nothing is a name.
+            let by_role = set.filter(|set| told != Some(*set)).map(|set| set.name().to_string());
             return Ok(Taken {
                 set: Some(found.prefix().to_string()),
                 root: found.prefix().to_string(),
-                role: Some(found.role()),
+                told,
                 folder: None,
-                has_others: count > 1,
                 asked: set,
-                named: name,
+                named: name.or(by_role),
             });
         }
         if let Some(name) = name {
-            let known: Vec<String> = checkpoint.sets().iter().map(ToString::to_string).collect();
-            let known = if known.is_empty() { "none that is known".to_string() } else { known.join(", ") };
+            let known = match checkpoint.sets() {
+                [] => "none that is known".to_string(),
+                sets => listed(sets),
+            };
+            let name = name.escape_debug();
             let message =
                 format!("--weights {name}: it holds no weights of this network called so, but {known}");
             return Err(ExportError::unusable(checkpoint.path(), message));
+        }
+        if let ([average, ..], true) = (checkpoint.nameless_averages(), set != Some(WeightSet::Model)) {
+            return Err(without_names(checkpoint, average));
         }
         // A part of a network, or one that names do not tell: as its arrangement says.
         let kind = set.or_else(|| checkpoint.weight_sets().first().copied()).unwrap_or_default();
@@ -73,9 +88,8 @@ impl Taken {
         Ok(Taken {
             set: None,
             root,
-            role: None,
+            told: (layout.kind() != LayoutKind::StateDict).then_some(kind),
             folder: None,
-            has_others: false,
             asked: Some(kind),
             named: None,
         })
@@ -83,17 +97,22 @@ impl Taken {
 
     /// Averaged or in training.
     pub fn kind(&self) -> WeightSet {
-        match self.role {
-            Some(SetRole::Average) => WeightSet::Ema,
-            Some(SetRole::Plain | SetRole::Copy) => WeightSet::Model,
-            None => self.asked.unwrap_or_default(),
-        }
+        self.told.or(self.asked).unwrap_or_default()
     }
+}
+
+/// Refuses a file of an average without names, and without the weights that would tell them.
+fn without_names(checkpoint: &Checkpoint, average: &NamelessAverage) -> ExportError {
+    let message = format!("{}; take a file that holds the weights in training beside it", average.refusal());
+    ExportError::unusable(checkpoint.path(), message)
 }
 
 /// Why weights are not recognised; what is there and cannot be read may be the reason.
 pub(super) fn unrecognised(checkpoint: &Checkpoint, source: RecogniseError) -> ExportError {
     let path = checkpoint.path();
+    if let ([], [average, ..]) = (checkpoint.sets(), checkpoint.nameless_averages()) {
+        return without_names(checkpoint, average);
+    }
     match checkpoint.unread() {
         [(name, what), ..] => {
             let name = name.escape_debug();
@@ -147,7 +166,10 @@ pub(super) fn chosen(
                 let names = of_them.flat_map(|set| {
                     set.families().iter().map(move |family| format!("{} ('{}')", family.name, set.prefix()))
                 });
-                names.collect::<Vec<_>>().join(", ")
+                let mut names = names;
+                let mut shown: Vec<String> = names.by_ref().take(SHOWN).collect();
+                shown.extend(names.next().map(|_| "…".to_string()));
+                shown.join(", ")
             };
             let kind = wanted.name();
             let message = match several {

@@ -19,15 +19,21 @@ enum Part {
     Other,
     /// The right ones under their names without dots, with the counters of `LitEma`.
     Dotless,
-    /// A list of the right ones in their order, or that of a network with one weight more.
+    /// A list of the right ones in their order, or that of a network with one weight more or less, beside counters.
     List,
     LongList,
+    ShortList,
+    /// A list alone: of the right ones, and of others.
+    GoodList,
+    OtherList,
+    /// The same as an optimiser's.
+    Moments,
     /// A number, and a tensor of one.
     Number,
     Count,
 }
 
-use Part::{Count, Dotless, Good, List, LongList, Number, Other};
+use Part::{Count, Dotless, Good, GoodList, List, LongList, Moments, Number, Other, OtherList, ShortList};
 
 /// Tensors that are written one after the other.
 #[derive(Default)]
@@ -67,17 +73,21 @@ impl Writer {
                     .map(|(name, tensor)| (named(&name.replace('.', "")), self.tensor(tensor)));
                 rest.chain(counts).collect()
             }
-            List | LongList => {
-                let more = Tensor::f32(&[1], vec![0.0]);
+            List | LongList | ShortList => {
+                let more = Tensor::f32(&[1, 2], vec![0.0; 2]);
                 let more = matches!(part, LongList).then_some(&more);
-                let parts: Vec<Vec<u8>> = weights
-                    .into_iter()
-                    .map(|(_, tensor)| tensor)
-                    .chain(more)
-                    .map(|tensor| self.tensor(tensor))
-                    .collect();
+                let count = weights.len() - usize::from(matches!(part, ShortList));
+                let tensors = weights.into_iter().map(|(_, tensor)| tensor).take(count).chain(more);
+                let parts: Vec<Vec<u8>> = tensors.map(|tensor| self.tensor(tensor)).collect();
                 let entries = [("decay", int(1)), ("num_updates", int(7)), ("shadow_params", list(&parts))];
                 entries.map(|(name, value)| (named(name), value)).to_vec()
+            }
+            GoodList | OtherList | Moments => {
+                let is_good = matches!(part, GoodList);
+                let tensor = |tensor: &Tensor| if is_good { tensor.clone() } else { zeros(tensor) };
+                let parts: Vec<Vec<u8>> =
+                    weights.into_iter().map(|(_, weight)| self.tensor(&tensor(weight))).collect();
+                vec![(prefix.to_string(), list(&parts))]
             }
             Number => vec![(prefix.to_string(), int(7))],
             Count => vec![(prefix.to_string(), self.tensor(&Tensor::f32(&[], vec![7.0])))],
@@ -133,7 +143,7 @@ type FileLayout<'a> = &'a [(&'a str, &'a [(&'a str, Part)])];
 
 #[test]
 fn what_is_certainly_an_average_is_taken() {
-    let rows: [(&str, FileLayout, &str); 20] = [
+    let rows: [(&str, FileLayout, &str); 30] = [
         ("timm", &[("state_dict", &[("", Other)]), ("state_dict_ema", &[("", Good)])], "state_dict_ema"),
         ("model, model_ema", &[("model", &[("", Other)]), ("model_ema", &[("", Good)])], "model_ema"),
         ("ema_state_dict", &[("model", &[("", Other)]), ("ema_state_dict", &[("", Good)])], "ema_state_dict"),
@@ -179,6 +189,32 @@ fn what_is_certainly_an_average_is_taken() {
         ),
         ("torch_ema", &[("model", &[("", Other)]), ("ema", &[("", List)])], "ema.shadow_params"),
         ("score_sde", &[("ema", &[("", List)]), ("model", &[("module.", Other)])], "ema.shadow_params"),
+        (
+            "torch_ema within average_parameters()",
+            &[("model", &[("", Other)]), ("ema", &[("", List), ("collected_params", OtherList)])],
+            "ema.shadow_params",
+        ),
+        (
+            "torch_ema and an optimiser's moments",
+            &[("model", &[("", Other)]), ("ema", &[("", List)]), ("optimizer", &[("exp_avg", Moments)])],
+            "ema.shadow_params",
+        ),
+        ("a list alone", &[("model", &[("", Other)]), ("", &[("ema", GoodList)])], "ema"),
+        ("ema_params", &[("model", &[("", Other)]), ("", &[("ema_params", GoodList)])], "ema_params"),
+        ("ema.shadow", &[("model", &[("", Other)]), ("ema", &[("shadow", GoodList)])], "ema.shadow"),
+        (
+            "ema.shadow, ema.backup",
+            &[("model", &[("", Other)]), ("ema", &[("shadow.", Good), ("backup.", Other)])],
+            "ema.shadow",
+        ),
+        ("LitEma of any name", &[("net", &[("", Other)]), ("smooth", &[("", Dotless)])], "smooth"),
+        (
+            "LitEma's counters",
+            &[("net", &[("", Other)]), ("smooth", &[("", Good), ("decay", Count), ("num_updates", Count)])],
+            "smooth",
+        ),
+        ("before_ema", &[("before_ema", &[("", Other)]), ("ema", &[("", Good)])], "ema"),
+        ("moments by name", &[("ema", &[("", Good)]), ("optimizer", &[("square_avg.", Other)])], "ema"),
         ("bare", &[("", &[("", Good)])], ""),
         ("one of others", &[("net", &[("", Good)]), ("optimizer", &[("n", Number)])], "net"),
     ];
@@ -200,7 +236,7 @@ fn what_is_certainly_an_average_is_taken() {
                 assert_eq!(metadata["ddae.weights"], "ema", "{what}");
                 // Every set is listed.
                 let sets = place.json(&format!("inspect {file}"))["sets"].as_array().map(Vec::len);
-                let count = others.filter(|(_, part)| !matches!(part, Number | Count)).count();
+                let count = others.filter(|(_, part)| !matches!(part, Number | Count | Moments)).count();
                 assert_eq!(sets, Some(count), "{what}");
                 place.done(&format!("{file} --weights model -o model.onnx --force"));
                 assert!(!is_good(&place, "model.onnx"), "{what}: --weights model");
@@ -238,28 +274,145 @@ fn where_two_remain_the_user_chooses() {
             assert!(is_good(&place, "again.onnx"), "{file}");
         }
     }
-    // Two averages, and one whose names cannot be told.
-    let averages: FileLayout = &[("ema_0999", &[("", Other)]), ("ema_09999", &[("", Good)])];
-    let [file, _] = files(&place, averages, false);
-    place.fail(
-        file,
-        1,
-        "it holds 2 sets of weights, 'ema_0999' (moving average), 'ema_09999' (moving average)",
-    );
-    let unlike: FileLayout = &[("model", &[("", Good)]), ("ema", &[("", LongList)])];
-    let [file, _] = files(&place, unlike, false);
-    place.fail(
-        file,
-        1,
-        "its moving average, 'ema.shadow_params', has no names, and its order fits no weights beside it",
-    );
-    place.done(&format!("{file} --weights model -o out.onnx --force"));
-    assert!(is_good(&place, "out.onnx"));
+}
+
+/// What is no certain average is not taken for one, and an average without names is not passed over.
+#[test]
+fn what_is_not_certain_is_an_error() {
+    let place = Place::new();
+    let several = "more than one set could be meant; choose with --weights NAME: it holds";
+    let twenty: Vec<String> = (0..20).map(|number| format!("ema{number:02}")).collect();
+    let mut many: Vec<(&str, &[(&str, Part)])> = vec![("model", &[("", Good)])];
+    many.extend(twenty.iter().map(|name| (name.as_str(), &[("", List)][..])));
+    let rows: [(&str, FileLayout, String); 12] = [
+        (
+            "two averages",
+            &[("ema_0999", &[("", Other)]), ("ema_09999", &[("", Good)])],
+            format!("{several} 2 sets of weights, 'ema_0999' (moving average), 'ema_09999' (moving average)"),
+        ),
+        (
+            "two lists",
+            &[("model", &[("", Good)]), ("ema1", &[("", List)]), ("ema2", &[("", List)])],
+            format!("{several} 3 sets of weights, 'ema1.shadow_params' (moving average), 'ema2."),
+        ),
+        (
+            "no average",
+            &[("model_no_ema", &[("", Other)]), ("model", &[("", Good)])],
+            format!("{several} 2 sets of weights, 'model', 'model_no_ema'"),
+        ),
+        (
+            "before the average",
+            &[("before_ema", &[("", Other)]), ("model", &[("", Good)])],
+            format!("{several} 2 sets of weights, 'before_ema', 'model'"),
+        ),
+        (
+            "an optimiser's moments",
+            &[("model", &[("", Good)]), ("optimizer", &[("square_avg.", Other)])],
+            format!("{several} 2 sets of weights, 'model', 'optimizer.square_avg'"),
+        ),
+        (
+            "a list of another network",
+            &[("model", &[("", Good)]), ("ema", &[("", LongList)])],
+            "its moving average, 'ema.shadow_params', has no names, and its order fits no weights beside it; choose \
+             others with --weights NAME: it holds one set of weights, 'model'"
+                .to_string(),
+        ),
+        (
+            "a list of a part",
+            &[("model", &[("", Good)]), ("ema", &[("", ShortList)])],
+            "its order fits no weights beside it".to_string(),
+        ),
+        (
+            "a list beside a named average",
+            &[("model", &[("", Good)]), ("model_ema", &[("", Good)]), ("ema", &[("", LongList)])],
+            "its order fits no weights beside it".to_string(),
+        ),
+        (
+            "a list in an optimiser",
+            &[("model", &[("", Good)]), ("optimizer", &[("ema", OtherList)])],
+            format!("{several} 2 sets of weights, 'model', 'optimizer.ema'"),
+        ),
+        (
+            "very many lists",
+            &many,
+            "its moving average, 'ema16.shadow_params', has no names, and it holds more averages".to_string(),
+        ),
+        (
+            "dotless names of another network",
+            &[("model", &[("net.", Good)]), ("ema", &[("x", Count), ("decay", Count), ("num_updates", Count)])],
+            "its moving average, 'ema', has no names, and without their dots they are those of no weights".to_string(),
+        ),
+        (
+            "a list and no weights",
+            &[("ema", &[("", List)])],
+            "its order fits no weights beside it; take a file that holds the weights in training".to_string(),
+        ),
+    ];
+    for (what, layout, message) in rows {
+        for file in files(&place, layout, false) {
+            place.fail(file, 1, &message);
+            if layout.iter().any(|(key, _)| *key == "model") {
+                place.done(&format!("{file} --weights model -o out.onnx --force"));
+                assert!(is_good(&place, "out.onnx"), "{what}");
+            }
+        }
+    }
+    // What has no names is asked for by none.
+    let [file, _] = files(&place, &[("model", &[("", Good)]), ("ema", &[("", LongList)])], false);
+    let message = "its moving average, 'ema.shadow_params', has no names, and its order fits no weights";
+    place.fail(&format!("{file} --weights ema"), 1, message);
+    place.fail(&format!("{file} --weights ema.shadow_params"), 1, message);
     assert!(
         place
             .done(&format!("inspect {file}"))
             .contains("'ema.shadow_params': a moving average without names")
     );
+    // Safetensors are sorted, and do not tell the names of a list.
+    let case = noise_mlp();
+    let count = case.weights.iter().count();
+    let names: Vec<String> = case.weights.iter().map(|(name, _)| format!("model.{name}")).collect();
+    let listed: Vec<String> = (0..count).map(|number| format!("ema.shadow_params.{number}")).collect();
+    let tensors = || case.weights.iter().map(|(_, tensor)| tensor);
+    let all = names.iter().zip(tensors()).chain(listed.iter().zip(tensors()));
+    place.safetensors("list.safetensors", all.map(|(name, tensor)| (name.as_str(), tensor)));
+    place.fail("list.safetensors", 1, "has no names, and safetensors keep no order, which would tell them");
+    place.done("list.safetensors --weights model -o out.onnx --force");
+    assert!(is_good(&place, "out.onnx"));
+}
+
+/// Where roles leave several, the word is a name; and what was asked for by name is called so.
+#[test]
+fn sets_by_their_names() {
+    let place = Place::new();
+    let plain: FileLayout = &[("model", &[("", Good)]), ("other", &[("", Other)])];
+    let averages: FileLayout =
+        &[("ema", &[("", Good)]), ("model_ema", &[("", Other)]), ("model", &[("", Other)])];
+    let bare: FileLayout = &[("", &[("", Good)]), ("other", &[("", Other)])];
+    for (layout, asked, told, line, file_name) in [
+        (plain, "model", None, "weights: 'model'\n", "new-model-network.onnx"),
+        (plain, "model.", None, "weights: 'model'\n", "new-model-network.onnx"),
+        (averages, "ema", Some("ema"), "weights: the moving average, 'ema'\n", "new-network.onnx"),
+        (bare, "", None, "network: ", "new-bare-network.onnx"),
+    ] {
+        let [file, _] = files(&place, layout, false);
+        place.done(&format!("{file} --weights={asked} -o out.onnx --force"));
+        assert!(is_good(&place, "out.onnx"), "{asked}");
+        let out = place.done(&format!("{file} --weights={asked} --dry-run"));
+        assert!(out.contains(line) && out.contains(&format!("would write {file_name}")), "{asked}: {out}");
+        let told = told.map_or(serde_json::Value::Null, Into::into);
+        assert_eq!(place.json("inspect out.onnx")["metadata"]["ddae.weights"], told, "{asked}");
+    }
+    let [file, _] = files(&place, plain, false);
+    let out = place.done(&format!("{file} --weights other --dry-run"));
+    assert!(
+        out.contains("weights: 'other'\n") && out.contains("would write new-other-network.onnx"),
+        "{out}"
+    );
+    let [file, _] = files(&place, bare, false);
+    place.fail(file, 1, "it holds 2 sets of weights, '' (names without a prefix), 'other'");
+    // Its numbers are its own.
+    let sets = place.json(&format!("inspect {file}"))["sets"].clone();
+    assert_eq!((&sets[0]["tensors"], &sets[0]["elements"]), (&sets[1]["tensors"], &sets[1]["elements"]));
 }
 
 /// The same bytes under two names are one set.

@@ -1,5 +1,6 @@
 //! Checkpoint files: ours, published ones, and what is wrong with others.
 
+mod averages;
 mod checksums;
 mod damage;
 mod edm;

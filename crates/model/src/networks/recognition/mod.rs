@@ -17,6 +17,8 @@ pub use name_map::{NameMap, ParameterSource};
 pub use names::{Names, name_map};
 pub use shapes::Shapes;
 
+use std::collections::HashSet;
+
 use super::DiffusersConfig;
 use super::registry::{Architecture, FAMILIES, Family};
 
@@ -128,20 +130,27 @@ pub struct Recognised {
 /// [`RecogniseError::Unknown`] when there is none.
 pub fn find(shapes: &Shapes) -> Result<Vec<Found>, RecogniseError> {
     let mut found: Vec<Found> = Vec::new();
+    // By the families that have parts with names: a decoder is a UNet after 'decoder.'.
+    let mut in_parts: Vec<(&Family, HashSet<String>)> = Vec::new();
     for family in FAMILIES {
         let [first, second] = family.signature;
+        let has_parts = family.parts.iter().any(|part| !part.is_empty());
+        if has_parts {
+            in_parts.push((family, HashSet::new()));
+        }
         for prefix in shapes.prefixes(first) {
-            // What one family's names begin with is part of another's: a decoder is a UNet after 'decoder.'.
-            let is_part = |known: &Found| {
-                known
-                    .family
-                    .parts
-                    .iter()
-                    .any(|part| !part.is_empty() && prefix == format!("{}{part}", known.prefix))
-            };
-            if shapes.has(&format!("{prefix}{second}")) && !found.iter().any(is_part) {
-                found.push(Found { family, prefix });
+            // What one family's names begin with is part of another's.
+            let is_part = in_parts.iter().any(|(known, prefixes)| {
+                let parts = known.parts.iter().filter(|part| !part.is_empty());
+                parts.filter_map(|part| prefix.strip_suffix(part)).any(|outer| prefixes.contains(outer))
+            });
+            if is_part || !shapes.has(&format!("{prefix}{second}")) {
+                continue;
             }
+            if let (true, Some((_, prefixes))) = (has_parts, in_parts.last_mut()) {
+                prefixes.insert(prefix.clone());
+            }
+            found.push(Found { family, prefix });
         }
     }
     if found.is_empty() {
@@ -152,6 +161,23 @@ pub fn find(shapes: &Shapes) -> Result<Vec<Found>, RecogniseError> {
         return Err(RecogniseError::Unknown { count: shapes.len(), shown: shown.join(", ") });
     }
     Ok(found)
+}
+
+/// For each of `names` the place of the longest of `prefixes` that it begins with; both are sorted.
+pub fn innermost<'n>(names: impl IntoIterator<Item = &'n str>, prefixes: &[&str]) -> Vec<Option<usize>> {
+    let mut next = prefixes.iter().enumerate().peekable();
+    // Those that the last name begins with, each the beginning of the one after it.
+    let mut around: Vec<usize> = Vec::new();
+    let of_name = |name: &str| {
+        while around.last().is_some_and(|&at| !name.starts_with(prefixes[at])) {
+            around.pop();
+        }
+        while let Some((at, prefix)) = next.next_if(|(_, prefix)| **prefix <= name) {
+            around.extend(name.starts_with(prefix).then_some(at));
+        }
+        around.last().copied()
+    };
+    names.into_iter().map(of_name).collect()
 }
 
 impl Found {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Found, Names, Shapes, find, name_map};
+use super::{Found, Names, Shapes, find, innermost, name_map};
 use crate::graph::{Graph, GraphError, Shape};
 use crate::networks::registry::{Architecture, Family};
 use crate::networks::unet::DIFFUSERS;
@@ -38,7 +38,11 @@ impl Architecture {
         let used = self.used(names)?;
         let is_number =
             |name: &str| shapes.get(name).is_some_and(|shape| shape.iter().product::<usize>() == 1);
-        let is_inner = |other: &&Found| other.prefix.len() > own.prefix.len();
+        let mut inner: Vec<&str> = all.iter().map(|other| other.prefix.as_str()).collect();
+        inner.retain(|prefix| prefix.len() > own.prefix.len());
+        inner.sort_unstable();
+        inner.dedup();
+        let others = innermost(shapes.iter().map(|(name, _)| name), &inner);
         let is_unused = |name: &str| {
             let Some(name_there) = name.strip_prefix(&own.prefix) else { return false };
             let leaf = name_there.rsplit('.').next().unwrap_or(name_there);
@@ -46,10 +50,10 @@ impl Architecture {
             let is_bookkeeping = leaf == COUNTER || NUMBERS.contains(&leaf) && is_number(name);
             let has_a_use =
                 used.contains(name_there) || is_bookkeeping || ignored.contains(&name_there) || is_of_loss;
-            let is_in_another = all.iter().filter(is_inner).any(|other| name.starts_with(&other.prefix));
-            parts.iter().any(|part| name_there.starts_with(part)) && !has_a_use && !is_in_another
+            parts.iter().any(|part| name_there.starts_with(part)) && !has_a_use
         };
-        Ok(shapes.iter().map(|(name, _)| name).filter(|name| is_unused(name)).collect())
+        let outside = shapes.iter().zip(others).filter(|(_, other)| other.is_none());
+        Ok(outside.map(|((name, _), _)| name).filter(|name| is_unused(name)).collect())
     }
 
     /// Whether the loss of this network learns an uncertainty.
