@@ -11,6 +11,13 @@ pub struct Override {
     value: Value,
 }
 
+impl Override {
+    /// Whether it sets this key: `network.dropout`.
+    pub fn sets(&self, key: &str) -> bool {
+        self.path.iter().map(String::as_str).eq(key.split('.'))
+    }
+}
+
 impl FromStr for Override {
     type Err = String;
 
