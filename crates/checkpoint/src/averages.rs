@@ -25,7 +25,6 @@ const BUFFERS: [&str; 4] = ["running_mean", "running_var", "num_batches_tracked"
 /// Why an average has no names.
 const UNLIKE: &str = "its order fits no weights beside it";
 const AMBIGUOUS: &str = "its order fits several weights beside it";
-const UNORDERED: &str = "safetensors keep no order, which would tell them";
 const LEFT_OUT: &str = "it holds more averages or weights than are compared";
 const OTHER_NAMES: &str = "without their dots they are those of no weights beside it";
 
@@ -66,8 +65,11 @@ struct Fit<'t> {
 }
 
 /// Renames the tensors of averages to the names of the weights that they average, after the average's own prefix, and
-/// gives those that fit no weights. `is_ordered` says whether tensors are in the order of the network.
-pub(super) fn name_averages(tensors: &mut Vec<StoredTensor>, is_ordered: bool) -> Vec<NamelessAverage> {
+/// gives those that fit no weights. `unordered` says why tensors are not in the order of the network, where they are not.
+pub(super) fn name_averages(
+    tensors: &mut Vec<StoredTensor>,
+    unordered: Option<&'static str>,
+) -> Vec<NamelessAverage> {
     let (mut averages, dotless) = (lists(tensors), dotless(tensors));
     if averages.is_empty() && dotless.is_empty() {
         return Vec::new();
@@ -94,9 +96,11 @@ pub(super) fn name_averages(tensors: &mut Vec<StoredTensor>, is_ordered: bool) -
     for (count, average) in averages.iter().enumerate() {
         let fit = match &average.kind {
             _ if count >= MOST_AVERAGES || sets.len() > MOST_SETS => Err(LEFT_OUT),
-            Kind::List(_) if !is_ordered => Err(UNORDERED),
-            Kind::List(None) => Err(UNLIKE),
-            Kind::List(Some(listed)) => beside.only(|beside, prefix| beside.list(prefix, average, listed)),
+            Kind::List(listed) => match (unordered, listed) {
+                (Some(problem), _) => Err(problem),
+                (None, None) => Err(UNLIKE),
+                (None, Some(listed)) => beside.only(|beside, prefix| beside.list(prefix, average, listed)),
+            },
             Kind::Dotless(own) => beside
                 .only(|beside, prefix| beside.dotless(prefix, average, own))
                 .map_err(|problem| if problem == UNLIKE { OTHER_NAMES } else { problem }),

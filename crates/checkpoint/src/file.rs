@@ -150,8 +150,12 @@ impl Checkpoint {
         unread.sort();
         without_wrappers(&mut tensors);
         // PyTorch keeps the order of the network, which tells the names of a list.
-        let is_ordered = !matches!(format, Format::Safetensors | Format::Sharded);
-        let nameless = name_averages(&mut tensors, is_ordered);
+        let unordered = match format {
+            Format::Safetensors => Some("safetensors keep no order, which would tell them"),
+            Format::Sharded => Some("an index keeps no order, which would tell them"),
+            Format::PyTorch | Format::PyTorchLegacy | Format::Pickle => None,
+        };
+        let nameless = name_averages(&mut tensors, unordered);
         tensors.sort_by(|a, b| a.name().cmp(b.name()));
         if let Some(pair) = tensors.windows(2).find(|pair| pair[0].name() == pair[1].name()) {
             let message = format!("holds two tensors '{}'", pair[0].name());

@@ -110,6 +110,32 @@ fn schedules_of_weights_from_elsewhere() {
     }
 }
 
+/// Schedules that leave nothing of the image before the last timestep have no numbers.
+#[test]
+fn schedules_that_end_too_early_are_refused() {
+    for (betas, n_t, zero_snr, is_usable) in [
+        (Betas::Linear([0.5, 0.9]), 2000, true, false),
+        (Betas::Linear([0.5, 0.9]), 2000, false, false),
+        (Betas::Linear([1e-4, 0.02]), 1000, true, true),
+        (Betas::Linear([1e-4, 0.02]), 1000, false, true),
+        (Betas::Cosine, 4000, true, true),
+        (Betas::ScaledLinear([0.00085, 0.012]), 1000, true, true),
+    ] {
+        for timesteps in [Timesteps::Index, Timesteps::Fraction] {
+            let prediction = Prediction::VPrediction;
+            let config = DdpmConfig { zero_snr, prediction, ..DdpmConfig::of(n_t, betas, timesteps) };
+            let checked = ddae_model::config::ProcessConfig::Ddpm(config.clone()).check();
+            assert_eq!(checked.is_ok(), is_usable, "{betas:?} {n_t} {zero_snr}: {checked:?}");
+            if let Err(message) = checked {
+                assert!(message.starts_with("betas leave nothing of the image at timestep"), "{message}");
+            } else {
+                let tables = Tables::training(&config);
+                assert!(tables.beta.iter().chain(&tables.alpha_bar).all(|value| value.is_finite()));
+            }
+        }
+    }
+}
+
 #[test]
 fn edm_grid_is_the_published_one() {
     let case = fixture("edm_loss_features");

@@ -283,11 +283,23 @@ fn sampling_begins_without_a_signal() {
     let (beta, at, au) =
         (f64::from(tables.beta[t]), f64::from(tables.alpha_bar[t]), f64::from(tables.alpha_bar[t - 1]));
     assert!((step.coefficients[3] - (beta * (1.0 - au) / (1.0 - at)).sqrt()).abs() < 1e-9);
-    assert!(
-        ddim(&ddpm, 10, 0.0)
-            .expect("a plan")
-            .steps
-            .iter()
-            .all(|step| step.coefficients.iter().all(|c| c.is_finite()))
-    );
+    // DDIM begins there too, however few its steps are.
+    for (timesteps, steps) in [
+        (ddae_model::config::Timesteps::Index, 50),
+        (ddae_model::config::Timesteps::Index, 7),
+        (ddae_model::config::Timesteps::Index, 1),
+        (ddae_model::config::Timesteps::Fraction, 50),
+        (ddae_model::config::Timesteps::Fraction, 1000),
+    ] {
+        let plan = ddim(&ddae_model::config::DdpmConfig { timesteps, ..ddpm.clone() }, steps, 0.5);
+        let plan = plan.expect("a plan");
+        assert_eq!(plan.steps.len(), steps);
+        assert_eq!(plan.steps[0].preconditioning[0], 0.0, "{timesteps:?} {steps}");
+        assert!(plan.steps.windows(2).all(|pair| pair[0].t > pair[1].t));
+        assert!(plan.steps.iter().all(|step| step.coefficients.iter().all(|c| c.is_finite())));
+        assert_eq!(plan.steps.last().and_then(|step| step.noise), None);
+    }
+    // 999, 979, …, 19.
+    let times: Vec<f32> = ddim(&ddpm, 50, 0.0).expect("a plan").steps.iter().map(|step| step.t).collect();
+    assert_eq!((times[0], times[1], times[49]), (999.0, 979.0, 19.0));
 }

@@ -16,7 +16,7 @@ use ddae_export::request::GraphRequest;
 use ddae_export::source::{WeightOptions, WeightSource};
 use ddae_export::staging::{Staging, in_the_way};
 use ddae_export::{ExportError, refuse_given};
-use ddae_model::config::{AnyConfig, Override};
+use ddae_model::config::{AnyConfig, Override, ProcessConfig};
 use ddae_model::diffusion::{Pixels, feature_layers, feature_timesteps};
 use ddae_model::graph::Graph;
 use ddae_model::networks::{Architecture, Role};
@@ -322,8 +322,9 @@ struct Needs {
     latents: bool,
 }
 
-/// The timestep at which the published DDPMs have their best features, roughly (DDAE, table 1).
-const USUAL_TIMESTEP: i64 = 11;
+/// The timesteps at which the published DDPMs and EDMs have their best features, roughly (DDAE, table 1).
+const USUAL_OF_DDPM: i64 = 11;
+const USUAL_OF_EDM: i64 = 4;
 
 impl Needs {
     fn of(plan: &ExportPlan) -> Needs {
@@ -334,7 +335,11 @@ impl Needs {
         let timestep = match (&model.process, network.role()) {
             (Some(process), Role::Denoiser(_)) if is_features => {
                 let range = feature_timesteps(process);
-                Some(USUAL_TIMESTEP.clamp(*range.start(), *range.end()))
+                let usual = match process {
+                    ProcessConfig::Ddpm(_) => USUAL_OF_DDPM,
+                    ProcessConfig::Edm(_) => USUAL_OF_EDM,
+                };
+                Some(usual.clamp(*range.start(), *range.end()))
             }
             _ => None,
         };

@@ -7,7 +7,7 @@ use ddae_model::config::ProcessConfig;
 use ddae_model::networks::{DiffusersConfig, VaeEncoderConfig};
 use serde_json::Value;
 
-use super::scheduler::{self, number, whole_number};
+use super::scheduler::{self, Refusal, excerpt, flag, number, whole_number};
 use crate::ExportError;
 
 /// What diffusers' `EMAModel` adds to the configuration of the network whose average it is.
@@ -15,7 +15,8 @@ const OF_AVERAGE: [&str; 7] =
     ["decay", "min_decay", "optimization_step", "update_after_step", "use_ema_warmup", "inv_gamma", "power"];
 
 /// What other autoencoders of diffusers have otherwise: key, and the one value (JSON) that is known here.
-const AUTOENCODER: [(&str, &str); 5] = [
+const AUTOENCODER: [(&str, &str); 6] = [
+    ("double_z", "true"),
     ("act_fn", "\"silu\""),
     ("shift_factor", "null"),
     ("latents_mean", "null"),
@@ -93,11 +94,34 @@ impl DiffusersFolder {
         let Some(path) = &self.config else { return Ok(()) };
         let config = json(path)?;
         let wrong = |message: String| ExportError::unusable(path, message);
+        match config["_class_name"].as_str() {
+            None | Some("AutoencoderKL") => {}
+            Some(other) => {
+                let message =
+                    format!("it is of a {}; the weights are those of an AutoencoderKL", excerpt(other));
+                return Err(wrong(message));
+            }
+        }
         for (key, known) in AUTOENCODER {
             let found = config[key].to_string();
-            if found != "null" && found != known {
-                return Err(wrong(format!("{key} is {found}; only {known} is supported")));
+            // A shift of nothing is none.
+            let is_nothing = known == "null" && config[key].as_f64() == Some(0.0);
+            if found != "null" && found != known && !is_nothing {
+                return Err(wrong(format!("{key} is {}; only {known} is supported", excerpt(&found))));
             }
+        }
+        // What diffusers has where the key is missing.
+        let says = flag(&config, "use_quant_conv", true).map_err(wrong)?;
+        if says != encoder.use_quant_conv {
+            let has = if encoder.use_quant_conv { "have a quant_conv" } else { "have no quant_conv" };
+            return Err(wrong(format!("use_quant_conv is {says}, and the weights beside it {has}")));
+        }
+        let channels = whole_number(&config, "latent_channels", encoder.latent_channels).map_err(wrong)?;
+        if channels != encoder.latent_channels {
+            let found = encoder.latent_channels;
+            return Err(wrong(format!(
+                "latent_channels is {channels}, and the weights beside it have {found}"
+            )));
         }
         let blocks = config["down_block_types"].as_array().into_iter().flatten();
         if let Some(other) = blocks.into_iter().find(|block| block.as_str() != Some("DownEncoderBlock2D")) {
@@ -116,10 +140,29 @@ impl DiffusersFolder {
     /// When the scheduler, or something that it says, is not known.
     pub fn process(&self) -> Result<Option<ProcessConfig>, ExportError> {
         let Some(path) = &self.scheduler else { return Ok(None) };
-        let message = |problem: String| format!("{problem}. To take the published DDPM, give --process ddpm");
-        scheduler::process(&json(path)?)
-            .map(Some)
-            .map_err(|problem| ExportError::unusable(path, message(problem)))
+        scheduler::process(&json(path)?).map(Some).map_err(|Refusal { problem, is_detail }| {
+            // What is known to be another process is not made right by an option.
+            let advice = if is_detail { ". To take the published DDPM, give --process ddpm" } else { "" };
+            ExportError::unusable(path, format!("{problem}{advice}"))
+        })
+    }
+
+    /// What of the scheduler beside the weights is not taken where `given` is, in words; none where it says the same.
+    pub fn other_than(&self, given: &ProcessConfig) -> Option<String> {
+        let Ok(scheduler) = json(self.scheduler.as_ref()?) else {
+            return Some("its scheduler_config.json, which cannot be read, is not taken".to_string());
+        };
+        match scheduler::process(&scheduler) {
+            Ok(process) if process == *given => None,
+            Ok(process) => {
+                let keys = scheduler::differences(&process, given).join(", ");
+                Some(format!("what its scheduler says is not taken: {keys}"))
+            }
+            Err(Refusal { problem, .. }) => {
+                let problem = problem.split(';').next().unwrap_or_default();
+                Some(format!("what its scheduler says is not taken: {problem}"))
+            }
+        }
     }
 }
 

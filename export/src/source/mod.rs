@@ -18,7 +18,9 @@ use ddae_model::config::{
     ProcessConfig, RunConfig, Timesteps,
 };
 use ddae_model::graph::{Graph, Init, Op, Path as GraphPath};
-use ddae_model::networks::recognition::{Found, Given, Names, Shapes, find, name_map};
+use ddae_model::networks::recognition::{
+    Found, Given, Names, RecogniseError, Shapes, find, name_map, refuse_foreign,
+};
 use ddae_model::networks::{
     Architecture, AttentionNames, DIFFUSERS, Family, HeadsGiven, PublishedProcess, Role,
 };
@@ -142,6 +144,8 @@ impl WeightSource {
                 let architecture = config.model_for(options.kind).architecture;
                 let taken = Taken::from(&checkpoint, asked, |family| architecture.is_of(family))?;
                 let shapes = checkpoint.shapes_below(&taken.root);
+                refuse_foreign(&shapes, |family| architecture.is_of(family))
+                    .map_err(|source| unrecognised(&checkpoint, source))?;
                 let (family, found) = (names_for(&shapes, &architecture), architecture.describe());
                 (config, family, found, taken, shapes)
             }
@@ -309,6 +313,10 @@ impl WeightSource {
     }
 }
 
+/// Channels of the latents of `sd-vae-ft-mse`, and the key of what they are multiplied by.
+const PUBLISHED_LATENTS: usize = 4;
+const SCALING_FACTOR: &str = "network.scaling_factor";
+
 /// Classes of the published DiTs, which have a label more for none.
 const PUBLISHED_CLASSES: usize = 1000;
 
@@ -376,6 +384,14 @@ fn recognised(
     let mut recognised = found.recognise(shapes, &given).map_err(wrong)?;
     if let Architecture::VaeEncoder(config) = &mut recognised.architecture {
         folder.adapt_autoencoder(config)?;
+        let is_told = folder.has_config() || options.overrides.iter().any(|key| key.sets(SCALING_FACTOR));
+        if !is_told && config.latent_channels != PUBLISHED_LATENTS {
+            return Err(wrong(RecogniseError::Incomplete {
+                found: format!("a latent encoder of {} channels", config.latent_channels),
+                what: "what its latents are multiplied by",
+                option: "--set network.scaling_factor=N, where there is no shift_factor",
+            }));
+        }
     }
     let mut pickled = None;
     if let Architecture::SongUNet(config) = &mut recognised.architecture {
@@ -390,9 +406,12 @@ fn recognised(
     // What is assumed is said.
     let assumed = match &recognised.architecture {
         _ if is_guessed => ", taken for one of Google's DDPMs (no config.json is beside it)",
-        Architecture::VaeEncoder(_) if !folder.has_config() => {
-            ", groups and scaling taken for those of sd-vae-ft-mse (no config.json is beside it)"
-        }
+        Architecture::VaeEncoder(config) if !folder.has_config() => match config.use_quant_conv {
+            true => ", groups and scaling taken for those of sd-vae-ft-mse (no config.json is beside it)",
+            false => {
+                ", with no quant_conv, groups and scaling taken for those of sd-vae-ft-mse (no config.json is beside it)"
+            }
+        },
         Architecture::DiT(config) if !config.null_label && classes.is_none() => {
             ", its one label taken for that of all images"
         }
@@ -407,6 +426,11 @@ fn recognised(
         process
     });
     let needs_process = matches!(options.kind, GraphKind::Features | GraphKind::Sampler);
+    if let (true, Some(given)) = (is_diffusers, options.process)
+        && let Some(other) = folder.other_than(&given.published(Timesteps::Index))
+    {
+        sentence.push_str(&format!(", {other} (--process)"));
+    }
     let process = match (found.family.process, options.process) {
         _ if pickled.is_some() => pickled,
         (PublishedProcess::One(process), _) => Some(process()),
@@ -418,6 +442,9 @@ fn recognised(
     };
     let model = ModelConfig { architecture: recognised.architecture, process, normalisation: None };
     let config = AnyConfig::parse(&model.to_yaml(), "what the weights tell", &options.overrides)?;
+    // What is described is what keys were set to.
+    let changed = config.model_for(options.kind).architecture.describe();
+    let sentence = sentence.replacen(&model.architecture.describe(), &changed, 1);
     Ok((config, recognised.names, sentence))
 }
 

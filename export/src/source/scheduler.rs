@@ -4,30 +4,51 @@
 //! of diffusers' own samplers (their spacing, orders, sigmas) says nothing of the network, and is not taken: `ddae-infer` has
 //! samplers of its own.
 
+use std::collections::BTreeSet;
+
 use ddae_model::config::{
     Betas, Clip, DdpmConfig, EdmConfig, Prediction, ProcessConfig, Timesteps, VarianceType,
 };
 use serde_json::Value;
 
-/// Schedulers of the discrete process, and whether they clip images unless told otherwise.
-const DDPM: [(&str, bool); 17] = [
-    ("DDPMScheduler", true),
-    ("DDPMParallelScheduler", true),
-    ("DDIMScheduler", true),
-    ("DDIMParallelScheduler", true),
-    ("DDIMInverseScheduler", true),
-    ("PNDMScheduler", false),
-    ("LMSDiscreteScheduler", false),
-    ("EulerDiscreteScheduler", false),
-    ("EulerAncestralDiscreteScheduler", false),
-    ("HeunDiscreteScheduler", false),
-    ("KDPM2DiscreteScheduler", false),
-    ("KDPM2AncestralDiscreteScheduler", false),
-    ("DPMSolverMultistepScheduler", false),
-    ("DPMSolverSinglestepScheduler", false),
-    ("DPMSolverSDEScheduler", false),
-    ("DEISMultistepScheduler", false),
-    ("UniPCMultistepScheduler", false),
+/// A scheduler of the discrete process.
+struct Scheduler {
+    class: &'static str,
+    /// Whether it clips images unless told otherwise; none where it has no such key, and never clips.
+    clips: Option<bool>,
+    /// Whether it knows `rescale_betas_zero_snr`.
+    rescales: bool,
+    /// The first and last variance unless told otherwise.
+    betas: [f64; 2],
+}
+
+const fn scheduler(class: &'static str, clips: Option<bool>, rescales: bool, betas: [f64; 2]) -> Scheduler {
+    Scheduler { class, clips, rescales, betas }
+}
+
+/// The variances of DDPM, and those of Stable Diffusion.
+const PUBLISHED: [f64; 2] = [1e-4, 0.02];
+const STABLE: [f64; 2] = [0.00085, 0.012];
+
+/// As diffusers 0.42 has them.
+const DDPM: [Scheduler; 17] = [
+    scheduler("DDPMScheduler", Some(true), true, PUBLISHED),
+    scheduler("DDPMParallelScheduler", Some(true), true, PUBLISHED),
+    scheduler("DDIMScheduler", Some(true), true, PUBLISHED),
+    scheduler("DDIMParallelScheduler", Some(true), true, PUBLISHED),
+    scheduler("DDIMInverseScheduler", Some(true), true, PUBLISHED),
+    scheduler("PNDMScheduler", None, false, PUBLISHED),
+    scheduler("LMSDiscreteScheduler", None, false, PUBLISHED),
+    scheduler("EulerDiscreteScheduler", None, true, PUBLISHED),
+    scheduler("EulerAncestralDiscreteScheduler", None, true, PUBLISHED),
+    scheduler("HeunDiscreteScheduler", Some(false), false, STABLE),
+    scheduler("KDPM2DiscreteScheduler", None, false, STABLE),
+    scheduler("KDPM2AncestralDiscreteScheduler", None, false, STABLE),
+    scheduler("DPMSolverMultistepScheduler", None, true, PUBLISHED),
+    scheduler("DPMSolverSinglestepScheduler", None, false, PUBLISHED),
+    scheduler("DPMSolverSDEScheduler", None, false, STABLE),
+    scheduler("DEISMultistepScheduler", None, false, PUBLISHED),
+    scheduler("UniPCMultistepScheduler", None, true, PUBLISHED),
 ];
 
 /// Schedulers of EDM's process.
@@ -78,26 +99,72 @@ const ONLY: [(&str, &str); 4] = [
     ("timestep_type", "\"discrete\""),
 ];
 
+/// Why a scheduler is not taken.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Refusal {
+    pub problem: String,
+    /// Whether it is a detail that is not read, and not another process or another prediction.
+    pub is_detail: bool,
+}
+
+impl From<String> for Refusal {
+    fn from(problem: String) -> Refusal {
+        Refusal { problem, is_detail: true }
+    }
+}
+
+impl Refusal {
+    fn other(problem: String) -> Refusal {
+        Refusal { problem, is_detail: false }
+    }
+}
+
 /// The process, or what of it is not known.
-pub(super) fn process(scheduler: &Value) -> Result<ProcessConfig, String> {
+pub(super) fn process(scheduler: &Value) -> Result<ProcessConfig, Refusal> {
     let class = match &scheduler["_class_name"] {
         Value::String(class) => class.as_str(),
-        Value::Null => return Err("it does not say which scheduler it is of (_class_name)".to_string()),
-        other => return Err(format!("_class_name is {other}; it must be a name")),
+        Value::Null => {
+            return Err("it does not say which scheduler it is of (_class_name)".to_string().into());
+        }
+        other => {
+            let other = excerpt(&other.to_string());
+            return Err(format!("_class_name is {other}; it must be a name").into());
+        }
     };
     if EDM.contains(&class) {
         return edm(scheduler);
     }
-    match DDPM.iter().find(|(known, _)| *known == class) {
-        Some(&(_, clips)) => ddpm(scheduler, class, clips),
+    match DDPM.iter().find(|known| known.class == class) {
+        Some(known) => ddpm(scheduler, known),
         None => {
-            let known: Vec<&str> = DDPM.iter().map(|(name, _)| *name).chain(EDM).collect();
-            Err(format!("it is of a {class}; known are {}", known.join(", ")))
+            let known: Vec<&str> = DDPM.iter().map(|known| known.class).chain(EDM).collect();
+            let class = excerpt(class);
+            Err(Refusal::other(format!("it is of a {class}; known are {}", known.join(", "))))
         }
     }
 }
 
-fn ddpm(scheduler: &Value, class: &str, clips: bool) -> Result<ProcessConfig, String> {
+/// The keys of a process that are others in `given`, with their values.
+pub(super) fn differences(process: &ProcessConfig, given: &ProcessConfig) -> Vec<String> {
+    let [process, given] = [process, given].map(|process| serde_json::to_value(process).unwrap_or_default());
+    if process["model_type"] != given["model_type"] {
+        return vec![format!("model_type {}", process["model_type"].as_str().unwrap_or_default())];
+    }
+    let [process, given] = [&process, &given].map(|process| process["diffusion"].as_object());
+    let keys: BTreeSet<&String> = process.into_iter().chain(given).flat_map(|keys| keys.keys()).collect();
+    let shown = |key: &String| match process.and_then(|keys| keys.get(key)) {
+        Some(Value::String(text)) => format!("{key} {text}"),
+        Some(value) => format!("{key} {value}"),
+        // What a configuration does not write is as it is elsewhere.
+        None => format!("{key} as usual"),
+    };
+    let is_other =
+        |key: &&String| process.and_then(|keys| keys.get(*key)) != given.and_then(|keys| keys.get(*key));
+    keys.into_iter().filter(is_other).map(shown).collect()
+}
+
+fn ddpm(scheduler: &Value, known: &Scheduler) -> Result<ProcessConfig, Refusal> {
+    let class = known.class;
     known_keys(
         scheduler,
         &[
@@ -106,6 +173,7 @@ fn ddpm(scheduler: &Value, class: &str, clips: bool) -> Result<ProcessConfig, St
             "beta_start",
             "beta_end",
             "prediction_type",
+            "predict_epsilon",
             "rescale_betas_zero_snr",
             "clip_sample",
             // Of the sigmas that the betas give already.
@@ -114,40 +182,51 @@ fn ddpm(scheduler: &Value, class: &str, clips: bool) -> Result<ProcessConfig, St
         ],
     )?;
     // diffusers' own defaults.
-    let pair = [number(scheduler, "beta_start", 1e-4)?, number(scheduler, "beta_end", 0.02)?];
+    let [first, last] = known.betas;
+    let pair = [number(scheduler, "beta_start", first)?, number(scheduler, "beta_end", last)?];
     let betas = match text(scheduler, "beta_schedule", "linear")? {
         "linear" => Betas::Linear(pair),
         "scaled_linear" => Betas::ScaledLinear(pair),
         "squaredcos_cap_v2" => Betas::Cosine,
         other => {
+            let other = excerpt(other);
             return Err(format!(
                 "beta_schedule is {other}; known are linear, scaled_linear and squaredcos_cap_v2"
-            ));
+            )
+            .into());
         }
     };
-    let prediction = match text(scheduler, "prediction_type", "epsilon")? {
-        "epsilon" => Prediction::Epsilon,
-        "v_prediction" => Prediction::VPrediction,
-        "sample" => Prediction::Sample,
-        other => {
-            return Err(format!("prediction_type is {other}; known are epsilon, v_prediction and sample"));
+    let zero_snr = match (flag(scheduler, "rescale_betas_zero_snr", false)?, known.rescales) {
+        (true, false) => {
+            let message = format!("rescale_betas_zero_snr is true, which is nothing to a {class}");
+            return Err(message.into());
         }
+        (zero_snr, _) => zero_snr,
     };
-    let range = number(scheduler, "clip_sample_range", 1.0)?;
-    let clip_sample = match flag(scheduler, "clip_sample", clips)? {
-        true if range != 1.0 => Clip::Range(range),
-        clips => Clip::Unit(clips),
+    // A key that another scheduler left behind says nothing.
+    let clip_sample = match known.clips {
+        None => Clip::Unit(false),
+        Some(default) => {
+            let range = number(scheduler, "clip_sample_range", 1.0)?;
+            match flag(scheduler, "clip_sample", default)? {
+                true if range != 1.0 => Clip::Range(range),
+                clips => Clip::Unit(clips),
+            }
+        }
     };
     // Only ancestral sampling adds noise of a variance.
     let variance_type = match text(scheduler, "variance_type", "fixed_small")? {
         _ if !class.starts_with("DDPM") => VarianceType::FixedLarge,
         "fixed_small" => VarianceType::FixedSmall,
         "fixed_large" => VarianceType::FixedLarge,
-        other => return Err(format!("variance_type is {other}; known are fixed_small and fixed_large")),
+        other => {
+            let other = excerpt(other);
+            return Err(format!("variance_type is {other}; known are fixed_small and fixed_large").into());
+        }
     };
     let process = ProcessConfig::Ddpm(DdpmConfig {
-        prediction,
-        zero_snr: flag(scheduler, "rescale_betas_zero_snr", false)?,
+        prediction: prediction(scheduler)?,
+        zero_snr,
         clip_sample,
         variance_type,
         ..DdpmConfig::of(whole_number(scheduler, "num_train_timesteps", 1000)?, betas, Timesteps::Index)
@@ -156,14 +235,42 @@ fn ddpm(scheduler: &Value, class: &str, clips: bool) -> Result<ProcessConfig, St
     Ok(process)
 }
 
-fn edm(scheduler: &Value) -> Result<ProcessConfig, String> {
+/// What the network finds. Older files say it by `predict_epsilon`.
+fn prediction(scheduler: &Value) -> Result<Prediction, Refusal> {
+    let older = match &scheduler["predict_epsilon"] {
+        Value::Null => None,
+        Value::Bool(is_epsilon) => Some(if *is_epsilon { "epsilon" } else { "sample" }),
+        other => {
+            let other = excerpt(&other.to_string());
+            return Err(Refusal::other(format!("predict_epsilon is {other}; it must be true or false")));
+        }
+    };
+    let found = text(scheduler, "prediction_type", older.unwrap_or("epsilon"))?;
+    if older.is_some_and(|older| older != found) {
+        let (older, found) = (&scheduler["predict_epsilon"], excerpt(found));
+        return Err(Refusal::other(format!("predict_epsilon is {older}, but prediction_type is {found}")));
+    }
+    match found {
+        "epsilon" => Ok(Prediction::Epsilon),
+        "v_prediction" => Ok(Prediction::VPrediction),
+        "sample" => Ok(Prediction::Sample),
+        other => Err(Refusal::other(format!(
+            "prediction_type is {}; known are epsilon, v_prediction and sample",
+            excerpt(other)
+        ))),
+    }
+}
+
+fn edm(scheduler: &Value) -> Result<ProcessConfig, Refusal> {
     known_keys(
         scheduler,
         &["num_train_timesteps", "prediction_type", "sigma_min", "sigma_max", "sigma_data", "rho"],
     )?;
     let prediction = text(scheduler, "prediction_type", "epsilon")?;
     if prediction != "epsilon" {
-        return Err(format!("prediction_type is {prediction}; of an EDM only epsilon is known"));
+        let prediction = excerpt(prediction);
+        let problem = format!("prediction_type is {prediction}; of an EDM only epsilon is known");
+        return Err(Refusal::other(problem));
     }
     let published = EdmConfig::published();
     let process = ProcessConfig::Edm(EdmConfig {
@@ -185,11 +292,12 @@ fn known_keys(scheduler: &Value, own: &[&str]) -> Result<(), String> {
         match only {
             Some((_, wanted)) if value.is_null() || written == *wanted => {}
             Some((_, wanted)) => {
-                let found: String = written.chars().take(60).collect();
-                return Err(format!("{key} is {found}; only {wanted} is known"));
+                return Err(format!("{key} is {}; only {wanted} is known", excerpt(&written)));
             }
+            // What is not set changes nothing.
+            None if value.is_null() => {}
             None if own.contains(&key.as_str()) || OF_SAMPLERS.contains(&key.as_str()) => {}
-            None => return Err(format!("its key {} is not known", key.escape_debug())),
+            None => return Err(format!("its key {} is not known", excerpt(key))),
         }
     }
     Ok(())
@@ -199,16 +307,23 @@ fn text<'v>(scheduler: &'v Value, key: &str, default: &'v str) -> Result<&'v str
     match &scheduler[key] {
         Value::Null => Ok(default),
         Value::String(text) => Ok(text),
-        other => Err(format!("{key} is {other}; it must be a name")),
+        other => Err(format!("{key} is {}; it must be a name", excerpt(&other.to_string()))),
     }
 }
 
-fn flag(scheduler: &Value, key: &str, default: bool) -> Result<bool, String> {
-    match &scheduler[key] {
-        Value::Null => Ok(default),
-        Value::Bool(flag) => Ok(*flag),
-        other => Err(format!("{key} is {other}; it must be true or false")),
+/// A truth under a key of a configuration; `null` is none, as in Python.
+pub(super) fn flag(config: &Value, key: &str, default: bool) -> Result<bool, String> {
+    match config.get(key) {
+        None => Ok(default),
+        Some(Value::Null) => Ok(false),
+        Some(Value::Bool(flag)) => Ok(*flag),
+        Some(other) => Err(format!("{key} is {}; it must be true or false", excerpt(&other.to_string()))),
     }
+}
+
+/// The beginning of what a file says, in one line.
+pub(super) fn excerpt(text: &str) -> String {
+    text.chars().take(60).collect::<String>().escape_debug().to_string().replace("\\\"", "\"")
 }
 
 /// A number under a key of a configuration.
@@ -227,132 +342,4 @@ pub(super) fn whole_number(config: &Value, key: &str, default: usize) -> Result<
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn with(class: &str, changes: Value) -> Result<ProcessConfig, String> {
-        let mut scheduler = json!({ "_class_name": class, "_diffusers_version": "0.30.0" });
-        for (key, value) in changes.as_object().into_iter().flatten() {
-            scheduler[key] = value.clone();
-        }
-        process(&scheduler)
-    }
-
-    /// A DDPM as diffusers has it unless told otherwise.
-    fn plain() -> DdpmConfig {
-        DdpmConfig { variance_type: VarianceType::FixedSmall, ..DdpmConfig::published(Timesteps::Index) }
-    }
-
-    #[test]
-    fn a_scheduler_is_what_it_says_it_is() {
-        let unclipped =
-            DdpmConfig { clip_sample: Clip::Unit(false), ..DdpmConfig::published(Timesteps::Index) };
-        for (class, changes, expected) in [
-            ("DDPMScheduler", json!({}), plain()),
-            (
-                "DDPMScheduler",
-                json!({ "variance_type": "fixed_large", "beta_start": 0.0001, "trained_betas": null }),
-                DdpmConfig::published(Timesteps::Index),
-            ),
-            (
-                "DDPMScheduler",
-                json!({ "clip_sample": false }),
-                DdpmConfig { clip_sample: Clip::Unit(false), ..plain() },
-            ),
-            (
-                "DDPMScheduler",
-                json!({ "clip_sample_range": 2.5 }),
-                DdpmConfig { clip_sample: Clip::Range(2.5), ..plain() },
-            ),
-            (
-                "DDPMScheduler",
-                json!({ "prediction_type": "sample", "num_train_timesteps": 50 }),
-                DdpmConfig { prediction: Prediction::Sample, n_t: 50, ..plain() },
-            ),
-            (
-                "DDPMScheduler",
-                json!({ "beta_schedule": "squaredcos_cap_v2" }),
-                DdpmConfig { betas: Betas::Cosine, ..plain() },
-            ),
-            ("DDIMScheduler", json!({ "steps_offset": 1 }), DdpmConfig::published(Timesteps::Index)),
-            (
-                "DDIMScheduler",
-                json!({ "rescale_betas_zero_snr": true, "prediction_type": "v_prediction" }),
-                DdpmConfig {
-                    zero_snr: true,
-                    prediction: Prediction::VPrediction,
-                    ..DdpmConfig::published(Timesteps::Index)
-                },
-            ),
-            (
-                "PNDMScheduler",
-                json!({ "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012 }),
-                DdpmConfig { betas: Betas::ScaledLinear([0.00085, 0.012]), ..unclipped.clone() },
-            ),
-            ("EulerDiscreteScheduler", json!({ "use_karras_sigmas": true }), unclipped.clone()),
-            ("DPMSolverMultistepScheduler", json!({ "variance_type": null }), unclipped),
-        ] {
-            assert_eq!(with(class, changes.clone()), Ok(ProcessConfig::Ddpm(expected)), "{class} {changes}");
-        }
-        let edm = EdmConfig { sigma_data: 1.0, sigma_max: 40.0, ..EdmConfig::published() };
-        let changes = json!({ "sigma_data": 1.0, "sigma_max": 40.0, "sigma_schedule": "karras" });
-        assert_eq!(with("EDMEulerScheduler", changes), Ok(ProcessConfig::Edm(edm)));
-    }
-
-    #[test]
-    fn what_is_not_known_is_refused_by_name() {
-        for (class, changes, message) in [
-            (
-                "FlowMatchEulerDiscreteScheduler",
-                json!({}),
-                "it is of a FlowMatchEulerDiscreteScheduler; known are DDPM",
-            ),
-            ("ScoreSdeVeScheduler", json!({}), "it is of a ScoreSdeVeScheduler"),
-            ("CMStochasticIterativeScheduler", json!({}), "it is of a CMStochasticIterativeScheduler"),
-            (
-                "DDPMScheduler",
-                json!({ "beta_schedule": "sigmoid" }),
-                "beta_schedule is sigmoid; known are linear",
-            ),
-            (
-                "DDPMScheduler",
-                json!({ "prediction_type": "flow" }),
-                "prediction_type is flow; known are epsilon",
-            ),
-            ("DDPMScheduler", json!({ "thresholding": true }), "thresholding is true; only false is known"),
-            (
-                "DDPMScheduler",
-                json!({ "trained_betas": [0.1] }),
-                "trained_betas is [0.1]; only null is known",
-            ),
-            ("DDPMScheduler", json!({ "variance_type": "learned_range" }), "variance_type is learned_range"),
-            (
-                "DDPMScheduler",
-                json!({ "rescale_betas_zero_snr": true }),
-                "zero_snr leaves nothing of the image",
-            ),
-            (
-                "DDPMScheduler",
-                json!({ "clip_sample": "no" }),
-                "clip_sample is \"no\"; it must be true or false",
-            ),
-            ("DDPMScheduler", json!({ "beta_warp": 1 }), "its key beta_warp is not known"),
-            (
-                "EulerDiscreteScheduler",
-                json!({ "timestep_type": "continuous" }),
-                "timestep_type is \"continuous\"",
-            ),
-            ("DPMSolverMultistepScheduler", json!({ "use_flow_sigmas": true }), "use_flow_sigmas is true"),
-            (
-                "EDMEulerScheduler",
-                json!({ "prediction_type": "v_prediction" }),
-                "of an EDM only epsilon is known",
-            ),
-        ] {
-            let found = with(class, changes.clone()).expect_err("not known");
-            assert!(found.starts_with(message) || found.contains(message), "{class} {changes}: {found}");
-        }
-        assert!(process(&json!({})).expect_err("none").contains("_class_name"));
-    }
-}
+mod tests;

@@ -141,13 +141,15 @@ pub(super) fn chosen(
         }
     }
     if families.is_empty() {
+        // It is a name that none of them has.
+        if let [set, ..] = checkpoint.sets() {
+            return Ok(set.families()[0]);
+        }
         let set = checkpoint.weight_sets().first().copied().unwrap_or_default();
         let shapes = checkpoint.shapes(set)?;
-        return match (find(&shapes), checkpoint.sets()) {
-            (Err(source), _) => Err(unrecognised(checkpoint, source)),
-            // It is a name that nothing has.
-            (Ok(_), [set, ..]) => Ok(set.families()[0]),
-            (Ok(found), []) => Ok(found[0].family),
+        return match find(&shapes) {
+            Err(source) => Err(unrecognised(checkpoint, source)),
+            Ok(found) => Ok(found[0].family),
         };
     }
     let mut fitting: Vec<&'static Family> =

@@ -101,6 +101,26 @@ fn what_a_folder_lacks_is_said() {
         1,
         "scheduler_config.json: it is of a FlowMatchEulerDiscreteScheduler; known are ",
     );
+    let advice =
+        |arguments: &str| String::from_utf8_lossy(&place.run(arguments).stderr).contains("--process");
+    assert!(!advice("m --graph sampler"), "another process is not made right by an option");
+    // What an option stands for is said.
+    let out = place.done("m --graph sampler --process ddpm --dry-run");
+    assert!(
+        out.contains("what its scheduler says is not taken: it is of a FlowMatchEulerDiscreteScheduler"),
+        "{out}"
+    );
+    let prediction = "\"prediction_type\": \"v_prediction\"";
+    let changed = scheduler().replace("\"prediction_type\": \"epsilon\"", prediction);
+    let changed = match changed.contains(prediction) {
+        true => changed,
+        false => changed.replacen('{', &format!("{{ {prediction}, "), 1),
+    };
+    write("m/scheduler_config.json", changed);
+    let out = place.done("m --graph sampler --process ddpm --dry-run");
+    assert!(out.contains("is not taken: ") && out.contains("prediction v_prediction"), "{out}");
+    let out = place.done("m --graph sampler --dry-run");
+    assert!(!out.contains("is not taken"), "{out}");
     write("m/scheduler_config.json", "[]".to_string());
     place.fail("m --graph sampler", 1, "scheduler_config.json: not a configuration of diffusers");
 
@@ -140,7 +160,7 @@ fn an_autoencoder_is_what_its_configuration_says() {
     place.safetensors("vae/diffusion_pytorch_model.safetensors", named(&case));
     let published = json!({
         "_class_name": "AutoencoderKL", "act_fn": "silu", "norm_num_groups": 32, "scaling_factor": 0.18215,
-        "down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D"], "shift_factor": null,
+        "down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D"], "shift_factor": null, "latent_channels": 4,
     });
     let export = |changes: &[(&str, serde_json::Value)], options: &str| {
         let mut config = published.clone();
@@ -163,6 +183,14 @@ fn an_autoencoder_is_what_its_configuration_says() {
             json!(["AttnDownEncoderBlock2D"]),
             r#"down_block_types has "AttnDownEncoderBlock2D""#,
         ),
+        (
+            "use_quant_conv",
+            json!(false),
+            "use_quant_conv is false, and the weights beside it have a quant_conv",
+        ),
+        ("_class_name", json!("VQModel"), "it is of a VQModel; the weights are those of an AutoencoderKL"),
+        ("double_z", json!(false), "double_z is false; only true is supported"),
+        ("latent_channels", json!(16), "latent_channels is 16, and the weights beside it have 4"),
         ("scaling_factor", json!("1"), r#"scaling_factor is "1"; it must be a number"#),
         ("norm_num_groups", json!(-1), "norm_num_groups is -1; it must be a whole number"),
         ("norm_num_groups", json!(7), "does not split into 7 groups"),
@@ -171,4 +199,39 @@ fn an_autoencoder_is_what_its_configuration_says() {
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && error.contains(message), "{message}: {error}");
     }
+    assert!(said(export(&[("shift_factor", json!(0.0))], "--dry-run")).contains("scaled by 0.18215"));
+
+    // Without the last convolution, the configuration must say so; without a configuration, it is said.
+    let bare = || named(&case).into_iter().filter(|(name, _)| !name.starts_with("quant_conv"));
+    place.safetensors("vae/diffusion_pytorch_model.safetensors", bare());
+    for changes in [vec![("use_quant_conv", json!(true))], vec![]] {
+        let output = export(&changes, "--dry-run");
+        let error = String::from_utf8_lossy(&output.stderr);
+        let message = "use_quant_conv is true, and the weights beside it have no quant_conv";
+        assert!(!output.status.success() && error.contains(message), "{error}");
+    }
+    assert!(export(&[("use_quant_conv", json!(false))], "--dry-run").status.success());
+    place.safetensors("bare.safetensors", bare());
+    let out = place.done("bare.safetensors --graph latent --image-size 64 --dry-run");
+    assert!(out.contains("with no quant_conv, groups and scaling taken for those of sd-vae-ft-mse"), "{out}");
+    // Latents of other sizes are of other autoencoders.
+    let width = case.weights.get("encoder.conv_out.weight").expect("a layer").shape()[1];
+    let wide = Tensor::f32(&[32, width, 3, 3], vec![0.01; 32 * width * 9]);
+    let wide_bias = Tensor::f32(&[32], vec![0.0; 32]);
+    let tensors = bare().map(|(name, tensor)| match name {
+        "encoder.conv_out.weight" => (name, &wide),
+        "encoder.conv_out.bias" => (name, &wide_bias),
+        _ => (name, tensor),
+    });
+    place.safetensors("wide.safetensors", tensors);
+    place.fail(
+        "wide.safetensors --graph latent --image-size 64",
+        2,
+        "it holds a latent encoder of 16 channels; the weights do not tell what its latents are multiplied by: give --set \
+         network.scaling_factor=N",
+    );
+    let out = place.done(
+        "wide.safetensors --graph latent --image-size 64 --set network.scaling_factor=0.3611 --dry-run",
+    );
+    assert!(out.contains("scaled by 0.3611"), "{out}");
 }

@@ -112,10 +112,102 @@ fn variants_in_one_folder() {
     diffusers_file(&place, "m/diffusion_pytorch_model.non_ema.safetensors", 0.25);
     let out = check(&place, "m");
     assert!(out.contains("the moving average"), "{out}");
-    for (weights, set) in [("model", "model"), ("non_ema", "model")] {
+    for (weights, set, name) in [
+        ("model", json!("model"), "non_ema"),
+        ("non_ema", json!("model"), "non_ema"),
+        ("ema", json!("ema"), "diffusion_pytorch_model"),
+        ("diffusion_pytorch_model", json!("ema"), "diffusion_pytorch_model"),
+        ("fp16", json!("ema"), "fp16"),
+    ] {
         let report = place.json(&format!("m --weights {weights} --dry-run"));
-        assert_eq!((&report["weights"], &report["weights_name"]), (&json!(set), &json!("non_ema")));
+        assert_eq!((&report["weights"], &report["weights_name"]), (&set, &json!(name)), "{weights}");
     }
+    // What has no such name is not passed over.
+    let listed = "it holds the weights 'diffusion_pytorch_model', 'non_ema'; choose with --weights NAME";
+    for name in ["junk", "non-emas"] {
+        place.fail(&format!("m --weights {name}"), 1, &format!("--weights {name}: {listed}"));
+    }
+}
+
+/// Values of a network, as its export computes them.
+fn values(place: &Place, arguments: &str) -> Vec<f32> {
+    place.done(&format!("{arguments} -o values.onnx --force"));
+    let case = diffusers_ddpm();
+    let inputs: Vec<(&str, Tensor)> = case.inputs.iter().map(|(n, t)| (*n, t.clone())).collect();
+    place.outputs("values.onnx", &inputs)[0].1.as_f32().expect("f32").to_vec()
+}
+
+/// Every variant can be asked for, and where none is asked for, only what is certain is taken.
+#[test]
+fn variants_by_their_names() {
+    let place = Place::new();
+    config(&place, "m", &json!({}));
+    let file = |variant: &str| format!("m/diffusion_pytorch_model{variant}.safetensors");
+    diffusers_file(&place, &file(".fp16"), 1.0);
+    let full = values(&place, "m");
+    // Rounded weights: fp16 before bf16, and any by its name.
+    diffusers_file(&place, &file(".bf16"), 0.5);
+    assert_eq!(values(&place, "m"), full);
+    let out = place.done("m --dry-run");
+    assert!(out.contains("weights: 'fp16'"), "{out}");
+    assert_eq!(values(&place, "m --weights fp16"), full);
+    assert_ne!(values(&place, "m --weights bf16"), full);
+    let out = place.done("m --weights bf16 --dry-run");
+    assert!(out.contains("weights: 'bf16'") && out.contains("would write m-bf16-network.onnx"), "{out}");
+    let _ = fs::remove_file(place.path(&file(".bf16")));
+    let _ = fs::remove_file(place.path(&file(".fp16")));
+    // Others of which no name says what they are.
+    diffusers_file(&place, &file(".step9"), 1.0);
+    diffusers_file(&place, &file(".step100"), 0.5);
+    place.fail("m", 1, "it holds the weights 'step100', 'step9'; choose with --weights NAME");
+    assert_eq!(values(&place, "m --weights step9"), full);
+    let _ = fs::remove_file(place.path(&file(".step9")));
+    let _ = fs::remove_file(place.path(&file(".step100")));
+    // Averages by their names.
+    for average in [".ema", "_ema", ".ema.fp16"] {
+        diffusers_file(&place, &file(""), 0.5);
+        diffusers_file(&place, &file(average), 1.0);
+        assert_eq!(values(&place, "m"), full, "{average}");
+        assert_eq!(values(&place, "m --weights ema"), full, "{average}");
+        assert_ne!(values(&place, "m --weights model"), full, "{average}");
+        let out = place.done("m --dry-run");
+        assert!(out.contains("weights: the moving average"), "{average}: {out}");
+        let _ = fs::remove_file(place.path(&file(average)));
+    }
+}
+
+/// Averages in folders of any name.
+#[test]
+fn folders_of_averages_of_any_name() {
+    for average in ["ema", "unetEma", "ema_unet", "swa-unet"] {
+        let place = Place::new();
+        for (folder, factor) in [("unet", 0.5), (average, 1.0)] {
+            config(&place, &format!("run/{folder}"), &json!({}));
+            diffusers_file(&place, &format!("run/{folder}/diffusion_pytorch_model.safetensors"), factor);
+        }
+        // Another part, and a folder that says that it is none.
+        fs::create_dir_all(place.path("run/vae_ema")).expect("a folder");
+        fs::write(place.path("run/vae_ema/config.json"), r#"{"_class_name": "AutoencoderKL"}"#)
+            .expect("a file");
+        config(&place, "run/unet_non_ema", &json!({}));
+        for arguments in
+            ["run".to_string(), "run --weights ema".to_string(), format!("run --weights {average}")]
+        {
+            let out = check(&place, &arguments);
+            assert!(out.contains(&format!("weights: the moving average, '{average}'")), "{arguments}: {out}");
+        }
+        let report = place.json("run --weights model --dry-run");
+        assert_eq!((&report["weights"], &report["weights_name"]), (&json!("model"), &json!("unet")));
+    }
+    // The folder of the part may be an average itself.
+    let place = Place::new();
+    config(&place, "run/unet", &json!({ "decay": 0.9999, "optimization_step": 7 }));
+    diffusers_file(&place, "run/unet/diffusion_pytorch_model.safetensors", 1.0);
+    for arguments in ["run", "run/unet", "run --weights ema", "run --weights unet"] {
+        let out = check(&place, arguments);
+        assert!(out.contains("weights: the moving average, 'unet'"), "{arguments}: {out}");
+    }
+    place.fail("run --weights model", 1, "its config.json says that it holds a moving average alone");
 }
 
 /// The folders of a training script: the average is taken, as it is anywhere.
@@ -128,10 +220,20 @@ fn a_folder_of_an_average_beside_that_in_training() {
                           "update_after_step": 0, "use_ema_warmup": false });
     config(&place, "run/unet_ema", &average);
     diffusers_file(&place, "run/unet_ema/diffusion_pytorch_model.safetensors", 1.0);
-    for arguments in ["run", "run --weights ema", "run --weights unet_ema", "run/unet_ema"] {
-        let out = check(&place, arguments);
-        assert!(out.contains("weights: the moving average, 'unet_ema'"), "{arguments}: {out}");
-        assert!(place.done(&format!("{arguments} --dry-run")).contains("would write run-network.onnx"));
+    for (arguments, file) in [
+        ("run", "run-network.onnx"),
+        ("run --weights ema", "run-network.onnx"),
+        ("run --weights unet_ema", "run-unet_ema-network.onnx"),
+        ("run --weights unet", "run-unet-network.onnx"),
+        ("run --weights model", "run-model-network.onnx"),
+        ("run/unet_ema", "run-network.onnx"),
+    ] {
+        let out = place.done(&format!("{arguments} --dry-run"));
+        assert!(out.contains(&format!("would write {file}")), "{arguments}: {out}");
+        if !file.contains("unet-") && !file.contains("model") {
+            let out = check(&place, arguments);
+            assert!(out.contains("weights: the moving average, 'unet_ema'"), "{arguments}: {out}");
+        }
     }
     for arguments in ["run --weights model", "run --weights unet"] {
         let report = place.json(&format!("{arguments} --dry-run"));
@@ -170,6 +272,11 @@ fn a_cache_of_hugging_face() {
     config(&place, &format!("{repository}/snapshots/other"), &json!({}));
     place.fail(repository, 1, "it holds several revisions; give one of them");
     fs::create_dir_all(place.path(&format!("{repository}/refs"))).expect("a folder");
+    // What leads out of the folder is no revision.
+    for outside in ["..", ".", "../snapshots/other", "/tmp"] {
+        fs::write(place.path(&format!("{repository}/refs/main")), outside).expect("a file");
+        place.fail(repository, 1, "it holds several revisions; give one of them");
+    }
     fs::write(place.path(&format!("{repository}/refs/main")), revision).expect("a file");
     check(&place, repository);
 }
@@ -179,9 +286,12 @@ fn a_mark_of_encoding_before_a_configuration() {
     let place = Place::new();
     config(&place, "m", &json!({}));
     diffusers_file(&place, "m/diffusion_pytorch_model.safetensors", 1.0);
-    let text = fs::read_to_string(place.path("m/config.json")).expect("a file");
-    fs::write(place.path("m/config.json"), format!("\u{feff}{text}")).expect("a file");
-    check(&place, "m");
+    split(&place, "m", "safetensors", "diffusion_pytorch_model.safetensors.index.json");
+    for file in ["m/config.json", "m/diffusion_pytorch_model.safetensors.index.json"] {
+        let text = fs::read_to_string(place.path(file)).expect("a file");
+        fs::write(place.path(file), format!("\u{feff}{text}")).expect("a file");
+        check(&place, "m");
+    }
 }
 
 /// `torch.compile`, FSDP and activation checkpointing, also in the middle of names; and what profilers leave.
@@ -282,6 +392,13 @@ fn networks_that_only_seem_to_be_known_are_refused() {
         let tensors = named(case).into_iter().chain([(name, &more)]);
         place.safetensors("seeming.safetensors", tensors);
         place.fail("seeming.safetensors --image-size 64", 1, message);
+        // A configuration does not make them known ones.
+        place.safetensors("known.safetensors", named(case));
+        place.done("known.safetensors --image-size 64 -o known.onnx --force");
+        let config = place.json("inspect known.onnx")["metadata"]["ddae.config"].clone();
+        fs::write(place.path("known.yaml"), config.as_str().expect("YAML")).expect("a file");
+        place.done("known.safetensors --config known.yaml --dry-run");
+        place.fail("seeming.safetensors --config known.yaml", 1, message);
     }
     // That of FID has a classifier for 1008 classes, which features do without.
     let more = tensor(&[1008, 4]);

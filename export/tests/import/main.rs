@@ -8,6 +8,7 @@ mod networks;
 mod options;
 mod place;
 mod ready_made;
+mod schedulers;
 mod sets;
 mod soda;
 mod told;

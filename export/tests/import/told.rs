@@ -73,6 +73,10 @@ fn the_next_command_is_whole() {
             "ddae-infer features out.onnx --data DATASET -o out",
         ),
         (
+            "m --graph features --taps out_6 --process edm",
+            "ddae-infer features out.onnx --timesteps 4 --data DATASET -o out",
+        ),
+        (
             "dit.safetensors --heads 4 --graph features --taps layer-1",
             "ddae-infer features out.onnx --latents LATENTS.onnx --timesteps 11 --data DATASET -o out",
         ),

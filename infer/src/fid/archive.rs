@@ -39,7 +39,9 @@ const ALIGNMENT: usize = 64;
 pub fn read(path: &Path) -> Result<Statistics, InferError> {
     let wrong = |message: String| FidError::File { path: path.to_path_buf(), message };
     let file = regular_file(path)?;
-    if promises_many(&tail(&file).map_err(InferError::io("read", path))?) {
+    let (end, start) = tail(&file).map_err(InferError::io("read", path))?;
+    let entries = entries_of_64_bits(&end, start);
+    if entries.is_some_and(|entries| entries > MOST_ENTRIES) {
         return Err(
             wrong("it is an archive of more than 65,535 files, and no statistics are".to_string()).into()
         );
@@ -102,25 +104,40 @@ fn regular_file(path: &Path) -> Result<File, InferError> {
     open().map_err(read)
 }
 
-/// The end of a file, where the records of an archive are; the file is read from its beginning afterwards.
-fn tail(mut file: &File) -> std::io::Result<Vec<u8>> {
+/// The end of a file, where the records of an archive are, and where it begins; the file is read from its beginning
+/// afterwards.
+fn tail(mut file: &File) -> std::io::Result<(Vec<u8>, u64)> {
     const LONGEST: u64 = 0xffff + 22 + 20 + 56;
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(LONGEST)))?;
+    let start = file.metadata()?.len().saturating_sub(LONGEST);
+    file.seek(SeekFrom::Start(start))?;
     let mut bytes = Vec::new();
     file.take(LONGEST).read_to_end(&mut bytes)?;
     file.seek(SeekFrom::Start(0))?;
-    Ok(bytes)
+    Ok((bytes, start))
 }
 
-/// Whether an archive has the record that only one of more than 65,535 files, or beyond 4 GB, needs: a reader would
-/// reserve memory for as many files as it promises.
-fn promises_many(archive: &[u8]) -> bool {
+/// Files of an archive that may hold statistics: a reader reserves memory for as many as it promises.
+const MOST_ENTRIES: u64 = 0xffff;
+
+/// The number of files that the record of 64 bits promises, which archives of many files or beyond 4 GB have at their end
+/// (APPNOTE.TXT, 4.3.14); the largest where that record does not stand where it is said to. None where there is no such
+/// record. `end` is the end of the file, from `start` on.
+fn entries_of_64_bits(end: &[u8], start: u64) -> Option<u64> {
+    const RECORD: &[u8] = b"PK\x06\x06";
+    const RECORD_LENGTH: usize = 56;
     const LOCATOR: &[u8] = b"PK\x06\x07";
     const LOCATOR_LENGTH: usize = 20;
     const END: &[u8] = b"PK\x05\x06";
-    let records = archive.windows(LOCATOR_LENGTH + END.len());
-    records.into_iter().any(|record| record.starts_with(LOCATOR) && record.ends_with(END))
+    let number = |at: usize| end.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
+    let entries = |locator: usize| {
+        let record = locator.checked_sub(RECORD_LENGTH)?;
+        let is_there = number(locator + 8)? == start + record as u64;
+        (is_there && end[record..].starts_with(RECORD)).then(|| number(record + 32)).flatten()
+    };
+    let windows = end.windows(LOCATOR_LENGTH + END.len()).enumerate();
+    let locators = windows.filter(|(_, window)| window.starts_with(LOCATOR) && window.ends_with(END));
+    // Whichever a reader takes.
+    locators.map(|(at, _)| entries(at).unwrap_or(u64::MAX)).max()
 }
 
 /// The array file `name.npy` of an archive, aligned as [`array`] wants it; none where there is no such array.
@@ -346,6 +363,35 @@ mod tests {
             ("sigma.npy", npy(&Array2::<f64>::eye(2))),
         ];
         assert_eq!(read(&archive(folder.path(), &large)).expect("statistics").mean, array![0.5, 2.0]);
+        // The same with the records of 64 bits that archives beyond 4 GB end with.
+        let whole = fs::read(archive(folder.path(), &large)).expect("an archive");
+        let (path, end) = (folder.path().join("large.npz"), whole.len() - 22);
+        let wide = |at: usize| u64::from(u32::from_le_bytes(whole[at..at + 4].try_into().expect("4 bytes")));
+        let (size, offset) = (wide(end + 12), wide(end + 16));
+        for (count, is_read) in [(3_u64, true), (1 << 16, false), (u64::MAX, false)] {
+            let record = [
+                &b"PK\x06\x06"[..],
+                &44_u64.to_le_bytes(),
+                &[45, 0, 45, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+                &count.to_le_bytes(),
+                &count.to_le_bytes(),
+                &size.to_le_bytes(),
+                &offset.to_le_bytes(),
+                b"PK\x06\x07",
+                &[0; 4],
+                &(end as u64).to_le_bytes(),
+                &1_u32.to_le_bytes(),
+                b"PK\x05\x06",
+                &[0; 4],
+                &[0xff; 12],
+                &[0; 2],
+            ];
+            fs::write(&path, [&whole[..end], &record.concat()].concat()).expect("written");
+            match read(&path) {
+                Ok(found) => assert!(is_read && found.mean == array![0.5, 2.0]),
+                Err(error) => assert!(!is_read && error.to_string().contains("more than 65,535"), "{error}"),
+            }
+        }
         let path = folder.path().join("text.npz");
         fs::write(&path, "hello").expect("written");
         let error = read(&path).expect_err("no archive").to_string();

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use ddae_checkpoint::{Checkpoint, write_tensors};
 use ddae_tests::programs;
 
 use crate::program::Place;
@@ -106,6 +107,33 @@ fn weights_to_begin_with() {
         format!("--config ddpm.yaml --run wide --init {good} --init-weights other --dry-run"),
         wanted,
     )]);
+    // An average without names is not passed over.
+    let checkpoint = Checkpoint::open(&place.path(good)).expect("a checkpoint");
+    let weights = checkpoint.tensors_with_prefix("model.").expect("weights");
+    let names: Vec<String> = weights.iter().map(|(name, _)| format!("model.{name}")).collect();
+    let listed: Vec<String> = (0..names.len()).map(|number| format!("ema.shadow_params.{number}")).collect();
+    let tensors = || weights.iter().map(|(_, tensor)| tensor);
+    let all = names.iter().zip(tensors()).chain(listed.iter().zip(tensors()));
+    let all = all.map(|(name, tensor)| (name.as_str(), tensor));
+    write_tensors(&place.path("list.safetensors"), Default::default(), all).expect("a file");
+    let wanted = "…its moving average, 'ema.shadow_params', has no names, and safetensors keep no order, which would tell \
+                  them; choose others with --init-weights NAME: …";
+    place.refuses([(
+        1,
+        "--config ddpm.yaml --run wide --init list.safetensors --dry-run".to_string(),
+        wanted,
+    )]);
+    place.train(&[
+        "--config",
+        "ddpm.yaml",
+        "--run",
+        "wide",
+        "--init",
+        "list.safetensors",
+        "--init-weights",
+        "model",
+        "--dry-run",
+    ]);
 }
 
 #[test]

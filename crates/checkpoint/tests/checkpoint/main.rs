@@ -5,6 +5,7 @@ mod checksums;
 mod damage;
 mod edm;
 mod edm2;
+mod many_sets;
 mod memory;
 mod names;
 mod objects;

@@ -26,6 +26,13 @@ impl fmt::Display for Override {
     }
 }
 
+impl Override {
+    /// Whether it sets this key: `network.dropout`.
+    pub fn sets(&self, key: &str) -> bool {
+        self.path.iter().map(String::as_str).eq(key.split('.'))
+    }
+}
+
 impl FromStr for Override {
     type Err = String;
 

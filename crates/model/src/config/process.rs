@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_norway::Value;
 
 use super::{Betas, typed, words};
+use crate::diffusion::ddpm::Tables;
 
 /// The largest `n_T`: far more timesteps than anyone uses, and tables of a few megabytes.
 const MOST_TIMESTEPS: usize = 1_000_000;
@@ -258,7 +259,18 @@ impl DdpmConfig {
         if self.zero_snr && self.n_t < 2 {
             return Err(format!("zero_snr needs at least 2 timesteps; n_T is {}", self.n_t));
         }
-        self.betas.check()
+        self.betas.check()?;
+        // Nothing can be told of timesteps that are noise alone, but of the last with zero_snr.
+        for tables in [Tables::training(self), Tables::ddim(self)] {
+            let alpha_bar = &tables.alpha_bar[..tables.alpha_bar.len() - usize::from(self.zero_snr)];
+            if let Some(timestep) = alpha_bar.iter().position(|left| left.is_nan() || *left <= 0.0) {
+                return Err(format!(
+                    "betas leave nothing of the image at timestep {timestep} of {}: they must be smaller, or n_T",
+                    self.n_t
+                ));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -163,6 +163,16 @@ pub fn find(shapes: &Shapes) -> Result<Vec<Found>, RecogniseError> {
     Ok(found)
 }
 
+/// Refuses weights that have the names of networks which `is_of`, and are those of others.
+///
+/// # Errors
+/// With the name that such networks do not have.
+pub fn refuse_foreign(shapes: &Shapes, is_of: impl Fn(&Family) -> bool) -> Result<(), RecogniseError> {
+    let found = find(shapes).unwrap_or_default();
+    let mut found = found.iter().filter(|found| is_of(found.family));
+    found.try_for_each(|found| foreign::refuse(found.family, &shapes.below(&found.prefix)))
+}
+
 /// For each of `names` the place of the longest of `prefixes` that it begins with; both are sorted.
 pub fn innermost<'n>(names: impl IntoIterator<Item = &'n str>, prefixes: &[&str]) -> Vec<Option<usize>> {
     let mut next = prefixes.iter().enumerate().peekable();
