@@ -114,6 +114,9 @@ provenance! {
     flip: bool, Augmentation;
     /// Whether images were cropped, scaled and mirrored as SODA's probes train on. As `crop_padding`.
     resized_crop: bool, Augmentation, before: false;
+    /// How the images' files became levels, as options of `ddae-infer` are typed (`--resize adm --orient`); null where
+    /// nothing was chosen. Must agree.
+    reading: Option<String>, Agree, before: null;
     /// The graph's kind: `features` (noised images) or `encoder` (images as they are). Must agree.
     graph: String, Agree, before: "features";
     /// The image's shape at the graph's input, or that of the graph that makes latents: `[C, H, W]`. Must agree.

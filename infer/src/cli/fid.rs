@@ -7,6 +7,8 @@ use clap::Args;
 use ddae_base::arguments::values::whole;
 use ddae_base::lock::{Lock, LockError};
 use ddae_base::{json, shell};
+use ddae_data::datasets::{Broken, note_of_broken};
+use ddae_data::decode::ReadingOptions;
 use ddae_data::split::Split;
 use ddae_infer::InferError;
 use ddae_infer::fid::images::Inception;
@@ -17,6 +19,7 @@ use ddae_infer::workers::Workers;
 use ddae_onnx::metadata::{GraphKind, Precision};
 use serde_json::{Map, Value, json};
 
+use super::broken::SkipBroken;
 use super::progress::Progress;
 use super::running::Running;
 use super::sheets;
@@ -25,7 +28,8 @@ use super::summary::Summary;
 
 const NOTES: &str = "\
 REAL and FAKE are each
-  a folder        the PNG and JPEG files in it, of the size that the graph was exported for
+  a folder        the images in it, of the size that the graph was exported for, or brought to it
+                  with --resize
   a data set      cifar10 for its training images, cifar10/test for those to test with; a folder
                   that is called like one is written ./cifar10
   other images    a folder of folders, a list of paths, .tar or .parquet files, as 'ddae-data --help'
@@ -77,7 +81,13 @@ pub struct Arguments {
     save_fake: Option<PathBuf>,
 
     #[command(flatten)]
+    skip: SkipBroken,
+
+    #[command(flatten)]
     running: Running,
+
+    #[command(flatten)]
+    reading: ReadingOptions,
 }
 
 /// One of the two sets.
@@ -86,6 +96,8 @@ struct Side<'a> {
     text: &'a str,
     source: ImageSource,
     images: Option<Split>,
+    /// Images that cannot be read and are left out.
+    broken: Vec<Broken>,
     save: Option<&'a Path>,
 }
 
@@ -104,8 +116,16 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let limit = arguments.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
         let mut notes = Vec::new();
         for side in &mut sides {
+            let reading = arguments.reading.reading();
+            let skip = arguments.skip;
             let root = arguments.data_root.as_deref();
-            side.images = side.source.images(root, inception.shape, limit, &mut notes)?;
+            let images =
+                side.source.images(root, inception.shape, limit, &reading, skip.skip_broken, &mut notes);
+            let images = images.map_err(|error| skip.advise(error.into()))?;
+            if let Some(images) = images {
+                let (images, broken) = skip.of(images, ddae_base::is_quiet(), None)?;
+                (side.images, side.broken) = (Some(images), broken);
+            }
         }
         for note in notes.iter().filter(|_| !ddae_base::is_quiet()) {
             ddae_base::tell(format_args!("note: {note}"));
@@ -150,17 +170,24 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             (None, Some(images), Some(inception), Some(workers)) => {
                 let batch = balanced_batch(images.len(), workers.sessions(), running.batch());
                 let add = |images| progress.add(images);
-                inception.statistics(images, batch, workers, &stop, add).map_err(interrupted)?
+                let of_side = inception.statistics(images, batch, workers, &stop, add);
+                of_side.map_err(|error| arguments.skip.advise(interrupted(error)))?
             }
             // A side without images is read, and one with images has a graph.
             _ => anyhow::bail!("{}: there is nothing to compute from", side.text),
         };
         if let Some(lock) = &lock {
             archive::write_locked(lock, &of_side)?;
+            arguments.skip.write(&side.broken, side.save.unwrap_or(Path::new(side.role)), true)?;
         }
         statistics.push(of_side);
     }
     let seconds = progress.finish();
+    notes.extend(sides.iter().filter_map(|side| side.images.as_ref()?.resizing_note()));
+    notes.extend(sides.iter().filter_map(|side| {
+        let images = side.images.as_ref()?;
+        note_of_broken(&side.broken, images.len() + side.broken.len())
+    }));
     if let Some(workers) = &mut workers {
         running.tell_notes(workers);
     }
@@ -230,7 +257,7 @@ impl<'a> Side<'a> {
         if let Some(path) = save {
             check_target(path)?;
         }
-        Ok(Side { role, text, source: ImageSource::parse(text)?, images: None, save })
+        Ok(Side { role, text, source: ImageSource::parse(text)?, images: None, broken: Vec::new(), save })
     }
 
     fn describe(&self) -> String {

@@ -1,5 +1,6 @@
 //! The commands of `ddae-infer`.
 
+mod broken;
 mod convert;
 mod features;
 mod fid;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ddae_data::datasets::{self, OpenOptions};
+use ddae_data::decode::Reading;
 use ddae_data::split::Split;
 use ddae_infer::InferError;
 
@@ -17,6 +18,8 @@ pub struct Wanted<'a> {
     /// The split, or else what is usual here.
     pub split: Option<&'a str>,
     pub usual: &'static str,
+    /// How images become levels.
+    pub reading: Reading,
     /// Whether nothing is said of what was taken.
     pub quiet: bool,
 }
@@ -27,7 +30,7 @@ impl Wanted<'_> {
     /// # Errors
     /// When one of them cannot be had.
     pub fn open(self) -> Result<Split, InferError> {
-        let options = OpenOptions { labels: self.labels, ..OpenOptions::default() };
+        let options = OpenOptions { labels: self.labels, reading: self.reading };
         let set = datasets::open_with(self.data, self.root, &options)?;
         let chosen = set.split(self.split, self.usual)?;
         for note in set.notes.iter().chain(&chosen.note).filter(|_| !self.quiet) {

@@ -19,7 +19,7 @@ pub enum FidError {
         example: &'static str,
     },
     /// A folder without images.
-    #[error("{}: there is no .png, .jpg or .jpeg file in this folder; give the folder that holds the images themselves", path.display())]
+    #[error("{}: there is no image file (.png, .jpg, .webp, .bmp, .gif, .tif, .ppm and the like) in this folder; give the folder that holds the images themselves", path.display())]
     NoImages {
         /// The folder.
         path: PathBuf,

@@ -1,14 +1,12 @@
 //! Where statistics come from.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use ddae_base::kind_of;
-use ddae_data::datasets::{self, NAMES};
+use ddae_data::datasets::{self, NAMES, OpenOptions};
+use ddae_data::decode::{ENDINGS, Reading};
 use ddae_data::split::Split;
 use ddae_store::{FeatureFile, FeatureKey};
-use image::{ImageFormat, ImageReader};
 
 use super::images::network;
 use super::statistics::{Accumulator, Statistics};
@@ -25,7 +23,7 @@ pub enum ImageSource {
     Statistics(PathBuf),
     /// Inception's features in a `.h5` file.
     Features(PathBuf),
-    /// PNG and JPEG files directly in a folder.
+    /// Image files directly in a folder.
     Folder(PathBuf),
     /// A data set by its name.
     DataSet {
@@ -85,7 +83,8 @@ impl ImageSource {
     ///
     /// A data set by name is fitted to the shape as for training ([`Split::fit`]). Images by path have its height and width
     /// already: pytorch-fid resizes them to 299x299 from the size they have, and so does the graph. What the user should
-    /// know is added to `notes`.
+    /// know is added to `notes`.. Only a rule that `reading` names brings them to it. `skips` says that images which cannot be read are no
+    /// error here.
     ///
     /// # Errors
     /// When there are no images, or they have another size; when the data set cannot be opened.
@@ -94,6 +93,8 @@ impl ImageSource {
         root: Option<&Path>,
         shape: [usize; 3],
         limit: Option<usize>,
+        reading: &Reading,
+        skips: bool,
         notes: &mut Vec<String>,
     ) -> Result<Option<Split>, InferError> {
         let limit = limit.unwrap_or(usize::MAX);
@@ -102,11 +103,15 @@ impl ImageSource {
             ImageSource::Folder(folder) => {
                 let mut files = files(folder)?;
                 files.truncate(limit);
-                check_sizes(&files, shape)?;
-                return Ok(Some(datasets::of_files(files, shape)));
+                let split = datasets::of_files(files.clone(), shape).read_as(reading)?.fit(shape)?;
+                if reading.resize.is_none() {
+                    check_sizes(&split, |index| files[index].clone(), shape, skips)?;
+                }
+                return Ok(Some(split));
             }
             ImageSource::DataSet { name: source, split } | ImageSource::Images { path: source, split } => {
-                let set = datasets::open(source, root)?;
+                let options = OpenOptions { reading: reading.clone(), ..OpenOptions::default() };
+                let set = datasets::open_with(source, root, &options)?;
                 let chosen = set.split(split.as_deref(), "train")?;
                 notes.extend(set.notes.iter().cloned().chain(chosen.note));
                 chosen.split
@@ -116,8 +121,8 @@ impl ImageSource {
             true => split.subset(&(0..limit).collect::<Vec<_>>())?,
             false => split,
         };
-        if matches!(self, ImageSource::Images { .. }) {
-            check_stored_sizes(&split, shape)?;
+        if matches!(self, ImageSource::Images { .. }) && reading.resize.is_none() {
+            check_sizes(&split, |index| PathBuf::from(split.key(index)), shape, skips)?;
         }
         Ok(Some(split.fit(shape)?))
     }
@@ -161,20 +166,7 @@ fn holds_images(folder: &Path) -> bool {
     others == 0 || files(folder).is_ok()
 }
 
-/// Reads the heads of all images of a split, as [`check_sizes`].
-fn check_stored_sizes(split: &Split, [_, height, width]: [usize; 3]) -> Result<(), InferError> {
-    for index in 0..split.len() {
-        if let Some(found) = split.stored_size(index)?
-            && found != [height, width]
-        {
-            let path = PathBuf::from(split.key(index));
-            return Err(FidError::Size { path, found, wanted: [height, width] }.into());
-        }
-    }
-    Ok(())
-}
-
-/// The PNG and JPEG files in a folder, in the order of their names; at least one.
+/// The image files in a folder, in the order of their names; at least one.
 fn files(folder: &Path) -> Result<Vec<PathBuf>, InferError> {
     let list = || -> std::io::Result<Vec<PathBuf>> {
         fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect()
@@ -182,7 +174,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, InferError> {
     let mut files = list().map_err(InferError::io("list", folder))?;
     files.retain(|path| {
         let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
-        ["png", "jpg", "jpeg"].iter().any(|known| ending == *known)
+        ENDINGS.iter().any(|known| ending == *known)
     });
     files.sort();
     if files.is_empty() {
@@ -191,35 +183,24 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, InferError> {
     Ok(files)
 }
 
-/// Reads the heads of all files: what is wrong is found before hours of work.
-fn check_sizes(files: &[PathBuf], [_, height, width]: [usize; 3]) -> Result<(), InferError> {
-    for path in files {
-        let wrong = |message| FidError::File { path: path.clone(), message };
-        let (found_width, found_height) = dimensions(path).map_err(wrong)?;
-        let found = [found_height as usize, found_width as usize];
+/// Reads the heads of all images: what is wrong is found before hours of work. Messages call them as `path` says.
+fn check_sizes(
+    split: &Split,
+    path: impl Fn(usize) -> PathBuf,
+    [_, height, width]: [usize; 3],
+    skips: bool,
+) -> Result<(), InferError> {
+    for index in 0..split.len() {
+        let found = match split.stored_size(index) {
+            Ok(Some(found)) => found,
+            Err(error) if !skips => return Err(error.into()),
+            _ => continue,
+        };
         if found != [height, width] {
-            return Err(FidError::Size { path: path.clone(), found, wanted: [height, width] }.into());
+            return Err(FidError::Size { path: path(index), found, wanted: [height, width] }.into());
         }
     }
     Ok(())
-}
-
-/// Width and height of an image, which is what its content says, whatever its name.
-fn dimensions(path: &Path) -> Result<(u32, u32), String> {
-    let wrong = |error: &dyn std::fmt::Display| {
-        format!("it is no whole PNG or JPEG image ({error}); remove it or make it again")
-    };
-    let mut file = BufReader::new(fs::File::open(path).map_err(|error| wrong(&error))?);
-    let start = file.fill_buf().map_err(|error| wrong(&error))?;
-    match image::guess_format(start) {
-        Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg)) => {
-            ImageReader::with_format(file, format).into_dimensions().map_err(|error| wrong(&error))
-        }
-        _ => Err(match kind_of(start) {
-            Some(kind) => wrong(&format_args!("it is {kind}")),
-            None => wrong(&"it begins like neither"),
-        }),
-    }
 }
 
 /// The statistics of a feature file that `ddae-infer features` made with Inception's graph. Every view counts as an image.
@@ -300,9 +281,10 @@ mod tests {
     fn folders_are_checked_before_the_work() {
         let folder = tempfile::tempdir().expect("a folder");
         let source = ImageSource::Folder(folder.path().into());
-        let open = |limit| source.images(None, [3, 4, 5], limit, &mut Vec::new());
+        let reading = Reading::default();
+        let open = |limit| source.images(None, [3, 4, 5], limit, &reading, false, &mut Vec::new());
         let message = open(None).expect_err("no images").to_string();
-        assert!(message.contains("there is no .png, .jpg or .jpeg file in this folder"), "{message}");
+        assert!(message.contains("there is no image file (.png, .jpg,"), "{message}");
         let save = |name: &str, width, height| {
             let image = image::GrayImage::from_pixel(width, height, image::Luma([7]));
             image.save(folder.path().join(name)).expect("an image");
@@ -319,23 +301,28 @@ mod tests {
         assert_eq!(open(Some(2)).expect("images").expect("images").len(), 2);
         fs::write(folder.path().join("aa.png"), "hello").expect("a file");
         let message = open(None).expect_err("no image").to_string();
-        assert!(message.contains("aa.png: it is no whole PNG or JPEG image"), "{message}");
+        assert!(
+            message.contains("aa.png: it is text, which is not read; expected a whole image"),
+            "{message}"
+        );
+        assert_eq!(
+            source.images(None, [3, 4, 5], Some(2), &reading, true).map(|split| split.is_some()).ok(),
+            Some(true)
+        );
         // What a file is says its content, not its name.
         fs::rename(folder.path().join("b.png"), folder.path().join("aa.png")).expect("a new name");
         fs::rename(folder.path().join("aa.png"), folder.path().join("aa.jpg")).expect("a new name");
         fs::remove_file(folder.path().join("c.png")).expect("removed");
         assert_eq!(open(None).expect("a PNG image").expect("images").len(), 2);
         for (bytes, kind) in [
-            (&b"GIF89a"[..], "it is a GIF image"),
+            (&b"\0\0\0\x18ftypheic"[..], "it is a HEIC image, which is not read"),
+            (b"GIF89a", "it cannot be decoded"),
             (b"<!DOCTYPE html>", "it is a web page"),
             (b"version https://git-lfs.github.com/spec/v1\n", "it is a pointer of Git LFS"),
         ] {
             fs::write(folder.path().join("ab.png"), bytes).expect("a file");
             let message = open(None).expect_err("no image").to_string();
-            assert!(
-                message.contains("ab.png: it is no whole PNG or JPEG image") && message.contains(kind),
-                "{message}"
-            );
+            assert!(message.contains("ab.png: it ") && message.contains(kind), "{message}");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use ddae_onnx::write::metadata_suffix;
 
-use crate::scene::{MODELS, data, infer, names, refuses};
+use crate::scene::{MODELS, content, data, done, infer, names, refuses};
 
 #[test]
 fn model_files() {
@@ -201,11 +201,40 @@ fn data_sets() {
             "--data fashion-sample",
             "fashion-sample/train holds images of 1x28x28, which cannot become 1x12x12: …",
         ),
-        (1, "--data-root data --shards 1", "…data/train/light/27.png: it is neither PNG nor JPEG…"),
+        (
+            1,
+            "--data-root data --shards 1",
+            "…data/train/light/27.png: it is text, which is not read…; --skip-broken leaves out images that cannot be read",
+        ),
         (2, "--data-root data --split test", "--split test: folder has no such split; it has train"),
     ];
     let job = "features FEATURES --timesteps 5 -o out";
     refuses(root, cases.map(|(code, line, wanted)| (code, format!("{job} {line}"), wanted)));
+    // Left out when that is asked for: the others are what they are without it.
+    let line = format!("{job} --data-root data --skip-broken --shards 3");
+    let out = done(root, &line);
+    assert!(out.contains("1 images cannot be read and are left out: out.broken.txt"), "{out}");
+    let list = fs::read_to_string(root.join("out.broken.txt")).expect("a list");
+    assert!(
+        list.starts_with("train/light/27.png\tit is text, which is not read; expected a whole"),
+        "{list}"
+    );
+    assert_eq!(list.lines().count(), 1);
+    done(root, "features FEATURES --timesteps 5 -o whole --data-root DATA");
+    let (labels, indices, features) = content(&root.join("out.h5"));
+    let (all_labels, all_indices, all_features) = content(&root.join("whole.h5"));
+    let at = (0..all_indices.len()).find(|&at| !indices.contains(&all_indices[at])).expect("one is missing");
+    let without = |mut all: Vec<u64>| {
+        all.remove(at);
+        all
+    };
+    assert_eq!(without(all_indices), indices);
+    assert_eq!(labels.len() + 1, all_labels.len());
+    let (ours, theirs) = (&features[0].1[0], &all_features[0].1[0]);
+    let width = theirs.len() / all_labels.len();
+    assert_eq!([&theirs[..at * width], &theirs[(at + 1) * width..]].concat(), *ours);
+    // The same command again, by which a stopped job goes on, finds the same list.
+    assert!(done(root, &line).contains("out.h5 is complete already"));
 }
 
 #[test]

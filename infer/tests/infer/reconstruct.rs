@@ -256,7 +256,7 @@ fn bad_input_gets_one_line() {
     for (line, code, message) in [
         ("missing.png -o s.png", 1, "cannot open missing.png: there is no such file or folder"),
         ("cut.png -o s.png", 1, "cut.png: it cannot be decoded"),
-        ("text.jpg -o s.png", 1, "text.jpg: it is neither PNG nor JPEG"),
+        ("text.jpg -o s.png", 1, "text.jpg: it is text, which is not read"),
         ("colour.png -o s.png", 1, "colour.png: it is a colour image"),
         ("a.png -o nowhere/s.png", 1, "nowhere: this folder does not exist"),
         (

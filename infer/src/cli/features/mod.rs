@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use ddae_base::arguments::values::{List, whole};
 use ddae_base::{json, shell};
+use ddae_data::decode::ReadingOptions;
 use ddae_data::digest::DigestOf;
 use ddae_infer::InferError;
 use ddae_infer::features::formats::{self, Format};
@@ -17,6 +18,7 @@ use ddae_onnx::metadata::GraphKind;
 use ddae_store::{Compression, FeatureFile, FeatureType, Layout, merged_path, shard_rows};
 use serde_json::json;
 
+use super::broken::{SkipBroken, list_path};
 use super::progress::Progress;
 use super::running::Running;
 use super::split::part_of;
@@ -139,7 +141,13 @@ pub struct Arguments {
     overwrite: bool,
 
     #[command(flatten)]
+    skip: SkipBroken,
+
+    #[command(flatten)]
     running: Running,
+
+    #[command(flatten)]
+    reading: ReadingOptions,
 }
 
 /// One shard of several.
@@ -170,8 +178,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Some(path) => Some(running.open(path, &[GraphKind::Latent], "features --latents")?),
         None => None,
     };
-    let request = FeatureRequest::new(arguments, &model, latents.as_ref(), device)?;
-    let FeatureRequest { extraction, layout, shards } = &request;
+    // Images are looked through before the job; without that, a signal ends the program until the job begins.
+    let stop = arguments.skip.skip_broken.then(stop_on_signal);
+    let request = FeatureRequest::new(arguments, &model, latents.as_ref(), device, stop.as_ref())
+        .map_err(|error| arguments.skip.advise(interrupted(error, arguments.overwrite)))?;
+    let FeatureRequest { extraction, layout, shards, broken } = &request;
     let job = FeatureJob {
         extraction,
         layout,
@@ -196,10 +207,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         return Ok(());
     }
+    arguments.skip.write(broken, &arguments.output, arguments.overwrite)?;
     ddae_base::detail(|| {
         format!("{}\nshards    {} of {shards} to compute", request.describe(device), remaining.len())
     });
-    let stop = stop_on_signal();
+    let stop = stop.unwrap_or_else(stop_on_signal);
     let threads = running.threads(extraction.passes(rows));
     let mut workers = Workers::open_after(&model.path, arguments.latents.as_deref(), device, threads)?;
     let runs = extraction.runs_per_row();
@@ -207,7 +219,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let finished = job.run(&mut workers, &stop, |images| progress.add(images));
     let seconds = progress.finish();
     running.tell_notes(&mut workers);
-    let finished = finished.map_err(|error| interrupted(error, arguments.overwrite))?;
+    let finished =
+        finished.map_err(|error| arguments.skip.advise(interrupted(error, arguments.overwrite)))?;
+    if let Some(note) = extraction.split.resizing_note().filter(|_| !ddae_base::is_quiet()) {
+        ddae_base::tell(format!("note: {note}"));
+    }
     let (provider, sessions) = (device.provider(), workers.sessions());
     let other = match &finished.file {
         Some(file) if arguments.format != Format::H5 => {
@@ -220,7 +236,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         _ => None,
     };
     let summary = Summary { images: finished.images, runs, seconds, provider, sessions };
-    report(&mut out, arguments, part_of(&extraction.split), &summary, &finished, other.as_deref())?;
+    report(&mut out, arguments, part_of(&extraction.split), &summary, &finished, other.as_deref(), broken.len())?;
     match finished.file {
         Some(file) if !ddae_base::is_quiet() => note_unsaid(&file, layout),
         _ => Ok(()),
@@ -270,11 +286,13 @@ fn report(
     summary: &Summary,
     finished: &Finished,
     other: Option<&Path>,
+    broken: usize,
 ) -> std::io::Result<()> {
     if arguments.running.json {
         let mut object = summary.json();
         object.insert("file".to_string(), json!(finished.file));
         object.insert("missing_shards".to_string(), json!(finished.missing));
+        object.insert("broken_images".to_string(), json!(broken));
         if let Some(other) = other {
             object.insert(arguments.format.name().to_string(), json!(other));
         }
@@ -289,6 +307,14 @@ fn report(
         let missing = missing.join(", ");
         return writeln!(out, "shards still to come: {missing}");
     };
+    if broken > 0 {
+        let list = list_path(&arguments.output);
+        writeln!(
+            out,
+            "{broken} images cannot be read and are left out: {}",
+            ddae_base::plain(list.display())
+        )?;
+    }
     if summary.images == 0 {
         writeln!(out, "{} is complete already", ddae_base::plain(file.display()))?;
     } else {

@@ -1,7 +1,8 @@
 //! From what was typed to what is computed.
 
 use ddae_base::arguments::values::List;
-use ddae_base::memory;
+use ddae_base::{Stop, memory};
+use ddae_data::datasets::Broken;
 use ddae_data::split::Split;
 use ddae_infer::InferError;
 use ddae_infer::cuda;
@@ -27,6 +28,8 @@ pub(super) struct FeatureRequest {
     pub(super) extraction: Extraction,
     pub(super) layout: Layout,
     pub(super) shards: usize,
+    /// Images that cannot be read and are left out.
+    pub(super) broken: Vec<Broken>,
 }
 
 impl FeatureRequest {
@@ -37,6 +40,7 @@ impl FeatureRequest {
         model: &ModelFile,
         latents: Option<&ModelFile>,
         device: Device,
+        stop: Option<&Stop>,
     ) -> Result<FeatureRequest, InferError> {
         if model.inputs.iter().any(|name| name == "label") {
             let message = "this graph is told the class of each image ('label'), which is what probes ask of its \
@@ -47,6 +51,7 @@ impl FeatureRequest {
         let timesteps = timesteps(&List::joined(&arguments.timesteps), model)?;
         let imaged = latents.unwrap_or(model);
         let split = split(arguments, imaged, model.data_set.as_deref())?;
+        let (split, broken) = arguments.skip.of(split, ddae_base::is_quiet(), stop)?;
         let taps = model.description.taps.iter();
         let views = Views {
             count: usize::from(arguments.views),
@@ -104,7 +109,7 @@ impl FeatureRequest {
             let message = format!("{shards} shards of {rows} images: give 1 to {rows}");
             return Err(InferError::Argument(message));
         }
-        Ok(FeatureRequest { extraction, layout, shards })
+        Ok(FeatureRequest { extraction, layout, shards, broken })
     }
 
     /// What will be computed, in a few lines.
@@ -119,8 +124,10 @@ impl FeatureRequest {
             NoiseSource::Keyed => String::new(),
             noise => format!(", noise {noise}"),
         };
+        let reading = split.reading();
+        let read = if reading.is_empty() { String::new() } else { format!(", read with {reading}") };
         format!(
-            "images    {} of {}, {} view{} each{crop}{flip}{resized}{noise}\nfeatures  {} in {}\ndevice    {device}, batches of {batch}",
+            "images    {} of {}, {} view{} each{crop}{flip}{resized}{read}{noise}\nfeatures  {} in {}\ndevice    {device}, batches of {batch}",
             split.len(),
             split.name(),
             views.count,
@@ -230,6 +237,7 @@ fn split(arguments: &Arguments, model: &ModelFile, trained_on: Option<&str>) -> 
         labels: arguments.labels.clone(),
         split: arguments.split.as_deref(),
         usual: "train",
+        reading: arguments.reading.reading(),
         quiet: ddae_base::is_quiet(),
     };
     let split = wanted.open()?;
@@ -274,6 +282,7 @@ fn provenance(
         crop_padding: Some(views.crop_padding),
         flip: Some(views.flip),
         resized_crop: Some(views.resized_crop),
+        reading: Some(Some(split.reading()).filter(|reading| !reading.is_empty())),
         graph: Some(description.kind.name().to_string()),
         image_shape: Some(split.shape()),
         pixels: Some(description.pixels.name().to_string()),

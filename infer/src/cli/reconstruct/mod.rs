@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 use ddae_base::arguments::values::{List, real, whole};
 use ddae_base::json;
+use ddae_data::decode::ReadingOptions;
 use ddae_infer::InferError;
 use ddae_infer::reconstruct::{Encoding, Way};
 use ddae_infer::sample::{Guide, ImageFolder, Sampling, balanced_batch, to_levels};
@@ -16,6 +17,7 @@ use ddae_infer::workers::Workers;
 use ddae_onnx::metadata::GraphKind;
 use serde_json::json;
 
+use super::broken::SkipBroken;
 use super::calls_note;
 use super::progress::Progress;
 use super::running::Running;
@@ -47,7 +49,7 @@ interrupted run goes on with the same command; run.json says what made them.";
 #[derive(Args, Debug)]
 #[command(after_long_help = NOTES, override_usage = USAGE)]
 pub struct Arguments {
-    /// Images to reconstruct (PNG or JPEG), in place of --data
+    /// Images to reconstruct, in place of --data
     #[arg(value_name = "IMAGE", required_unless_present = "data", conflicts_with = "data")]
     images: Vec<PathBuf>,
 
@@ -116,7 +118,13 @@ pub struct Arguments {
     seed: u64,
 
     #[command(flatten)]
+    skip: SkipBroken,
+
+    #[command(flatten)]
     running: Running,
+
+    #[command(flatten)]
+    reading: ReadingOptions,
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -124,8 +132,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (running, device) = (&arguments.running, arguments.running.device()?);
     let encoder = running.open(&arguments.encoder, &[GraphKind::Encoder], "reconstruct --encoder")?;
     let sampler = running.open(&arguments.sampler, &[GraphKind::Sampler], "reconstruct --sampler")?;
-    let request = ReconstructRequest::new(arguments, &encoder, &sampler, device)?;
+    let request = ReconstructRequest::new(arguments, &encoder, &sampler, device)
+        .map_err(|error| arguments.skip.advise(error.into()))?;
     let ReconstructRequest { plan, split, rows, settings, .. } = &request;
+    if let Some(note) = split.resizing_note() {
+        ddae_base::note(note);
+    }
     if let Some(warning) = request::mismatch(&encoder, &sampler) {
         ddae_base::note(format!("warning: {warning}"));
     }
@@ -145,6 +157,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         writeln!(out, "device    {device}, batches of {largest} at most")?;
         return Ok(());
     }
+    arguments.skip.write(&request.broken, &arguments.output, arguments.overwrite)?;
     if let Some(note) = calls_note("ddim", settings.steps, plan.steps.len()) {
         ddae_base::note(note);
     }

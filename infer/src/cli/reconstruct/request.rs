@@ -1,6 +1,6 @@
 //! From what was typed to rows of images and the steps of a sampler.
 
-use ddae_data::datasets;
+use ddae_data::datasets::{self, Broken};
 use ddae_data::split::Split;
 use ddae_infer::InferError;
 use ddae_infer::device::Device;
@@ -33,6 +33,8 @@ pub struct ReconstructRequest {
     pub bytes: bool,
     /// Length of a latent.
     pub width: usize,
+    /// Sources that cannot be read and are left out.
+    pub broken: Vec<Broken>,
 }
 
 /// What is drawn, and how it is arranged.
@@ -134,6 +136,7 @@ impl ReconstructRequest {
         let plan = ddim(process, steps, eta);
         let plan = plan.map_err(|error| argument(error.to_string()))?;
         let split = images(arguments, shape)?;
+        let (split, broken) = arguments.skip.of(split, arguments.running.quiet, None)?;
         let rows = rows(arguments, split.len())?;
         let ([count, _], columns) = (rows.sizes(), rows.columns());
         let instead = "take fewer images, or fewer variations of them";
@@ -164,7 +167,7 @@ impl ReconstructRequest {
             sources: digests(&split)?,
         };
         let bytes = encoder.description.pixels == Pixels::Bytes;
-        Ok(ReconstructRequest { plan, split, rows, settings, bytes, width })
+        Ok(ReconstructRequest { plan, split, rows, settings, bytes, width, broken })
     }
 }
 
@@ -245,7 +248,8 @@ fn images(arguments: &Arguments, shape: [usize; 3]) -> Result<Split, InferError>
             let message = format!("{option} is for images of a data set (--data), and files are given");
             return Err(InferError::Argument(message));
         }
-        return Ok(datasets::of_files(arguments.images.clone(), shape));
+        let files = datasets::of_files(arguments.images.clone(), shape);
+        return Ok(files.read_as(&arguments.reading.reading())?.fit(shape)?);
     };
     let wanted = Wanted {
         data: name,
@@ -253,6 +257,7 @@ fn images(arguments: &Arguments, shape: [usize; 3]) -> Result<Split, InferError>
         labels: None,
         split: arguments.split.as_deref(),
         usual: "test",
+        reading: arguments.reading.reading(),
         quiet: ddae_base::is_quiet(),
     };
     let part = wanted.open()?;
