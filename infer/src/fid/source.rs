@@ -306,7 +306,10 @@ mod tests {
             "{message}"
         );
         assert_eq!(
-            source.images(None, [3, 4, 5], Some(2), &reading, true).map(|split| split.is_some()).ok(),
+            source
+                .images(None, [3, 4, 5], Some(2), &reading, true, &mut Vec::new())
+                .map(|split| split.is_some())
+                .ok(),
             Some(true)
         );
         // What a file is says its content, not its name.

@@ -236,7 +236,15 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         _ => None,
     };
     let summary = Summary { images: finished.images, runs, seconds, provider, sessions };
-    report(&mut out, arguments, part_of(&extraction.split), &summary, &finished, other.as_deref(), broken.len())?;
+    report(
+        &mut out,
+        arguments,
+        part_of(&extraction.split),
+        &summary,
+        &finished,
+        other.as_deref(),
+        broken.len(),
+    )?;
     match finished.file {
         Some(file) if !ddae_base::is_quiet() => note_unsaid(&file, layout),
         _ => Ok(()),

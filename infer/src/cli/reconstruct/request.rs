@@ -136,7 +136,7 @@ impl ReconstructRequest {
         let plan = ddim(process, steps, eta);
         let plan = plan.map_err(|error| argument(error.to_string()))?;
         let split = images(arguments, shape)?;
-        let (split, broken) = arguments.skip.of(split, arguments.running.quiet, None)?;
+        let (split, broken) = arguments.skip.of(split, ddae_base::is_quiet(), None)?;
         let rows = rows(arguments, split.len())?;
         let ([count, _], columns) = (rows.sizes(), rows.columns());
         let instead = "take fewer images, or fewer variations of them";
