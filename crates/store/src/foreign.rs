@@ -356,11 +356,13 @@ impl FeatureFile {
     pub fn added(&self) -> Vec<String> {
         let own = |name: &str| {
             let name = name.trim_start_matches('/');
-            KNOWN.contains(&name) || self.keys().iter().any(|key| key.dataset() == name)
+            KNOWN.contains(&name)
+                || name.strip_prefix("feature_").is_some_and(|width| width.parse::<usize>().is_ok())
+                || self.keys().iter().any(|key| key.dataset() == name)
         };
         entries(self.file()).into_iter().map(|entry| entry.name).filter(|name| !own(name)).collect()
     }
 }
 
-/// What a feature file has beside its features.
-const KNOWN: [&str; 2] = ["labels", "indices"];
+/// What a feature file has beside its features: columns, class names and the names of dimensions.
+const KNOWN: [&str; 8] = ["labels", "indices", "paths", "classes", "view", "row", "class", "feature"];
