@@ -22,7 +22,7 @@ fn lines() -> Vec<String> {
         "ddae-export inspect features.onnx",
         "ddae-export inspect run/checkpoints/latest.safetensors",
         &format!("{features} --split test -o whole"),
-        &format!("{features} --split test --shards 2 --shard 0/2 -o part"),
+        &format!("{features} --split test --shard 0/2 -o part"),
         &format!("{features} --split test --views 2 -o views"),
         "ddae-infer merge whole",
         "ddae-infer sample sampler.onnx --seeds 0-1 --steps 2 -o images",
@@ -32,7 +32,7 @@ fn lines() -> Vec<String> {
         "ddae-probe knn --train absent.h5 --test test.h5",
     ]
     .into_iter()
-    .map(|line| line.replace(" --shards 2 --shard", " --shard"))
+    .map(str::to_string)
     .collect()
 }
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use ddae_base::environment::VARIABLES;
 
-/// What is not for users of the programs: the build, the checkout's own tools and the tests.
-const OWN: [&str; 4] = ["DDAE_LIBTORCH", "DDAE_X86_64", "DDAE_ISA", "DDAE_UPDATE_GOLDEN"];
+/// What is not for users of the programs: names of the build, and macros in the sources of CUDA kernels.
+const OWN: [&str; 5] = ["DDAE_LIBTORCH", "DDAE_X86_64", "DDAE_ISA", "DDAE_F16", "DDAE_F32"];
 /// Folders whose variables are the project's own.
 const TOOLS: [&str; 3] = ["xtask", "tests", "fuzz"];
 

@@ -226,6 +226,7 @@ fn list_taps(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<()> 
         (None, Some(path)) => configured(path, &weight_options(arguments))?,
         _ => source(arguments)?.model.architecture,
     };
+    detail(|| format!("listing the layers of {}", architecture.name()));
     let taps = feature_layers(&architecture).map_err(ExportError::from)?;
     if arguments.json {
         let list: Vec<_> = taps.iter().map(|(name, shape)| json!({ "name": name, "shape": shape })).collect();
