@@ -33,6 +33,8 @@ macro_rules! with_length {
     }};
 }
 
+pub(super) use with_length;
+
 /// Creates a dataset of `rows` texts of at most `longest` bytes.
 pub(super) fn create(file: &File, name: &str, rows: usize, longest: usize) -> Result<Dataset> {
     fn create<const N: usize>(file: &File, name: &str, rows: usize) -> Result<Dataset> {
