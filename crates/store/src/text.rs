@@ -28,7 +28,7 @@ macro_rules! with_length {
             const $length: usize = $size;
             $work
         } else)* {
-            Err(Error::from(format!("a text has {bytes} bytes, and {LONGEST} are possible")))
+            Err(hdf5::Error::from(format!("a text has {bytes} bytes, and 65536 are possible")))
         }
     }};
 }

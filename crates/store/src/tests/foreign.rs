@@ -176,15 +176,16 @@ fn texts_are_read_in_blocks() {
         let file = File::create(&path).expect("HDF5");
         macro_rules! add {
             ($name:literal, $text:ty, $from:expr) => {
-                let texts: Vec<$text> = (0..rows).map(|row| $from(&word(row))).collect();
-                let builder = file.new_dataset_builder().with_data(&texts);
+                let from = $from;
+                let texts: Vec<$text> = (0..rows).map(|row| from(&word(row))).collect();
+                let builder = file.new_dataset_builder().with_data(ndarray::ArrayView1::from(&texts));
                 builder.create($name).expect("written");
             };
         }
-        add!("short", FixedAscii<5>, |text: &str| FixedAscii::from_ascii(text).expect("ASCII"));
-        add!("long", FixedAscii<1000>, |text: &str| FixedAscii::from_ascii(text).expect("ASCII"));
-        add!("unicode", FixedUnicode<300>, |text: &str| text.parse().expect("a text"));
-        add!("variable", VarLenUnicode, |text: &str| text.parse().expect("a text"));
+        add!("short", FixedAscii<5>, |text: &str| FixedAscii::<5>::from_ascii(text).expect("ASCII"));
+        add!("long", FixedAscii<1000>, |text: &str| FixedAscii::<1000>::from_ascii(text).expect("ASCII"));
+        add!("unicode", FixedUnicode<300>, |text: &str| text.parse::<FixedUnicode<300>>().expect("a text"));
+        add!("variable", VarLenUnicode, |text: &str| text.parse::<VarLenUnicode>().expect("a text"));
     }
     let file = ForeignFile::open(&path).expect("a file");
     for name in ["short", "long", "unicode", "variable"] {
@@ -202,7 +203,10 @@ fn texts_without_end_are_refused() {
     {
         let file = File::create(&path).expect("HDF5");
         let texts: Vec<VarLenUnicode> = ["ant", "bee"].map(|text| text.parse().expect("a text")).to_vec();
-        file.new_dataset_builder().with_data(&texts).create("labels").expect("written");
+        file.new_dataset_builder()
+            .with_data(ndarray::ArrayView1::from(&texts))
+            .create("labels")
+            .expect("written");
     }
     let labels = || ForeignFile::open(&path).expect("a file").dataset("labels").expect("texts").column();
     assert_eq!(labels().expect("texts"), Column::Texts(vec!["ant".to_string(), "bee".to_string()]));

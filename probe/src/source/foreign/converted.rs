@@ -29,10 +29,12 @@ pub(super) fn refuse<T>() -> Opened<T> {
 /// Refuses a folder of such arrays, and an array in one.
 pub(super) fn check_folder(path: &Path) -> Opened<()> {
     let is_folder = path.is_dir();
+    // A name within such a folder does not have the names of those above it.
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     let is_described = |folder: &Path| {
         let file = folder.join(OF_FOLDER);
         let is_small = fs::metadata(&file).is_ok_and(|found| found.is_file() && found.len() <= LONGEST);
-        let text = fs::read(file).ok().filter(|_| is_small);
+        let text = is_small.then(|| fs::read(file).ok()).flatten();
         let said = text.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
         said.is_some_and(|said| said["format"] == "ddae-features")
     };
