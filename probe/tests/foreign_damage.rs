@@ -6,7 +6,7 @@ use std::path::Path;
 use ddae_probe::source::feature_set::FeatureSet;
 use ddae_probe::source::{Input, ProbeSource};
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 11] = [
     "train.f8.npy",
     "train.plain.npz",
     "train.packed.npz",
@@ -16,6 +16,8 @@ const FILES: [&str; 9] = [
     "train.halves.parquet",
     "train.tsv",
     "train.y_text.npy",
+    "train.plain.h5",
+    "train.groups.h5",
 ];
 
 /// What reading `path` comes to.
@@ -24,7 +26,9 @@ fn read(path: &Path, whole: &Path) -> Result<f32, String> {
     let named = path
         .with_file_name(format!("{}:emb", path.file_name().and_then(|name| name.to_str()).expect("text")));
     let halves = whole.ends_with("train.halves.parquet");
-    let input = |path| Input { labels: Some(&labels), ..Input::new(path) };
+    // Those of HDF5 files are read too: texts of variable length are where it has no checksums.
+    let labels = (whole.extension().is_none_or(|ending| ending != "h5")).then_some(labels.as_path());
+    let input = |path| Input { labels, ..Input::new(path) };
     let path = if halves { &named } else { path };
     let source = ProbeSource::open(&input(path), &input(path)).map_err(|error| error.to_string())?;
     let features = FeatureSet::Matrix("features".to_string());

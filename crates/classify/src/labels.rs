@@ -58,10 +58,29 @@ impl Classes {
 
     fn describe(&self) -> String {
         let (first, last) = (self.0[0], self.0[self.0.len() - 1]);
-        if last - first + 1 == self.0.len() as i64 {
+        // Far apart, their distance is beyond what one of them can be.
+        if i128::from(last) - i128::from(first) + 1 == self.0.len() as i128 {
             format!("{first} to {last}")
         } else {
             format!("{} values from {first} to {last}", self.0.len())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_labels_are_refused_with_those_that_are_known() {
+        for (known, wanted) in [
+            (vec![1, 2, 3], "1 to 3"),
+            (vec![1, 3], "2 values from 1 to 3"),
+            (vec![i64::MIN, 0, i64::MAX], "3 values from -9223372036854775808 to 9223372036854775807"),
+        ] {
+            let error = Classes::of(&known).expect("classes").indices(&[7], "a.h5").expect_err("unknown");
+            let ClassifyError::UnknownLabel { known, label, .. } = error else { panic!("{error}") };
+            assert_eq!((known.as_str(), label), (wanted, 7));
         }
     }
 }

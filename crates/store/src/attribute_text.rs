@@ -10,6 +10,13 @@ use hdf5::{Attribute, H5Type};
 /// The longest text an attribute can have, in bytes.
 pub(super) const LONGEST: usize = 65_536;
 
+/// Whether the attribute `name` of the root is a text of variable length. Those lie in the global heap, which has to be
+/// looked through ([`super::heap`]) before the library reads it.
+pub(super) fn is_variable(file: &File, name: &str) -> bool {
+    let found = file.attr(name).and_then(|attribute| attribute.dtype()?.to_descriptor());
+    matches!(found, Ok(TypeDescriptor::VarLenUnicode | TypeDescriptor::VarLenAscii))
+}
+
 /// Reads the text in the attribute `name` of the root: ASCII or UTF-8, of fixed or variable length.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 //! What is promised of feature files holds of what is read here ([`super::stored`]): it lies in the file itself, whole,
 //! unpacked by no plug-in, and memory is that of what is asked for. Links are named and not followed.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::Read;
 use std::ops::Range;
@@ -18,8 +19,10 @@ use ndarray::{ArrayD, IxDyn};
 
 use super::FeatureFile;
 use super::error::reason;
+use super::heap;
 use super::reader::waited_for;
 use super::stored::{self, Flaw};
+use super::text::with_length;
 
 /// The first bytes of an HDF5 file, or of what follows a block of the user's.
 const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
@@ -31,11 +34,17 @@ const BEGINNINGS: [usize; 4] = [0, 512, 1024, 2048];
 const MOST_NAMES: usize = 1_000;
 const DEEPEST: usize = 12;
 
+/// Links that are looked at on the way: a group that holds itself a few times over has a name for each of its paths.
+const MOST_LINKS: usize = 10 * MOST_NAMES;
+
 /// Chunks are read whole; a larger one is read only where it is a single row.
 const LARGEST_CHUNK: usize = 16 << 20;
 
 /// The longest text of a fixed length that a label can be.
 const LONGEST_LABEL: usize = 1_024;
+
+/// Bytes of texts that are in memory at a time as HDF5 gives them: a chunk, so that none is unpacked over and over.
+const TEXT_BYTES: usize = LARGEST_CHUNK;
 
 /// What is wrong with a file that others wrote, in one line.
 #[derive(Debug, thiserror::Error)]
@@ -241,23 +250,45 @@ impl ForeignDataset {
 
     fn texts(&self, rows: Range<usize>) -> Result<Vec<String>, ForeignError> {
         let descriptor = self.dataset.dtype().and_then(|dtype| dtype.to_descriptor());
-        let text = |bytes: &[u8]| {
-            String::from_utf8(bytes.to_vec()).map_err(|_| self.wrong("a label is not text in UTF-8"))
-        };
+        let too_long = |error: hdf5::Error| self.wrong(reason(&error));
         match descriptor.map_err(|error| self.wrong(reason(&error)))? {
-            TypeDescriptor::FixedAscii(_) => {
-                let texts = self.read::<FixedAscii<LONGEST_LABEL>>(rows)?;
-                texts.iter().map(|value| text(value.as_bytes())).collect()
+            TypeDescriptor::FixedAscii(length) => {
+                with_length!(length, N => Ok(self.texts_of(rows, FixedAscii::<N>::as_bytes)))
+                    .map_err(too_long)?
             }
-            TypeDescriptor::FixedUnicode(_) => {
-                let texts = self.read::<FixedUnicode<LONGEST_LABEL>>(rows)?;
-                texts.iter().map(|value| text(value.as_bytes())).collect()
+            TypeDescriptor::FixedUnicode(length) => {
+                with_length!(length, N => Ok(self.texts_of(rows, FixedUnicode::<N>::as_bytes)))
+                    .map_err(too_long)?
             }
-            TypeDescriptor::VarLenAscii => {
-                self.read::<VarLenAscii>(rows)?.iter().map(|value| text(value.as_bytes())).collect()
+            kind => {
+                // HDF5 keeps them where no checksum covers them, and could read for ever.
+                let checked = fs::File::open(&self.path).and_then(|file| heap::check_all(&file));
+                checked.map_err(|error| self.wrong(error))?.map_err(|reason| {
+                    self.wrong(format!("{reason}; the file is damaged, or h5repack can write it anew"))
+                })?;
+                match kind {
+                    TypeDescriptor::VarLenAscii => self.texts_of(rows, VarLenAscii::as_bytes),
+                    _ => self.texts_of(rows, VarLenUnicode::as_bytes),
+                }
             }
-            _ => self.read::<VarLenUnicode>(rows)?.iter().map(|value| text(value.as_bytes())).collect(),
         }
+    }
+
+    /// Texts by way of `T`, in blocks: as texts of a fixed length most of them are padding.
+    fn texts_of<T: H5Type>(
+        &self,
+        rows: Range<usize>,
+        bytes: impl Fn(&T) -> &[u8],
+    ) -> Result<Vec<String>, ForeignError> {
+        let step = (TEXT_BYTES / size_of::<T>()).max(1);
+        let mut texts = Vec::new();
+        for begin in rows.clone().step_by(step) {
+            for value in self.read::<T>(begin..rows.end.min(begin + step))? {
+                let text = std::str::from_utf8(bytes(&value));
+                texts.push(text.map_err(|_| self.wrong("a label is not text in UTF-8"))?.to_string());
+            }
+        }
+        Ok(texts)
     }
 }
 
@@ -320,12 +351,12 @@ fn check_packing(dataset: &Dataset, name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Every dataset and link below `group`.
+/// The datasets and links of `file`; of very many, those that are the least deep in groups.
 fn entries(file: &File) -> Vec<Entry> {
-    let mut found = Vec::new();
+    let (mut found, mut looked_at) = (Vec::new(), 0);
     let Ok(root) = file.group("/") else { return found };
-    let mut groups = vec![(String::new(), root, 0)];
-    while let Some((path, group, depth)) = groups.pop() {
+    let mut groups = VecDeque::from([(String::new(), root, 0)]);
+    'groups: while let Some((path, group, depth)) = groups.pop_front() {
         let mut names = Vec::new();
         // What cannot be listed has no names.
         let _ = group.find_link(IndexType::Name, IterationOrder::Increasing, |name, info| {
@@ -333,16 +364,20 @@ fn entries(file: &File) -> Vec<Entry> {
             Ok((names.len() >= MOST_NAMES).then_some(()))
         });
         for (name, link) in names {
-            if found.len() + groups.len() >= MOST_NAMES {
-                break;
+            looked_at += 1;
+            if found.len() >= MOST_NAMES || looked_at > MOST_LINKS {
+                break 'groups;
             }
             let path = format!("{path}/{name}");
             if link != LinkType::Hard {
                 found.push(Entry { name: path, shape: None });
             } else if let Ok(dataset) = group.dataset(&name) {
                 found.push(Entry { name: path, shape: Some(dataset.shape()) });
-            } else if let Some(group) = group.group(&name).ok().filter(|_| depth < DEEPEST) {
-                groups.push((path, group, depth + 1));
+            } else if depth < DEEPEST
+                && groups.len() < MOST_NAMES
+                && let Ok(group) = group.group(&name)
+            {
+                groups.push_back((path, group, depth + 1));
             }
         }
     }

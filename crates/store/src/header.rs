@@ -136,7 +136,7 @@ impl Header {
                 )));
             }
             Err(error) => {
-                version1::check_format(file).map_err(foreign)?;
+                version1::check_format(file, path).map_err(foreign)?;
                 let reason = format!("attribute format_version: {}", reason(&error));
                 return Err(FeatureError::Damaged { path: path.to_path_buf(), reason });
             }

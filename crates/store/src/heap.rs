@@ -14,6 +14,10 @@ pub(super) type Text = [u64; 4];
 
 /// How a collection begins: its signature, its version, and three zeros.
 const BEGINNING: [u8; 8] = *b"GCOL\x01\0\0\0";
+/// What the library knows one by.
+const SIGNATURE: &[u8] = b"GCOL\x01";
+/// Bytes that are looked through at a time.
+const BLOCK: usize = 1 << 20;
 /// Bytes before the first object, and before each object's own.
 const HEADER: usize = 16;
 /// The largest collection that is read; those of feature files take a few hundred KiB at most.
@@ -76,6 +80,45 @@ pub(super) fn check(file: &File, texts: &[Text]) -> io::Result<Result<(), String
                 return Ok(Err("its attributes are not those that were written".to_string()));
             }
         }
+    }
+    Ok(Ok(()))
+}
+
+/// Checks that the library can read every text of variable length in a file that others wrote: whatever looks like a
+/// collection is one, whole, and ends.
+///
+/// # Errors
+/// What is wrong.
+pub(super) fn check_all(file: &File) -> io::Result<Result<(), String>> {
+    let length = file.metadata()?.len();
+    let (mut block, mut at) = (vec![0; BLOCK], 0);
+    while at < length {
+        let read = usize::try_from(length - at).unwrap_or(BLOCK).min(BLOCK);
+        file.read_exact_at(&mut block[..read], at)?;
+        // The library passes over what is reserved behind the version.
+        let begins = block[..read].windows(SIGNATURE.len()).enumerate();
+        for (place, _) in begins.filter(|(_, bytes)| *bytes == SIGNATURE) {
+            let begin = at + place as u64;
+            let mut size = [0; 8];
+            let has_size = length - begin >= HEADER as u64;
+            if has_size {
+                file.read_exact_at(&mut size, begin + 8)?;
+            }
+            let size = u64::from_le_bytes(size);
+            if !has_size || size < HEADER as u64 || size > LARGEST.min(length - begin) {
+                return Ok(Err(format!(
+                    "a list of its texts, at byte {begin}, is said to have {size} bytes, and {} are possible",
+                    LARGEST.min(length - begin)
+                )));
+            }
+            let mut bytes = vec![0; size as usize];
+            file.read_exact_at(&mut bytes, begin)?;
+            if objects(&bytes).is_none() {
+                return Ok(Err(format!("a list of its texts, at byte {begin}, is not what HDF5 writes")));
+            }
+        }
+        // One that begins at the end of a block is found whole in the next.
+        at += read.saturating_sub(SIGNATURE.len() - 1).max(1) as u64;
     }
     Ok(Ok(()))
 }
@@ -188,5 +231,32 @@ mod tests {
             text[8..16].copy_from_slice(&size.to_le_bytes());
             assert_eq!(objects(&collection(&[text])).is_none(), size > 8, "{size}");
         }
+    }
+
+    #[test]
+    fn every_collection_of_a_file_is_looked_at() {
+        let all = |bytes: &[u8]| {
+            let mut file = tempfile::tempfile().expect("a file");
+            file.write_all(bytes).expect("written");
+            check_all(&file).expect("readable")
+        };
+        // What is free is as long as its header says, which is part of it.
+        let endless = collection(&[object(1, b"a"), object(0, b"")]);
+        let mut free = endless.clone();
+        let at = free.len() - 8;
+        free[at] = HEADER as u8;
+        assert_eq!(all(&[&[7; 13][..], &free, &[7; 5]].concat()), Ok(()));
+        // Also where a block ends within its beginning, and whatever is reserved.
+        for before in [0, 13, BLOCK - 1, BLOCK - 3, BLOCK - 5, BLOCK, 2 * BLOCK - 6] {
+            let bytes = [&vec![7; before][..], &free, &endless].concat();
+            let error = all(&bytes).expect_err("no end");
+            assert!(error.contains(&format!("at byte {}", before + free.len())), "{error}");
+        }
+        let mut reserved = endless.clone();
+        reserved[6] = 1;
+        assert!(all(&reserved).is_err());
+        assert!(all(&free[..free.len() - 1]).expect_err("cut off").contains("is said to have"));
+        assert!(all(b"GCOL\x01").is_err());
+        assert_eq!(all(b"GCOL\x02"), Ok(()), "the library refuses it itself");
     }
 }

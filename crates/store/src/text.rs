@@ -28,10 +28,12 @@ macro_rules! with_length {
             const $length: usize = $size;
             $work
         } else)* {
-            Err(Error::from(format!("a text has {bytes} bytes, and {LONGEST} are possible")))
+            Err(hdf5::Error::from(format!("a text has {bytes} bytes, and 65536 are possible")))
         }
     }};
 }
+
+pub(super) use with_length;
 
 /// Creates a dataset of `rows` texts of at most `longest` bytes.
 pub(super) fn create(file: &File, name: &str, rows: usize, longest: usize) -> Result<Dataset> {

@@ -3,6 +3,7 @@
 //! Their attributes are texts of a fixed length and numbers; all that made the features is one JSON object, `attributes`.
 //! They hold no paths, and their class names are in that object.
 
+use std::fs;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -10,17 +11,24 @@ use hdf5::file::File;
 
 use super::error::reason;
 use super::header::{self, FORMAT, Header};
-use super::{FeatureError, FeatureKey, Layout, attribute_text};
+use super::{FeatureError, FeatureKey, Layout, attribute_text, heap};
 
-/// Refuses a file that says it is of another kind.
-pub(super) fn check_format(file: &File) -> Result<(), String> {
+/// The texts among the attributes of the root.
+const TEXTS: [&str; 6] = ["format", "dtype", "compression", "keys", "attributes", "shards"];
+
+/// Refuses a file that says it is of another kind, or whose texts the library may not come to an end of.
+pub(super) fn check_format(file: &File, path: &Path) -> Result<(), String> {
+    // Once for all of them: the whole file is looked through.
+    if TEXTS.iter().any(|name| attribute_text::is_variable(file, name)) {
+        fs::File::open(path).and_then(|file| heap::check_all(&file)).map_err(|error| error.to_string())??;
+    }
     let format = text(file, "format")?;
     if format == FORMAT { Ok(()) } else { Err(format!("its format is {format:?}")) }
 }
 
 /// Reads the root of `file`.
 pub(super) fn read(file: &File, path: &Path) -> Result<Header, FeatureError> {
-    check_format(file).map_err(|reason| FeatureError::Foreign { path: path.to_path_buf(), reason })?;
+    check_format(file, path).map_err(|reason| FeatureError::Foreign { path: path.to_path_buf(), reason })?;
     let number = |name: &str| {
         let value = file.attr(name).and_then(|attribute| attribute.read_scalar::<i64>());
         let value = value.map_err(|e| format!("attribute {name}: {}", reason(&e)))?;

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use ddae_base::json;
 use ddae_infer::features::formats::{self, Format};
 use ddae_store::FeatureFile;
 use serde_json::json;
@@ -45,8 +46,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.json {
         let object =
             json!({ "file": path, "format": arguments.format.name(), "images": rows, "written": is_new });
-        writeln!(out, "{object}")?;
-        return Ok(());
+        return Ok(json::print("ddae.convert/1", &object)?);
     }
     let path = ddae_base::plain(path.display());
     match is_new {

@@ -60,10 +60,53 @@ fn converting_a_file() {
         "error: out.safetensors: holds other features: choose another output, or give --overwrite"
     );
     let object = infer(root, "convert out.h5 --format npy -o a/b --json").json();
-    assert_eq!(object, json!({ "file": "a/b", "format": "npy", "images": TEST, "written": true }));
+    let wanted = json!({ "schema": "ddae.convert/1", "file": "a/b", "format": "npy", "images": TEST, "written": true });
+    assert_eq!(object, wanted);
     assert!(root.join("a/b/provenance.json").is_file());
     let message = infer(root, "convert out.h5 --format h5").error(&[1, 2]).to_string();
     assert!(message.starts_with("error: "), "{message}");
+    // The same file under HDF5's longer ending: nothing is written in its place.
+    fs::rename(root.join("out.h5"), root.join("other.hdf5")).expect("renamed");
+    assert_eq!(done(root, "convert other.hdf5 --format npy"), format!("other: {TEST} images\n"));
+    let message = infer(root, "convert other.hdf5 --format parquet -o ./other.hdf5 --overwrite")
+        .error(&[1])
+        .to_string();
+    assert_eq!(message, "error: ./other.hdf5: is the feature file itself: choose another output");
+    FeatureFile::open(root.join("other.hdf5")).expect("it is what it was");
+}
+
+/// A job of hours is not begun for an output that cannot be written.
+#[test]
+fn what_stands_in_the_way_is_said_before_the_job() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path();
+    fs::create_dir(root.join("out")).expect("a folder");
+    fs::write(root.join("out.parquet"), "something").expect("written");
+    fs::create_dir(root.join("out.safetensors")).expect("a folder");
+    let there = names(root);
+    let choose = "choose another output, or give --overwrite";
+    for (format, wanted) in [
+        ("npy", format!("out: is something else: {choose}")),
+        ("parquet", format!("out.parquet: is something else: {choose}")),
+        (
+            "npy --overwrite",
+            "out: is something else than a folder of features: choose another output".to_string(),
+        ),
+        ("safetensors --overwrite", "out.safetensors: is a folder: choose another output".to_string()),
+    ] {
+        for more in ["", " --dry-run"] {
+            let message = infer(root, &format!("{JOB} --format {format}{more}")).error(&[1]).to_string();
+            assert_eq!(message, format!("error: {wanted}"));
+            assert_eq!(names(root), there, "{format}{more}");
+        }
+    }
+    // Features of a job with other datasets.
+    fs::remove_file(root.join("out.parquet")).expect("removed");
+    done(root, &format!("{JOB} --format parquet"));
+    fs::remove_file(root.join("out.h5")).expect("removed");
+    let message = infer(root, &format!("{JOB} --format parquet --views 2")).error(&[1]).to_string();
+    assert_eq!(message, format!("error: out.parquet: holds other features: {choose}"));
+    assert!(!root.join("out.h5").exists());
 }
 
 #[test]

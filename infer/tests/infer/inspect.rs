@@ -70,6 +70,7 @@ fn what_a_feature_file_is() {
         (&object["is"], &object["rows"], &object["paths"]),
         (&json!("features"), &json!(10), &json!(true))
     );
+    assert_eq!(object["schema"], "ddae.inspect_features/1");
     assert_eq!(object["datasets"][3], json!({ "name": "t21/out_2", "width": 32 }));
     assert_eq!(object["provenance"]["timesteps"], json!([11, 21]));
 
@@ -77,6 +78,7 @@ fn what_a_feature_file_is() {
     let path = file.paths(6..7).expect("paths").remove(0);
     let row = infer(root, "inspect out.h5 --row 6 --json").json();
     assert_eq!(infer(root, &format!("inspect out.h5 --path {path} --json")).json(), row);
+    assert_eq!(row["schema"], "ddae.inspect_row/1");
     assert_eq!((&row["path"], &row["label"], &row["class"]), (&json!(path), &json!(1), &json!("light")));
     assert_eq!(row["features"]["t11/out_1"][0].as_array().map(Vec::len), Some(32));
     let printed = done(root, "inspect out.h5 --row 6");
@@ -101,6 +103,7 @@ fn what_an_onnx_file_is() {
         "{printed}"
     );
     let object = infer(folder.path(), "inspect FIXED --json").json();
+    assert_eq!(object["schema"], "ddae.inspect_graph/1");
     assert_eq!((&object["is"], &object["edited"]), (&json!("onnx"), &json!(false)));
     // Whoever runs the graph is told how its noise is drawn.
     let noise = object["description"]["noise"].as_str().expect("JSON");

@@ -1,7 +1,7 @@
 //! Texts and datasets of other programs, in our files and in theirs.
 
 use hdf5::file::File;
-use hdf5::types::{FixedAscii, VarLenAscii, VarLenUnicode};
+use hdf5::types::{FixedAscii, FixedUnicode, VarLenAscii, VarLenUnicode};
 
 use super::*;
 use crate::foreign::{Column, Content, Entry, ForeignFile, Rows};
@@ -146,4 +146,79 @@ fn packing_that_is_not_read_is_named() {
         let error = file.dataset(name).expect_err(name).to_string();
         assert!(error.contains(wanted), "{error}");
     }
+}
+
+/// A group that holds itself six times over has six to the twelfth names for what is in it.
+#[test]
+fn groups_that_hold_themselves_come_to_an_end() {
+    let folder = folder();
+    let path = folder.path().join("a.h5");
+    {
+        let file = File::create(&path).expect("HDF5");
+        let group = file.create_group("loop").expect("a group");
+        (0..6).for_each(|i| file.link_hard("/loop", &format!("loop/{i}")).expect("linked"));
+        file.create_group("z").expect("a group").new_dataset::<f32>().shape(3).create("x").expect("made");
+        drop(group);
+    }
+    let entries = ForeignFile::open(&path).expect("a file").entries();
+    assert_eq!(entries, [Entry { name: "/z/x".to_string(), shape: Some(vec![3]) }]);
+}
+
+/// More of them than are read at a time, of each kind.
+#[test]
+fn texts_are_read_in_blocks() {
+    let folder = folder();
+    let path = folder.path().join("a.h5");
+    // One more than fit into a block by way of 1024 bytes each.
+    let word = |row: usize| format!("w{}", row % 7);
+    let rows = (16 << 20) / 1024 + 1;
+    {
+        let file = File::create(&path).expect("HDF5");
+        macro_rules! add {
+            ($name:literal, $text:ty, $from:expr) => {
+                let from = $from;
+                let texts: Vec<$text> = (0..rows).map(|row| from(&word(row))).collect();
+                let builder = file.new_dataset_builder().with_data(ndarray::ArrayView1::from(&texts));
+                builder.create($name).expect("written");
+            };
+        }
+        add!("short", FixedAscii<5>, |text: &str| FixedAscii::<5>::from_ascii(text).expect("ASCII"));
+        add!("long", FixedAscii<1000>, |text: &str| FixedAscii::<1000>::from_ascii(text).expect("ASCII"));
+        add!("unicode", FixedUnicode<300>, |text: &str| text.parse::<FixedUnicode<300>>().expect("a text"));
+        add!("variable", VarLenUnicode, |text: &str| text.parse::<VarLenUnicode>().expect("a text"));
+    }
+    let file = ForeignFile::open(&path).expect("a file");
+    for name in ["short", "long", "unicode", "variable"] {
+        let Ok(Column::Texts(texts)) = file.dataset(name).expect("texts").column() else { panic!("{name}") };
+        assert_eq!(texts.len(), rows, "{name}");
+        assert!(texts.iter().enumerate().all(|(row, text)| *text == word(row)), "{name}");
+    }
+}
+
+/// Damage that HDF5 itself would read for ever: what is free in the heap of texts takes no bytes.
+#[test]
+fn texts_without_end_are_refused() {
+    let folder = folder();
+    let path = folder.path().join("a.h5");
+    {
+        let file = File::create(&path).expect("HDF5");
+        let texts: Vec<VarLenUnicode> = ["ant", "bee"].map(|text| text.parse().expect("a text")).to_vec();
+        file.new_dataset_builder()
+            .with_data(ndarray::ArrayView1::from(&texts))
+            .create("labels")
+            .expect("written");
+    }
+    let labels = || ForeignFile::open(&path).expect("a file").dataset("labels").expect("texts").column();
+    assert_eq!(labels().expect("texts"), Column::Texts(vec!["ant".to_string(), "bee".to_string()]));
+    let mut bytes = std::fs::read(&path).expect("a file");
+    let begin = bytes.windows(5).position(|bytes| bytes == b"GCOL\x01").expect("a heap");
+    // Behind the header two objects of 16 and 8 bytes, and then what is free.
+    let free = begin + 16 + 2 * 24;
+    assert_eq!(bytes[free..free + 2], [0, 0]);
+    bytes[free + 8..free + 16].fill(0);
+    std::fs::write(&path, bytes).expect("written");
+    let error = labels().expect_err("no end").to_string();
+    let wanted =
+        format!("labels: a list of its texts, at byte {begin}, is not what HDF5 writes; the file is damaged");
+    assert!(error.contains(&wanted), "{error}");
 }

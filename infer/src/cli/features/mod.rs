@@ -191,6 +191,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         only: arguments.shard.map(|shard| shard.index),
         overwrite: arguments.overwrite,
     };
+    let other = (arguments.format != Format::H5).then(|| arguments.format.path(&arguments.output));
+    if let Some(other) = &other {
+        formats::check(arguments.format, other, arguments.overwrite, layout)?;
+    }
     let remaining = job.remaining()?;
     let rows: usize = remaining.iter().map(|&shard| shard_rows(layout.total, shard, *shards).len()).sum();
     if running.dry_run {
@@ -201,8 +205,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "{count} of {shards} shards to compute ({rows} images) for {}",
             ddae_base::plain(path.display())
         )?;
-        if arguments.format != Format::H5 {
-            let other = arguments.format.path(&arguments.output);
+        if let Some(other) = &other {
             writeln!(out, "then {} of it", ddae_base::plain(other.display()))?;
         }
         return Ok(());
@@ -225,16 +228,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         ddae_base::tell(format!("note: {note}"));
     }
     let (provider, sessions) = (device.provider(), workers.sessions());
-    let other = match &finished.file {
-        Some(file) if arguments.format != Format::H5 => {
-            let other = arguments.format.path(&arguments.output);
-            let file = FeatureFile::open(file)?;
-            let made = formats::convert(&file, arguments.format, &other, arguments.overwrite, &stop);
-            made.map_err(|error| interrupted(error, arguments.overwrite))?;
-            Some(other)
-        }
-        _ => None,
-    };
+    // Of shards alone nothing else is made.
+    let other = other.filter(|_| finished.file.is_some());
+    if let (Some(file), Some(other)) = (&finished.file, &other) {
+        let file = FeatureFile::open(file)?;
+        let made = formats::convert(&file, arguments.format, other, arguments.overwrite, &stop);
+        made.map_err(|error| interrupted(error, arguments.overwrite))?;
+    }
     let summary = Summary { images: finished.images, runs, seconds, provider, sessions };
     report(
         &mut out,

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use ddae_base::json;
 use ddae_base::text::excerpt;
 use ddae_infer::InferError;
 use ddae_infer::features::formats::description;
@@ -29,9 +30,9 @@ pub(super) fn show(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let mut out = ddae_base::stdout();
     match (row, arguments.json) {
-        (None, true) => writeln!(out, "{}", object(&file))?,
+        (None, true) => json::print("ddae.inspect_features/1", &object(&file))?,
         (None, false) => tell(&file, &mut out)?,
-        (Some(row), true) => writeln!(out, "{}", row_object(&file, row)?)?,
+        (Some(row), true) => json::print("ddae.inspect_row/1", &row_object(&file, row)?)?,
         (Some(row), false) => tell_row(&file, row, &mut out)?,
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use ddae_base::json;
 use ddae_base::text::excerpt;
 use ddae_infer::model_file::ModelFile;
 use serde_json::{Map, Value, json};
@@ -27,8 +28,7 @@ pub(super) fn show(arguments: &Arguments) -> anyhow::Result<()> {
             "graph_digest": model.graph_digest,
             "edited": model.is_edited,
         });
-        writeln!(out, "{object}")?;
-        return Ok(());
+        return Ok(json::print("ddae.inspect_graph/1", &object)?);
     }
     let file = ddae_base::plain(model.path.display());
     writeln!(out, "{file}: ONNX graph of kind {}", model.description.kind.name())?;

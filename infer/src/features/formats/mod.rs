@@ -22,13 +22,16 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ddae_store::{FeatureFile, merged_path};
+use ddae_store::{FeatureFile, Layout, merged_path};
 use serde_json::{Value, json};
 
 use crate::error::InferError;
 
 /// The entry of a file's metadata that holds its [`description`].
 pub const DESCRIPTION: &str = "ddae.features";
+
+/// What is said of an output with features of another job.
+const OTHER_FEATURES: &str = "holds other features: choose another output, or give --overwrite";
 
 /// Bytes of features that are in memory at a time.
 const BLOCK_BYTES: usize = 4 << 20;
@@ -63,12 +66,13 @@ impl Format {
         }
     }
 
-    /// What is written for the job or the feature file `prefix` (with or without `.h5`): `PREFIX.parquet`, or of npy the
-    /// folder `PREFIX`.
+    /// What is written for the job or the feature file `prefix` (with or without `.h5` or `.hdf5`): `PREFIX.parquet`, or of
+    /// npy the folder `PREFIX`.
     pub fn path(self, prefix: &Path) -> PathBuf {
-        let file = merged_path(prefix);
+        let is_hdf5 = prefix.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("hdf5"));
+        let file = if is_hdf5 { prefix.with_extension("h5") } else { merged_path(prefix) };
         match self {
-            Format::H5 => file,
+            Format::H5 => merged_path(prefix),
             Format::Npy => file.with_extension(""),
             Format::Parquet | Format::Safetensors => file.with_extension(self.name()),
         }
@@ -104,19 +108,16 @@ pub fn convert(
     stop: &AtomicBool,
 ) -> Result<bool, InferError> {
     let description = description(file);
-    if !overwrite && out.symlink_metadata().is_ok() {
-        let found = match format {
-            Format::H5 => None,
-            Format::Npy => npy::made_of(out),
-            Format::Parquet => parquet::made_of(out),
-            Format::Safetensors => safetensors::made_of(out),
+    let wrong = |message: &str| InferError::Output { path: out.to_path_buf(), message: message.to_string() };
+    if is_same(file.path(), out) {
+        return Err(wrong("is the feature file itself: choose another output"));
+    }
+    let found = check_output(format, out, overwrite)?;
+    if let Some(found) = found.filter(|_| !overwrite) {
+        return match found == description {
+            true => Ok(false),
+            false => Err(wrong(OTHER_FEATURES)),
         };
-        if found.as_ref() == Some(&description) {
-            return Ok(false);
-        }
-        let what = if found.is_some() { "holds other features" } else { "is something else" };
-        let message = format!("{what}: choose another output, or give --overwrite");
-        return Err(InferError::Output { path: out.to_path_buf(), message });
     }
     let source = Source { file, description: &description, stop };
     match format {
@@ -128,17 +129,77 @@ pub fn convert(
     Ok(true)
 }
 
+/// Refuses an output before a job, for what would be refused after it: something else that stands at `out`, or features
+/// that cannot be those of `layout`.
+///
+/// # Errors
+/// What stands there.
+pub fn check(format: Format, out: &Path, overwrite: bool, layout: &Layout) -> Result<(), InferError> {
+    let Some(found) = check_output(format, out, overwrite)?.filter(|_| !overwrite) else {
+        return Ok(());
+    };
+    let wanted = [
+        ("datasets", datasets(layout)),
+        ("views", json!(layout.views)),
+        ("total", json!(layout.total)),
+        ("dtype", json!(layout.dtype.to_string())),
+    ];
+    match wanted.iter().all(|(name, wanted)| found[name] == *wanted) {
+        true => Ok(()),
+        false => Err(InferError::Output { path: out.to_path_buf(), message: OTHER_FEATURES.to_string() }),
+    }
+}
+
+/// What the features at `out` say of themselves, where there are some.
+///
+/// # Errors
+/// When something else stands there that is not replaced.
+fn check_output(format: Format, out: &Path, overwrite: bool) -> Result<Option<Value>, InferError> {
+    let Ok(there) = out.symlink_metadata() else {
+        return Ok(None);
+    };
+    let found = match format {
+        Format::H5 => None,
+        Format::Npy => npy::made_of(out),
+        Format::Parquet => parquet::made_of(out),
+        Format::Safetensors => safetensors::made_of(out),
+    };
+    let wrong = |message: &str| InferError::Output { path: out.to_path_buf(), message: message.to_string() };
+    // Nothing is put in the place of a folder but a folder of features.
+    let stays = match format {
+        Format::Npy => found.is_none() || there.is_symlink(),
+        _ => there.is_dir(),
+    };
+    match overwrite {
+        true if stays && format == Format::Npy => {
+            Err(wrong("is something else than a folder of features: choose another output"))
+        }
+        true if stays => Err(wrong("is a folder: choose another output")),
+        false if found.is_none() => {
+            Err(wrong("is something else: choose another output, or give --overwrite"))
+        }
+        _ => Ok(found),
+    }
+}
+
+/// Whether both names are of one file.
+fn is_same(file: &Path, out: &Path) -> bool {
+    matches!((file.canonicalize(), out.canonicalize()), (Ok(file), Ok(out)) if file == out)
+}
+
+fn datasets(layout: &Layout) -> Value {
+    layout.keys.iter().map(|(key, width)| json!({ "name": key.to_string(), "width": width })).collect()
+}
+
 /// What a feature file says of itself.
 pub fn description(file: &FeatureFile) -> Value {
     let layout = file.layout();
-    let datasets: Vec<Value> =
-        layout.keys.iter().map(|(key, width)| json!({ "name": key.to_string(), "width": width })).collect();
     let mut provenance = file.attributes();
     let classes = provenance.remove("classes").unwrap_or_default();
     json!({
         "format": "ddae-features",
         "format_version": file.version(),
-        "datasets": datasets,
+        "datasets": datasets(layout),
         "views": layout.views,
         "rows": file.len(),
         "first_row": file.rows().start,

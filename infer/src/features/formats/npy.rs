@@ -117,7 +117,10 @@ pub(super) fn bytes<'f>(features: impl Iterator<Item = &'f f32>, dtype: FeatureT
 pub(super) fn made_of(path: &Path) -> Option<Value> {
     let file = path.join(DESCRIPTION);
     let is_small = fs::metadata(&file).is_ok_and(|found| found.is_file() && found.len() <= LONGEST);
-    serde_json::from_slice(&fs::read(file).ok().filter(|_| is_small)?).ok()
+    if !is_small {
+        return None;
+    }
+    serde_json::from_slice(&fs::read(file).ok()?).ok()
 }
 
 /// Removes a folder of features at `out`, for the new one to take its place; nothing else is removed.

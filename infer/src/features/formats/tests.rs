@@ -221,3 +221,16 @@ fn names_follow_the_feature_file() {
     assert_eq!(Format::Parquet.path(Path::new("a/v1.2")), Path::new("a/v1.2.parquet"));
     assert!("hdf5".parse::<Format>().is_err());
 }
+
+#[test]
+fn outputs_are_named_after_their_file() {
+    for (file, npy, parquet) in [
+        ("a/x.h5", "a/x", "a/x.parquet"),
+        ("a/x", "a/x", "a/x.parquet"),
+        ("a/x.hdf5", "a/x", "a/x.parquet"),
+        ("x.HDF5", "x", "x.parquet"),
+    ] {
+        let path = |format: Format| format.path(Path::new(file));
+        assert_eq!([path(Format::Npy), path(Format::Parquet)], [npy, parquet].map(PathBuf::from), "{file}");
+    }
+}

@@ -42,7 +42,7 @@ impl Arrays for Datasets {
         match dataset.column().map_err(|error| error.reason)? {
             Column::Integers(labels) => Ok(RawLabels::Integers(labels)),
             Column::Floats(labels) => RawLabels::of_floats(labels.into_iter()).map_err(named),
-            Column::Texts(labels) => Ok(RawLabels::Texts(labels)),
+            Column::Texts(labels) => RawLabels::of_texts(labels).map_err(named),
         }
     }
 }

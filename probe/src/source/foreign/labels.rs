@@ -56,13 +56,29 @@ impl RawLabels {
         Ok(Self::Integers(whole.collect::<Result<_, _>>()?))
     }
 
-    /// Labels that are texts, or numbers where all of them are: what is read from a table or a list.
+    /// Labels that are stored as texts, whatever stands in them.
+    ///
+    /// # Errors
+    /// The first row with an empty one.
+    pub(crate) fn of_texts(texts: Vec<String>) -> Result<Self, String> {
+        match texts.iter().position(|text| text.trim().is_empty()) {
+            Some(row) => Err(format!("row {row} has no label")),
+            None => Ok(Self::Texts(texts)),
+        }
+    }
+
+    /// Labels that are texts, or numbers where all of them are: what is read from a table or a list. Words with zeros
+    /// before a number are texts: as numbers `007` and `7` would be one class.
     ///
     /// # Errors
     /// The first row without one.
     pub(crate) fn of_words(words: Vec<String>) -> Result<Self, String> {
-        if let Some(row) = words.iter().position(|word| word.trim().is_empty()) {
-            return Err(format!("row {row} has no label"));
+        let begins_with_zeros = |word: &String| {
+            let digits = word.trim().trim_start_matches(['+', '-']).as_bytes();
+            matches!(digits, [b'0', b'0'..=b'9', ..])
+        };
+        if words.iter().any(|word| word.trim().is_empty() || begins_with_zeros(word)) {
+            return Self::of_texts(words);
         }
         let number = |word: &String| {
             let word = word.trim();
@@ -241,6 +257,10 @@ mod tests {
         assert_eq!(of(&["3", "-1", "2.0"]), Ok(RawLabels::Integers(vec![3, -1, 2])));
         assert_eq!(of(&["3", "b"]), Ok(texts(&["3", "b"])));
         assert_eq!(of(&["3", " "]), Err("row 1 has no label".to_string()));
+        // Zeros before a number are part of a name, and 0 is none of them.
+        assert_eq!(of(&["007", "7"]), Ok(texts(&["007", "7"])));
+        assert_eq!(of(&["-01", "1"]), Ok(texts(&["-01", "1"])));
+        assert_eq!(of(&["0", "10", "0.0"]), Ok(RawLabels::Integers(vec![0, 10, 0])));
         let error = of(&["3", "0.5"]).expect_err("a fraction");
         assert!(error.starts_with("row 1 has the label 0.5"), "{error}");
     }

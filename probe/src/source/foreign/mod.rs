@@ -10,10 +10,12 @@
 //! | `numbers` | stored numbers, and what becomes of them in float32 |
 //! | `matrix` | rows of features, where they lie or in memory |
 //! | [`labels`] | numbers and texts as classes |
+//! | `converted` | what our own feature files were converted to, which is refused |
 //!
 //! A file is what its content says, whatever its name. Nothing in it is run, and memory is taken for what is there, not
 //! for what a header promises.
 
+mod converted;
 mod hdf5;
 pub(crate) mod labels;
 mod matrix;
@@ -166,6 +168,9 @@ fn regular(path: &Path) -> Result<(File, u64)> {
 pub(crate) fn format_of(path: &Path) -> Result<Format> {
     const WANTED: &str =
         "features are read from HDF5, .npy, .npz, safetensors, parquet and tables of text (CSV)";
+    if path.is_dir() {
+        converted::check_folder(path).map_err(|reason| wrong(path, reason))?;
+    }
     let (file, length) = regular(path)?;
     let mut start = Vec::new();
     file.take(4096).read_to_end(&mut start).map_err(|error| wrong(path, error.to_string()))?;
@@ -232,6 +237,9 @@ pub(crate) fn open(input: &Input, place: &Place, format: Format, with_labels: bo
             place.file.display(),
             format.name()
         )));
+    }
+    if format == Format::Npy {
+        converted::check_folder(&place.file).map_err(|reason| wrong(&place.file, reason))?;
     }
     let mut foreign = match is_table {
         true => open_table(input, place, format, with_labels)?,
@@ -345,10 +353,17 @@ fn open_table(input: &Input, place: &Place, format: Format, with_labels: bool) -
         };
         let mut found = foreign(place.features.clone(), format, labels, matrix);
         found.notes.extend(left_out.map(|left_out| format!("{place}: {left_out}")));
+        let columns = table.columns();
+        let is_numbered = table::are_numbered(columns.iter().map(|column| column.name.as_str()));
         if !table.has_names() {
             found
                 .notes
                 .push(format!("{place}: its first line holds no names of columns and counts as a row"));
+        } else if format == Format::Text && is_numbered {
+            found.notes.push(format!(
+                "{place}: its first line numbers the columns up to {} and counts as their names, not as a row",
+                columns.last().map_or("", |column| column.name.as_str())
+            ));
         }
         Ok(found)
     };

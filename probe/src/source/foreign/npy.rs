@@ -162,7 +162,7 @@ impl Header {
                 .chunks_exact(width)
                 .enumerate()
                 .map(|(row, bytes)| text(bytes).ok_or_else(|| format!("the label of row {row} is not text")));
-            read.collect::<Result<Vec<_>, _>>().map(RawLabels::Texts)
+            read.collect::<Result<Vec<_>, _>>().and_then(RawLabels::of_texts)
         };
         match self.kind {
             Type::Numbers(element) => element.labels(&bytes, self.is_big_endian),
@@ -288,6 +288,17 @@ mod tests {
         let long = [MAGIC, &[2, 0], &u32::MAX.to_le_bytes()].concat();
         let error = Header::read(&mut &long[..]).expect_err("too long");
         assert!(error.starts_with("its header is said to have 4294967295 bytes"), "{error}");
+    }
+
+    #[test]
+    fn an_empty_text_is_no_label() {
+        for (descr, data) in [("|S2", &b"a\0\0\0"[..]), ("<U1", b"a\0\0\0\0\0\0\0")] {
+            let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': (2,)}}");
+            let whole = file(&text, data);
+            let mut read = &whole[..];
+            let header = Header::read(&mut read).expect("a header");
+            assert_eq!(header.labels(&mut read), Err("row 1 has no label".to_string()), "{descr}");
+        }
     }
 
     #[test]

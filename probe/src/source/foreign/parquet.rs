@@ -12,6 +12,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::ColumnDescriptor;
 
 use super::Opened;
+use super::converted::{DESCRIPTION, refuse};
 use super::labels::RawLabels;
 use super::matrix::{Matrix, check_memory};
 use super::numbers::{Element, narrowed, too_large};
@@ -38,10 +39,33 @@ enum Leaf {
     Text,
 }
 
+/// A number as it is stored: no one type holds all of them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Number {
+    Signed(i64),
+    Unsigned(u64),
+    Real(f64),
+}
+
+impl Number {
+    /// The nearest float32, rounded once.
+    fn narrowed(self, row: usize, column: usize) -> Opened<f32> {
+        match self {
+            Self::Signed(value) => Ok(value as f32),
+            Self::Unsigned(value) => Ok(value as f32),
+            Self::Real(value) => narrowed(value).ok_or_else(|| too_large(row, column, value)),
+        }
+    }
+}
+
 impl Parquet {
     pub(super) fn open(file: File) -> Opened<Self> {
         let reader = SerializedFileReader::new(file).map_err(|error| damaged(&error))?;
         let metadata = reader.metadata();
+        let mut said = metadata.file_metadata().key_value_metadata().into_iter().flatten();
+        if said.any(|entry| entry.key == DESCRIPTION) {
+            return refuse();
+        }
         let rows: Option<usize> = metadata
             .row_groups()
             .iter()
@@ -63,8 +87,8 @@ impl Parquet {
         Ok(Self { reader, rows, columns, leaves })
     }
 
-    /// Calls `row` with the values of each row of a column, as numbers of float64 that are exact.
-    fn each_number(&self, column: usize, row: &mut dyn FnMut(usize, &[f64]) -> Opened<()>) -> Opened<()> {
+    /// Calls `row` with the values of each row of a column, exact.
+    fn each_number(&self, column: usize, row: OnRow<Number>) -> Opened<()> {
         let Some(Leaf::Number(element)) = self.leaves[column] else {
             return Err("it holds no numbers".to_string());
         };
@@ -81,23 +105,27 @@ impl Parquet {
             }
             match (reader, element) {
                 (ColumnReader::BoolColumnReader(reader), _) => {
-                    each!(reader, |&value| f64::from(u8::from(value)))
+                    each!(reader, |&value| Number::Signed(i64::from(value)))
                 }
                 // Shorter and unsigned integers are kept as signed ones of 32 or 64 bits.
                 (ColumnReader::Int32ColumnReader(reader), Element::U32) => {
-                    each!(reader, |&value| f64::from(value as u32))
+                    each!(reader, |&value| Number::Signed(i64::from(value as u32)))
                 }
-                (ColumnReader::Int32ColumnReader(reader), _) => each!(reader, |&value| f64::from(value)),
+                (ColumnReader::Int32ColumnReader(reader), _) => {
+                    each!(reader, |&value| Number::Signed(i64::from(value)))
+                }
                 (ColumnReader::Int64ColumnReader(reader), Element::U64) => {
-                    each!(reader, |&value| value as u64 as f64)
+                    each!(reader, |&value| Number::Unsigned(value as u64))
                 }
-                (ColumnReader::Int64ColumnReader(reader), _) => each!(reader, |&value| value as f64),
-                (ColumnReader::FloatColumnReader(reader), _) => each!(reader, |&value| f64::from(value)),
-                (ColumnReader::DoubleColumnReader(reader), _) => each!(reader, |&value| value),
+                (ColumnReader::Int64ColumnReader(reader), _) => each!(reader, |&value| Number::Signed(value)),
+                (ColumnReader::FloatColumnReader(reader), _) => {
+                    each!(reader, |&value| Number::Real(f64::from(value)))
+                }
+                (ColumnReader::DoubleColumnReader(reader), _) => each!(reader, |&value| Number::Real(value)),
                 (ColumnReader::FixedLenByteArrayColumnReader(reader), Element::F16) => {
                     each!(reader, |value| match value.data() {
-                        &[low, high] => f16::from_le_bytes([low, high]).to_f64(),
-                        _ => f64::NAN,
+                        &[low, high] => Number::Real(f16::from_le_bytes([low, high]).to_f64()),
+                        _ => Number::Real(f64::NAN),
                     })
                 }
                 _ => Err("its numbers are not stored as its description says".to_string()),
@@ -149,7 +177,7 @@ impl Table for Parquet {
         for (place, &column) in columns.iter().enumerate() {
             self.each_number(column, &mut |row, values| {
                 for &value in values {
-                    turned.push(narrowed(value).ok_or_else(|| too_large(row, place, value))?);
+                    turned.push(value.narrowed(row, place)?);
                 }
                 Ok(())
             })?;
@@ -180,7 +208,7 @@ impl Table for Parquet {
                 ));
             }
             for (place, &value) in values.iter().enumerate() {
-                numbers.push(narrowed(value).ok_or_else(|| too_large(row, place, value))?);
+                numbers.push(value.narrowed(row, place)?);
             }
             Ok(())
         })?;
@@ -209,18 +237,26 @@ impl Table for Parquet {
                         Ok(())
                     })
                 })?;
-                match words.iter().position(|word| word.trim().is_empty()) {
-                    Some(row) => Err(format!("row {row} has no label")),
-                    None => Ok(RawLabels::Texts(words)),
-                }
+                RawLabels::of_texts(words)
             }
             Some(Leaf::Number(_)) => {
-                let mut numbers = Vec::new();
-                self.each_number(column, &mut |_, values| {
-                    numbers.extend_from_slice(values);
+                let (mut whole, mut real) = (Vec::new(), Vec::new());
+                self.each_number(column, &mut |row, values| {
+                    for &value in values {
+                        match value {
+                            Number::Signed(value) => whole.push(value),
+                            Number::Unsigned(value) => whole.push(i64::try_from(value).map_err(|_| {
+                                format!("row {row} has the label {value}, which is too large")
+                            })?),
+                            Number::Real(value) => real.push(value),
+                        }
+                    }
                     Ok(())
                 })?;
-                RawLabels::of_floats(numbers.into_iter())
+                match real.is_empty() {
+                    true => Ok(RawLabels::Integers(whole)),
+                    false => RawLabels::of_floats(real.into_iter()),
+                }
             }
             None => Err("the label column holds neither numbers nor texts".to_string()),
         }
@@ -302,4 +338,55 @@ fn values<T: DataType>(
 
 fn damaged(error: &ParquetError) -> String {
     format!("it is no whole parquet file: {}", ddae_base::text::excerpt(error, 120))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parquet::data_type::Int64Type;
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+
+    use super::*;
+
+    /// A table of one column with the type `kind` in the words of a schema.
+    fn table(kind: &str, numbers: &[i64]) -> Parquet {
+        let schema = format!("message table {{ required int64 x {kind}; }}");
+        let schema = Arc::new(parse_message_type(&schema).expect("a schema"));
+        let file = tempfile::tempfile().expect("a file");
+        let clone = file.try_clone().expect("a handle");
+        let mut writer = SerializedFileWriter::new(clone, schema, Arc::default()).expect("a writer");
+        let mut group = writer.next_row_group().expect("a group");
+        let mut column = group.next_column().expect("a column").expect("a column");
+        column.typed::<Int64Type>().write_batch(numbers, None, None).expect("written");
+        column.close().expect("closed");
+        group.close().expect("closed");
+        writer.close().expect("closed");
+        Parquet::open(file).expect("a table")
+    }
+
+    #[test]
+    fn whole_numbers_are_rounded_once() {
+        // By way of float64 they become the neighbours, 18014398509481984 and 18446741874686296064.
+        for (kind, stored, nearest) in [
+            ("", 18_014_399_583_223_809i64, 18_014_400_656_965_632f32),
+            ("", -18_014_399_583_223_809, -18_014_400_656_965_632.0),
+            ("(INTEGER(64,false))", -(3i64 << 39) + 1, 18_446_742_974_197_923_840.0),
+        ] {
+            let matrix = table(kind, &[stored]).numbers(&[0]).expect("numbers");
+            assert_eq!(matrix.read(0..1).expect("a row")[[0, 0]], nearest, "{kind} {stored}");
+        }
+    }
+
+    #[test]
+    fn whole_labels_are_exact() {
+        let large = (1i64 << 53) + 1;
+        let labels = [large, -large, i64::MAX, i64::MIN];
+        assert_eq!(table("", &labels).labels(0), Ok(RawLabels::Integers(labels.to_vec())));
+        assert_eq!(
+            table("(INTEGER(64,false))", &[7, -1]).labels(0),
+            Err("column 'x': row 1 has the label 18446744073709551615, which is too large".to_string())
+        );
+    }
 }

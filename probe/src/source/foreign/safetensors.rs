@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
+use super::converted::{DESCRIPTION, refuse};
 use super::labels::RawLabels;
 use super::matrix::{Matrix, read_bytes};
 use super::numbers::Element;
@@ -51,6 +52,9 @@ impl Tensors {
         let text = read_bytes(&mut file, header)?;
         // Reading checks that tensors lie one behind the other, each as long as its shape says.
         let metadata: Metadata = serde_json::from_slice(&text).map_err(|error| damaged(&error))?;
+        if metadata.metadata().as_ref().is_some_and(|said| said.contains_key(DESCRIPTION)) {
+            return refuse();
+        }
         let begin = LENGTH as u64 + header;
         let end = metadata.data_len() as u64;
         let held = length - begin;

@@ -55,8 +55,13 @@ pub(super) fn label_column(table: &dyn Table, named: Option<&str>) -> Opened<Opt
     let columns = table.columns();
     if let Some(named) = named {
         let found = columns.iter().position(|column| column.name == named).or_else(|| {
-            let number = named.parse::<isize>().ok().filter(|_| !table.has_names())?;
+            let number = named.parse::<isize>().ok()?;
+            let is_number = !table.has_names()
+                || number < 0 && are_numbered(columns.iter().map(|column| column.name.as_str()));
             let number = if number < 0 { number + columns.len() as isize } else { number };
+            if !is_number {
+                return None;
+            }
             usize::try_from(number).ok().filter(|&number| number < columns.len())
         });
         return match found {
@@ -80,6 +85,22 @@ pub(super) fn label_column(table: &dyn Table, named: Option<&str>) -> Opened<Opt
             ))
         }
     }
+}
+
+/// Whether names number the columns from 0 on, as pandas names those that have no names; the rows' own may be without.
+///
+/// Fewer than three numbers are as likely to be a row, but for a first one without a name.
+pub(super) fn are_numbered<'n>(names: impl Iterator<Item = &'n str>) -> bool {
+    let mut names = names.peekable();
+    let has_index = names.next_if(|name| name.trim().is_empty()).is_some();
+    let mut count = 0;
+    for name in names {
+        if name.trim() != count.to_string() {
+            return false;
+        }
+        count += 1;
+    }
+    count >= if has_index { 1 } else { 3 }
 }
 
 /// Reads the features of a table: the columns that `wanted` names, or its only column of lists, or all columns of

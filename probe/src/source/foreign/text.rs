@@ -8,7 +8,7 @@ use ndarray::Array2;
 
 use super::labels::RawLabels;
 use super::matrix::{Matrix, check_memory};
-use super::table::{Column, Kind, Table};
+use super::table::{Column, Kind, Table, are_numbered};
 use super::{LABELS, Opened, is_usual};
 
 /// The longest first line, from which the separator is told.
@@ -60,16 +60,18 @@ impl TextTable {
                 *is_number = *is_number && (cell.trim().is_empty() || number(cell).is_some());
             }
         }
-        let names_label = first.iter().any(|cell| is_usual(cell, &LABELS) || Some(cell) == label);
+        // A number may be that of a column as well as its name: only a text is known to be a name.
+        let is_named = |cell: &str| number(cell).is_none() && label == Some(name_of(cell));
+        let names_label = first.iter().any(|cell| is_usual(cell, &LABELS) || is_named(cell));
+        let numbers_columns = rows > 0 && are_numbered(first.iter());
         let titles_numbers = first.iter().zip(&is_number).any(|(cell, &is_number)| {
             is_number && rows > 0 && !cell.trim().is_empty() && number(cell).is_none()
         });
-        let has_names = names_label || titles_numbers;
+        let has_names = names_label || titles_numbers || numbers_columns;
         let columns = first.iter().enumerate().map(|(place, cell)| {
             let is_number = is_number[place] && (has_names || number(cell).is_some());
             let kind = if is_number { Kind::Numbers } else { Kind::Texts };
-            let name =
-                if has_names { cell.trim_start_matches('#').trim().to_string() } else { place.to_string() };
+            let name = if has_names { name_of(cell).to_string() } else { place.to_string() };
             Column { name, kind }
         });
         let columns = columns.collect();
@@ -156,6 +158,11 @@ impl Table for TextTable {
     }
 }
 
+/// What a cell of the first line calls its column: `np.savetxt` writes a mark of comments before the first.
+fn name_of(cell: &str) -> &str {
+    cell.trim_start_matches('#').trim()
+}
+
 fn number(cell: &str) -> Option<f32> {
     cell.trim().parse().ok()
 }
@@ -200,4 +207,43 @@ fn separator(file: &File, purpose: Purpose) -> Opened<u8> {
         None if purpose == Purpose::Features && are_numbers() => b' ',
         None => b',',
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::super::table::label_column;
+    use super::*;
+
+    fn opened(text: &str, label: Option<&str>) -> TextTable {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(text.as_bytes()).expect("written");
+        TextTable::open(file, label, Purpose::Features).expect("a table")
+    }
+
+    /// The table, the label column that is asked for, whether the first line holds names, and the labels.
+    #[test]
+    fn a_first_line_of_numbers_is_a_row_unless_it_numbers_the_columns() {
+        let rows = |labels: &[i64]| RawLabels::Integers(labels.to_vec());
+        for (text, label, has_names, labels) in [
+            // The label is in the first column, and a cell of the first line is a 0 too.
+            ("5,0,0,0\n6,1,2,3\n", "0", false, rows(&[5, 6])),
+            ("1.2,3.4,4,7,1\n2.2,0.4,5,8,2\n", "4", false, rows(&[1, 2])),
+            ("1.2,3.4,4,7,1\n2.2,0.4,5,8,2\n", "-1", false, rows(&[1, 2])),
+            // The names that pandas gives columns without any.
+            ("0,1,2,3\n0.5,0.25,1.5,7\n0.5,0.25,1.5,8\n", "-1", true, rows(&[7, 8])),
+            ("0,1,2,3\n0.5,0.25,1.5,7\n0.5,0.25,1.5,8\n", "3", true, rows(&[7, 8])),
+            (",0,1,2\n0,0.5,0.25,7\n1,0.5,0.25,8\n", "2", true, rows(&[7, 8])),
+            // Two numbers are too few to be told from a row.
+            ("0,1\n1,3\n", "1", false, rows(&[1, 3])),
+            ("# a,cls\n1,3\n2,4\n", "cls", true, rows(&[3, 4])),
+            ("# cls,a\n3,1\n4,2\n", "cls", true, rows(&[3, 4])),
+        ] {
+            let mut table = opened(text, Some(label));
+            assert_eq!(table.has_names(), has_names, "{text:?} {label}");
+            let column = label_column(&table, Some(label)).expect("a column").expect("a column");
+            assert_eq!(table.labels(column), Ok(labels), "{text:?} {label}");
+        }
+    }
 }
