@@ -115,6 +115,11 @@ impl From<FileError> for TrainError {
 }
 
 impl TrainError {
+    /// Whether the run was asked to stop: this process, or another rank.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self, TrainError::Interrupted { .. } | TrainError::Data(DataError::Interrupted))
+    }
+
     /// For `map_err` on the system's errors about `path`.
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> TrainError + use<> {
         let path = path.to_path_buf();
