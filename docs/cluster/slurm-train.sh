@@ -1,6 +1,6 @@
 #!/bin/bash
 # Two nodes of eight GPUs each, one rank for every GPU: sbatch docs/cluster/slurm-train.sh CONFIG RUN-FOLDER
-# The run folder must be on a file system that the first node sees; only rank 0 writes to it. Sent again, the job goes on from the
+# The run folder must be on a file system that all nodes see; only rank 0 writes to it. Sent again, the job goes on from the
 # last checkpoint, or begins again where there is none yet: Slurm's requeueing after a lost node does just that. An example, not
 # tried on a cluster.
 #SBATCH --job-name=ddae-train

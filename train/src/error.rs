@@ -106,6 +106,9 @@ pub enum TrainError {
         /// How to go on.
         resume: String,
     },
+    /// The same, before ranks had met.
+    #[error("stopped while ranks waited for each other; the run is as it was")]
+    NotMet,
 }
 
 impl From<FileError> for TrainError {
@@ -117,7 +120,10 @@ impl From<FileError> for TrainError {
 impl TrainError {
     /// Whether the run was asked to stop: this process, or another rank.
     pub fn is_interrupted(&self) -> bool {
-        matches!(self, TrainError::Interrupted { .. } | TrainError::Data(DataError::Interrupted))
+        matches!(
+            self,
+            TrainError::Interrupted { .. } | TrainError::NotMet | TrainError::Data(DataError::Interrupted)
+        )
     }
 
     /// For `map_err` on the system's errors about `path`.
