@@ -128,7 +128,8 @@ impl Overview {
         };
         let settings = config.as_ref().and_then(|config| {
             let mut settings = settings::of_object(&serde_json::to_value(config).ok()?);
-            if let Some(state @ TrainingState { seed, amp, data, drop_last, .. }) = state {
+            if let Some(state) = state {
+                let TrainingState { seed, amp, data, drop_last, .. } = state;
                 settings.insert("seed".to_string(), Value::from(*seed));
                 settings.insert("amp".to_string(), Value::from(amp.clone()));
                 settings.insert("data_digest".to_string(), Value::from(data.clone()));

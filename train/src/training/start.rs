@@ -22,6 +22,9 @@ use crate::torch::{Layout, device, shim, threads};
 /// What the line of the log begins with that says which weights a run began with.
 const GIVEN: &str = "start       with the weights of ";
 
+/// What the line of the log begins with that says that a checkpoint was written.
+pub(super) const WROTE: &str = "wrote ";
+
 /// Where a process starts from.
 pub(super) struct StartingPoint {
     /// The run folder, locked.
@@ -193,7 +196,9 @@ impl StartingPoint {
 /// Whether the run in a folder ended before its first checkpoint, so that it can only begin again. One that never writes any has
 /// got nowhere to go on from, and new weights are not those of a file that it began with.
 fn is_before_the_first(folder: &RunFolder, plan: &TrainingPlan) -> Result<bool, TrainError> {
-    if !plan.config.training().save_model || !checkpoints::is_without(&folder.checkpoints())? {
+    let saves = plan.config.training().save_model;
+    // Where checkpoints were and are gone, what else is told of the run is not cut off.
+    if !saves || !checkpoints::is_without(&folder.checkpoints())? || folder.has_said(WROTE)? {
         return Ok(false);
     }
     if folder.has_said(GIVEN)? {

@@ -158,6 +158,11 @@ fn a_run_without_a_checkpoint_begins_again() {
         error.contains("of a run that began with --init: start it again with --force --init FILE"),
         "{error}"
     );
+    let gone = refused(
+        "[      0.1 s] wrote other/checkpoints/epoch_0000.safetensors at step 0\n",
+        "save_model=True",
+    );
+    assert!(gone.contains("holds no checkpoint: start the run again with --force"), "{gone}");
     let error = refused("", "save_model=False");
     assert!(error.contains("holds no checkpoint: start the run again with --force"), "{error}");
 }
