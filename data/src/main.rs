@@ -8,5 +8,5 @@ use ddae_data::DataError;
 
 fn main() -> ExitCode {
     ddae_base::begin();
-    ddae_base::end(cli::run(ddae_base::arguments()), DataError::is_usage)
+    ddae_base::end(cli::run(ddae_base::arguments()), DataError::is_usage, DataError::is_interrupted)
 }

@@ -8,5 +8,5 @@ use ddae_export::ExportError;
 
 fn main() -> ExitCode {
     ddae_base::begin();
-    ddae_base::end(cli::run(&ddae_base::arguments()), ExportError::is_usage)
+    ddae_base::end(cli::run(&ddae_base::arguments()), ExportError::is_usage, |_| false)
 }

@@ -125,6 +125,16 @@ pub enum InferError {
 }
 
 impl InferError {
+    /// Whether the caller asked to stop.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(
+            self,
+            InferError::Interrupted
+                | InferError::Features(FeatureError::Interrupted)
+                | InferError::Data(DataError::Interrupted)
+        )
+    }
+
     /// Whether the command was asked for something that makes no sense, rather than failing at it.
     pub fn is_usage(&self) -> bool {
         match self {

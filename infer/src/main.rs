@@ -8,5 +8,5 @@ use ddae_infer::InferError;
 
 fn main() -> ExitCode {
     ddae_base::begin();
-    ddae_base::end(cli::run(&ddae_base::arguments()), InferError::is_usage)
+    ddae_base::end(cli::run(&ddae_base::arguments()), InferError::is_usage, InferError::is_interrupted)
 }

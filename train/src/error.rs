@@ -106,6 +106,9 @@ pub enum TrainError {
         /// How to go on.
         resume: String,
     },
+    /// The same, before ranks had met.
+    #[error("stopped while ranks waited for each other; the run is as it was")]
+    NotMet,
 }
 
 impl From<FileError> for TrainError {
@@ -115,6 +118,14 @@ impl From<FileError> for TrainError {
 }
 
 impl TrainError {
+    /// Whether the run was asked to stop: this process, or another rank.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(
+            self,
+            TrainError::Interrupted { .. } | TrainError::NotMet | TrainError::Data(DataError::Interrupted)
+        )
+    }
+
     /// For `map_err` on the system's errors about `path`.
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> TrainError + use<> {
         let path = path.to_path_buf();

@@ -8,6 +8,7 @@
 //! | 130, 143, 129 | Ctrl-C, SIGTERM or SIGHUP ended it |
 
 use std::error::Error;
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
@@ -17,15 +18,24 @@ use crate::text::plain;
 use crate::{begin, memory, stop, system, verbosity};
 
 /// Ends a program whose command came to `outcome`: 0 for success, 2 where `is_usage` says of an error that what was
-/// asked for makes no sense, 1 for every other; after a signal that stopped the work, the code that shells give it. An
-/// error is one line on stderr, `error: …`, and with `--json` an object on standard output.
+/// asked for makes no sense, 1 for every other; where it is [`stopped`], or `is_interrupted` says so, the code that
+/// shells give the signal that came. What fails for another reason after a signal keeps its own code. An error is one
+/// line on stderr, `error: …`, and with `--json` an object on standard output.
 ///
 /// A reader of standard output that has seen enough (`| head`) is no failure.
-pub fn end<E>(outcome: anyhow::Result<()>, is_usage: impl FnOnce(&E) -> bool) -> ExitCode
+pub fn end<E>(
+    outcome: anyhow::Result<()>,
+    is_usage: impl FnOnce(&E) -> bool,
+    is_interrupted: impl FnOnce(&E) -> bool,
+) -> ExitCode
 where
     E: Error + Send + Sync + 'static,
 {
-    let verdict = outcome.err().and_then(|error| verdict(&error, is_usage, stop::exit_code()));
+    let verdict = outcome.err().and_then(|error| {
+        let stopped = (error.is::<Stopped>() || error.downcast_ref().is_some_and(is_interrupted))
+            .then(|| stop::exit_code().unwrap_or(CTRL_C));
+        verdict(&error, is_usage, stopped)
+    });
     verbosity::detail(|| {
         let peak = memory::peak()
             .map_or(String::new(), |bytes| format!(", {:.2} GB of memory at most", bytes as f64 / 1e9));
@@ -42,12 +52,37 @@ pub(crate) fn fail(line: &str, kind: &str, code: u8) {
     tell(format_args!("error: {line}"));
 }
 
+/// Says that the program failed, as [`end`] does, for a process that ends otherwise. The exit code is 1.
+pub fn failed(line: &str) {
+    fail(&plain(line), "failure", 1);
+}
+
+/// The error of work that a [`Stop`](crate::Stop) ended: `line` says what is left and how to go on.
+pub fn stopped(line: &'static str) -> anyhow::Error {
+    Stopped(line).into()
+}
+
+/// Work that was ended on request.
+#[derive(Debug)]
+struct Stopped(&'static str);
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl Error for Stopped {}
+
 /// Ends the process at once because of a signal, with its exit code and one line: for work that cannot look at a
 /// [`Stop`](crate::Stop).
 pub fn interrupted(line: &str, code: u8) -> ! {
     fail(line, "interrupted", code);
     stop::exit(code)
 }
+
+/// The exit code of what was stopped by another process, which alone knows the signal.
+const CTRL_C: u8 = 130;
 
 /// How a command failed.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,8 +92,8 @@ struct Verdict {
     code: u8,
 }
 
-/// The line, kind and exit code of an error; none for one that is no failure. `stopped` is the code of the signal that
-/// came, if one did.
+/// The line, kind and exit code of an error; none for one that is no failure. `stopped` is the code of the signal that it
+/// is of, if it is of one.
 fn verdict<E>(
     error: &anyhow::Error,
     is_usage: impl FnOnce(&E) -> bool,
@@ -160,6 +195,19 @@ mod tests {
         };
         assert_eq!((code(true, None), code(false, None)), (Some(2), Some(1)));
         assert_eq!(code(false, Some(130)), Some(130), "a signal stopped it");
+    }
+
+    #[test]
+    fn what_fails_after_a_signal_is_not_what_the_signal_ended() {
+        let code = |error: anyhow::Error| {
+            let ended = end(Err(error), never, |_: &std::fmt::Error| true);
+            format!("{ended:?}")
+        };
+        let of = |code: u8| format!("{:?}", ExitCode::from(code));
+        assert_eq!(code(stopped("interrupted; nothing is left")), of(130));
+        assert_eq!(code(std::fmt::Error.into()), of(130), "a program's own error of being stopped");
+        let full = Err::<(), _>(of_kind(ErrorKind::StorageFull)).context("a.h5").unwrap_err();
+        assert_eq!(code(full), of(1), "a disk that is full, whether or not a signal came");
     }
 
     #[test]

@@ -69,6 +69,13 @@ pub struct SharedSteps {
     pub rate_factor: f64,
 }
 
+impl SharedSteps {
+    /// The steps of one rank that takes each in one pass, of so many images.
+    pub fn of_one(batch: u64) -> SharedSteps {
+        SharedSteps { ranks: 1, accumulate: 1, batch, rate_factor: 1.0 }
+    }
+}
+
 impl TrainingState {
     fn earlier_versions_drop() -> bool {
         true

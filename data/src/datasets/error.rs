@@ -92,6 +92,11 @@ pub enum DataError {
 }
 
 impl DataError {
+    /// Whether the caller asked to stop.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self, DataError::Interrupted)
+    }
+
     /// Whether something was asked for that makes no sense, rather than that it failed.
     pub fn is_usage(&self) -> bool {
         matches!(self, DataError::UnknownName { .. } | DataError::Argument(_))

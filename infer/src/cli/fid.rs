@@ -244,9 +244,9 @@ fn open_inception(arguments: &Arguments, sides: &[Side]) -> anyhow::Result<Optio
 
 fn interrupted(error: InferError) -> anyhow::Error {
     match error {
-        InferError::Interrupted => anyhow::anyhow!(
+        InferError::Interrupted => ddae_base::ending::stopped(
             "interrupted; nothing is kept of a set that was not finished (`ddae-infer features` with the same graph can be \
-             stopped and goes on, and fid takes its .h5)"
+             stopped and goes on, and fid takes its .h5)",
         ),
         other => other.into(),
     }

@@ -54,7 +54,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     ddae_base::detail(|| format!("joining the shards of {}", ddae_base::plain(arguments.prefix.display())));
     let joined = join.run(&stop_on_signal()).map_err(|error| match error {
         InferError::Interrupted => {
-            anyhow::anyhow!("interrupted; the shards stay, and the same command joins them")
+            ddae_base::ending::stopped("interrupted; the shards stay, and the same command joins them")
         }
         other => other.into(),
     })?;

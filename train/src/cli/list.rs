@@ -1,12 +1,12 @@
 //! `ddae-train list` and `ddae-train compare`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use ddae_base::{plain, text::excerpt};
+use ddae_base::{json, plain, text::excerpt};
 use ddae_train::TrainError;
 use ddae_train::runs::overview::LossAt;
 use ddae_train::runs::{self, Overview, Settings, differences, settings};
@@ -34,7 +34,8 @@ Examples:
   ddae-train compare runs/* --json
 
 A key that a run does not have is shown as '-'. seed, amp and data_digest are those of its
-checkpoints: another digest means that other images were trained on.";
+checkpoints: another digest means that other images were trained on. So are ranks, accumulate,
+step_batch (images of a step) and rate_factor, which lrate is multiplied by.";
 
 /// List runs with their state, losses and scores
 #[derive(Args, Debug)]
@@ -70,12 +71,12 @@ pub fn list(arguments: &ListArguments) -> anyhow::Result<()> {
         let runs = runs::find(folder, usize::from(arguments.depth));
         found.extend(runs.map_err(|source| TrainError::Io { path: folder.clone(), source })?);
     }
-    found.dedup();
+    let mut seen = HashSet::new();
+    found.retain(|folder| seen.insert(folder.clone()));
     let runs: Vec<Overview> = found.iter().map(|folder| Overview::read(folder)).collect();
     let mut out = ddae_base::stdout();
     if arguments.json {
-        writeln!(out, "{}", json!({ "schema": "ddae.list/1", "runs": runs }))?;
-        return Ok(());
+        return Ok(json::print("ddae.list/1", &json!({ "runs": runs }))?);
     }
     if runs.is_empty() {
         let folders: Vec<String> =
@@ -118,9 +119,8 @@ pub fn compare(arguments: &CompareArguments) -> anyhow::Result<()> {
     let differences = differences(&settings);
     let mut out = ddae_base::stdout();
     if arguments.json {
-        let object = json!({ "schema": "ddae.compare/1", "runs": runs, "differences": differences });
-        writeln!(out, "{object}")?;
-        return Ok(());
+        let object = json!({ "runs": runs, "differences": differences });
+        return Ok(json::print("ddae.compare/1", &object)?);
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
     let row = |name: &str, of: &dyn Fn(&Overview) -> String| {

@@ -8,7 +8,7 @@ use clap::Args;
 use ddae_base::arguments::values::{real, whole};
 use ddae_base::device::DeviceChoice;
 use ddae_base::progress::shown_rate;
-use ddae_base::{Stop, shell};
+use ddae_base::{Stop, shell, stop};
 use ddae_checkpoint::WeightChoice;
 use ddae_data::OpenOptions;
 use ddae_model::config::{Override, TrainingConfig};
@@ -87,10 +87,11 @@ pub struct RunArguments {
     /// and Kubernetes start ranks without this option (docs/multi-gpu.md)
     #[arg(long, value_name = "N", value_parser = whole::<u16>(1..))]
     nproc: Option<u16>,
-    /// Passes for each step, over as many times the images of one
+    /// Passes for each step, over as many times the images of one; to be given again with --resume
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u16>(1..))]
     accumulate: u16,
-    /// Whose batch batch_size is, of several ranks or passes [default: as published: rank for net_type UNet and SODA, all for others]
+    /// Whose batch batch_size is, of several ranks or passes; to be given again with --resume [default: as published: rank for
+    /// net_type UNet and SODA, all for others]
     #[arg(long, value_name = "WHOSE")]
     batch_of: Option<BatchOf>,
     /// A rank that gives no sign of life for so many seconds is lost, and ends the others
@@ -331,6 +332,14 @@ fn resume_command(arguments: impl Iterator<Item = String>) -> String {
     }
     words.push("--resume".to_string());
     words.join(" ")
+}
+
+/// Ends as ranks that were started have ended, with their exit code; they have told why.
+pub fn ended(code: u8) -> anyhow::Result<()> {
+    match code {
+        0 => Ok(()),
+        code => stop::exit(code),
+    }
 }
 
 /// Whether this process says what a run has done.

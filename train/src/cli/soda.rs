@@ -7,7 +7,7 @@ use ddae_train::TrainError;
 use ddae_train::ranks;
 use ddae_train::soda::SodaTraining;
 
-use super::run::{Intervals, RunArguments, print, show, speaks, stopping_on_signal};
+use super::run::{Intervals, RunArguments, ended, print, show, speaks, stopping_on_signal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -63,7 +63,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(count) = run.to_launch(place) {
         // What is refused was refused once, and not by every rank.
         drop(training);
-        return Ok(ranks::launch(count)?);
+        return ended(ranks::launch(count)?);
     }
     ddae_base::detail(|| training.plan.describe(options.amp.unwrap_or_default()));
     let summary = training.train(&stopping_on_signal(options))?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use ddae_base::random::{Purpose, stream};
 use ddae_data::augment::Augmentation;
 use ddae_data::loader::{Batch, Images, Loader, LoaderOptions};
-use ddae_data::{DataError, OpenOptions, datasets};
+use ddae_data::{DataError, OpenOptions, Split, datasets};
 use ddae_model::config::{Config, ProcessConfig};
 use ddae_model::diffusion::{self, SamplerPlan, edm, loss_graph};
 use ddae_model::networks::Denoiser;
@@ -50,8 +50,10 @@ impl DiffusionRun {
         let graph = loss_graph(&config.clone().into(), edm_augment(&config).is_none())?;
         let data = datasets::open_with(&config.dataset, data_root, opening)?;
         let mut plan = TrainingPlan::new(config.clone().into(), &data, graph, shares)?;
-        if config.network.denoiser().map_or(0, Denoiser::classes) > 0 {
-            plan.train.check_labels("a network that is told the class (label_dim, classes)")?;
+        let classes = config.network.denoiser().map_or(0, Denoiser::classes);
+        if classes > 0 {
+            check_classes(&plan.train, classes)?;
+            plan.validate_only_where(|images| check_classes(images, classes));
         }
         let SheetPlan { sampler, description } = sheet::plan(&config.process, sample_steps)?;
         plan.sheets = description;
@@ -70,6 +72,21 @@ impl DiffusionRun {
             let sampler = sampler.stopped_by(&options.stop);
             Ok(Diffusion { config: self.config.clone(), sampler, device: place.device })
         })
+    }
+}
+
+/// Refuses images without labels, or with labels that a network does not know that is told one of so many classes.
+fn check_classes(images: &Split, classes: usize) -> Result<(), TrainError> {
+    images.check_labels("a network that is told the class (label_dim, classes)")?;
+    let largest = (0..images.len()).map(|position| images.label(position)).max();
+    match largest.filter(|&label| label >= classes) {
+        None => Ok(()),
+        Some(label) => Err(TrainError::Argument(format!(
+            "{} has images of class {label}, counted from 0, and the network is told one of {classes}: set its number of \
+             classes (label_dim) to {} at least",
+            images.name(),
+            label + 1
+        ))),
     }
 }
 
@@ -193,7 +210,7 @@ impl Method for Diffusion {
     ) -> Result<Option<Scores>, TrainError> {
         let Some(path) = &wanted.sheet else { return Ok(Some(Scores::default())) };
         let training = &self.config.training;
-        let (count, batch) = (training.n_sample, training.batch_size);
+        let (count, batch) = (training.n_sample, plan.batch.pass);
         let draws = Draws { count, batch, seed: wanted.seed, classes: self.classes() };
         let whole = sheet::write(&self.sampler, average, draws, &plan.train, path)?;
         Ok(whole.then(Scores::default))

@@ -33,6 +33,9 @@ pub(crate) fn follow<M: Method>(
     if config != plan.config.to_yaml() {
         return Err(differs("configuration"));
     }
+    if plan.shared() != state.shared {
+        return Err(differs("--accumulate or --batch-of"));
+    }
     // Ranks of one machine read the same files.
     if ranks.place().local_rank == 0 && plan.data_digest()? != state.data {
         return Err(differs(&format!("data set {}", plan.train.name())));
@@ -75,8 +78,11 @@ pub(crate) fn follow<M: Method>(
     }
 }
 
-/// What this rank was told of its place and how it took it, on stderr.
+/// What a rank was told of its place and how it took it, on stderr. Rank 0 speaks for all.
 pub(crate) fn notes(ranks: &Ranks) {
+    if ddae_base::is_quiet() || !ranks.place().leads() {
+        return;
+    }
     for note in &ranks.place().notes {
         tell(format_args!("note        rank {}: {note}", ranks.place().rank));
     }

@@ -2,7 +2,9 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::env;
+use std::os::unix::process::parent_id;
 use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,10 @@ use crate::torch::{TorchError, device};
 
 /// How long ranks wait for each other at the start.
 const START: Duration = Duration::from_secs(600);
+/// How long nothing is said about it.
+const UNTOLD: Duration = Duration::from_secs(30);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(50);
 /// How long an exchange may take: for ever. A rank that is gone is found by its signs of life.
 const EXCHANGE: Duration = Duration::from_secs(100 * 24 * 3600);
 /// How long rank 0 keeps the store for the others at the end.
@@ -100,41 +106,21 @@ impl Ranks {
     /// # Errors
     /// When they do not come, or cannot be reached.
     pub fn join(place: &Place, patience: Duration, stop: &Stop) -> Result<Ranks, TrainError> {
-        let Place { rank, world, host, port, .. } = place;
-        let address = format!("{host}:{port}");
-        let connect = |serves| Store::connect(host, *port, serves, START, &place.prefix());
-        let store = connect(place.serves()).map_err(|error| {
-            let who = if place.agent.is_some() { "torchrun" } else { "rank 0" };
-            lost(format!("rank {rank} of {world} does not find {who} at {address}: {error}"))
+        let mut waiting = Waiting { place, stop, start: Instant::now(), is_told: false };
+        let [store, of_watch] = connected(&mut waiting)?;
+        let joined = meet(&store, &mut waiting).and_then(|()| {
+            let watch = Watch::start(of_watch, place, patience)?;
+            Ok((watch, gloo(&store, place)?))
+        });
+        let (watch, control) = joined.inspect_err(|error| {
+            if !store.has(watch::FAILED).unwrap_or(true) {
+                let _ = store.set(watch::FAILED, &format!("rank {} ended: {error}", place.rank));
+            }
+            if place.serves() {
+                // The store ends with this process: time for the others to read it.
+                thread::sleep(Duration::from_secs(1));
+            }
         })?;
-        let of_watch = connect(false)?;
-        store.set(&format!("here/{rank}"), &std::process::id().to_string())?;
-        let start = Instant::now();
-        let is_missing = |store: &Store| -> Result<Vec<usize>, TorchError> {
-            let mut missing = Vec::new();
-            for rank in 0..*world {
-                if !store.has(&format!("here/{rank}"))? {
-                    missing.push(rank);
-                }
-            }
-            Ok(missing)
-        };
-        loop {
-            let missing = is_missing(&store)?;
-            if missing.is_empty() {
-                break;
-            }
-            if start.elapsed() > START {
-                let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
-                let (seconds, names) = (START.as_secs(), names.join(", "));
-                return Err(lost(format!(
-                    "of {world} ranks, these did not come to {address} within {seconds} s: {names}"
-                )));
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
-        let watch = Watch::start(of_watch, place, patience)?;
-        let control = gloo(&store, place)?;
         Ok(Ranks {
             place: place.clone(),
             store,
@@ -313,6 +299,98 @@ impl Ranks {
             }
         }
         result
+    }
+}
+
+/// Ranks that wait for each other at the start.
+struct Waiting<'a> {
+    place: &'a Place,
+    stop: &'a Stop,
+    start: Instant,
+    /// Whether it was said for whom.
+    is_told: bool,
+}
+
+impl Waiting<'_> {
+    /// Looks whether it makes sense to wait on, and after a while says for whom.
+    fn look(&mut self, missing: &str) -> Result<(), TrainError> {
+        let Place { rank, world, host, port, launcher, .. } = self.place;
+        if self.stop.is_requested() {
+            return Err(TrainError::NotMet);
+        }
+        if launcher.is_some_and(|launcher| parent_id() != launcher) {
+            return Err(lost(watch::NO_LAUNCHER.to_string()));
+        }
+        if !self.is_told && self.start.elapsed() > UNTOLD {
+            self.is_told = true;
+            if !ddae_base::is_quiet() {
+                ddae_base::tell(format_args!(
+                    "note        rank {rank} of {world} waits for {missing} at {host}:{port}, {} s at most",
+                    START.as_secs()
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Two connections to the store.
+fn connected(waiting: &mut Waiting) -> Result<[Store; 2], TrainError> {
+    let place = waiting.place;
+    let who = if place.agent.is_some() { "torchrun" } else { "rank 0" };
+    let (sender, receiver) = channel();
+    let of = place.clone();
+    // libtorch waits without looking at anything else.
+    let work = move || {
+        let connect = |serves| Store::connect(&of.host, of.port, serves, START, &of.prefix());
+        let stores = connect(of.serves()).and_then(|store| Ok([store, connect(false)?]));
+        let _ = sender.send(stores);
+    };
+    let no_thread = |e| TorchError::Input(format!("no thread to look for ranks with: {e}"));
+    thread::Builder::new().name("ddae-store".into()).spawn(work).map_err(no_thread)?;
+    loop {
+        match receiver.recv_timeout(PAUSE) {
+            Ok(stores) => {
+                return stores.map_err(|error| {
+                    let Place { rank, world, host, port, .. } = place;
+                    lost(format!("rank {rank} of {world} does not find {who} at {host}:{port}: {error}"))
+                });
+            }
+            Err(RecvTimeoutError::Timeout) => waiting.look(who)?,
+            Err(RecvTimeoutError::Disconnected) => {
+                let message = "the thread that looks for ranks ended without a result".to_string();
+                return Err(TorchError::Input(message).into());
+            }
+        }
+    }
+}
+
+/// Says that this rank is here, and waits for all others.
+fn meet(store: &Store, waiting: &mut Waiting) -> Result<(), TrainError> {
+    let Place { rank, world, host, port, .. } = waiting.place;
+    store.set(&format!("here/{rank}"), &std::process::id().to_string())?;
+    loop {
+        let mut missing = Vec::new();
+        for other in 0..*world {
+            if !store.has(&format!("here/{other}"))? {
+                missing.push(other.to_string());
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let names = missing.join(", ");
+        waiting.look(&format!("rank {names}"))?;
+        if store.has(watch::FAILED)? {
+            return Err(lost(store.get(watch::FAILED, START)?));
+        }
+        if waiting.start.elapsed() > START {
+            let seconds = START.as_secs();
+            return Err(lost(format!(
+                "of {world} ranks, these did not come to {host}:{port} within {seconds} s: {names}"
+            )));
+        }
+        thread::sleep(PAUSE);
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -27,9 +27,12 @@ const GRACE: Duration = Duration::from_secs(10);
 /// write to stderr begin with `[RANK]`; rank 0 alone writes to standard output. Signals are passed on. The first rank that fails
 /// ends the others.
 ///
+/// The exit code: 0, or that of a run that failed. Where rank 0 could tell, it has said why, as a program of one process does, on
+/// standard output too (`--json`), and nothing is to be added.
+///
 /// # Errors
-/// [`TrainError::Ranks`] with the rank that failed first and how.
-pub fn launch(count: usize) -> Result<(), TrainError> {
+/// When ranks cannot be started; [`TrainError::Ranks`] where rank 0 was ended by a signal, with the rank that failed first and how.
+pub fn launch(count: usize) -> Result<u8, TrainError> {
     let io = |source| TrainError::Ranks(format!("ranks cannot be started: {source}"));
     let port = free_port().map_err(io)?;
     let program = env::current_exe().map_err(io)?;
@@ -58,18 +61,54 @@ pub fn launch(count: usize) -> Result<(), TrainError> {
             }
         }
     }
-    let signals = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&signals);
-    at_signal(move |_| {
-        counter.fetch_add(1, Ordering::SeqCst);
+    let signals = Arc::new(Signals::default());
+    let received = Arc::clone(&signals);
+    at_signal(move |code| {
+        received.last.store(code, Ordering::SeqCst);
+        received.count.fetch_add(1, Ordering::SeqCst);
     });
     let first = wait(&mut ranks, &signals).map_err(io)?;
     for reader in readers {
         let _ = reader.join();
     }
-    match first {
-        None => Ok(()),
-        Some((rank, status)) => Err(TrainError::Ranks(format!("rank {rank} of {count} {}", how(status)))),
+    let Some((rank, status)) = first else { return Ok(0) };
+    let line = format!("rank {rank} of {count} {}", how(status));
+    let of_first = ranks.first().and_then(|of| of.status).and_then(|status| status.code());
+    match verdict(of_first, status.code()) {
+        Some((code, is_told)) => {
+            if !is_told {
+                tell(format_args!("error: {line}"));
+            }
+            Ok(code)
+        }
+        None => Err(TrainError::Ranks(line)),
+    }
+}
+
+/// The exit code of a run that failed, by those of rank 0 and of the rank that failed first (none where a signal ended it), and
+/// whether the ranks have told all there is to tell. None where rank 0 could tell nothing.
+fn verdict(of_first: Option<i32>, of_failed: Option<i32>) -> Option<(u8, bool)> {
+    let code = |code: i32| u8::try_from(code).ok().filter(|code| *code > 0).unwrap_or(1);
+    match of_first? {
+        // Its result is on standard output: what failed beside it is for stderr and the exit code.
+        0 => Some((of_failed.map_or(1, code), false)),
+        // That of a rank that a signal ended is seen from here alone.
+        own => Some((code(own), of_failed.is_some())),
+    }
+}
+
+/// The signals that this process was sent.
+#[derive(Default)]
+struct Signals {
+    count: AtomicUsize,
+    /// The exit code that the last stands for.
+    last: AtomicU8,
+}
+
+impl Signals {
+    fn last(&self) -> Signal {
+        let number = i32::from(self.last.load(Ordering::SeqCst)) - 128;
+        Signal::try_from(number).unwrap_or(Signal::SIGINT)
     }
 }
 
@@ -80,7 +119,7 @@ struct Running {
 }
 
 /// Waits for all ranks. The first that failed.
-fn wait(ranks: &mut [Running], signals: &AtomicUsize) -> io::Result<Option<(usize, ExitStatus)>> {
+fn wait(ranks: &mut [Running], signals: &Signals) -> io::Result<Option<(usize, ExitStatus)>> {
     let mut failed: Option<(usize, ExitStatus, Instant)> = None;
     let (mut passed_on, mut asked, mut killed) = (0, false, false);
     loop {
@@ -99,10 +138,10 @@ fn wait(ranks: &mut [Running], signals: &AtomicUsize) -> io::Result<Option<(usiz
         if !running {
             return Ok(failed.map(|(rank, status, _)| (rank, status)));
         }
-        let given = signals.load(Ordering::SeqCst);
+        let given = signals.count.load(Ordering::SeqCst);
         if given > passed_on {
             passed_on = given;
-            end(ranks, Signal::SIGINT);
+            end(ranks, signals.last());
         }
         if let Some((_, _, since)) = failed {
             let waited = since.elapsed();
@@ -155,4 +194,24 @@ fn prefixed(rank: usize, stderr: impl Read + Send + 'static, output: &Arc<Mutex<
         }
         let _ = io::stderr().flush();
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rank_0_speaks_where_it_can() {
+        for (of_first, of_failed, wanted) in [
+            (Some(2), Some(1), Some((2, true))),
+            (Some(130), Some(130), Some((130, true))),
+            (Some(1), None, Some((1, false))),
+            (Some(0), Some(1), Some((1, false))),
+            (Some(0), None, Some((1, false))),
+            (None, None, None),
+            (None, Some(1), None),
+        ] {
+            assert_eq!(verdict(of_first, of_failed), wanted, "{of_first:?} {of_failed:?}");
+        }
+    }
 }

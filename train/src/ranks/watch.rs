@@ -7,7 +7,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use ddae_base::{plain, tell};
+use ddae_base::ending::failed;
 
 use super::environment::Place;
 use crate::TrainError;
@@ -16,6 +16,9 @@ use crate::torch::shim::ranks::{Store, end_process};
 
 /// The key of why a rank has ended.
 pub(super) const FAILED: &str = "failed";
+
+/// Why ranks end whose launcher is not there any more.
+pub(super) const NO_LAUNCHER: &str = "the process that started the ranks (--nproc) has ended";
 
 /// The key of a rank that has ended and has nothing more to say.
 pub(super) fn gone(rank: usize) -> String {
@@ -81,7 +84,7 @@ impl Looker {
     fn look(&mut self, number: u64) -> Option<String> {
         let Place { rank, world, port, launcher, .. } = self.place;
         if launcher.is_some_and(|launcher| parent_id() != launcher) {
-            return Some("the process that started the ranks (--nproc) has ended".to_string());
+            return Some(NO_LAUNCHER.to_string());
         }
         let found = self.others(number);
         let host = &self.place.host;
@@ -136,7 +139,7 @@ impl Looker {
         if !self.store.has(FAILED).unwrap_or(true) {
             let _ = self.store.set(FAILED, reason);
         }
-        tell(format_args!("error: {}", plain(reason)));
+        failed(reason);
         let _ = self.store.set(&gone(rank), "");
         if self.place.serves() {
             // The store ends with this process: time for the others to read it.

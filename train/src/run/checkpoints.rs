@@ -120,6 +120,20 @@ pub fn furthest(folder: &Path) -> Result<(Checkpoint, TrainingState, Vec<String>
     Err(TrainError::Folder { path: folder.to_path_buf(), message })
 }
 
+/// Whether there is no checkpoint in `folder`, whole or not, and none that was set aside.
+///
+/// # Errors
+/// When the system refuses.
+pub fn is_without(folder: &Path) -> Result<bool, TrainError> {
+    for entry in fs::read_dir(folder).map_err(TrainError::io(folder))? {
+        let name = entry.map_err(TrainError::io(folder))?.file_name();
+        if name.to_str().is_none_or(|name| name.ends_with(".safetensors") || is_set_aside(name)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Whether the run in the folder `run` leaves out the last batches of epochs, as one of its checkpoints says: after
 /// `epoch` epochs, or else any. None where no checkpoint can be read.
 pub fn drops_last(run: &Path, epoch: Option<u64>) -> Option<bool> {

@@ -1,7 +1,7 @@
 //! The run folder itself: made, opened again, locked against a second process.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -52,10 +52,7 @@ impl RunFolder {
         if force {
             run.remove_run()?;
         }
-        for name in FOLDERS {
-            let folder = path.join(name);
-            fs::create_dir_all(&folder).map_err(TrainError::io(&folder))?;
-        }
+        run.make_folders()?;
         run.clear()?;
         Ok(run)
     }
@@ -67,8 +64,41 @@ impl RunFolder {
     pub fn open(path: &Path) -> Result<RunFolder, TrainError> {
         RunFolder::expect(path)?;
         let run = RunFolder::lock(path)?;
+        run.make_folders()?;
         run.clear()?;
         Ok(run)
+    }
+
+    fn make_folders(&self) -> Result<(), TrainError> {
+        for name in FOLDERS {
+            let folder = self.path.join(name);
+            fs::create_dir_all(&folder).map_err(TrainError::io(&folder))?;
+        }
+        Ok(())
+    }
+
+    /// Whether a run was begun in a folder: the log is the first that a run writes.
+    pub fn is_begun(path: &Path) -> bool {
+        path.join(LOG).is_file()
+    }
+
+    /// Whether the log has a line that says so: what follows its time begins with `start`.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn has_said(&self, start: &str) -> Result<bool, TrainError> {
+        let path = self.path.join(LOG);
+        let says = |line: Vec<u8>| {
+            let line = String::from_utf8_lossy(&line).into_owned();
+            line.split_once("] ").is_some_and(|(_, said)| said.starts_with(start))
+        };
+        let lines = BufReader::new(File::open(&path).map_err(TrainError::io(&path))?).split(b'\n');
+        for line in lines {
+            if says(line.map_err(TrainError::io(&path))?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Refuses a folder in which there is no run.
@@ -76,7 +106,7 @@ impl RunFolder {
     /// # Errors
     /// When it holds no run.
     pub fn expect(path: &Path) -> Result<(), TrainError> {
-        if path.join("checkpoints").is_dir() {
+        if path.join("checkpoints").is_dir() || matches!(holds(path)?, Holds::Run) {
             return Ok(());
         }
         let message = "holds no run to resume: start one without --resume".to_string();
@@ -356,6 +386,17 @@ mod tests {
         fs::write(path.path().join("notes.txt"), "mine").expect("written");
         let text = refusal(RunFolder::create(path.path(), true));
         assert!(text.ends_with("holds no run: give another folder with --run"), "{text}");
+    }
+
+    #[test]
+    fn a_run_that_ended_while_it_began_can_be_opened() {
+        let path = tempfile::tempdir().expect("a folder");
+        fs::write(path.path().join("log.txt"), "[      0.0 s] start       with the weights of a\n")
+            .expect("written");
+        let run = RunFolder::open(path.path()).expect("opened");
+        assert!(run.checkpoints().is_dir() && RunFolder::is_begun(path.path()));
+        assert!(run.has_said("start       with").expect("read"));
+        assert!(!run.has_said("with the weights").expect("read"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use ddae_base::read_bounded;
-use ddae_checkpoint::{Checkpoint, RunCheckpoints, TrainingState};
+use ddae_checkpoint::{Checkpoint, RunCheckpoints, SharedSteps, TrainingState};
 use ddae_model::config::{ProcessConfig, RunConfig};
 use serde::Serialize;
 use serde_json::Value;
@@ -95,7 +95,7 @@ pub struct Overview {
     pub updated: Option<u64>,
     /// What could not be read.
     pub notes: Vec<String>,
-    /// Its configuration, with seed, precision and digest of the data from a checkpoint.
+    /// Its configuration, with seed, precision, digest of the data, and how steps were shared out last, from a checkpoint.
     pub settings: Option<Settings>,
 }
 
@@ -128,11 +128,18 @@ impl Overview {
         };
         let settings = config.as_ref().and_then(|config| {
             let mut settings = settings::of_object(&serde_json::to_value(config).ok()?);
-            if let Some(TrainingState { seed, amp, data, drop_last, .. }) = state {
+            if let Some(state) = state {
+                let TrainingState { seed, amp, data, drop_last, .. } = state;
                 settings.insert("seed".to_string(), Value::from(*seed));
                 settings.insert("amp".to_string(), Value::from(amp.clone()));
                 settings.insert("data_digest".to_string(), Value::from(data.clone()));
                 settings.insert("drop_last".to_string(), Value::from(*drop_last));
+                let usual = SharedSteps::of_one(config.training().batch_size as u64);
+                let SharedSteps { ranks, accumulate, batch, rate_factor } = state.shared.unwrap_or(usual);
+                settings.insert("ranks".to_string(), Value::from(ranks));
+                settings.insert("accumulate".to_string(), Value::from(accumulate));
+                settings.insert("step_batch".to_string(), Value::from(batch));
+                settings.insert("rate_factor".to_string(), Value::from(rate_factor));
             }
             Some(settings)
         });

@@ -130,14 +130,11 @@ impl Soda {
         splits: &Splits,
         average: &Parameters,
         wanted: &Evaluation,
+        batch: usize,
     ) -> Result<Option<Scores>, TrainError> {
         let of = |split, crops| {
-            let preparation = Preparation {
-                normalisation: &self.normalisation,
-                crops,
-                batch: self.config.training.batch_size,
-                workers: self.workers,
-            };
+            let preparation =
+                Preparation { normalisation: &self.normalisation, crops, batch, workers: self.workers };
             self.encoder.split(average, split, &preparation)
         };
         let Some(base) = of(&splits.base, Some((wanted.seed, wanted.epoch)))? else { return Ok(None) };
@@ -272,7 +269,7 @@ impl Method for Soda {
         wanted: &Evaluation,
     ) -> Result<Option<Scores>, TrainError> {
         let scores = match &self.splits {
-            Some(splits) if wanted.scores => self.scores(splits, average, wanted)?,
+            Some(splits) if wanted.scores => self.scores(splits, average, wanted, plan.batch.pass)?,
             _ => Some(Scores::default()),
         };
         let (Some(scores), Some(path)) = (&scores, &wanted.sheet) else { return Ok(scores) };

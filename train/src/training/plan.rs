@@ -134,6 +134,14 @@ impl TrainingPlan {
         })
     }
 
+    /// Leaves the validation loss out, and says why, where `check` refuses its images.
+    pub(crate) fn validate_only_where(&mut self, check: impl FnOnce(&Split) -> Result<(), TrainError>) {
+        if let Some(reason) = self.validation.as_ref().and_then(|of| check(&of.images).err()) {
+            self.notes.push(format!("no validation loss: {reason}"));
+            self.validation = None;
+        }
+    }
+
     /// Images of a step of an epoch, counted from 0.
     pub fn images_of(&self, step_in_epoch: u64) -> u64 {
         match step_in_epoch + 1 == self.steps_per_epoch {

@@ -84,12 +84,7 @@ pub fn amp(path: &Path, state: &TrainingState) -> Result<Amp, TrainError> {
 /// The same images a step in other parts change nothing but the order of sums. Others are other steps: the epoch goes on behind the
 /// images that it has seen, as far as steps can begin there.
 pub fn share_anew(plan: &TrainingPlan, state: &mut TrainingState) -> Option<String> {
-    let usual = SharedSteps {
-        ranks: 1,
-        accumulate: 1,
-        batch: plan.config.training().batch_size as u64,
-        rate_factor: 1.0,
-    };
+    let usual = SharedSteps::of_one(plan.config.training().batch_size as u64);
     let (before, now) = (state.shared.unwrap_or(usual), plan.shared().unwrap_or(usual));
     state.shared = plan.shared();
     if before == now {

@@ -11,7 +11,7 @@ use super::meter::Speed;
 use super::method::{Epoch, Evaluation, Method, Place};
 use super::options::{Amp, Options};
 use super::plan::TrainingPlan;
-use super::start::StartingPoint;
+use super::start::{StartingPoint, WROTE};
 use super::trainer::{Beginning, Trainer};
 use super::validation::Validation;
 use crate::TrainError;
@@ -344,7 +344,7 @@ impl<M: Method> Run<'_, M> {
         self.kept = Some((path.with_file_name(LATEST), state.step));
         let held_up = (self.held_up + self.trainer.waited_for_copy()).as_secs_f64() * 1e3;
         let line = format!(
-            "wrote {} at step {} (the training waited {held_up:.0} ms for it)",
+            "{WROTE}{} at step {} (the training waited {held_up:.0} ms for it)",
             path.display(),
             state.step
         );

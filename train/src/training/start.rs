@@ -19,6 +19,12 @@ use crate::run::checkpoints;
 use crate::run::folder::RunFolder;
 use crate::torch::{Layout, device, shim, threads};
 
+/// What the line of the log begins with that says which weights a run began with.
+const GIVEN: &str = "start       with the weights of ";
+
+/// What the line of the log begins with that says that a checkpoint was written.
+pub(super) const WROTE: &str = "wrote ";
+
 /// Where a process starts from.
 pub(super) struct StartingPoint {
     /// The run folder, locked.
@@ -101,35 +107,33 @@ impl StartingPoint {
         let SetUp { device, no_gpu, notes: gpu_notes, captures } = SetUp::new(options, plan, ranks)?;
         let data = plan.data_digest()?;
         let place = |amp: Amp| Place { device, layout: options.layout, precision: amp.precision() };
+        let seed = options.seed.unwrap_or(0);
+        let begin = |folder, weights, notes| {
+            let (amp, drop_last) = (options.amp.unwrap_or_default(), plan.config.training().drops_last());
+            let state = TrainingState { seed, drop_last, shared: plan.shared(), ..TrainingState::default() };
+            let (checkpoint, kept, place) = (None, None, place(amp));
+            StartingPoint { folder, weights, state, checkpoint, kept, amp, place, captures, notes }
+        };
         let mut start = match &options.start {
             Start::Fresh { force, init } => {
-                let seed = options.seed.unwrap_or(0);
                 // Before an old run is removed, everything that the new one needs is there.
                 let (weights, notes) = match init {
                     None => (Weights::initial(&plan.graph, seed), vec![]),
                     Some(init) => given_weights(init, plan)?,
                 };
-                let amp = options.amp.unwrap_or_default();
-                let folder = RunFolder::create(&options.run, *force)?;
-                let drop_last = plan.config.training().drops_last();
-                let shared = plan.shared();
-                let state = TrainingState { seed, drop_last, shared, ..TrainingState::default() };
-                let (checkpoint, kept) = (None, None);
-                StartingPoint {
-                    folder,
-                    weights,
-                    state,
-                    checkpoint,
-                    kept,
-                    amp,
-                    place: place(amp),
-                    captures,
-                    notes,
-                }
+                begin(RunFolder::create(&options.run, *force)?, weights, notes)
             }
             Start::Latest | Start::Epoch(_) => {
+                let is_begun = RunFolder::is_begun(&options.run);
                 let folder = RunFolder::open(&options.run)?;
                 checkpoints::remove_leftovers(&folder.checkpoints())?;
+                if is_begun && options.start == Start::Latest && is_before_the_first(&folder, plan)? {
+                    let weights = Weights::initial(&plan.graph, seed);
+                    let note = "resume      no checkpoint was written yet: at step 0, with new weights";
+                    let mut start = begin(folder, weights, vec![note.to_string()]);
+                    start.notes.splice(0..0, gpu_notes);
+                    return start.finished(data, no_gpu);
+                }
                 let (checkpoint, state, passed_over) = match options.start {
                     Start::Epoch(epoch) => {
                         let (checkpoint, state) =
@@ -176,12 +180,32 @@ impl StartingPoint {
             }
         };
         start.notes.splice(0..0, gpu_notes);
-        (start.state.data, start.state.amp) = (data, start.amp.to_string());
-        if let Some(reason) = no_gpu {
-            start.folder.log(&format!("no GPU      {reason}"))?;
-        }
-        Ok(start)
+        start.finished(data, no_gpu)
     }
+
+    /// The same with what is known of the data, and why there is no GPU where one was looked for in the log.
+    fn finished(mut self, data: String, no_gpu: Option<String>) -> Result<StartingPoint, TrainError> {
+        (self.state.data, self.state.amp) = (data, self.amp.to_string());
+        if let Some(reason) = no_gpu {
+            self.folder.log(&format!("no GPU      {reason}"))?;
+        }
+        Ok(self)
+    }
+}
+
+/// Whether the run in a folder ended before its first checkpoint, so that it can only begin again. One that never writes any has
+/// got nowhere to go on from, and new weights are not those of a file that it began with.
+fn is_before_the_first(folder: &RunFolder, plan: &TrainingPlan) -> Result<bool, TrainError> {
+    let saves = plan.config.training().save_model;
+    // Where checkpoints were and are gone, what else is told of the run is not cut off.
+    if !saves || !checkpoints::is_without(&folder.checkpoints())? || folder.has_said(WROTE)? {
+        return Ok(false);
+    }
+    if folder.has_said(GIVEN)? {
+        let message = "holds no checkpoint yet of a run that began with --init: start it again with --force --init FILE";
+        return Err(TrainError::Folder { path: folder.path().to_path_buf(), message: message.to_string() });
+    }
+    Ok(true)
 }
 
 impl TrainingPlan {
@@ -264,7 +288,7 @@ fn given_weights(init: &Init, plan: &TrainingPlan) -> Result<(Weights, Vec<Strin
         }
     };
     let shown = path.display();
-    let mut note = format!("start       with the weights of {shown}: {taken}");
+    let mut note = format!("{GIVEN}{shown}: {taken}");
     // What a file of others does not say is taken from the configuration.
     if let (None, Some(given)) = (saved, net_type(&plan.config)) {
         note.push_str(&format!(", taken as those of net_type {given}"));

@@ -225,7 +225,7 @@ impl Validation {
             plan: validation.clone(),
             network: Network::new(&graph, place.device, Kind::Float, place.layout)?,
             precision: place.precision,
-            batch: plan.config.training().batch_size,
+            batch: plan.batch.pass,
             quantiles: quantiles(validation.images.len()),
         }))
     }

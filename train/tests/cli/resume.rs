@@ -116,6 +116,57 @@ fn an_unreadable_checkpoint_is_passed_over() {
     before.assert_same(&place.checkpoint("run/checkpoints/epoch_0003.safetensors"));
 }
 
+/// Wherever a process is ended before its first checkpoint, the same command goes on: what starts jobs anew would otherwise try
+/// for ever.
+#[test]
+fn a_run_without_a_checkpoint_begins_again() {
+    let place = Place::new();
+    let common = ["--config", "ddpm.yaml", "--set", "n_sample=0", "--epochs", "1", "--log-every", "1"];
+    place.train(&[&common[..], &["--run", "straight"]].concat());
+    let last = "checkpoints/epoch_0001.safetensors";
+    let straight = place.checkpoint(&format!("straight/{last}"));
+    let stats = "{\"step\":1,\"epoch\":0,\"steps\":1,\"loss\":9.0,\"lr\":0.001,\"grad_norm\":0.5,\"images_per_second\":1.0,\
+                 \"seconds\":1.0,\"data_wait\":0.0}\n";
+    for (run, folders, files) in [
+        ("log", &[][..], &[("log.txt", "")][..]),
+        ("folders", &["checkpoints"], &[("log.txt", "")]),
+        ("steps", &["checkpoints", "samples"], &[("log.txt", ""), ("stats.jsonl", stats)]),
+        (
+            "half",
+            &["checkpoints"],
+            &[("log.txt", ""), ("checkpoints/epoch_0000.safetensors.0123456789abcdef.partial", "half")],
+        ),
+    ] {
+        fs::create_dir(place.path(run)).expect("created");
+        folders.iter().for_each(|name| fs::create_dir(place.path(run).join(name)).expect("created"));
+        files.iter().for_each(|(name, text)| place.write(&format!("{run}/{name}"), text));
+        let ended = place.train(&[&common[..], &["--run", run, "--resume"]].concat());
+        let said = "resume      no checkpoint was written yet: at step 0, with new weights";
+        assert!(ended.stderr.contains(said), "{run}: {}", ended.stderr);
+        straight.assert_same(&place.checkpoint(&format!("{run}/{last}")));
+        let text = fs::read_to_string(place.path(run).join("stats.jsonl")).expect("statistics");
+        assert_eq!(text.lines().count(), 6, "{run}: one line per step, none twice");
+    }
+    let refused = |said: &str, set: &str| {
+        fs::create_dir_all(place.path("other/checkpoints")).expect("created");
+        place.write("other/log.txt", said);
+        let ended = place.run(&[&common[..], &["--run", "other", "--resume", "--set", set]].concat());
+        ended.error(&[1]).to_string()
+    };
+    let error = refused("[      0.1 s] start       with the weights of a.pt: EMA\n", "save_model=True");
+    assert!(
+        error.contains("of a run that began with --init: start it again with --force --init FILE"),
+        "{error}"
+    );
+    let gone = refused(
+        "[      0.1 s] wrote other/checkpoints/epoch_0000.safetensors at step 0\n",
+        "save_model=True",
+    );
+    assert!(gone.contains("holds no checkpoint: start the run again with --force"), "{gone}");
+    let error = refused("", "save_model=False");
+    assert!(error.contains("holds no checkpoint: start the run again with --force"), "{error}");
+}
+
 #[test]
 fn load_epoch_goes_on_from_that_epoch() {
     let place = Place::new();

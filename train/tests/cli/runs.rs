@@ -52,6 +52,11 @@ fn runs_are_listed_with_what_came_of_them() {
     assert_eq!(run["loss"]["loss"], last("loss"));
     assert_eq!(run["validation"]["loss"], last("validation_loss"));
 
+    // Each once, in the order of the command line.
+    let list = ddae_train(&place, &["list", "runs/wide", "runs/narrow", "runs", "--json"]).json();
+    let names: Vec<&Value> = list["runs"].as_array().expect("runs").iter().map(|run| &run["run"]).collect();
+    assert_eq!(names, ["runs/wide", "runs/narrow", "runs/half"]);
+
     let nothing = ddae_train(&place, &["list", "data", "--depth", "1"]);
     assert_eq!(nothing.success(), "no runs in data, looked 1 folders deep (--depth)\n");
 }

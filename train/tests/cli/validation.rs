@@ -120,7 +120,7 @@ fn measuring_moves_nothing_and_goes_on_after_a_stop() {
         straight.assert_same(&place.checkpoint(&format!("unmeasured/{last}")));
         assert!(validations(&place, "unmeasured").is_empty());
 
-        stop_after(&place, &[&common[..], &["--run", "stopped"]].concat(), "stopped", 8, "INT").error(&[1]);
+        stop_after(&place, &[&common[..], &["--run", "stopped"]].concat(), "stopped", 8, "INT").error(&[130]);
         // What the command line does not say is in the run's own configuration.
         place.train(&["--run", "stopped", "--resume", "--log-every", "1"]);
         straight.assert_same(&place.checkpoint(&format!("stopped/{last}")));
@@ -190,6 +190,48 @@ fn without_such_images_a_note_says_what_helps() {
     for off in [&["--validate-every", "0"][..], &["--set", "validate_every=0"], &["--hold-out", "0.1"]] {
         assert!(!dry(off).contains("no validation loss"), "{off:?}");
     }
+}
+
+/// A network that is told one of `label_dim` classes.
+const TOLD: &str = "dataset: folder
+classes: 2
+model_type: EDM
+net_type: SongUNet
+diffusion: {sigma_data: 0.5, p_mean: -1.2, p_std: 1.2, sigma_min: 0.002, sigma_max: 80, rho: 7, S_min: 0.01, S_max: 1,
+  S_noise: 1.007}
+network: {img_resolution: 8, img_channels: 1, label_dim: 2, model_channels: 32, channel_mult: [1, 1], num_blocks: 1,
+  attn_resolutions: [], dropout: 0.0}
+n_epoch: 3
+batch_size: 8
+lrate: 1.0e-3
+save_dir: run
+";
+
+#[test]
+fn a_network_that_is_told_classes_is_measured_on_known_ones_alone() {
+    let place = place("diffusion");
+    place.write("told.yaml", TOLD);
+    let dry = || place.train(&["--config", "told.yaml", "--dry-run"]).stdout;
+    assert!(dry().contains("loss of the EMA on 3 images of folder/test"), "{}", dry());
+    place.refuses([(
+        2,
+        "--config told.yaml --dry-run --set network.label_dim=1",
+        "folder/train has images of class 1, counted from 0, and the network is told one of 1: set its number of classes \
+         (label_dim) to 2 at least",
+    )]);
+    // The same images in no folders of classes.
+    for class in ["bright", "dark"] {
+        let class = place.path("data/test").join(class);
+        for entry in fs::read_dir(&class).expect("a folder") {
+            let image = entry.expect("an entry").path();
+            fs::rename(&image, place.path("data/test").join(image.file_name().expect("a name")))
+                .expect("moved");
+        }
+        fs::remove_dir(class).expect("removed");
+    }
+    let found = dry();
+    assert!(found.contains("no validation loss: folder/test has no labels, which "), "{found}");
+    assert!(!found.contains("loss of the EMA on"), "{found}");
 }
 
 #[test]

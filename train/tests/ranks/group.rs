@@ -3,8 +3,9 @@
 use std::net::TcpListener;
 use std::sync::{Arc, Barrier};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use ddae_base::Stop;
 use ddae_data::loader::Parts;
 use ddae_model::config::{OptimArgs, TrainingConfig};
 use ddae_model::graph::{Conv, Graph, Path, Shape};
@@ -13,6 +14,7 @@ use ddae_model::tensor::{DType, Tensor as Array};
 use ddae_model::weights::Weights;
 use ddae_tests::rule_weight;
 use ddae_train::optimizer::Optimizer;
+use ddae_train::ranks::{Place, Ranks};
 use ddae_train::torch::shim::ranks::{Group, Overlap, Reducer, Store};
 use ddae_train::torch::{Layout, Mode, Network, Parameters, Precision, Share, TorchError};
 use tch::{Device, Kind, Tensor};
@@ -36,6 +38,36 @@ fn on_ranks<T: Send>(world: usize, work: impl Fn(usize, &Arc<Group>) -> T + Sync
         let ranks: Vec<_> = (0..world).map(|number| scope.spawn(move || rank(number))).collect();
         ranks.into_iter().map(|rank| rank.join().expect("a rank")).collect()
     })
+}
+
+#[test]
+fn ranks_that_wait_for_others_see_what_ends_them() {
+    let place = |rank: usize| {
+        let port =
+            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+        let (host, notes) = ("127.0.0.1".to_string(), vec![]);
+        let (agent, launcher) = (None, None);
+        Place { rank, world: 3, local_rank: rank, local_world: 3, host, port, agent, launcher, notes }
+    };
+    let (start, patience) = (Instant::now(), Duration::from_secs(30));
+    let join = |place: &Place, stop: &Stop| Ranks::join(place, patience, stop).map(drop).expect_err("an end");
+    for rank in [0, 1] {
+        let stop = Stop::new();
+        stop.request();
+        let error = join(&place(rank), &stop);
+        assert!(error.is_interrupted(), "rank {rank}: {error}");
+    }
+    let first = place(0);
+    let error = thread::scope(|scope| {
+        scope.spawn(|| {
+            let time = Duration::from_secs(120);
+            let store = Store::connect("127.0.0.1", first.port, false, time, "ddae").expect("a store");
+            store.set("failed", "rank 2 ended: it has no images").expect("set");
+        });
+        join(&first, &Stop::new()).to_string()
+    });
+    assert_eq!(error, "rank 2 ended: it has no images");
+    assert!(start.elapsed() < Duration::from_secs(300), "they waited as long as they may");
 }
 
 /// A UNet with attention and norms, and no dropout: threads share libtorch's generator.

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use ddae_checkpoint::Checkpoint;
 use ddae_tests::programs::{self, Ended, Running};
+use ddae_train::runs::Overview;
 
 use crate::program::Place;
 
@@ -152,7 +153,7 @@ fn stopped_and_killed_ranks_go_on_to_the_same_end() {
         Running::start(&mut place.command(arguments)).wait_until(|| steps(&stats) >= step)
     };
     let ended = start(&ranks, 4).signal("INT").wait();
-    assert_eq!(ended.code, Some(1), "{ended}");
+    assert_eq!(ended.code, Some(130), "{ended}");
     assert!(ended.stderr.contains("[0] error: stopped after step "), "{ended}");
     assert!(ended.stderr.contains("--nproc 2"), "the command that goes on: {ended}");
     let state = place.checkpoint("ended/checkpoints/latest.safetensors").state;
@@ -212,13 +213,29 @@ fn a_rank_that_is_lost_is_named_by_the_others() {
 #[test]
 fn a_rank_that_fails_ends_the_others_with_its_reason() {
     let place = Place::new();
-    let mut commands = by_environment(&place, &COMMON, 2);
-    commands[1].args(["--set", "network.dropout=0.3"]);
-    let ranks: Vec<Running> = commands.iter_mut().map(Running::start).collect();
-    let wanted = "rank 1 has another configuration than rank 0: give all ranks the same";
-    let errors: Vec<String> = ranks.into_iter().map(|rank| rank.wait().error(&[1]).to_string()).collect();
-    assert_eq!(errors[0], format!("error: rank 1 ended: {wanted}"));
-    assert_eq!(errors[1], format!("error: {wanted}"));
+    for (arguments, what) in [
+        (["--set", "network.dropout=0.3"], "configuration"),
+        (["--accumulate", "2"], "--accumulate or --batch-of"),
+    ] {
+        let mut commands = by_environment(&place, &with(&COMMON, &["--force"]), 2);
+        commands[1].args(arguments);
+        let ranks: Vec<Running> = commands.iter_mut().map(Running::start).collect();
+        let wanted = format!("rank 1 has another {what} than rank 0: give all ranks the same");
+        let errors: Vec<String> = ranks.into_iter().map(|rank| rank.wait().error(&[1]).to_string()).collect();
+        assert_eq!(errors[0], format!("error: rank 1 ended: {wanted}"));
+        assert_eq!(errors[1], format!("error: {wanted}"));
+    }
+}
+
+#[test]
+fn what_ranks_are_refused_for_is_told_as_by_one_process() {
+    let place = Place::new();
+    place.train(&with(&COMMON, &["--epochs", "1"]));
+    let ended = place.run(&with(&COMMON, &["--nproc", "2", "--resume", "--seed", "9", "--json"]));
+    assert_eq!(ended.code, Some(2), "{ended}");
+    let failure: serde_json::Value = serde_json::from_str(&ended.stdout).expect("one object");
+    assert_eq!((&failure["kind"], &failure["exit_code"]), (&"usage".into(), &2.into()));
+    assert!(ended.stderr.contains("[0] error: "), "{ended}");
 }
 
 #[test]
@@ -238,6 +255,13 @@ fn a_run_goes_on_with_another_number_of_ranks() {
     place.train(&with(&COMMON, &["--run", "straight", "--nproc", "2", "--epochs", "2"]));
     let state = place.checkpoint("run/checkpoints/epoch_0003.safetensors").state;
     assert_eq!((state.epoch, state.step, state.shared), (3, 12, None));
+    // What lists and comparisons of runs know of it.
+    let settings = |run: &str| {
+        let settings = Overview::read(&place.path(run)).settings.expect("settings");
+        ["ranks", "accumulate", "step_batch", "rate_factor"].map(|key| settings[key].as_f64().expect(key))
+    };
+    assert_eq!(settings("straight"), [2.0, 1.0, 16.0, 2.0]);
+    assert_eq!(settings("run"), [1.0, 1.0, 8.0, 1.0]);
 }
 
 #[test]

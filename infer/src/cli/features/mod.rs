@@ -275,13 +275,11 @@ fn note_unsaid(file: &Path, layout: &Layout) -> anyhow::Result<()> {
 /// Says what an interrupted job leaves.
 fn interrupted(error: InferError, overwrite: bool) -> anyhow::Error {
     match error {
-        InferError::Interrupted if overwrite => {
-            anyhow::anyhow!(
-                "interrupted; finished shards stay, and the same command without --overwrite goes on"
-            )
-        }
+        InferError::Interrupted if overwrite => ddae_base::ending::stopped(
+            "interrupted; finished shards stay, and the same command without --overwrite goes on",
+        ),
         InferError::Interrupted => {
-            anyhow::anyhow!("interrupted; finished shards stay, and the same command goes on")
+            ddae_base::ending::stopped("interrupted; finished shards stay, and the same command goes on")
         }
         other => other.into(),
     }

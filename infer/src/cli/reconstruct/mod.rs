@@ -201,15 +201,15 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// Says what an interrupted run leaves.
 fn interrupted(error: InferError, arguments: &Arguments) -> anyhow::Error {
     match (error, &arguments.kept) {
-        (InferError::Interrupted, None) => {
-            anyhow::anyhow!("interrupted; nothing is left, since no --pictures DIR keeps what was drawn")
-        }
-        (InferError::Interrupted, Some(_)) if arguments.overwrite => anyhow::anyhow!(
-            "interrupted; the images drawn so far stay, and the same command without --overwrite goes on"
+        (InferError::Interrupted, None) => ddae_base::ending::stopped(
+            "interrupted; nothing is left, since no --pictures DIR keeps what was drawn",
         ),
-        (InferError::Interrupted, Some(_)) => {
-            anyhow::anyhow!("interrupted; the images drawn so far stay, and the same command goes on")
-        }
+        (InferError::Interrupted, Some(_)) if arguments.overwrite => ddae_base::ending::stopped(
+            "interrupted; the images drawn so far stay, and the same command without --overwrite goes on",
+        ),
+        (InferError::Interrupted, Some(_)) => ddae_base::ending::stopped(
+            "interrupted; the images drawn so far stay, and the same command goes on",
+        ),
         (other, _) => other.into(),
     }
 }

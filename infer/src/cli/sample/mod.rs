@@ -175,15 +175,15 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// Says what an interrupted run leaves.
 fn interrupted(error: InferError, arguments: &Arguments) -> anyhow::Error {
     match error {
-        InferError::Interrupted if arguments.no_png => {
-            anyhow::anyhow!("interrupted; nothing is left, since --no-png keeps no images on the way")
-        }
-        InferError::Interrupted if arguments.overwrite => anyhow::anyhow!(
-            "interrupted; the images drawn so far stay, and the same command without --overwrite goes on"
+        InferError::Interrupted if arguments.no_png => ddae_base::ending::stopped(
+            "interrupted; nothing is left, since --no-png keeps no images on the way",
         ),
-        InferError::Interrupted => {
-            anyhow::anyhow!("interrupted; the images drawn so far stay, and the same command goes on")
-        }
+        InferError::Interrupted if arguments.overwrite => ddae_base::ending::stopped(
+            "interrupted; the images drawn so far stay, and the same command without --overwrite goes on",
+        ),
+        InferError::Interrupted => ddae_base::ending::stopped(
+            "interrupted; the images drawn so far stay, and the same command goes on",
+        ),
         other => other.into(),
     }
 }
