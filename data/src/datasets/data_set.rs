@@ -12,8 +12,8 @@ use crate::split::Split;
 pub struct DataSet {
     /// The canonical name (`cifar10` for `cifar`), or the path as it was given.
     pub name: String,
-    /// Images to train on: the split called `train` or `training`, or else the only one there is; empty where there are
-    /// several and none is called so.
+    /// Images to train on: the split called `train` or `training`, or else the only one there is, unless that is called
+    /// `test` or `val`; empty where there is neither.
     pub train: Split,
     /// Images to report results on: the split called `test`, or else the validation images; empty where there are neither,
     /// or nothing else.
@@ -40,8 +40,20 @@ pub struct Chosen {
 impl DataSet {
     /// A data set of the given splits, at least one.
     pub(crate) fn new(name: &str, origin: String, splits: Vec<(String, Split)>) -> DataSet {
-        let found = |wanted| splits.iter().find(|(name, _)| role(name) == Some(wanted));
+        let found = |wanted| match named(&splits, wanted).as_slice() {
+            [] => None,
+            several => Some(several[0]),
+        };
+        // One that is called 'test' is not trained on for being alone.
         let sole = splits.first().filter(|_| splits.len() == 1);
+        let sole = sole.filter(|(name, _)| matches!(role(name), None | Some(Role::Train)));
+        let notes = [Role::Train, Role::Validation, Role::Test].into_iter().filter_map(|wanted| {
+            let names: Vec<&str> = named(&splits, wanted).iter().map(|(name, _)| name.as_str()).collect();
+            let (first, others) = names.split_first().filter(|(_, others)| !others.is_empty())?;
+            let (role, others) = (wanted.name(), others.join(", "));
+            Some(format!("where the split '{role}' is wanted, '{first}' is taken, not {others}"))
+        });
+        let notes: Vec<String> = notes.collect();
         let test = found(Role::Test).or_else(|| found(Role::Validation)).filter(|_| sole.is_none());
         let split = |found: Option<&(String, Split)>, part: &str| match (found, splits.first()) {
             (Some((_, split)), _) => split.clone(),
@@ -53,7 +65,7 @@ impl DataSet {
             train: split(found(Role::Train).or(sole), "train"),
             test: split(test, "test"),
             origin,
-            notes: Vec::new(),
+            notes,
             splits,
         }
     }
@@ -104,13 +116,29 @@ impl DataSet {
     /// one that is usual for the purpose, or the only one there is.
     ///
     /// # Errors
-    /// When there is no such split; the message lists those there are.
+    /// When there is no such split, or several that have other usual names for it; the message lists those there are.
     pub fn split(&self, asked: Option<&str>, usual: &str) -> Result<Chosen, DataError> {
         let wanted = asked.unwrap_or(usual);
         let exact = self.splits.iter().find(|(name, _)| name == wanted);
-        let same = |wanted: Role| self.splits.iter().find(|(name, _)| role(name) == Some(wanted));
-        let alike = || role(wanted).and_then(same);
-        let found = exact.or_else(alike);
+        let same = |wanted: Role| {
+            let several = named(&self.splits, wanted);
+            let names = || several.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+            match several.as_slice() {
+                [first, _, ..] if !first.0.eq_ignore_ascii_case(wanted.name()) => {
+                    Err(DataError::Argument(format!(
+                        "{} has several splits that may be meant by '{}': give --split with one of {}",
+                        self.name,
+                        wanted.name(),
+                        names()
+                    )))
+                }
+                several => Ok(several.first().copied()),
+            }
+        };
+        let found = match (exact, role(wanted)) {
+            (None, Some(wanted)) => same(wanted)?,
+            (exact, _) => exact,
+        };
         let chosen = |(name, split): &(String, Split), note: Option<String>| Chosen {
             name: name.clone(),
             split: split.clone(),
@@ -120,13 +148,18 @@ impl DataSet {
             return Ok(chosen(found, None));
         }
         if role(wanted) == Some(Role::Test)
-            && let Some(found) = same(Role::Validation)
+            && let Some(found) = same(Role::Validation)?
         {
             let note = format!("{} has no split 'test': its '{}' is taken", self.name, found.0);
             return Ok(chosen(found, Some(note)));
         }
         match (asked, self.splits.as_slice()) {
-            (None, [only]) => Ok(chosen(only, None)),
+            (None, [only]) => {
+                let is_other = role(&only.0).is_some_and(|of_only| role(usual) != Some(of_only));
+                let note =
+                    || format!("{} has no split '{usual}': its only one, '{}', is taken", self.name, only.0);
+                Ok(chosen(only, is_other.then(note)))
+            }
             (None, _) => Err(DataError::Argument(format!(
                 "{} has no split '{wanted}', which is taken unless another is named; give --split with one of {}",
                 self.name,
@@ -161,6 +194,13 @@ impl DataSet {
     }
 }
 
+/// The splits that have a usual name for a part: the one that counts first, the others in their order.
+fn named(splits: &[(String, Split)], wanted: Role) -> Vec<&(String, Split)> {
+    let mut found: Vec<_> = splits.iter().filter(|(name, _)| role(name) == Some(wanted)).collect();
+    found.sort_by_key(|(name, _)| (name != wanted.name(), !name.eq_ignore_ascii_case(wanted.name())));
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,16 +224,27 @@ mod tests {
             (&["train", "valid", "val"], Some("val"), "train", "val"),
             (&["extra"], None, "train", "extra"),
             (&["train", "extra"], Some("extra"), "train", "extra"),
+            // The name that counts comes before others that begin with an earlier letter.
+            (&["train", "eval", "test"], Some("test"), "train", "test"),
+            (&["train", "eval", "test"], None, "testing", "test"),
+            (&["test"], None, "train", "test"),
         ] {
             let chosen = set(names).split(asked, usual).expect("a split");
             assert_eq!(chosen.name, wanted, "{names:?} {asked:?}");
-            let is_another = asked == Some("test") && wanted == "val";
+            let is_another = asked == Some("test") && wanted == "val" || names == ["test"];
             assert_eq!(chosen.note.is_some(), is_another, "{names:?} {asked:?}");
         }
         let error = set(&["train", "val"]).split(Some("all"), "train").expect_err("none").to_string();
         assert_eq!(error, "--split all: birds has no such split; it has train, val");
         let error = set(&["a", "b"]).split(None, "train").expect_err("none").to_string();
         assert!(error.ends_with("give --split with one of a, b"), "{error}");
+        let error =
+            set(&["train", "eval", "testing"]).split(Some("test"), "train").expect_err("two").to_string();
+        assert!(error.ends_with("meant by 'test': give --split with one of eval, testing"), "{error}");
+        assert_eq!(
+            set(&["train", "training"]).notes,
+            ["where the split 'train' is wanted, 'train' is taken, not training"]
+        );
         // A validation split is no substitute for training images, nor test images for validation.
         assert!(set(&["val"]).split(Some("train"), "train").is_err());
         assert!(set(&["train", "test"]).split(Some("val"), "train").is_err());
@@ -209,7 +260,10 @@ mod tests {
         assert_eq!(lengths(&["all"]), (1, 0, true));
         assert_eq!(lengths(&["training", "dev"]), (1, 1, true));
         assert_eq!(lengths(&["val", "test"]), (0, 1, false));
-        assert_eq!(lengths(&["test"]), (1, 0, true));
+        assert_eq!(lengths(&["test"]), (0, 1, false));
+        assert_eq!(lengths(&["val"]), (0, 1, false));
+        let several = set(&["train", "eval", "test"]);
+        assert_eq!(several.test.name(), "test");
         let error = set(&["val", "test"]).for_training().expect_err("nothing").to_string();
         assert_eq!(error, "birds has no images to train on: no split is called train; it has val, test");
     }

@@ -15,6 +15,17 @@ const NAMES: [(Role, &[&str]); 3] = [
     (Role::Test, &["test", "testing", "eval", "evaluation"]),
 ];
 
+impl Role {
+    /// The name that counts where a source has several of the usual ones.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Role::Train => "train",
+            Role::Validation => "val",
+            Role::Test => "test",
+        }
+    }
+}
+
 /// What a part is for, by its name; none for names that are not usual.
 pub(crate) fn role(name: &str) -> Option<Role> {
     let is = |known: &&str| known.eq_ignore_ascii_case(name);
@@ -22,14 +33,21 @@ pub(crate) fn role(name: &str) -> Option<Role> {
 }
 
 /// The part that a file is of, by its name without its ending: `train-00000-of-00002`, `cifar10-val-0003`, `test`. Of a
-/// name as Hugging Face numbers files, what stands before the number, whatever it is.
-pub(crate) fn of_file(stem: &str) -> Option<String> {
-    let base = numbered(stem).map_or(stem, |(base, _, _)| base);
-    let word = base.split(['-', '_', '.']).find(|word| role(word).is_some());
-    match word {
-        Some(word) => Some(word.to_string()),
-        None if base.len() < stem.len() && !base.is_empty() => Some(base.to_string()),
-        None => None,
+/// name as Hugging Face numbers files, what stands before the number, whatever it is (`train_sft` is a part of its own), or
+/// the usual name at its end, after a hyphen.
+///
+/// # Errors
+/// When the name has words for several parts, `train_test_00`: those words.
+pub(crate) fn of_file(stem: &str) -> Result<Option<String>, (String, String)> {
+    if let Some((base, _, _)) = numbered(stem).filter(|(base, _, _)| !base.is_empty()) {
+        let last = base.rsplit('-').next().filter(|word| role(word).is_some());
+        return Ok(Some(last.unwrap_or(base).to_string()));
+    }
+    let mut words = stem.split(['-', '_', '.']).filter(|word| role(word).is_some());
+    let Some(first) = words.next() else { return Ok(None) };
+    match words.find(|word| role(word) != role(first)) {
+        Some(other) => Err((first.to_string(), other.to_string())),
+        None => Ok(Some(first.to_string())),
     }
 }
 
@@ -72,9 +90,14 @@ mod tests {
             ("0000", None),
             ("constrained-01", None),
             ("00000-of-00001", None),
+            ("train_sft-00000-of-00001", Some("train_sft")),
+            ("train_val-00000-of-00001", Some("train_val")),
+            ("cifar10-train-00000-of-00001", Some("train")),
+            ("train_training", Some("train")),
         ] {
-            assert_eq!(of_file(stem).as_deref(), wanted, "{stem}");
+            assert_eq!(of_file(stem).expect("one part").as_deref(), wanted, "{stem}");
         }
+        assert_eq!(of_file("train_test_00"), Err(("train".into(), "test".into())));
         assert_eq!(numbered("train-00001-of-00002"), Some(("train", 1, 2)));
         assert_eq!(numbered("one-of-two"), None);
     }

@@ -108,11 +108,27 @@ fn odd_samples_in_tar_files() {
         (&[("a.png", &image), ("a.cls", b"\xff")], "a.cls is no text"),
         (&[("a.txt", b"x")], "it has no images; expected a tar file of samples"),
         (&[("a.png", b"x")], "a.tar/a.png: "),
+        (
+            &[("a.cls", b"1"), ("b.cls", b"0"), ("a.png", &image), ("b.png", &image)],
+            "the files of sample a do not lie together",
+        ),
+        (&[("a.png", &image), ("b.png", &image), ("b.cls", b"1"), ("a.cls", b"0")], "of sample a do not lie"),
+        (
+            &[("a.png", &image), ("a.cls", b"1"), ("a.json", b"{\"label\": 2}")],
+            "the label of sample a is 1 in .cls and 2 in .json",
+        ),
         (&[("a.png", &image), ("a.cls", b"1"), ("b.png", &image)], "b.png: it has no label, unlike others"),
     ] {
         let error = read(folder.path(), "a.tar", &tar(files)).expect_err(wanted).to_string();
         assert!(error.contains(wanted), "{error}");
     }
+    let path = folder.path().join("b.tar");
+    fs::write(&path, tar(&[("a.png", &image), ("a.json", b"{")])).expect("written");
+    let notes = datasets::open(path.to_str().expect("a plain name"), None).expect("images").notes;
+    assert!(notes[0].starts_with("1 .json files are no JSON and give no label, "), "{notes:?}");
+    let two = [tar(&[("a.png", &image)]), tar(&[("b.png", &image)])].concat();
+    let error = read(folder.path(), "a.tar", &two).expect_err("two archives").to_string();
+    assert!(error.contains("after the mark of its end there is more, at byte "), "{error}");
 }
 
 #[test]

@@ -133,9 +133,35 @@ fn tables() {
     for (what, name, text, wanted, note) in [
         ("paths", "l.txt", "i/2.png\n\ni/0.png\r\n", "train: i/2.png=2:- i/0.png=0:-", "l.txt has no labels"),
         ("paths and labels after tabs", "l.txt", "i/0.png\tant\ni/1.png\tbee\ni/2.png\tant\n", labelled, ""),
-        ("paths and labels after blanks", "l.txt", "i/0.png 10\ni/1.png 2\ni/2.png 0", numbered, ""),
+        (
+            "paths and labels after blanks",
+            "l.txt",
+            "i/0.png 10\ni/1.png 2\ni/2.png 0",
+            numbered,
+            "8 of 11 classes have no image",
+        ),
         ("CSV", "l.csv", "path,label\ni/0.png,ant\ni/1.png,bee\ni/2.png,ant\n", labelled, ""),
-        ("CSV of numbers", "l.csv", "filename,class\ni/0.png,10\ni/1.png,2\ni/2.png,0\n", numbered, ""),
+        (
+            "CSV of numbers",
+            "l.csv",
+            "filename,class\ni/0.png,10\ni/1.png,2\ni/2.png,0\n",
+            numbered,
+            "8 of 11 classes have no image",
+        ),
+        (
+            "whole numbers with a point",
+            "l.csv",
+            "filename,class\ni/0.png,10.0\ni/1.png,2.0\ni/2.png,0.0\n",
+            numbered,
+            "labels such as 10.0 are read as whole numbers",
+        ),
+        (
+            "numbers with zeros before them are names",
+            "l.csv",
+            "path,label\ni/0.png,01\ni/1.png,1\ni/2.png,0042\n",
+            "train: i/0.png=0:01 i/1.png=1:1 i/2.png=2:0042",
+            "",
+        ),
         ("CSV with semicolons", "l.csv", "class;file\nant;i/0.png\nbee;i/1.png\nant;i/2.png\n", labelled, ""),
         (
             "CSV with other columns and a byte-order mark",
@@ -196,7 +222,7 @@ fn names_with_accents() {
             &[("b/e\u{301}.png", Image(0)), ("l.csv", Text("path,label\n\u{e9}.png,ant\n"))],
             "b --labels l.csv",
             "train: e\u{301}.png=0:ant",
-            NOTHING,
+            "are taken paths of '",
         ),
     ]);
 }
@@ -213,7 +239,7 @@ fn labels_beside_images() {
             &with("b/metadata.csv", "file_name,label\nx/2.png,ant\n0.png,bee\n1.png,ant\n"),
             "b",
             "train: 0.png=0:bee 1.png=1:ant x/2.png=2:ant",
-            NOTHING,
+            "are taken paths of '",
         ),
         (
             "metadata.jsonl, of which one image is not",
@@ -235,7 +261,7 @@ fn labels_beside_images() {
             ],
             "b",
             "train: train/0.png=0:ant\ntest: test/1.png=1:ant",
-            NOTHING,
+            "are taken paths of '",
         ),
         (
             "metadata.csv without labels",
@@ -243,6 +269,24 @@ fn labels_beside_images() {
             "b",
             "train: ant/0.png=0:ant",
             "it has no labels",
+        ),
+        (
+            "metadata.csv of something else",
+            &[("b/ant/0.png", Image(0)), ("b/metadata.csv", Text("licence,year\nCC,2020\n"))],
+            "b",
+            "train: ant/0.png=0:ant",
+            "metadata.csv: it names no images",
+        ),
+        (
+            "--labels by whole keys before names without endings",
+            &[
+                ("b/0.png", Image(0)),
+                ("b/x/0.png", Image(1)),
+                ("l.csv", Text("path,label\nx/0.png,bee\n0.png,ant\n")),
+            ],
+            "b/x --labels l.csv",
+            "train: 0.png=1:ant",
+            "1 row of ",
         ),
         (
             "--labels by paths",
@@ -253,7 +297,7 @@ fn labels_beside_images() {
             ],
             "b --labels l.csv",
             "train: 0.png=0:ant 1.png=1:bee",
-            NOTHING,
+            "are taken paths of '",
         ),
         (
             "--labels by names without endings, of splits, with a row too many",
@@ -286,7 +330,7 @@ fn labels_beside_images() {
             ],
             "p.txt --labels l.csv",
             "train: i/0.png=0:ant",
-            NOTHING,
+            "are taken paths of '",
         ),
         (
             "--labels of a tar file, by webdataset's keys",
@@ -296,7 +340,7 @@ fn labels_beside_images() {
             ],
             "000.tar --labels l.csv",
             "train: 000.tar/sample000.png=0:bee 000.tar/sample001.png=1:ant",
-            NOTHING,
+            "are taken paths of '",
         ),
         (
             "--labels of a tar file, by our keys",

@@ -55,6 +55,15 @@ fn paths_and_files() {
             "/b/val/bee: there is no such class in train/; expected one of its 1 classes",
         ),
         (
+            &[
+                ("b/train/0.png", Image(0)),
+                ("b/test/1.png", Image(1)),
+                ("b/metadata.csv", Text("file_name,label\ntrain/0.png,ant\ntest/1.png,ant\n")),
+            ],
+            "b",
+            "metadata.csv: it has labels, and lies beside the folders of splits, where it is not read",
+        ),
+        (
             &[],
             "s/{0..1}.tar",
             "s/{0..1}.tar: 2 of its 2 files are not there, s/0.tar first; name those that are",
@@ -136,6 +145,11 @@ fn labels() {
         ),
         (&with("path\nx/0.png\n"), "b --labels l.csv", "it has no labels; expected a path and a label"),
         (
+            &with("path,label,split\nx/0.png,a,train\ny/0.png,b,test\n"),
+            "b --labels l.csv",
+            "l.csv: it has a column of splits, which is not read of a table of labels",
+        ),
+        (
             &with("path,label\nx/0.png,a\n./x/0.png,b\n"),
             "b --labels l.csv",
             "lines 2 and 3 both name ./x/0.png",
@@ -171,6 +185,57 @@ fn streams() {
             ],
             "h",
             "it holds parquet files of 2 configurations; expected one of their folders: ",
+        ),
+        (
+            &[
+                ("b/train/ant/0.png", Image(0)),
+                ("b/val/ant/1.png", Image(1)),
+                ("b/birds.tar", Fixture("webdataset-unlabelled/000.tar")),
+            ],
+            "b",
+            "it holds birds.tar and images in folders (train/ant/0.png); expected one or the other",
+        ),
+        (
+            &[("b/ant/0.png", Image(0)), ("b/backup/old.tar", Fixture("webdataset-unlabelled/000.tar"))],
+            "b",
+            "it holds backup/old.tar and images in folders (ant/0.png)",
+        ),
+        (
+            &[("b/train/ant/0.png", Image(0)), ("b/train/all.parquet", Fixture("plain/none-v1.parquet"))],
+            "b",
+            "it holds train/all.parquet and images in folders (train/ant/0.png)",
+        ),
+        (
+            &[
+                ("s/birds/train/0.tar", Fixture("webdataset-unlabelled/000.tar")),
+                ("s/cars/train/0.tar", Fixture("webdataset-unlabelled/000.tar")),
+            ],
+            "s",
+            "it holds tar files of 2 configurations",
+        ),
+        (
+            &[
+                ("s/train_test_00.tar", Fixture("webdataset-unlabelled/000.tar")),
+                ("s/train_01.tar", Fixture("webdataset-unlabelled/000.tar")),
+            ],
+            "s",
+            "train_test_00.tar: its name says two splits, train and test",
+        ),
+        (
+            &[
+                ("h/clean-train-00000-of-00001.parquet", Fixture("plain/none-v1.parquet")),
+                ("h/noisy-train-00000-of-00001.parquet", Fixture("plain/none-v1.parquet")),
+            ],
+            "h",
+            "split train has files of two names, clean-train-* and noisy-train-*",
+        ),
+        (
+            &[
+                ("h/train-00000-of-00001.parquet", Fixture("plain/none-v1.parquet")),
+                ("h/train-00000-of-00002.parquet", Fixture("plain/none-v1.parquet")),
+            ],
+            "h",
+            "split train has files of 1 and of 2",
         ),
         (
             &[

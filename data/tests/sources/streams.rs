@@ -32,7 +32,13 @@ fn tar_shards() {
             &format!("train: {one}\nval: {three}"),
             NOTHING,
         ),
-        ("one shard", &shards, "s/birds-val-000000.tar", &format!("val: {three}"), NOTHING),
+        (
+            "one shard",
+            &shards,
+            "s/birds-val-000000.tar",
+            &format!("val: {three}"),
+            "1 of 3 classes have no image",
+        ),
         (
             "a folder of shards for each split",
             &[
@@ -42,7 +48,7 @@ fn tar_shards() {
             "s",
             "train: train/0.tar/sample005.png=5:2 train/0.tar/sample006.png=6:0\n\
              test: test/0.tar/sample005.png=5:2 test/0.tar/sample006.png=6:0",
-            NOTHING,
+            "1 of 3 classes have no image",
         ),
         (
             "classes in JSON, captions left out",
@@ -133,7 +139,7 @@ fn parquet_files() {
             &[("n.parquet", Fixture("odd/number.parquet"))],
             "n.parquet",
             "train: n.parquet/0=0:7",
-            NOTHING,
+            "7 of 8 classes have no image",
         ),
     ]);
     for codec in ["none", "snappy", "gzip", "zstd", "lz4"] {

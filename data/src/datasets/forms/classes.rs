@@ -21,6 +21,11 @@ pub(super) struct Words {
 }
 
 impl Words {
+    /// Whether an image has the word.
+    pub fn has(&self, word: &str) -> bool {
+        self.numbers.contains_key(word)
+    }
+
     /// Adds an image's word, compared in composed form.
     pub fn push(&mut self, word: &str) {
         let word = composed(word);
@@ -67,6 +72,8 @@ impl Given {
 pub(super) struct Classes {
     pub names: Vec<String>,
     pub of_parts: Vec<Option<Vec<u32>>>,
+    /// What the user should know.
+    pub notes: Vec<String>,
 }
 
 /// The classes of all parts together.
@@ -81,14 +88,21 @@ pub(super) fn resolve(found: &Found) -> Result<Classes, DataError> {
         })
     };
     let said = |word: &&String| !word.is_empty();
-    let are_numbers =
-        texts().flat_map(|words| words.all.iter().filter(said)).all(|word| number(word).is_some());
-    let parts: Vec<Said> = found.parts.iter().map(|part| said_of(part, are_numbers)).collect();
-    match (&found.classes, parts.iter().any(|said| matches!(said, Said::Names(_)))) {
+    let words = || texts().flat_map(|words| words.all.iter().filter(said));
+    // Of one spelling, since '1' and '01' may be two classes, or not.
+    let number: Option<fn(&str) -> Option<i64>> = [whole as fn(&str) -> Option<i64>, with_point]
+        .into_iter()
+        .find(|number| words().all(|word| number(word).is_some()));
+    let pointed = words().find(|word| number.is_some() && whole(word).is_none());
+    let note = pointed.map(|word| format!("labels such as {word} are read as whole numbers"));
+    let parts: Vec<Said> = found.parts.iter().map(|part| said_of(part, number)).collect();
+    let mut classes = match (&found.classes, parts.iter().any(|said| matches!(said, Said::Names(_)))) {
         (Some(stated), _) => by_stated(found, &parts, stated.clone()),
         (None, true) => by_names(found, &parts),
         (None, false) => by_numbers(found, &parts),
-    }
+    }?;
+    classes.notes.extend(note);
+    Ok(classes)
 }
 
 /// What is said of a part's images.
@@ -98,20 +112,26 @@ enum Said<'a> {
     Numbers(Vec<i64>),
 }
 
-fn number(word: &str) -> Option<i64> {
-    word.parse().ok()
+/// A whole number as it is usually written: neither `+1` nor `01`.
+fn whole(word: &str) -> Option<i64> {
+    word.parse().ok().filter(|number: &i64| number.to_string() == word)
 }
 
-fn said_of(part: &Part, are_numbers: bool) -> Said<'_> {
+/// A whole number as it is written where others of its column might not be, `3.0`.
+fn with_point(word: &str) -> Option<i64> {
+    whole(word.strip_suffix(".0")?)
+}
+
+fn said_of(part: &Part, number: Option<fn(&str) -> Option<i64>>) -> Said<'_> {
     match &part.labels {
         Given::None => Said::Nothing,
         Given::Names(words) => Said::Names(words),
         Given::Numbers(numbers) => Said::Numbers(numbers.clone()),
-        Given::Text(words) if are_numbers => {
+        Given::Text(words) => {
+            let Some(number) = number else { return Said::Names(words) };
             let numbers: Vec<i64> = words.all.iter().map(|word| number(word).unwrap_or(-1)).collect();
             Said::Numbers(words.of.iter().map(|&word| numbers[word as usize]).collect())
         }
-        Given::Text(words) => Said::Names(words),
     }
 }
 
@@ -173,7 +193,7 @@ fn by_stated(found: &Found, parts: &[Said], stated: Vec<String>) -> Result<Class
         }),
     };
     let of_parts = found.parts.iter().zip(parts).map(of_part).collect::<Result<_, _>>()?;
-    Ok(Classes { names: stated, of_parts })
+    Ok(Classes { names: stated, of_parts, notes: Vec::new() })
 }
 
 fn by_names(found: &Found, parts: &[Said]) -> Result<Classes, DataError> {
@@ -204,7 +224,7 @@ fn by_names(found: &Found, parts: &[Said]) -> Result<Classes, DataError> {
         )),
     };
     let of_parts = found.parts.iter().zip(parts).map(of_part).collect::<Result<_, _>>()?;
-    Ok(Classes { names, of_parts })
+    Ok(Classes { names, of_parts, notes: Vec::new() })
 }
 
 fn by_numbers(found: &Found, parts: &[Said]) -> Result<Classes, DataError> {
@@ -226,5 +246,11 @@ fn by_numbers(found: &Found, parts: &[Said]) -> Result<Classes, DataError> {
         count = count.max(most);
         of_parts.push(labels);
     }
-    Ok(Classes { names: (0..count).map(|number| number.to_string()).collect(), of_parts })
+    let mut is_used = vec![false; count as usize];
+    of_parts.iter().flatten().flatten().for_each(|&label: &u32| is_used[label as usize] = true);
+    let empty = is_used.iter().filter(|is_used| !**is_used).count();
+    let notes = (empty > 0)
+        .then(|| format!("{empty} of {count} classes have no image: labels are numbers below {count}"));
+    let names = (0..count).map(|number| number.to_string()).collect();
+    Ok(Classes { names, of_parts, notes: notes.into_iter().collect() })
 }

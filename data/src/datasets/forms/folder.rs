@@ -7,18 +7,20 @@ use std::sync::Arc;
 
 use super::classes::{Given, Words};
 use super::found::{Found, Part};
-use super::labels::{self, METADATA};
+use super::labels::{self, Beside, METADATA};
 use super::names::composed;
 use super::walk::{self, LeftOut, Listing, file_name, images_below, list, others_below};
 use super::{parquet, tar};
 use crate::datasets::DataError;
 use crate::datasets::encoded::Files;
-use crate::datasets::split_names::{Role, of_file, role};
+use crate::datasets::split_names::{Role, numbered, of_file, role};
 
 const EXPECTED: &str =
     "train/CLASS/*.png (or .jpg, .jpeg) and, if there is a test set, test/ or val/ likewise";
 /// Folders above streams: those of configurations and of splits.
 const STREAM_DEPTH: usize = 3;
+/// Folders below which images are looked for beside streams.
+const IMAGE_DEPTH: usize = 8;
 /// With more folders than this at its top, a folder is not searched for streams.
 const MOST_STREAM_FOLDERS: usize = 64;
 
@@ -34,6 +36,7 @@ pub(super) fn read(root: &Path) -> Result<Found, DataError> {
     }
     let others: Vec<PathBuf> = top.folders.iter().filter(|folder| !has_role(folder)).cloned().collect();
     if others.is_empty() {
+        metadata_above_splits(root, &top)?;
         return split(root, splits, top.images.into_iter().chain(top.others).collect());
     }
     // A class may be called 'train', too: a split has folders of its own.
@@ -47,7 +50,10 @@ pub(super) fn read(root: &Path) -> Result<Found, DataError> {
     };
     let (of_splits, of_others) = (names(&splits), names(&others));
     let mut found = match has_folders {
-        true => split(root, splits, others.into_iter().chain(top.images).chain(top.others).collect())?,
+        true => {
+            metadata_above_splits(root, &top)?;
+            split(root, splits, others.into_iter().chain(top.images).chain(top.others).collect())?
+        }
         false => unsplit(root, top)?,
     };
     found.notes.insert(
@@ -60,6 +66,18 @@ pub(super) fn read(root: &Path) -> Result<Found, DataError> {
         },
     );
     Ok(found)
+}
+
+/// Refuses labels beside the folders of splits, which would be left out in silence.
+fn metadata_above_splits(root: &Path, top: &Listing) -> Result<(), DataError> {
+    let table = top.others.iter().find(|path| METADATA.contains(&file_name(path).as_str()));
+    let Some(table) = table else { return Ok(()) };
+    if !labels::has_labels(root, table)? {
+        return Ok(());
+    }
+    let found = "it has labels, and lies beside the folders of splits, where it is not read";
+    let wanted = "a table in each split's folder, or '--labels FILE', or the table itself as the source";
+    Err(DataError::format(table, found, wanted))
 }
 
 /// The data set `folder`: a folder for each split in `root`, `train` among them.
@@ -99,7 +117,7 @@ fn split(root: &Path, folders: Vec<PathBuf>, beside: Vec<PathBuf>) -> Result<Fou
         let part = part(root, &folder, &mut left_out, &mut notes, &mut what)?;
         if let Given::Names(words) = &part.labels {
             let known = classes.get_or_insert_with(|| words.clone());
-            if let Some(stranger) = words.all.iter().find(|name| !known.all.contains(name)) {
+            if let Some(stranger) = words.all.iter().find(|name| !known.has(name)) {
                 let path = walk::subfolders(&folder)?;
                 let path =
                     path.into_iter().find(|path| composed(&file_name(path)) == *stranger).unwrap_or(folder);
@@ -165,11 +183,14 @@ fn listed(
 ) -> Result<Part, DataError> {
     let table = listing.others.iter().find(|path| METADATA.contains(&file_name(path).as_str()));
     if let Some(table) = table {
-        if let Some(part) = labels::beside(root, folder, table, notes)? {
-            what.has_table = true;
-            return Ok(part);
+        match labels::beside(root, folder, table, notes)? {
+            Beside::Labels(part) => {
+                what.has_table = true;
+                return Ok(*part);
+            }
+            Beside::NoLabels => notes.push(format!("{}: it has no labels", table.display())),
+            Beside::NoPaths => notes.push(format!("{}: it names no images", table.display())),
         }
-        notes.push(format!("{}: it has no labels", table.display()));
     }
     let name = file_name(folder);
     let items = |paths: Vec<PathBuf>| Arc::new(Files { root: Some(root.to_path_buf()), paths });
@@ -206,7 +227,8 @@ fn listed(
 fn streams(root: &Path, top: &Listing) -> Result<Option<Found>, DataError> {
     let is_metadata = |path: &PathBuf| file_name(path).starts_with("metadata");
     let mut files = top.others.clone();
-    if top.images.is_empty() && top.folders.len() <= MOST_STREAM_FOLDERS {
+    let are_searched = top.images.is_empty() && top.folders.len() <= MOST_STREAM_FOLDERS;
+    if are_searched {
         for folder in &top.folders {
             files.extend(others_below(folder, STREAM_DEPTH - 1)?);
         }
@@ -216,6 +238,17 @@ fn streams(root: &Path, top: &Listing) -> Result<Option<Found>, DataError> {
         files.iter().filter(|path| walk::ending(path) == ending).cloned().collect()
     };
     let (tars, parquets) = (of("tar"), of("parquet"));
+    if let Some(stream) = tars.first().or(parquets.first()) {
+        // An archive that lies about would take the place of the images.
+        for folder in &top.folders {
+            if let Some(image) = walk::first_image_below(folder, IMAGE_DEPTH)? {
+                let below = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
+                let found = format!("it holds {} and images in folders ({})", below(stream), below(&image));
+                let wanted = "one or the other: name the file or its folder, or the folder of the images, or move one away";
+                return Err(DataError::format(root, found, wanted));
+            }
+        }
+    }
     match (tars.is_empty(), parquets.is_empty()) {
         (true, true) => Ok(None),
         (false, false) => Err(DataError::format(
@@ -227,9 +260,12 @@ fn streams(root: &Path, top: &Listing) -> Result<Option<Found>, DataError> {
             ),
             "files of one kind; name them, or their folder",
         )),
-        (false, true) => with_beside(root, top, "tar", tar::read(root, tars)?).map(Some),
+        (false, true) => {
+            one_configuration(root, &tars, "tar")?;
+            with_beside(root, top, "tar", tar::read(root, tars)?).map(Some)
+        }
         (true, false) => {
-            one_configuration(root, &parquets)?;
+            one_configuration(root, &parquets, "parquet")?;
             with_beside(root, top, "parquet", parquet::read(root, parquets)?).map(Some)
         }
     }
@@ -244,8 +280,9 @@ fn with_beside(root: &Path, top: &Listing, ending: &str, mut found: Found) -> Re
     Ok(found)
 }
 
-/// Refuses parquet files of several configurations, which Hugging Face's hub keeps in folders beside each other.
-fn one_configuration(root: &Path, files: &[PathBuf]) -> Result<(), DataError> {
+/// Refuses files of several configurations, which Hugging Face's hub keeps in folders beside each other, or of several data
+/// sets.
+fn one_configuration(root: &Path, files: &[PathBuf], kind: &str) -> Result<(), DataError> {
     let mut configurations: BTreeMap<PathBuf, usize> = BTreeMap::new();
     for file in files {
         let mut folder = file.parent().unwrap_or(root).to_path_buf();
@@ -258,34 +295,64 @@ fn one_configuration(root: &Path, files: &[PathBuf]) -> Result<(), DataError> {
         return Ok(());
     }
     let names: Vec<String> = configurations.keys().take(8).map(|path| path.display().to_string()).collect();
-    let found = format!("it holds parquet files of {} configurations", configurations.len());
+    let found = format!("it holds {kind} files of {} configurations", configurations.len());
     Err(DataError::format(root, found, format!("one of their folders: {}", names.join(", "))))
 }
 
 /// The files of each split, by their folders and names below `root`, in the order of their paths. Where no name says a
 /// split, all are for training; where some do, others are called by their names.
-pub(super) fn of_names(root: &Path, files: Vec<PathBuf>) -> Vec<(String, Vec<PathBuf>)> {
+///
+/// # Errors
+/// When a name says several splits, or files of one split are numbered under several names.
+pub(super) fn of_names(root: &Path, files: Vec<PathBuf>) -> Result<Vec<(String, Vec<PathBuf>)>, DataError> {
     let said = |path: &PathBuf| {
         let below = path.strip_prefix(root).unwrap_or(path);
         let folders = below.parent().into_iter().flat_map(Path::components);
         let folder = folders
             .map(|part| part.as_os_str().to_string_lossy().into_owned())
             .rfind(|name| role(name).is_some());
-        folder.or_else(|| of_file(&path.file_stem().unwrap_or_default().to_string_lossy()))
+        match folder {
+            Some(folder) => Ok(Some(folder)),
+            None => of_file(&stem(path)).map_err(|(one, other)| {
+                let found = format!("its name says two splits, {one} and {other}");
+                DataError::format(path, found, "a name with one of them, or a folder for each split")
+            }),
+        }
     };
-    let splits: Vec<Option<String>> = files.iter().map(said).collect();
+    let splits: Vec<Option<String>> = files.iter().map(said).collect::<Result<_, _>>()?;
     let is_any = splits.iter().any(Option::is_some);
     let mut parts: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     for (path, split) in files.into_iter().zip(splits) {
         let own = || match is_any {
-            true => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            true => stem(&path),
             false => "train".to_string(),
         };
         parts.entry(split.unwrap_or_else(own)).or_default().push(path);
     }
     let mut parts: Vec<_> = parts.into_iter().collect();
     parts.iter_mut().for_each(|(_, files)| files.sort());
+    for (split, files) in &parts {
+        one_name(root, split, files)?;
+    }
     // Training images first.
     parts.sort_by_key(|(name, _)| role(name) != Some(Role::Train));
-    parts
+    Ok(parts)
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Refuses `clean-train-00000-of-00002` and `noisy-train-00000-of-00002` as one split.
+fn one_name(root: &Path, split: &str, files: &[PathBuf]) -> Result<(), DataError> {
+    let stems: Vec<String> = files.iter().map(|path| stem(path)).collect();
+    let mut bases = stems.iter().filter_map(|stem| numbered(stem).map(|(base, _, _)| base));
+    let Some(first) = bases.next() else { return Ok(()) };
+    let Some(other) = bases.find(|base| *base != first) else { return Ok(()) };
+    let found = format!("split {split} has files of two names, {first}-* and {other}-*");
+    Err(DataError::format(
+        root,
+        found,
+        "files of one name, given by a pattern such as 'train-{00000..00003}.tar'",
+    ))
 }

@@ -101,7 +101,8 @@ pub(super) fn data_set(
             format!("at most {most}"),
         ));
     }
-    let Classes { names, of_parts } = classes::resolve(&found)?;
+    let Classes { names, of_parts, notes } = classes::resolve(&found)?;
+    found.notes.extend(notes);
     let chief = found.parts.iter().position(|part| role(&part.name) == Some(Role::Train)).unwrap_or(0);
     let Some(part) = found.parts.get(chief) else {
         return Err(DataError::format(&found.root, "it has no images", super::WANTED));
@@ -134,7 +135,7 @@ pub(super) fn data_set(
         false => format!("{} in {}", found.what, found.root.display()),
     };
     let mut set = DataSet::new(&naming.name, origin, splits);
-    set.notes = found.notes;
+    set.notes.extend(found.notes);
     Ok(set)
 }
 

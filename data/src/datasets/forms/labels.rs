@@ -29,6 +29,19 @@ pub(super) fn apply(path: &Path, found: &mut Found) -> Result<(), DataError> {
     let Some(labels) = &table.labels else {
         return Err(DataError::format(path, "it has no labels", "a path and a label in every row"));
     };
+    if table.splits.is_some() {
+        return Err(DataError::format(
+            path,
+            "it has a column of splits, which is not read of a table of labels",
+            format!(
+                "a path and a label in every row; for its splits, give the table itself as the source, not {}",
+                found.root.display()
+            ),
+        ));
+    }
+    if let Some(taken) = &table.taken {
+        found.notes.push(format!("of {} are taken {taken}", path.display()));
+    }
     let rows = Rows::new(path, &table)?;
     let mut used = vec![None; table.paths.len()];
     let (mut left_out, mut unnamed) = (0, None);
@@ -121,32 +134,51 @@ impl Rows {
         let below = key.strip_prefix(part).and_then(|key| key.strip_prefix('/'));
         let inside = key.find(".tar/").map(|at| &key[at + ".tar/".len()..]);
         let name = key.rsplit('/').next();
-        let forms = [Some(key.as_ref()), below, inside, name];
-        forms.into_iter().flatten().find_map(|form| {
-            let whole = self.of.get(form);
+        let forms = || [Some(key.as_ref()), below, inside, name].into_iter().flatten();
+        // A whole key, wherever it is written, comes before what a name without its ending may mean.
+        if let Some(&row) = forms().find_map(|form| self.of.get(form)) {
+            return Some(row);
+        }
+        forms().find_map(|form| {
             let (folder, name) = form.rsplit_once('/').map_or(("", form), |(folder, name)| (folder, name));
             let bare = |name: &str| {
                 let text = if folder.is_empty() { name.to_string() } else { format!("{folder}/{name}") };
                 self.of.get(&text)
             };
-            whole
-                .or_else(|| name.rsplit_once('.').and_then(|(stem, _)| bare(stem)))
-                .or_else(|| name.split_once('.').and_then(|(stem, _)| bare(stem)))
-                .copied()
+            let last = name.rsplit_once('.').and_then(|(stem, _)| bare(stem));
+            last.or_else(|| name.split_once('.').and_then(|(stem, _)| bare(stem))).copied()
         })
     }
 }
 
-/// The images of `folder` that its table of labels names; none where it has no labels.
+/// What a table beside images gives.
+pub(super) enum Beside {
+    /// The images that it names, with their labels.
+    Labels(Box<Part>),
+    /// Paths without labels.
+    NoLabels,
+    /// Columns of something else.
+    NoPaths,
+}
+
+/// Whether the table at `path`, in `folder`, has labels of images.
+pub(super) fn has_labels(folder: &Path, path: &Path) -> Result<bool, DataError> {
+    let table = table::read_any(path, &|name| folder.join(name).is_file())?;
+    Ok(table.is_some_and(|table| table.labels.is_some()))
+}
+
+/// The images of `folder` that its table of labels names, where it has labels.
 pub(super) fn beside(
     root: &Path,
     folder: &Path,
     path: &Path,
     notes: &mut Vec<String>,
-) -> Result<Option<Part>, DataError> {
-    let table = table::read(path, &|name| folder.join(name).is_file())?;
+) -> Result<Beside, DataError> {
+    let Some(table) = table::read_any(path, &|name| folder.join(name).is_file())? else {
+        return Ok(Beside::NoPaths);
+    };
     if table.labels.is_none() {
-        return Ok(None);
+        return Ok(Beside::NoLabels);
     }
     let mut left_out = LeftOut::default();
     let images = images_below(folder, &mut left_out)?;
@@ -156,11 +188,11 @@ pub(super) fn beside(
     let mut found = Found::of(vec![Part::unlabelled(&name, Arc::new(items), count)], folder);
     apply(path, &mut found)?;
     notes.append(&mut found.notes);
-    let Some(mut part) = found.parts.pop() else { return Ok(None) };
+    let Some(mut part) = found.parts.pop() else { return Ok(Beside::NoLabels) };
     // Keys begin below the source, not below the split.
     if folder != root {
         let kept: Vec<_> = (0..part.count).map(|index| part.items.path(index)).collect();
         part.items = Arc::new(Files { root: Some(root.to_path_buf()), paths: kept });
     }
-    Ok(Some(part))
+    Ok(Beside::Labels(Box::new(part)))
 }

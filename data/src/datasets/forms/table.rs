@@ -42,6 +42,8 @@ const LABELS: [&str; 10] = [
     "label_name",
     "y",
 ];
+/// What is said of a table that is of something else.
+const NO_PATHS: &str = "names no column of paths";
 const SPLITS: [&str; 4] = ["split", "subset", "partition", "set"];
 const EXPECTED: &str = "columns path and label (also file, filename, file_name or image; class or target)";
 
@@ -70,6 +72,16 @@ impl Table {
         if let (Some(splits), Some(split)) = (&mut self.splits, split) {
             splits.push(split);
         }
+    }
+}
+
+/// As [`read`]; none where the table names its columns, and none is of paths.
+pub(super) fn read_any(path: &Path, is_there: &dyn Fn(&str) -> bool) -> Result<Option<Table>, DataError> {
+    match read(path, is_there) {
+        Err(DataError::Format { found, .. }) if found.contains(NO_PATHS) || found == "line 1 has no path" => {
+            Ok(None)
+        }
+        read => read.map(Some),
     }
 }
 
@@ -145,7 +157,7 @@ fn columns(
                     (false, 2) if is_there(&header[0]) => (0, Some(1), None),
                     _ => {
                         let columns = excerpt(header.join(", "), 120);
-                        return Err(wrong(line, format!("names no column of paths, but {columns}")));
+                        return Err(wrong(line, format!("{NO_PATHS}, but {columns}")));
                     }
                 };
                 places = Some(found);

@@ -27,12 +27,15 @@ const MOST_OPEN: usize = 64;
 pub(super) fn read(root: &Path, files: Vec<PathBuf>) -> Result<Found, DataError> {
     let (mut parts, mut notes) = (Vec::new(), Vec::new());
     let (mut count, mut left_out, mut example, mut open_ended) = (0, 0, None, Vec::new());
-    for (name, paths) in of_names(root, files) {
+    let (mut no_json, mut first_json) = (0, None);
+    for (name, paths) in of_names(root, files)? {
         count += paths.len();
         let shards: Vec<Shard> = paths.par_iter().map(|path| Shard::read(path)).collect::<Result<_, _>>()?;
         for shard in &shards {
             left_out += shard.left_out;
             example = example.or_else(|| shard.example.clone());
+            no_json += shard.no_json.0;
+            first_json = first_json.or_else(|| shard.no_json.1.clone());
             open_ended.extend((!shard.has_end).then(|| shard.path.display().to_string()));
         }
         parts.push(part(root, &name, shards)?);
@@ -44,6 +47,9 @@ pub(super) fn read(root: &Path, files: Vec<PathBuf>) -> Result<Found, DataError>
                 format!("{count} files that are neither images nor labels are left out, such as {example}")
             }
         });
+    }
+    if let Some(first) = first_json {
+        notes.push(format!("{no_json} .json files are no JSON and give no label, {first} first"));
     }
     if let Some(first) = open_ended.first() {
         let others = match open_ended.len() {

@@ -203,6 +203,20 @@ pub(super) fn others_below(folder: &Path, depth: usize) -> Result<Vec<PathBuf>, 
     Ok(files)
 }
 
+/// An image in a folder or, down to `depth`, in its folders; none where there is none.
+pub(super) fn first_image_below(folder: &Path, depth: usize) -> Result<Option<PathBuf>, DataError> {
+    let listing = list(folder)?;
+    if let Some(image) = listing.images.into_iter().next() {
+        return Ok(Some(image));
+    }
+    for below in if depth > 0 { listing.folders } else { Vec::new() } {
+        if let Some(image) = first_image_below(&below, depth - 1)? {
+            return Ok(Some(image));
+        }
+    }
+    Ok(None)
+}
+
 /// The folders in a folder, in the order of their names.
 pub(in crate::datasets) fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(list(folder)?.folders)

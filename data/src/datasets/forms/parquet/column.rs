@@ -122,6 +122,15 @@ impl Chunk {
                         chunk.pages.push(DataPage { place, uses_dictionary, rows: values as u32, weight });
                     }
                 }
+                (DATA | DATA_V2, Some(values)) if values > MOST_VALUES && values <= rows - found => {
+                    return Err(DataError::format(
+                        path,
+                        format!("a page of column {column} has {values} values"),
+                        format!(
+                            "pages of at most {MOST_VALUES} (write it again with a smaller data_page_size)"
+                        ),
+                    ));
+                }
                 (DATA | DATA_V2 | DICTIONARY, _) => {
                     return Err(damaged(&format!("promises {} values, which it cannot hold", header.values)));
                 }
@@ -236,9 +245,10 @@ fn check_size(compression: Compression, compressed: u64, uncompressed: u64) -> R
     Ok(())
 }
 
-/// Checks that gzip's pages, which the reader unpacks without a limit, do not become longer than they say.
+/// Checks that gzip's pages, which the reader unpacks without a limit, do not become longer than they say, and refuses frames
+/// of LZ4 in the place of Hadoop's blocks, which it unpacks likewise.
 fn check_unpacked(compression: Compression, bytes: &[u8], dictionary: usize) -> Result<(), String> {
-    if !matches!(compression, Compression::GZIP(_)) {
+    if !matches!(compression, Compression::GZIP(_) | Compression::LZ4) {
         return Ok(());
     }
     for page in [&bytes[..dictionary], &bytes[dictionary..]] {
@@ -248,6 +258,13 @@ fn check_unpacked(compression: Compression, bytes: &[u8], dictionary: usize) -> 
         let header = PageHeader::read(page).map_err(|_| "its header is none".to_string())?;
         let most = u64::try_from(header.uncompressed).unwrap_or(0);
         let start = usize::try_from(header.levels).ok().and_then(|levels| levels.checked_add(header.length));
+        if compression == Compression::LZ4 {
+            let body = start.and_then(|start| page.get(start..)).unwrap_or_default();
+            if body.starts_with(b"\x04\x22\x4d\x18") {
+                return Err("it is a frame of LZ4, where Hadoop's blocks or LZ4_RAW are wanted".to_string());
+            }
+            continue;
+        }
         // Pages of the second version need not be compressed.
         let body = start.and_then(|start| page.get(start..)).filter(|body| body.starts_with(b"\x1f\x8b"));
         let Some(body) = body else { continue };
@@ -296,5 +313,11 @@ mod tests {
         ] {
             assert_eq!(check_size(compression, compressed, uncompressed), wanted.map_err(str::to_string));
         }
+        let header = [0x15, 0, 0x15, 16, 0x15, 16, 0x2c, 0x15, 2, 0x15, 0, 0x15, 6, 0x15, 6, 0, 0];
+        let page = |body: &[u8]| [&header[..], body].concat();
+        assert_eq!(check_unpacked(Compression::LZ4, &page(b"\0\0\0\x08\0\0\0\x07"), 0), Ok(()));
+        let error =
+            check_unpacked(Compression::LZ4, &page(b"\x04\x22\x4d\x18\0\0\0\0"), 0).expect_err("a frame");
+        assert!(error.starts_with("it is a frame of LZ4"), "{error}");
     }
 }

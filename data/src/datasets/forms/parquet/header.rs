@@ -53,7 +53,17 @@ impl PageHeader {
             levels: 0,
             length: 0,
         };
+        let mut seen = Seen::default();
+        let mut of = None;
         input.fields(|input, field, kind| {
+            // The crate goes by numbers alone, takes the last of several, and the struct of the page's kind.
+            if let 1..=8 = field {
+                seen.once(if matches!(field, 5..=8) { 5 } else { field })?;
+                expect(kind, if field < 5 { &[I32] } else { &[STRUCT] })?;
+            }
+            if matches!(field, 5..=8) {
+                of = Some(field);
+            }
             match (field, kind) {
                 (1, I32) => header.kind = input.int()?,
                 (2, I32) => header.uncompressed = input.int()?,
@@ -61,7 +71,17 @@ impl PageHeader {
                 // Of data, of a dictionary, of data in the second version.
                 (5 | 7 | 8, STRUCT) => {
                     let encoding_field = if field == 8 { 4 } else { 2 };
+                    let mut seen = Seen::default();
                     input.fields(|input, inner, kind| {
+                        match (field, inner) {
+                            (5, 1..=4) | (7, 1 | 2) | (8, 1..=6) => expect(kind, &[I32])?,
+                            (7, 3) | (8, 7) => expect(kind, &[1, 2])?,
+                            (5, 5) | (8, 8) => expect(kind, &[STRUCT])?,
+                            _ => {}
+                        }
+                        if let 1..=8 = inner {
+                            seen.once(inner)?;
+                        }
                         match (inner, kind) {
                             (1, I32) => header.values = input.int()?,
                             (inner, I32) if inner == encoding_field => header.encoding = input.int()?,
@@ -75,9 +95,37 @@ impl PageHeader {
             }
             Ok(())
         })?;
+        let wanted = match header.kind {
+            DATA => Some(5),
+            INDEX => Some(6),
+            DICTIONARY => Some(7),
+            DATA_V2 => Some(8),
+            _ => of,
+        };
+        if of != wanted && header.kind != INDEX {
+            return Err(Fault::Broken);
+        }
         header.length = input.at;
         Ok(header)
     }
+}
+
+/// Fields of a struct that were there, by their numbers.
+#[derive(Default)]
+struct Seen(u16);
+
+impl Seen {
+    /// Refuses a field that was there before; its number is 1 to 8.
+    fn once(&mut self, field: i64) -> Result<(), Fault> {
+        let bit = 1 << field;
+        let before = std::mem::replace(&mut self.0, self.0 | bit);
+        if before & bit == 0 { Ok(()) } else { Err(Fault::Broken) }
+    }
+}
+
+/// Refuses a known field of another type.
+fn expect(kind: u8, known: &[u8]) -> Result<(), Fault> {
+    if known.contains(&kind) { Ok(()) } else { Err(Fault::Broken) }
 }
 
 const I32: u8 = 5;
@@ -134,6 +182,9 @@ impl Input<'_> {
                 }
                 step => field.checked_add(step.into()).ok_or(Fault::Broken)?,
             };
+            if i16::try_from(field).is_err() {
+                return Err(Fault::Broken);
+            }
             each(self, field, byte & 0x0f)?;
         }
     }
@@ -202,6 +253,23 @@ mod tests {
         }
         assert_eq!(PageHeader::read(&[0x1b, 0xff]), Err(Fault::Broken));
         assert_eq!(PageHeader::read(&[0x1c; 64]), Err(Fault::Broken), "structs without end");
+    }
+
+    #[test]
+    fn headers_that_two_readers_may_read_otherwise_are_refused() {
+        let start = [0x15, 0x04, 0x15, 0x08, 0x15, 0x08];
+        for (what, rest) in [
+            ("two structs", &[0x4c, 0x15, 0xfe, 0xff, 0xff, 0xff, 0x0f, 0, 0x1c, 0x15, 0x06, 0, 0][..]),
+            ("the struct of another kind", &[0x2c, 0x15, 0x06, 0x15, 0, 0, 0]),
+            ("a count of another type", &[0x4c, 0x16, 0x06, 0, 0]),
+            ("a count twice", &[0x4c, 0x15, 0x06, 0x05, 0x02, 0x08, 0, 0]),
+            ("a number beyond all", &[0x05, 0x80, 0x80, 0x08, 0x00, 0x4c, 0x15, 0x06, 0, 0]),
+        ] {
+            let bytes = [&start[..], rest].concat();
+            assert_eq!(PageHeader::read(&bytes), Err(Fault::Broken), "{what}");
+        }
+        let usual = [&start[..], &[0x4c, 0x15, 0x06, 0x15, 0, 0, 0]].concat();
+        assert_eq!(PageHeader::read(&usual).expect("a dictionary").values, 3);
     }
 
     proptest! {

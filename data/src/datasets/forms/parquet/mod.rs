@@ -42,7 +42,7 @@ pub(super) fn read(root: &Path, files: Vec<PathBuf>) -> Result<Found, DataError>
     let count = files.len();
     let mut first: Option<Columns> = None;
     let mut parts = Vec::new();
-    for (name, paths) in of_names(root, files) {
+    for (name, paths) in of_names(root, files)? {
         check_all_there(&name, &paths)?;
         parts.push(part(root, &name, paths, &mut first)?);
     }
@@ -72,10 +72,21 @@ fn check_all_there(name: &str, paths: &[PathBuf]) -> Result<(), DataError> {
     let Some(first) = paths.first() else { return Ok(()) };
     let first_stem = stem(first);
     let Some((base, _, of)) = numbered(&first_stem) else { return Ok(()) };
-    let numbers: Vec<usize> = paths
-        .iter()
-        .filter_map(|path| numbered(&stem(path)).filter(|&(_, _, n)| n == of).map(|(_, n, _)| n))
-        .collect();
+    let mut numbers: Vec<usize> = Vec::with_capacity(paths.len());
+    for path in paths {
+        let stem = stem(path);
+        let Some((_, number, others)) = numbered(&stem) else { continue };
+        let wanted = format!("one file for each number to {of:05}");
+        if others != of {
+            let found = format!("split {name} has files of {of} and of {others}");
+            return Err(DataError::format(path, found, wanted));
+        }
+        if numbers.contains(&number) {
+            let found = format!("split {name} has two files with the number {number:05}");
+            return Err(DataError::format(path, found, wanted));
+        }
+        numbers.push(number);
+    }
     // A single file may be wanted by itself.
     if numbers.len() < 2 && of > 1 && paths.len() == 1 {
         return Ok(());

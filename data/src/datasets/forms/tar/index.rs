@@ -43,6 +43,10 @@ pub(super) struct Shard {
     /// Files that are neither image nor label.
     pub left_out: usize,
     pub example: Option<String>,
+    /// How many `.json` are no JSON, and the first of them.
+    pub no_json: (usize, Option<String>),
+    /// Names of samples that have a label and, where it lies, no image.
+    alone: HashSet<String>,
     /// Whether the file's end is marked, as it should be.
     pub has_end: bool,
 }
@@ -76,6 +80,8 @@ impl Shard {
             labels: Words::default(),
             left_out: 0,
             example: None,
+            no_json: (0, None),
+            alone: HashSet::new(),
             has_end: false,
         };
         let mut sample = Sample::default();
@@ -108,10 +114,54 @@ impl Shard {
             shard.add(&file, &mut sample, &mut seen, name.trim_start_matches("./"), place, size)?;
         }
         shard.finish(sample)?;
+        shard.check_together()?;
         let mut mark = [1; 512];
         let at = end.div_ceil(512) * 512;
         shard.has_end = file.read_exact_at(&mut mark, at).is_ok() && mark.iter().all(|&byte| byte == 0);
+        if shard.has_end {
+            shard.check_nothing_after(&file, at, length)?;
+        }
         Ok(shard)
+    }
+
+    /// Refuses labels whose images lie elsewhere in the file: they would be lost.
+    fn check_together(&self) -> Result<(), DataError> {
+        if self.alone.is_empty() {
+            return Ok(());
+        }
+        let keys = (0..self.places.len()).map(|index| {
+            let name = self.names.get(index);
+            let base = name.rfind('/').map_or(0, |at| at + 1);
+            &name[..name[base..].find('.').map_or(name.len(), |dot| base + dot)]
+        });
+        match keys.into_iter().find(|key| self.alone.contains(*key)) {
+            Some(key) => Err(self.wrong(
+                format!("the files of sample {key} do not lie together"),
+                "the files of each sample one after the other, as 'tar --sort=name' writes them",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses what follows the mark of the end, from byte `at` to the file's end: another archive, say, which no reader
+    /// finds.
+    fn check_nothing_after(&self, file: &File, at: u64, length: u64) -> Result<(), DataError> {
+        let mut buffer = vec![0; 1 << 20];
+        let mut at = at;
+        while at < length {
+            let count = file.read_at(&mut buffer, at).map_err(DataError::io("read", &self.path))?;
+            if count == 0 {
+                return Ok(());
+            }
+            if let Some(place) = buffer[..count].iter().position(|&byte| byte != 0) {
+                return Err(self.wrong(
+                    format!("after the mark of its end there is more, at byte {}", at + place as u64),
+                    "one archive in a file (cat does not join them; tar --concatenate does)",
+                ));
+            }
+            at += count as u64;
+        }
+        Ok(())
     }
 
     fn leave_out(&mut self, name: &str) {
@@ -160,7 +210,13 @@ impl Shard {
         }
         match ending.as_str() {
             "cls" => sample.class = Some(self.text(file, name, place, size)?.trim().to_string()),
-            "json" => sample.json = json_label(&self.text(file, name, place, size)?),
+            "json" => match serde_json::from_str(&self.text(file, name, place, size)?) {
+                Ok(value) => sample.json = json_label(value),
+                Err(_) => {
+                    self.no_json.0 += 1;
+                    self.no_json.1.get_or_insert_with(|| format!("{}/{name}", self.path.display()));
+                }
+            },
             _ => self.leave_out(name),
         }
         Ok(())
@@ -182,9 +238,19 @@ impl Shard {
         let Some((name, place)) = sample.image else {
             if sample.class.or(sample.json).is_some() {
                 self.leave_out(&format!("{}.*, a sample without an image", sample.key));
+                self.alone.insert(sample.key);
             }
             return Ok(());
         };
+        if let (Some(class), Some(json)) = (&sample.class, &sample.json) {
+            let is_number = |text: &str| text.parse::<i64>().is_ok();
+            // A number beside a name is not its opposite.
+            if class != json && is_number(class) == is_number(json) {
+                let found =
+                    format!("the label of sample {} is {class} in .cls and {json} in .json", sample.key);
+                return Err(self.wrong(found, "one label for each sample"));
+            }
+        }
         self.places.push(place);
         self.names.push(&name);
         self.labels.push(&sample.class.or(sample.json).unwrap_or_default());
@@ -192,14 +258,14 @@ impl Shard {
     }
 }
 
-/// The class that a JSON text names: that of an object, or a number or name by itself.
-fn json_label(text: &str) -> Option<String> {
+/// The class that a JSON value names: that of an object, or a number or name by itself.
+fn json_label(value: Value) -> Option<String> {
     let word = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) if number.is_i64() => Some(number.to_string()),
         _ => None,
     };
-    match serde_json::from_str(text).ok()? {
+    match value {
         Value::Object(fields) => JSON_LABELS.iter().find_map(|name| fields.get(*name).and_then(word)),
         value => word(&value),
     }
