@@ -162,7 +162,7 @@ fn a_grey_folder_without_test_images() {
     assert_eq!(
         error,
         format!(
-            "{}: it is a colour image; expected a grey one, like the others of this data set (make it grey, or use a network for 3 channels)",
+            "{}: it is a colour image; expected a grey one, like the others of this data set; --colour grey makes all grey, and --colour rgb all RGB",
             root.path().join("train/a/2.png").display()
         )
     );

@@ -15,8 +15,7 @@ use crate::datasets::DataError;
 use crate::datasets::encoded::Files;
 use crate::datasets::split_names::{Role, numbered, of_file, role};
 
-const EXPECTED: &str =
-    "train/CLASS/*.png (or .jpg, .jpeg) and, if there is a test set, test/ or val/ likewise";
+const EXPECTED: &str = "train/CLASS/*.png (or .jpg, .webp, .bmp, .gif, .tif, .ppm …) and, if there is a test set, test/ or val/ likewise";
 /// Folders above streams: those of configurations and of splits.
 const STREAM_DEPTH: usize = 3;
 /// Folders below which images are looked for beside streams.
