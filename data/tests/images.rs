@@ -288,6 +288,18 @@ fn what_was_chosen_is_said() {
     );
 }
 
+/// Pillow turns TIFF upright when it loads it (`TiffImageFile.load_end`), and no other format.
+#[test]
+fn tiff_is_turned_unasked() {
+    let path = images().join("files/orientation.tif");
+    let shape = ddae_data::datasets::open(path.to_str().expect("a plain name"), None)
+        .expect("an image")
+        .train
+        .shape();
+    let asked = read(path.clone(), "orient", shape).expect("an image");
+    assert_eq!(read(path, "", shape).expect("an image"), asked);
+}
+
 #[test]
 fn colour_is_kept_unless_asked() {
     let path = images().join("files/RGB.png");
@@ -322,6 +334,13 @@ fn levels_that_are_no_files_are_converted_when_asked() {
     let expected: Vec<u8> = (0..196).map(|place| mean(place / 14, place % 14)).collect();
     assert_eq!(small, expected.repeat(3));
     assert_eq!(halved.key(5), test.key(5));
+    // Read by other choices again, nothing of the first remains; and what is padded unasked is so in three channels.
+    let grey =
+        test.read_as(&parse(&["--colour", "rgb"])).and_then(|test| test.read_as(&parse(&["--orient"])));
+    let grey = grey.expect("asked for");
+    assert_eq!((grey.shape(), grey.reading().as_str()), ([1, 28, 28], "--orient"));
+    let padded = test.read_as(&parse(&["--colour", "rgb"])).and_then(|test| test.fit([3, 32, 32]));
+    assert_eq!(padded.expect("padded").shape(), [3, 32, 32]);
     let none =
         test.read_as(&parse(&["--resize", "none"])).and_then(|test| test.fit([1, 32, 32])).expect("a split");
     let error = none.read(0, &mut [0; 1024]).expect_err("another size").to_string();

@@ -86,7 +86,14 @@ impl Source {
     fn typed(&self, set: &DataSet) -> String {
         let labels =
             self.labels.as_ref().map_or_else(String::new, |path| format!(" --labels {}", shell::word(path)));
-        format!("{}{}{labels}", shell::word(&set.name), root_option(self.root.root.as_deref()))
+        let root = root_option(self.root.root.as_deref());
+        format!("{}{root}{labels}{}", shell::word(&set.name), self.reading_typed())
+    }
+
+    /// How images are read, as it is typed, after a blank; empty where nothing was chosen.
+    fn reading_typed(&self) -> String {
+        let reading = self.reading.reading().to_string();
+        if reading.is_empty() { reading } else { format!(" {reading}") }
     }
 }
 

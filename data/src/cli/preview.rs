@@ -128,6 +128,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         split.len(),
         split.name()
     )?;
+    if let Some(note) = shown.resizing_note() {
+        writeln!(out, "\nnote: {note}")?;
+    }
     if !ddae_base::is_quiet() {
         writeln!(out, "\nnext: {}", training(&set, &arguments.source))?;
     }
@@ -151,6 +154,7 @@ fn training(set: &DataSet, source: &Source) -> String {
     if let Some(labels) = &source.labels {
         command.push_str(&format!(" --labels {}", shell::word(labels)));
     }
+    command.push_str(&source.reading_typed());
     command
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::DataError;
-use super::source::Source;
+use super::source::{Adapted, Source};
 use crate::decode::{self, Colour, MOST_BYTES, Reading};
 
 /// The encoded images of a source, by number, from any thread.
@@ -196,10 +196,29 @@ impl Source for Converted {
     }
 
     fn decoded_to(&self, shape: [usize; 3]) -> Option<Arc<dyn Source>> {
-        // Without a rule that was asked for, levels of a published data set are not resized.
-        self.reading.resize?;
+        // Without a rule that was asked for, levels of a published data set are not resized; MNIST's are padded.
+        if self.reading.resize.is_none() {
+            let is_padded = self.inner.shape() == [1, 28, 28] && shape[1..] == [32, 32];
+            let same = Converted {
+                inner: Arc::clone(&self.inner),
+                shape: self.shape,
+                reading: self.reading.clone(),
+            };
+            return is_padded.then(|| Arc::new(Adapted { inner: Arc::new(same), shape }) as Arc<dyn Source>);
+        }
         let (inner, reading) = (Arc::clone(&self.inner), self.reading.clone());
         Some(Arc::new(Converted { inner, shape, reading }))
+    }
+
+    fn decoded_as(&self, reading: &Reading) -> Option<Result<Arc<dyn Source>, DataError>> {
+        let [_, height, width] = self.shape;
+        let channels = match reading.colour {
+            Colour::Keep => self.inner.shape()[0],
+            Colour::Grey => 1,
+            Colour::Rgb => 3,
+        };
+        let shape = [channels, height, width];
+        Some(Ok(Arc::new(Converted { shape, reading: reading.clone(), inner: Arc::clone(&self.inner) })))
     }
 
     fn reading(&self) -> Option<&Reading> {

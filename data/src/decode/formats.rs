@@ -21,6 +21,8 @@ pub(super) struct Header {
     pub has_colour: bool,
     /// The Exif orientation, 1 to 8; 1 where the file says none.
     pub orientation: u8,
+    /// Whether PIL turns it upright unasked, as it does TIFF alone when it loads it.
+    pub is_turned: bool,
 }
 
 fn expected() -> String {
@@ -43,14 +45,16 @@ fn kind(bytes: &[u8], path: &Path) -> Result<Kind, DataError> {
 
 /// Reads the header of an image and holds its size to what is decoded.
 pub(super) fn header(bytes: &[u8], path: &Path, bound: Bound) -> Result<Header, DataError> {
-    let header = header_of(kind(bytes, path)?, bytes, bound)
-        .map_err(|found| DataError::format(path, found, expected()))?;
+    let kind = kind(bytes, path)?;
+    let header = header_of(kind, bytes, bound).map_err(|found| DataError::format(path, found, expected()))?;
+    let header = Header { is_turned: kind == Kind::Tiff, ..header };
     bound.check(path, header.size)?;
     Ok(header)
 }
 
 fn header_of(kind: Kind, bytes: &[u8], bound: Bound) -> Result<Header, String> {
-    let upright = |size: [usize; 2], has_colour: bool| Header { size, has_colour, orientation: 1 };
+    let upright =
+        |size: [usize; 2], has_colour: bool| Header { size, has_colour, orientation: 1, is_turned: false };
     match kind {
         Kind::Jpeg => {
             let header = jpeg::header(bytes)?;
@@ -69,7 +73,7 @@ fn header_of(kind: Kind, bytes: &[u8], bound: Bound) -> Result<Header, String> {
             let (width, height) = decoder.dimensions();
             let orientation = decoder.orientation().map_or(1, Orientation::to_exif);
             let size = [height as usize, width as usize];
-            Ok(Header { size, has_colour: decoder.color_type().has_color(), orientation })
+            Ok(Header { orientation, ..upright(size, decoder.color_type().has_color()) })
         }
     }
 }

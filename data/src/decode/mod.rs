@@ -39,7 +39,7 @@ pub(crate) fn native_shape(bytes: &[u8], path: &Path, reading: &Reading) -> Resu
         Colour::Keep => 1,
     };
     let [height, width] = header.size;
-    Ok(match reading.orient && header.orientation >= 5 {
+    Ok(match (reading.orient || header.is_turned) && header.orientation >= 5 {
         true => [channels, width, height],
         false => [channels, height, width],
     })
@@ -68,7 +68,7 @@ pub(crate) fn levels(
     let decoded = if reading.colour == Colour::Grey { 1 } else { channels };
     let mut native = [decoded, picture.height, picture.width];
     let mut levels = picture.planes(decoded);
-    if reading.orient && header.orientation > 1 {
+    if (reading.orient || header.is_turned) && header.orientation > 1 {
         let (turned, [height, width]) = picture::upright(&levels, native, header.orientation);
         (levels, native) = (turned, [decoded, height, width]);
     }

@@ -127,11 +127,13 @@ fn folders() {
 
 #[test]
 fn tables() {
-    let three: [(&str, Content); 3] = [("i/0.png", Image(0)), ("i/1.png", Image(1)), ("i/2.png", Image(2))];
+    let three: [(&str, Content); 4] =
+        [("i/0.png", Image(0)), ("i/1.png", Image(1)), ("i/2.png", Image(2)), ("BMW/0.png", Image(0))];
     let labelled = "train: i/0.png=0:ant i/1.png=1:bee i/2.png=2:ant";
     let numbered = "train: i/0.png=0:10 i/1.png=1:2 i/2.png=2:0";
     for (what, name, text, wanted, note) in [
         ("paths", "l.txt", "i/2.png\n\ni/0.png\r\n", "train: i/2.png=2:- i/0.png=0:-", "l.txt has no labels"),
+        ("a list that begins like a bitmap", "l.txt", "BMW/0.png 0\n", "train: BMW/0.png=0:0", ""),
         ("paths and labels after tabs", "l.txt", "i/0.png\tant\ni/1.png\tbee\ni/2.png\tant\n", labelled, ""),
         (
             "paths and labels after blanks",

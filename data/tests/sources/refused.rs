@@ -47,6 +47,11 @@ fn paths_and_files() {
             "it is a pointer of Git LFS, not the file it stands for (fetch that with 'git lfs pull')",
         ),
         (&[("a.h5", Bytes(b"\x89HDF\r\n\x1a\n"))], "a.h5", "it is an HDF5 file; expected"),
+        (
+            &[("b/\u{e9}/0.png", Image(0)), ("b/e\u{301}/1.png", Image(1))],
+            "b",
+            "its name reads as that of another folder beside it",
+        ),
         (&[("b/.hidden.png", Image(0))], "b", "it has no images; expected at least one image file"),
         (&[("b/ant/0.png", Image(0)), ("b/bee/notes.txt", Text("-"))], "b", "/bee: it has no images"),
         (
@@ -119,6 +124,11 @@ fn tables() {
             ],
             "l.csv",
             "1.png: its class is 'bee'; expected one of the classes of the training images",
+        ),
+        (
+            &[image, ("l.csv", Text("path,label\n0.png,ant\n./0.png,bee\n"))],
+            "l.csv",
+            "lines 2 and 3 both name ./0.png; expected each image once in a split",
         ),
         (&[image, ("l.jsonl", Text("{\"a\": 1}\n"))], "l.jsonl", "line 1 has no path"),
         (&[image, ("l.jsonl", Text("[]\n"))], "l.jsonl", "line 1 is no JSON object"),

@@ -11,6 +11,7 @@ use ddae_base::progress::shown_rate;
 use ddae_base::{Stop, shell, stop};
 use ddae_checkpoint::WeightChoice;
 use ddae_data::OpenOptions;
+use ddae_data::decode::ReadingOptions;
 use ddae_model::config::{Override, TrainingConfig};
 use ddae_train::TrainError;
 use ddae_train::ranks::{BatchOf, Place, Shares};
@@ -130,6 +131,8 @@ pub struct RunArguments {
     /// Print the result as JSON
     #[arg(long, conflicts_with = "dry_run")]
     pub json: bool,
+    #[command(flatten)]
+    reading: ReadingOptions,
 }
 
 /// How often something is done that is kept.
@@ -149,7 +152,7 @@ impl RunArguments {
 
     /// How the images are opened.
     pub fn open_options(&self) -> OpenOptions {
-        OpenOptions { labels: self.labels.clone(), ..OpenOptions::default() }
+        OpenOptions { labels: self.labels.clone(), reading: self.reading.reading() }
     }
 
     /// The file of the configuration.

@@ -1,7 +1,7 @@
 //! Folders: with a folder for each split or without, with a folder for each class or without, with a table of labels
 //! beside the images, or with streams in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -209,12 +209,19 @@ fn listed(
     notes.extend(beside.note(root, "image beside folders of classes", "images beside folders of classes"));
     what.has_classes = true;
     let (mut paths, mut words) = (Vec::new(), Words::default());
+    let mut seen = HashMap::new();
     for class in listing.folders {
         let images = images_below(&class, left_out)?;
         if images.is_empty() {
             return Err(walk::no_images(&class));
         }
-        let class = file_name(&class);
+        let (path, class) = (class.clone(), file_name(&class));
+        // Names in composed and decomposed characters, or in bytes that are no UTF-8.
+        if let Some(other) = seen.insert(composed(&class).into_owned(), path.clone()) {
+            let found =
+                format!("its name reads as that of another folder beside it, {:?}", other.file_name());
+            return Err(DataError::format(&path, found, "names that tell classes apart, in UTF-8"));
+        }
         images.iter().for_each(|_| words.push(&class));
         paths.extend(images);
     }

@@ -1,6 +1,6 @@
 //! A table that names image files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -53,6 +53,14 @@ fn parts(list: &Path, table: Table, base: &Path, notes: &mut Vec<String>) -> Res
     }
     let mut parts: Vec<Part> = Vec::with_capacity(rows.len());
     for (split, rows) in &rows {
+        let mut lines = HashMap::with_capacity(rows.len());
+        for &row in rows {
+            if let Some(before) = lines.insert(&paths[row], table.lines[row]) {
+                let (line, name) = (table.lines[row], &table.paths[row]);
+                let found = format!("lines {before} and {line} both name {name}");
+                return Err(DataError::format(list, found, "each image once in a split"));
+            }
+        }
         let items = Listed {
             names: rows.iter().map(|&row| table.paths[row].clone()).collect(),
             paths: rows.iter().map(|&row| paths[row].clone()).collect(),

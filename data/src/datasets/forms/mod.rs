@@ -158,7 +158,8 @@ fn kind(path: &Path) -> Result<FileKind, DataError> {
     if head.get(257..262) == Some(b"ustar") {
         return Ok(FileKind::Tar);
     }
-    if image::guess_format(&head).is_ok() {
+    let told = crate::decode::kind_of(&head);
+    if told.is_read() {
         return Ok(FileKind::Image);
     }
     let is = |start: &[u8]| head.starts_with(start);
@@ -173,6 +174,9 @@ fn kind(path: &Path) -> Result<FileKind, DataError> {
     }
     if let Some(kind) = kind_of(&head) {
         return Err(DataError::format(path, format!("it is {kind}"), WANTED));
+    }
+    if let crate::decode::Kind::Other(name) = told {
+        return Err(DataError::format(path, format!("it is {name}, which is not read"), WANTED));
     }
     match ending.as_str() {
         // Tar files of the seventies say nothing of themselves at their beginning.

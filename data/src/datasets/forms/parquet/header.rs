@@ -118,8 +118,9 @@ impl Seen {
     /// Refuses a field that was there before; its number is 1 to 8.
     fn once(&mut self, field: i64) -> Result<(), Fault> {
         let bit = 1 << field;
-        let before = std::mem::replace(&mut self.0, self.0 | bit);
-        if before & bit == 0 { Ok(()) } else { Err(Fault::Broken) }
+        let is_new = self.0 & bit == 0;
+        self.0 |= bit;
+        if is_new { Ok(()) } else { Err(Fault::Broken) }
     }
 }
 

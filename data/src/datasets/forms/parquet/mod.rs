@@ -34,6 +34,8 @@ use schema::Columns;
 const EXPECTED: &str = "a whole parquet file";
 /// Bytes of decoded pages that are kept.
 const USUAL_CACHE: u64 = 64 << 20;
+/// Bytes that a page counts for in the cache at least.
+const LEAST_WEIGHT: u64 = 64 << 10;
 /// Bytes of the description at a file's end.
 const MOST_DESCRIPTION: u64 = 256 << 20;
 
@@ -58,6 +60,9 @@ pub(super) fn read(root: &Path, files: Vec<PathBuf>) -> Result<Found, DataError>
                 format!("it has the label columns {others}, and none is taken, since none is called label")
             }
         });
+    }
+    if let Some(unread) = &columns.unread_label {
+        notes.push(format!("its column {unread} is not taken for labels, which are integers or text"));
     }
     let files = if count == 1 { "a parquet file".to_string() } else { format!("{count} parquet files") };
     let labels =
@@ -317,7 +322,8 @@ impl Rows {
                 Values::Integers(_) => Err(DataError::format(path, "its images are numbers", EXPECTED)),
             }
         };
-        self.cache.page(number, page.data.weight, decode)
+        // Small pages count for more, so that few enough are kept to be looked through.
+        self.cache.page(number, page.data.weight.max(LEAST_WEIGHT), decode)
     }
 }
 

@@ -39,6 +39,8 @@ pub(super) struct Columns {
     pub classes: Option<Vec<String>>,
     /// Other columns of labels.
     pub other_labels: Vec<String>,
+    /// A column that is called like labels and is of a type that they do not have, with that type.
+    pub unread_label: Option<String>,
 }
 
 /// Chooses the columns of images and labels.
@@ -94,7 +96,18 @@ pub(super) fn columns(path: &Path, file: &FileMetaData) -> Result<Columns, DataE
         .find_map(|name| labels.iter().copied().find(|leaf| leaf.top.eq_ignore_ascii_case(name)));
     let label = named.or_else(|| labels.first().copied().filter(|_| labels.len() == 1));
     let others = labels.iter().filter(|leaf| label.is_none_or(|label| label.number != leaf.number));
+    let is_unread = |leaf: &&Leaf| {
+        !leaf.is_label() && leaf.number != image.number && {
+            LABELS.iter().any(|name| leaf.top.eq_ignore_ascii_case(name))
+        }
+    };
+    let unread = leaves.iter().find(is_unread).filter(|_| label.is_none());
+    let unread_label = unread.map(|leaf| {
+        let list = if leaf.is_repeated { "a list of " } else { "" };
+        format!("{} ({list}{})", leaf.path, leaf.kind)
+    });
     Ok(Columns {
+        unread_label,
         image: image.number,
         image_name: image.top.clone(),
         label: label.map(|leaf| leaf.number),
