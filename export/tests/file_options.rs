@@ -153,7 +153,7 @@ fn calibration_can_be_chosen() {
         std::fs::write(class.join(format!("{i}.png")), image).expect("an image");
     }
     let chosen = export("--calibrate images");
-    assert_eq!((&chosen["pictures"], &chosen["count"]), (&Value::from("folder/train"), &Value::from(3)));
+    assert_eq!((&chosen["pictures"], &chosen["count"]), (&Value::from("images/train"), &Value::from(3)));
 }
 
 /// A grey 28 x 28 PNG of one level, uncompressed: enough for a reader.
