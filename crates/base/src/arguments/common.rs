@@ -30,8 +30,11 @@ pub(super) fn extended(command: Command) -> Command {
     };
     let short = command.get_after_help().cloned();
     let long = below(command.get_after_long_help().or(short.as_ref()));
-    let quiet = Arg::new(QUIET).short('q').long(QUIET).global(true).action(ArgAction::SetTrue);
-    let verbose = Arg::new(VERBOSE).short('v').long(VERBOSE).global(true).action(ArgAction::SetTrue);
+    // Among the general options, also behind a program's options under a heading.
+    let flag =
+        |name| Arg::new(name).global(true).action(ArgAction::SetTrue).help_heading(None::<&'static str>);
+    let quiet = flag(QUIET).short('q').long(QUIET);
+    let verbose = flag(VERBOSE).short('v').long(VERBOSE);
     let command = command
         .propagate_version(true)
         .arg(quiet.help("Write nothing but errors to stderr, and suggest no next command").display_order(900))
