@@ -124,7 +124,10 @@ fn single_keys_are_set_from_outside() {
         ("network.droput=0.2", "there is no such key; did you mean 'dropout'?"),
         ("lrate.x=1", "cannot set lrate.x: lrate is a single value"),
         ("n_epoch=eight", "a whole number of 0 or more is wanted, and it is the text 'eight'"),
-        ("network.n_channels=33", "network: n_channels is 33; it must be a multiple of 32"),
+        (
+            "network.n_channels=33",
+            "network: n_channels is 33; it must be a multiple of 32 (GroupNorm has 32 groups)",
+        ),
     ] {
         assert_eq!(refused(set), format!("--set {set}: {wanted}"));
     }

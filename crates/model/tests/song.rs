@@ -373,7 +373,7 @@ fn training_is_by_configuration() {
         ),
         (
             "diffusion.preconditioning=vp",
-            "diffusion.preconditioning: vp is for weights from elsewhere, its loss is not known here; training takes edm",
+            "vp is for weights from elsewhere, its loss is not known here; training takes edm",
         ),
         ("network.augment_dim=0", "diffusion.augment_prob needs network.augment_dim: 9, which is 0"),
     ] {

@@ -206,7 +206,9 @@ pub(super) fn reason(error: &hdf5::Error) -> String {
         None => Some(error.to_string()),
     };
     let text = text.unwrap_or_else(|| "unknown HDF5 error".to_string());
-    let system = text.split_once("error message = '").and_then(|(_, rest)| rest.split_once('\''));
-    let cause = system.map_or(text.as_str(), |(message, _)| message);
+    // Its number says what the system means.
+    let number =
+        text.split_once("errno = ").and_then(|(_, rest)| rest.split(',').next()?.trim().parse().ok());
+    let cause = number.map_or(text, |number| io::Error::from_raw_os_error(number).to_string());
     cause.split_whitespace().collect::<Vec<_>>().join(" ")
 }

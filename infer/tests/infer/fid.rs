@@ -227,7 +227,7 @@ fn what_cannot_be_compared_is_refused() {
         (
             "fid REAL empty --inception INCEPTION",
             1,
-            "empty: there is no .png, .jpg or .jpeg file in this folder",
+            "empty: there is no image file (.png, .jpg, .webp, .bmp, .gif, .tif, .ppm and the like) in this folder",
         ),
         (
             "fid REAL small --inception INCEPTION",

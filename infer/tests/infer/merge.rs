@@ -94,7 +94,7 @@ fn copied_shards_are_merged() {
     assert_eq!(names(root).len(), 4);
     assert!(content(&out) == whole);
     let object = infer(root, "merge out.h5 --json").json();
-    assert_eq!(object, json!({ "file": "out.h5", "shards": 0, "pictures": TRAIN }));
+    assert_eq!(object, json!({ "schema": "ddae.merge/1", "file": "out.h5", "shards": 0, "pictures": TRAIN }));
     assert_eq!(names(root), ["out.h5"]);
     // Killed after it removed the last shard, before its locks.
     for left in ["out.0002-of-0003.h5.lock", "out.h5.lock"] {

@@ -130,7 +130,7 @@ fn what_cannot_be_compared_is_refused() {
         (2, "noise.h5 --features out_6", "…\"out_6\" is not a feature…"),
         (2, "noise.h5 --batch 1", "…a whole number from 2 to 4096 is wanted…"),
         (1, "absent.h5", "…absent.h5…"),
-        (2, "", "FILE.h5 is missing…"),
+        (2, "", "FILE is missing…"),
     ];
     refuses(folder.path(), cases.map(|(code, line, wanted)| (code, format!("contrastive {line}"), wanted)));
 }

@@ -36,7 +36,7 @@ fn arguments_that_make_no_sense_are_usage_errors() {
     refuses(
         folder.path(),
         [
-            (2, "knn", "…--train FILE.h5…missing…"),
+            (2, "knn", "…--train FILE[:NAMES]…missing…"),
             (2, "knn --train train.h5", "…--test…"),
             (2, "knn --pixels nothing", "…nothing…fashion-sample…"),
         ],

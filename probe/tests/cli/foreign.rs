@@ -256,7 +256,7 @@ fn what_is_wrong_is_said_in_the_words_of_its_owner() {
     let cases: Vec<(i32, String, &str)> = [
         (1, "train.f4.npy", "train.f4.npy: it holds features alone; give their labels with --labels FILE…"),
         (1, "train.f4.npy:x", "…train.f4.npy: it is a single array and has none called 'x'…"),
-        (1, "none.npz", "…none.npz: No such file…"),
+        (1, "none.npz", "…none.npz: there is no such file…"),
         (1, ".", "….: it is a folder; the file with the features is wanted…"),
         (1, "make.py", "…make.py: …"),
         (1, "train.y_object.npy", "…it holds Python objects, which are pickles and are not run; save texts with…"),

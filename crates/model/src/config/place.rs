@@ -19,7 +19,7 @@ pub(super) fn of_message(text: &str, message: &str) -> Option<String> {
         _ => (Vec::new(), message),
     };
     let word = steps(rest.split([' ', ':']).next().unwrap_or_default());
-    let mut ways = vec![[path.as_slice(), &word].concat(), word];
+    let mut ways = vec![[path.as_slice(), &word].concat()];
     // The section that something is missing in, at least.
     ways.extend((1..=path.len()).rev().map(|length| path[..length].to_vec()));
     ways.iter().filter(|way| !way.is_empty()).find_map(|way| locate(text, way))
@@ -45,7 +45,8 @@ fn steps(path: &str) -> Vec<Step> {
 fn locate(text: &str, way: &[Step]) -> Option<String> {
     // Reading stops with an error at the place that is looked for, and errors know where they are.
     let error = Walk(way).deserialize(serde_norway::Deserializer::from_str(text)).err()?;
-    if !error.to_string().starts_with(HERE) {
+    // Behind the keys that lead there, where there are any.
+    if !error.to_string().contains(HERE) {
         return None;
     }
     error.location().map(|at| format!("line {}, column {}", at.line(), at.column()))

@@ -8,6 +8,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use clap::Args;
+use ddae_base::arguments::values::whole;
 use ddae_infer::InferError;
 
 /// Say what a feature file or an ONNX file is, and how it was made
@@ -20,7 +21,7 @@ pub struct Arguments {
     file: PathBuf,
 
     /// The row N, counted from the file's first
-    #[arg(long, value_name = "N", conflicts_with = "path")]
+    #[arg(long, value_name = "N", conflicts_with = "path", value_parser = whole::<usize>(..))]
     row: Option<usize>,
 
     /// The row of the image with this path, as the file has it

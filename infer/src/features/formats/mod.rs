@@ -17,6 +17,7 @@ mod safetensors;
 mod tests;
 
 use std::fmt;
+use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -120,6 +121,9 @@ pub fn convert(
         };
     }
     let source = Source { file, description: &description, stop };
+    if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).map_err(InferError::io("create", folder))?;
+    }
     match format {
         Format::H5 => Err(InferError::Argument("a feature file is in HDF5 already".to_string())),
         Format::Npy => npy::write(&source, out),

@@ -8,6 +8,7 @@ use parquet::basic::{LogicalType, Type as Physical};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::DataType;
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::ColumnDescriptor;
 
@@ -74,6 +75,15 @@ impl Parquet {
         let rows = rows.ok_or("it is said to have more rows than any file")?;
         if rows == 0 {
             return Err("it has no rows".to_string());
+        }
+        // The crate takes places for numbers that are not negative.
+        let mut chunks = metadata.row_groups().iter().flat_map(|group| group.columns());
+        let is_sound = |chunk: &ColumnChunkMetaData| {
+            let first = chunk.dictionary_page_offset().unwrap_or(0).min(chunk.data_page_offset());
+            first >= 0 && chunk.compressed_size() >= 0
+        };
+        if !chunks.all(is_sound) {
+            return Err("it is damaged: a column lies at no place in it".to_string());
         }
         let (mut columns, mut leaves) = (Vec::new(), Vec::new());
         for descriptor in metadata.file_metadata().schema_descr().columns() {
