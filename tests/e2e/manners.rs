@@ -88,7 +88,7 @@ fn completions_and_manual_pages_come_from_the_same_definitions() {
         assert!(pages.iter().any(|name| name == page), "{page} of {pages:?}");
     }
     let script = "complete -p ddae-infer >/dev/null && COMP_WORDS=(ddae-infer sample --st) COMP_CWORD=2 && \
-                  _ddae-infer ddae-infer --st sample && echo \"${COMPREPLY[@]}\"";
+                  _ddae__infer ddae-infer --st sample && echo \"${COMPREPLY[@]}\"";
     let file = place.done("ddae-infer completions bash");
     place.write("completions.bash", file);
     let mut bash = std::process::Command::new("bash");
