@@ -305,8 +305,8 @@ pub const KINDS: [Kind; 14] = [
             "ddae-infer features features.onnx --data-root data --timesteps 1 -o out",
             "ddae-probe knn --pixels folder --root data",
         ],
-        // An image fewer is another data set.
-        harmless: &[Fault::Missing],
+        // An image fewer is another data set; a folder is one, whatever its name.
+        harmless: &[Fault::Missing, Fault::Folder],
         leaves: &["new/"],
         ..PLAIN
     },

@@ -56,8 +56,8 @@ pub struct ListArguments {
 #[derive(Args, Debug)]
 #[command(after_long_help = COMPARE_EXAMPLES)]
 pub struct CompareArguments {
-    /// Run folders
-    #[arg(value_name = "RUN", required = true, num_args = 2..)]
+    /// Run folders, two or more
+    #[arg(value_name = "RUN", required = true)]
     runs: Vec<PathBuf>,
     /// Print the comparison as JSON
     #[arg(long)]
@@ -108,6 +108,13 @@ pub fn list(arguments: &ListArguments) -> anyhow::Result<()> {
 
 /// Compares runs.
 pub fn compare(arguments: &CompareArguments) -> anyhow::Result<()> {
+    if let [only] = arguments.runs.as_slice() {
+        let only = only.display();
+        return Err(TrainError::Argument(format!(
+            "{only} is one run, and there is nothing to compare it with: give two or more"
+        ))
+        .into());
+    }
     for folder in &arguments.runs {
         if !runs::find::is_run(folder) {
             let message = "holds no run: 'ddae-train list' shows where there are some".to_string();
