@@ -242,17 +242,20 @@ fn errors_of_a_file_say_where_they_are() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.yaml");
     let demo = demo();
-    let line =
-        |text: &str, key: &str| 1 + text.lines().position(|line| line.trim_start().starts_with(key)).unwrap();
-    for (text, key, column, wanted) in [
-        (demo.replace("\nn_epoch: 10", "\nn_epoch: ten"), "n_epoch", 1, "n_epoch: a whole number"),
-        (demo.replace("n_channels: 64", "n_channels: 48"), "n_channels", 3, "network: n_channels is 48"),
-        (demo.replace("    n_T: 1000\n", ""), "diffusion", 1, "diffusion: the key 'n_T' is missing"),
-        (demo.replace("n_blocks: 1", "n_block: 1"), "n_block:", 3, "network.n_block: there is no such key"),
+    let place = |text: &str, key: &str| {
+        let (number, line) =
+            text.lines().enumerate().find(|(_, line)| line.trim_start().starts_with(key)).unwrap();
+        (number + 1, line.len() - line.trim_start().len() + 1)
+    };
+    for (text, key, wanted) in [
+        (demo.replace("\nn_epoch: 10", "\nn_epoch: ten"), "n_epoch", "n_epoch: a whole number"),
+        (demo.replace("n_channels: 64", "n_channels: 48"), "n_channels", "network: n_channels is 48"),
+        (demo.replace("    n_T: 1000\n", ""), "diffusion", "diffusion: the key 'n_T' is missing"),
+        (demo.replace("n_blocks: 1", "n_block: 1"), "n_block:", "network.n_block: there is no such key"),
     ] {
         std::fs::write(&path, &text).unwrap();
         let message = Config::read(&path).unwrap_err().to_string();
-        let (line, path) = (line(&text, key), path.display());
+        let ((line, column), path) = (place(&text, key), path.display());
         let wanted = format!("{path}: line {line}, column {column}: {wanted}");
         assert!(message.starts_with(&wanted), "{message}\nshould start with\n{wanted}");
     }

@@ -98,6 +98,8 @@ pub(crate) fn common_shape(
 /// Encoded images that are brought to one shape as they are read.
 pub(crate) struct Encoded {
     pub items: Arc<dyn Items>,
+    /// Number of images.
+    pub count: usize,
     pub shape: [usize; 3],
     pub reading: Reading,
 }
@@ -126,7 +128,7 @@ impl Source for Encoded {
 
     fn decoded_to(&self, shape: [usize; 3]) -> Option<Arc<dyn Source>> {
         let (items, reading) = (Arc::clone(&self.items), self.reading.clone());
-        Some(Arc::new(Encoded { items, shape, reading }))
+        Some(Arc::new(Encoded { items, count: self.count, shape, reading }))
     }
 
     fn decoded_as(&self, reading: &Reading) -> Option<Result<Arc<dyn Source>, DataError>> {
@@ -136,21 +138,22 @@ impl Source for Encoded {
             Colour::Grey => 1,
             Colour::Rgb => 3,
         };
-        // A shape that was taken from the first image follows it when that is turned.
+        // A shape that was taken from the first image that can be read follows it when that is turned.
         if reading.orient != self.reading.orient {
-            let first = |reading: &Reading| {
-                let bytes = self.items.bytes(0)?;
-                decode::native_shape(&bytes, &self.items.path(0), reading)
+            let shapes = |index: usize| {
+                let (bytes, path) = (self.items.bytes(index)?, self.items.path(index));
+                let of = |reading| decode::native_shape(&bytes, &path, reading);
+                Ok::<_, DataError>((of(&self.reading)?, of(reading)?))
             };
-            match (first(&self.reading), first(reading)) {
-                (Ok([_, h, w]), Ok(turned)) if [h, w] == [height, width] => [_, height, width] = turned,
-                (Ok(_), Ok(_)) => {}
-                (Err(error), _) | (_, Err(error)) => return Some(Err(error)),
+            match (0..self.count).find_map(|index| shapes(index).ok()) {
+                Some(([_, h, w], turned)) if [h, w] == [height, width] => [_, height, width] = turned,
+                Some(_) => {}
+                None => return shapes(0).err().map(Err),
             }
         }
         let items = Arc::clone(&self.items);
         let shape = [channels, height, width];
-        Some(Ok(Arc::new(Encoded { items, shape, reading: reading.clone() })))
+        Some(Ok(Arc::new(Encoded { items, count: self.count, shape, reading: reading.clone() })))
     }
 
     fn reading(&self) -> Option<&Reading> {

@@ -13,9 +13,10 @@ use crate::split::Split;
 ///
 /// A file that is missing, damaged, or in colour where one channel is asked for is an error of [`Split::read`].
 pub fn of_files(files: Vec<PathBuf>, shape: [usize; 3]) -> Split {
-    let labels = vec![0; files.len()];
+    let count = files.len();
+    let labels = vec![0; count];
     let items = Files { root: None, paths: files };
-    let source = Encoded { items: Arc::new(items), shape, reading: Reading::default() };
+    let source = Encoded { items: Arc::new(items), count, shape, reading: Reading::default() };
     Split::new("files".to_string(), vec!["file".to_string()], labels, source)
 }
 

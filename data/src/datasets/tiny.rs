@@ -33,8 +33,9 @@ pub(crate) fn open(root: &Path, reading: &Reading) -> Result<DataSet, DataError>
     check_counts(&counts)?;
     let name = Kind::TinyImageNet.name();
     let split = |part: &str, files: Vec<PathBuf>, labels| {
+        let count = files.len();
         let items = Files { root: Some(folder.clone()), paths: files };
-        let source = Encoded { items: Arc::new(items), shape: SHAPE, reading: reading.clone() };
+        let source = Encoded { items: Arc::new(items), count, shape: SHAPE, reading: reading.clone() };
         Split::new(format!("{name}/{part}"), classes.clone(), labels, source)
     };
     let origin = format!("{} in {}", archive.title, folder.display());

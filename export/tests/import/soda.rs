@@ -46,7 +46,8 @@ fn the_sampler_in_the_layout_of_soda() {
     for (options, message) in [
         (
             "--set diffusion.betas=sigmoid",
-            "--set diffusion.betas=sigmoid: expected [first, last], scaled_linear: [first, last], cosine or inverted",
+            "--set diffusion.betas=sigmoid: [first, last], scaled_linear: [first, last], cosine or inverted is wanted, and it is \
+             the text 'sigmoid'",
         ),
         ("--process edm", "--process: the process is known already"),
         ("--statistics cifar10", "--statistics is for encoders; this is the decoder of a SODA"),

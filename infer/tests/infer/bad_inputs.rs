@@ -265,7 +265,7 @@ fn options_of_sample() {
             (2, "sample DDPM -o out --steps 101", "101 steps: this sampler takes 1 to 100"),
             (2, "sample DDPM -o out --eta 1.5", "eta is 1.5; it must be in [0, 1]"),
             (2, "sample DDPM -o out --eta -1", "eta is -1; it must be in [0, 1]"),
-            (2, "sample DDPM -o out --eta nan", "--eta 'nan': a number is wanted"),
+            (2, "sample DDPM -o out --eta nan", "--eta 'nan': a number is wanted…"),
             (
                 2,
                 "sample DDPM -o out --sampler edm",

@@ -52,6 +52,7 @@ impl Noisings {
         source::refuse_flatten(flatten, &[&first, &second])?;
         let notes = source::compare(&first, &second, Pairing::Noisings)?;
         check_images(&first, &second)?;
+        refuse_without_noise(&first)?;
         let available = common_features(&first, &second)?;
         let first = source::samples(first, Vec::new())?;
         Ok(Self { first, second: Some(source::samples(second, Vec::new())?), available, notes })
@@ -144,6 +145,18 @@ impl Noisings {
     pub(super) fn provenance(&self) -> Provenance {
         self.first.provenance().cloned().unwrap_or_default()
     }
+}
+
+/// Refuses features of images that were seen without noise: of the same images they would be the same.
+fn refuse_without_noise(opened: &Opened) -> Result<()> {
+    let Content::Own { file, .. } = &opened.content else { return Ok(()) };
+    let noise = file.provenance().noise.clone().flatten();
+    if noise.as_deref() != Some("none") {
+        return Ok(());
+    }
+    let reason = "it was extracted with --noise none, and alignment compares two noisings: extract again without --noise, \
+                  with --views 2, or twice with other seeds";
+    Err(ProbeError::File { path: opened.origin.clone().into(), reason: reason.to_string() })
 }
 
 /// Checks that the rows of two files are the same images in the same order, as far as they say which they are.

@@ -119,6 +119,7 @@ fn what_cannot_be_compared_is_refused() {
     Features::new(300, "train").attribute("model", json!("ffff")).write(folder.path(), "model");
     Features::new(300, "train").dim(13).write(folder.path(), "wide");
     Features::new(1, "train").views(2).write(folder.path(), "single");
+    Features::new(300, "train").attribute("noise", json!("none")).write(folder.path(), "silent");
     let cases = [
         (1, "one.h5", "…one.h5: there is one view of each image, and alignment compares two noisings…"),
         (1, "one.h5 fewer.h5", "…do not hold the same images: the first has 300 and the second 299…"),
@@ -126,6 +127,11 @@ fn what_cannot_be_compared_is_refused() {
         (1, "one.h5 model.h5", "…one.h5 and model.h5 do not belong together: attribute model…"),
         (1, "one.h5 wide.h5", "…t11/out_6 has 12 features in one.h5 and 13 in wide.h5…"),
         (1, "single.h5", "…single.h5: there is one image…"),
+        (
+            1,
+            "silent.h5 silent.h5",
+            "…silent.h5: it was extracted with --noise none, and alignment compares two noisings…",
+        ),
         (1, "noise.h5 --features t11/out_9", "…there is no feature t11/out_9; it has t11/out_6, t21/out_7…"),
         (2, "noise.h5 --features out_6", "…\"out_6\" is not a feature…"),
         (2, "noise.h5 --batch 1", "…a whole number from 2 to 4096 is wanted…"),

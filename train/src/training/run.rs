@@ -171,8 +171,10 @@ impl<M: Method> Run<'_, M> {
             self.validate_if_due()?;
             self.evaluate_if_due(Sheets::Missing)?;
         }
+        let mut resizing = None;
         while self.state.epoch < epochs {
             self.epoch()?;
+            self.tell_resizing(&mut resizing)?;
             self.state.epoch += 1;
             self.state.step_in_epoch = 0;
             let (epoch, last) = (self.state.epoch, self.state.epoch == epochs);
@@ -188,6 +190,19 @@ impl<M: Method> Run<'_, M> {
             self.log.epoch(&self.state, epochs)?;
         }
         self.written(true)
+    }
+
+    /// Says what of the images was resized, and by which rule, once an epoch has met them; again only where another
+    /// process's part or the rest of a resumed epoch showed more.
+    fn tell_resizing(&mut self, told: &mut Option<String>) -> Result<(), TrainError> {
+        let note = self.plan.train.resizing_note();
+        if note.is_some() && note != *told {
+            for line in note.iter() {
+                self.log.say(&format!("note        {line}"))?;
+            }
+            *told = note;
+        }
+        Ok(())
     }
 
     /// The rest of the current epoch.

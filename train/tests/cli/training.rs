@@ -153,6 +153,17 @@ fn sheets_are_sampled_by_what_suits_the_schedule_and_the_log_says_so() {
 }
 
 #[test]
+fn resized_images_are_told_once() {
+    let place = Place::new();
+    let path = place.path("data/train/bright/99.png");
+    ddae_data::sheet::write_png_image(path, &[0.5; 99], [1, 9, 11]).expect("written");
+    place.train(&["--config", "ddpm.yaml", "--set", "n_sample=0", "--set", "n_epoch=2"]);
+    let log = fs::read_to_string(place.path("run/log.txt")).expect("a log");
+    let note = "note        images of 2 sizes, from 8x8 to 9x11 (height x width) were brought to 8x8 by --resize cover, as none was asked for\n";
+    assert_eq!(log.matches(note).count(), 1, "{log}");
+}
+
+#[test]
 fn the_speed_of_a_single_step_is_told() {
     let place = Place::new();
     let one = ["--config", "ddpm.yaml", "--epochs", "1", "--set", "batch_size=48", "--set", "n_sample=0"];

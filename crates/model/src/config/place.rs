@@ -74,7 +74,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let Some((Step::Key(wanted), rest)) = self.0.split_first() else {
-            return Err(de::Error::custom(HERE));
+            return self.end();
         };
         while let Some(is_wanted) = map.next_key_seed(Key { wanted, is_last: rest.is_empty() })? {
             match is_wanted {
@@ -87,7 +87,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         let Some((Step::Item(wanted), rest)) = self.0.split_first() else {
-            return Err(de::Error::custom(HERE));
+            return self.end();
         };
         for _ in 0..*wanted {
             if list.next_element::<IgnoredAny>()?.is_none() {
@@ -98,32 +98,33 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 
     fn visit_str<E: de::Error>(self, _: &str) -> Result<(), E> {
-        self.of_single()
+        self.end()
     }
 
     fn visit_bool<E: de::Error>(self, _: bool) -> Result<(), E> {
-        self.of_single()
+        self.end()
     }
 
     fn visit_i64<E: de::Error>(self, _: i64) -> Result<(), E> {
-        self.of_single()
+        self.end()
     }
 
     fn visit_u64<E: de::Error>(self, _: u64) -> Result<(), E> {
-        self.of_single()
+        self.end()
     }
 
     fn visit_f64<E: de::Error>(self, _: f64) -> Result<(), E> {
-        self.of_single()
+        self.end()
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<(), E> {
-        self.of_single()
+        self.end()
     }
 }
 
 impl Walk<'_> {
-    fn of_single<E: de::Error>(self) -> Result<(), E> {
+    /// Of a value that leads nowhere, or not by such a step.
+    fn end<E: de::Error>(self) -> Result<(), E> {
         match self.0 {
             [] => Err(de::Error::custom(HERE)),
             _ => Err(de::Error::custom("the way leads on, and this does not")),

@@ -113,7 +113,8 @@ pub(super) fn data_set(
     let mut without = Vec::new();
     let mut splits = Vec::with_capacity(found.parts.len());
     for (part, labels) in found.parts.into_iter().zip(of_parts) {
-        let source = Arc::new(Encoded { items: part.items, shape, reading: options.reading.clone() });
+        let (items, count, reading) = (part.items, part.count, options.reading.clone());
+        let source = Arc::new(Encoded { items, count, shape, reading });
         let name = naming.split(&part.name, has_test);
         let split = match labels {
             Some(labels) => Split::from_source(name, names.clone(), labels, source),
