@@ -1,6 +1,7 @@
 #!/bin/bash
 # Features of a data set by 64 jobs of one GPU each, in an array: sbatch docs/cluster/slurm-features.sh MODEL.onnx OUTPUT
-# Each computes one shard; the one that finds all of them joins them. Sent again, only missing shards are computed.
+# Each computes one shard, by its number in the array; the one that finds all of them joins them. Sent again, only missing
+# shards are computed.
 #SBATCH --job-name=ddae-features
 #SBATCH --array=0-63
 #SBATCH --gpus=1
@@ -8,5 +9,4 @@
 #SBATCH --time=02:00:00
 #SBATCH --requeue
 set -euo pipefail
-exec ddae-infer features "$1" --split train --device cuda -o "$2" \
-    --shard "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT"
+exec ddae-infer features "$1" --split train --device cuda -o "$2"

@@ -22,7 +22,7 @@ impl Variable {
 }
 
 /// All that programs heed.
-pub const VARIABLES: [Variable; 8] = [
+pub const VARIABLES: [Variable; 11] = [
     Variable::of_all("DDAE_DATA", "Folder of the data sets, where no option names one [default: ./datasets]"),
     Variable::of_all("DDAE_MAX_MEGAPIXELS", "Largest image that is decoded [default: 50]"),
     Variable::of_all("DDAE_MEMORY", "Memory to count on, as in 8GiB [default: what is free]"),
@@ -38,6 +38,13 @@ pub const VARIABLES: [Variable; 8] = [
         &["ddae-train"],
         "Folder of libtorch, in which its CUDA libraries are looked for",
     ),
+    Variable::of(
+        "SLURM_ARRAY_TASK_ID",
+        &["ddae-infer"],
+        "The shard, where --shard does not say, with the count of tasks",
+    ),
+    Variable::of("JOB_COMPLETION_INDEX", &["ddae-infer"], "Likewise, of as many as --shards says"),
+    Variable::of("RANK", &["ddae-infer"], "Likewise, of WORLD_SIZE"),
     Variable::of_all("COLUMNS", "Width of help texts, where the terminal does not tell"),
 ];
 

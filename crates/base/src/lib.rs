@@ -5,6 +5,7 @@
 //! | `arguments` | the command line: what all programs have in common, values, errors of one line, completions, manuals |
 //! | [`begin`](mod@begin) | what every program does first |
 //! | [`bounded`] | small files read whole, with a limit |
+//! | [`contained`](mod@contained) | panics of crates that read damaged files |
 //! | [`device`](mod@device) | devices by name |
 //! | `ending` | the line on stderr and the exit code of a failure |
 //! | [`environment`] | the environment variables that programs heed |
@@ -29,6 +30,7 @@ pub mod arguments;
 #[cfg(feature = "terminal")]
 pub mod begin;
 pub mod bounded;
+pub mod contained;
 pub mod device;
 #[cfg(feature = "terminal")]
 pub mod ending;
@@ -54,6 +56,7 @@ pub use arguments::{arguments, bare_arguments};
 #[cfg(feature = "terminal")]
 pub use begin::begin;
 pub use bounded::read_bounded;
+pub use contained::contained;
 #[cfg(feature = "terminal")]
 pub use ending::end;
 pub use kind::kind_of;

@@ -68,6 +68,22 @@ impl Lock {
         Ok(Lock { file, path, target, lock, is_made: false, is_sure })
     }
 
+    /// Locks a folder against those that want it for themselves ([`Lock::folder`]), and not against others that share it.
+    ///
+    /// # Errors
+    /// When a process has it for itself, or it cannot be opened.
+    pub fn shared_folder(path: &Path) -> Result<Lock, LockError> {
+        let file = File::open(path).map_err(FileError::of("open", path))?;
+        let is_sure = match file.try_lock_shared() {
+            Ok(()) => true,
+            Err(TryLockError::WouldBlock) => return Err(LockError::InUse { path: path.to_path_buf() }),
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => false,
+            Err(TryLockError::Error(error)) => return Err(FileError::of("lock", path)(error).into()),
+        };
+        let [target, lock, path] = [(); 3].map(|()| path.to_path_buf());
+        Ok(Lock { file, path, target, lock, is_made: false, is_sure })
+    }
+
     /// Locks the output `path`, which need not exist, by a file `NAME.lock` beside it; for a link to a file, that file.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod progress;
 mod reconstruct;
 mod running;
 mod sample;
+mod shard;
 mod sheets;
 mod split;
 mod summary;

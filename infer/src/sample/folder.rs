@@ -3,9 +3,11 @@
 use std::fs::{self, File};
 use std::io::{BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
-use ddae_base::files::{clear_leftovers, write_whole};
-use ddae_base::lock::Lock;
+use ddae_base::files::{clear_leftovers, write_locked};
+use ddae_base::lock::{Lock, LockError};
 use ddae_base::text::joined;
 use ddae_data::interleave::planes;
 use ddae_data::sheet::Sheet;
@@ -69,7 +71,8 @@ enum Holds {
 pub struct ImageFolder {
     path: PathBuf,
     shape: [usize; 3],
-    _lock: Lock,
+    /// Of the folder; of a part of its images that too.
+    _locks: Vec<Lock>,
 }
 
 impl ImageFolder {
@@ -117,12 +120,46 @@ impl ImageFolder {
         }
         // A record of an earlier version stays as it is: what it does not say is not known of the images that are there.
         if found != Holds::Same {
-            write_whole(&path.join(RECORD), |out| {
-                serde_json::to_writer_pretty(&mut *out, settings)?;
-                writeln!(out)
-            })?;
+            write_record(&Lock::output(&path.join(RECORD))?, settings)?;
         }
-        Ok(ImageFolder { path: path.to_path_buf(), shape, _lock: lock })
+        Ok(ImageFolder { path: path.to_path_buf(), shape, _locks: vec![lock] })
+    }
+
+    /// [`ImageFolder::open`] for a part of the images, while other processes draw other parts into the folder: `part`, such as
+    /// `shard-3-of-8`, tells it from those. Images of other settings are not removed, as they may be another process's.
+    ///
+    /// # Errors
+    /// Like [`ImageFolder::open`]; when a process has the folder for itself, or this part.
+    pub fn open_part<S: Serialize + DeserializeOwned>(
+        path: &Path,
+        settings: &S,
+        shape: [usize; 3],
+        part: &str,
+    ) -> Result<ImageFolder, InferError> {
+        fs::create_dir_all(path).map_err(InferError::io("create", path))?;
+        let locks = vec![Lock::shared_folder(path)?, Lock::output(&path.join(part))?];
+        let record = path.join(RECORD);
+        loop {
+            match holds(path, settings)? {
+                Holds::Same => break,
+                Holds::Others(what) => {
+                    let message = format!(
+                        "it holds images of other settings ({what}), and other processes may be drawing into it: remove \
+                         them first, or choose another folder"
+                    );
+                    return Err(InferError::Output { path: path.to_path_buf(), message });
+                }
+                Holds::Nothing => {}
+            }
+            // All processes want to write the same; the first does, and the others find it.
+            match Lock::output(&record) {
+                Ok(lock) => write_record(&lock, settings)?,
+                Err(LockError::InUse { .. }) => thread::sleep(Duration::from_millis(20)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        clear_leftovers(path, |name| name == RECORD || is_image(name))?;
+        Ok(ImageFolder { path: path.to_path_buf(), shape, _locks: locks })
     }
 
     /// Writes the image of a seed, levels `[C, H, W]`.
@@ -160,6 +197,14 @@ impl ImageFolder {
         let image = DynamicImage::from_decoder(decoder).map_err(broken)?;
         Ok(planes(&image.into_bytes(), channels))
     }
+}
+
+fn write_record(lock: &Lock, settings: &impl Serialize) -> Result<(), InferError> {
+    write_locked(lock, |out| {
+        serde_json::to_writer_pretty(&mut *out, settings)?;
+        writeln!(out)
+    })?;
+    Ok(())
 }
 
 /// The file of a seed's image: `000042.png`.

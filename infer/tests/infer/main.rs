@@ -17,4 +17,5 @@ mod merge;
 mod reconstruct;
 mod sample;
 mod scene;
+mod shards;
 mod workers;

@@ -21,6 +21,7 @@ use serde_json::json;
 use super::broken::{SkipBroken, list_path};
 use super::progress::Progress;
 use super::running::Running;
+use super::shard::Shard;
 use super::split::part_of;
 use super::stop_on_signal;
 use super::summary::Summary;
@@ -29,12 +30,15 @@ use request::FeatureRequest;
 const NOTES: &str = "\
 The file holds features/tTIMESTEP/LAYER [views, N, D], paths, labels, indices, classes, and what
 made them as attributes; `ddae-infer inspect` shows it, docs/feature-files.md says how to read it
-elsewhere. With --format another file is made of it at the end, and it stays. Rows are computed in shards, PREFIX.0000-of-0004.h5, which are joined and removed at
-the end. When the job is interrupted, by whatever, finished shards stay and the same command goes
-on.
+elsewhere. With --format another file is made of it at the end, and it stays. Rows are computed
+in shards, PREFIX.0000-of-0004.h5, which are joined and removed at the end. When the job is
+interrupted, by whatever, finished shards stay and the same command goes on.
 
 With --shard I/N each of N machines computes a part of the rows, into one folder; the last
-joins them. Shards that were copied together are joined by `ddae-infer merge PREFIX`.
+joins them. Shards that were copied together are joined by `ddae-infer merge PREFIX`. Started by
+an array of Slurm (SLURM_ARRAY_TASK_ID), an indexed job of Kubernetes (JOB_COMPLETION_INDEX, with
+--shards N) or a launcher such as torchrun (RANK and WORLD_SIZE), a process takes the shard of its
+number and says so; --shard 0/1 has it compute all.
 
 What is computed depends on the seed, the image, the view and the timestep: not on batches,
 threads, shards or interruptions. On the CPU that holds bit for bit, for processors of one kind.";
@@ -128,11 +132,13 @@ pub struct Arguments {
     #[arg(long, value_name = "KIND", default_value = "off")]
     compression: Compression,
 
-    /// Number of shards, the steps in which an interrupted job goes on [default: one for every 5000 images]
+    /// Number of shards, the steps in which an interrupted job goes on [default: one for every 5000 images, or one for each
+    /// process of an array or launcher]
     #[arg(long, value_name = "N", conflicts_with = "shard", value_parser = whole::<u64>(1..))]
     shards: Option<u64>,
 
-    /// Compute only shard I of N, counted from 0; the run that finds all of them joins them
+    /// Compute only shard I of N, counted from 0; the run that finds all of them joins them [default: as an array of Slurm
+    /// or Kubernetes or a launcher numbers this process, or else all shards]
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
 
@@ -150,26 +156,6 @@ pub struct Arguments {
     reading: ReadingOptions,
 }
 
-/// One shard of several.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Shard {
-    index: usize,
-    of: usize,
-}
-
-impl std::str::FromStr for Shard {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Shard, String> {
-        let numbers =
-            text.split_once('/').and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
-        match numbers {
-            Some((index, of)) if index < of => Ok(Shard { index, of }),
-            _ => Err("wanted is I/N with I from 0 to N-1, as in 0/4".to_string()),
-        }
-    }
-}
-
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut out = ddae_base::stdout();
     let (running, device) = (&arguments.running, arguments.running.device()?);
@@ -182,13 +168,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let stop = arguments.skip.skip_broken.then(stop_on_signal);
     let request = FeatureRequest::new(arguments, &model, latents.as_ref(), device, stop.as_ref())
         .map_err(|error| arguments.skip.advise(interrupted(error, arguments.overwrite)))?;
-    let FeatureRequest { extraction, layout, shards, broken } = &request;
+    let FeatureRequest { extraction, layout, shards, shard, broken } = &request;
     let job = FeatureJob {
         extraction,
         layout,
         prefix: &arguments.output,
         shards: *shards,
-        only: arguments.shard.map(|shard| shard.index),
+        only: shard.map(|shard| shard.index),
         overwrite: arguments.overwrite,
     };
     let other = (arguments.format != Format::H5).then(|| arguments.format.path(&arguments.output));
@@ -236,15 +222,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         made.map_err(|error| interrupted(error, arguments.overwrite))?;
     }
     let summary = Summary { images: finished.images, runs, seconds, provider, sessions };
-    report(
-        &mut out,
-        arguments,
-        part_of(&extraction.split),
-        &summary,
-        &finished,
-        other.as_deref(),
-        broken.len(),
-    )?;
+    report(&mut out, arguments, &request, &summary, &finished, other.as_deref())?;
     match finished.file {
         Some(file) if !ddae_base::is_quiet() => note_unsaid(&file, layout),
         _ => Ok(()),
@@ -288,15 +266,16 @@ fn interrupted(error: InferError, overwrite: bool) -> anyhow::Error {
 fn report(
     out: &mut impl Write,
     arguments: &Arguments,
-    split: &str,
+    request: &FeatureRequest,
     summary: &Summary,
     finished: &Finished,
     other: Option<&Path>,
-    broken: usize,
 ) -> std::io::Result<()> {
+    let (split, broken) = (part_of(&request.extraction.split), request.broken.len());
     if arguments.running.json {
         let mut object = summary.json();
         object.insert("file".to_string(), json!(finished.file));
+        object.insert("shard".to_string(), json!(request.shard.map(|shard| shard.to_string())));
         object.insert("missing_shards".to_string(), json!(finished.missing));
         object.insert("broken_images".to_string(), json!(broken));
         if let Some(other) = other {

@@ -16,6 +16,7 @@ use ddae_store::{Layout, Provenance};
 use serde_json::{Map, json};
 
 use super::Arguments;
+use crate::cli::shard::Shard;
 use crate::cli::split::{Wanted, part_of};
 
 /// Images in a shard unless the number of shards is given.
@@ -28,6 +29,8 @@ pub(super) struct FeatureRequest {
     pub(super) extraction: Extraction,
     pub(super) layout: Layout,
     pub(super) shards: usize,
+    /// The one of them that this process computes; none for all.
+    pub(super) shard: Option<Shard>,
     /// Images that cannot be read and are left out.
     pub(super) broken: Vec<Broken>,
 }
@@ -103,13 +106,14 @@ impl FeatureRequest {
             compression: arguments.compression,
             provenance: provenance(arguments, model, latents, &extraction, device)?,
         };
-        let asked = arguments.shard.map(|shard| shard.of).or(arguments.shards.map(as_size));
+        let shard = Shard::asked(arguments.shard, arguments.shards)?;
+        let asked = shard.map(|shard| shard.of).or(arguments.shards.map(as_size));
         let shards = asked.unwrap_or_else(|| rows.div_ceil(SHARD_ROWS));
         if shards > rows {
             let message = format!("{shards} shards of {rows} images: give 1 to {rows}");
             return Err(InferError::Argument(message));
         }
-        Ok(FeatureRequest { extraction, layout, shards, broken })
+        Ok(FeatureRequest { extraction, layout, shards, shard, broken })
     }
 
     /// What will be computed, in a few lines.

@@ -20,6 +20,7 @@ use serde_json::json;
 use super::calls_note;
 use super::progress::Progress;
 use super::running::Running;
+use super::shard::Shard;
 use super::stop_on_signal;
 use super::summary::Summary;
 use outputs::Outputs;
@@ -84,6 +85,15 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = whole::<u32>(..))]
     class: Option<u32>,
 
+    /// Draw only part I of N of the images, counted from 0, into a folder that N processes share [default: as an array of
+    /// Slurm or Kubernetes or a launcher numbers this process, or else all]
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+
+    /// The number of parts, where the array does not say it
+    #[arg(long, value_name = "N", conflicts_with = "shard", value_parser = whole::<u64>(1..))]
+    shards: Option<u64>,
+
     /// Draw images again that are there, and remove those of other settings
     #[arg(long)]
     overwrite: bool,
@@ -112,11 +122,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (running, device) = (&arguments.running, arguments.running.device()?);
     let model = running.open(&arguments.model, &[GraphKind::Sampler], "sample")?;
     let request = SampleRequest::new(arguments, &model, device)?;
-    let (seeds, shape) = (&arguments.seeds.0, request.shape);
-    Outputs::check(arguments, shape)?;
+    let shape = request.shape;
+    let all = &arguments.seeds.0;
+    let seeds = &all[request.shard.map_or(0..all.len(), |shard| shard.part(all.len()))];
+    Outputs::check(arguments, request.shard, shape)?;
     let missing = match &arguments.output {
         Some(folder) => ImageFolder::missing(folder, &request.settings, seeds, arguments.overwrite)?,
-        None => seeds.clone(),
+        None => seeds.to_vec(),
     };
     let largest = running.batch();
     let threads = running.threads(missing.len());
@@ -148,7 +160,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     });
     let stop = stop_on_signal();
     let mut workers = Workers::open(&model.path, device, threads)?;
-    let mut outputs = Outputs::open(arguments, &request.settings, shape)?;
+    let mut outputs = Outputs::open(arguments, &request, shape)?;
     let batch = balanced_batch(missing.len(), workers.sessions(), largest);
     let classes = request.classes(&missing);
     let classes = classes.as_deref();
@@ -168,7 +180,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (provider, sessions) = (device.provider(), workers.sessions());
     let summary =
         Summary { images: missing.len(), runs: request.plan.steps.len(), seconds, provider, sessions };
-    report(&mut out, arguments, &request, &summary)?;
+    let left = match (&arguments.output, request.shard) {
+        (Some(folder), Some(_)) => ImageFolder::missing(folder, &request.settings, all, false)?.len(),
+        _ => 0,
+    };
+    report(&mut out, arguments, &request, &summary, left)?;
     Ok(())
 }
 
@@ -193,6 +209,7 @@ fn report(
     arguments: &Arguments,
     request: &SampleRequest,
     summary: &Summary,
+    left: usize,
 ) -> std::io::Result<()> {
     let files = [("folder", &arguments.output), ("sheet", &arguments.sheet), ("npy", &arguments.npy)];
     let files = files.iter().filter_map(|(name, path)| Some((*name, path.as_ref()?)));
@@ -200,6 +217,8 @@ fn report(
         let mut object = summary.json();
         object.insert("pictures".to_string(), json!(arguments.seeds.0.len()));
         object.insert("drawn".to_string(), json!(summary.images));
+        object.insert("shard".to_string(), json!(request.shard.map(|shard| shard.to_string())));
+        object.insert("left".to_string(), json!(left));
         object.extend(files.map(|(name, path)| (name.to_string(), json!(path))));
         object.insert("settings".to_string(), json!(request.settings));
         return json::print("ddae.sample/1", &object);
@@ -212,6 +231,15 @@ fn report(
     writeln!(out, "{}, {steps} steps of {sampler}{calls}", summary.line())?;
     for (name, path) in files {
         writeln!(out, "{name:7} {}", ddae_base::plain(path.display()))?;
+    }
+    if let Some(shard) = request.shard {
+        let what = match left {
+            0 => {
+                "all are here; without --shard the same command makes a sheet or an array of them".to_string()
+            }
+            left => format!("{left} of {} are still to come from others", arguments.seeds.0.len()),
+        };
+        writeln!(out, "part    {shard}: {what}")?;
     }
     Ok(())
 }

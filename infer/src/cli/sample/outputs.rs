@@ -3,10 +3,12 @@
 use ddae_base::lock::Lock;
 use ddae_data::sheet::Sheet;
 use ddae_infer::InferError;
-use ddae_infer::sample::{ImageFolder, NpyWriter, SampleSettings};
+use ddae_infer::sample::{ImageFolder, NpyWriter};
 use std::collections::HashMap;
 
 use super::Arguments;
+use super::request::SampleRequest;
+use crate::cli::shard::Shard;
 use crate::cli::sheets;
 
 /// The files of a run, open.
@@ -23,7 +25,15 @@ pub struct Outputs {
 
 impl Outputs {
     /// Finds what would fail only at the end, after hours of drawing. Changes nothing.
-    pub fn check(arguments: &Arguments, shape: [usize; 3]) -> Result<(), InferError> {
+    pub fn check(arguments: &Arguments, shard: Option<Shard>, shape: [usize; 3]) -> Result<(), InferError> {
+        if let Some(shard) = shard
+            && (arguments.output.is_none() || arguments.npy.is_some() || arguments.sheet.is_some())
+        {
+            return Err(InferError::Argument(format!(
+                "--shard {shard} draws a part of the images into --output, and --npy and --sheet are of all: give \
+                 --output alone, and in the end the same command with --shard 0/1 and them"
+            )));
+        }
         if arguments.no_png && arguments.npy.is_none() && arguments.sheet.is_none() {
             let message = "--no-png leaves nothing to write: give --npy or --sheet as well";
             return Err(InferError::Argument(message.to_string()));
@@ -42,13 +52,17 @@ impl Outputs {
     /// Opens everything.
     pub fn open(
         arguments: &Arguments,
-        settings: &SampleSettings,
+        request: &SampleRequest,
         shape: [usize; 3],
     ) -> Result<Outputs, InferError> {
-        let seeds = &arguments.seeds.0;
-        let folder = match &arguments.output {
-            Some(path) => Some(ImageFolder::open(path, settings, shape, arguments.overwrite)?),
-            None => None,
+        let (seeds, settings) = (&arguments.seeds.0, &request.settings);
+        let folder = match (&arguments.output, request.shard) {
+            (Some(path), Some(shard)) => {
+                let part = format!("shard-{}-of-{}", shard.index, shard.of);
+                Some(ImageFolder::open_part(path, settings, shape, &part)?)
+            }
+            (Some(path), None) => Some(ImageFolder::open(path, settings, shape, arguments.overwrite)?),
+            (None, _) => None,
         };
         let npy = match &arguments.npy {
             Some(path) => Some(NpyWriter::create(path, seeds.len(), shape)?),

@@ -8,6 +8,7 @@ use ddae_model::diffusion::SamplerPlan;
 use ddae_model::diffusion::sampler::{SAMPLERS, Sampler};
 
 use super::Arguments;
+use crate::cli::shard::Shard;
 
 /// The input that tells a network the class of each image.
 const CLASS: &str = "label";
@@ -19,6 +20,8 @@ pub struct SampleRequest {
     pub shape: [usize; 3],
     /// Number of classes of which the network is told one; 0 for none.
     pub told: usize,
+    /// The part of the images that this process draws; none for all.
+    pub shard: Option<Shard>,
     /// The class that it is told of all images; without, one is drawn from each seed.
     class: Option<u32>,
 }
@@ -94,7 +97,9 @@ impl SampleRequest {
             tool: concat!("ddae-infer ", env!("CARGO_PKG_VERSION")).to_string(),
             graph: Some(model.graph_digest.clone()),
         };
-        Ok(SampleRequest { plan, settings, shape, told, class: arguments.class })
+        // One of one is all, with everything that needs all.
+        let shard = Shard::asked(arguments.shard, arguments.shards)?.filter(|shard| shard.of > 1);
+        Ok(SampleRequest { plan, settings, shape, told, shard, class: arguments.class })
     }
 
     /// What the network is told of the images of `seeds`; none where it is told of no classes.

@@ -61,7 +61,7 @@ impl Number {
 
 impl Parquet {
     pub(super) fn open(file: File) -> Opened<Self> {
-        let reader = SerializedFileReader::new(file).map_err(|error| damaged(&error))?;
+        let reader = whole(|| SerializedFileReader::new(file))?;
         let metadata = reader.metadata();
         let mut said = metadata.file_metadata().key_value_metadata().into_iter().flatten();
         if said.any(|entry| entry.key == DESCRIPTION) {
@@ -153,9 +153,9 @@ impl Parquet {
         let name = ddae_base::text::excerpt(&self.columns[column].name, 40);
         let mut first = 0;
         for group in 0..self.reader.num_row_groups() {
-            let of_group = self.reader.get_row_group(group).map_err(|error| damaged(&error))?;
+            let of_group = whole(|| self.reader.get_row_group(group))?;
             let rows = usize::try_from(of_group.metadata().num_rows()).map_err(|error| error.to_string())?;
-            let mut reader = of_group.get_column_reader(column).map_err(|error| damaged(&error))?;
+            let mut reader = whole(|| of_group.get_column_reader(column))?;
             work(&mut reader, first, rows).map_err(|reason| format!("column '{name}': {reason}"))?;
             first += rows;
         }
@@ -316,9 +316,9 @@ fn values<T: DataType>(
     while number < first + rows {
         let (mut definitions, mut repetitions, mut values) = (Vec::new(), Vec::new(), Vec::new());
         let wanted = BATCH.min(first + rows - number);
-        let (records, _, _) = reader
-            .read_records(wanted, Some(&mut definitions), Some(&mut repetitions), &mut values)
-            .map_err(|error| damaged(&error))?;
+        let (records, _, _) = whole(|| {
+            reader.read_records(wanted, Some(&mut definitions), Some(&mut repetitions), &mut values)
+        })?;
         if records == 0 || definitions.len().max(values.len()) == 0 {
             return Err(format!("it ends after {} of {rows} rows of a group", number - first));
         }
@@ -346,8 +346,14 @@ fn values<T: DataType>(
     Ok(())
 }
 
-fn damaged(error: &ParquetError) -> String {
-    format!("it is no whole parquet file: {}", ddae_base::text::excerpt(error, 120))
+/// What the crate reads; its errors, and its panics at some damaged pages, in one line.
+fn whole<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Opened<T> {
+    match ddae_base::contained(read) {
+        Some(read) => read.map_err(|error| {
+            format!("it is no whole parquet file: {}", ddae_base::text::excerpt(error, 120))
+        }),
+        None => Err("it is no whole parquet file: one of its pages makes no sense".to_string()),
+    }
 }
 
 #[cfg(test)]

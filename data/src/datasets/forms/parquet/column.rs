@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -162,10 +161,9 @@ impl Chunk {
         };
         check_unpacked(self.compression, &bytes, before).map_err(broken)?;
         // What damaged pages do to the reader is not known; a panic must not end the program.
-        let decoded = catch_unwind(AssertUnwindSafe(|| self.values(bytes, before, page.rows as usize)));
-        match decoded {
-            Ok(values) => values.map_err(|error| broken(ddae_base::text::joined(error))),
-            Err(_) => Err(broken("the reader gave up".to_string())),
+        match ddae_base::contained(|| self.values(bytes, before, page.rows as usize)) {
+            Some(values) => values.map_err(|error| broken(ddae_base::text::joined(error))),
+            None => Err(broken("the reader gave up".to_string())),
         }
     }
 

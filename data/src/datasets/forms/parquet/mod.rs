@@ -11,7 +11,6 @@ mod schema;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -180,13 +179,12 @@ fn description(file: &File, path: &Path) -> Result<ParquetMetaData, DataError> {
     if size > length - 12 || size > MOST_DESCRIPTION {
         return Err(wrong(&format!("it promises {size} bytes of description, and has {length} in all")));
     }
-    let read = catch_unwind(AssertUnwindSafe(|| ParquetMetaDataReader::new().parse_and_finish(file)));
-    match read {
-        Ok(Ok(description)) => Ok(description),
-        Ok(Err(error)) => {
+    match ddae_base::contained(|| ParquetMetaDataReader::new().parse_and_finish(file)) {
+        Some(Ok(description)) => Ok(description),
+        Some(Err(error)) => {
             Err(wrong(&format!("its description cannot be read ({})", ddae_base::text::joined(error))))
         }
-        Err(_) => Err(wrong("its description cannot be read")),
+        None => Err(wrong("its description cannot be read")),
     }
 }
 
