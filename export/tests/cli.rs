@@ -315,7 +315,10 @@ fn files_that_cannot_be_used_end_with_1() {
         ("plain.safetensors --config c.yaml --set network.n_blocks=2", "of the network is not in the file"),
         ("inspect missing.onnx", "cannot read missing.onnx: there is no such file or folder"),
         ("inspect empty.onnx", "empty.onnx is empty"),
-        ("inspect foreign.onnx", "foreign.onnx is not an ONNX file"),
+        (
+            "inspect foreign.onnx",
+            "foreign.onnx is a web page, which a download may have given in place of the file; an ONNX file is",
+        ),
         ("inspect cut.onnx", "cut.onnx is not an ONNX file, or it was cut off"),
         ("inspect cut.safetensors", "cut.safetensors: is not a complete safetensors file"),
         ("inspect void", "void"),

@@ -18,6 +18,8 @@ pub enum ReadError {
     Empty(PathBuf),
     #[error("{0} is a folder; an ONNX file is wanted here")]
     Folder(PathBuf),
+    #[error("{path} is {kind}; an ONNX file is wanted here")]
+    Kind { path: PathBuf, kind: &'static str },
     #[error("{path} is not an ONNX file, or it was cut off ({detail}); export it again")]
     Foreign { path: PathBuf, detail: String },
 }
@@ -28,7 +30,6 @@ pub enum ReadError {
 /// [`ReadError`] names the file.
 pub fn model(path: &Path) -> Result<ModelProto, ReadError> {
     let io = |source| ReadError::Io { path: path.to_path_buf(), source };
-    let foreign = |detail: String| ReadError::Foreign { path: path.to_path_buf(), detail };
     let file = File::open(path).map_err(io)?;
     let info = file.metadata().map_err(io)?;
     if info.is_dir() {
@@ -39,7 +40,10 @@ pub fn model(path: &Path) -> Result<ModelProto, ReadError> {
     }
     drop(file);
     let bytes = identity::map(path).map_err(io)?;
-    parse(&bytes).map_err(foreign)
+    parse(&bytes).map_err(|detail| match ddae_base::kind_of(&bytes) {
+        Some(kind) => ReadError::Kind { path: path.to_path_buf(), kind },
+        None => ReadError::Foreign { path: path.to_path_buf(), detail },
+    })
 }
 
 /// Decodes a model's bytes.

@@ -38,7 +38,10 @@ fn what_the_environment_does_not_say_is_refused() {
         run(command.env("JOB_COMPLETION_INDEX", "2"))
     };
     let error = in_job(&format!("{FEATURES} -o parts")).error(&[2]).to_string();
-    assert!(error.contains("JOB_COMPLETION_INDEX is 2, and nothing says of how many: give --shards N"), "{error}");
+    assert!(
+        error.contains("JOB_COMPLETION_INDEX is 2, and nothing says of how many: give --shards N"),
+        "{error}"
+    );
     let object = in_job(&format!("{FEATURES} -o parts --shards 4 --json")).json();
     assert_eq!((&object["shard"], &object["missing_shards"]), (&json!("2/4"), &json!([0, 1, 3])));
     // What is given goes before the environment.
@@ -70,9 +73,13 @@ fn processes_draw_into_one_folder() {
     // An array of all images, by a process that finds them.
     let printed = done(root, &format!("{SAMPLE} -o parts --shard 0/1 --npy parts.npy"));
     assert!(printed.starts_with("0 images in "), "{printed}");
-    assert!(fs::read(root.join("parts.npy")).expect("a file") == fs::read(root.join("whole.npy")).expect("a file"));
+    assert!(
+        fs::read(root.join("parts.npy")).expect("a file")
+            == fs::read(root.join("whole.npy")).expect("a file")
+    );
     for name in names(&root.join("whole")) {
-        let [ours, theirs] = ["parts", "whole"].map(|of| fs::read(root.join(of).join(&name)).expect("a file"));
+        let [ours, theirs] =
+            ["parts", "whole"].map(|of| fs::read(root.join(of).join(&name)).expect("a file"));
         assert!(ours == theirs, "{name}");
     }
 }
@@ -95,9 +102,21 @@ fn a_part_of_the_images_is_told_from_the_rest() {
     refuses(
         root,
         [
-            (2, &*format!("{SAMPLE} -o images --shard 1/2 --npy all.npy"), "--shard 1/2 draws a part of the images…"),
-            (2, &*format!("{SAMPLE} --no-png --sheet a.png --shard 1/2"), "--shard 1/2 draws a part of the images…"),
-            (1, "sample DDPM --steps 5 -o images --shard 1/2 --overwrite", "images: it holds images of other settings (steps…"),
+            (
+                2,
+                &*format!("{SAMPLE} -o images --shard 1/2 --npy all.npy"),
+                "--shard 1/2 draws a part of the images…",
+            ),
+            (
+                2,
+                &*format!("{SAMPLE} --no-png --sheet a.png --shard 1/2"),
+                "--shard 1/2 draws a part of the images…",
+            ),
+            (
+                1,
+                "sample DDPM --steps 5 -o images --shard 1/2 --overwrite",
+                "images: it holds images of other settings (steps…",
+            ),
         ],
     );
 }

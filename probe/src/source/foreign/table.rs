@@ -154,6 +154,13 @@ pub(super) fn features(
             ));
         }
     };
+    if chosen.is_empty() && !table.has_names() {
+        let count = columns.len();
+        let columns = if count == 1 { "one column".to_string() } else { format!("{count} columns") };
+        return Err(format!(
+            "read as a table of text it has {columns}, and none of numbers; a file of features is wanted"
+        ));
+    }
     if chosen.is_empty() {
         return Err(format!(
             "it has no column of numbers beside the label; it has {}",
