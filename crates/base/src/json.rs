@@ -4,12 +4,14 @@
 //! its keys, as in `ddae.features/1`. Keys may be added within a version; a key that goes or changes its meaning makes a
 //! new one. A command that fails prints an object too, `ddae.error/1`. `docs/json.md` lists the keys of all.
 
+use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
-use crate::text::stdout;
+use crate::text::{Plain, stdout};
 
 /// Whether `--json` was given.
 static WANTED: AtomicBool = AtomicBool::new(false);
@@ -68,8 +70,17 @@ pub fn print<T: Serialize>(schema: &str, value: &T) -> io::Result<()> {
 pub(crate) fn print_failure(failure: &Failure) {
     if WANTED.load(Ordering::Relaxed) && !PRINTED.load(Ordering::Relaxed) {
         // Where nobody reads it, the line on stderr and the exit code have to do.
-        let _ = print(ERROR_SCHEMA, failure);
+        let _ = print_past_locks(ERROR_SCHEMA, failure);
     }
+}
+
+/// The same as [`print`] without the lock of standard output, which the thread that a signal interrupts may hold.
+fn print_past_locks<T: Serialize>(schema: &str, value: &T) -> io::Result<()> {
+    let mut text = Plain::new(Vec::new());
+    writeln!(text, "{}", line(schema, value)?)?;
+    File::from(io::stdout().as_fd().try_clone_to_owned()?).write_all(&text.into_inner())?;
+    PRINTED.store(true, Ordering::Relaxed);
+    Ok(())
 }
 
 #[cfg(test)]

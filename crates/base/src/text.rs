@@ -85,6 +85,11 @@ impl<W: Write> Plain<W> {
         Plain { inner, begun: Vec::new() }
     }
 
+    /// The writer.
+    pub fn into_inner(self) -> W {
+        self.inner
+    }
+
     fn pass(&mut self, text: &str) -> io::Result<()> {
         let mut rest = text;
         while let Some((at, c)) = rest.char_indices().find(|&(_, c)| steers(c) && c != '\n' && c != '\t') {

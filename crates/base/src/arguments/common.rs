@@ -114,8 +114,14 @@ pub(super) fn run(command: &Command, matches: &ArgMatches) -> Option<i32> {
 
 fn write_completions(command: &Command, shell: Shell) -> Result<(), String> {
     let mut bytes = Vec::new();
-    clap_complete::generate(shell, &mut command.clone(), command.get_name(), &mut bytes);
-    match io::stdout().write_all(&bytes) {
+    let name = command.get_name();
+    clap_complete::generate(shell, &mut command.clone(), name, &mut bytes);
+    let mut script = String::from_utf8_lossy(&bytes).into_owned();
+    if shell == Shell::Bash {
+        // clap_complete 4.6 names a program with a hyphen in two ways, and its commands are not found by the other.
+        script = script.replace(&name.replace('-', "__subcmd__"), &name.replace('-', "__"));
+    }
+    match io::stdout().write_all(script.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(format!("cannot write to standard output: {error}"))
         }
