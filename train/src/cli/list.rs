@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
+use ddae_base::arguments::values::whole;
 use ddae_base::{json, plain, text::excerpt};
 use ddae_train::TrainError;
 use ddae_train::runs::overview::LossAt;
@@ -45,7 +46,7 @@ pub struct ListArguments {
     #[arg(value_name = "FOLDER", default_value = ".")]
     folders: Vec<PathBuf>,
     /// How many folders deep runs are looked for
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = whole::<u8>(..))]
     depth: u8,
     /// Print the list as JSON
     #[arg(long)]

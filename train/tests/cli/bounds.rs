@@ -68,7 +68,7 @@ fn configurations_without_end() {
     place.refuses([(
         2,
         line,
-        "…network: its brackets nest more than 64 deep; no configuration does; try '--help'",
+        "…its brackets nest more than 64 deep; no configuration does; try 'ddae-train diffusion --help'",
     )]);
 }
 

@@ -113,7 +113,7 @@ fn a_run_in_work_is_running_and_a_stopped_one_stopped() {
     let stats = place.path("run/stats.jsonl");
     let running = programs::Running::start(&mut place.command(&common)).wait_until(|| steps(&stats) >= 2);
     let found = state();
-    running.signal("INT").wait().error(&[1]);
+    running.signal("INT").wait().error(&[130]);
     assert_eq!(found, "running");
     assert_eq!(state(), "stopped");
     let resumed = [&common[..], &["--resume"]].concat();

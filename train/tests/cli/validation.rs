@@ -204,6 +204,10 @@ network: {img_resolution: 8, img_channels: 1, label_dim: 2, model_channels: 32, 
 n_epoch: 3
 batch_size: 8
 lrate: 1.0e-3
+warm_epoch: 0
+flip: False
+ema: 0.99
+n_sample: 0
 save_dir: run
 ";
 
