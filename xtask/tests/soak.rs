@@ -76,7 +76,7 @@ fn a_moment_is_of_one_job() -> Result<()> {
             "wanted is the number of a call (17), one with a plus (17+), or a time (350ms)",
         ),
         ("--job walk", "--job 'walk': diffusion, "),
-        ("--kill 3", "there is no option '--kill'; did you mean '--kills'?; try 'xtask soak --help'"),
+        ("--kill 3", "there is no option '--kill'; did you mean '--kills'?; try 'cargo xtask soak --help'"),
     ] {
         let output = soak(Path::new("nowhere"), options)?;
         let stderr = String::from_utf8_lossy(&output.stderr);
