@@ -230,7 +230,7 @@ impl Split {
     /// (idx, CIFAR's archives) are converted and, where a rule was chosen, resized likewise; they are upright as they are.
     ///
     /// # Errors
-    /// When the first image, whose shape others take, cannot be read.
+    /// When the source cannot be read so.
     pub fn read_as(&self, reading: &Reading) -> Result<Split, DataError> {
         let chosen = self.source.reading().is_some_and(|chosen| !chosen.is_default());
         if self.is_empty() || reading.is_default() && !chosen {

@@ -389,6 +389,8 @@ fn a_data_set_is_read_by_other_choices() {
     assert_eq!(classes, 2);
     // Nor where the first image is broken.
     std::fs::write(folder.path().join("train/a/0.jpg"), b"\xff\xd8\xff and no more").expect("written");
+    copy("61x47.png", "train/a/00.png");
+    copy("orientation_6.jpg", "train/b/0.jpg");
     let set = ddae_data::datasets::open("folder", Some(folder.path())).expect("a data set");
     assert_eq!(set.read_as(&parse(&["--orient"])).expect("a data set").train.shape(), [3, 8, 12]);
 }

@@ -104,6 +104,9 @@ pub(crate) struct Encoded {
     pub reading: Reading,
 }
 
+/// Images that are looked at for the one whose shape all are read in.
+const MOST_LOOKED_AT: usize = 4096;
+
 impl Source for Encoded {
     fn shape(&self) -> [usize; 3] {
         self.shape
@@ -138,17 +141,18 @@ impl Source for Encoded {
             Colour::Grey => 1,
             Colour::Rgb => 3,
         };
-        // A shape that was taken from the first image that can be read follows it when that is turned.
+        // A shape that was taken from an image follows it when that is turned.
         if reading.orient != self.reading.orient {
             let shapes = |index: usize| {
                 let (bytes, path) = (self.items.bytes(index)?, self.items.path(index));
                 let of = |reading| decode::native_shape(&bytes, &path, reading);
                 Ok::<_, DataError>((of(&self.reading)?, of(reading)?))
             };
-            match (0..self.count).find_map(|index| shapes(index).ok()) {
-                Some(([_, h, w], turned)) if [h, w] == [height, width] => [_, height, width] = turned,
-                Some(_) => {}
-                None => return shapes(0).err().map(Err),
+            // One of the first, unless those are broken, or the shape is not taken from an image at all.
+            let mut known = (0..self.count.min(MOST_LOOKED_AT)).filter_map(|index| shapes(index).ok());
+            let own = known.find(|([_, h, w], _)| [*h, *w] == [height, width]);
+            if let Some((_, turned)) = own {
+                [_, height, width] = turned;
             }
         }
         let items = Arc::clone(&self.items);

@@ -94,10 +94,10 @@ fn a_part_of_the_images_is_told_from_the_rest() {
     {
         let _part = ddae_base::lock::Lock::output(&root.join("images/shard-1-of-2")).expect("a lock");
         let error = infer(root, &format!("{SAMPLE} -o images --shard 1/2")).error(&[1]).to_string();
-        assert!(error.contains("images/shard-1-of-2: another process is writing here"), "{error}");
+        assert!(error.contains("images/shard-1-of-2: another ddae-infer is writing here"), "{error}");
         let _shared = ddae_base::lock::Lock::shared_folder(&root.join("images")).expect("a lock");
         let error = infer(root, &format!("{SAMPLE} -o images")).error(&[1]).to_string();
-        assert!(error.contains("images: another process is writing here"), "{error}");
+        assert!(error.contains("images: another ddae-infer is writing here"), "{error}");
     }
     refuses(
         root,
