@@ -185,7 +185,8 @@ pub const KINDS: [Kind; 14] = [
             "ddae-train diffusion --run run --resume --epochs 3 --data-root data --device cpu",
             "ddae-export run --graph sampler -o out.onnx",
         ],
-        leaves: &["run/log.txt"],
+        // A run that is opened has its log and all its folders, also those that were removed.
+        leaves: &["run/log.txt", "run/samples/", "run/tensorboard/"],
         unnamed: Some("holds no checkpoint"),
         ..PLAIN
     },
