@@ -219,7 +219,7 @@ fn a_network_that_is_told_classes_is_measured_on_known_ones_alone() {
     assert!(dry().contains("loss of the EMA on 3 images of folder/test"), "{}", dry());
     place.refuses([(
         2,
-        "--config told.yaml --dry-run --set network.label_dim=1",
+        "--config told.yaml --dry-run --set network.label_dim=1 --set classes=1",
         "folder/train has images of class 1, counted from 0, and the network is told one of 1: set its number of classes \
          (label_dim) to 2 at least",
     )]);
