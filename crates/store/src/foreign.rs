@@ -1,6 +1,6 @@
 //! HDF5 files that others wrote: a matrix and its labels in any of them.
 //!
-//! What is promised of feature files holds of what is read here ([`super::stored`]): it lies in the file itself, whole,
+//! What is promised of feature files holds of what is read here (`stored`): it lies in the file itself, whole,
 //! unpacked by no plug-in, and memory is that of what is asked for. Links are named and not followed.
 
 use std::collections::VecDeque;

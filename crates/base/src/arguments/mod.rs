@@ -24,7 +24,7 @@ use crate::{ending, json, system};
 pub use audit::audit;
 
 /// Reads the arguments of this process, which is one of the programs: beside what `T` says, all have `-q`, `-v`, a
-/// version for every command, `completions` and `man` ([`common`]). How much is said and whether results are JSON is set
+/// version for every command, `completions` and `man` (`common`). How much is said and whether results are JSON is set
 /// for the process.
 ///
 /// Help and version are printed; what cannot be read is one line on stderr, and exit code 2.
