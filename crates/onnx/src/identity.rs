@@ -4,7 +4,7 @@
 //! stands at the very end of the file, so whoever writes the file anew, or changes a byte of it, breaks it.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 
 use memmap2::Mmap;
@@ -33,6 +33,9 @@ const INITIALIZER: u32 = 5;
 const EXTERNAL_DATA: u32 = 13;
 /// The key of an entry of that which names the file.
 const LOCATION: &str = "location";
+
+/// Bytes of a file of data that are read at a time.
+const PIECE: usize = 1 << 20;
 
 /// Digits of a SHA-256 in hexadecimal.
 const DIGITS: usize = 64;
@@ -82,9 +85,8 @@ pub fn of(path: &Path) -> io::Result<Identity> {
         false => Some(nameless(message, &names)?),
     };
     for name in &names {
-        let data = data_beside(path, name)?;
-        hashes.data(&data);
-        nameless.iter_mut().for_each(|hash| add_data(hash, &data));
+        let graphs = std::iter::once(&mut hashes.graph).chain(&mut nameless);
+        add_data_beside(&mut graphs.collect::<Vec<_>>(), path, name)?;
     }
     let integrity = if is_entry {
         if hashes.all() == said { Integrity::Intact } else { Integrity::Changed }
@@ -109,7 +111,7 @@ pub fn suffix(path: &Path, entries: &[(String, String)]) -> io::Result<Vec<u8>> 
     hashes.message(&bytes)?;
     hashes.message(&suffix)?;
     for name in files_beside(&model) {
-        hashes.data(&data_beside(path, name)?);
+        add_data_beside(&mut [&mut hashes.graph], path, name)?;
     }
     suffix.extend(metadata_suffix(&[(ENTRY.to_string(), hashes.all())]));
     Ok(suffix)
@@ -134,20 +136,10 @@ impl Hashes {
         Ok(())
     }
 
-    /// Takes a file of data.
-    fn data(&mut self, data: &[u8]) {
-        add_data(&mut self.graph, data);
-    }
-
     fn all(&self) -> String {
         hex(Sha256::new_with_prefix(self.graph.clone().finalize())
             .chain_update(self.about.clone().finalize()))
     }
-}
-
-fn add_data(hash: &mut Sha256, data: &[u8]) {
-    hash.update((data.len() as u64).to_le_bytes());
-    hash.update(data);
 }
 
 /// The names of the files that hold data of `model`, in the order in which it names them.
@@ -162,9 +154,24 @@ fn files_beside(model: &ModelProto) -> Vec<&str> {
     names
 }
 
-fn data_beside(path: &Path, name: &str) -> io::Result<Mmap> {
-    map(&path.with_file_name(name))
-        .map_err(|error| io::Error::new(error.kind(), format!("its data in {name}: {error}")))
+/// Feeds the file `name` beside `path`, its length first, to hashes. It is read piece by piece: mapped, gigabytes of weights
+/// would count as this process's memory.
+fn add_data_beside(hashes: &mut [&mut Sha256], path: &Path, name: &str) -> io::Result<()> {
+    let mut feed = || -> io::Result<()> {
+        let mut file = File::open(path.with_file_name(name))?;
+        let mut left = file.metadata()?.len();
+        let mut add = |bytes: &[u8]| hashes.iter_mut().for_each(|hash| hash.update(bytes));
+        add(&left.to_le_bytes());
+        let mut piece = vec![0; PIECE];
+        while left > 0 {
+            let piece = &mut piece[..left.min(PIECE as u64) as usize];
+            file.read_exact(piece)?;
+            add(piece);
+            left -= piece.len() as u64;
+        }
+        Ok(())
+    };
+    feed().map_err(|error| io::Error::new(error.kind(), format!("its data in {name}: {error}")))
 }
 
 /// The hash of what is computed, with the number of a file of data in place of its name.
