@@ -18,4 +18,5 @@ mod reconstruct;
 mod sample;
 mod scene;
 mod shards;
+mod sources;
 mod workers;
