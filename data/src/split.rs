@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::datasets::encoded::Converted;
 use crate::datasets::source::{Adapted, Planes, Source};
 use crate::datasets::{DataError, Shape};
-use crate::decode::{Colour, Reading};
+use crate::decode::Reading;
 use ddae_base::random::{Purpose, stream};
 
 /// The one class of images of which no class is known.
@@ -228,28 +228,19 @@ impl Split {
     /// The same images, read by other choices: their channels are those of [`Reading::colour`], and the rule of
     /// [`Reading::resize`] brings them to the shape that [`Split::fit`] is asked for. Images that are no files of their own
     /// (idx, CIFAR's archives) are converted and, where a rule was chosen, resized likewise; they are upright as they are.
-    ///
-    /// # Errors
-    /// When the source cannot be read so.
-    pub fn read_as(&self, reading: &Reading) -> Result<Split, DataError> {
+    pub fn read_as(&self, reading: &Reading) -> Split {
         let chosen = self.source.reading().is_some_and(|chosen| !chosen.is_default());
         if self.is_empty() || reading.is_default() && !chosen {
-            return Ok(self.clone());
+            return self.clone();
         }
         // What this split meets is not what another does that is read likewise.
         let reading = &Reading::new(reading.resize, reading.colour, reading.orient);
-        if let Some(decoded) = self.source.decoded_as(reading) {
-            return Ok(Split { source: decoded?, ..self.clone() });
-        }
-        let [channels, height, width] = self.shape();
-        let channels = match reading.colour {
-            Colour::Keep => channels,
-            Colour::Grey => 1,
-            Colour::Rgb => 3,
-        };
-        let (inner, reading) = (Arc::clone(&self.source), reading.clone());
-        let source = Converted { inner, shape: [channels, height, width], reading };
-        Ok(Split { source: Arc::new(source), ..self.clone() })
+        let source = self.source.decoded_as(reading).unwrap_or_else(|| {
+            let [channels, height, width] = self.shape();
+            let shape = [reading.colour.channels(channels), height, width];
+            Arc::new(Converted { inner: Arc::clone(&self.source), shape, reading: reading.clone() })
+        });
+        Split { source, ..self.clone() }
     }
 
     /// No images, of the shape of those of another split.

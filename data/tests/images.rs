@@ -50,7 +50,7 @@ struct Command {
 fn read(path: PathBuf, options: &str, shape: [usize; 3]) -> Result<Vec<u8>, DataError> {
     let typed = options.split_whitespace().map(|option| format!("--{option}"));
     let command = Command::try_parse_from(["test".to_string()].into_iter().chain(typed)).expect("options");
-    let split = of_files(vec![path], shape).read_as(&command.reading.reading())?.fit(shape)?;
+    let split = of_files(vec![path], shape).read_as(&command.reading.reading()).fit(shape)?;
     let mut levels = vec![0; shape.iter().product()];
     split.read(0, &mut levels)?;
     Ok(levels)
@@ -255,7 +255,7 @@ fn what_was_chosen_is_said() {
     let file = |name: &str| images().join("files").join(name);
     let files = vec![file("61x47.png"), file("40x90.png"), file("32x32.png")];
     let digest = |options: &[&str]| {
-        let split = of_files(files.clone(), [3, 32, 32]).read_as(&parse(options)).expect("images");
+        let split = of_files(files.clone(), [3, 32, 32]).read_as(&parse(options));
         split.digest(ddae_data::digest::DigestOf::Content).expect("a digest")
     };
     assert_eq!(digest(&[]), digest(&[]));
@@ -279,7 +279,7 @@ fn what_was_chosen_is_said() {
         split.sizes(10).into_iter().collect::<Vec<_>>(),
         [([32, 32], 1), ([40, 90], 1), ([61, 47], 1)]
     );
-    let refused = split.read_as(&parse(&["--resize", "none"])).expect("images");
+    let refused = split.read_as(&parse(&["--resize", "none"]));
     refused.read(2, &mut levels).expect("it has the size");
     let error = refused.read(0, &mut levels).expect_err("it has not").to_string();
     assert!(
@@ -319,8 +319,7 @@ fn levels_that_are_no_files_are_converted_when_asked() {
     };
     let error = test.fit([1, 14, 14]).expect_err("not unasked").to_string();
     assert!(error.contains("or choose a rule with --resize"), "{error}");
-    let halved =
-        test.read_as(&parse(&["--resize", "adm", "--colour", "rgb"])).and_then(|test| test.fit([3, 14, 14]));
+    let halved = test.read_as(&parse(&["--resize", "adm", "--colour", "rgb"])).fit([3, 14, 14]);
     let halved = halved.expect("asked for");
     let (mut whole, mut small) = (vec![0; 784], vec![0; 3 * 196]);
     test.read(5, &mut whole).expect("an image");
@@ -335,14 +334,11 @@ fn levels_that_are_no_files_are_converted_when_asked() {
     assert_eq!(small, expected.repeat(3));
     assert_eq!(halved.key(5), test.key(5));
     // Read by other choices again, nothing of the first remains; and what is padded unasked is so in three channels.
-    let grey =
-        test.read_as(&parse(&["--colour", "rgb"])).and_then(|test| test.read_as(&parse(&["--orient"])));
-    let grey = grey.expect("asked for");
+    let grey = test.read_as(&parse(&["--colour", "rgb"])).read_as(&parse(&["--orient"]));
     assert_eq!((grey.shape(), grey.reading().as_str()), ([1, 28, 28], "--orient"));
-    let padded = test.read_as(&parse(&["--colour", "rgb"])).and_then(|test| test.fit([3, 32, 32]));
+    let padded = test.read_as(&parse(&["--colour", "rgb"])).fit([3, 32, 32]);
     assert_eq!(padded.expect("padded").shape(), [3, 32, 32]);
-    let none =
-        test.read_as(&parse(&["--resize", "none"])).and_then(|test| test.fit([1, 32, 32])).expect("a split");
+    let none = test.read_as(&parse(&["--resize", "none"])).fit([1, 32, 32]).expect("a split");
     let error = none.read(0, &mut [0; 1024]).expect_err("another size").to_string();
     assert!(error.contains("it is of 1x28x28, and --resize none brings no image to 1x32x32"), "{error}");
 }

@@ -44,7 +44,7 @@ pub const VARIABLES: [Variable; 11] = [
         "The shard, where --shard does not say, with the count of tasks",
     ),
     Variable::of("JOB_COMPLETION_INDEX", &["ddae-infer"], "Likewise, of as many as --shards says"),
-    Variable::of("RANK", &["ddae-infer"], "Likewise, of WORLD_SIZE"),
+    Variable::of("RANK", &["ddae-infer", "ddae-train"], "The shard or rank of this process, of WORLD_SIZE"),
     Variable::of_all("COLUMNS", "Width of help texts, where the terminal does not tell"),
 ];
 

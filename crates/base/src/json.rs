@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
-use crate::text::{Plain, stdout};
+use crate::text::Plain;
 
 /// Whether `--json` was given.
 static WANTED: AtomicBool = AtomicBool::new(false);
@@ -53,15 +53,15 @@ pub fn line<T: Serialize>(schema: &str, value: &T) -> io::Result<String> {
     Ok(serde_json::to_string(&Named { schema, value })?)
 }
 
-/// Prints `value`, a struct or a map, on one line of standard output.
+/// Prints `value`, a struct or a map, on one line of standard output: past its lock, which the thread that a signal
+/// interrupts may hold.
 ///
 /// # Errors
 /// Those of standard output.
 pub fn print<T: Serialize>(schema: &str, value: &T) -> io::Result<()> {
-    let line = line(schema, value)?;
-    let mut out = stdout();
-    writeln!(out, "{line}")?;
-    out.flush()?;
+    let mut text = Plain::new(Vec::new());
+    writeln!(text, "{}", line(schema, value)?)?;
+    File::from(io::stdout().as_fd().try_clone_to_owned()?).write_all(&text.into_inner())?;
     PRINTED.store(true, Ordering::Relaxed);
     Ok(())
 }
@@ -70,17 +70,8 @@ pub fn print<T: Serialize>(schema: &str, value: &T) -> io::Result<()> {
 pub(crate) fn print_failure(failure: &Failure) {
     if WANTED.load(Ordering::Relaxed) && !PRINTED.load(Ordering::Relaxed) {
         // Where nobody reads it, the line on stderr and the exit code have to do.
-        let _ = print_past_locks(ERROR_SCHEMA, failure);
+        let _ = print(ERROR_SCHEMA, failure);
     }
-}
-
-/// The same as [`print`] without the lock of standard output, which the thread that a signal interrupts may hold.
-fn print_past_locks<T: Serialize>(schema: &str, value: &T) -> io::Result<()> {
-    let mut text = Plain::new(Vec::new());
-    writeln!(text, "{}", line(schema, value)?)?;
-    File::from(io::stdout().as_fd().try_clone_to_owned()?).write_all(&text.into_inner())?;
-    PRINTED.store(true, Ordering::Relaxed);
-    Ok(())
 }
 
 #[cfg(test)]

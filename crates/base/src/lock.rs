@@ -63,7 +63,7 @@ impl Lock {
     /// When another process holds it, or it cannot be opened.
     pub fn folder(path: &Path) -> Result<Lock, LockError> {
         let file = File::open(path).map_err(FileError::of("open", path))?;
-        let is_sure = hold(&file, path)?;
+        let is_sure = held(file.try_lock(), path)?;
         let [target, lock, path] = [(); 3].map(|()| path.to_path_buf());
         Ok(Lock { file, path, target, lock, is_made: false, is_sure })
     }
@@ -74,12 +74,7 @@ impl Lock {
     /// When a process has it for itself, or it cannot be opened.
     pub fn shared_folder(path: &Path) -> Result<Lock, LockError> {
         let file = File::open(path).map_err(FileError::of("open", path))?;
-        let is_sure = match file.try_lock_shared() {
-            Ok(()) => true,
-            Err(TryLockError::WouldBlock) => return Err(LockError::InUse { path: path.to_path_buf() }),
-            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => false,
-            Err(TryLockError::Error(error)) => return Err(FileError::of("lock", path)(error).into()),
-        };
+        let is_sure = held(file.try_lock_shared(), path)?;
         let [target, lock, path] = [(); 3].map(|()| path.to_path_buf());
         Ok(Lock { file, path, target, lock, is_made: false, is_sure })
     }
@@ -108,7 +103,7 @@ impl Lock {
             if !found.is_file() || found.len() > 0 {
                 return Err(foreign(path, &lock).into());
             }
-            let is_sure = hold(&file, path)?;
+            let is_sure = held(file.try_lock(), path)?;
             // Its last holder may have removed the file in the meantime; then the lock is on one that no other process
             // will find.
             if is_same(&file, &lock).map_err(error())? {
@@ -165,7 +160,7 @@ fn lock_of(target: &Path) -> PathBuf {
 /// # Errors
 /// When the system refuses, unless because the file system has no locks.
 pub fn try_acquire(file: &File) -> io::Result<bool> {
-    Ok(attempt(file)?.is_some())
+    Ok(outcome(file.try_lock())?.is_some())
 }
 
 /// The same, waiting for the process that has it.
@@ -177,8 +172,8 @@ pub fn acquire(file: &File) -> io::Result<()> {
 }
 
 /// `None` when another process has it; otherwise whether there are locks at all.
-fn attempt(file: &File) -> io::Result<Option<bool>> {
-    match file.try_lock() {
+fn outcome(attempt: Result<(), TryLockError>) -> io::Result<Option<bool>> {
+    match attempt {
         Ok(()) => Ok(Some(true)),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(Some(false)),
@@ -186,9 +181,10 @@ fn attempt(file: &File) -> io::Result<Option<bool>> {
     }
 }
 
-fn hold(file: &File, path: &Path) -> Result<bool, LockError> {
-    let attempt = attempt(file).map_err(FileError::of("lock", path))?;
-    attempt.ok_or_else(|| LockError::InUse { path: path.to_path_buf() })
+/// Whether there are locks at all.
+fn held(attempt: Result<(), TryLockError>, path: &Path) -> Result<bool, LockError> {
+    let outcome = outcome(attempt).map_err(FileError::of("lock", path))?;
+    outcome.ok_or_else(|| LockError::InUse { path: path.to_path_buf() })
 }
 
 /// Opens the file of a lock, and makes it if there is none; then the second is true. Links are not followed, and what is

@@ -215,7 +215,16 @@ impl Provenance {
 
     /// Whether all images were seen with one draw of noise.
     fn has_fixed_noise(&self) -> bool {
-        self.noise.as_ref().is_some_and(|noise| noise.as_deref() == Some("fixed"))
+        self.has_noise("fixed")
+    }
+
+    /// Whether images were seen without noise by a graph that takes some, so that the same image is seen alike each time.
+    pub fn is_without_noise(&self) -> bool {
+        self.has_noise("none")
+    }
+
+    fn has_noise(&self, name: &str) -> bool {
+        self.noise.as_ref().is_some_and(|noise| noise.as_deref() == Some(name))
     }
 
     /// Whether images of the same number have the same noise in both, although they are of different splits: an earlier

@@ -94,10 +94,10 @@ impl DataSet {
         let chief = self.splits.iter().find(|(name, _)| role(name) == Some(Role::Train));
         let Some((_, chief)) = chief.or(self.splits.first()) else { return Ok(self.clone()) };
         // The others take the shape of those to train on, which turning may have changed.
-        let chief = chief.read_as(reading)?;
+        let chief = chief.read_as(reading);
         self.map(|split| match split.is_empty() {
             true => Ok(split.shaped_like(&chief)),
-            false => split.read_as(reading)?.fit(chief.shape()),
+            false => split.read_as(reading).fit(chief.shape()),
         })
     }
 

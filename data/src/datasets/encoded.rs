@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::DataError;
 use super::source::{Adapted, Source};
-use crate::decode::{self, Colour, MOST_BYTES, Reading};
+use crate::decode::{self, MOST_BYTES, Reading};
 
 /// The encoded images of a source, by number, from any thread.
 pub(crate) trait Items: Send + Sync {
@@ -134,13 +134,9 @@ impl Source for Encoded {
         Some(Arc::new(Encoded { items, count: self.count, shape, reading }))
     }
 
-    fn decoded_as(&self, reading: &Reading) -> Option<Result<Arc<dyn Source>, DataError>> {
+    fn decoded_as(&self, reading: &Reading) -> Option<Arc<dyn Source>> {
         let [channels, mut height, mut width] = self.shape;
-        let channels = match reading.colour {
-            Colour::Keep => channels,
-            Colour::Grey => 1,
-            Colour::Rgb => 3,
-        };
+        let channels = reading.colour.channels(channels);
         // A shape that was taken from an image follows it when that is turned.
         if reading.orient != self.reading.orient {
             let shapes = |index: usize| {
@@ -157,7 +153,7 @@ impl Source for Encoded {
         }
         let items = Arc::clone(&self.items);
         let shape = [channels, height, width];
-        Some(Ok(Arc::new(Encoded { items, count: self.count, shape, reading: reading.clone() })))
+        Some(Arc::new(Encoded { items, count: self.count, shape, reading: reading.clone() }))
     }
 
     fn reading(&self) -> Option<&Reading> {
@@ -217,15 +213,10 @@ impl Source for Converted {
         Some(Arc::new(Converted { inner, shape, reading }))
     }
 
-    fn decoded_as(&self, reading: &Reading) -> Option<Result<Arc<dyn Source>, DataError>> {
+    fn decoded_as(&self, reading: &Reading) -> Option<Arc<dyn Source>> {
         let [_, height, width] = self.shape;
-        let channels = match reading.colour {
-            Colour::Keep => self.inner.shape()[0],
-            Colour::Grey => 1,
-            Colour::Rgb => 3,
-        };
-        let shape = [channels, height, width];
-        Some(Ok(Arc::new(Converted { shape, reading: reading.clone(), inner: Arc::clone(&self.inner) })))
+        let shape = [reading.colour.channels(self.inner.shape()[0]), height, width];
+        Some(Arc::new(Converted { shape, reading: reading.clone(), inner: Arc::clone(&self.inner) }))
     }
 
     fn reading(&self) -> Option<&Reading> {

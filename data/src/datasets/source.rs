@@ -42,7 +42,7 @@ pub(crate) trait Source: Send + Sync {
     }
 
     /// The same images decoded by other choices, where they lie in files that are decoded.
-    fn decoded_as(&self, _reading: &Reading) -> Option<Result<Arc<dyn Source>, DataError>> {
+    fn decoded_as(&self, _reading: &Reading) -> Option<Arc<dyn Source>> {
         None
     }
 

@@ -32,12 +32,7 @@ use picture::{Picture, Pixels};
 /// The shape, [C, H, W] with C = 1 or 3, that `bytes` would decode to: what its header says. Messages call them `path`.
 pub(crate) fn native_shape(bytes: &[u8], path: &Path, reading: &Reading) -> Result<[usize; 3], DataError> {
     let header = formats::header(bytes, path, Bound::from_environment()?)?;
-    let channels = match reading.colour {
-        Colour::Grey => 1,
-        Colour::Rgb => 3,
-        Colour::Keep if header.has_colour => 3,
-        Colour::Keep => 1,
-    };
+    let channels = reading.colour.channels(if header.has_colour { 3 } else { 1 });
     let [height, width] = header.size;
     Ok(match (reading.orient || header.is_turned) && header.orientation >= 5 {
         true => [channels, width, height],

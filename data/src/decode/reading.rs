@@ -21,6 +21,15 @@ pub enum Colour {
 }
 
 impl Colour {
+    /// Channels of images that are stored with so many.
+    pub(crate) fn channels(self, stored: usize) -> usize {
+        match self {
+            Colour::Keep => stored,
+            Colour::Grey => 1,
+            Colour::Rgb => 3,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Colour::Keep => "keep",

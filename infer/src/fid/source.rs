@@ -103,7 +103,7 @@ impl ImageSource {
             ImageSource::Folder(folder) => {
                 let mut files = files(folder)?;
                 files.truncate(limit);
-                let split = datasets::of_files(files.clone(), shape).read_as(reading)?.fit(shape)?;
+                let split = datasets::of_files(files.clone(), shape).read_as(reading).fit(shape)?;
                 if reading.resize.is_none() {
                     check_sizes(&split, |index| files[index].clone(), shape, skips)?;
                 }

@@ -150,8 +150,7 @@ impl Noisings {
 /// Refuses features of images that were seen without noise: of the same images they would be the same.
 fn refuse_without_noise(opened: &Opened) -> Result<()> {
     let Content::Own { file, .. } = &opened.content else { return Ok(()) };
-    let noise = file.provenance().noise.clone().flatten();
-    if noise.as_deref() != Some("none") {
+    if !file.provenance().is_without_noise() {
         return Ok(());
     }
     let reason = "it was extracted with --noise none, and alignment compares two noisings: extract again without --noise, \

@@ -192,15 +192,13 @@ impl<M: Method> Run<'_, M> {
         self.written(true)
     }
 
-    /// Says what of the images was resized, and by which rule, once an epoch has met them; again only where another
-    /// process's part or the rest of a resumed epoch showed more.
+    /// Says what of the images was resized, and by which rule, once an epoch has met them; again where a later one meets
+    /// more, since the first of a run that goes on may be a part of one.
     fn tell_resizing(&mut self, told: &mut Option<String>) -> Result<(), TrainError> {
         let note = self.plan.train.resizing_note();
-        if note.is_some() && note != *told {
-            for line in note.iter() {
-                self.log.say(&format!("note        {line}"))?;
-            }
-            *told = note;
+        if let Some(note) = note.filter(|note| told.as_ref() != Some(note)) {
+            self.log.say(&format!("note        {note}"))?;
+            *told = Some(note);
         }
         Ok(())
     }

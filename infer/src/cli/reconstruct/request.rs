@@ -249,7 +249,7 @@ fn images(arguments: &Arguments, shape: [usize; 3]) -> Result<Split, InferError>
             return Err(InferError::Argument(message));
         }
         let files = datasets::of_files(arguments.images.clone(), shape);
-        return Ok(files.read_as(&arguments.reading.reading())?.fit(shape)?);
+        return Ok(files.read_as(&arguments.reading.reading()).fit(shape)?);
     };
     let wanted = Wanted {
         data: name,

@@ -234,9 +234,8 @@ fn report(
     }
     if let Some(shard) = request.shard {
         let what = match left {
-            0 => {
-                "all are here; without --shard the same command makes a sheet or an array of them".to_string()
-            }
+            0 => "all are here; with --shard 0/1 the same command makes a sheet or an array of them"
+                .to_string(),
             left => format!("{left} of {} are still to come from others", arguments.seeds.0.len()),
         };
         writeln!(out, "part    {shard}: {what}")?;
