@@ -5,7 +5,11 @@ mod errors;
 mod files;
 mod foreign;
 mod help;
+mod heads;
 mod linear;
+mod mlp;
+mod numbers;
+mod predictions;
 mod provenance;
 mod results;
 
