@@ -6,6 +6,7 @@
 //! | [`source`] | samples and their features, from feature files or from pixels |
 //! | [`experiment`] | a probe from the choice of features to the report |
 //! | [`knn`], [`logistic`], [`trained`] | the classifiers as probes |
+//! | [`noise`] | the published noise-conditional head, by timestep |
 //! | [`contrastive`] | alignment and uniformity under noise |
 //! | [`report`] | accuracy, confusion matrix and protocol, as text and JSON |
 //! | [`confusion_image`] | the confusion matrix as a PNG |
@@ -21,6 +22,7 @@ pub mod experiment;
 mod held_out;
 pub mod knn;
 pub mod logistic;
+pub mod noise;
 pub mod paired;
 pub mod predictions;
 pub mod report;

@@ -6,6 +6,7 @@
 //! | [`logistic`] | multinomial logistic regression in float64 |
 //! | [`linear`] | the published linear probe: a layer trained for some epochs |
 //! | [`mlp`] | two layers, trained in the same way |
+//! | [`noise_mlp`] | the published noise-conditional head |
 //! | [`scaling`] | standardising, L2 normalisation |
 //! | [`rows`] | tables that are read block by block |
 //! | [`labels`] | labels and classes |
@@ -19,6 +20,7 @@ pub mod labels;
 pub mod linear;
 pub mod logistic;
 pub mod mlp;
+pub mod noise_mlp;
 mod product;
 pub mod ranking;
 pub mod rows;

@@ -8,6 +8,7 @@ mod knn;
 mod linear;
 mod logistic;
 mod mlp;
+mod noise_mlp;
 mod progress;
 mod training;
 
@@ -27,6 +28,7 @@ enum Command {
     Logistic(logistic::Arguments),
     Linear(linear::Arguments),
     Mlp(mlp::Arguments),
+    NoiseMlp(noise_mlp::Arguments),
     Knn(knn::Arguments),
     Contrastive(contrastive::Arguments),
     Compare(compare::Arguments),
@@ -38,6 +40,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Command::Logistic(arguments) => logistic::run(&arguments),
         Command::Linear(arguments) => linear::run(&arguments),
         Command::Mlp(arguments) => mlp::run(&arguments),
+        Command::NoiseMlp(arguments) => noise_mlp::run(&arguments),
         Command::Knn(arguments) => knn::run(&arguments),
         Command::Contrastive(arguments) => contrastive::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),

@@ -130,7 +130,7 @@ impl fmt::Display for Comparison {
                 (Some(probe), Some(features)) => format!(" ({probe} on {features})"),
                 _ => String::new(),
             };
-            writeln!(f, "    {}  {}{of}", share(side.accuracy, side.standard_error), side.name)?;
+            writeln!(f, "    {:16}  {}{of}", share(side.accuracy, side.standard_error), side.name)?;
         }
         let (difference, error) = (100.0 * self.difference, 100.0 * self.difference_standard_error);
         writeln!(f, "    {difference:+6.2} % ± {error:<5.2}  difference")?;

@@ -168,7 +168,7 @@ pub struct SplitReport {
 }
 
 impl SplitReport {
-    fn new(samples: &Samples) -> Self {
+    pub(crate) fn new(samples: &Samples) -> Self {
         Self {
             origin: samples.origin().to_string(),
             samples: samples.len(),

@@ -58,11 +58,11 @@ impl Report {
         }
         writeln!(f, "  on the test set")?;
         for of_setting in &self.settings {
-            write!(f, "    {}", share(of_setting.accuracy, of_setting.standard_error))?;
+            write!(f, "    {:16}", share(of_setting.accuracy, of_setting.standard_error))?;
             if let (Some(accuracy), Some(error)) =
                 (of_setting.top_5_accuracy, of_setting.top_5_standard_error)
             {
-                write!(f, "  top 5 {}", share(accuracy, error))?;
+                write!(f, "  top 5 {:16}", share(accuracy, error))?;
             }
             writeln!(f, "  {}", of_setting.setting)?;
         }
@@ -108,10 +108,10 @@ impl Report {
         for trial in trials.iter().take(TRIALS) {
             let of_trial = share(accuracy(trial), error(trial));
             match &trial.against_best {
-                None => writeln!(f, "    {of_trial}  {}", trial.features)?,
+                None => writeln!(f, "    {of_trial:16}  {}", trial.features)?,
                 Some(Discordant { only_first, only_second, p_value }) => writeln!(
                     f,
-                    "    {of_trial}  {}  (against the best {only_second} : {only_first}, p = {})",
+                    "    {of_trial:16}  {}  (against the best {only_second} : {only_first}, p = {})",
                     trial.features,
                     p(*p_value)
                 )?,
@@ -132,8 +132,9 @@ impl Report {
         writeln!(f, "    features: {}{held_out}", self.selection.features)?;
         for (name, value) in &self.protocol {
             // The line above says how features were chosen, and these say nothing where nothing was.
-            let unused =
-                self.selection.held_out_samples == 0 && ["held_out", "seed"].contains(&name.as_str());
+            let draws_nothing = self.selection.held_out_samples == 0;
+            let unused = draws_nothing
+                && (name == "held_out" || name == "seed" && !self.protocol.contains_key("shots"));
             if unused || name == "selection" {
                 continue;
             }
@@ -152,9 +153,9 @@ impl Report {
     }
 }
 
-/// A share with its error, 16 characters wide.
+/// A share with its error, at most 16 characters.
 pub(crate) fn share(share: f64, error: f64) -> String {
-    format!("{:6.2} % ± {:<5.2}", 100.0 * share, 100.0 * error)
+    format!("{:6.2} % ± {:.2}", 100.0 * share, 100.0 * error)
 }
 
 /// A p value.
@@ -163,7 +164,7 @@ pub(crate) fn p(value: f64) -> String {
 }
 
 /// A JSON value without the quotes of a text or the last digits of a fraction.
-fn plain(value: &Value) -> String {
+pub(crate) fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => in_line(text),
         Value::Bool(yes) => (if *yes { "yes" } else { "no" }).to_string(),

@@ -60,7 +60,7 @@ fn how_many_are_trained_at_a_time_changes_nothing() {
     };
     let one = run("1", "unlimited");
     assert_eq!(run("5", "unlimited"), one);
-    assert_eq!(run("5", "1MiB"), one);
+    assert_eq!(run("5", "64MiB"), one);
 }
 
 #[test]

@@ -25,7 +25,8 @@ fn two_layers_are_trained_as_one_is() {
     assert_eq!((&protocol["epochs"], &protocol["steps"]), (&json!(15), &json!(60)));
     assert_eq!(protocol["training_seed"], 3);
     assert_eq!(report(folder.path(), &with("mlp", &options)), found);
-    let narrow = report(folder.path(), &with("mlp", &[&options[..], &["--hidden", "5", "--preset", "soda"]].concat()));
+    let narrow =
+        report(folder.path(), &with("mlp", &[&options[..], &["--hidden", "5", "--preset", "soda"]].concat()));
     assert_eq!((&narrow["protocol"]["hidden"], &narrow["protocol"]["normalise"]), (&json!(5), &json!("l2")));
 }
 
@@ -34,7 +35,11 @@ fn widths_that_cannot_be_are_refused() {
     let line = |more| format!("mlp --train train.h5 --test test.h5 --features t21/out_7 {more}");
     let cases = [
         (2, line("--hidden 0"), "…a whole number of at least 1 is wanted…"),
-        (1, line("--hidden 4000000000"), "…a hidden layer of 4000000000 units needs at least…give a smaller --hidden…"),
+        (
+            1,
+            line("--hidden 4000000000"),
+            "…a hidden layer of 4000000000 units needs at least…give a smaller --hidden…",
+        ),
     ];
     refuses(folder().path(), cases);
 }

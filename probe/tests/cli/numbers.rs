@@ -39,7 +39,8 @@ fn every_accuracy_has_its_standard_error() {
     let text = probe(folder.path(), &with("logistic", &["--protocol", "published"]));
     let percent = |name: &str| 100.0 * number(&found[name]);
     let expected = format!("  accuracy  {:6.2} % ± {:.2}", percent("accuracy"), percent("standard_error"));
-    for part in [expected.as_str(), "(against the best ", "± is one standard error of the test samples' draw"] {
+    for part in [expected.as_str(), "(against the best ", "± is one standard error of the test samples' draw"]
+    {
         assert!(text.success().contains(part), "{part} in {text}");
     }
 }
@@ -96,13 +97,19 @@ fn votes_may_have_a_temperature() {
         report(folder.path(), &with("knn", &[&["--features", "t11/out_6", "-k", "50"], more].concat()))
     };
     let euclidean = run(&["--votes", "temperature"]);
-    assert_eq!((&euclidean["protocol"]["votes"], &euclidean["protocol"]["temperature"]), (&json!("temperature"), &json!(0.07)));
+    assert_eq!(
+        (&euclidean["protocol"]["votes"], &euclidean["protocol"]["temperature"]),
+        (&json!("temperature"), &json!(0.07))
+    );
     let cosine = run(&["--votes", "temperature", "--metric", "cosine", "--normalise", "none"]);
     assert_eq!(euclidean["confusion"], cosine["confusion"]);
     // Without differences between votes, and with the nearest alone.
     let [hot, cold] = ["1e9", "1e-9"].map(|t| run(&["--votes", "temperature", "--temperature", t]));
     assert_eq!(hot["confusion"], run(&[])["confusion"]);
-    assert_eq!(cold["confusion"], report(folder.path(), &with("knn", &["--features", "t11/out_6", "-k", "1"]))["confusion"]);
+    assert_eq!(
+        cold["confusion"],
+        report(folder.path(), &with("knn", &["--features", "t11/out_6", "-k", "1"]))["confusion"]
+    );
     assert_ne!(hot["confusion"], cold["confusion"]);
     let line = |more| format!("knn --train train.h5 --test test.h5 --features t11/out_6 {more}");
     refuses(
@@ -110,7 +117,11 @@ fn votes_may_have_a_temperature() {
         [
             (2, line("--temperature 0.1"), "…--temperature is that of --votes temperature: give both"),
             (2, line("--votes temperature --temperature 0"), "…a number above 0 is wanted…"),
-            (2, line("--votes temperature --normalise none"), "…weighs by the cosine: give --metric cosine or --normalise l2"),
+            (
+                2,
+                line("--votes temperature --normalise none"),
+                "…weighs by the cosine: give --metric cosine or --normalise l2",
+            ),
             (2, line("-k 5,5"), "…5 is asked for twice…"),
             (2, line("-k 5,0"), "…whole numbers of at least 1 are wanted…"),
             (1, line("-k 5,401"), "…k = 401…only 320 training rows…"),
@@ -122,10 +133,12 @@ fn votes_may_have_a_temperature() {
 fn seeds_give_mean_and_deviation() {
     let folder = folder();
     let options = ["--features", "t11/out_6", "--epochs", "2", "--lr", "0.02"];
-    let found = report(folder.path(), &with("linear", &[&options[..], &["--seeds", "4", "--seed", "7"]].concat()));
+    let found =
+        report(folder.path(), &with("linear", &[&options[..], &["--seeds", "4", "--seed", "7"]].concat()));
     let seeds = &found["seeds"];
     assert_eq!(seeds["first_seed"], 7);
-    let accuracies: Vec<f64> = seeds["accuracies"].as_array().expect("accuracies").iter().map(number).collect();
+    let accuracies: Vec<f64> =
+        seeds["accuracies"].as_array().expect("accuracies").iter().map(number).collect();
     for (accuracy, seed) in accuracies.iter().zip(["7", "8", "9", "10"]) {
         let alone = report(folder.path(), &with("linear", &[&options[..], &["--seed", seed]].concat()));
         assert_eq!(number(&alone["accuracy"]), *accuracy);
@@ -179,7 +192,17 @@ fn the_grid_of_c_is_told_and_grows() {
     let tried = found["selection"]["trials"][0]["settings"].as_array().expect("tried");
     let values: Vec<f64> = tried
         .iter()
-        .map(|tried| tried[0].as_str().and_then(|text| text.strip_prefix("C = ")).expect("a C").parse().expect("a number"))
+        .map(|tried| {
+            tried[0]
+                .as_str()
+                .and_then(|text| text.strip_prefix("C = "))
+                .expect("a C")
+                .parse()
+                .expect("a number")
+        })
         .collect();
-    assert!(values.is_sorted() && values.windows(2).all(|pair| (pair[1] / pair[0] - 10.0).abs() < 1e-9), "{values:?}");
+    assert!(
+        values.is_sorted() && values.windows(2).all(|pair| (pair[1] / pair[0] - 10.0).abs() < 1e-9),
+        "{values:?}"
+    );
 }
