@@ -16,7 +16,7 @@ use ddae_classify::linear::{LinearOptions, Preset};
 use ddae_classify::noise_mlp::train;
 use ddae_classify::ranking::Ranks;
 use ddae_classify::rows::Rows;
-use ddae_classify::scaling::{Normalisation, Scaled};
+use ddae_classify::scaling::Scaled;
 use ddae_store::FeatureKey;
 use serde_json::{Map, json};
 
