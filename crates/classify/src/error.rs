@@ -73,6 +73,14 @@ pub enum ClassifyError {
         /// The learning rate of that epoch.
         learning_rate: f64,
     },
+    /// Features of a width that the timestep's embedding does not have.
+    #[error(
+        "{dim} features: the noise-conditional head wants a multiple of 8 of at least 16 (its embedding has dim / 8 sines and cosines)"
+    )]
+    EmbeddingWidth {
+        /// Number of features.
+        dim: usize,
+    },
     /// Batches without enough rows to take a mean over.
     #[error(
         "{rows} training row(s) in batches of {batch}: batch normalisation needs at least 2 rows in a batch; give a larger --batch or more training samples"

@@ -158,7 +158,7 @@ fn the_table_and_the_image() {
     let table = ended.success();
     for part in [
         "k-nearest neighbours on t21/out_7 (12 features)",
-        "  class  accuracy  found\n  ant",
+        "  class  accuracy          found\n  ant",
         "    features: given\n    k: 20\n    metric: euclidean\n    votes: uniform\n    normalise: l2\n",
         "    train: train.h5 (400 samples)\n    test: test.h5 (200 samples)\n    model: 0123abcd\n",
         "  confusion matrix: out.png",

@@ -117,6 +117,18 @@ pub struct TrainingSummary {
     pub last_loss: f64,
 }
 
+/// What learns from batches.
+pub(crate) trait Learner {
+    /// One step on the mean cross-entropy of a batch `[N, D]` with its classes. Returns the loss before it, in nats.
+    fn step(&mut self, features: Array2<f32>, classes: &[usize], learning_rate: f64) -> f64;
+}
+
+impl Learner for Trainer {
+    fn step(&mut self, features: Array2<f32>, classes: &[usize], learning_rate: f64) -> f64 {
+        Trainer::step(self, features, classes, learning_rate)
+    }
+}
+
 /// Trains a layer on `rows`, with one class index below `class_count` for each. `progress` is told the number of rows after
 /// each step.
 ///
@@ -134,14 +146,29 @@ pub fn train(
     options: &LinearOptions,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(LinearModel, TrainingSummary)> {
-    let [count, dim] = rows.size();
+    let [_, dim] = rows.size();
+    let mut trainer = Trainer::new(LinearModel::initial(dim, class_count, options.batch_norm, options.seed));
+    let summary = fit(&mut trainer, rows, classes, options, progress)?;
+    Ok((trainer.finish(), summary))
+}
+
+/// Leads a learner through the epochs.
+///
+/// # Errors
+/// As [`train`].
+pub(crate) fn fit(
+    learner: &mut impl Learner,
+    rows: &mut impl TrainingRows,
+    classes: &[usize],
+    options: &LinearOptions,
+    progress: &mut dyn FnMut(u64),
+) -> Result<TrainingSummary> {
+    let count = rows.size()[0];
     assert_eq!(count, classes.len(), "one class per row");
     let least = if options.batch_norm { 2 } else { 1 };
     if count.min(options.batch) < least {
         return Err(ClassifyError::BatchOfOne { rows: count, batch: options.batch });
     }
-    let model = LinearModel::initial(dim, class_count, options.batch_norm, options.seed);
-    let mut trainer = Trainer::new(model);
     let mut summary = TrainingSummary { steps: 0, last_loss: 0.0 };
     for epoch in 0..options.epochs {
         let features = rows.of_epoch(epoch)?;
@@ -151,7 +178,7 @@ pub fn train(
         let (mut sum, mut seen) = (0.0, 0);
         for batch in order.chunks(options.batch).filter(|batch| batch.len() >= least) {
             let of_batch: Vec<usize> = batch.iter().map(|&row| classes[row]).collect();
-            let loss = trainer.step(features.select(Axis(0), batch), &of_batch, learning_rate);
+            let loss = learner.step(features.select(Axis(0), batch), &of_batch, learning_rate);
             if !loss.is_finite() {
                 return Err(ClassifyError::Diverged { loss, epoch: epoch + 1, learning_rate });
             }
@@ -162,7 +189,7 @@ pub fn train(
         }
         summary.last_loss = sum / seen as f64;
     }
-    Ok((trainer.finish(), summary))
+    Ok(summary)
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use ndarray::{Array2, ArrayView2, s};
 
 use crate::error::{ClassifyError, Result};
 use crate::labels::Classes;
+use crate::ranking::Ranks;
 use crate::scaling::Standardise;
 use objective::Objective;
 
@@ -221,6 +222,13 @@ impl LogisticModel {
             objective::softmax_in_place(row.as_slice_mut().unwrap_or(&mut []));
         }
         probabilities
+    }
+
+    /// Adds the most probable classes of each row to `ranks`, as indices into [`Self::classes`].
+    pub fn rank(&self, features: ArrayView2<f32>, ranks: &mut Ranks) {
+        for row in self.probabilities(features).rows() {
+            ranks.push(row.iter().copied(), f64::NEG_INFINITY);
+        }
     }
 
     /// The most probable class of each row, as an index into [`Self::classes`]; the smaller one where two are equal.
