@@ -6,7 +6,12 @@
 
 pub mod search;
 
+mod candidates;
+mod distance;
+mod hits;
 mod nearest;
+mod prepared;
+mod products;
 mod vote;
 
 use crate::error::{ClassifyError, Result};

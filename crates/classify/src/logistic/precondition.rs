@@ -1,5 +1,7 @@
 //! The preconditioner of the solver: the objective's curvature at the start.
 
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayViewMut2, Axis, s};
 use rayon::prelude::*;
@@ -91,22 +93,20 @@ impl Preconditioner {
 
 /// `scale * X^T X` `[D, D]`; only the lower triangle is meant to be read.
 fn gram(objective: &Objective, scale: f64) -> Array2<f64> {
-    let features = objective.features();
-    let dim = features.ncols();
-    let mut matrix = Array2::zeros((dim, dim));
-    row_panels(&mut matrix.view_mut()).into_par_iter().enumerate().for_each(|(i, mut rows)| {
+    let dim = objective.features().ncols();
+    let features = MatRef::from_row_major_slice(objective.rows(), objective.samples(), dim);
+    let mut matrix = vec![0.0; dim * dim];
+    // The last panels are the longest.
+    let panels: Vec<_> = matrix.chunks_mut(PANEL * dim).enumerate().rev().collect();
+    panels.into_par_iter().with_max_len(1).for_each(|(i, panel)| {
         let start = i * PANEL;
-        let end = start + rows.nrows();
-        let mut triangle = rows.slice_mut(s![.., ..end]);
-        general_mat_mul(
-            scale,
-            &features.slice(s![.., start..end]).t(),
-            &features.slice(s![.., ..end]),
-            0.0,
-            &mut triangle,
-        );
+        let rows = panel.len() / dim;
+        let end = start + rows;
+        let triangle = MatMut::from_row_major_slice_mut(panel, rows, dim).subcols_mut(0, end);
+        let (left, right) = (features.subcols(start, rows).transpose(), features.subcols(0, end));
+        matmul(triangle, Accum::Replace, left, right, scale, Par::Seq);
     });
-    matrix
+    Array2::from_shape_vec((dim, dim), matrix).unwrap_or_default()
 }
 
 /// Groups of [`PANEL`] rows, to be worked on in parallel.
