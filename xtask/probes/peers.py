@@ -17,7 +17,7 @@ def make(folder):
     basis, _ = np.linalg.qr(draw.standard_normal((dim, dim)))
     mix = ((1 + np.arange(dim) / 8) ** -0.5)[:, None] * basis
     for classes in (10, 200):
-        centres = 0.35 * draw.standard_normal((classes, dim)) @ mix + 0.3
+        centres = 0.12 * draw.standard_normal((classes, dim)) @ mix + 0.3
         for name, rows in (("train", train), ("test", test)):
             labels = draw.integers(0, classes, rows)
             noise = draw.standard_normal((rows, dim)) @ mix

@@ -103,17 +103,26 @@ impl<'a> Objective<'a> {
             .collect();
 
         let mut cross_entropy = 0.0;
-        let mut gradient = Array2::<f64>::zeros(self.parameter_shape());
+        let mut sum = vec![0.0; parameters.len()];
         for (part_loss, part_gradient) in parts {
             cross_entropy += part_loss;
-            gradient.iter_mut().zip(part_gradient).for_each(|(sum, value)| *sum += value);
+            sum.iter_mut().zip(part_gradient).for_each(|(sum, value)| *sum += value);
+        }
+        let (of_weights, of_intercept) = sum.split_at(dim * self.class_count);
+        let mut gradient = Array2::<f64>::zeros(self.parameter_shape());
+        for (class, &of_intercept) in of_intercept.iter().enumerate() {
+            let mut column = gradient.column_mut(class);
+            let values = &of_weights[class * dim..(class + 1) * dim];
+            column.iter_mut().zip(values).for_each(|(target, &value)| *target = value);
+            column[dim] = of_intercept;
         }
         gradient.slice_mut(s![..dim, ..]).scaled_add(self.alpha, &weights);
         let penalty = 0.5 * self.alpha * weights.iter().map(|w| w * w).sum::<f64>();
         Evaluation { value: cross_entropy + penalty, cross_entropy, gradient }
     }
 
-    /// Cross-entropy of some rows and its gradient.
+    /// Cross-entropy of some rows and its gradient: of the weights `[K, D]`, which is the faster way to multiply, then of
+    /// the intercept.
     fn partial<T: Precision>(&self, rows: &[T], classes: &[usize], parameters: &[T]) -> (f64, Vec<f64>) {
         let (dim, class_count) = (self.features.ncols(), self.class_count);
         let (weights, intercept) = parameters.split_at(dim * class_count);
@@ -134,7 +143,7 @@ impl<'a> Objective<'a> {
                 logit[class] -= T::ONE;
                 of_intercept.iter_mut().zip(&*logit).for_each(|(sum, &value)| *sum += value.to_f64());
             }
-            product(&mut of_block, (rows, dim), (logits, class_count), true);
+            product(&mut of_block, (logits, class_count), (rows, dim), true);
             of_weights.iter_mut().zip(&of_block).for_each(|(sum, &value)| *sum += value.to_f64());
         }
         (loss, gradient)

@@ -58,8 +58,11 @@ pub(crate) fn product<T: Precision>(
     (b, b_columns): (&[T], usize),
     transposed: bool,
 ) {
+    if result.is_empty() {
+        return;
+    }
     let a = MatRef::from_row_major_slice(a, a.len() / a_columns.max(1), a_columns);
-    let b = MatRef::from_row_major_slice(b, b.len() / b_columns, b_columns);
+    let b = MatRef::from_row_major_slice(b, b.len() / b_columns.max(1), b_columns);
     let rows = result.len() / b_columns;
     let result = MatMut::from_row_major_slice_mut(result, rows, b_columns);
     match transposed {
