@@ -9,6 +9,8 @@ pub mod gpu;
 mod machine;
 mod memory;
 mod pairs;
+mod peers;
+mod probes;
 mod table;
 
 use std::process::Command;
@@ -35,6 +37,9 @@ pub enum Part {
     Memory,
     /// A training step beside another process
     Busy,
+    /// k-NN, logistic regression and Fréchet distance beside faiss, scikit-learn and scipy; only when asked for, since it
+    /// installs these
+    Probes,
 }
 
 /// Measures and prints; with `quick` in fewer rounds and over smaller data sets.
@@ -68,6 +73,9 @@ pub fn bench(native: &Native, quick: bool, part: Option<Part>) -> Result<()> {
     if wanted(Part::Memory) {
         let sizes = if quick { [2_000, 8_000] } else { [2_000, 60_000] };
         println!("\n{}", table::memory(&memory::measure(&programs, sizes)?));
+    }
+    if part == Some(Part::Probes) {
+        println!("\n{}", probes::table(&probes::measure(&measure)?));
     }
     Ok(())
 }

@@ -6,7 +6,12 @@
 
 pub mod search;
 
+mod candidates;
+mod distance;
+mod hits;
 mod nearest;
+mod prepared;
+mod products;
 mod vote;
 
 use crate::error::{ClassifyError, Result};
@@ -80,8 +85,8 @@ impl Default for KnnOptions {
 /// below `class_count`, in the order of the labels). `progress` is told how many distances were computed since the
 /// last call.
 ///
-/// Memory is bounded by one block of queries (at most 64 MiB), one of the base (at most
-/// 16 MiB) and k neighbours of each query of the block.
+/// Memory is bounded by one block of queries with their neighbours (at most 64 MiB), one of the base (at most 64 MiB), a
+/// rounded copy of both, and the candidates of a task of 512 queries for each thread.
 ///
 /// # Errors
 /// When k is larger than the base, or rows cannot be read.
