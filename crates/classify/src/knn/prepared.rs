@@ -18,7 +18,7 @@ use super::products::{GROUP, Kernel, Operand, Side};
 /// Rows of the base whose mean is the centre.
 const SAMPLED: usize = 1024;
 
-/// Covers the rounding of sums in float64, relative to their terms (a million terms at most).
+/// Covers the rounding of sums in float64, relative to their terms (a million terms at most), and of what is measured.
 pub(super) const ROUNDING: f64 = 1e-9;
 
 /// Consecutive rows in memory with the squares of their lengths.
@@ -98,6 +98,15 @@ impl Space {
                 let terms = coordinates.iter().zip(&self.centre);
                 0.5 - terms.map(|(value, centre)| (value + centre / 2.0) * centre).sum::<f64>()
             }
+        }
+    }
+
+    /// What shifts and measured distances are differences of: their rounding is relative to this too, however small they are.
+    /// Euclidean distances are sums of squares, which do not cancel.
+    pub(super) fn unit(&self) -> f64 {
+        match self.metric {
+            Metric::Euclidean => 0.0,
+            Metric::Cosine => 1.0,
         }
     }
 

@@ -143,7 +143,8 @@ struct Radius {
 }
 
 impl Radius {
-    fn new(length: f64, lost: f64, shift: f64, dim: usize) -> Self {
+    /// Of a query, with [`Space::unit`].
+    fn new(length: f64, lost: f64, shift: f64, unit: f64, dim: usize) -> Self {
         // A sum of D products in float32 is off by at most D 2^-24 times the lengths; twice that covers the second
         // order, and four more terms what is done with the product afterwards.
         let relative = (dim + 4) as f64 * f64::from(f32::EPSILON) + ROUNDING;
@@ -153,7 +154,7 @@ impl Radius {
         Self {
             of_length: lost + relative * rounded,
             of_lost: rounded * (1.0 + relative),
-            own: absolute + ROUNDING * shift.abs(),
+            own: absolute + ROUNDING * (shift.abs() + unit),
         }
     }
 
@@ -177,12 +178,12 @@ fn above(value: f64) -> f32 {
 impl Block<'_> {
     /// Looks for the neighbours of the queries from `start` on.
     fn search(&self, start: usize, found: &mut [Vec<Neighbour>], room: &mut Room) {
-        let (k, dim) = (self.k, self.base.0.row(0).len());
+        let (k, dim, unit) = (self.k, self.base.0.row(0).len(), self.space.unit());
         let (queries, base) = (self.queries.1, self.base.1);
         let width = found.len().next_multiple_of(GROUP);
         room.candidates.resize_with(found.len().max(room.candidates.len()), Candidates::default);
         let radii: Vec<Radius> = (start..start + found.len())
-            .map(|i| Radius::new(queries.lengths[i], queries.lost[i], queries.shifts[i], dim))
+            .map(|i| Radius::new(queries.lengths[i], queries.lost[i], queries.shifts[i], unit, dim))
             .collect();
         for (i, (candidates, found)) in room.candidates.iter_mut().zip(found.iter()).enumerate() {
             candidates.begin(k, self.threshold(start + i, found));
@@ -213,6 +214,10 @@ impl Block<'_> {
                 collect(products, &room.thresholds, &room.shifts, &mut room.hits);
                 for hit in &room.hits {
                     let i = hit.query as usize;
+                    // A query that is not there: zero times a value beyond float32 is no number, and reaches any threshold.
+                    if i >= found.len() {
+                        continue;
+                    }
                     let (row, radius) = (first as u32 + hit.row, radii[i].over(largest));
                     let (low, high) = match radius.is_finite() {
                         true => {
@@ -248,7 +253,7 @@ impl Block<'_> {
         }
         let reach = found.iter().fold(0.0_f64, |reach, neighbour| reach.max(neighbour.distance));
         let (reach, shift) = (self.space.measure(reach), self.queries.1.shifts[query]);
-        shift - reach - ROUNDING * (shift.abs() + reach)
+        shift - reach - ROUNDING * (shift.abs() + reach + self.space.unit())
     }
 
     /// Measures pairs of a row and a query, counted from `start` on.
@@ -351,6 +356,49 @@ mod tests {
         // So many twins that they are measured before the block ends.
         check("all the same", &Array2::ones((3, 9)), &Array2::ones((5000, 9)), 10);
         check("all zero", &Array2::zeros((3, 9)), &Array2::zeros((2000, 9)), 10);
+    }
+
+    /// All cosines are 1 but for rounding, so that measured distances are 0 or close to it.
+    #[test]
+    fn parallel_rows_are_taken_in_their_order() {
+        let direction = [3.0_f32, 7.0, 2.0, 5.0, 8.0];
+        let base = Array2::from_shape_fn((3000, 5), |(i, j)| (i + 1) as f32 * direction[j]);
+        let queries = base.slice(ndarray::s![2..5, ..]).to_owned();
+        let search = Search { base: &base.view(), k: 20, metric: Metric::Cosine };
+        for found in search.nearest(queries.clone(), &mut |_| ()).expect("neighbours") {
+            assert_eq!(
+                found.iter().map(|neighbour| neighbour.row).collect::<Vec<_>>(),
+                Vec::from_iter(0..20)
+            );
+        }
+        check("scaled copies", &queries, &base, 20);
+        check_by(4 * 5 * 300, "scaled copies in blocks", &queries, &base, 20);
+        let near = &base + &(rows("base", 3000, 5) * 1e-3);
+        check("nearly scaled copies", &queries, &near, 20);
+        let positive = rows("base", 3000, 1).mapv(|value| value + 1.5);
+        check("one feature", &rows("queries", 40, 1).mapv(|value| value + 1.5), &positive, 20);
+        check_by(4 * 300, "one feature in blocks", &rows("queries", 40, 1), &rows("base", 3000, 1), 20);
+        for spread in [1e-5, 1e-6, 1e-7] {
+            let around = |rows: Array2<f32>| rows * spread + 1.0;
+            let base = around(rows("base", 3000, 48));
+            check("a narrow bundle", &around(rows("queries", 40, 48)), &base, 20);
+            check_by(
+                4 * 48 * 700,
+                "a narrow bundle in blocks",
+                &base.slice(ndarray::s![..40, ..]).to_owned(),
+                &base,
+                20,
+            );
+        }
+    }
+
+    /// A row that the scale does not know of is infinite as float32 in its space, and zero times it no number.
+    #[test]
+    fn an_outlier_among_rows_that_are_not_sampled() {
+        let (queries, mut base) = (rows("queries", 70, 20) * 0.1, rows("base", 2000, 20) * 0.1);
+        base.row_mut(1001).fill(1e38);
+        check("an outlier", &queries, &base, 20);
+        check("all of them", &queries, &base, 2000);
     }
 
     #[test]
