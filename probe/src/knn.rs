@@ -73,7 +73,8 @@ impl KnnProbe {
             protocol.insert("temperature".into(), json!(temperature));
         }
         protocol.insert("normalise".into(), json!(self.normalisation.name()));
-        protocol.insert("computed_in".into(), json!("f32, neighbours measured again in f64"));
+        protocol
+            .insert("computed_in".into(), json!("f64; rows ruled out by bounded products in bf16 or f32"));
         let ranks = of_ks[chosen].clone();
         let by_setting = match self.ks.len() {
             1 => Vec::new(),

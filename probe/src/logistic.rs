@@ -198,6 +198,7 @@ impl LogisticProbe {
         protocol.insert("iterations".into(), json!(summary.iterations));
         protocol.insert("converged".into(), json!(summary.converged));
         protocol.insert("mean_training_loss".into(), json!(summary.mean_loss));
+        protocol.insert("mean_training_objective".into(), json!(summary.mean_objective));
         protocol.insert("computed_in".into(), json!("f64"));
         if !summary.converged {
             warnings.push(format!(

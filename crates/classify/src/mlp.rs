@@ -7,7 +7,7 @@ use ndarray::{Array1, Array2, ArrayView2, Axis, Ix1, Ix2};
 use crate::error::{ClassifyError, Result};
 use crate::linear::model::BatchNorm;
 use crate::linear::trainer::{AdamStep, Moments, cross_entropy};
-use crate::linear::{Learner, LinearOptions, TrainingRows, TrainingSummary, fit};
+use crate::linear::{Learner, LinearOptions, TrainingRows, TrainingSummary, all_finite, fit};
 use crate::product::product;
 use crate::ranking::Ranks;
 
@@ -32,6 +32,11 @@ impl Layer {
             weight: Array2::from_shape_simple_fn((outputs, inputs), || draw(&mut of_weight)),
             bias: Array1::from_shape_simple_fn(outputs, || draw(&mut of_bias)),
         }
+    }
+
+    /// Whether all weights are finite.
+    pub(crate) fn is_finite(&self) -> bool {
+        all_finite(self.weight.iter().chain(&self.bias))
     }
 
     /// `[N, out]` of `[N, in]`.
@@ -143,6 +148,10 @@ impl Learner for MlpTrainer {
             moments.step(layer, gradient, &step);
         }
         loss
+    }
+
+    fn is_finite(&self) -> bool {
+        self.model.hidden.is_finite() && self.model.output.is_finite()
     }
 }
 

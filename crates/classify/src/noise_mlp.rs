@@ -155,6 +155,11 @@ impl Learner for NoiseMlpTrainer {
         }
         loss
     }
+
+    fn is_finite(&self) -> bool {
+        let NoiseMlpModel { embedding, hidden, output, .. } = &self.model;
+        embedding.iter().chain([hidden, output]).all(Layer::is_finite)
+    }
 }
 
 /// Trains a head on `rows` `[N, D + 1]`, whose last column is the timestep that a row was taken at (whole, at most 2^24),

@@ -51,7 +51,7 @@ impl Ranks {
         row.iter().take_while(|class| **class != NONE).map(|&class| class as usize)
     }
 
-    /// The best class of every row; class 0 where none has a score.
+    /// The best class of every row; class 0 where none has a score, which trained models and votes always give.
     pub fn best(&self) -> Vec<usize> {
         (0..self.len()).map(|row| self.of_row(row).next().unwrap_or(0)).collect()
     }

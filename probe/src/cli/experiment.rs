@@ -169,8 +169,14 @@ impl ExperimentOptions {
             predictions::check_name(path)?;
             check_folder(path, "--predictions")?;
         }
-        let earlier = self.compare.as_deref().map(Predictions::read).transpose()?;
+        let earlier = match &self.compare {
+            Some(path) => Some((path.display().to_string(), Predictions::read(path)?)),
+            None => None,
+        };
         let source = self.source.open()?;
+        if let Some((name, earlier)) = &earlier {
+            earlier.check_against(name, &source)?;
+        }
         if self.choice.features.is_some() && source.is_foreign() {
             let advice = "--features names features of files that ddae-infer wrote; name those of others with their file, as \
                           in FILE:NAME";
@@ -180,8 +186,8 @@ impl ExperimentOptions {
         let mut progress = Shown::default();
         let mut report = experiment::repeat(&source, probe_of, &plan, seeds, &mut progress)?;
         drop(progress);
-        if let (Some(path), Some(earlier)) = (&self.compare, &earlier) {
-            report.compare(&path.display().to_string(), earlier)?;
+        if let Some((name, earlier)) = &earlier {
+            report.compare(name, earlier)?;
         }
         let written = self.predictions.as_deref().map(|path| report.predictions.write(path)).transpose();
         let drawn = self.confusion.as_deref().map(|path| confusion_image::write(&report, path)).transpose();

@@ -53,6 +53,11 @@ pub trait Probe {
         None
     }
 
+    /// Whether training draws from a seed: initial weights, order, views.
+    fn draws(&self) -> bool {
+        false
+    }
+
     /// Learns with each setting and measures it, for each of several features; what is measured on is held out of the
     /// training set.
     ///

@@ -1,7 +1,8 @@
 //! The same experiment with several seeds.
 
+use super::run::open_choice;
 use super::{ExperimentPlan, Probe, Progress, run};
-use crate::error::Result;
+use crate::error::{ProbeError, Result};
 use crate::report::{Repeats, Report};
 use crate::source::ProbeSource;
 
@@ -9,7 +10,7 @@ use crate::source::ProbeSource;
 /// of the first, with the accuracies of all.
 ///
 /// # Errors
-/// As [`run`].
+/// As [`run`], and when nothing is drawn from several seeds: all would give the same.
 pub fn repeat<P: Probe>(
     source: &ProbeSource,
     probe_of: impl Fn(u64) -> P,
@@ -21,6 +22,9 @@ pub fn repeat<P: Probe>(
         let seed = plan.seed.wrapping_add(number);
         run(source, &probe_of(seed), &ExperimentPlan { seed, ..plan.clone() }, progress)
     };
+    if seeds > 1 {
+        check_drawn(source, &probe_of(plan.seed), plan, seeds)?;
+    }
     let mut report = of_seed(0, progress)?;
     if seeds < 2 {
         return Ok(report);
@@ -41,4 +45,16 @@ pub fn repeat<P: Probe>(
     report.warnings.extend(repeats.disagreement());
     report.seeds = Some(repeats);
     Ok(report)
+}
+
+/// Refuses several seeds where nothing is drawn: their deviation of 0 would say nothing.
+fn check_drawn<P: Probe>(source: &ProbeSource, probe: &P, plan: &ExperimentPlan, seeds: u64) -> Result<()> {
+    let candidates = if plan.features.is_empty() { source.available() } else { &plan.features };
+    if probe.draws() || plan.shots.is_some() || open_choice(probe, plan, candidates.len()).is_some() {
+        return Ok(());
+    }
+    Err(ProbeError::Usage(format!(
+        "--seeds {seeds}: nothing is drawn here, so that all seeds give the same: leave out --seeds, or give --shots, or several \
+         features to choose from on held-out samples"
+    )))
 }

@@ -115,7 +115,19 @@ fn correct(classified: &Classified, truth: &[usize]) -> f64 {
     found as f64 / truth.len().max(1) as f64
 }
 
-/// Draws the held-out part if anything is chosen there: features, or a setting of the probe.
+/// What is chosen on a held-out part, if anything: features, or a setting of the probe; and how to do without.
+pub(super) fn open_choice<P: Probe>(
+    probe: &P,
+    plan: &ExperimentPlan,
+    candidates: usize,
+) -> Option<(&'static str, &'static str)> {
+    if candidates > 1 && plan.selection == Selection::HeldOut {
+        return Some(("features", "name one with --features"));
+    }
+    probe.open_setting()
+}
+
+/// Draws the held-out part if anything is chosen there.
 fn held_out_if_needed<P: Probe>(
     source: &ProbeSource,
     probe: &P,
@@ -123,13 +135,7 @@ fn held_out_if_needed<P: Probe>(
     candidates: usize,
     subset: Option<&[usize]>,
 ) -> Result<Option<HeldOut>> {
-    let (purpose, advice) = match probe.open_setting() {
-        _ if candidates > 1 && plan.selection == Selection::HeldOut => {
-            ("features", "name one with --features")
-        }
-        Some(setting) => setting,
-        None => return Ok(None),
-    };
+    let Some((purpose, advice)) = open_choice(probe, plan, candidates) else { return Ok(None) };
     let labels = source.train.labels();
     let Some(subset) = subset else {
         return HeldOut::draw(labels, plan.held_out, plan.seed, purpose, advice).map(Some);

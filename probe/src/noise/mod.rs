@@ -13,6 +13,7 @@ mod rows;
 
 use ddae_classify::labels::Classes;
 use ddae_classify::linear::{LinearOptions, Preset};
+use ddae_classify::logistic::chance_loss;
 use ddae_classify::noise_mlp::train;
 use ddae_classify::ranking::Ranks;
 use ddae_classify::rows::Rows;
@@ -25,6 +26,7 @@ use crate::experiment::{Progress, TOP};
 use crate::source::ProbeSource;
 use crate::source::feature_set::{FeatureSet, join};
 use crate::source::table::{Table, Views};
+use crate::trained::at_chance;
 use report::{NoiseReport, TimestepReport};
 use rows::{NoiseRows, scaling_of_all};
 
@@ -46,7 +48,8 @@ impl NoiseProbe {
     /// Trains the head and measures it at every timestep.
     ///
     /// # Errors
-    /// When there are not features of one layer at two timesteps or more, they cannot be read, or the head learns nothing.
+    /// When there are not features of one layer at two timesteps or more, they cannot be read, or the
+    /// training diverges.
     pub fn run(&self, source: &ProbeSource, progress: &mut dyn Progress) -> Result<NoiseReport> {
         let keys = self.keys(source)?;
         let sets: Vec<FeatureSet> = keys.iter().map(|key| FeatureSet::Taps(vec![key.clone()])).collect();
@@ -102,7 +105,9 @@ impl NoiseProbe {
         ] {
             protocol.insert(name.to_string(), value);
         }
-        Ok(NoiseReport::new(source, &keys[0].tap, learn[0].dim(), by_timestep, protocol))
+        let mut report = NoiseReport::new(source, &keys[0].tap, learn[0].dim(), by_timestep, protocol);
+        report.warnings.extend(at_chance(summary.last_loss, chance_loss(&indices, classes.len())));
+        Ok(report)
     }
 
     /// The features of the layer that both files have, by timestep.
@@ -120,7 +125,9 @@ impl NoiseProbe {
             (Some(tap), _) if taps.contains(&tap.as_str()) => tap.clone(),
             (None, [one]) => one.to_string(),
             (None, []) => {
-                return Err(wanted("features of ddae-infer are wanted, which say their timestep".to_string()));
+                return Err(wanted(
+                    "features of ddae-infer are wanted, which say their timestep".to_string(),
+                ));
             }
             (None, _) => {
                 return Err(wanted(format!(

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::experiment::TOP;
 use crate::report::text::{plain as plain_value, share};
-use crate::report::{SplitReport, standard_error};
+use crate::report::{SplitReport, same_split, standard_error};
 use crate::source::ProbeSource;
 
 /// What a noise-conditional head makes of the test set; serialised as the object that `--json` prints. Accuracies are
@@ -75,15 +75,10 @@ impl NoiseReport {
         timesteps: Vec<TimestepReport>,
         protocol: Map<String, Value>,
     ) -> Self {
-        Self {
-            tap: tap.to_string(),
-            dim,
-            timesteps,
-            protocol,
-            train: SplitReport::new(&source.train),
-            test: SplitReport::new(&source.test),
-            warnings: source.notes.clone(),
-        }
+        let (train, test) = (SplitReport::new(&source.train), SplitReport::new(&source.test));
+        let mut warnings = source.notes.clone();
+        warnings.extend(same_split(&train, &test));
+        Self { tap: tap.to_string(), dim, timesteps, protocol, train, test, warnings }
     }
 }
 

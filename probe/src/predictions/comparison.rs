@@ -67,6 +67,43 @@ impl Side {
     }
 }
 
+/// What tells of which samples predictions are.
+pub(crate) struct Of<'a> {
+    pub(crate) labels: &'a [i64],
+    pub(crate) images_digest: Option<&'a str>,
+}
+
+/// Compares of which samples two are, with their names; what should be known where only labels tell.
+///
+/// # Errors
+/// When their number, labels or images differ.
+pub(crate) fn check_same(first: (&str, &Of), second: (&str, &Of)) -> Result<Option<String>> {
+    let ((first_name, first), (second_name, second)) = (first, second);
+    let other = |what| ProbeError::OtherSamples {
+        first: first_name.to_string(),
+        second: second_name.to_string(),
+        what,
+    };
+    let (one, another) = (first.labels, second.labels);
+    if one.len() != another.len() {
+        return Err(other(format!("{} samples and {}", one.len(), another.len())));
+    }
+    if let Some(row) = (0..one.len()).find(|&row| one[row] != another[row]) {
+        let (one, another) = (one[row], another[row]);
+        return Err(other(format!("sample {row} has label {one} in the first and {another} in the second")));
+    }
+    match (first.images_digest, second.images_digest) {
+        (Some(one), Some(another)) if one != another => {
+            Err(other("they say that they are of different images".to_string()))
+        }
+        (Some(_), Some(_)) => Ok(None),
+        _ => Ok(Some(
+            "nothing says that both are of the same images in the same order but their labels, which agree"
+                .to_string(),
+        )),
+    }
+}
+
 impl Comparison {
     /// Compares two predictions with their names.
     ///
@@ -74,34 +111,8 @@ impl Comparison {
     /// When they are not of the same samples, as far as their number, labels and images tell.
     pub fn new(first: (&str, &Predictions), second: (&str, &Predictions)) -> Result<Self> {
         let ((first_name, first), (second_name, second)) = (first, second);
-        let other = |what| ProbeError::OtherSamples {
-            first: first_name.to_string(),
-            second: second_name.to_string(),
-            what,
-        };
         let samples = first.labels.len();
-        if samples != second.labels.len() {
-            return Err(other(format!("{samples} samples and {}", second.labels.len())));
-        }
-        if let Some(row) = (0..samples).find(|&row| first.labels[row] != second.labels[row]) {
-            let (one, another) = (first.labels[row], second.labels[row]);
-            return Err(other(format!(
-                "sample {row} has label {one} in the first and {another} in the second"
-            )));
-        }
-        let digest = |predictions: &Predictions| {
-            predictions.about.as_ref().and_then(|about| about.images_digest.clone())
-        };
-        let mut warnings = Vec::new();
-        match (digest(first), digest(second)) {
-            (Some(one), Some(another)) if one != another => {
-                return Err(other("they say that they are of different images".to_string()));
-            }
-            (Some(_), Some(_)) => {}
-            _ => warnings.push(
-                "nothing says that both are of the same images in the same order but their labels, which agree".to_string(),
-            ),
-        }
+        let warnings = check_same((first_name, &first.of()), (second_name, &second.of()))?;
         let discordant = Discordant::of(&first.labels, &first.predictions, &second.predictions);
         let (one, another) = (Side::new(first_name, first), Side::new(second_name, second));
         let right =
@@ -116,7 +127,7 @@ impl Comparison {
             first: one,
             second: another,
             discordant,
-            warnings,
+            warnings: warnings.into_iter().collect(),
         })
     }
 }

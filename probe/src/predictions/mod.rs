@@ -20,6 +20,11 @@ use ddae_base::files::write_whole;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ProbeError, Result};
+use crate::source::ProbeSource;
+use comparison::{Of, check_same};
+
+/// The name of what a run predicts itself.
+pub(crate) const THIS_RUN: &str = "this run";
 
 /// The columns.
 const COLUMNS: [&str; 3] = ["sample", "label", "prediction"];
@@ -79,6 +84,23 @@ pub fn check_name(path: &Path) -> Result<()> {
 }
 
 impl Predictions {
+    /// What tells of which samples they are.
+    fn of(&self) -> Of<'_> {
+        let about = self.about.as_ref();
+        Of { labels: &self.labels, images_digest: about.and_then(|about| about.images_digest.as_deref()) }
+    }
+
+    /// Whether they, called `name`, can be compared with those of a run on `source`, before it does its work.
+    ///
+    /// # Errors
+    /// When they are of other samples than its test set.
+    pub fn check_against(&self, name: &str, source: &ProbeSource) -> Result<()> {
+        let attributes = source.test.attributes();
+        let images_digest = attributes.get("images_digest").and_then(|digest| digest.as_str());
+        let of_run = Of { labels: source.test.labels(), images_digest };
+        check_same((THIS_RUN, &of_run), (name, &self.of())).map(|_| ())
+    }
+
     /// Writes them.
     ///
     /// # Errors
@@ -104,7 +126,7 @@ impl Predictions {
     /// Reads what [`Predictions::write`] wrote, or another table with the columns `label` and `prediction`.
     ///
     /// # Errors
-    /// When it cannot be read, has no such columns, or a value is no whole number.
+    /// When it cannot be read, has no such columns, a value is no whole number, or a column `sample` does not count the rows.
     pub fn read(path: &Path) -> Result<Self> {
         let wrong = |reason: String| ProbeError::File { path: path.to_path_buf(), reason };
         let form = form(path)?;
@@ -129,13 +151,24 @@ fn missing(column: &str, known: &[String]) -> String {
     )
 }
 
+/// What is wrong with a row whose `sample` is not its place.
+fn check_sample(row: usize, sample: i64) -> std::result::Result<(), String> {
+    if i64::try_from(row).ok() == Some(sample) {
+        return Ok(());
+    }
+    Err(format!(
+        "sample is {sample} in row {row}: samples from 0 on are wanted, in the order of the test file; sort the rows by sample, \
+         or leave the column out where it says something else"
+    ))
+}
+
 fn read_csv(file: File) -> std::result::Result<Predictions, String> {
     let mut reader = csv::Reader::from_reader(file);
     let header = reader.headers().map_err(|error| error.to_string())?;
     let header: Vec<String> = header.iter().map(ddae_base::plain).collect();
     let place =
         |name: &str| header.iter().position(|column| column == name).ok_or_else(|| missing(name, &header));
-    let (label, prediction) = (place("label")?, place("prediction")?);
+    let (label, prediction, sample) = (place("label")?, place("prediction")?, place("sample").ok());
     let mut read = Predictions::default();
     for (row, record) in reader.records().enumerate() {
         let record = record.map_err(|error| error.to_string())?;
@@ -149,6 +182,9 @@ fn read_csv(file: File) -> std::result::Result<Predictions, String> {
                 )
             })
         };
+        if let Some(sample) = sample {
+            check_sample(row, number(sample)?)?;
+        }
         read.labels.push(number(label)?);
         read.predictions.push(number(prediction)?);
     }
@@ -184,6 +220,12 @@ mod tests {
             ),
             ("label,prediction\n1,2\n1,ant\n", "prediction is 'ant' in row 1: a whole number is wanted"),
             ("label,prediction\n", "it has no rows"),
+            (
+                "sample,label,prediction\n0,1,2\n2,1,2\n1,1,1\n",
+                "sample is 2 in row 1: samples from 0 on are wanted, in the order of the test file; sort the rows by sample, or \
+                 leave the column out where it says something else",
+            ),
+            ("sample,label,prediction\na.png,1,2\n", "sample is 'a.png' in row 0: a whole number is wanted"),
         ] {
             let path = folder.path().join("b.csv");
             std::fs::write(&path, text).expect("written");

@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::experiment::{Probe, TOP};
 use crate::paired::Discordant;
 use crate::predictions::comparison::Comparison;
-use crate::predictions::{About, Predictions};
+use crate::predictions::{About, Predictions, THIS_RUN};
 use crate::source::ProbeSource;
 use crate::source::feature_set::FeatureSet;
 use crate::source::samples::Samples;
@@ -267,7 +267,7 @@ impl Report {
             test,
         };
         report.warn_of_choice();
-        report.warn_of_same_split();
+        report.warnings.extend(same_split(&report.train, &report.test));
         Ok(report)
     }
 
@@ -276,7 +276,7 @@ impl Report {
     /// # Errors
     /// When they are of other samples.
     pub fn compare(&mut self, name: &str, earlier: &Predictions) -> Result<()> {
-        let comparison = Comparison::new(("this run", &self.predictions), (name, earlier))?;
+        let comparison = Comparison::new((THIS_RUN, &self.predictions), (name, earlier))?;
         self.warnings.extend(comparison.warnings.iter().cloned());
         self.comparison = Some(comparison);
         Ok(())
@@ -290,21 +290,20 @@ impl Report {
             ));
         }
     }
+}
 
-    fn warn_of_same_split(&mut self) {
-        let same = [&["images_digest"][..], &["data_set", "split"]].into_iter().any(|names| {
-            let all = |split: &SplitReport| {
-                names.iter().map(|name| split.attributes.get(*name).cloned()).collect::<Option<Vec<_>>>()
-            };
-            all(&self.train).is_some_and(|train| all(&self.test) == Some(train))
-        });
-        if same || self.train.origin == self.test.origin {
-            self.warnings.push(format!(
-                "{} and {} hold the same split: the accuracy says nothing about new images",
-                self.train.origin, self.test.origin
-            ));
-        }
-    }
+/// What should be known where both splits are the same, as far as the files tell.
+pub(crate) fn same_split(train: &SplitReport, test: &SplitReport) -> Option<String> {
+    let same = [&["images_digest"][..], &["data_set", "split"]].into_iter().any(|names| {
+        let all = |split: &SplitReport| {
+            names.iter().map(|name| split.attributes.get(*name).cloned()).collect::<Option<Vec<_>>>()
+        };
+        all(train).is_some_and(|of_train| all(test) == Some(of_train))
+    });
+    (same || train.origin == test.origin).then(|| {
+        let (train, test) = (&train.origin, &test.origin);
+        format!("{train} and {test} hold the same split: the accuracy says nothing about new images")
+    })
 }
 
 #[cfg(test)]

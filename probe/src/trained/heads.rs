@@ -61,7 +61,7 @@ impl TrainedProbe {
                 trained.push((number, head));
             }
         };
-        let mut trained = match at_a_time(tables)? {
+        let mut trained = match self.at_a_time(tables)? {
             1 => work(),
             workers => thread::scope(|scope| {
                 let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
@@ -96,13 +96,47 @@ impl TrainedProbe {
         };
         Ok(Trained { ranks, summary, chance: chance_loss(&indices, count), dim: table.dim() })
     }
+
+    /// How many heads are trained at a time: one a thread, where they fit into three quarters of the memory that is free.
+    fn at_a_time(&self, tables: &[Tables]) -> Result<usize> {
+        let mut largest = 0;
+        for tables in tables {
+            let classes = Classes::of(&tables.learn.labels())?.len();
+            largest = largest.max(self.bytes(tables.learn.len(), tables.learn.dim(), classes));
+        }
+        let free = memory::free().map_err(|error| ProbeError::Usage(error.to_string()))?;
+        let fit = free.map_or(usize::MAX, |free| (free / 4 * 3 / largest.max(1)) as usize);
+        Ok(rayon::current_num_threads().min(tables.len()).min(fit).max(1))
+    }
+
+    /// What a head has in memory while it is trained: the rows of an epoch with the blocks they are read in, and the weights of
+    /// its layers with their gradients and two moments.
+    fn bytes(&self, rows: usize, dim: usize, classes: usize) -> u64 {
+        let [rows, dim, classes] = [rows, dim, classes].map(|size| size as u64);
+        let weights = match self.layers.hidden(dim as usize) {
+            None => dim.saturating_mul(classes),
+            Some(hidden) => (hidden as u64).saturating_mul(dim + classes),
+        };
+        let rows = rows.saturating_mul(dim).saturating_mul(4);
+        rows.saturating_add(weights.saturating_mul(16)).saturating_add(2 * rows::PASS_BYTES as u64)
+    }
 }
 
-/// How many heads are trained at a time: one a thread, where their rows fit into three quarters of the memory that is free.
-fn at_a_time(tables: &[Tables]) -> Result<usize> {
-    let bytes = |tables: &Tables| 4 * (tables.learn.len() as u64).saturating_mul(tables.learn.dim() as u64);
-    let largest = tables.iter().map(bytes).max().unwrap_or(0).saturating_add(2 * rows::PASS_BYTES as u64);
-    let free = memory::free().map_err(|error| ProbeError::Usage(error.to_string()))?;
-    let fit = free.map_or(usize::MAX, |free| (free / 4 * 3 / largest.max(1)) as usize);
-    Ok(rayon::current_num_threads().min(tables.len()).min(fit).max(1))
+#[cfg(test)]
+mod tests {
+    use ddae_classify::linear::Preset;
+
+    use super::*;
+    use crate::trained::Layers;
+
+    #[test]
+    fn the_weights_of_wide_layers_count() {
+        let of = |layers| TrainedProbe { preset: Preset::Ddae, options: Preset::Ddae.options(), layers };
+        let blocks = 2 * rows::PASS_BYTES as u64;
+        assert_eq!(of(Layers::One).bytes(1000, 64, 10), 4 * 64_000 + 16 * 640 + blocks);
+        let hidden = Some(1 << 20);
+        assert_eq!(of(Layers::Two { hidden }).bytes(1000, 64, 10), 4 * 64_000 + ((16 * 74) << 20) + blocks);
+        assert_eq!(of(Layers::Two { hidden: None }).bytes(1, 64, 10), 4 * 64 + 16 * 128 * 74 + blocks);
+        assert_eq!(of(Layers::Two { hidden: Some(usize::MAX) }).bytes(1, 64, 10), u64::MAX);
+    }
 }

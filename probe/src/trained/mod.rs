@@ -14,7 +14,6 @@ use serde_json::{Map, Value, json};
 
 use crate::error::Result;
 use crate::experiment::{Classified, Probe, Progress, Tables, Tuned};
-use heads::Trained;
 
 /// A head that is trained for some epochs, with its settings.
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +90,7 @@ impl TrainedProbe {
             ("epochs", json!(epochs)),
             ("batch", json!(batch)),
             ("steps", json!(steps)),
-            ("initial_weights", json!("uniform within 1/sqrt(features), PyTorch's default")),
+            ("initial_weights", json!("uniform within 1/sqrt(inputs of the layer), PyTorch's default")),
             ("training_seed", json!(seed)),
             ("last_training_loss", json!(last_loss)),
             ("computed_in", json!("f32")),
@@ -103,8 +102,7 @@ impl TrainedProbe {
 }
 
 /// What is said of features that say nothing: they lead to the loss of guessing, up to the noise of the last steps.
-fn at_chance(trained: &Trained) -> Option<String> {
-    let (last_loss, chance) = (trained.summary.last_loss, trained.chance);
+pub(crate) fn at_chance(last_loss: f64, chance: f64) -> Option<String> {
     (last_loss > 0.999 * chance).then(|| {
         format!(
             "the probe is at chance: its loss in the last epoch is {last_loss:.4}, and guessing by the classes' \
@@ -130,6 +128,10 @@ impl Probe for TrainedProbe {
         }
     }
 
+    fn draws(&self) -> bool {
+        true
+    }
+
     fn tune(&self, tables: &[Tables], progress: &mut dyn Progress) -> Result<Vec<Tuned<()>>> {
         let trained = self.train(tables, progress)?;
         let tuned = tables.iter().zip(&trained).map(|(tables, trained)| {
@@ -147,7 +149,7 @@ impl Probe for TrainedProbe {
         let trained = self.train(tables, progress)?;
         let classified = trained.into_iter().map(|trained| {
             let protocol = self.protocol(trained.dim, trained.summary);
-            let warnings = at_chance(&trained).into_iter().collect();
+            let warnings = at_chance(trained.summary.last_loss, trained.chance).into_iter().collect();
             Classified { ranks: trained.ranks, by_setting: Vec::new(), protocol, warnings }
         });
         Ok(classified.collect())

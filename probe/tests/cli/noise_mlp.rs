@@ -55,6 +55,27 @@ fn accuracy_falls_with_the_timestep() {
 }
 
 #[test]
+fn what_says_nothing_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, samples) in [("train", 600), ("test", 200)] {
+        let keys = [("t1/out_6", 0.0), ("t2/out_6", 0.0)];
+        Features::new(samples, name).keys(&keys).dim(16).write(folder.path(), name);
+    }
+    let warnings = |test: &str, lr: &str| {
+        let line = ["noise-mlp", "--epochs", "1", "--lr", lr, "--train", "train.h5", "--test", test];
+        let found = report(folder.path(), &line);
+        let warnings = found["warnings"].as_array().expect("warnings").iter();
+        warnings.map(|warning| warning.as_str().expect("a text").to_string()).collect::<Vec<_>>()
+    };
+    let at_chance = "the probe is at chance: ";
+    let found = warnings("test.h5", "1e-9");
+    assert!(found.len() == 1 && found[0].starts_with(at_chance), "{found:?}");
+    let same = "train.h5 and train.h5 hold the same split: the accuracy says nothing about new images";
+    let found = warnings("train.h5", "1e-9");
+    assert!(found.len() == 2 && found[0] == same && found[1].starts_with(at_chance), "{found:?}");
+}
+
+#[test]
 fn what_is_no_row_of_timesteps_is_refused() {
     let folder = folder();
     for (name, samples) in [("narrow", 40), ("narrow_test", 40)] {
@@ -74,7 +95,7 @@ fn what_is_no_row_of_timesteps_is_refused() {
             (
                 1,
                 "noise-mlp --train narrow.h5 --test narrow_test.h5".to_string(),
-                "12 features: the noise-conditional head…",
+                "12 features: the noise-conditional head…choose another layer with --tap, or use mlp",
             ),
         ],
     );

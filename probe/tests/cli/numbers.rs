@@ -73,6 +73,7 @@ fn several_k_are_one_search_each_with_its_numbers() {
     let several = ["--features", "t11/out_6", "-k", "1,5:20:15,60"];
     let found = report(folder.path(), &with("knn", &several));
     let settings = found["settings"].as_array().expect("settings");
+    assert_eq!(settings.len(), 4);
     let alone = |k: &str| report(folder.path(), &with("knn", &["--features", "t11/out_6", "-k", k]));
     for (setting, k) in settings.iter().zip(["1", "5", "20", "60"]) {
         let alone = alone(k);
@@ -137,6 +138,7 @@ fn seeds_give_mean_and_deviation() {
     assert_eq!(seeds["first_seed"], 7);
     let accuracies: Vec<f64> =
         seeds["accuracies"].as_array().expect("accuracies").iter().map(number).collect();
+    assert_eq!(accuracies.len(), 4);
     for (accuracy, seed) in accuracies.iter().zip(["7", "8", "9", "10"]) {
         let alone = report(folder.path(), &with("linear", &[&options[..], &["--seed", seed]].concat()));
         assert_eq!(number(&alone["accuracy"]), *accuracy);
@@ -149,6 +151,35 @@ fn seeds_give_mean_and_deviation() {
     assert!((number(&seeds["mean"]) - mean).abs() < 1e-12, "{seeds}");
     let text = probe(folder.path(), &with("linear", &[&options[..], &["--seeds", "4"]].concat()));
     assert!(text.success().contains("(mean and standard deviation of 4)"), "{text}");
+}
+
+/// Several seeds of what is not drawn would have a deviation of 0, which says nothing.
+#[test]
+fn seeds_of_nothing_are_refused() {
+    let folder = folder();
+    let one = "--train train.h5 --test test.h5 --features t11/out_6 --seeds 3";
+    let all = "--train train.h5 --test test.h5 --seeds 2";
+    let refused = "--seeds 3: nothing is drawn here, so that all seeds give the same: leave out --seeds, or give --shots, or \
+                   several features to choose from on held-out samples";
+    refuses(
+        folder.path(),
+        [
+            (2, format!("knn {one}"), refused),
+            (2, format!("logistic --c 1 {one}"), refused),
+            (2, format!("knn {all} --protocol published"), "--seeds 2: nothing is drawn here…"),
+        ],
+    );
+    for drawn in [
+        format!("knn {one} --shots 30"),
+        format!("knn {one} -k 3,5"),
+        format!("logistic {one}"),
+        format!("knn {all}"),
+        format!("linear {one} --epochs 1"),
+        format!("logistic {all} --protocol published"),
+    ] {
+        let found = report(folder.path(), &drawn.split_whitespace().collect::<Vec<_>>());
+        assert!(found["seeds"]["deviation"].is_number(), "{drawn}");
+    }
 }
 
 #[test]

@@ -98,6 +98,9 @@ fn what_cannot_be_compared_is_refused() {
         probe(folder.path(), &line).success();
     }
     fs::write(folder.path().join("no.csv"), "sample,label\n0,1\n").expect("written");
+    let mut lines = vec!["sample,label,prediction".to_string()];
+    lines.extend((0..200).rev().map(|sample| format!("{sample},{},0", sample % 4)));
+    fs::write(folder.path().join("turned.csv"), lines.join("\n")).expect("written");
     let line = |more: &str| format!("knn --train train.h5 --test test.h5 --features t11/out_6 {more}");
     refuses(
         folder.path(),
@@ -127,6 +130,23 @@ fn what_cannot_be_compared_is_refused() {
                 "this run and short.csv are not predictions of the same samples…",
             ),
             (1, line("--compare no.csv"), "no.csv: there is no column prediction;…"),
+            // Before the work, which cannot be done either.
+            (
+                1,
+                line("-k 5000 --compare short.csv"),
+                "this run and short.csv are not predictions of the same samples: 200 samples and 100;…",
+            ),
+            (
+                1,
+                line("-k 5000 --compare other.parquet"),
+                "this run and other.parquet…they say that they are of different images;…",
+            ),
+            (1, line("-k 5000 --compare a.parquet"), "…k = 5000…"),
+            (
+                1,
+                "compare turned.csv a.parquet".to_string(),
+                "turned.csv: sample is 199 in row 0: samples from 0 on are wanted…",
+            ),
         ],
     );
 }

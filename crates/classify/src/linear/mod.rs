@@ -121,11 +121,23 @@ pub struct TrainingSummary {
 pub(crate) trait Learner {
     /// One step on the mean cross-entropy of a batch `[N, D]` with its classes. Returns the loss before it, in nats.
     fn step(&mut self, features: Array2<f32>, classes: &[usize], learning_rate: f64) -> f64;
+
+    /// Whether all weights are finite.
+    fn is_finite(&self) -> bool;
+}
+
+/// Whether all numbers of weights are finite.
+pub(crate) fn all_finite<'a>(weights: impl IntoIterator<Item = &'a f32>) -> bool {
+    weights.into_iter().all(|weight| weight.is_finite())
 }
 
 impl Learner for Trainer {
     fn step(&mut self, features: Array2<f32>, classes: &[usize], learning_rate: f64) -> f64 {
         Trainer::step(self, features, classes, learning_rate)
+    }
+
+    fn is_finite(&self) -> bool {
+        all_finite(self.model().weight.iter().chain(&self.model().bias))
     }
 }
 
@@ -135,7 +147,7 @@ impl Learner for Trainer {
 /// With batch normalisation a single row that is left at an epoch's end is passed over: it has no variance.
 ///
 /// # Errors
-/// When rows cannot be read, the loss is not finite any more, or batch normalisation has no batch to work with.
+/// When rows cannot be read, the loss or a weight is not finite any more, or batch normalisation has no batch to work with.
 ///
 /// # Panics
 /// When there is not one class for each row.
@@ -189,12 +201,34 @@ pub(crate) fn fit(
         }
         summary.last_loss = sum / seen as f64;
     }
+    // Losses are taken before their step: the last may have led astray.
+    if !learner.is_finite() {
+        let learning_rate = learning_rate(options, options.epochs.saturating_sub(1));
+        return Err(ClassifyError::Diverged { loss: f64::NAN, epoch: options.epochs, learning_rate });
+    }
     Ok(summary)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// One step, whose loss is that of the initial weights.
+    #[test]
+    fn a_last_step_that_leads_astray_is_told() {
+        let rows = || Array2::from_shape_fn((4, 17), |(i, j)| if j == 16 { 1.0 } else { (i * 3 + j) as f32 });
+        let options = LinearOptions { epochs: 1, learning_rate: 1e39, ..Preset::Ddae.options() };
+        let classes = [0, 1, 0, 1];
+        let told = [
+            train(&mut rows(), &classes, 2, &options, &mut |_| ()).map(|_| ()),
+            crate::mlp::train(&mut rows(), &classes, 2, 8, &options, &mut |_| ()).map(|_| ()),
+            crate::noise_mlp::train(&mut rows(), &classes, 2, &options, &mut |_| ()).map(|_| ()),
+        ];
+        for told in told {
+            let error = told.expect_err("weights that are not finite");
+            assert!(matches!(error, ClassifyError::Diverged { epoch: 1, .. }), "{error}");
+        }
+    }
 
     #[test]
     fn the_learning_rate_falls_like_a_cosine() {

@@ -75,6 +75,8 @@ pub struct FitSummary {
     pub iterations: Option<u64>,
     /// Mean cross-entropy on the training set, in nats, without the penalty.
     pub mean_loss: f64,
+    /// The objective, penalty included, divided by the number of samples.
+    pub mean_objective: f64,
     /// Largest entry of the objective's gradient, divided by the number of samples.
     pub gradient: f64,
     /// Whether `gradient` is at most ten times the tolerance. (A solver may stop a little short of its tolerance
@@ -184,7 +186,9 @@ fn check(
     if mean_loss > chance - 1e-9 {
         return Err(ClassifyError::Chance { loss: mean_loss, classes, chance, c: options.c });
     }
-    Ok(FitSummary { iterations, mean_loss, gradient, converged: gradient <= 10.0 * options.tolerance })
+    let mean_objective = evaluation.value / samples;
+    let converged = gradient <= 10.0 * options.tolerance;
+    Ok(FitSummary { iterations, mean_loss, mean_objective, gradient, converged })
 }
 
 /// The mean loss of guessing by the frequency of each class: `ln(classes)` for balanced classes, less for others.
