@@ -378,7 +378,7 @@ mod tests {
         let positive = rows("base", 3000, 1).mapv(|value| value + 1.5);
         check("one feature", &rows("queries", 40, 1).mapv(|value| value + 1.5), &positive, 20);
         check_by(4 * 300, "one feature in blocks", &rows("queries", 40, 1), &rows("base", 3000, 1), 20);
-        for spread in [1e-5, 1e-6, 1e-7] {
+        for spread in [1e-5_f32, 1e-6, 1e-7] {
             let around = |rows: Array2<f32>| rows * spread + 1.0;
             let base = around(rows("base", 3000, 48));
             check("a narrow bundle", &around(rows("queries", 40, 48)), &base, 20);
