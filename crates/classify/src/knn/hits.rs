@@ -1,5 +1,7 @@
 //! Products that reach their query's threshold.
 
+use std::cmp::Ordering;
+
 /// Queries whose thresholds are compared together.
 const LANES: usize = 16;
 
@@ -21,7 +23,9 @@ pub(super) fn collect(products: &[f32], thresholds: &[f32], shifts: &[f32], hits
         return;
     }
     collect_by(products, thresholds, shifts, hits, |products, shift, thresholds| {
-        (0..LANES).fold(0, |mask, i| mask | u16::from(!(products[i] - shift < thresholds[i])) << i)
+        // What is no number is not less.
+        let is_hit = |i: usize| (products[i] - shift).partial_cmp(&thresholds[i]) != Some(Ordering::Less);
+        (0..LANES).fold(0, |mask, i| mask | u16::from(is_hit(i)) << i)
     });
 }
 

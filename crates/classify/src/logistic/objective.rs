@@ -160,7 +160,7 @@ pub(crate) fn softmax_in_place<T: Precision>(logits: &mut [T]) -> f64 {
     }
     let share = T::from_f64(1.0 / sum);
     for logit in logits.iter_mut() {
-        *logit = *logit * share;
+        *logit *= share;
     }
     largest.to_f64() + sum.ln()
 }
