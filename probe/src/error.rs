@@ -135,6 +135,30 @@ pub enum ProbeError {
         /// How to do without.
         advice: &'static str,
     },
+    /// A class that has fewer samples than are asked for.
+    #[error(
+        "class {label} has {count} training samples, and --shots {shots} asks for more: give a smaller number"
+    )]
+    TooFewShots {
+        /// The class.
+        label: i64,
+        /// How many samples it has.
+        count: usize,
+        /// How many were asked for.
+        shots: usize,
+    },
+    /// Predictions that are not of the same samples.
+    #[error(
+        "{first} and {second} are not predictions of the same samples: {what}; a paired test needs the same test samples in the same order"
+    )]
+    OtherSamples {
+        /// The first file, or the run.
+        first: String,
+        /// The second.
+        second: String,
+        /// What differs.
+        what: String,
+    },
     /// One noising where two are needed.
     #[error("{path}: there is one view of each image, and alignment compares two noisings: extract with --views 2, or give a second file that was extracted with another --seed", path = path.display())]
     OneView {

@@ -1,4 +1,4 @@
-//! The part of the training set on which choices are made.
+//! Parts of the training set: that on which choices are made, and the few samples that are left to learn from.
 
 use ddae_base::random::{Purpose, stream};
 use ddae_classify::labels::Classes;
@@ -51,9 +51,51 @@ impl HeldOut {
     }
 }
 
+/// Draws `shots` samples of each class, as ascending positions. The draw depends on the seed, the class and the number of
+/// its samples alone, and smaller draws are part of larger ones.
+///
+/// # Errors
+/// When there is one class, or a class has fewer.
+pub(crate) fn few_shot(labels: &[i64], shots: usize, seed: u64) -> Result<Vec<usize>> {
+    let classes = Classes::of(labels)?;
+    let mut members = vec![Vec::new(); classes.len()];
+    for (sample, class) in classes.indices(labels, "training set")?.into_iter().enumerate() {
+        members[class].push(sample);
+    }
+    let mut drawn = Vec::new();
+    for (&label, samples) in classes.labels().iter().zip(&mut members) {
+        if samples.len() < shots {
+            return Err(ProbeError::TooFewShots { label, count: samples.len(), shots });
+        }
+        // Another variant than that of the held-out part, which is drawn among these.
+        stream(seed, Purpose::HoldOut, label as u64, 1).shuffle(samples);
+        drawn.extend_from_slice(&samples[..shots]);
+    }
+    drawn.sort_unstable();
+    Ok(drawn)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn few_shots_are_the_same_number_of_each_class() {
+        let labels: Vec<i64> = (0..100).map(|i| i64::from(i % 4 == 0)).collect();
+        let few_shot = |shots, seed| few_shot(&labels, shots, seed);
+        let drawn = few_shot(3, 5).expect("enough");
+        assert_eq!((drawn.len(), drawn.iter().filter(|&&sample| labels[sample] == 1).count()), (6, 3));
+        assert!(drawn.is_sorted());
+        assert_eq!(few_shot(3, 5).expect("enough"), drawn);
+        assert_ne!(few_shot(3, 6).expect("enough"), drawn);
+        let more = few_shot(25, 5).expect("enough");
+        assert!(drawn.iter().all(|sample| more.contains(sample)));
+        let error = few_shot(26, 0).expect_err("too few").to_string();
+        assert_eq!(
+            error,
+            "class 1 has 25 training samples, and --shots 26 asks for more: give a smaller number"
+        );
+    }
 
     #[test]
     fn every_class_gives_the_same_number() {

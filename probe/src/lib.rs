@@ -5,10 +5,13 @@
 //! | --- | --- |
 //! | [`source`] | samples and their features, from feature files or from pixels |
 //! | [`experiment`] | a probe from the choice of features to the report |
-//! | [`knn`], [`linear`], [`logistic`] | the classifiers as probes |
+//! | [`knn`], [`logistic`], [`trained`] | the classifiers as probes |
+//! | [`noise`] | the published noise-conditional head, by timestep |
 //! | [`contrastive`] | alignment and uniformity under noise |
 //! | [`report`] | accuracy, confusion matrix and protocol, as text and JSON |
 //! | [`confusion_image`] | the confusion matrix as a PNG |
+//! | [`predictions`] | what was predicted of each test sample, as a file |
+//! | [`paired`] | McNemar's test of two predictions of the same samples |
 //!
 //! A new probe is a module that implements [`experiment::Probe`], and a command in the binary.
 
@@ -18,9 +21,12 @@ pub mod error;
 pub mod experiment;
 mod held_out;
 pub mod knn;
-pub mod linear;
 pub mod logistic;
+pub mod noise;
+pub mod paired;
+pub mod predictions;
 pub mod report;
 pub mod source;
+pub mod trained;
 
 pub use error::ProbeError;

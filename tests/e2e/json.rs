@@ -35,6 +35,11 @@ fn lines() -> Vec<String> {
         "ddae-infer sample sampler.onnx --seeds 0-1 --steps 2 -o images",
         "ddae-probe knn --train train.h5 --test test.h5 --features t11/out_2",
         "ddae-probe logistic --train train.h5 --test test.h5 --features t11/out_2 --c 1",
+        "ddae-probe linear --train train.h5 --test test.h5 --features t11/out_2 --epochs 1 --seeds 2 --predictions a.parquet",
+        "ddae-probe knn --train train.h5 --test test.h5 --features t11/out_2 -k 5,20 --compare a.parquet",
+        "ddae-probe compare a.parquet a.parquet",
+        "ddae-infer features features.onnx --data-root data --timesteps 1,11 --threads 1 --split test -o noised",
+        "ddae-probe noise-mlp --train noised.h5 --test noised.h5 --tap out_2 --epochs 1",
         "ddae-probe contrastive views.h5 --features t11/out_2",
         "ddae-probe knn --train absent.h5 --test test.h5",
     ]

@@ -89,6 +89,9 @@ enum Command {
     /// Memory: the peak of `ddae-infer features` over made-up data sets of 2,000 and of 60,000 images, which should
     /// be about the same.
     ///
+    /// Probes (only with --part probes): k-NN, logistic regression and Fréchet distance beside faiss, scikit-learn and
+    /// scipy, of which pinned versions are installed into the cache folder with python3's pip.
+    ///
     /// Takes about three minutes on two otherwise idle cores after the build, with --quick about one.
     /// docs/performance.md explains the rows.
     Bench {

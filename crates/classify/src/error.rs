@@ -61,17 +61,25 @@ pub enum ClassifyError {
         /// Its own words.
         reason: String,
     },
-    /// A training that went astray.
+    /// A training that went astray: a loss, or weights at its end, that are no numbers.
     #[error(
         "the training diverged: its loss is {loss} in epoch {epoch} with a learning rate of {learning_rate}; give a smaller --lr, or scale the features with --normalise"
     )]
     Diverged {
-        /// The loss of the last step.
+        /// The loss of the last step; NaN where it was finite, but the weights behind it are not.
         loss: f64,
         /// The epoch, counted from 1.
         epoch: usize,
         /// The learning rate of that epoch.
         learning_rate: f64,
+    },
+    /// Features of a width that the timestep's embedding does not have.
+    #[error(
+        "{dim} features: the noise-conditional head wants a multiple of 8 of at least 16 (its embedding has dim / 8 sines and cosines); choose another layer with --tap, or use mlp"
+    )]
+    EmbeddingWidth {
+        /// Number of features.
+        dim: usize,
     },
     /// Batches without enough rows to take a mean over.
     #[error(

@@ -5,6 +5,7 @@ use std::ops::Range;
 use ndarray::{Array2, ArrayView2, s};
 
 use crate::error::Result;
+use crate::ranking::Ranks;
 
 /// A table of float32 features that is read in blocks of rows, so that it need not fit in memory.
 pub trait Rows {
@@ -50,19 +51,20 @@ pub fn blocks(len: usize, dim: usize, bytes: usize) -> impl Iterator<Item = Rang
 /// Bytes of a block when a whole table passes by once.
 pub const PASS_BYTES: usize = 16 << 20;
 
-/// What `predict` gives for all rows, a block at a time.
+/// The best classes of all rows, at most `most` of each: `rank` adds those of a block.
 ///
 /// # Errors
 /// As [`Rows::read`].
-pub fn predict(
+pub fn rank(
     rows: &dyn Rows,
-    mut predict: impl FnMut(ArrayView2<f32>) -> Vec<usize>,
-) -> Result<Vec<usize>> {
-    let mut predictions = Vec::with_capacity(rows.len());
+    most: usize,
+    mut rank: impl FnMut(ArrayView2<f32>, &mut Ranks),
+) -> Result<Ranks> {
+    let mut ranks = Ranks::new(most);
     for range in blocks(rows.len(), rows.dim(), PASS_BYTES) {
-        predictions.extend(predict(rows.read(range)?.view()));
+        rank(rows.read(range)?.view(), &mut ranks);
     }
-    Ok(predictions)
+    Ok(ranks)
 }
 
 /// Reads all rows as float64.

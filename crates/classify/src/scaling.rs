@@ -3,9 +3,13 @@
 use std::ops::Range;
 
 use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis, Zip};
+use rayon::prelude::*;
 
 use crate::error::Result;
 use crate::rows::{PASS_BYTES, Rows, blocks};
+
+/// Rows that one thread works on at a time.
+const PIECE_ROWS: usize = 256;
 
 /// What a probe does to features first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +45,11 @@ impl Normalisation {
     }
 }
 
+/// Groups of [`PIECE_ROWS`] rows, to be worked on in parallel.
+fn pieces<'a, T>(rows: &'a mut ArrayViewMut2<'_, T>) -> Vec<ArrayViewMut2<'a, T>> {
+    rows.axis_chunks_iter_mut(Axis(0), PIECE_ROWS).collect()
+}
+
 /// Shifts and scales every feature to mean 0 and standard deviation 1 on the training set (population standard
 /// deviation, float64). A feature that is constant on the training set, up to rounding, is only shifted, as
 /// scikit-learn's `StandardScaler` does.
@@ -63,26 +72,33 @@ impl Moments {
         Self { count: 0.0, mean: Array1::zeros(dim), squares: Array1::zeros(dim) }
     }
 
-    fn add(&mut self, block: ArrayView2<f64>) {
-        let added = block.nrows() as f64;
-        if added == 0.0 {
-            return;
+    /// Adds rows `[N, D]`: pieces of them in parallel, merged in their order.
+    fn add(&mut self, rows: ArrayView2<f64>) {
+        let pieces: Vec<_> = rows.axis_chunks_iter(Axis(0), PIECE_ROWS).collect();
+        let moments: Vec<Moments> = pieces.into_par_iter().map(Moments::of).collect();
+        for moments in moments {
+            self.merge(moments);
         }
-        let block_mean = block.sum_axis(Axis(0)) / added;
-        let mut block_squares = Array1::<f64>::zeros(self.mean.len());
-        for row in block.rows() {
-            Zip::from(&mut block_squares)
-                .and(row)
-                .and(&block_mean)
-                .for_each(|s, &v, &m| *s += (v - m) * (v - m));
+    }
+
+    fn of(rows: ArrayView2<f64>) -> Self {
+        let count = rows.nrows() as f64;
+        let mean = rows.sum_axis(Axis(0)) / count;
+        let mut squares = Array1::<f64>::zeros(mean.len());
+        for row in rows.rows() {
+            Zip::from(&mut squares).and(row).and(&mean).for_each(|s, &v, &m| *s += (v - m) * (v - m));
         }
-        let total = self.count + added;
-        let weight = self.count * added / total;
-        Zip::from(&mut self.mean).and(&mut self.squares).and(&block_mean).and(&block_squares).for_each(
+        Self { count, mean, squares }
+    }
+
+    fn merge(&mut self, block: Moments) {
+        let total = self.count + block.count;
+        let weight = self.count * block.count / total;
+        Zip::from(&mut self.mean).and(&mut self.squares).and(&block.mean).and(&block.squares).for_each(
             |mean, squares, &block_mean, &block_squares| {
                 let delta = block_mean - *mean;
                 *squares += block_squares + delta * delta * weight;
-                *mean += delta * added / total;
+                *mean += delta * block.count / total;
             },
         );
         self.count = total;
@@ -128,21 +144,25 @@ impl Standardise {
 
     /// Scales features `[N, D]` in place.
     pub fn apply(&self, mut features: ArrayViewMut2<f64>) {
-        for mut row in features.rows_mut() {
-            Zip::from(&mut row)
-                .and(&self.mean)
-                .and(&self.scale)
-                .for_each(|v, &mean, &scale| *v = (*v - mean) * scale);
-        }
+        pieces(&mut features.view_mut()).into_par_iter().for_each(|mut rows| {
+            for mut row in rows.rows_mut() {
+                Zip::from(&mut row)
+                    .and(&self.mean)
+                    .and(&self.scale)
+                    .for_each(|v, &mean, &scale| *v = (*v - mean) * scale);
+            }
+        });
     }
 
     /// Scales float32 features `[N, D]` in place, computing in float64.
     pub fn apply_f32(&self, features: &mut Array2<f32>) {
-        for mut row in features.rows_mut() {
-            Zip::from(&mut row).and(&self.mean).and(&self.scale).for_each(|v, &mean, &scale| {
-                *v = ((f64::from(*v) - mean) * scale) as f32;
-            });
-        }
+        pieces(&mut features.view_mut()).into_par_iter().for_each(|mut rows| {
+            for mut row in rows.rows_mut() {
+                Zip::from(&mut row).and(&self.mean).and(&self.scale).for_each(|v, &mean, &scale| {
+                    *v = ((f64::from(*v) - mean) * scale) as f32;
+                });
+            }
+        });
     }
 }
 
@@ -194,12 +214,14 @@ impl Rows for Scaled<'_> {
 
 /// Scales every row `[N, D]` to length 1. A row of zeros stays, as in scikit-learn's `normalize`.
 pub fn normalise_l2(features: &mut Array2<f32>) {
-    for mut row in features.rows_mut() {
-        let norm = row.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt();
-        if norm > 0.0 {
-            row.mapv_inplace(|v| (f64::from(v) / norm) as f32);
+    pieces(&mut features.view_mut()).into_par_iter().for_each(|mut rows| {
+        for mut row in rows.rows_mut() {
+            let norm = row.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt();
+            if norm > 0.0 {
+                row.mapv_inplace(|v| (f64::from(v) / norm) as f32);
+            }
         }
-    }
+    });
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! k-NN against scikit-learn's (fixture `probe_knn_logistic`) and against plain loops.
 
-use ddae_classify::knn::{KnnOptions, Metric, Votes, classify, search::Search};
+use ddae_classify::knn::{KnnOptions, Labelled, Metric, Votes, classify, rank, search::Search};
 use ddae_classify::scaling::normalise_l2;
 use ddae_tests::{fixture, rule_values};
 use ndarray::{Array2, ArrayView2};
@@ -32,6 +32,61 @@ fn predictions_are_those_of_scikit_learn() {
         assert_eq!(distances, 300 * 600);
         let correct = found.iter().zip(&test_classes).filter(|(a, b)| a == b).count();
         assert_eq!(correct as f64 / 300.0, case.f64(&format!("output.knn{k}_acc")).1[0]);
+    }
+}
+
+/// One search for all, and each as if it were alone.
+#[test]
+fn several_numbers_of_neighbours_are_one_search() {
+    let case = fixture("probe_knn_logistic");
+    let matrix = |name: &str| {
+        let (shape, values) = case.f32(name);
+        let mut matrix = Array2::from_shape_vec((shape[0], shape[1]), values).expect("a matrix");
+        normalise_l2(&mut matrix);
+        matrix
+    };
+    let (train, test) = (matrix("input.train"), matrix("input.test"));
+    let train_classes = classes(&case.i64("input.train_label").1);
+    let (ks, mut distances) = ([20, 1, 200], 0);
+    let base = Labelled { rows: &train.view(), classes: &train_classes, class_count: 5 };
+    let (metric, votes) = (Metric::Euclidean, Votes::Uniform);
+    let found = rank(&test.view(), &base, &ks, metric, votes, 5, &mut |n| distances += n);
+    assert_eq!(distances, 300 * 600);
+    for (k, found) in ks.into_iter().zip(found.expect("ranks")) {
+        let expected = classes(&case.i64(&format!("output.knn{k}_pred")).1);
+        assert_eq!(found.best(), expected, "k = {k}");
+        // One neighbour votes for one class.
+        assert!((0..300).all(|row| found.of_row(row).count() <= k.min(5)), "k = {k}");
+    }
+}
+
+/// exp(cosine / 0.07) of each neighbour, as DINO and solo-learn weigh them, in plain loops.
+#[test]
+fn temperature_votes_agree_with_plain_loops() {
+    let matrix = |name: &str, rows| {
+        let values = rule_values(name, rows * 8, -1.0, 1.0);
+        let mut matrix = Array2::from_shape_vec((rows, 8), values).expect("a matrix");
+        normalise_l2(&mut matrix);
+        matrix
+    };
+    let (base, queries) = (matrix("base", 400), matrix("queries", 90));
+    let base_classes: Vec<usize> = (0..400).map(|i| (i * i + i / 3) % 6).collect();
+    let labelled = Labelled { rows: &base.view(), classes: &base_classes, class_count: 6 };
+    for metric in [Metric::Euclidean, Metric::Cosine] {
+        let votes = Votes::Temperature(0.07);
+        let found = rank(&queries.view(), &labelled, &[15], metric, votes, 6, &mut |_| ()).expect("ranks");
+        for i in 0..90 {
+            let distances = distances(&queries.row(i).to_vec(), base.view(), Metric::Cosine);
+            let mut order: Vec<usize> = (0..400).collect();
+            order.sort_by(|&a, &b| distances[a].total_cmp(&distances[b]));
+            let mut weights = [0.0; 6];
+            for &row in &order[..15] {
+                weights[base_classes[row]] += ((1.0 - distances[row]) / 0.07).exp();
+            }
+            let mut expected: Vec<usize> = (0..6).filter(|&class| weights[class] > 0.0).collect();
+            expected.sort_by(|&a, &b| weights[b].total_cmp(&weights[a]));
+            assert_eq!(found[0].of_row(i).collect::<Vec<_>>(), expected, "{metric:?}, query {i}");
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The Fréchet distance between two Gaussians.
 
-use nalgebra::DMatrix;
-use ndarray::ArrayView2;
+use faer::linalg::matmul::matmul;
+use faer::{Accum, Mat, MatRef, Par};
+use ndarray::Array2;
 
 use super::error::FidError;
 use super::factor::factor;
@@ -47,12 +48,12 @@ pub fn frechet_distance(real: &Statistics, fake: &Statistics) -> Result<Distance
         }
     }
     let (of_real, of_fake) = (factor(real.covariance.view())?, factor(fake.covariance.view())?);
-    let product = of_real.t().dot(&of_fake);
+    let product = product(&of_real, &of_fake);
     // Finite numbers may be too large to multiply, and of infinite ones the decomposition would not end.
-    if !product.iter().all(|value| value.is_finite()) {
+    if !product.is_all_finite() {
         return Err(FidError::Overflow { what: "the product of the covariances" });
     }
-    let common = sum_of_singular_values(product.view());
+    let common = sum_of_singular_values(&product)?;
     let trace = real.covariance.diag().sum() + fake.covariance.diag().sum();
     let difference = &real.mean - &fake.mean;
     let of_means = difference.dot(&difference);
@@ -73,12 +74,24 @@ pub fn frechet_distance(real: &Statistics, fake: &Statistics) -> Result<Distance
     }
 }
 
-fn sum_of_singular_values(matrix: ArrayView2<f64>) -> f64 {
-    if matrix.is_empty() {
-        return 0.0;
+/// `a^T b`.
+fn product(a: &Array2<f64>, b: &Array2<f64>) -> Mat<f64> {
+    let (a, b) = (matrix(a), matrix(b));
+    let mut product = Mat::zeros(a.ncols(), b.ncols());
+    matmul(&mut product, Accum::Replace, a.transpose(), b, 1.0, Par::rayon(0));
+    product
+}
+
+fn sum_of_singular_values(matrix: &Mat<f64>) -> Result<f64, FidError> {
+    if matrix.nrows() == 0 || matrix.ncols() == 0 {
+        return Ok(0.0);
     }
-    let (rows, columns) = matrix.dim();
-    DMatrix::from_row_iterator(rows, columns, matrix.iter().copied()).singular_values().sum()
+    Ok(matrix.singular_values().map_err(|_| FidError::NoConvergence)?.iter().sum())
+}
+
+fn matrix(of: &Array2<f64>) -> MatRef<'_, f64> {
+    let (rows, columns) = of.dim();
+    MatRef::from_row_major_slice(of.as_slice().expect("factors lie row after row"), rows, columns)
 }
 
 /// The first digits of a network's checkpoint, and what else tells it.

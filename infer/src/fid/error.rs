@@ -95,6 +95,11 @@ pub enum FidError {
         /// What overflows.
         what: &'static str,
     },
+    /// The covariances' root was not found.
+    #[error(
+        "the singular values of the product of the covariances' factors were not found: report this with the two files"
+    )]
+    NoConvergence,
     /// A matrix that is no covariance.
     #[error("the covariance {what}")]
     Covariance {

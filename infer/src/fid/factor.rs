@@ -1,12 +1,13 @@
 //! Triangular factors of covariances that may be singular.
 
-use ndarray::{Array1, Array2, ArrayView2, Axis, s};
-use rayon::prelude::*;
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+use ndarray::{Array2, ArrayView2};
 
 use super::error::FidError;
 
-/// Rows of the factor that one thread computes at a time.
-const ROWS: usize = 64;
+/// Columns of the factor after which they are taken from the covariance, as one product of matrices.
+const PANEL: usize = 64;
 
 /// The largest difference of two entries that should be the same, relative to the largest entry.
 const SYMMETRY: f64 = 1e-6;
@@ -15,7 +16,8 @@ const SYMMETRY: f64 = 1e-6;
 ///
 /// Cholesky's factorisation with diagonal pivoting (Higham, *Accuracy and Stability of Numerical Algorithms*, 10.3),
 /// which ends at the first pivot below D times the rounding of the largest: the covariance of N images has rank N - 1
-/// at most. The rows of L are in the order of the features.
+/// at most. The rows of L are in the order of the features. Columns are computed by panels, as LAPACK's `dpstrf` does
+/// (Hammarling, Higham and Lucas 2007).
 ///
 /// # Errors
 /// When the matrix is not square, symmetric and finite, a variance is negative, or a covariance far beyond its variances.
@@ -26,8 +28,14 @@ pub fn factor(covariance: ArrayView2<f64>) -> Result<Array2<f64>, FidError> {
     let mut left: Vec<Option<f64>> = covariance.diag().iter().copied().map(Some).collect();
     let largest = left.iter().flatten().fold(0.0, |largest: f64, &value| largest.max(value));
     let smallest = dim as f64 * f64::EPSILON * largest;
-    let mut factor = Array2::<f64>::zeros((dim, dim));
+    // The covariance less the panels so far, and the factor; row after row.
+    let mut rest: Vec<f64> = covariance.iter().copied().collect();
+    let mut factor = vec![0.0; dim * dim];
     for rank in 0..dim {
+        let start = rank / PANEL * PANEL;
+        if rank == start && rank > 0 {
+            subtract_panel(&mut rest, &factor, dim, start - PANEL);
+        }
         let known = left.iter().enumerate().filter_map(|(row, value)| Some((row, (*value)?)));
         // The first of the largest.
         let pivot = known.reduce(|best, next| if next.1 > best.1 { next } else { best });
@@ -36,26 +44,32 @@ pub fn factor(covariance: ArrayView2<f64>) -> Result<Array2<f64>, FidError> {
                 let what = "is none: that of two features is far beyond their variances; compute it again";
                 return Err(FidError::Covariance { what: what.to_string() });
             }
-            return Ok(factor.slice(s![.., ..rank]).to_owned());
+            let columns = factor.chunks_exact(dim).flat_map(|row| &row[..rank]).copied().collect();
+            return Ok(Array2::from_shape_vec((dim, rank), columns).expect("whole rows"));
         };
-        let of_pivot: Array1<f64> = factor.slice(s![pivot, ..rank]).to_owned();
-        let column = covariance.column(pivot);
+        let of_pivot = factor[pivot * dim + start..pivot * dim + rank].to_vec();
+        let column = &rest[pivot * dim..(pivot + 1) * dim];
         let root = variance.sqrt();
-        let chunks: Vec<_> = factor.axis_chunks_iter_mut(Axis(0), ROWS).zip(left.chunks_mut(ROWS)).collect();
-        chunks.into_par_iter().enumerate().for_each(|(index, (mut rows, left))| {
-            for (offset, (mut row, left)) in rows.rows_mut().into_iter().zip(left).enumerate() {
-                if let Some(variance) = left {
-                    let explained = row.slice(s![..rank]).dot(&of_pivot);
-                    let value = (column[index * ROWS + offset] - explained) / root;
-                    row[rank] = value;
-                    *variance -= value * value;
-                }
+        for (row, (values, left)) in factor.chunks_exact_mut(dim).zip(&mut left).enumerate() {
+            if let Some(variance) = left {
+                let known = values[start..rank].iter().zip(&of_pivot);
+                let explained: f64 = known.map(|(a, b)| a * b).sum();
+                let value = (column[row] - explained) / root;
+                values[rank] = value;
+                *variance -= value * value;
             }
-        });
-        factor[[pivot, rank]] = root;
+        }
+        factor[pivot * dim + rank] = root;
         left[pivot] = None;
     }
-    Ok(factor)
+    Ok(Array2::from_shape_vec((dim, dim), factor).expect("whole rows"))
+}
+
+/// Takes what the panel of columns from `start` on explains from the covariance.
+fn subtract_panel(rest: &mut [f64], factor: &[f64], dim: usize, start: usize) {
+    let panel = MatRef::from_row_major_slice(factor, dim, dim).subcols(start, PANEL);
+    let rest = MatMut::from_row_major_slice_mut(rest, dim, dim);
+    matmul(rest, Accum::Add, panel, panel.transpose(), -1.0, Par::rayon(0));
 }
 
 fn check(covariance: ArrayView2<f64>) -> Result<(), FidError> {

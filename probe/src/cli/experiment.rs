@@ -9,6 +9,7 @@ use ddae_base::arguments::values::{between, real, whole};
 use ddae_base::{files, json, shell};
 use ddae_classify::scaling::Normalisation;
 use ddae_probe::experiment::{self, ExperimentPlan, Probe, Selection};
+use ddae_probe::predictions::{self, Predictions};
 use ddae_probe::report::Report;
 use ddae_probe::source::feature_set::FeatureSet;
 use ddae_probe::source::table::Views;
@@ -16,6 +17,9 @@ use ddae_probe::{ProbeError, confusion_image};
 
 use super::files::FileOptions;
 use super::progress::Shown;
+
+/// How many draws of few samples are measured where nobody says it.
+const SHOT_SEEDS: u64 = 5;
 
 /// The options of every probe.
 #[derive(Args, Debug)]
@@ -25,6 +29,14 @@ pub struct ExperimentOptions {
 
     #[command(flatten)]
     choice: Choice,
+
+    /// Write what is predicted of each test sample, as .csv or .parquet; of several seeds, by the first
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    predictions: Option<PathBuf>,
+
+    /// Compare with the predictions that an earlier run wrote of the same test samples: McNemar's exact test
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    compare: Option<PathBuf>,
 
     /// Draw the confusion matrix as a PNG
     #[arg(long, value_name = "FILE.png", help_heading = "Output")]
@@ -55,6 +67,14 @@ struct Choice {
     /// Seed of what is drawn: the held-out part, and what a probe draws in its training
     #[arg(long, default_value_t = 0, value_parser = whole::<u64>(..), help_heading = "Choosing")]
     seed: u64,
+
+    /// Repeat everything with so many seeds, from --seed on, and give mean and deviation [default: 1, with --shots 5]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(1..=1000), help_heading = "Choosing")]
+    seeds: Option<u64>,
+
+    /// Learn from so many samples of each class, which each seed draws anew
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..), help_heading = "Choosing")]
+    shots: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -119,6 +139,7 @@ impl Choice {
             held_out: self.held_out,
             views,
             seed: self.seed,
+            shots: self.shots.map(|shots| shots as usize),
         })
     }
 }
@@ -137,18 +158,25 @@ impl Choice {
 }
 
 impl ExperimentOptions {
-    /// The seed of everything that is drawn.
-    pub fn seed(&self) -> u64 {
-        self.choice.seed
-    }
-
-    /// Runs `probe`, shows its report and suggests to run `other` on the same features.
-    pub fn run<P: Probe>(&self, probe: &P, views: Views, other: &str) -> Result<()> {
+    /// Runs the probe that `probe_of` gives for each seed, shows its report and suggests to run `other` on the same features.
+    pub fn run<P: Probe>(&self, probe_of: impl Fn(u64) -> P, views: Views, other: &str) -> Result<()> {
         let plan = self.choice.plan(views)?;
+        let seeds = self.choice.seeds.unwrap_or(if plan.shots.is_some() { SHOT_SEEDS } else { 1 });
         if let Some(path) = &self.confusion {
-            check_folder(path)?;
+            check_folder(path, "--confusion")?;
         }
+        if let Some(path) = &self.predictions {
+            predictions::check_name(path)?;
+            check_folder(path, "--predictions")?;
+        }
+        let earlier = match &self.compare {
+            Some(path) => Some((path.display().to_string(), Predictions::read(path)?)),
+            None => None,
+        };
         let source = self.source.open()?;
+        if let Some((name, earlier)) = &earlier {
+            earlier.check_against(name, &source)?;
+        }
         if self.choice.features.is_some() && source.is_foreign() {
             let advice = "--features names features of files that ddae-infer wrote; name those of others with their file, as \
                           in FILE:NAME";
@@ -156,12 +184,17 @@ impl ExperimentOptions {
         }
         ddae_base::detail(|| format!("opened {}; {}", self.source.typed(), self.choice.described()));
         let mut progress = Shown::default();
-        let report = experiment::run(&source, probe, &plan, &mut progress)?;
+        let mut report = experiment::repeat(&source, probe_of, &plan, seeds, &mut progress)?;
         drop(progress);
+        if let Some((name, earlier)) = &earlier {
+            report.compare(name, earlier)?;
+        }
+        let written = self.predictions.as_deref().map(|path| report.predictions.write(path)).transpose();
         let drawn = self.confusion.as_deref().map(|path| confusion_image::write(&report, path)).transpose();
         // An image that cannot be written does not take the numbers away.
         self.show(&report, drawn.is_ok())?;
         drawn?;
+        written?;
         let has_names = self.source.pixels.is_none() && !source.is_foreign();
         self.suggest(&report, other, has_names);
         Ok(())
@@ -192,12 +225,12 @@ impl ExperimentOptions {
     }
 }
 
-/// Refuses an image in a folder that does not exist before the work rather than after it.
-fn check_folder(path: &Path) -> Result<()> {
+/// Refuses an output in a folder that does not exist before the work rather than after it.
+fn check_folder(path: &Path, option: &'static str) -> Result<()> {
     let folder = files::folder(path);
-    let metadata = folder.metadata().with_context(|| format!("--confusion: folder {}", folder.display()))?;
-    anyhow::ensure!(metadata.is_dir(), "--confusion: {} is not a folder", folder.display());
-    anyhow::ensure!(!path.is_dir(), "--confusion: {} is a folder; give the name of a file", path.display());
-    files::target(path).context("--confusion")?;
+    let metadata = folder.metadata().with_context(|| format!("{option}: folder {}", folder.display()))?;
+    anyhow::ensure!(metadata.is_dir(), "{option}: {} is not a folder", folder.display());
+    anyhow::ensure!(!path.is_dir(), "{option}: {} is a folder; give the name of a file", path.display());
+    files::target(path).context(option)?;
     Ok(())
 }

@@ -1,105 +1,35 @@
 //! `ddae-probe linear`.
 
 use anyhow::Result;
-use clap::{Args, ValueEnum};
-use ddae_base::arguments::values::{above, real, whole};
-use ddae_classify::linear::Preset;
-use ddae_probe::linear::LinearProbe;
-use ddae_probe::source::table::Views;
+use clap::Args;
+use ddae_probe::trained::Layers;
 
-use super::experiment::{ExperimentOptions, NormaliseArgument};
+use super::experiment::ExperimentOptions;
+use super::training::TrainingOptions;
 
 /// The published linear probe: one layer, trained for some epochs
 ///
 /// A linear layer is trained with cross-entropy and Adam, the learning rate falling to 0 along a cosine, epoch by epoch;
 /// it begins with PyTorch's default weights, drawn by --seed. Presets are the published protocols, and single options
-/// replace parts of them. The rows of one epoch are in memory. `logistic` finds the minimum instead, which depends on no
-/// seed.
+/// replace parts of them. The heads of several features are trained side by side, each with the rows of one epoch in
+/// memory. `logistic` finds the minimum instead, which depends on no seed.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   ddae-probe linear --train train.h5 --test test.h5 --features t11/out_6
   ddae-probe linear --train codes.h5 --test test.h5 --preset soda
+  ddae-probe linear --train train.h5 --test test.h5 --features t11/out_6 --seeds 5
+  ddae-probe linear --train repa.h5 --test test.h5 --batch-norm on --epochs 90 --batch 16384
   ddae-probe linear --train dit.h5 --test test.h5 --preset dit --seed 1 --json")]
 pub struct Arguments {
     #[command(flatten)]
     options: ExperimentOptions,
 
-    /// What becomes of the views of a training sample
-    #[arg(long, value_enum, default_value_t = ViewsArgument::Drawn, help_heading = "Choosing")]
-    views: ViewsArgument,
-
-    /// The published protocol
-    #[arg(long, value_enum, default_value_t = PresetArgument::Ddae, help_heading = "Model")]
-    preset: PresetArgument,
-
-    /// Passes over the training set [default: the preset's]
-    #[arg(long, value_name = "N", help_heading = "Model", value_parser = whole::<u32>(1..))]
-    epochs: Option<u32>,
-
-    /// Adam's learning rate in the first epoch [default: the preset's]
-    #[arg(long, value_name = "RATE", help_heading = "Model", value_parser = real(above(0.0)))]
-    lr: Option<f64>,
-
-    /// Rows in a step [default: the preset's]
-    #[arg(long, value_name = "N", help_heading = "Model", value_parser = whole::<u32>(1..))]
-    batch: Option<u32>,
-
-    /// What is done to features first [default: the preset's]
-    #[arg(long, value_enum, help_heading = "Model")]
-    normalise: Option<NormaliseArgument>,
-
-    /// Batch normalisation without scale and shift before the layer [default: the preset's]
-    #[arg(long, value_enum, value_name = "ON|OFF", help_heading = "Model")]
-    batch_norm: Option<Switch>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum PresetArgument {
-    /// DDAE: 15 epochs, batches of 128, learning rate 0.001, features as they are
-    Ddae,
-    /// SODA: the same on features of length 1 after batch normalisation
-    Soda,
-    /// DiT's features: as ddae, 30 epochs
-    Dit,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ViewsArgument {
-    /// One row: a view drawn anew in every epoch; of test samples the first
-    Drawn,
-    /// One row: the mean of the views; of test samples too
-    Average,
-    /// One row: the first view; of test samples too
-    First,
-    /// A row for each view; of test samples the mean
-    All,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Switch {
-    On,
-    Off,
+    #[command(flatten)]
+    training: TrainingOptions,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let preset = match arguments.preset {
-        PresetArgument::Ddae => Preset::Ddae,
-        PresetArgument::Soda => Preset::Soda,
-        PresetArgument::Dit => Preset::Dit,
-    };
-    let views = match arguments.views {
-        ViewsArgument::Drawn => Views::Drawn,
-        ViewsArgument::Average => Views::Average,
-        ViewsArgument::First => Views::First,
-        ViewsArgument::All => Views::All,
-    };
-    let mut options = preset.options();
-    options.seed = arguments.options.seed();
-    options.epochs = arguments.epochs.map_or(options.epochs, |epochs| epochs as usize);
-    options.learning_rate = arguments.lr.unwrap_or(options.learning_rate);
-    options.batch = arguments.batch.map_or(options.batch, |batch| batch as usize);
-    options.normalisation = arguments.normalise.map_or(options.normalisation, Into::into);
-    options.batch_norm = arguments.batch_norm.map_or(options.batch_norm, |switch| switch == Switch::On);
-    arguments.options.run(&LinearProbe { preset, options }, views, "knn")
+    let (probe, views) = arguments.training.probe(Layers::One);
+    arguments.options.run(|seed| probe.with_seed(seed), views, "knn")
 }

@@ -27,7 +27,10 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t = ViewsArgument::Average, help_heading = "Choosing")]
     views: ViewsArgument,
 
-    /// Inverse strength of the penalty, above 0, or auto: the best of 0.0001 to 10 on held-out training samples
+    /// Inverse strength of the penalty, above 0, or auto: the best on held-out training samples
+    ///
+    /// Powers of ten from 0.0001 to 10 are tried, from the strongest penalty on until two bring no gain, and others beyond
+    /// them as long as the last is the best.
     #[arg(long, value_name = "C|auto", default_value = "auto", value_parser = regularisation, help_heading = "Model")]
     c: Regularisation,
 
@@ -71,5 +74,5 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let options = LogisticOptions { solver, max_iterations: arguments.max_iterations, ..Default::default() };
     let normalisation = arguments.normalise.into();
     let probe = LogisticProbe { normalisation, regularisation: arguments.c, options };
-    arguments.options.run(&probe, arguments.views.into(), "knn")
+    arguments.options.run(|_| probe, arguments.views.into(), "knn")
 }

@@ -1,12 +1,16 @@
 //! The commands of `ddae-probe`.
 
+mod compare;
 mod contrastive;
 mod experiment;
 mod files;
 mod knn;
 mod linear;
 mod logistic;
+mod mlp;
+mod noise_mlp;
 mod progress;
+mod training;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -23,8 +27,11 @@ pub struct Arguments {
 enum Command {
     Logistic(logistic::Arguments),
     Linear(linear::Arguments),
+    Mlp(mlp::Arguments),
+    NoiseMlp(noise_mlp::Arguments),
     Knn(knn::Arguments),
     Contrastive(contrastive::Arguments),
+    Compare(compare::Arguments),
 }
 
 /// Runs a command.
@@ -32,8 +39,11 @@ pub fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
         Command::Logistic(arguments) => logistic::run(&arguments),
         Command::Linear(arguments) => linear::run(&arguments),
+        Command::Mlp(arguments) => mlp::run(&arguments),
+        Command::NoiseMlp(arguments) => noise_mlp::run(&arguments),
         Command::Knn(arguments) => knn::run(&arguments),
         Command::Contrastive(arguments) => contrastive::run(&arguments),
+        Command::Compare(arguments) => compare::run(&arguments),
     }
 }
 

@@ -13,8 +13,11 @@ fn help_texts() {
         ("short", "-h"),
         ("logistic", "logistic --help"),
         ("linear", "linear --help"),
+        ("mlp", "mlp --help"),
+        ("noise_mlp", "noise-mlp --help"),
         ("knn", "knn --help"),
         ("contrastive", "contrastive --help"),
+        ("compare", "compare --help"),
     ];
     assert_help(env!("CARGO_BIN_EXE_ddae-probe"), "tests/cli/help", &lines);
 }

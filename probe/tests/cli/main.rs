@@ -4,8 +4,13 @@ mod contrastive;
 mod errors;
 mod files;
 mod foreign;
+mod heads;
 mod help;
 mod linear;
+mod mlp;
+mod noise_mlp;
+mod numbers;
+mod predictions;
 mod provenance;
 mod results;
 

@@ -139,8 +139,11 @@ fn both_solvers_find_the_same_model() {
     };
     let (newton, linfa) = (run("newton"), run("linfa"));
     assert_eq!(newton["confusion"], linfa["confusion"]);
-    let loss = |report: &Value| report["protocol"]["mean_training_loss"].as_f64().expect("a loss");
-    assert!((loss(&newton) - loss(&linfa)).abs() < 1e-4);
+    let number = |report: &Value, name: &str| report["protocol"][name].as_f64().expect("a number");
+    let [loss, objective] = ["mean_training_loss", "mean_training_objective"];
+    assert!((number(&newton, loss) - number(&linfa, loss)).abs() < 1e-4);
+    assert!((number(&newton, objective) - number(&linfa, objective)).abs() < 1e-6);
+    assert!(number(&newton, objective) > number(&newton, loss) + 1e-4, "the penalty counts");
 }
 
 #[test]
@@ -158,7 +161,7 @@ fn the_table_and_the_image() {
     let table = ended.success();
     for part in [
         "k-nearest neighbours on t21/out_7 (12 features)",
-        "  class  accuracy  found\n  ant",
+        "  class  accuracy          found\n  ant",
         "    features: given\n    k: 20\n    metric: euclidean\n    votes: uniform\n    normalise: l2\n",
         "    train: train.h5 (400 samples)\n    test: test.h5 (200 samples)\n    model: 0123abcd\n",
         "  confusion matrix: out.png",

@@ -9,6 +9,8 @@ pub mod gpu;
 mod machine;
 mod memory;
 mod pairs;
+mod peers;
+mod probes;
 mod table;
 
 use std::process::Command;
@@ -35,11 +37,14 @@ pub enum Part {
     Memory,
     /// A training step beside another process
     Busy,
+    /// k-NN, logistic regression and Fréchet distance beside faiss, scikit-learn and scipy, and many linear heads beside one;
+    /// only when asked for, since it installs these and takes 11 GB on the disk
+    Probes,
 }
 
 /// Measures and prints; with `quick` in fewer rounds and over smaller data sets.
 pub fn bench(native: &Native, quick: bool, part: Option<Part>) -> Result<()> {
-    let programs = Programs::build(native, &["step_speed", "onnx_speed", "augment_speed"])?;
+    let programs = Programs::build(native, &["step_speed", "onnx_speed", "augment_speed", "heads_speed"])?;
     println!("{}", Machine::read());
     let wanted = |wanted| part.is_none_or(|only| only == wanted);
     let measure = Measure { programs: &programs, rounds: if quick { 2 } else { 5 } };
@@ -68,6 +73,10 @@ pub fn bench(native: &Native, quick: bool, part: Option<Part>) -> Result<()> {
     if wanted(Part::Memory) {
         let sizes = if quick { [2_000, 8_000] } else { [2_000, 60_000] };
         println!("\n{}", table::memory(&memory::measure(&programs, sizes)?));
+    }
+    if part == Some(Part::Probes) {
+        println!("\n{}", probes::table(&probes::measure(&measure)?));
+        println!("\n{}", probes::heads_table(&probes::measure_heads(&measure)?));
     }
     Ok(())
 }

@@ -117,13 +117,37 @@ pub struct TrainingSummary {
     pub last_loss: f64,
 }
 
+/// What learns from batches.
+pub(crate) trait Learner {
+    /// One step on the mean cross-entropy of a batch `[N, D]` with its classes. Returns the loss before it, in nats.
+    fn step(&mut self, features: Array2<f32>, classes: &[usize], learning_rate: f64) -> f64;
+
+    /// Whether all weights are finite.
+    fn is_finite(&self) -> bool;
+}
+
+/// Whether all numbers of weights are finite.
+pub(crate) fn all_finite<'a>(weights: impl IntoIterator<Item = &'a f32>) -> bool {
+    weights.into_iter().all(|weight| weight.is_finite())
+}
+
+impl Learner for Trainer {
+    fn step(&mut self, features: Array2<f32>, classes: &[usize], learning_rate: f64) -> f64 {
+        Trainer::step(self, features, classes, learning_rate)
+    }
+
+    fn is_finite(&self) -> bool {
+        all_finite(self.model().weight.iter().chain(&self.model().bias))
+    }
+}
+
 /// Trains a layer on `rows`, with one class index below `class_count` for each. `progress` is told the number of rows after
 /// each step.
 ///
 /// With batch normalisation a single row that is left at an epoch's end is passed over: it has no variance.
 ///
 /// # Errors
-/// When rows cannot be read, the loss is not finite any more, or batch normalisation has no batch to work with.
+/// When rows cannot be read, the loss or a weight is not finite any more, or batch normalisation has no batch to work with.
 ///
 /// # Panics
 /// When there is not one class for each row.
@@ -134,14 +158,29 @@ pub fn train(
     options: &LinearOptions,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(LinearModel, TrainingSummary)> {
-    let [count, dim] = rows.size();
+    let [_, dim] = rows.size();
+    let mut trainer = Trainer::new(LinearModel::initial(dim, class_count, options.batch_norm, options.seed));
+    let summary = fit(&mut trainer, rows, classes, options, progress)?;
+    Ok((trainer.finish(), summary))
+}
+
+/// Leads a learner through the epochs.
+///
+/// # Errors
+/// As [`train`].
+pub(crate) fn fit(
+    learner: &mut impl Learner,
+    rows: &mut impl TrainingRows,
+    classes: &[usize],
+    options: &LinearOptions,
+    progress: &mut dyn FnMut(u64),
+) -> Result<TrainingSummary> {
+    let count = rows.size()[0];
     assert_eq!(count, classes.len(), "one class per row");
     let least = if options.batch_norm { 2 } else { 1 };
     if count.min(options.batch) < least {
         return Err(ClassifyError::BatchOfOne { rows: count, batch: options.batch });
     }
-    let model = LinearModel::initial(dim, class_count, options.batch_norm, options.seed);
-    let mut trainer = Trainer::new(model);
     let mut summary = TrainingSummary { steps: 0, last_loss: 0.0 };
     for epoch in 0..options.epochs {
         let features = rows.of_epoch(epoch)?;
@@ -151,7 +190,7 @@ pub fn train(
         let (mut sum, mut seen) = (0.0, 0);
         for batch in order.chunks(options.batch).filter(|batch| batch.len() >= least) {
             let of_batch: Vec<usize> = batch.iter().map(|&row| classes[row]).collect();
-            let loss = trainer.step(features.select(Axis(0), batch), &of_batch, learning_rate);
+            let loss = learner.step(features.select(Axis(0), batch), &of_batch, learning_rate);
             if !loss.is_finite() {
                 return Err(ClassifyError::Diverged { loss, epoch: epoch + 1, learning_rate });
             }
@@ -162,12 +201,34 @@ pub fn train(
         }
         summary.last_loss = sum / seen as f64;
     }
-    Ok((trainer.finish(), summary))
+    // Losses are taken before their step: the last may have led astray.
+    if !learner.is_finite() {
+        let learning_rate = learning_rate(options, options.epochs.saturating_sub(1));
+        return Err(ClassifyError::Diverged { loss: f64::NAN, epoch: options.epochs, learning_rate });
+    }
+    Ok(summary)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// One step, whose loss is that of the initial weights.
+    #[test]
+    fn a_last_step_that_leads_astray_is_told() {
+        let rows = || Array2::from_shape_fn((4, 17), |(i, j)| if j == 16 { 1.0 } else { (i * 3 + j) as f32 });
+        let options = LinearOptions { epochs: 1, learning_rate: 1e39, ..Preset::Ddae.options() };
+        let classes = [0, 1, 0, 1];
+        let told = [
+            train(&mut rows(), &classes, 2, &options, &mut |_| ()).map(|_| ()),
+            crate::mlp::train(&mut rows(), &classes, 2, 8, &options, &mut |_| ()).map(|_| ()),
+            crate::noise_mlp::train(&mut rows(), &classes, 2, &options, &mut |_| ()).map(|_| ()),
+        ];
+        for told in told {
+            let error = told.expect_err("weights that are not finite");
+            assert!(matches!(error, ClassifyError::Diverged { epoch: 1, .. }), "{error}");
+        }
+    }
 
     #[test]
     fn the_learning_rate_falls_like_a_cosine() {

@@ -1,9 +1,10 @@
 //! What the linear probe learns: a linear layer, after batch normalisation where the protocol has it.
 
 use ddae_base::random::{Purpose, Stream, stream};
-use ndarray::{Array1, Array2, ArrayView2, Axis, Zip};
+use ndarray::{Array1, Array2, ArrayView2, Zip};
 
 use crate::logistic::first_largest;
+use crate::ranking::Ranks;
 
 /// Share of a batch in the running mean and variance (PyTorch's `momentum`).
 const MOMENTUM: f32 = 0.1;
@@ -41,17 +42,20 @@ impl LinearModel {
     pub fn logits(&self, features: ArrayView2<f32>) -> Array2<f32> {
         match &self.batch_norm {
             None => self.scores(features),
-            Some(norm) => {
-                let mut features = features.to_owned();
-                norm.apply(&mut features);
-                self.scores(features.view())
-            }
+            Some(norm) => self.scores(norm.applied(features).view()),
         }
     }
 
     /// Scores of features that are normalised already.
     pub(super) fn scores(&self, features: ArrayView2<f32>) -> Array2<f32> {
         features.dot(&self.weight.t()) + &self.bias
+    }
+
+    /// Adds the best classes of each row to `ranks`.
+    pub fn rank(&self, features: ArrayView2<f32>, ranks: &mut Ranks) {
+        for row in self.logits(features).rows() {
+            ranks.push(row.iter().map(|&score| f64::from(score)), f64::NEG_INFINITY);
+        }
     }
 
     /// The class with the highest score of each row, the smaller one where two are equal.
@@ -78,17 +82,38 @@ impl BatchNorm {
 
     /// Normalises a training batch `[N, D]`, N at least 2, by its own mean and variance, and moves the running ones
     /// towards them (the variance without bias).
-    pub(super) fn train(&mut self, features: &mut Array2<f32>) {
+    pub(crate) fn train(&mut self, features: &mut Array2<f32>) {
         let count = features.nrows() as f64;
-        for (column, mut values) in features.axis_iter_mut(Axis(1)).enumerate() {
-            let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / count;
-            let squares = values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>();
-            let scale = 1.0 / (squares / count + f64::from(EPS)).sqrt();
-            values.mapv_inplace(|v| ((f64::from(v) - mean) * scale) as f32);
-            let unbiased = (squares / (count - 1.0)) as f32;
-            self.mean[column] += MOMENTUM * (mean as f32 - self.mean[column]);
-            self.variance[column] += MOMENTUM * (unbiased - self.variance[column]);
+        let mut mean = Array1::<f64>::zeros(features.ncols());
+        for row in features.rows() {
+            Zip::from(&mut mean).and(row).for_each(|mean, &v| *mean += f64::from(v));
         }
+        mean /= count;
+        let mut squares = Array1::<f64>::zeros(features.ncols());
+        for row in features.rows() {
+            Zip::from(&mut squares).and(row).and(&mean).for_each(|sum, &v, &mean| {
+                *sum += (f64::from(v) - mean) * (f64::from(v) - mean);
+            });
+        }
+        let scale = squares.mapv(|squares| 1.0 / (squares / count + f64::from(EPS)).sqrt());
+        for mut row in features.rows_mut() {
+            Zip::from(&mut row).and(&mean).and(&scale).for_each(|v, &mean, &scale| {
+                *v = ((f64::from(*v) - mean) * scale) as f32;
+            });
+        }
+        Zip::from(&mut self.mean)
+            .and(&mean)
+            .for_each(|running, &mean| *running += MOMENTUM * (mean as f32 - *running));
+        Zip::from(&mut self.variance).and(&squares).for_each(|running, &squares| {
+            *running += MOMENTUM * ((squares / (count - 1.0)) as f32 - *running);
+        });
+    }
+
+    /// Features normalised by the running mean and variance.
+    pub(crate) fn applied(&self, features: ArrayView2<f32>) -> Array2<f32> {
+        let mut features = features.to_owned();
+        self.apply(&mut features);
+        features
     }
 
     /// Normalises features `[N, D]` by the running mean and variance.

@@ -1,8 +1,12 @@
 //! Steps of training: cross-entropy and Adam.
 
 use ndarray::{Array, Array2, ArrayView, Axis, Dimension, Ix1, Ix2, Zip};
+use rayon::prelude::*;
 
 use super::model::LinearModel;
+
+/// Numbers of a parameter that are stepped together.
+const PART: usize = 1 << 14;
 
 /// Adam's decay of the gradient's mean and of its square's, and what keeps its denominator from 0: PyTorch's defaults.
 pub const ADAM: (f64, f64, f64) = (0.9, 0.999, 1e-8);
@@ -55,7 +59,7 @@ impl Trainer {
 }
 
 /// The mean cross-entropy of scores `[N, K]` and its gradient by them.
-fn cross_entropy(mut scores: Array2<f32>, classes: &[usize]) -> (f64, Array2<f32>) {
+pub(crate) fn cross_entropy(mut scores: Array2<f32>, classes: &[usize]) -> (f64, Array2<f32>) {
     let count = classes.len() as f32;
     let mut loss = 0.0;
     for (mut row, &class) in scores.rows_mut().into_iter().zip(classes) {
@@ -72,7 +76,7 @@ fn cross_entropy(mut scores: Array2<f32>, classes: &[usize]) -> (f64, Array2<f32
 }
 
 /// What is the same for all parameters in one step.
-struct AdamStep {
+pub(crate) struct AdamStep {
     /// The learning rate over the first correction of bias.
     size: f32,
     /// Square root of the second correction.
@@ -81,7 +85,7 @@ struct AdamStep {
 
 impl AdamStep {
     /// Of step number `step`, counted from 1.
-    fn new(step: i32, learning_rate: f64) -> Self {
+    pub(crate) fn new(step: i32, learning_rate: f64) -> Self {
         let (first, second, _) = ADAM;
         Self {
             size: (learning_rate / (1.0 - first.powi(step))) as f32,
@@ -90,27 +94,56 @@ impl AdamStep {
     }
 }
 
+impl AdamStep {
+    /// Adam (arXiv 1412.6980, algorithm 1), as PyTorch orders its operations.
+    #[inline]
+    fn apply(&self, parameter: &mut f32, first: &mut f32, second: &mut f32, gradient: f32) {
+        let (first_decay, second_decay, eps) = (ADAM.0 as f32, ADAM.1 as f32, ADAM.2 as f32);
+        *first += (gradient - *first) * (1.0 - first_decay);
+        *second = *second * second_decay + gradient * gradient * (1.0 - second_decay);
+        *parameter -= self.size * *first / (second.sqrt() / self.root + eps);
+    }
+}
+
 /// Running means of a parameter's gradient and of its square.
-struct Moments<D: Dimension> {
+pub(crate) struct Moments<D: Dimension> {
     first: Array<f32, D>,
     second: Array<f32, D>,
 }
 
 impl<D: Dimension> Moments<D> {
-    fn new(shape: D) -> Self {
+    pub(crate) fn new(shape: D) -> Self {
         Self { first: Array::zeros(shape.clone()), second: Array::zeros(shape) }
     }
 
-    /// Adam (arXiv 1412.6980, algorithm 1), as PyTorch orders its operations.
-    fn step(&mut self, parameter: &mut Array<f32, D>, gradient: ArrayView<f32, D>, step: &AdamStep) {
-        let (first_decay, second_decay, eps) = (ADAM.0 as f32, ADAM.1 as f32, ADAM.2 as f32);
-        Zip::from(parameter).and(&mut self.first).and(&mut self.second).and(gradient).for_each(
-            |parameter, first, second, &gradient| {
-                *first += (gradient - *first) * (1.0 - first_decay);
-                *second = *second * second_decay + gradient * gradient * (1.0 - second_decay);
-                *parameter -= step.size * *first / (second.sqrt() / step.root + eps);
-            },
-        );
+    /// One step of a parameter; large ones in parts side by side.
+    pub(crate) fn step(
+        &mut self,
+        parameter: &mut Array<f32, D>,
+        gradient: ArrayView<f32, D>,
+        step: &AdamStep,
+    ) {
+        let slices = (self.first.as_slice_mut(), self.second.as_slice_mut());
+        if let ((Some(first), Some(second)), Some(parameter), Some(gradient)) =
+            (slices, parameter.as_slice_mut(), gradient.as_slice())
+        {
+            let parts = parameter.par_chunks_mut(PART).zip(first.par_chunks_mut(PART));
+            let parts = parts.zip(second.par_chunks_mut(PART).zip(gradient.par_chunks(PART)));
+            parts.for_each(|((parameter, first), (second, gradient))| {
+                let moments = first.iter_mut().zip(second);
+                for ((parameter, (first, second)), &gradient) in
+                    parameter.iter_mut().zip(moments).zip(gradient)
+                {
+                    step.apply(parameter, first, second, gradient);
+                }
+            });
+            return;
+        }
+        Zip::from(parameter)
+            .and(&mut self.first)
+            .and(&mut self.second)
+            .and(gradient)
+            .for_each(|parameter, first, second, &gradient| step.apply(parameter, first, second, gradient));
     }
 }
 

@@ -16,10 +16,21 @@ const SUFFICIENT_DECREASE: f64 = 1e-4;
 /// Halvings of one step after which the objective counts as flat to rounding.
 const LONGEST_LINE_SEARCH: usize = 40;
 
+/// The largest entry of the mean loss's gradient down to which products in float32 are good enough.
+const SINGLE: f64 = 2e-6;
+
+/// What float32 takes from the objective, relative to it and for each sample: less is no increase.
+const SINGLE_NOISE: f64 = 1e-7;
+
+/// Steps in float32 without a smaller gradient after which it counts as exhausted.
+const PATIENCE: usize = 20;
+
 /// Where the solver stopped.
 pub(crate) struct Minimum {
     /// Parameters `[D + 1, K]`.
     pub parameters: Array2<f64>,
+    /// The objective there, in float64.
+    pub evaluation: Evaluation,
     /// Steps taken.
     pub iterations: u64,
 }
@@ -27,6 +38,9 @@ pub(crate) struct Minimum {
 /// Minimises `objective` from `parameters` until the largest entry of the gradient, divided by the number of samples,
 /// is at most `tolerance`, or `max_iterations` steps were taken, or no step brings a decrease any more. `on_step` is
 /// called after every step.
+///
+/// The first steps are taken with products in float32, for as long as these say where to go; the end is decided in
+/// float64.
 pub(crate) fn minimise(
     objective: &Objective,
     mut parameters: Array2<f64>,
@@ -35,14 +49,34 @@ pub(crate) fn minimise(
     on_step: &mut dyn FnMut(),
 ) -> Minimum {
     let preconditioner = Preconditioner::new(objective);
-    let mut evaluation = objective.evaluate(&parameters);
+    let samples = objective.samples() as f64;
+    let mut precise = false;
+    let mut evaluation = objective.evaluate_single(&parameters);
     let mut memory: VecDeque<Pair> = VecDeque::with_capacity(MEMORY);
-    let threshold = tolerance * objective.samples() as f64;
     let mut iterations = 0;
-    while iterations < max_iterations && largest_magnitude(&evaluation.gradient) > threshold {
+    let (mut smallest, mut since_smallest) = (f64::INFINITY, 0);
+    while iterations < max_iterations {
+        let gradient = largest_magnitude(&evaluation.gradient) / samples;
+        if precise && gradient <= tolerance {
+            break;
+        }
+        since_smallest = if gradient < smallest { 0 } else { since_smallest + 1 };
+        smallest = smallest.min(gradient);
+        let exhausted = gradient <= tolerance.max(SINGLE) || since_smallest > PATIENCE;
+        if !precise && (exhausted || !evaluation.value.is_finite() || !gradient.is_finite()) {
+            precise = true;
+            evaluation = objective.evaluate(&parameters);
+            continue;
+        }
         let direction = descent_direction(&evaluation.gradient, &memory, &preconditioner);
-        let Some((next_parameters, next)) = line_search(objective, &parameters, &evaluation, &direction)
+        let Some((next_parameters, next)) =
+            line_search(objective, &parameters, &evaluation, &direction, precise)
         else {
+            if !precise {
+                precise = true;
+                evaluation = objective.evaluate(&parameters);
+                continue;
+            }
             if memory.is_empty() {
                 break;
             }
@@ -64,7 +98,10 @@ pub(crate) fn minimise(
         parameters = next_parameters;
         evaluation = next;
     }
-    Minimum { parameters, iterations }
+    if !precise {
+        evaluation = objective.evaluate(&parameters);
+    }
+    Minimum { parameters, evaluation, iterations }
 }
 
 /// One remembered step: `s`, `y` and `s . y`.
@@ -107,6 +144,7 @@ fn line_search(
     parameters: &Array2<f64>,
     evaluation: &Evaluation,
     direction: &Array2<f64>,
+    precise: bool,
 ) -> Option<(Array2<f64>, Evaluation)> {
     let slope = dot(&evaluation.gradient, direction);
     if slope.is_nan() || slope >= 0.0 {
@@ -116,8 +154,14 @@ fn line_search(
     for _ in 0..LONGEST_LINE_SEARCH {
         let mut candidate = parameters.clone();
         candidate.scaled_add(length, direction);
-        let next = objective.evaluate(&candidate);
-        if next.value <= evaluation.value + SUFFICIENT_DECREASE * length * slope {
+        let (next, noise) = match precise {
+            true => (objective.evaluate(&candidate), 0.0),
+            false => {
+                let noise = SINGLE_NOISE * (evaluation.value.abs() + objective.samples() as f64);
+                (objective.evaluate_single(&candidate), noise)
+            }
+        };
+        if next.value <= evaluation.value + SUFFICIENT_DECREASE * length * slope + noise {
             return Some((candidate, next));
         }
         let interpolated = -0.5 * slope * length * length / (next.value - evaluation.value - slope * length);
@@ -130,6 +174,17 @@ fn line_search(
     None
 }
 
+/// Eight sums side by side.
 fn dot(a: &Array2<f64>, b: &Array2<f64>) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
+    let (Some(a), Some(b)) = (a.as_slice(), b.as_slice()) else {
+        return a.iter().zip(b).map(|(a, b)| a * b).sum();
+    };
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let mut sums = [0.0; 8];
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..8 {
+            sums[i] += a[i] * b[i];
+        }
+    }
+    sums.iter().sum::<f64>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f64>()
 }

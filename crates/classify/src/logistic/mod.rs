@@ -15,14 +15,20 @@
 mod lbfgs;
 mod linfa;
 mod objective;
+mod precision;
 mod precondition;
 
-use ndarray::{Array2, ArrayView2, s};
+use ndarray::{Array2, ArrayView2, Axis, s};
+use rayon::prelude::*;
 
 use crate::error::{ClassifyError, Result};
 use crate::labels::Classes;
+use crate::ranking::Ranks;
 use crate::scaling::Standardise;
-use objective::Objective;
+use objective::{Evaluation, Objective};
+
+/// Rows that one thread classifies at a time.
+const PREDICTED_ROWS: usize = 256;
 
 /// What finds the minimum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +75,8 @@ pub struct FitSummary {
     pub iterations: Option<u64>,
     /// Mean cross-entropy on the training set, in nats, without the penalty.
     pub mean_loss: f64,
+    /// The objective, penalty included, divided by the number of samples.
+    pub mean_objective: f64,
     /// Largest entry of the objective's gradient, divided by the number of samples.
     pub gradient: f64,
     /// Whether `gradient` is at most ten times the tolerance. (A solver may stop a little short of its tolerance
@@ -139,17 +147,20 @@ impl TrainingSet {
             Objective::new(self.features.view(), &self.class_indices, class_count, 1.0 / options.c);
         let start =
             start.map_or_else(|| objective::starting_point(&objective), |model| model.parameters.clone());
-        let (parameters, iterations) = match options.solver {
+        let (parameters, evaluation, iterations) = match options.solver {
             Solver::Newton => {
                 let minimum =
                     lbfgs::minimise(&objective, start, options.tolerance, options.max_iterations, on_step);
-                (minimum.parameters, Some(minimum.iterations))
+                (minimum.parameters, minimum.evaluation, Some(minimum.iterations))
             }
             Solver::Linfa => {
-                (linfa::minimise(&objective, &start, options.tolerance, options.max_iterations)?, None)
+                let parameters =
+                    linfa::minimise(&objective, &start, options.tolerance, options.max_iterations)?;
+                let evaluation = objective.evaluate(&parameters);
+                (parameters, evaluation, None)
             }
         };
-        let summary = check(&objective, &parameters, iterations, options)?;
+        let summary = check(&objective, &evaluation, iterations, options)?;
         Ok(LogisticModel { scaler: self.scaler.clone(), classes: self.classes.clone(), parameters, summary })
     }
 }
@@ -157,12 +168,11 @@ impl TrainingSet {
 /// Checks what a solver returned.
 fn check(
     objective: &Objective,
-    parameters: &Array2<f64>,
+    evaluation: &Evaluation,
     iterations: Option<u64>,
     options: &LogisticOptions,
 ) -> Result<FitSummary> {
     let samples = objective.samples() as f64;
-    let evaluation = objective.evaluate(parameters);
     let gradient = objective::largest_magnitude(&evaluation.gradient) / samples;
     let mean_loss = evaluation.cross_entropy / samples;
     if !(evaluation.value.is_finite() && gradient.is_finite()) {
@@ -176,7 +186,9 @@ fn check(
     if mean_loss > chance - 1e-9 {
         return Err(ClassifyError::Chance { loss: mean_loss, classes, chance, c: options.c });
     }
-    Ok(FitSummary { iterations, mean_loss, gradient, converged: gradient <= 10.0 * options.tolerance })
+    let mean_objective = evaluation.value / samples;
+    let converged = gradient <= 10.0 * options.tolerance;
+    Ok(FitSummary { iterations, mean_loss, mean_objective, gradient, converged })
 }
 
 /// The mean loss of guessing by the frequency of each class: `ln(classes)` for balanced classes, less for others.
@@ -212,15 +224,27 @@ impl LogisticModel {
 
     /// Class probabilities `[N, K]` of features `[N, D]`, as they were before scaling.
     pub fn probabilities(&self, features: ArrayView2<f32>) -> Array2<f64> {
-        let mut features = features.mapv(f64::from);
-        self.scaler.apply(features.view_mut());
-        let dim = features.ncols();
-        let mut probabilities =
-            features.dot(&self.parameters.slice(s![..dim, ..])) + self.parameters.row(dim);
-        for mut row in probabilities.rows_mut() {
-            objective::softmax_in_place(row.as_slice_mut().unwrap_or(&mut []));
-        }
+        let (rows, dim) = features.dim();
+        let mut probabilities = Array2::zeros((rows, self.classes.len()));
+        let blocks = probabilities.axis_chunks_iter_mut(Axis(0), PREDICTED_ROWS);
+        let blocks: Vec<_> = blocks.zip(features.axis_chunks_iter(Axis(0), PREDICTED_ROWS)).collect();
+        blocks.into_par_iter().for_each(|(mut block, features)| {
+            let mut features = features.mapv(f64::from);
+            self.scaler.apply(features.view_mut());
+            let logits = features.dot(&self.parameters.slice(s![..dim, ..])) + self.parameters.row(dim);
+            block.assign(&logits);
+            for mut row in block.rows_mut() {
+                objective::softmax_in_place(row.as_slice_mut().unwrap_or(&mut []));
+            }
+        });
         probabilities
+    }
+
+    /// Adds the most probable classes of each row to `ranks`, as indices into [`Self::classes`].
+    pub fn rank(&self, features: ArrayView2<f32>, ranks: &mut Ranks) {
+        for row in self.probabilities(features).rows() {
+            ranks.push(row.iter().copied(), f64::NEG_INFINITY);
+        }
     }
 
     /// The most probable class of each row, as an index into [`Self::classes`]; the smaller one where two are equal.
