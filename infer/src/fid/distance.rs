@@ -23,6 +23,24 @@ impl Distance {
     }
 }
 
+impl Statistics {
+    /// Whether these are of the features that `fake`'s are of.
+    ///
+    /// # Errors
+    /// When their number differs, or the networks that they come from.
+    pub fn check_comparable(&self, fake: &Statistics) -> Result<(), FidError> {
+        if self.dim() != fake.dim() {
+            return Err(FidError::Dims { real: self.dim(), fake: fake.dim() });
+        }
+        match (&self.network, &fake.network) {
+            (Some(real), Some(fake)) if real != fake => {
+                Err(FidError::OtherNetwork { real: short(real), fake: short(fake) })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The squared Fréchet distance between `real` and `fake`.
 ///
 /// With factors A = K Kᵀ and B = L Lᵀ, the trace of (A B)^(1/2) is the sum of the singular values of Kᵀ L: no root is
@@ -33,14 +51,7 @@ impl Distance {
 /// When the numbers of features differ, the statistics come from different networks, one is no mean and covariance, or a
 /// number on the way is too large.
 pub fn frechet_distance(real: &Statistics, fake: &Statistics) -> Result<Distance, FidError> {
-    if real.dim() != fake.dim() {
-        return Err(FidError::Dims { real: real.dim(), fake: fake.dim() });
-    }
-    if let (Some(real), Some(fake)) = (&real.network, &fake.network)
-        && real != fake
-    {
-        return Err(FidError::OtherNetwork { real: short(real), fake: short(fake) });
-    }
+    real.check_comparable(fake)?;
     for mean in [&real.mean, &fake.mean] {
         if let Some((column, &value)) = mean.iter().enumerate().find(|(_, value)| !value.is_finite()) {
             return Err(FidError::Covariance { what: format!("has a mean of {value} in feature {column}") });

@@ -27,7 +27,7 @@ pub enum FidError {
     /// An image that would have to be resized.
     #[error(
         "{}: it is {}x{} (height x width) and the graph is for {}x{}: resizing would change the distance; export \
-         Inception with --image-size {}x{}",
+         the network with --image-size {}x{} (a graph of Inception for 299x299 takes images of any size)",
         path.display(), found[0], found[1], wanted[0], wanted[1], found[0], found[1]
     )]
     Size {
@@ -94,6 +94,51 @@ pub enum FidError {
     Overflow {
         /// What overflows.
         what: &'static str,
+    },
+    /// Subsets that the images do not have.
+    #[error(
+        "{subsets} subsets of {subset_size} images: there must be one at least, of two images or more, and the smaller set \
+         has {count}; choose a number with --kid-subset-size"
+    )]
+    Subsets {
+        /// How many were asked for.
+        subsets: usize,
+        /// Images of each set in one.
+        subset_size: usize,
+        /// Images of the smaller set.
+        count: usize,
+    },
+    /// Splits that the images do not have.
+    #[error(
+        "{splits} splits of {count} images: there must be one at least, and an image in each; choose with --splits"
+    )]
+    Splits {
+        /// How many were asked for.
+        splits: usize,
+        /// Images.
+        count: usize,
+    },
+    /// Neighbours that the images do not have.
+    #[error(
+        "the nearest neighbour number {neighbours} of an image: there must be one at least, and the smaller set has {count} \
+         images; choose with --neighbours"
+    )]
+    Neighbours {
+        /// The number of the neighbour.
+        neighbours: usize,
+        /// Images of the smaller set.
+        count: usize,
+    },
+    /// A metric of images one by one, and a file that holds their mean.
+    #[error(
+        "{}: it holds a mean and a covariance, which do not give {metric}: give the images, or the .h5 file of their features",
+        path.display()
+    )]
+    NoFeatures {
+        /// The file.
+        path: PathBuf,
+        /// The metric.
+        metric: &'static str,
     },
     /// A matrix that is no covariance.
     #[error("the covariance {what}")]

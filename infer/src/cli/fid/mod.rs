@@ -1,23 +1,25 @@
 //! `ddae-infer fid`.
 
+mod graph;
+mod metrics;
+mod report;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ddae_base::arguments::values::whole;
+use ddae_base::json;
 use ddae_base::lock::{Lock, LockError};
-use ddae_base::{json, shell};
 use ddae_data::datasets::{Broken, note_of_broken};
 use ddae_data::decode::ReadingOptions;
 use ddae_data::split::Split;
 use ddae_infer::InferError;
-use ddae_infer::fid::images::Inception;
-use ddae_infer::fid::{Distance, ImageSource, Statistics, archive, frechet_distance};
-use ddae_infer::model_file::ModelFile;
+use ddae_infer::fid::encoder::Values;
+use ddae_infer::fid::source::Sizing;
+use ddae_infer::fid::{Convention, ImageSource, Seen, archive};
 use ddae_infer::sample::balanced_batch;
 use ddae_infer::workers::Workers;
-use ddae_onnx::metadata::{GraphKind, Precision};
-use serde_json::{Map, Value, json};
 
 use super::broken::SkipBroken;
 use super::progress::Progress;
@@ -25,6 +27,9 @@ use super::running::Running;
 use super::sheets;
 use super::stop_on_signal;
 use super::summary::Summary;
+use graph::Opened;
+use metrics::MetricOptions;
+use report::Report;
 
 const NOTES: &str = "\
 REAL and FAKE are each
@@ -34,23 +39,33 @@ REAL and FAKE are each
                   that is called like one is written ./cifar10
   other images    a folder of folders, a list of paths, .tar or .parquet files, as 'ddae-data --help'
                   lists them; FOLDER/SPLIT for one of its splits
-  a .npz file     statistics: mu and sigma, of this program or of pytorch-fid --save-stats
-  a .h5 file      features that `ddae-infer features` extracted with the graph of Inception
+  a .npz file     statistics: mu and sigma, of this program or of pytorch-fid --save-stats; for the
+                  Fréchet distance alone
+  a .h5 file      features that `ddae-infer features` extracted: with the graph of Inception, or
+                  with any other and --layer
 
 The distance is pytorch-fid's. It falls with the number of images, so only distances of as many
 images can be compared: as published, 50,000 against those for training.
 
-The graph is that of pytorch-fid's Inception, exported for the size of the images:
-  ddae-export pt_inception-2015-12-05-6726825d.pth --graph features --image-size 32x32
+The graph is that of pytorch-fid's Inception. For 299x299 it takes images of any size, and --like
+says how they are resized; for another size it takes images of that, and resizes them as
+pytorch-fid does. Inception scores take one more layer:
+  ddae-export pt_inception-2015-12-05-6726825d.pth --graph features --image-size 299x299
+  ddae-export pt_inception-2015-12-05-6726825d.pth --graph features --image-size 299x299 \\
+    --taps pool,logits_unbiased -o inception.onnx
 
 Examples:
   ddae-infer fid cifar10 images --inception inception.onnx --save-real cifar10.npz
   ddae-infer fid cifar10.npz images --inception inception.onnx --json
-  ddae-infer fid cifar10.npz images.npz";
+  ddae-infer fid cifar10.npz images.npz
+  ddae-infer fid cifar10 images --inception inception.onnx --metrics fid,kid,prc,is
+  ddae-infer fid cifar10 images --inception inception.onnx --like clean-fid
+  ddae-infer fid cifar10 images --encoder dinov2.onnx --encoder-size 224x224
+  ddae-infer fid real.h5 fake.h5 --layer t11/out_6";
 
-/// Measure how far images are from real ones: Fréchet inception distance
+/// Measure how good images are: FID, KID, precision and recall, Inception score
 ///
-/// Mean and covariance of Inception's features are collected in one pass over each set, in float64.
+/// All in one pass over each set: Inception's features are collected, their mean and covariance in float64.
 #[derive(Args, Debug)]
 #[command(after_long_help = NOTES)]
 pub struct Arguments {
@@ -63,6 +78,29 @@ pub struct Arguments {
     /// The graph of Inception; not needed where both are statistics or features already
     #[arg(long, value_name = "FILE")]
     inception: Option<PathBuf>,
+
+    /// Another encoder in its place: that of `ddae-export --graph encoder`, or an ONNX file of another program, such as
+    /// DINOv2, with one input of images [B, 3, H, W]
+    #[arg(long, value_name = "FILE", conflicts_with = "inception")]
+    encoder: Option<PathBuf>,
+
+    /// Height and width of the images that an encoder of another program takes [default: as its file says]
+    #[arg(long, value_name = "HxW", value_parser = graph::size, requires = "encoder")]
+    encoder_size: Option<[usize; 2]>,
+
+    /// Values of the images that an encoder of another program takes [default: imagenet]
+    #[arg(long, value_name = "VALUES", requires = "encoder")]
+    encoder_values: Option<Values>,
+
+    /// Which features: a layer of .h5 files, as t11/out_6, or an output of the encoder, of which tokens the first counts
+    /// [default: Inception's, t0/pool; the only output of an encoder]
+    #[arg(long, value_name = "LAYER", conflicts_with = "inception")]
+    layer: Option<String>,
+
+    /// By the conventions of which tool images are resized and scaled [default: pytorch-fid; clean-fid for an encoder of
+    /// another program]
+    #[arg(long, value_name = "TOOL")]
+    like: Option<Convention>,
 
     /// Folder of data sets, or the one above it [default: $DDAE_DATA, or ./datasets]
     #[arg(long, value_name = "DIR")]
@@ -79,6 +117,9 @@ pub struct Arguments {
     /// Keep the statistics of the others
     #[arg(long, value_name = "FILE.npz")]
     save_fake: Option<PathBuf>,
+
+    #[command(flatten)]
+    measures: MetricOptions,
 
     #[command(flatten)]
     skip: SkipBroken,
@@ -110,17 +151,22 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Side::new("fake", &arguments.fake, arguments.save_fake.as_deref())?,
     ];
     check_targets(&sides)?;
-    let model = open_inception(arguments, &sides)?;
-    let inception = model.as_ref().map(Inception::new).transpose()?;
-    if let Some(inception) = &inception {
+    arguments.measures.check()?;
+    let opened = Opened::of(arguments, &sides)?;
+    let (layer, convention) =
+        (graph::layer(arguments, opened.as_ref())?, opened.as_ref().map(|opened| opened.like));
+    if let Some(Opened { graph, .. }) = &opened {
+        let sizing = match graph.resizes() {
+            true => Sizing::Own { channels: graph.shape[0] },
+            false => Sizing::Graph(graph.shape),
+        };
         let limit = arguments.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
         let mut notes = Vec::new();
         for side in &mut sides {
             let reading = arguments.reading.reading();
             let skip = arguments.skip;
             let root = arguments.data_root.as_deref();
-            let images =
-                side.source.images(root, inception.shape, limit, &reading, skip.skip_broken, &mut notes);
+            let images = side.source.images(root, sizing, limit, &reading, skip.skip_broken, &mut notes);
             let images = images.map_err(|error| skip.advise(error.into()))?;
             if let Some(images) = images {
                 let (images, broken) = skip.of(images, ddae_base::is_quiet(), None)?;
@@ -148,42 +194,51 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .map(|side| side.save.map(Lock::output).transpose())
         .collect::<Result<_, LockError>>()
         .map_err(InferError::from)?;
-    // Statistics that are there already first: what is wrong with them is found before the work.
+    // What is there already first: what is wrong with it is found before the work.
     let (mut read, mut notes) = (Vec::with_capacity(sides.len()), Vec::new());
-    for side in &sides {
-        read.push(side.source.statistics()?);
-        notes.extend(side.source.note()?);
+    for (side, wanted) in sides.iter().zip(arguments.measures.wanted()) {
+        read.push(side.source.known(&layer, wanted)?);
+        notes.extend(side.source.note(&layer)?);
     }
-    let mut workers = match &model {
-        Some(model) => {
+    let counts: Vec<Option<u64>> =
+        sides.iter().zip(&read).map(|(side, read)| side.count(read.as_ref())).collect();
+    let like = convention.flatten().unwrap_or_default();
+    if let [real, fake] = counts[..] {
+        arguments.measures.check_counts(real, fake, like)?;
+    }
+    let mut workers = match &opened {
+        Some(Opened { graph, .. }) => {
             let threads = running.threads(images.div_ceil(running.batch()));
-            Some(Workers::open(&model.path, device, threads)?)
+            Some(Workers::open(&graph.path, device, threads)?)
         }
         None => None,
     };
     let progress = Progress::new(images, 1, images == 0);
     let stop = stop_on_signal();
-    let mut statistics = Vec::with_capacity(sides.len());
-    for ((side, read), lock) in sides.iter().zip(read).zip(locks) {
-        let of_side = match (read, &side.images, &inception, &mut workers) {
+    let mut seen = Vec::with_capacity(sides.len());
+    let each = sides.iter().zip(arguments.measures.wanted()).zip(read).zip(locks);
+    for (((side, wanted), read), lock) in each {
+        let of_side = match (read, &side.images, &opened, &mut workers) {
             (Some(read), ..) => read,
-            (None, Some(images), Some(inception), Some(workers)) => {
+            (None, Some(images), Some(Opened { graph, .. }), Some(workers)) => {
                 let batch = balanced_batch(images.len(), workers.sessions(), running.batch());
                 let add = |images| progress.add(images);
-                let of_side = inception.statistics(images, batch, workers, &stop, add);
+                let of_side = graph.see(images, wanted, batch, workers, &stop, add);
                 of_side.map_err(|error| arguments.skip.advise(interrupted(error)))?
             }
             // A side without images is read, and one with images has a graph.
             _ => anyhow::bail!("{}: there is nothing to compute from", side.text),
         };
         if let Some(lock) = &lock {
-            archive::write_locked(lock, &of_side)?;
+            archive::write_locked(lock, &of_side.statistics)?;
             arguments.skip.write(&side.broken, side.save.unwrap_or(Path::new(side.role)), true)?;
         }
-        statistics.push(of_side);
+        seen.push(of_side);
     }
     let seconds = progress.finish();
-    notes.extend(sides.iter().filter_map(|side| side.images.as_ref()?.resizing_note()));
+    if opened.as_ref().is_none_or(|opened| !opened.graph.resizes()) {
+        notes.extend(sides.iter().filter_map(|side| side.images.as_ref()?.resizing_note()));
+    }
     notes.extend(sides.iter().filter_map(|side| {
         let images = side.images.as_ref()?;
         note_of_broken(&side.broken, images.len() + side.broken.len())
@@ -191,8 +246,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(workers) = &mut workers {
         running.tell_notes(workers);
     }
-    let [real, fake] = statistics.as_slice() else { anyhow::bail!("there are two sets") };
-    let distance = frechet_distance(real, fake)?;
+    let [real, fake] = seen.as_slice() else { anyhow::bail!("there are two sets") };
+    let measured = arguments.measures.measure(real, fake, like)?;
     let summary = workers.map(|workers| Summary {
         runs: 1,
         images,
@@ -200,46 +255,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         provider: device.provider(),
         sessions: workers.sessions(),
     });
-    let model = model.as_ref();
-    let report = Report { arguments, sides: &sides, distance, real, fake, summary, model, notes: &notes };
+    let (real, fake, opened, notes) = (&real.statistics, &fake.statistics, opened.as_ref(), &notes[..]);
+    let report = Report { arguments, sides: &sides, measured, layer, real, fake, summary, opened, notes };
     if running.json {
         json::print("ddae.fid/1", &report.json())?;
     } else {
         report.write(&mut out)?;
     }
     Ok(())
-}
-
-/// The graph, where there are images to be seen.
-fn open_inception(arguments: &Arguments, sides: &[Side]) -> anyhow::Result<Option<ModelFile>> {
-    let usage = |message: String| Err(InferError::Argument(message).into());
-    let image = sides.iter().find(|side| side.source.needs_inception());
-    match (&arguments.inception, image) {
-        (Some(_), Some(_))
-            if arguments.data_root.is_some()
-                && !sides.iter().any(|side| {
-                    matches!(side.source, ImageSource::DataSet { .. } | ImageSource::Images { .. })
-                }) =>
-        {
-            usage("--data-root is for data sets, and there are none".to_string())
-        }
-        (Some(path), Some(_)) => Ok(Some(arguments.running.open(path, &[GraphKind::Features], "fid")?)),
-        (None, Some(side)) => usage(format!(
-            "{} are images: give the graph that sees them with --inception FILE (`ddae-infer fid --help` says how to \
-             export it)",
-            side.text
-        )),
-        (Some(_), None) => {
-            usage("--inception: there are no images for it, only statistics and features".to_string())
-        }
-        (None, None) if arguments.limit.is_some() => {
-            usage("--limit is for images, and there are only statistics and features".to_string())
-        }
-        (None, None) if arguments.data_root.is_some() => {
-            usage("--data-root is for data sets, and there are only statistics and features".to_string())
-        }
-        (None, None) => Ok(None),
-    }
 }
 
 fn interrupted(error: InferError) -> anyhow::Error {
@@ -258,6 +281,14 @@ impl<'a> Side<'a> {
             check_target(path)?;
         }
         Ok(Side { role, text, source: ImageSource::parse(text)?, images: None, broken: Vec::new(), save })
+    }
+
+    /// How many images there are, where it is known: of what was `read`, or still to be seen.
+    fn count(&self, read: Option<&Seen>) -> Option<u64> {
+        match (read, &self.images) {
+            (Some(read), _) => read.statistics.count,
+            (None, images) => images.as_ref().map(|images| images.len() as u64),
+        }
     }
 
     fn describe(&self) -> String {
@@ -300,96 +331,4 @@ fn check_target(path: &Path) -> Result<(), InferError> {
         return Err(InferError::Argument(message));
     }
     Ok(())
-}
-
-/// What is said at the end.
-struct Report<'a> {
-    arguments: &'a Arguments,
-    sides: &'a [Side<'a>; 2],
-    distance: Distance,
-    real: &'a Statistics,
-    fake: &'a Statistics,
-    summary: Option<Summary>,
-    model: Option<&'a ModelFile>,
-    /// What is to be said of the sources.
-    notes: &'a [String],
-}
-
-impl Report<'_> {
-    fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
-        let Distance { of_means, of_covariances } = self.distance;
-        writeln!(out, "FID       {:.4}", self.distance.total())?;
-        writeln!(out, "parts     {of_means:.4} of the means, {of_covariances:.4} of the covariances")?;
-        for (side, statistics) in self.sides.iter().zip([self.real, self.fake]) {
-            let count = match statistics.count {
-                Some(count) => format!("{count} images"),
-                None => "it does not say of how many images".to_string(),
-            };
-            writeln!(out, "{}      {} ({count})", side.role, side.text)?;
-        }
-        if let Some(summary) = &self.summary {
-            writeln!(out, "computed  {}", summary.line())?;
-        }
-        for warning in self.warnings() {
-            writeln!(out, "warning: {warning}")?;
-        }
-        if let (Some(path), Some(inception)) = (&self.arguments.save_real, &self.arguments.inception) {
-            let (path, inception) = (shell::word(path), shell::word(inception));
-            if !ddae_base::is_quiet() {
-                writeln!(out, "next: ddae-infer fid {path} IMAGES --inception {inception}")?;
-            }
-        }
-        Ok(())
-    }
-
-    fn json(&self) -> Map<String, Value> {
-        let mut object = self.summary.as_ref().map(Summary::json).unwrap_or_default();
-        let side = |side: &Side, statistics: &Statistics| {
-            json!({
-                "source": side.text,
-                "pictures": statistics.count,
-                "network": statistics.network,
-                "saved": side.save,
-            })
-        };
-        let Distance { of_means, of_covariances } = self.distance;
-        for (name, value) in [
-            ("fid", json!(self.distance.total())),
-            ("of_means", json!(of_means)),
-            ("of_covariances", json!(of_covariances)),
-            ("features", json!(self.real.dim())),
-            ("real", side(&self.sides[0], self.real)),
-            ("fake", side(&self.sides[1], self.fake)),
-            ("precision", json!(self.model.map(|model| model.description.precision))),
-            ("warnings", json!(self.warnings())),
-        ] {
-            object.insert(name.to_string(), value);
-        }
-        object
-    }
-
-    /// What the reader should know before trusting the number.
-    fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if let Some(precision) = self.model.map(|model| model.description.precision)
-            && precision != Precision::F32
-        {
-            warnings.push(format!(
-                "Inception was computed in {}: as published, it is in f32 (ddae-export without --dtype or --quantize)",
-                precision.name()
-            ));
-        }
-        warnings.extend_from_slice(self.notes);
-        for (side, statistics) in self.sides.iter().zip([self.real, self.fake]) {
-            let dim = statistics.dim();
-            if let Some(count) = statistics.count.filter(|count| *count <= dim as u64) {
-                warnings.push(format!(
-                    "{} has {count} images, not more than the {dim} features: the distance is far too large, and only \
-                     good to compare sets of the same size",
-                    side.text
-                ));
-            }
-        }
-        warnings
-    }
 }
