@@ -61,19 +61,20 @@ struct Between {
     part: f32,
 }
 
-fn between(position: f64, from: usize) -> Between {
+/// The tools find positions in float32, whose rounding is that of the parts.
+fn between(position: f32, from: usize) -> Between {
     let low = (position as usize).min(from - 1);
-    Between { low, high: (low + 1).min(from - 1), part: (position - low as f64) as f32 }
+    Between { low, high: (low + 1).min(from - 1), part: position - low as f32 }
 }
 
 /// `align_corners=False` of PyTorch.
 fn by_centres(to: usize, from: usize, length: usize) -> Between {
-    between(((to as f64 + 0.5) * from as f64 / length as f64 - 0.5).max(0.0), from)
+    between((from as f32 / length as f32 * (to as f32 + 0.5) - 0.5).max(0.0), from)
 }
 
 /// `align_corners=False` of TensorFlow 1.
 fn by_corners(to: usize, from: usize, length: usize) -> Between {
-    between(to as f64 * from as f64 / length as f64, from)
+    between(to as f32 * (from as f32 / length as f32), from)
 }
 
 fn bilinear(

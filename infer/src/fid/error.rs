@@ -78,7 +78,7 @@ pub enum FidError {
     /// Statistics of different networks.
     #[error(
         "the real statistics were made by the network {real} and the fake ones by {fake}: distances are between \
-         features of the same weights; compute both with one --inception"
+         features of the same weights, of images that were resized alike; compute both with one graph and one --like"
     )]
     OtherNetwork {
         /// Digest of the real ones' checkpoint.

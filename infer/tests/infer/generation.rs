@@ -149,7 +149,7 @@ fn metrics_of_nothing_are_refused() {
 fn picture(set: &str, index: usize, [height, width]: [usize; 2]) -> Vec<u8> {
     let (lo, hi) = match set {
         "real" => (index % 8 * 10, 256 - index % 11 * 9),
-        _ => (index % 7 * 9, 256 - index % 9 * 22),
+        _ => (index % 7 * 9, 176 - index % 9 * 18),
     };
     let levels = rule_values(&format!("{set} {index}"), 3 * height * width, lo as f64, hi as f64);
     levels.into_iter().map(|level| level as u8).collect()

@@ -119,13 +119,13 @@ pub struct Arguments {
     save_fake: Option<PathBuf>,
 
     #[command(flatten)]
-    measures: MetricOptions,
-
-    #[command(flatten)]
     skip: SkipBroken,
 
     #[command(flatten)]
     running: Running,
+
+    #[command(flatten)]
+    measures: MetricOptions,
 
     #[command(flatten)]
     reading: ReadingOptions,
