@@ -1,5 +1,6 @@
 //! Networks recognised from the names and shapes of the published code's parameters.
 
+use ddae_model::diffusion::feature_layers;
 use ddae_model::graph::Graph;
 use ddae_model::networks::recognition::{Given, Names, RecogniseError, Recognised, Shapes};
 use ddae_model::networks::{Architecture, DecoderConfig, DiffusersConfig, UNetConfig, UNetGConfig};
