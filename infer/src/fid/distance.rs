@@ -5,6 +5,7 @@ use ndarray::ArrayView2;
 
 use super::error::FidError;
 use super::factor::factor;
+use super::network::check_networks;
 use super::statistics::Statistics;
 
 /// The squared Fréchet distance (Dowson and Landau 1982) in its two parts.
@@ -27,17 +28,12 @@ impl Statistics {
     /// Whether these are of the features that `fake`'s are of.
     ///
     /// # Errors
-    /// When their number differs, or the networks that they come from.
+    /// When their number differs, or they do not go together ([`check_networks`]).
     pub fn check_comparable(&self, fake: &Statistics) -> Result<(), FidError> {
         if self.dim() != fake.dim() {
             return Err(FidError::Dims { real: self.dim(), fake: fake.dim() });
         }
-        match (&self.network, &fake.network) {
-            (Some(real), Some(fake)) if real != fake => {
-                Err(FidError::OtherNetwork { real: short(real), fake: short(fake) })
-            }
-            _ => Ok(()),
-        }
+        check_networks(self.network.as_deref(), fake.network.as_deref())
     }
 }
 
@@ -90,12 +86,6 @@ fn sum_of_singular_values(matrix: ArrayView2<f64>) -> f64 {
     }
     let (rows, columns) = matrix.dim();
     DMatrix::from_row_iterator(rows, columns, matrix.iter().copied()).singular_values().sum()
-}
-
-/// The first digits of a network's checkpoint, and what else tells it.
-fn short(network: &str) -> String {
-    let (checkpoint, rest) = network.split_at(network.find('/').unwrap_or(network.len()));
-    format!("{}{rest}", checkpoint.chars().take(12).collect::<String>())
 }
 
 #[cfg(test)]

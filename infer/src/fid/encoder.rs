@@ -9,6 +9,7 @@ use ddae_onnx::read;
 
 use super::convention::Convention;
 use super::images::{ImageGraph, Preparation};
+use super::network::{Network, Way};
 use crate::error::InferError;
 
 /// What values a network takes for the levels 0 to 255.
@@ -117,12 +118,20 @@ pub fn open(path: &Path, options: &EncoderOptions) -> Result<ImageGraph, InferEr
     };
     let digest = identity::of(path).map_err(InferError::io("read", path))?.graph;
     let [mean, deviation] = options.values.normalisation();
-    let (convention, values) = (options.convention, options.values.name());
+    let convention = options.convention;
     let [height, width] = size;
+    let layer = format!("{output}/{height}x{width}/{}", options.values.name());
+    let network = Network {
+        checkpoint: digest,
+        precision: None,
+        edited: None,
+        layer: Some(layer),
+        way: Way::Like(convention),
+    };
     Ok(ImageGraph {
         path: path.to_path_buf(),
         shape: [3, height, width],
-        digest: format!("{digest}/{output}/{height}x{width}/{values}/{convention}"),
+        network,
         input: input.name.clone(),
         preparation: Preparation::Resized { convention, divisor: 255.0, mean, deviation },
         features: output.to_string(),

@@ -86,6 +86,17 @@ pub enum FidError {
         /// Digest of the fake ones'.
         fake: String,
     },
+    /// Statistics that do not say what they are of, beside others that are not pytorch-fid's.
+    #[error(
+        "the {untold} statistics do not say which network or resizing made them, and are taken for pytorch-fid's; the others \
+         are of images that were resized {way}: compute both from images, with one graph"
+    )]
+    Untold {
+        /// `real` or `fake`.
+        untold: &'static str,
+        /// How the images of the others were resized.
+        way: String,
+    },
     /// Numbers beyond those of float64.
     #[error(
         "{what} is too large for 64-bit floats; features of images are near 1: compute them again with the graph of \
@@ -140,6 +151,9 @@ pub enum FidError {
         /// The metric.
         metric: &'static str,
     },
+    /// The caller asked to stop.
+    #[error("interrupted")]
+    Interrupted,
     /// A matrix that is no covariance.
     #[error("the covariance {what}")]
     Covariance {

@@ -1,19 +1,19 @@
 //! Images through a graph that gives features of them.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
-use ddae_base::memory;
+use ddae_data::resize::Rule;
 use ddae_data::split::Split;
 use ddae_model::networks::Architecture;
 use ddae_model::tensor::Tensor;
-use ddae_onnx::metadata::{GraphDescription, GraphKind, Pixels};
+use ddae_onnx::metadata::{GraphDescription, GraphKind, Pixels, Precision};
 use ndarray::Array2;
 
+use super::collected::{Collected, Found, InOrder, Seen, Wanted};
 use super::convention::Convention;
-use super::statistics::{Accumulator, Statistics};
+use super::network::{Network, Way};
 use super::{LOGITS, TAP};
 use crate::engine::{Engine, Keep, Value};
 use crate::error::InferError;
@@ -24,6 +24,9 @@ use crate::workers::Workers;
 /// Height and width of what Inception sees.
 pub const INCEPTION_SIZE: [usize; 2] = [299; 2];
 
+/// Numbers of the layer that distances are computed on.
+pub const INCEPTION_FEATURES: usize = 2048;
+
 /// A graph that gives features of images, as a job runs it.
 #[derive(Clone, Debug)]
 pub struct ImageGraph {
@@ -31,8 +34,8 @@ pub struct ImageGraph {
     pub path: PathBuf,
     /// Shape of its images, `[C, H, W]`.
     pub shape: [usize; 3],
-    /// What tells it, with the way that images come to it, from other networks ([`network`]).
-    pub digest: String,
+    /// What tells it, with the way that images come to it, from other networks.
+    pub network: Network,
     /// The name of its input.
     pub(super) input: String,
     pub(super) preparation: Preparation,
@@ -56,49 +59,17 @@ pub(super) enum Preparation {
     Resized { convention: Convention, divisor: f32, mean: [f32; 3], deviation: [f32; 3] },
 }
 
-/// What is wanted of images besides their mean and covariance.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// The features of each.
-    pub features: bool,
-    /// Inception's logits of each.
-    pub logits: bool,
-}
-
-/// What is known of a set of images.
-#[derive(Clone, Debug)]
-pub struct Seen {
-    /// Mean and covariance of the features.
-    pub statistics: Statistics,
-    /// The features, `[N, D]`, where they were wanted.
-    pub features: Option<Array2<f32>>,
-    /// The logits, `[N, K]`, where they were wanted.
-    pub logits: Option<Array2<f32>>,
-}
-
-/// What tells a network from others, whatever the size of its images: the SHA-256 of its checkpoint, the precision of its
-/// ONNX file unless that is float32, as of files that do not say it, the digest of the graph of an edited one, the layer
-/// unless it is Inception's, and the convention of resizing unless it is pytorch-fid's.
-pub(crate) fn network<'a>(
-    checkpoint: &'a str,
-    precision: Option<&'a str>,
-    others: impl IntoIterator<Item = &'a str>,
-) -> String {
-    let precision = precision.filter(|&precision| precision != "f32");
-    let parts = [Some(checkpoint), precision].into_iter().flatten().chain(others);
-    parts.collect::<Vec<_>>().join("/")
-}
-
 impl ImageGraph {
     /// Finds in the file of Inception what distances need. Images are resized as `convention` says: within the graph for
-    /// images of another size than Inception's own, which is pytorch-fid's way; before it otherwise, if they are `resized`.
+    /// images of another size than Inception's own, which is pytorch-fid's way; before it otherwise. With a `rule`, and where
+    /// the graph takes bytes of Inception's own size, images come to it in its size.
     ///
     /// # Errors
     /// When it is another network, does not give the layer `pool`, or resizes in another way.
     pub fn inception(
         model: &ModelFile,
         convention: Convention,
-        resized: bool,
+        rule: Option<Rule>,
     ) -> Result<ImageGraph, InferError> {
         let unusable = |message: String, size: &str| InferError::Model {
             path: model.path.clone(),
@@ -119,19 +90,23 @@ impl ImageGraph {
         }
         let bytes = description.pixels == Pixels::Bytes;
         let has_own_size = shape[1..] == INCEPTION_SIZE;
-        let preparation = match has_own_size && !bytes && resized {
-            true => Preparation::Resized {
-                convention,
-                divisor: convention.scale(),
-                mean: [0.0; 3],
-                deviation: [1.0; 3],
-            },
-            false if convention == Convention::PytorchFid => Preparation::AsItIs { bytes },
-            false if has_own_size && bytes => {
+        let as_it_is = Preparation::AsItIs { bytes };
+        let (preparation, way) = match rule {
+            // Of images that have the size, nothing is left to resize.
+            Some(rule) if has_own_size && rule != Rule::None => (as_it_is, Way::Rule(rule.to_string())),
+            Some(_) => (as_it_is, Way::AsTheyAre),
+            None if has_own_size && !bytes => {
+                let divisor = convention.scale();
+                let (mean, deviation) = ([0.0; 3], [1.0; 3]);
+                let preparation = Preparation::Resized { convention, divisor, mean, deviation };
+                (preparation, Way::of_inception(convention))
+            }
+            None if convention == Convention::PytorchFid => (as_it_is, Way::AsTheyAre),
+            None if has_own_size => {
                 let message = format!("it takes bytes, and {convention} gives numbers between them");
                 return Err(unusable(message, "299x299"));
             }
-            false => {
+            None => {
                 let [_, height, width] = shape;
                 let message = format!(
                     "it resizes images of {height}x{width} within, as pytorch-fid does, and {convention} does it otherwise"
@@ -139,13 +114,11 @@ impl ImageGraph {
                 return Err(unusable(message, "299x299"));
             }
         };
-        let convention = Some(convention).filter(|&convention| convention != Convention::PytorchFid);
-        let convention = convention.map(|convention| convention.to_string());
-        let digest = model_network(model, convention.as_deref());
+        let network = model_network(model, None, way);
         let logits = has(LOGITS).then(|| LOGITS.to_string());
         let features = TAP.to_string();
         let (path, input) = (model.path.clone(), "image".to_string());
-        Ok(ImageGraph { path, shape, digest, input, preparation, features, logits, batch: None })
+        Ok(ImageGraph { path, shape, network, input, preparation, features, logits, batch: None })
     }
 
     /// The graph of an encoder of ours ([`GraphKind::Encoder`]), which sees images of its own size.
@@ -166,7 +139,7 @@ impl ImageGraph {
         Ok(ImageGraph {
             path: model.path.clone(),
             shape,
-            digest: model_network(model, Some(&format!("t0/{}", tap.name))),
+            network: model_network(model, Some(format!("t0/{}", tap.name)), Way::AsTheyAre),
             input: "image".to_string(),
             preparation: Preparation::AsItIs { bytes: *pixels == Pixels::Bytes },
             features: tap.name.clone(),
@@ -178,6 +151,12 @@ impl ImageGraph {
     /// Whether images of any size are brought to the graph's.
     pub fn resizes(&self) -> bool {
         matches!(self.preparation, Preparation::Resized { .. })
+    }
+
+    /// Whether images must have Inception's own size, because nothing brings them to it as a tool would.
+    pub fn wants_own_size(&self) -> bool {
+        let has_own_size = self.network.is_inception() && self.shape[1..] == INCEPTION_SIZE;
+        has_own_size && !self.resizes() && self.network.rule().is_none()
     }
 
     /// Whether it gives the logits that Inception scores are computed on.
@@ -224,7 +203,7 @@ impl ImageGraph {
                 in_order.put(index, found, |found| collected.add(found))
             },
         )?;
-        collected.finish(&self.digest)
+        collected.finish(&self.network)
     }
 
     /// The images `rows` as the graph takes them, followed by black ones up to `batch`.
@@ -272,9 +251,9 @@ impl ImageGraph {
             };
             let (shape, values) = result.floats()?;
             // Of tokens the first, which stands for the image.
-            let (width, row) = match *shape {
-                [found, width] if found == batch => (width, width),
-                [found, tokens, width] if found == batch => (width, tokens * width),
+            let (width, tokens) = match *shape {
+                [found, width] if found == batch => (width, None),
+                [found, tokens, width] if found == batch && tokens > 0 => (width, Some(tokens)),
                 _ => {
                     let message = format!(
                         "its output {name} is {shape:?} for {batch} images; wanted is [{batch}, D], or tokens [{batch}, N, D]"
@@ -282,20 +261,29 @@ impl ImageGraph {
                     return Err(engine.unusable(message));
                 }
             };
+            let row = tokens.unwrap_or(1) * width;
             let rows: Vec<f32> =
                 (0..count).flat_map(|image| &values[image * row..image * row + width]).copied().collect();
-            Array2::from_shape_vec((count, width), rows).map_err(|error| engine.unusable(error.to_string()))
+            let rows = Array2::from_shape_vec((count, width), rows);
+            Ok((rows.map_err(|error| engine.unusable(error.to_string()))?, tokens))
         };
         let logits = self.logits.as_deref().filter(|_| logits).map(of_output).transpose()?;
-        Ok(Found { features: of_output(&self.features)?, logits })
+        let (features, tokens) = of_output(&self.features)?;
+        Ok(Found { features, tokens, logits: logits.map(|(logits, _)| logits) })
     }
 }
 
-/// What tells the network of a file of ours, and `other`.
-fn model_network(model: &ModelFile, other: Option<&str>) -> String {
+/// What tells the features of a file of ours; `layer` is none for Inception's.
+fn model_network(model: &ModelFile, layer: Option<String>, way: Way) -> Network {
     let description = &model.description;
-    let edited = model.is_edited.then_some(&*model.graph_digest);
-    network(&description.digest, Some(description.precision.name()), edited.into_iter().chain(other))
+    let precision = Some(description.precision).filter(|&precision| precision != Precision::F32);
+    Network {
+        checkpoint: description.digest.clone(),
+        precision: precision.map(|precision| precision.name().to_string()),
+        edited: model.is_edited.then(|| model.graph_digest.clone()),
+        layer,
+        way,
+    }
 }
 
 /// An image in the size that it has by itself, and its shape.
@@ -311,119 +299,4 @@ fn as_stored(split: &Split, row: usize) -> Result<(Vec<u8>, [usize; 3]), InferEr
         false => split.fit(own)?.read(row, &mut levels)?,
     }
     Ok((levels, own))
-}
-
-/// What one run gives.
-struct Found {
-    features: Array2<f32>,
-    logits: Option<Array2<f32>>,
-}
-
-/// What all runs gave so far.
-struct Collected {
-    count: usize,
-    wanted: Wanted,
-    moments: Option<Accumulator>,
-    features: Rows,
-    logits: Rows,
-}
-
-/// Rows one after the other.
-#[derive(Default)]
-struct Rows {
-    width: usize,
-    values: Vec<f32>,
-}
-
-impl Rows {
-    /// Adds some of `count` in all.
-    fn add(&mut self, rows: &Array2<f32>, count: usize) -> Result<(), InferError> {
-        if self.values.is_empty() {
-            self.width = rows.ncols();
-            let needed = 4 * (count as u64).saturating_mul(self.width as u64);
-            let what = format!("{} features of each of {count} images", self.width);
-            memory::check(what, needed, "measure fewer images with --limit, or the Fréchet distance alone")?;
-            self.values.reserve_exact(count * self.width);
-        }
-        self.values.extend(rows);
-        Ok(())
-    }
-
-    fn finish(self) -> Option<Array2<f32>> {
-        let count = self.values.len().checked_div(self.width)?;
-        Array2::from_shape_vec((count, self.width), self.values).ok()
-    }
-}
-
-impl Collected {
-    fn new(count: usize, wanted: Wanted) -> Collected {
-        Collected { count, wanted, moments: None, features: Rows::default(), logits: Rows::default() }
-    }
-
-    fn add(&mut self, found: Found) -> Result<(), InferError> {
-        let moments = self.moments.get_or_insert_with(|| Accumulator::new(found.features.ncols()));
-        moments.add(found.features.view())?;
-        if self.wanted.features {
-            self.features.add(&found.features, self.count)?;
-        }
-        if let Some(logits) = &found.logits {
-            self.logits.add(logits, self.count)?;
-        }
-        Ok(())
-    }
-
-    fn finish(self, network: &str) -> Result<Seen, InferError> {
-        let statistics = self.moments.unwrap_or_else(|| Accumulator::new(0)).finish()?;
-        let statistics = Statistics { network: Some(network.to_string()), ..statistics };
-        Ok(Seen { statistics, features: self.features.finish(), logits: self.logits.finish() })
-    }
-}
-
-/// Hands on in order what comes in any.
-struct InOrder<T> {
-    next: usize,
-    waiting: BTreeMap<usize, T>,
-}
-
-impl<T> Default for InOrder<T> {
-    fn default() -> InOrder<T> {
-        InOrder { next: 0, waiting: BTreeMap::new() }
-    }
-}
-
-impl<T> InOrder<T> {
-    /// Takes number `index` and gives to `consume` all that are next.
-    fn put(
-        &mut self,
-        index: usize,
-        found: T,
-        mut consume: impl FnMut(T) -> Result<(), InferError>,
-    ) -> Result<(), InferError> {
-        self.waiting.insert(index, found);
-        while let Some(found) = self.waiting.remove(&self.next) {
-            consume(found)?;
-            self.next += 1;
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_comes_early_waits() {
-        let mut in_order = InOrder::default();
-        let mut seen = Vec::new();
-        for (index, after) in [(2, 0), (1, 0), (0, 3), (4, 3), (3, 5)] {
-            let taken = in_order.put(index, index, |found| {
-                seen.push(found);
-                Ok(())
-            });
-            taken.expect("consumed");
-            assert_eq!(seen.len(), after);
-        }
-        assert_eq!(seen, [0, 1, 2, 3, 4]);
-    }
 }

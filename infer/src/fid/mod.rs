@@ -10,6 +10,8 @@
 //! | [`score`] | Inception score |
 //! | [`random_state`] | the random numbers of the tools that publish these |
 //! | [`images`] | images through a graph, once for all metrics |
+//! | `collected` | what many runs of a graph give, in order |
+//! | [`network`] | what tells features from others |
 //! | [`convention`] | how tools resize images |
 //! | [`encoder`] | graphs of other programs, in place of Inception |
 //! | [`source`] | where sets come from: images, feature files, saved statistics |
@@ -21,6 +23,7 @@
 //! float64; and `||m - n||² + tr(A) + tr(B) - 2 tr((A B)^(1/2))` of means m, n and covariances A, B.
 
 pub mod archive;
+mod collected;
 pub mod convention;
 pub mod distance;
 pub mod encoder;
@@ -30,18 +33,21 @@ pub mod features;
 pub mod images;
 pub mod kernel;
 pub mod manifold;
+pub mod network;
 pub mod random_state;
 pub mod score;
 pub mod source;
 pub mod statistics;
 
+pub use collected::{Seen, Wanted};
 pub use convention::Convention;
 pub use distance::{Distance, frechet_distance};
 pub use error::FidError;
 pub use features::Layer;
-pub use images::{ImageGraph, Seen, Wanted};
+pub use images::ImageGraph;
 pub use kernel::{KernelDistance, KernelOptions, kernel_distance};
 pub use manifold::{PrecisionRecall, precision_recall};
+pub use network::{Network, Way};
 pub use score::{InceptionScore, inception_score};
 pub use source::ImageSource;
 pub use statistics::{Accumulator, Statistics};

@@ -32,6 +32,7 @@ impl RandomState {
     pub fn choice(&mut self, count: usize, size: usize) -> Vec<usize> {
         let mut chosen = self.permutation(count);
         chosen.truncate(size);
+        chosen.shrink_to_fit();
         chosen
     }
 

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use ddae_data::datasets::{self, NAMES, OpenOptions};
 use ddae_data::decode::{ENDINGS, Reading};
+use ddae_data::resize::Rule;
 use ddae_data::split::Split;
 use ddae_store::FeatureFile;
 
+use super::collected::{Seen, Wanted};
 use super::features::{self, Layer};
-use super::images::{Seen, Wanted};
 use super::{FidError, archive};
 use crate::error::InferError;
 
@@ -101,14 +102,14 @@ impl ImageSource {
                 let mut files = files(folder)?;
                 files.truncate(limit);
                 let shape = match sizing {
-                    Sizing::Graph(shape) => shape,
+                    Sizing::Graph(shape) | Sizing::Exact(shape) => shape,
                     Sizing::Own { channels } => own_shape(&files, channels, reading, skips)?,
                 };
                 if matches!(sizing, Sizing::Own { .. }) {
                     return Ok(Some(datasets::of_files(files, shape).read_as(reading)?.fit(shape)?));
                 }
                 let split = datasets::of_files(files.clone(), shape).read_as(reading)?.fit(shape)?;
-                if reading.resize.is_none() {
+                if matches!(reading.resize, None | Some(Rule::None)) {
                     check_sizes(&split, |index| files[index].clone(), shape, skips)?;
                 }
                 return Ok(Some(split));
@@ -126,13 +127,17 @@ impl ImageSource {
             false => split,
         };
         let shape = match sizing {
-            Sizing::Graph(shape) => shape,
+            Sizing::Graph(shape) | Sizing::Exact(shape) => shape,
             Sizing::Own { channels } => {
                 let [_, height, width] = split.shape();
                 return Ok(Some(split.fit([channels, height, width])?));
             }
         };
-        if matches!(self, ImageSource::Images { .. }) && reading.resize.is_none() {
+        let is_exact = match reading.resize {
+            Some(rule) => rule == Rule::None,
+            None => matches!(self, ImageSource::Images { .. }) || matches!(sizing, Sizing::Exact(_)),
+        };
+        if is_exact {
             check_sizes(&split, |index| PathBuf::from(split.key(index)), shape, skips)?;
         }
         Ok(Some(split.fit(shape)?))
@@ -150,12 +155,22 @@ impl ImageSource {
                 match wanted {
                     Wanted { features: true, .. } => missing("kid and prc"),
                     Wanted { logits: true, .. } => missing("is"),
-                    _ => Ok(Some(Seen { statistics, features: None, logits: None })),
+                    _ => Ok(Some(Seen { statistics, features: None, logits: None, tokens: None })),
                 }
             }
             ImageSource::Features(path) => features::read(path, layer, wanted).map(Some),
             ImageSource::Folder(_) | ImageSource::DataSet { .. } | ImageSource::Images { .. } => Ok(None),
         }
+    }
+
+    /// How many images a feature file is of, and in how many views each; none where there is no such file.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn images_and_views(&self) -> Result<Option<[usize; 2]>, InferError> {
+        let ImageSource::Features(path) = self else { return Ok(None) };
+        let file = FeatureFile::open(path)?;
+        Ok(Some([file.len(), file.views()]))
     }
 
     /// What the reader of a distance should know of a feature file whose images were augmented.
@@ -164,8 +179,11 @@ impl ImageSource {
     /// When the file cannot be read.
     pub fn note(&self, layer: &Layer) -> Result<Option<String>, InferError> {
         let ImageSource::Features(path) = self else { return Ok(None) };
-        let changed = FeatureFile::open(path)?.provenance().augmentation();
-        let seer = if layer.is_of_inception() { "Inception" } else { "the network" };
+        let file = FeatureFile::open(path)?;
+        let changed = file.provenance().augmentation();
+        let network = features::network(file.provenance(), layer);
+        let is_inception = network.is_some_and(|network| network.is_inception());
+        let seer = if is_inception { "Inception" } else { "the network" };
         let note = || {
             let (path, changed) = (path.display(), changed.join(", "));
             format!(
@@ -181,6 +199,8 @@ impl ImageSource {
 pub enum Sizing {
     /// In the graph's, `[C, H, W]`.
     Graph([usize; 3]),
+    /// In the graph's, which those of a data set by name must have, too.
+    Exact([usize; 3]),
     /// In their own, which may differ from image to image; the convention of a tool brings them to the graph's.
     Own {
         /// The graph's channels.

@@ -1,6 +1,6 @@
 //! Which graph sees the images, and how they come to it.
 
-use ddae_data::decode::ReadingOptions;
+use ddae_data::decode::Colour;
 use ddae_infer::InferError;
 use ddae_infer::fid::encoder::{self, EncoderOptions, Values};
 use ddae_infer::fid::{Convention, ImageGraph, ImageSource, Layer};
@@ -9,15 +9,10 @@ use ddae_onnx::metadata::GraphKind;
 
 use super::{Arguments, Side};
 
-/// A graph, and what there is to say of it.
+/// A graph, and what its file says of itself, where it is one of ours.
 pub struct Opened {
     pub graph: ImageGraph,
-    /// What the file says of itself, where it is one of ours.
     pub model: Option<ModelFile>,
-    /// By whose conventions images are resized; none for an encoder of ours, which sees them in its size.
-    pub like: Option<Convention>,
-    /// Whether it is Inception.
-    pub is_inception: bool,
 }
 
 impl Opened {
@@ -27,6 +22,10 @@ impl Opened {
     /// When one is missing, is not needed, or does not do what is asked for.
     pub fn of(arguments: &Arguments, sides: &[Side]) -> anyhow::Result<Option<Opened>> {
         let usage = |message: String| Err(InferError::Argument(message).into());
+        let is_of_layers = |side: &Side| matches!(side.source, ImageSource::Features(_));
+        if arguments.layer.is_some() && arguments.encoder.is_none() && !sides.iter().any(is_of_layers) {
+            return usage("--layer is for .h5 files and for encoders, and there are none".to_string());
+        }
         let Some(side) = sides.iter().find(|side| side.source.needs_inception()) else {
             check_without_images(arguments)?;
             return Ok(None);
@@ -37,8 +36,8 @@ impl Opened {
         if has_graph && arguments.data_root.is_some() && !sides.iter().any(is_of_set) {
             return usage("--data-root is for data sets, and there are none".to_string());
         }
-        let resizes = |reading: &ReadingOptions| reading.reading().resize.is_some();
-        if let (Some(like), true) = (arguments.like, resizes(&arguments.reading)) {
+        let rule = arguments.reading.resize;
+        if let (Some(like), Some(_)) = (arguments.like, rule) {
             return usage(format!(
                 "--like {like} says how images are resized, and so does --resize; give one of them"
             ));
@@ -48,9 +47,8 @@ impl Opened {
         let opened = match (&arguments.inception, &arguments.encoder) {
             (Some(path), _) => {
                 let model = arguments.running.open(path, &[GraphKind::Features], "fid")?;
-                let like = arguments.like.unwrap_or_default();
-                let graph = ImageGraph::inception(&model, like, !resizes(&arguments.reading))?;
-                Opened { graph, model: Some(model), like: Some(like), is_inception: true }
+                let graph = ImageGraph::inception(&model, arguments.like.unwrap_or_default(), rule)?;
+                Opened { graph, model: Some(model) }
             }
             (None, Some(path)) if encoder::is_ours(path)? => {
                 let options = [
@@ -69,21 +67,19 @@ impl Opened {
                 if let Some(layer) = arguments.layer.as_deref().filter(|&layer| layer != graph.layer()) {
                     return usage(format!("--layer {layer}: the encoder gives {}", graph.layer()));
                 }
-                Opened { graph, model: Some(model), like: None, is_inception: false }
+                Opened { graph, model: Some(model) }
             }
             (None, Some(path)) => {
-                let like = arguments.like.unwrap_or(Convention::CleanFid);
                 let options = EncoderOptions {
                     output: arguments.layer.as_deref(),
                     size: arguments.encoder_size,
                     values: arguments.encoder_values.unwrap_or(Values::Imagenet),
-                    convention: like,
+                    convention: arguments.like.unwrap_or(Convention::CleanFid),
                 };
-                if resizes(&arguments.reading) {
+                if rule.is_some() {
                     return usage("--resize: images are resized for the encoder as --like says".to_string());
                 }
-                let graph = encoder::open(path, &options)?;
-                Opened { graph, model: None, like: Some(like), is_inception: false }
+                Opened { graph: encoder::open(path, &options)?, model: None }
             }
             (None, None) => {
                 return usage(format!(
@@ -93,7 +89,7 @@ impl Opened {
                 ));
             }
         };
-        if wants_score && !opened.is_inception {
+        if wants_score && !opened.graph.network.is_inception() {
             return usage(
                 "--metrics is: Inception scores are of Inception; give its graph with --inception"
                     .to_string(),
@@ -123,6 +119,10 @@ fn check_without_images(arguments: &Arguments) -> Result<(), InferError> {
         ("--limit", arguments.limit.is_some(), "images"),
         ("--like", arguments.like.is_some(), "images"),
         ("--data-root", arguments.data_root.is_some(), "data sets"),
+        ("--resize", arguments.reading.resize.is_some(), "images"),
+        ("--colour", arguments.reading.colour != Colour::Keep, "images"),
+        ("--orient", arguments.reading.orient, "images"),
+        ("--skip-broken", arguments.skip.skip_broken, "images"),
     ];
     match options.into_iter().find(|(_, is_given, _)| *is_given) {
         Some((option, _, what)) => Err(InferError::Argument(format!(
@@ -135,7 +135,9 @@ fn check_without_images(arguments: &Arguments) -> Result<(), InferError> {
 /// The layer of feature files that belongs to what is asked for.
 pub fn layer(arguments: &Arguments, opened: Option<&Opened>) -> Result<Layer, InferError> {
     match (&arguments.layer, opened) {
-        (_, Some(opened)) if !opened.is_inception => Ok(Layer::of_output(opened.graph.layer())),
+        (_, Some(opened)) if !opened.graph.network.is_inception() => {
+            Ok(Layer::of_output(opened.graph.layer()))
+        }
         (Some(text), _) => Layer::parse(text),
         (None, _) => Ok(Layer::default()),
     }

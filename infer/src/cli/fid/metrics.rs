@@ -1,7 +1,9 @@
 //! What is measured: the options, and the numbers.
 
 use clap::{Args, ValueEnum};
+use ddae_base::Stop;
 use ddae_base::arguments::values::whole;
+use ddae_base::progress::{Progress, Unit};
 use ddae_infer::InferError;
 use ddae_infer::fid::kernel::SEED;
 use ddae_infer::fid::manifold::NEIGHBOURS;
@@ -113,6 +115,32 @@ impl MetricOptions {
         }
     }
 
+    /// The metrics that are of the real images one by one.
+    pub fn of_real(&self) -> Option<&'static str> {
+        let metrics = [("kid", Metric::Kid), ("prc", Metric::Prc)];
+        metrics.into_iter().find(|&(_, metric)| self.has(metric)).map(|(name, _)| name)
+    }
+
+    /// The metrics that are of the fake images one by one, or of their number.
+    pub fn of_fake(&self) -> Option<&'static str> {
+        let more = [("fid-50k", Metric::Fid50k), ("is", Metric::Is)];
+        let more = || more.into_iter().find(|&(_, metric)| self.has(metric)).map(|(name, _)| name);
+        self.of_real().or_else(more)
+    }
+
+    /// Refuses a name for so many generated images; none where it is not known.
+    pub fn check_name(&self, fake: Option<u64>) -> Result<(), InferError> {
+        if !self.has(Metric::Fid50k) || fake == Some(FIFTY_THOUSAND) {
+            return Ok(());
+        }
+        let found = fake.map_or("it is not known how many are meant here".to_string(), |count| {
+            format!("here are {count}")
+        });
+        Err(InferError::Argument(format!(
+            "fid-50k: FID-50k is of 50,000 generated images, and {found}; ask for fid, which is called what it is"
+        )))
+    }
+
     /// Refuses, before the work, what so many images cannot have; none where it is not known.
     pub fn check_counts(
         &self,
@@ -120,31 +148,24 @@ impl MetricOptions {
         fake: Option<u64>,
         convention: Convention,
     ) -> Result<(), InferError> {
-        if self.has(Metric::Fid50k) && fake != Some(FIFTY_THOUSAND) {
-            let found = fake.map_or("it is not known how many are meant here".to_string(), |count| {
-                format!("here are {count}")
-            });
-            return Err(InferError::Argument(format!(
-                "fid-50k: FID-50k is of 50,000 generated images, and {found}; ask for fid, which is called what it is"
-            )));
-        }
-        let (Some(real), Some(fake)) = (real, fake) else { return Ok(()) };
-        let count = usize::try_from(real.min(fake)).unwrap_or(usize::MAX);
-        if self.has(Metric::Kid) {
+        let as_size = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        if let Some(count) = real.into_iter().chain(fake).min().map(as_size) {
             let KernelOptions { subsets, subset_size, .. } = self.kernel(count, convention);
-            if subset_size > count {
+            if self.has(Metric::Kid) && subset_size > count {
                 return Err(FidError::Subsets { subsets, subset_size, count }.into());
             }
+            let neighbours = self.neighbours.unwrap_or(NEIGHBOURS);
+            if self.has(Metric::Prc) && count <= neighbours {
+                return Err(FidError::Neighbours { neighbours, count }.into());
+            }
         }
-        let neighbours = self.neighbours.unwrap_or(NEIGHBOURS);
-        if self.has(Metric::Prc) && count <= neighbours {
-            return Err(FidError::Neighbours { neighbours, count }.into());
+        let splits = self.splits.unwrap_or(SPLITS);
+        match fake.map(as_size) {
+            Some(count) if self.has(Metric::Is) && count < splits => {
+                Err(FidError::Splits { splits, count }.into())
+            }
+            _ => Ok(()),
         }
-        let (splits, count) = (self.splits.unwrap_or(SPLITS), usize::try_from(fake).unwrap_or(usize::MAX));
-        if self.has(Metric::Is) && count < splits {
-            return Err(FidError::Splits { splits, count }.into());
-        }
-        Ok(())
     }
 
     /// How a kernel distance between sets of at least `count` images is estimated.
@@ -161,8 +182,14 @@ impl MetricOptions {
         }
     }
 
-    /// Measures what is asked for.
-    pub fn measure(&self, real: &Seen, fake: &Seen, convention: Convention) -> Result<Measured, InferError> {
+    /// Measures what is asked for, until `stop` is set. What takes long says how far it is.
+    pub fn measure(
+        &self,
+        real: &Seen,
+        fake: &Seen,
+        convention: Convention,
+        stop: &Stop,
+    ) -> Result<Measured, InferError> {
         // Also where no distance is asked for: features of different networks are not compared.
         real.statistics.check_comparable(&fake.statistics)?;
         let mut measured = Measured::default();
@@ -171,13 +198,19 @@ impl MetricOptions {
         }
         if let (Some(real), Some(fake)) = (&real.features, &fake.features) {
             let (real, fake) = (real.view(), fake.view());
+            let [of_real, of_fake] = [real, fake].map(|set| set.nrows());
             if self.has(Metric::Kid) {
-                let options = self.kernel(real.nrows().min(fake.nrows()), convention);
-                measured.kernel = Some((kernel_distance(real, fake, options)?, options));
+                let options = self.kernel(of_real.min(of_fake), convention);
+                let KernelOptions { subsets, subset_size, .. } = options;
+                let what = format!("kernel distance, {subsets} subsets of {subset_size} images");
+                let advance = advance(&what, subsets, stop);
+                measured.kernel = Some((kernel_distance(real, fake, options, advance)?, options));
             }
             if self.has(Metric::Prc) {
                 let neighbours = self.neighbours.unwrap_or(NEIGHBOURS);
-                measured.manifold = Some((precision_recall(real, fake, neighbours)?, neighbours));
+                let what = format!("precision and recall, neighbours of {of_real} and {of_fake} images");
+                let advance = advance(&what, of_real + 2 * of_fake, stop);
+                measured.manifold = Some((precision_recall(real, fake, neighbours, advance)?, neighbours));
             }
         }
         if let Some(logits) = &fake.logits {
@@ -188,20 +221,36 @@ impl MetricOptions {
     }
 }
 
+/// Refuses several views of each image for a `metric` that takes images as they are.
+pub fn check_views(
+    text: &str,
+    images_and_views: Option<[usize; 2]>,
+    metric: Option<&str>,
+) -> Result<(), InferError> {
+    match (images_and_views, metric) {
+        (Some([images, views]), Some(metric)) if views > 1 => Err(InferError::Argument(format!(
+            "{text} holds {views} views of each of {images} images, and {metric} is of images as they are: extract features \
+             without --views"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Shows how far a task is, and whether it is to go on.
+fn advance(what: &str, total: usize, stop: &Stop) -> impl Fn(u64) -> bool + Sync {
+    let progress = Progress::task(what, Some(total as u64), Unit::Share);
+    move |done| {
+        progress.advance(done);
+        !stop.is_requested()
+    }
+}
+
 /// What a Fréchet inception distance of `count` generated images is called: by thousands where it is of whole ones.
 pub fn name_of_fid(count: Option<u64>) -> String {
     match count {
         Some(count) if count > 0 && count % 1000 == 0 => format!("FID-{}k", count / 1000),
         _ => "FID".to_string(),
     }
-}
-
-/// The beginning of the SHA-256 of the published weights, by which pytorch-fid's and torch-fidelity's file is named.
-const PUBLISHED: &str = "6726825d";
-
-/// Whether a network is the published Inception, whatever the way of its images.
-pub fn is_published(network: &str) -> bool {
-    network.starts_with(PUBLISHED)
 }
 
 #[cfg(test)]

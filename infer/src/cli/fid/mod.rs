@@ -3,6 +3,7 @@
 mod graph;
 mod metrics;
 mod report;
+mod side;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,48 +12,53 @@ use clap::Args;
 use ddae_base::arguments::values::whole;
 use ddae_base::json;
 use ddae_base::lock::{Lock, LockError};
-use ddae_data::datasets::{Broken, note_of_broken};
+use ddae_data::datasets::note_of_broken;
 use ddae_data::decode::ReadingOptions;
 use ddae_data::split::Split;
 use ddae_infer::InferError;
 use ddae_infer::fid::encoder::Values;
+use ddae_infer::fid::network::check_networks;
 use ddae_infer::fid::source::Sizing;
-use ddae_infer::fid::{Convention, ImageSource, Seen, archive};
+use ddae_infer::fid::{Convention, ImageGraph, ImageSource, Seen, archive};
 use ddae_infer::sample::balanced_batch;
 use ddae_infer::workers::Workers;
 
 use super::broken::SkipBroken;
 use super::progress::Progress;
 use super::running::Running;
-use super::sheets;
 use super::stop_on_signal;
 use super::summary::Summary;
 use graph::Opened;
-use metrics::MetricOptions;
+use metrics::{MetricOptions, check_views};
 use report::Report;
+use side::{Side, check_targets};
 
 const NOTES: &str = "\
 REAL and FAKE are each
-  a folder        the images in it, of the size that the graph was exported for, or brought to it
-                  with --resize
+  a folder        the images in it: of any size where the graph is for 299x299 or of another
+                  program; else of the graph's, or brought to it with --resize
   a data set      cifar10 for its training images, cifar10/test for those to test with; a folder
                   that is called like one is written ./cifar10
-  other images    a folder of folders, a list of paths, .tar or .parquet files, as 'ddae-data --help'
-                  lists them; FOLDER/SPLIT for one of its splits
+  other images    a folder of folders, a list of paths, .tar or .parquet files, as
+                  'ddae-data --help' lists them; FOLDER/SPLIT for one of its splits
   a .npz file     statistics: mu and sigma, of this program or of pytorch-fid --save-stats; for the
                   Fréchet distance alone
   a .h5 file      features that `ddae-infer features` extracted: with the graph of Inception, or
                   with any other and --layer
 
-The distance is pytorch-fid's. It falls with the number of images, so only distances of as many
-images can be compared: as published, 50,000 against those for training.
+What is measured falls or rises with the number of images, so only numbers of as many can be
+compared: as published, 50,000 against those for training.
 
-The graph is that of pytorch-fid's Inception. For 299x299 it takes images of any size, and --like
-says how they are resized; for another size it takes images of that, and resizes them as
-pytorch-fid does. Inception scores take one more layer:
+The graph is that of Inception with pytorch-fid's weights. For 299x299 it takes images of any size,
+and --like says how they are resized; for another size it takes images of that, and resizes them as
+pytorch-fid does. With 299x299, --resize takes the place of a tool's way, and the result says so.
+Inception scores take one more layer:
   ddae-export pt_inception-2015-12-05-6726825d.pth --graph features --image-size 299x299
   ddae-export pt_inception-2015-12-05-6726825d.pth --graph features --image-size 299x299 \\
     --taps pool,logits_unbiased -o inception.onnx
+
+Features are called Inception's, and their distance FID, where a graph or a file says that they
+are. Files of pytorch-fid do not say what they are of, which a warning then does.
 
 Examples:
   ddae-infer fid cifar10 images --inception inception.onnx --save-real cifar10.npz
@@ -65,7 +71,8 @@ Examples:
 
 /// Measure how good images are: FID, KID, precision and recall, Inception score
 ///
-/// All in one pass over each set: Inception's features are collected, their mean and covariance in float64.
+/// All in one pass over each set: the features of Inception, or of another encoder, are collected, and their mean and
+/// covariance in float64.
 #[derive(Args, Debug)]
 #[command(after_long_help = NOTES)]
 pub struct Arguments {
@@ -131,54 +138,31 @@ pub struct Arguments {
     reading: ReadingOptions,
 }
 
-/// One of the two sets.
-struct Side<'a> {
-    role: &'static str,
-    text: &'a str,
-    source: ImageSource,
-    images: Option<Split>,
-    /// Images that cannot be read and are left out.
-    broken: Vec<Broken>,
-    save: Option<&'a Path>,
-}
-
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut out = ddae_base::stdout();
-    let running = &arguments.running;
+    let Arguments { running, measures, skip, .. } = arguments;
     let device = running.device()?;
     let mut sides = [
         Side::new("real", &arguments.real, arguments.save_real.as_deref())?,
         Side::new("fake", &arguments.fake, arguments.save_fake.as_deref())?,
     ];
     check_targets(&sides)?;
-    arguments.measures.check()?;
+    measures.check()?;
     let opened = Opened::of(arguments, &sides)?;
-    let (layer, convention) =
-        (graph::layer(arguments, opened.as_ref())?, opened.as_ref().map(|opened| opened.like));
+    let layer = graph::layer(arguments, opened.as_ref())?;
     if let Some(Opened { graph, .. }) = &opened {
-        let sizing = match graph.resizes() {
-            true => Sizing::Own { channels: graph.shape[0] },
-            false => Sizing::Graph(graph.shape),
-        };
-        let limit = arguments.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
-        let mut notes = Vec::new();
-        for side in &mut sides {
-            let reading = arguments.reading.reading();
-            let skip = arguments.skip;
-            let root = arguments.data_root.as_deref();
-            let images = side.source.images(root, sizing, limit, &reading, skip.skip_broken, &mut notes);
-            let images = images.map_err(|error| skip.advise(error.into()))?;
-            if let Some(images) = images {
-                let (images, broken) = skip.of(images, ddae_base::is_quiet(), None)?;
-                (side.images, side.broken) = (Some(images), broken);
-            }
-        }
-        for note in notes.iter().filter(|_| !ddae_base::is_quiet()) {
-            ddae_base::tell(format_args!("note: {note}"));
-        }
+        open_images(arguments, graph, &mut sides)?;
     }
-    let of_side = |side: &Side| side.images.as_ref().map_or(0, Split::len);
-    let images: usize = sides.iter().map(of_side).sum();
+    let images: usize = sides.iter().map(|side| side.images.as_ref().map_or(0, Split::len)).sum();
+    let like = opened.as_ref().and_then(|opened| opened.graph.network.convention()).unwrap_or_default();
+    // What is wrong with these numbers is found before anything is read, where they are known by then.
+    for (side, metrics) in sides.iter().zip([measures.of_real(), measures.of_fake()]) {
+        check_views(side.text, side.source.images_and_views()?, metrics)?;
+    }
+    measures.check_counts(sides[0].count(None)?, sides[1].count(None)?, like)?;
+    if !matches!(sides[1].source, ImageSource::Statistics(_)) {
+        measures.check_name(sides[1].count(None)?)?;
+    }
     if running.dry_run {
         for side in &sides {
             writeln!(out, "{}      {}", side.role, side.describe())?;
@@ -196,16 +180,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .map_err(InferError::from)?;
     // What is there already first: what is wrong with it is found before the work.
     let (mut read, mut notes) = (Vec::with_capacity(sides.len()), Vec::new());
-    for (side, wanted) in sides.iter().zip(arguments.measures.wanted()) {
+    for (side, wanted) in sides.iter().zip(measures.wanted()) {
         read.push(side.source.known(&layer, wanted)?);
         notes.extend(side.source.note(&layer)?);
     }
-    let counts: Vec<Option<u64>> =
-        sides.iter().zip(&read).map(|(side, read)| side.count(read.as_ref())).collect();
-    let like = convention.flatten().unwrap_or_default();
-    if let [real, fake] = counts[..] {
-        arguments.measures.check_counts(real, fake, like)?;
-    }
+    check_read(measures, &sides, &read, opened.as_ref())?;
     let mut workers = match &opened {
         Some(Opened { graph, .. }) => {
             let threads = running.threads(images.div_ceil(running.batch()));
@@ -216,22 +195,21 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let progress = Progress::new(images, 1, images == 0);
     let stop = stop_on_signal();
     let mut seen = Vec::with_capacity(sides.len());
-    let each = sides.iter().zip(arguments.measures.wanted()).zip(read).zip(locks);
-    for (((side, wanted), read), lock) in each {
+    for (((side, wanted), read), lock) in sides.iter().zip(measures.wanted()).zip(read).zip(locks) {
         let of_side = match (read, &side.images, &opened, &mut workers) {
             (Some(read), ..) => read,
             (None, Some(images), Some(Opened { graph, .. }), Some(workers)) => {
                 let batch = balanced_batch(images.len(), workers.sessions(), running.batch());
                 let add = |images| progress.add(images);
                 let of_side = graph.see(images, wanted, batch, workers, &stop, add);
-                of_side.map_err(|error| arguments.skip.advise(interrupted(error)))?
+                of_side.map_err(|error| skip.advise(interrupted(error, of_images(graph))))?
             }
             // A side without images is read, and one with images has a graph.
             _ => anyhow::bail!("{}: there is nothing to compute from", side.text),
         };
         if let Some(lock) = &lock {
             archive::write_locked(lock, &of_side.statistics)?;
-            arguments.skip.write(&side.broken, side.save.unwrap_or(Path::new(side.role)), true)?;
+            skip.write(&side.broken, side.save.unwrap_or(Path::new(side.role)), true)?;
         }
         seen.push(of_side);
     }
@@ -247,7 +225,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         running.tell_notes(workers);
     }
     let [real, fake] = seen.as_slice() else { anyhow::bail!("there are two sets") };
-    let measured = arguments.measures.measure(real, fake, like)?;
+    let measured = measures.measure(real, fake, like, &stop);
+    let measured = measured.map_err(|error| {
+        interrupted(error, "interrupted; nothing is kept of kernel distances, precision and recall")
+    })?;
     let summary = workers.map(|workers| Summary {
         runs: 1,
         images,
@@ -255,8 +236,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         provider: device.provider(),
         sessions: workers.sessions(),
     });
-    let (real, fake, opened, notes) = (&real.statistics, &fake.statistics, opened.as_ref(), &notes[..]);
-    let report = Report { arguments, sides: &sides, measured, layer, real, fake, summary, opened, notes };
+    let (opened, notes) = (opened.as_ref(), &notes[..]);
+    let report =
+        Report { arguments, sides: &sides, measured, layer, seen: [real, fake], summary, opened, notes };
     if running.json {
         json::print("ddae.fid/1", &report.json())?;
     } else {
@@ -265,70 +247,69 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn interrupted(error: InferError) -> anyhow::Error {
-    match error {
-        InferError::Interrupted => ddae_base::ending::stopped(
+/// Opens the images of both sides for a graph.
+fn open_images(arguments: &Arguments, graph: &ImageGraph, sides: &mut [Side; 2]) -> anyhow::Result<()> {
+    let sizing = match graph.resizes() {
+        true => Sizing::Own { channels: graph.shape[0] },
+        false if graph.wants_own_size() => Sizing::Exact(graph.shape),
+        false => Sizing::Graph(graph.shape),
+    };
+    let limit = arguments.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let mut notes = Vec::new();
+    for side in sides {
+        let reading = arguments.reading.reading();
+        let skip = arguments.skip;
+        let root = arguments.data_root.as_deref();
+        let images = side.source.images(root, sizing, limit, &reading, skip.skip_broken, &mut notes);
+        let images = images.map_err(|error| skip.advise(error.into()))?;
+        if let Some(images) = images {
+            let (images, broken) = skip.of(images, ddae_base::is_quiet(), None)?;
+            (side.images, side.broken) = (Some(images), broken);
+        }
+    }
+    for note in notes.iter().filter(|_| !ddae_base::is_quiet()) {
+        ddae_base::tell(format_args!("note: {note}"));
+    }
+    Ok(())
+}
+
+/// Refuses what was read where it does not fit the rest, before images are seen.
+fn check_read(
+    measures: &MetricOptions,
+    sides: &[Side; 2],
+    read: &[Option<Seen>],
+    opened: Option<&Opened>,
+) -> Result<(), InferError> {
+    let [real, fake] = read else { return Ok(()) };
+    let like = opened.and_then(|opened| opened.graph.network.convention()).unwrap_or_default();
+    let count_of_fake = sides[1].count(fake.as_ref())?;
+    measures.check_name(count_of_fake)?;
+    measures.check_counts(sides[0].count(real.as_ref())?, count_of_fake, like)?;
+    let of_graph = opened.map(|opened| opened.graph.network.to_string());
+    let network = |read: &Option<Seen>| match read {
+        Some(read) => read.statistics.network.clone(),
+        None => of_graph.clone(),
+    };
+    check_networks(network(real).as_deref(), network(fake).as_deref())?;
+    Ok(())
+}
+
+/// What is left of a set that was interrupted. `ddae-infer features` brings images to a graph's size in another way than one
+/// that is for Inception's own has it here.
+fn of_images(graph: &ImageGraph) -> &'static str {
+    match graph.resizes() || graph.wants_own_size() {
+        true => "interrupted; nothing is kept of a set that was not finished",
+        false => {
             "interrupted; nothing is kept of a set that was not finished (`ddae-infer features` with the same graph can be \
-             stopped and goes on, and fid takes its .h5)",
-        ),
-        other => other.into(),
-    }
-}
-
-impl<'a> Side<'a> {
-    fn new(role: &'static str, text: &'a str, save: Option<&'a Path>) -> Result<Side<'a>, InferError> {
-        if let Some(path) = save {
-            check_target(path)?;
-        }
-        Ok(Side { role, text, source: ImageSource::parse(text)?, images: None, broken: Vec::new(), save })
-    }
-
-    /// How many images there are, where it is known: of what was `read`, or still to be seen.
-    fn count(&self, read: Option<&Seen>) -> Option<u64> {
-        match (read, &self.images) {
-            (Some(read), _) => read.statistics.count,
-            (None, images) => images.as_ref().map(|images| images.len() as u64),
-        }
-    }
-
-    fn describe(&self) -> String {
-        match (&self.images, &self.source) {
-            (Some(images), _) => format!("{} images of {}", images.len(), self.text),
-            (None, ImageSource::Features(_)) => format!("features in {}", self.text),
-            (None, _) => format!("statistics in {}", self.text),
+             stopped and goes on, and fid takes its .h5)"
         }
     }
 }
 
-/// Refuses statistics that would replace those of the other set.
-fn check_targets([real, fake]: &[Side; 2]) -> Result<(), InferError> {
-    // The same file by two names is one; a file that is not there yet has the name it was given.
-    let place = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    let (of_real, of_fake) = (real.save.map(place), fake.save.map(place));
-    if of_real.is_some() && of_real == of_fake {
-        return Err(InferError::Argument(
-            "--save-real and --save-fake name the same file; give each its own".to_string(),
-        ));
+/// Says what an interruption leaves.
+fn interrupted(error: InferError, left: &'static str) -> anyhow::Error {
+    match error.is_interrupted() {
+        true => ddae_base::ending::stopped(left),
+        false => error.into(),
     }
-    for (option, target, other) in [("--save-real", of_real, fake), ("--save-fake", of_fake, real)] {
-        if let (Some(target), ImageSource::Statistics(path) | ImageSource::Features(path)) =
-            (target, &other.source)
-            && target == place(path)
-        {
-            let message = format!("{option} would replace {}, which is the other set", path.display());
-            return Err(InferError::Argument(message));
-        }
-    }
-    Ok(())
-}
-
-/// Refuses a file that cannot be written at the end, a folder of that name or no folder for it, or that could not be given
-/// again.
-fn check_target(path: &Path) -> Result<(), InferError> {
-    sheets::check_target(path)?;
-    if path.extension().is_none_or(|ending| ending != "npz") {
-        let message = format!("{}: statistics are kept in files that end in .npz", path.display());
-        return Err(InferError::Argument(message));
-    }
-    Ok(())
 }
