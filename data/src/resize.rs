@@ -178,17 +178,18 @@ pub(crate) fn resize_window(
     out
 }
 
-/// Resizes without rounding in between, as PIL does with images of mode `F`, and rounds at the end what is within 0 and 255.
+/// Resizes without rounding, as PIL does with images of mode `F`, channel by channel; what is beyond 0 and 255 is cut off.
+/// That is clean-fid's resizing, with [`Filter::Bicubic`].
 ///
 /// # Panics
 /// As [`resize`].
-pub(crate) fn resize_float(
+pub fn resize_to_floats(
     levels: &[u8],
     shape: [usize; 3],
     height: usize,
     width: usize,
     filter: Filter,
-) -> Vec<u8> {
+) -> Vec<f32> {
     let [channels, from_height, from_width] = shape;
     assert_eq!(levels.len(), channels * from_height * from_width, "levels do not fill the shape");
     let all = |from: usize, to: usize| (0..to).map(|position| weights(from, to, position, filter)).collect();
@@ -211,11 +212,26 @@ pub(crate) fn resize_float(
         for (first, weights) in &rows {
             out.extend((0..width).map(|column| {
                 let levels = wide[first * width + column..].iter().step_by(width).copied();
-                sum(&mut { levels }, weights).clamp(0.0, 255.0).round_ties_even() as u8
+                sum(&mut { levels }, weights).clamp(0.0, 255.0)
             }));
         }
     }
     out
+}
+
+/// [`resize_to_floats`], rounded at the end.
+///
+/// # Panics
+/// As [`resize`].
+pub(crate) fn resize_float(
+    levels: &[u8],
+    shape: [usize; 3],
+    height: usize,
+    width: usize,
+    filter: Filter,
+) -> Vec<u8> {
+    let floats = resize_to_floats(levels, shape, height, width, filter);
+    floats.into_iter().map(|level| level.round_ties_even() as u8).collect()
 }
 
 /// Cuts the rectangle of `height` x `width` at (`top`, `left`) out of an image of `shape` = [C, H, W].

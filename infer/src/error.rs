@@ -132,6 +132,7 @@ impl InferError {
             InferError::Interrupted
                 | InferError::Features(FeatureError::Interrupted)
                 | InferError::Data(DataError::Interrupted)
+                | InferError::Fid(FidError::Interrupted)
         )
     }
 

@@ -9,7 +9,7 @@
 //! | [`sample`] | images from noise |
 //! | [`reconstruct`] | images from the latents of others |
 //! | [`features`] | features of a data set into feature files |
-//! | [`fid`] | Fréchet inception distance |
+//! | [`fid`] | FID and what is measured beside it |
 //! | [`images`] | images as graphs take them |
 //!
 //! # What the numbers depend on

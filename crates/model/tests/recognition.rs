@@ -1,5 +1,6 @@
 //! Networks recognised from the names and shapes of the published code's parameters.
 
+use ddae_model::diffusion::feature_layers;
 use ddae_model::graph::Graph;
 use ddae_model::networks::recognition::{Given, Names, RecogniseError, Recognised, Shapes};
 use ddae_model::networks::{Architecture, DecoderConfig, DiffusersConfig, UNetConfig, UNetGConfig};
@@ -205,6 +206,14 @@ fn the_inception_of_fid() {
     assert_eq!(found.architecture.image_shape(), Some([3, 299, 299]));
     let found = recognise("fid_inception", &sized(32, 32));
     assert_eq!(found.architecture.image_shape(), Some([3, 32, 32]));
+    // The published file has a classifier; one without it gives no logits.
+    let layers = |found: &Recognised| feature_layers(&found.architecture).expect("layers");
+    let logits = ("logits_unbiased".to_string(), vec![1008]);
+    assert!(layers(&found).contains(&logits));
+    let without: Shapes =
+        parameter_shapes("fid_inception").into_iter().filter(|(name, _)| !name.starts_with("fc.")).collect();
+    let found = Recognised::only(&without, &sized(32, 32)).expect("Inception");
+    assert!(!layers(&found).contains(&logits));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use ndarray::Array2;
 
 use super::error::FidError;
 use super::factor::factor;
+use super::network::check_networks;
 use super::statistics::Statistics;
 
 /// The squared Fréchet distance (Dowson and Landau 1982) in its two parts.
@@ -24,6 +25,19 @@ impl Distance {
     }
 }
 
+impl Statistics {
+    /// Whether these are of the features that `fake`'s are of.
+    ///
+    /// # Errors
+    /// When their number differs, or they do not go together ([`check_networks`]).
+    pub fn check_comparable(&self, fake: &Statistics) -> Result<(), FidError> {
+        if self.dim() != fake.dim() {
+            return Err(FidError::Dims { real: self.dim(), fake: fake.dim() });
+        }
+        check_networks(self.network.as_deref(), fake.network.as_deref())
+    }
+}
+
 /// The squared Fréchet distance between `real` and `fake`.
 ///
 /// With factors A = K Kᵀ and B = L Lᵀ, the trace of (A B)^(1/2) is the sum of the singular values of Kᵀ L: no root is
@@ -34,14 +48,7 @@ impl Distance {
 /// When the numbers of features differ, the statistics come from different networks, one is no mean and covariance, or a
 /// number on the way is too large.
 pub fn frechet_distance(real: &Statistics, fake: &Statistics) -> Result<Distance, FidError> {
-    if real.dim() != fake.dim() {
-        return Err(FidError::Dims { real: real.dim(), fake: fake.dim() });
-    }
-    if let (Some(real), Some(fake)) = (&real.network, &fake.network)
-        && real != fake
-    {
-        return Err(FidError::OtherNetwork { real: short(real), fake: short(fake) });
-    }
+    real.check_comparable(fake)?;
     for mean in [&real.mean, &fake.mean] {
         if let Some((column, &value)) = mean.iter().enumerate().find(|(_, value)| !value.is_finite()) {
             return Err(FidError::Covariance { what: format!("has a mean of {value} in feature {column}") });
@@ -92,12 +99,6 @@ fn sum_of_singular_values(matrix: &Mat<f64>) -> Result<f64, FidError> {
 fn matrix(of: &Array2<f64>) -> MatRef<'_, f64> {
     let (rows, columns) = of.dim();
     MatRef::from_row_major_slice(of.as_slice().expect("factors lie row after row"), rows, columns)
-}
-
-/// The first digits of a network's checkpoint, and what else tells it.
-fn short(network: &str) -> String {
-    let (checkpoint, rest) = network.split_at(network.find('/').unwrap_or(network.len()));
-    format!("{}{rest}", checkpoint.chars().take(12).collect::<String>())
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub enum FidError {
     /// An image that would have to be resized.
     #[error(
         "{}: it is {}x{} (height x width) and the graph is for {}x{}: resizing would change the distance; export \
-         Inception with --image-size {}x{}",
+         the network with --image-size {}x{} (a graph of Inception for 299x299 takes images of any size)",
         path.display(), found[0], found[1], wanted[0], wanted[1], found[0], found[1]
     )]
     Size {
@@ -78,13 +78,24 @@ pub enum FidError {
     /// Statistics of different networks.
     #[error(
         "the real statistics were made by the network {real} and the fake ones by {fake}: distances are between \
-         features of the same weights; compute both with one --inception"
+         features of the same weights, of images that were resized alike; compute both with one graph and one --like"
     )]
     OtherNetwork {
         /// Digest of the real ones' checkpoint.
         real: String,
         /// Digest of the fake ones'.
         fake: String,
+    },
+    /// Statistics that do not say what they are of, beside others that are not pytorch-fid's.
+    #[error(
+        "the {untold} statistics do not say which network or resizing made them, and are taken for pytorch-fid's; the others \
+         are of images that were resized {way}: compute both from images, with one graph"
+    )]
+    Untold {
+        /// `real` or `fake`.
+        untold: &'static str,
+        /// How the images of the others were resized.
+        way: String,
     },
     /// Numbers beyond those of float64.
     #[error(
@@ -100,6 +111,54 @@ pub enum FidError {
         "the singular values of the product of the covariances' factors were not found: report this with the two files"
     )]
     NoConvergence,
+    /// Subsets that the images do not have.
+    #[error(
+        "{subsets} subsets of {subset_size} images: there must be one at least, of two images or more, and the smaller set \
+         has {count}; choose a number with --kid-subset-size"
+    )]
+    Subsets {
+        /// How many were asked for.
+        subsets: usize,
+        /// Images of each set in one.
+        subset_size: usize,
+        /// Images of the smaller set.
+        count: usize,
+    },
+    /// Splits that the images do not have.
+    #[error(
+        "{splits} splits of {count} images: there must be one at least, and an image in each; choose with --splits"
+    )]
+    Splits {
+        /// How many were asked for.
+        splits: usize,
+        /// Images.
+        count: usize,
+    },
+    /// Neighbours that the images do not have.
+    #[error(
+        "the nearest neighbour number {neighbours} of an image: there must be one at least, and the smaller set has {count} \
+         images; choose with --neighbours"
+    )]
+    Neighbours {
+        /// The number of the neighbour.
+        neighbours: usize,
+        /// Images of the smaller set.
+        count: usize,
+    },
+    /// A metric of images one by one, and a file that holds their mean.
+    #[error(
+        "{}: it holds a mean and a covariance, which do not give {metric}: give the images, or the .h5 file of their features",
+        path.display()
+    )]
+    NoFeatures {
+        /// The file.
+        path: PathBuf,
+        /// The metric.
+        metric: &'static str,
+    },
+    /// The caller asked to stop.
+    #[error("interrupted")]
+    Interrupted,
     /// A matrix that is no covariance.
     #[error("the covariance {what}")]
     Covariance {

@@ -5,16 +5,14 @@ use std::path::{Path, PathBuf};
 
 use ddae_data::datasets::{self, NAMES, OpenOptions};
 use ddae_data::decode::{ENDINGS, Reading};
+use ddae_data::resize::Rule;
 use ddae_data::split::Split;
-use ddae_store::{FeatureFile, FeatureKey};
+use ddae_store::FeatureFile;
 
-use super::images::network;
-use super::statistics::{Accumulator, Statistics};
-use super::{FidError, TAP, archive};
+use super::collected::{Seen, Wanted};
+use super::features::{self, Layer};
+use super::{FidError, archive};
 use crate::error::InferError;
-
-/// Rows of a feature file that are read at a time.
-const ROWS: usize = 1024;
 
 /// What a set of images is given as.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,20 +76,20 @@ impl ImageSource {
         matches!(self, ImageSource::Folder(_) | ImageSource::DataSet { .. } | ImageSource::Images { .. })
     }
 
-    /// Opens the images, in the shape `[C, H, W]` of the graph, at most `limit` of them; none where there are statistics
-    /// or features already.
+    /// Opens the images, in the shape that `sizing` says, at most `limit` of them; none where there are statistics or
+    /// features already.
     ///
     /// A data set by name is fitted to the shape as for training ([`Split::fit`]). Images by path have its height and width
-    /// already: pytorch-fid resizes them to 299x299 from the size they have, and so does the graph. What the user should
-    /// know is added to `notes`.. Only a rule that `reading` names brings them to it. `skips` says that images which cannot be read are no
-    /// error here.
+    /// already: pytorch-fid resizes them to 299x299 from the size they have, and so does the graph. Only a rule that `reading`
+    /// names brings them to it. With [`Sizing::Own`] all stay as they are, but for their channels. What the user should know
+    /// is added to `notes`. `skips` says that images which cannot be read are no error here.
     ///
     /// # Errors
     /// When there are no images, or they have another size; when the data set cannot be opened.
     pub fn images(
         &self,
         root: Option<&Path>,
-        shape: [usize; 3],
+        sizing: Sizing,
         limit: Option<usize>,
         reading: &Reading,
         skips: bool,
@@ -103,8 +101,15 @@ impl ImageSource {
             ImageSource::Folder(folder) => {
                 let mut files = files(folder)?;
                 files.truncate(limit);
+                let shape = match sizing {
+                    Sizing::Graph(shape) | Sizing::Exact(shape) => shape,
+                    Sizing::Own { channels } => own_shape(&files, channels, reading, skips)?,
+                };
+                if matches!(sizing, Sizing::Own { .. }) {
+                    return Ok(Some(datasets::of_files(files, shape).read_as(reading).fit(shape)?));
+                }
                 let split = datasets::of_files(files.clone(), shape).read_as(reading).fit(shape)?;
-                if reading.resize.is_none() {
+                if matches!(reading.resize, None | Some(Rule::None)) {
                     check_sizes(&split, |index| files[index].clone(), shape, skips)?;
                 }
                 return Ok(Some(split));
@@ -121,39 +126,104 @@ impl ImageSource {
             true => split.subset(&(0..limit).collect::<Vec<_>>())?,
             false => split,
         };
-        if matches!(self, ImageSource::Images { .. }) && reading.resize.is_none() {
+        let shape = match sizing {
+            Sizing::Graph(shape) | Sizing::Exact(shape) => shape,
+            Sizing::Own { channels } => {
+                let [_, height, width] = split.shape();
+                return Ok(Some(split.fit([channels, height, width])?));
+            }
+        };
+        let is_exact = match reading.resize {
+            Some(rule) => rule == Rule::None,
+            None => matches!(self, ImageSource::Images { .. }) || matches!(sizing, Sizing::Exact(_)),
+        };
+        if is_exact {
             check_sizes(&split, |index| PathBuf::from(split.key(index)), shape, skips)?;
         }
         Ok(Some(split.fit(shape)?))
     }
 
-    /// Reads the statistics that are there already; none for images.
+    /// Reads what is there already, of the layer where it is a feature file; none for images.
     ///
     /// # Errors
-    /// When the file cannot be read or does not hold them.
-    pub fn statistics(&self) -> Result<Option<Statistics>, InferError> {
+    /// When the file cannot be read or does not hold what is wanted.
+    pub fn known(&self, layer: &Layer, wanted: Wanted) -> Result<Option<Seen>, InferError> {
         match self {
-            ImageSource::Statistics(path) => archive::read(path).map(Some),
-            ImageSource::Features(path) => of_features(path).map(Some),
+            ImageSource::Statistics(path) => {
+                let statistics = archive::read(path)?;
+                let missing = |metric| Err(FidError::NoFeatures { path: path.clone(), metric }.into());
+                match wanted {
+                    Wanted { features: true, .. } => missing("kid and prc"),
+                    Wanted { logits: true, .. } => missing("is"),
+                    _ => Ok(Some(Seen { statistics, features: None, logits: None, tokens: None })),
+                }
+            }
+            ImageSource::Features(path) => features::read(path, layer, wanted).map(Some),
             ImageSource::Folder(_) | ImageSource::DataSet { .. } | ImageSource::Images { .. } => Ok(None),
         }
+    }
+
+    /// How many images a feature file is of, and in how many views each; none where there is no such file.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn images_and_views(&self) -> Result<Option<[usize; 2]>, InferError> {
+        let ImageSource::Features(path) = self else { return Ok(None) };
+        let file = FeatureFile::open(path)?;
+        Ok(Some([file.len(), file.views()]))
     }
 
     /// What the reader of a distance should know of a feature file whose images were augmented.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn note(&self) -> Result<Option<String>, InferError> {
+    pub fn note(&self, layer: &Layer) -> Result<Option<String>, InferError> {
         let ImageSource::Features(path) = self else { return Ok(None) };
-        let changed = FeatureFile::open(path)?.provenance().augmentation();
+        let file = FeatureFile::open(path)?;
+        let changed = file.provenance().augmentation();
+        let network = features::network(file.provenance(), layer);
+        let is_inception = network.is_some_and(|network| network.is_inception());
+        let seer = if is_inception { "Inception" } else { "the network" };
         let note = || {
             let (path, changed) = (path.display(), changed.join(", "));
             format!(
-                "the images of {path} were changed before Inception saw them ({changed}): as published, they are not"
+                "the images of {path} were changed before {seer} saw them ({changed}): as published, they are not"
             )
         };
         Ok((!changed.is_empty()).then(note))
     }
+}
+
+/// Whether images are opened in the graph's size, or in their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sizing {
+    /// In the graph's, `[C, H, W]`.
+    Graph([usize; 3]),
+    /// In the graph's, which those of a data set by name must have, too.
+    Exact([usize; 3]),
+    /// In their own, which may differ from image to image; the convention of a tool brings them to the graph's.
+    Own {
+        /// The graph's channels.
+        channels: usize,
+    },
+}
+
+/// The shape of the first image whose header can be read, with the graph's `channels`.
+fn own_shape(
+    files: &[PathBuf],
+    channels: usize,
+    reading: &Reading,
+    skips: bool,
+) -> Result<[usize; 3], InferError> {
+    let split = datasets::of_files(files.to_vec(), [channels, 1, 1]).read_as(reading)?;
+    for index in 0..split.len() {
+        match split.stored_size(index) {
+            Ok(Some([height, width])) => return Ok([channels, height, width]),
+            Err(error) if !skips => return Err(error.into()),
+            _ => {}
+        }
+    }
+    Ok([channels, 1, 1])
 }
 
 /// Whether a folder is one of images, as pytorch-fid takes it: with images directly in it, or with nothing else.
@@ -203,42 +273,6 @@ fn check_sizes(
     Ok(())
 }
 
-/// The statistics of a feature file that `ddae-infer features` made with Inception's graph. Every view counts as an image.
-fn of_features(path: &Path) -> Result<Statistics, InferError> {
-    let wrong = |message: String| FidError::File { path: path.to_path_buf(), message };
-    let file = FeatureFile::open(path)?;
-    let key = FeatureKey::new(0, TAP);
-    if !file.keys().contains(&key) {
-        let known: Vec<String> = file.keys().iter().map(FeatureKey::to_string).collect();
-        let known = known.join(", ");
-        return Err(wrong(format!(
-            "it has {known} and not {key}: make it with `ddae-infer features` and the graph of Inception"
-        ))
-        .into());
-    }
-    if file.len() != file.layout().total {
-        return Err(wrong(format!(
-            "it is one shard, with {} of {} rows; join them with `ddae-infer merge`",
-            file.len(),
-            file.layout().total
-        ))
-        .into());
-    }
-    let mut accumulator = Accumulator::new(file.dim(&key)?);
-    for view in 0..file.views() {
-        for begin in (0..file.len()).step_by(ROWS) {
-            let rows = file.read(&key, view, begin..file.len().min(begin + ROWS))?;
-            accumulator.add(rows.view()).map_err(|error| wrong(error.to_string()))?;
-        }
-    }
-    let statistics = accumulator.finish().map_err(|error| wrong(error.to_string()))?;
-    let provenance = file.provenance();
-    let precision = provenance.model_precision.as_deref();
-    let edited = provenance.graph_digest.as_deref().filter(|_| provenance.edited == Some(true));
-    let network = provenance.model.as_deref().map(|checkpoint| network(checkpoint, precision, edited));
-    Ok(Statistics { network, ..statistics })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,7 +316,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let source = ImageSource::Folder(folder.path().into());
         let reading = Reading::default();
-        let open = |limit| source.images(None, [3, 4, 5], limit, &reading, false, &mut Vec::new());
+        let open =
+            |limit| source.images(None, Sizing::Graph([3, 4, 5]), limit, &reading, false, &mut Vec::new());
         let message = open(None).expect_err("no images").to_string();
         assert!(message.contains("there is no image file (.png, .jpg,"), "{message}");
         let save = |name: &str, width, height| {
@@ -295,9 +330,15 @@ mod tests {
         let split = open(None).expect("images").expect("images");
         assert_eq!((split.len(), split.shape()), (2, [3, 4, 5]));
         save("c.png", 4, 5);
+        let own = source.images(None, Sizing::Own { channels: 3 }, None, &reading, false, &mut Vec::new());
+        let own = own.expect("images").expect("images");
+        assert_eq!((own.len(), own.shape(), own.stored_size(2).ok()), (3, [3, 4, 5], Some(Some([5, 4]))));
         let message = open(None).expect_err("another size").to_string();
         assert!(message.contains("c.png: it is 5x4 (height x width) and the graph is for 4x5"), "{message}");
-        assert!(message.ends_with("export Inception with --image-size 5x4"), "{message}");
+        assert!(
+            message.contains("export the network with --image-size 5x4 (a graph of Inception"),
+            "{message}"
+        );
         assert_eq!(open(Some(2)).expect("images").expect("images").len(), 2);
         fs::write(folder.path().join("aa.png"), "hello").expect("a file");
         let message = open(None).expect_err("no image").to_string();
@@ -307,7 +348,7 @@ mod tests {
         );
         assert_eq!(
             source
-                .images(None, [3, 4, 5], Some(2), &reading, true, &mut Vec::new())
+                .images(None, Sizing::Graph([3, 4, 5]), Some(2), &reading, true, &mut Vec::new())
                 .map(|split| split.is_some())
                 .ok(),
             Some(true)

@@ -9,6 +9,7 @@ mod fid;
 mod fixtures;
 mod formats;
 mod full_disk;
+mod generation;
 mod help;
 mod identity;
 mod inspect;

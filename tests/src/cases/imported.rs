@@ -1,10 +1,12 @@
 //! Fixture cases of networks whose weights others publish: DiT, Stable Diffusion's encoder, the FID Inception. Each
 //! interpreter runs a case's graph and has its outputs compared.
 
+use ddae_model::graph::Graph;
 use ddae_model::networks::{
     DitConfig, InceptionConfig, VaeEncoderConfig, dit_graph, inception_graph, vae_encoder_graph,
 };
 use ddae_model::tensor::Tensor;
+use ddae_model::weights::Weights;
 
 use super::{Case, rule_weights};
 use crate::{Fixture, fixture, rule_values};
@@ -64,7 +66,21 @@ pub fn vae_encoder() -> Case {
 /// The FID Inception on images of 32 x 32, with the wider range of its convolutions' weights.
 pub fn fid_inception() -> Case {
     let case = fixture("fid_inception");
-    let graph = inception_graph(&InceptionConfig { image_size: [32, 32] }).expect("a graph");
+    let config = InceptionConfig { image_size: [32, 32], classifier: false };
+    let graph = inception_graph(&config).expect("a graph");
+    Case {
+        name: "fid_inception".to_string(),
+        weights: inception_weights(&graph),
+        inputs: vec![("image", case.tensor("input.image"))],
+        expected: vec![("pool".to_string(), case.tensor("output.pool"))],
+        graph,
+        of_batch: false,
+    }
+    .named("fid_inception", "", &["fc.weight", "fc.bias"])
+}
+
+/// The weights of a graph of Inception, those of more than one dimension between the wider bounds.
+pub fn inception_weights(graph: &Graph) -> Weights {
     let widened = |(name, tensor): (String, Tensor)| {
         let shape = tensor.shape().to_vec();
         if shape.len() < 2 {
@@ -75,15 +91,7 @@ pub fn fid_inception() -> Case {
         let values = rule_values(&name, count, -bound, bound);
         (name, Tensor::f32(&shape, values))
     };
-    Case {
-        name: "fid_inception".to_string(),
-        weights: rule_weights(&graph).into_iter().map(widened).collect(),
-        inputs: vec![("image", case.tensor("input.image"))],
-        expected: vec![("pool".to_string(), case.tensor("output.pool"))],
-        graph,
-        of_batch: false,
-    }
-    .named("fid_inception", "", &["fc.weight", "fc.bias"])
+    rule_weights(graph).into_iter().map(widened).collect()
 }
 
 fn integers(case: &Fixture, name: &str) -> Tensor {

@@ -2,7 +2,8 @@
 //!
 //! Source: Inception-v3 (arXiv 1512.00567) as TensorFlow's 2015 file has it. It differs from torchvision's network:
 //! average pools leave the padding out of the mean, the last block pools by the maximum, and there is no auxiliary
-//! classifier. The published file also holds a classifier `fc` of 1008 classes, which features do not need.
+//! classifier. The published file also holds a classifier `fc` of 1008 classes, which features do not need and Inception
+//! scores do.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,12 +25,22 @@ const SIDE: usize = 299;
 /// A limit far above any image: beyond it its numbers could not even be counted.
 const LARGEST_SIDE: usize = 4096;
 
+/// Classes of `fc`: the 1,000 of ImageNet and eight that TensorFlow's file has and nothing uses.
+const LOGITS: usize = 1008;
+
 /// What the network is built for. Its weights fit images of any size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InceptionConfig {
     /// `[H, W]` of the images, which the graph resizes to 299 x 299.
     pub image_size: [usize; 2],
+    /// Whether the weights have the classifier `fc`, as the published ones do; it adds the tap `logits_unbiased`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub classifier: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl InceptionConfig {
@@ -56,9 +67,10 @@ pub(super) static FAMILY: Family = Family {
     ignored: &[],
     heads: HeadsGiven::Nothing,
     process: PublishedProcess::None,
-    recognise: |_, given| {
+    recognise: |shapes, given| {
         let image_size = given.image_size.unwrap_or([SIDE; 2]);
-        Ok((InceptionConfig { image_size }.into(), Names::Published))
+        let classifier = shapes.has("fc.weight");
+        Ok((InceptionConfig { image_size, classifier }.into(), Names::Published))
     },
 };
 
@@ -113,7 +125,8 @@ impl Extractor for InceptionConfig {
 
 /// The network as a graph: input `image [B,3,H,W]` in [0, 1]; output `pool [B,2048]`, the features that distances are
 /// computed on. The taps `maxpool1` (64 channels), `maxpool2` (192) and `Mixed_6e` (768) are the maps whose means
-/// pytorch-fid offers as other features.
+/// pytorch-fid offers as other features; `logits_unbiased` (1008) are those of the classifier without its bias, which
+/// torch-fidelity computes Inception scores on.
 ///
 /// # Errors
 /// When the configuration cannot be built.
@@ -161,7 +174,12 @@ pub fn inception(g: &mut Graph, config: &InceptionConfig, image: Value) -> Built
     let x = block_d(g, &p.at("Mixed_7a"), x)?;
     let x = block_e(g, &p.at("Mixed_7b"), x, Pool::Average)?;
     let x = block_e(g, &p.at("Mixed_7c"), x, Pool::Max)?;
-    g.pool(x)
+    let pool = g.pool(x)?;
+    if config.classifier {
+        let logits = g.linear(&p.at("fc"), pool, LOGITS, false)?;
+        g.tap("logits_unbiased", logits);
+    }
+    Ok(pool)
 }
 
 /// A 3 x 3 window at every second pixel.

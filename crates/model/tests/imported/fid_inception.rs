@@ -2,7 +2,8 @@ use ddae_model::networks::{InceptionConfig, inception_graph};
 
 #[test]
 fn maps_have_the_published_shapes() {
-    let graph = inception_graph(&InceptionConfig { image_size: [40, 30] }).expect("a graph");
+    let graph =
+        inception_graph(&InceptionConfig { image_size: [40, 30], classifier: false }).expect("a graph");
     let shapes: Vec<(&str, String)> =
         graph.taps().iter().map(|(name, value)| (name.as_str(), graph.shape(*value).to_string())).collect();
     let expected =
@@ -14,7 +15,8 @@ fn maps_have_the_published_shapes() {
 #[test]
 fn images_of_the_networks_own_size_are_not_resized() {
     let names = |side| {
-        let graph = inception_graph(&InceptionConfig { image_size: [side, side] }).expect("a graph");
+        let graph = inception_graph(&InceptionConfig { image_size: [side, side], classifier: false })
+            .expect("a graph");
         graph.nodes().iter().map(|node| node.op.name()).collect::<Vec<_>>()
     };
     assert!(names(32).contains(&"ResizeBilinear"));
@@ -24,7 +26,7 @@ fn images_of_the_networks_own_size_are_not_resized() {
 #[test]
 fn images_of_nothing_and_of_everything_are_refused() {
     for side in [0, 1 << 62] {
-        let config = InceptionConfig { image_size: [side, 32] };
+        let config = InceptionConfig { image_size: [side, 32], classifier: false };
         let error = inception_graph(&config).expect_err("no image").to_string();
         assert_eq!(error, format!("network: image_size is [{side}, 32]; both must be 1 to 4096"));
     }
