@@ -7,6 +7,7 @@
 //! | [`experiment`] | a probe from the choice of features to the report |
 //! | [`knn`], [`linear`], [`logistic`] | the classifiers as probes |
 //! | [`contrastive`] | alignment and uniformity under noise |
+//! | [`neighbourhood`] | test samples beside their neighbours and in a plane |
 //! | [`report`] | accuracy, confusion matrix and protocol, as text and JSON |
 //! | [`confusion_image`] | the confusion matrix as a PNG |
 //!
@@ -20,6 +21,7 @@ mod held_out;
 pub mod knn;
 pub mod linear;
 pub mod logistic;
+pub mod neighbourhood;
 pub mod report;
 pub mod source;
 

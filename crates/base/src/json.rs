@@ -2,13 +2,14 @@
 //!
 //! A command prints one object on one line of standard output, whose first key is `schema`: its name and the version of
 //! its keys, as in `ddae.features/1`. Keys may be added within a version; a key that goes or changes its meaning makes a
-//! new one. A command that fails prints an object too, `ddae.error/1`. `docs/json.md` lists the keys of all.
+//! new one. Its last key is `made_by` ([`MadeBy`]). A command that fails prints an object too, `ddae.error/1`. `docs/json.md` lists the keys of all.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
+use crate::made_by::MadeBy;
 use crate::text::stdout;
 
 /// Whether `--json` was given.
@@ -25,6 +26,8 @@ struct Named<'a, T> {
     schema: &'a str,
     #[serde(flatten)]
     value: &'a T,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    made_by: Option<MadeBy>,
 }
 
 /// A failure.
@@ -48,15 +51,18 @@ pub fn want() {
 /// # Errors
 /// When it cannot be written as JSON.
 pub fn line<T: Serialize>(schema: &str, value: &T) -> io::Result<String> {
-    Ok(serde_json::to_string(&Named { schema, value })?)
+    Ok(serde_json::to_string(&Named { schema, value, made_by: None })?)
 }
 
-/// Prints `value`, a struct or a map, on one line of standard output.
+/// Prints `value`, a struct or a map, on one line of standard output, with what it takes to make it again.
 ///
 /// # Errors
 /// Those of standard output.
 pub fn print<T: Serialize>(schema: &str, value: &T) -> io::Result<()> {
-    let line = line(schema, value)?;
+    say(&serde_json::to_string(&Named { schema, value, made_by: Some(MadeBy::this()) })?)
+}
+
+fn say(line: &str) -> io::Result<()> {
     let mut out = stdout();
     writeln!(out, "{line}")?;
     out.flush()?;
@@ -68,7 +74,7 @@ pub fn print<T: Serialize>(schema: &str, value: &T) -> io::Result<()> {
 pub(crate) fn print_failure(failure: &Failure) {
     if WANTED.load(Ordering::Relaxed) && !PRINTED.load(Ordering::Relaxed) {
         // Where nobody reads it, the line on stderr and the exit code have to do.
-        let _ = print(ERROR_SCHEMA, failure);
+        let _ = line(ERROR_SCHEMA, failure).and_then(|line| say(&line));
     }
 }
 

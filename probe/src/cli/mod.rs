@@ -7,6 +7,7 @@ mod knn;
 mod linear;
 mod logistic;
 mod progress;
+mod report;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -25,6 +26,7 @@ enum Command {
     Linear(linear::Arguments),
     Knn(knn::Arguments),
     Contrastive(contrastive::Arguments),
+    Report(Box<report::Arguments>),
 }
 
 /// Runs a command.
@@ -34,6 +36,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Command::Linear(arguments) => linear::run(&arguments),
         Command::Knn(arguments) => knn::run(&arguments),
         Command::Contrastive(arguments) => contrastive::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
     }
 }
 

@@ -15,6 +15,7 @@ fn help_texts() {
         ("linear", "linear --help"),
         ("knn", "knn --help"),
         ("contrastive", "contrastive --help"),
+        ("report", "report --help"),
     ];
     assert_help(env!("CARGO_BIN_EXE_ddae-probe"), "tests/cli/help", &lines);
 }

@@ -7,6 +7,7 @@ mod foreign;
 mod help;
 mod linear;
 mod provenance;
+mod report;
 mod results;
 
 use std::path::Path;
