@@ -8,6 +8,7 @@
 //! | [`knn`], [`logistic`], [`trained`] | the classifiers as probes |
 //! | [`noise`] | the published noise-conditional head, by timestep |
 //! | [`contrastive`] | alignment and uniformity under noise |
+//! | [`neighbourhood`] | test samples beside their neighbours and in a plane |
 //! | [`report`] | accuracy, confusion matrix and protocol, as text and JSON |
 //! | [`confusion_image`] | the confusion matrix as a PNG |
 //! | [`predictions`] | what was predicted of each test sample, as a file |
@@ -22,6 +23,7 @@ pub mod experiment;
 mod held_out;
 pub mod knn;
 pub mod logistic;
+pub mod neighbourhood;
 pub mod noise;
 pub mod paired;
 pub mod predictions;

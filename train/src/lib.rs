@@ -12,7 +12,7 @@
 //! | [`soda`] | SODA: an encoder that guides a denoising decoder, and how good its features are |
 //! | [`ranks`] | one run on several processes, each with a part of every batch |
 //! | [`run`] | the run folder: checkpoints, log, statistics, TensorBoard |
-//! | [`runs`] | what the folders of runs tell, side by side |
+//! | [`runs`] | what the folders of runs tell, side by side: the crate `ddae-runs` |
 
 pub mod diffusion;
 pub mod ema;
@@ -22,10 +22,10 @@ pub mod learning_rate;
 pub mod optimizer;
 pub mod ranks;
 pub mod run;
-pub mod runs;
 pub mod sampler;
 pub mod soda;
 pub mod torch;
 pub mod training;
 
+pub use ddae_runs as runs;
 pub use error::TrainError;

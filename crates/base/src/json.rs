@@ -2,7 +2,7 @@
 //!
 //! A command prints one object on one line of standard output, whose first key is `schema`: its name and the version of
 //! its keys, as in `ddae.features/1`. Keys may be added within a version; a key that goes or changes its meaning makes a
-//! new one. A command that fails prints an object too, `ddae.error/1`. `docs/json.md` lists the keys of all.
+//! new one. Its last key is `made_by` ([`MadeBy`]). A command that fails prints an object too, `ddae.error/1`. `docs/json.md` lists the keys of all.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
+use crate::made_by::MadeBy;
 use crate::text::Plain;
 
 /// Whether `--json` was given.
@@ -27,6 +28,8 @@ struct Named<'a, T> {
     schema: &'a str,
     #[serde(flatten)]
     value: &'a T,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    made_by: Option<MadeBy>,
 }
 
 /// A failure.
@@ -50,17 +53,21 @@ pub fn want() {
 /// # Errors
 /// When it cannot be written as JSON.
 pub fn line<T: Serialize>(schema: &str, value: &T) -> io::Result<String> {
-    Ok(serde_json::to_string(&Named { schema, value })?)
+    Ok(serde_json::to_string(&Named { schema, value, made_by: None })?)
 }
 
-/// Prints `value`, a struct or a map, on one line of standard output: past its lock, which the thread that a signal
-/// interrupts may hold.
+/// Prints `value`, a struct or a map, on one line of standard output, with what it takes to make it again.
 ///
 /// # Errors
 /// Those of standard output.
 pub fn print<T: Serialize>(schema: &str, value: &T) -> io::Result<()> {
+    say(&serde_json::to_string(&Named { schema, value, made_by: Some(MadeBy::this()) })?)
+}
+
+/// Writes a line past the lock of standard output, which the thread that a signal interrupts may hold.
+fn say(line: &str) -> io::Result<()> {
     let mut text = Plain::new(Vec::new());
-    writeln!(text, "{}", line(schema, value)?)?;
+    writeln!(text, "{line}")?;
     File::from(io::stdout().as_fd().try_clone_to_owned()?).write_all(&text.into_inner())?;
     PRINTED.store(true, Ordering::Relaxed);
     Ok(())
@@ -70,7 +77,7 @@ pub fn print<T: Serialize>(schema: &str, value: &T) -> io::Result<()> {
 pub(crate) fn print_failure(failure: &Failure) {
     if WANTED.load(Ordering::Relaxed) && !PRINTED.load(Ordering::Relaxed) {
         // Where nobody reads it, the line on stderr and the exit code have to do.
-        let _ = print(ERROR_SCHEMA, failure);
+        let _ = line(ERROR_SCHEMA, failure).and_then(|line| say(&line));
     }
 }
 

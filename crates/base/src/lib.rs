@@ -12,6 +12,7 @@
 //! | [`files`] | files that appear when they are whole, or not at all |
 //! | `json` | results for machines |
 //! | [`lock`] | one process at a time for one output |
+//! | `made_by` | which program made something, how it was called, on which machine |
 //! | [`memory`] | the memory that is free, and whether something fits into it |
 //! | [`progress`] | how far something is: a bar, or plain lines |
 //! | [`random`] | random streams keyed by what they are for |
@@ -40,6 +41,8 @@ pub mod files;
 pub mod json;
 pub mod kind;
 pub mod lock;
+#[cfg(feature = "terminal")]
+pub mod made_by;
 pub mod memory;
 #[cfg(feature = "terminal")]
 pub mod progress;

@@ -10,6 +10,7 @@ mod logistic;
 mod mlp;
 mod noise_mlp;
 mod progress;
+mod report;
 mod training;
 
 use anyhow::Result;
@@ -32,6 +33,7 @@ enum Command {
     Knn(knn::Arguments),
     Contrastive(contrastive::Arguments),
     Compare(compare::Arguments),
+    Report(Box<report::Arguments>),
 }
 
 /// Runs a command.
@@ -44,6 +46,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Command::Knn(arguments) => knn::run(&arguments),
         Command::Contrastive(arguments) => contrastive::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
     }
 }
 

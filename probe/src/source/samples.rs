@@ -77,6 +77,25 @@ impl Samples {
         &self.origin
     }
 
+    /// The feature file, where they are of one of ours.
+    pub(crate) fn file(&self) -> Option<&FeatureFile> {
+        match &self.content {
+            Content::File(file) => Some(file),
+            Content::Pixels(_) | Content::Foreign(_) => None,
+        }
+    }
+
+    /// What each row is called: the path of its image, or its number.
+    ///
+    /// # Errors
+    /// When the paths cannot be read.
+    pub(crate) fn keys(&self) -> Result<Vec<String>> {
+        match self.file().filter(|file| file.has_paths()) {
+            Some(file) => Ok(file.paths(0..self.len)?),
+            None => Ok((0..self.len).map(|row| row.to_string()).collect()),
+        }
+    }
+
     /// The label of every sample.
     pub fn labels(&self) -> &[i64] {
         &self.labels

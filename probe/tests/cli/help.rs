@@ -18,6 +18,7 @@ fn help_texts() {
         ("knn", "knn --help"),
         ("contrastive", "contrastive --help"),
         ("compare", "compare --help"),
+        ("report", "report --help"),
     ];
     assert_help(env!("CARGO_BIN_EXE_ddae-probe"), "tests/cli/help", &lines);
 }

@@ -12,6 +12,7 @@ mod noise_mlp;
 mod numbers;
 mod predictions;
 mod provenance;
+mod report;
 mod results;
 
 use std::path::Path;

@@ -1,74 +1,14 @@
 //! `stats.jsonl`: the numbers of a run, a JSON object per logging interval, one per validation loss and one per evaluation.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use ddae_base::files::{append, write_whole};
+pub use ddae_runs::lines::{ScoresLine, StatsLine, ValidationLine};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
-
-/// One line: averages over the steps since the line before, whichever processes made them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StatsLine {
-    /// Finished steps.
-    pub step: u64,
-    /// The epoch they are in, counted from 0.
-    pub epoch: u64,
-    /// How many steps are averaged over: those since the line before whose loss is finite. Fewer where a checkpoint of
-    /// an earlier version came in between, which does not keep them.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub steps: Option<u64>,
-    /// Mean loss.
-    pub loss: f64,
-    /// Learning rate of the last step.
-    pub lr: f64,
-    /// Mean norm of the gradients before clipping; null if no step had a finite one.
-    pub grad_norm: Option<f64>,
-    /// Images per second of this process's steps among them, checkpoints and samples not counted; null without any.
-    pub images_per_second: Option<f64>,
-    /// Seconds since this process began to train.
-    pub seconds: f64,
-    /// Share of their time spent waiting for images.
-    pub data_wait: Option<f64>,
-    /// Scale of the loss (fp16 only).
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub loss_scale: Option<f64>,
-    /// Steps left out because of an overflow (fp16 only).
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub skipped_steps: Option<u64>,
-}
-
-/// One line of an evaluation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ScoresLine {
-    /// Finished steps.
-    pub step: u64,
-    /// Finished epochs.
-    pub epoch: u64,
-    /// Scores from 0 to 1, as in `"knn_accuracy": 0.8`.
-    #[serde(flatten)]
-    pub scores: BTreeMap<String, f64>,
-    /// How they were obtained.
-    pub protocol: serde_json::Value,
-}
-
-/// One line of a validation loss.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ValidationLine {
-    /// Finished steps.
-    pub step: u64,
-    /// Finished epochs.
-    pub epoch: u64,
-    /// Mean loss of the average of the weights; null where it is not finite.
-    pub validation_loss: Option<f64>,
-    /// How many images it is of, ...
-    pub images: usize,
-    /// ... and where they are from.
-    pub split: String,
-}
 
 /// The file, open for appending.
 #[derive(Debug)]
@@ -163,6 +103,8 @@ fn is_before(line: &str, step: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn line(step: u64) -> StatsLine {

@@ -12,9 +12,9 @@ use ddae_model::config::{ProcessConfig, RunConfig};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::settings::{self, Settings};
-use super::tail;
-use crate::run::stats::{ScoresLine, StatsLine, ValidationLine};
+use crate::lines::{Line, ScoresLine, StatsLine, ValidationLine};
+use crate::settings::{self, Settings};
+use crate::tail;
 
 /// The most bytes of a configuration.
 const LONGEST_CONFIG: usize = 1 << 16;
@@ -218,17 +218,22 @@ impl Statistics {
 
     /// Takes a line of any kind; of later versions, what is known of it.
     fn add(&mut self, line: &str) {
-        if let Ok(ValidationLine { step, epoch, validation_loss, .. }) = serde_json::from_str(line) {
-            let Some(loss) = validation_loss else { return };
-            let now = LossAt { loss, step, epoch };
-            self.validation = Some(now);
-            if self.best_validation.is_none_or(|best| loss < best.loss) {
-                self.best_validation = Some(now);
+        match Line::parse(line) {
+            Some(Line::Validation(ValidationLine { step, epoch, validation_loss, .. })) => {
+                let Some(loss) = validation_loss else { return };
+                let now = LossAt { loss, step, epoch };
+                self.validation = Some(now);
+                if self.best_validation.is_none_or(|best| loss < best.loss) {
+                    self.best_validation = Some(now);
+                }
             }
-        } else if let Ok(StatsLine { step, epoch, loss, .. }) = serde_json::from_str(line) {
-            self.loss = Some(LossAt { loss, step, epoch });
-        } else if let Ok(ScoresLine { step, epoch, scores, .. }) = serde_json::from_str(line) {
-            self.scores = Some(ScoresAt { values: scores, step, epoch });
+            Some(Line::Stats(StatsLine { step, epoch, loss, .. })) => {
+                self.loss = Some(LossAt { loss, step, epoch });
+            }
+            Some(Line::Scores(ScoresLine { step, epoch, scores, .. })) => {
+                self.scores = Some(ScoresAt { values: scores, step, epoch });
+            }
+            None => {}
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The ends of logs, which may be of any length.
+//! Logs of any length, line by line or from their ends.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
@@ -13,7 +13,7 @@ const LOG_END: u64 = 1 << 16;
 ///
 /// # Errors
 /// When the file cannot be read.
-pub(super) fn for_lines(path: &Path, mut each: impl FnMut(&str)) -> io::Result<()> {
+pub fn for_lines(path: &Path, mut each: impl FnMut(&str)) -> io::Result<()> {
     let mut file = BufReader::new(File::open(path)?);
     let mut line = Vec::new();
     // Whether the line goes on that was too long.
@@ -36,7 +36,7 @@ pub(super) fn for_lines(path: &Path, mut each: impl FnMut(&str)) -> io::Result<(
 }
 
 /// The number of finished epochs that the end of a run's log tells of, and of all: `epoch 3/10: loss …`.
-pub(super) fn epochs(log: &Path) -> Option<(u64, u64)> {
+pub fn epochs(log: &Path) -> Option<(u64, u64)> {
     let mut file = File::open(log).ok()?;
     let length = file.metadata().ok()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(LOG_END))).ok()?;
