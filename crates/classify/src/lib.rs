@@ -23,6 +23,7 @@ pub mod mlp;
 pub mod noise_mlp;
 mod product;
 pub mod ranking;
+mod registers;
 pub mod rows;
 pub mod scaling;
 

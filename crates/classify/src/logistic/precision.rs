@@ -6,6 +6,8 @@ use faer::linalg::matmul::matmul;
 use faer::traits::RealField;
 use faer::{Accum, MatMut, MatRef, Par};
 
+use crate::registers::clear_upper_halves;
+
 /// float32 or float64.
 pub(crate) trait Precision:
     RealField + Copy + Send + Sync + Sub<Output = Self> + Mul<Output = Self> + AddAssign + SubAssign
@@ -69,4 +71,5 @@ pub(crate) fn product<T: Precision>(
         false => matmul(result, Accum::Replace, a, b, T::ONE, Par::Seq),
         true => matmul(result, Accum::Replace, a.transpose(), b, T::ONE, Par::Seq),
     }
+    clear_upper_halves();
 }

@@ -8,6 +8,8 @@ use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayViewMut2, Axis, s};
 use rayon::prelude::*;
 
+use crate::registers::clear_upper_halves;
+
 use super::objective::Objective;
 
 /// Columns of the matrix that are formed and eliminated together.
@@ -118,6 +120,7 @@ fn gram(objective: &Objective, scale: f64) -> Array2<f64> {
         let triangle = MatMut::from_row_major_slice_mut(panel, rows, dim).subcols_mut(0, end);
         let (left, right) = (features.subcols(start, rows).transpose(), features.subcols(0, end));
         matmul(triangle, Accum::Replace, left, right, scale, Par::Seq);
+        clear_upper_halves();
     });
     Array2::from_shape_vec((dim, dim), matrix).unwrap_or_default()
 }

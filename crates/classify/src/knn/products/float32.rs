@@ -3,6 +3,8 @@
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
+use crate::registers::clear_upper_halves;
+
 /// Rounds a row and returns the sum of the squares of the differences.
 pub(super) fn set(row: &mut [f32], values: &[f64]) -> f64 {
     let mut lost = 0.0;
@@ -21,4 +23,5 @@ pub(super) fn multiply(base: &[f32], queries: &[f32], dim: usize, products: &mut
     let queries = MatRef::from_row_major_slice(queries, count, dim);
     let products = MatMut::from_row_major_slice_mut(products, rows, count);
     matmul(products, Accum::Replace, base, queries.transpose(), 1.0, Par::Seq);
+    clear_upper_halves();
 }
