@@ -54,11 +54,16 @@ pub fn tsne(rows: ArrayView2<f32>, components: &Array2<f64>) -> Option<(Array2<f
     let spread = components.column(0).iter().map(|x| x * x).sum::<f64>().sqrt() / (count as f64).sqrt();
     let scale = 1e-4 / spread.max(f64::MIN_POSITIVE);
     let begin: Vec<f32> = components.iter().map(|x| (x * scale) as f32).collect();
-    let mut tsne = bhtsne::tSNE::<f32, Vec<f32>, 2>::new(&samples);
     let distance =
         |a: &Vec<f32>, b: &Vec<f32>| a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt();
-    tsne.perplexity(perplexity).epochs(STEPS).initial_embedding(begin).exact(distance);
-    let places: Vec<f64> = tsne.embedding().into_iter().map(f64::from).collect();
+    // The order of sums decides where samples end, and several threads would change it from run to run.
+    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().ok()?;
+    let places = one.install(|| {
+        let mut tsne = bhtsne::tSNE::<f32, Vec<f32>, 2>::new(&samples);
+        tsne.perplexity(perplexity).epochs(STEPS).initial_embedding(begin).exact(distance);
+        tsne.embedding()
+    });
+    let places: Vec<f64> = places.into_iter().map(f64::from).collect();
     let places = Array2::from_shape_vec((count, 2), places).ok()?;
     // Samples that are all alike have no place.
     places.iter().all(|x| x.is_finite()).then_some((places, perplexity))

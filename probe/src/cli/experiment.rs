@@ -53,7 +53,7 @@ struct Choice {
     ///
     /// Several to choose from are separated by commas; taps that are joined into one row by a plus:
     /// t11/out_6,t11/out_6+t21/out_7 chooses between one tap and two joined.
-    #[arg(long, value_name = "KEYS", help_heading = "Choosing")]
+    #[arg(long, value_name = "KEYS", conflicts_with = "pixels", help_heading = "Choosing")]
     features: Option<String>,
 
     /// Where the choice among several features is made
@@ -226,7 +226,7 @@ impl ExperimentOptions {
 }
 
 /// Refuses an output in a folder that does not exist before the work rather than after it.
-fn check_folder(path: &Path, option: &'static str) -> Result<()> {
+pub fn check_folder(path: &Path, option: &'static str) -> Result<()> {
     let folder = files::folder(path);
     let metadata = folder.metadata().with_context(|| format!("{option}: folder {}", folder.display()))?;
     anyhow::ensure!(metadata.is_dir(), "{option}: {} is not a folder", folder.display());

@@ -22,6 +22,7 @@ use ddae_report::run::{self, Run};
 use ddae_report::{ReportError, noised};
 use serde_json::{Value, json};
 
+use super::experiment::check_folder;
 use super::progress::Shown;
 
 /// Real images on their sheet, in so many columns.
@@ -109,7 +110,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             "there is nothing to report on: give run folders, --probe FILE.json, or --train and --test";
         return Err(ProbeError::Usage(advice.to_string()).into());
     }
-    files::target(&arguments.output).context("--output")?;
+    check_folder(&arguments.output, "--output")?;
     let report = arguments.gather()?;
     let page = report.page()?;
     let written = arguments.write(&page)?;
@@ -254,8 +255,8 @@ impl Arguments {
                 Measured::Probe(probe) => {
                     json!({ "file": probe.file, "name": probe.name, "accuracy": probe.accuracy })
                 }
-                Measured::Contrast(contrast) => {
-                    json!({ "file": contrast.file, "name": Value::Null, "accuracy": Value::Null })
+                Measured::Contrast(_) | Measured::Noise(_) => {
+                    json!({ "file": result.file(), "name": Value::Null, "accuracy": Value::Null })
                 }
             });
             let plots = page.figures.iter().zip(written).map(|(figure, files)| {

@@ -40,7 +40,9 @@ fn results_and_features_become_a_page_and_its_plots_files() {
         json!({ "file": "knn.json", "name": "knn t21/out_7", "accuracy": knn["accuracy"] })
     );
     // The features are those that the best result chose.
-    assert!(page.contains("Where test samples lie by t21/out_7.") && page.contains("60 of 200 test samples"));
+    assert!(
+        page.contains("Where test samples lie by t21&#x2f;out_7.") && page.contains("60 of 200 test samples")
+    );
     let expected =
         ["accuracy", "heat-knn-t21-out-7", "classes-knn-t21-out-7", "projection-pca", "projection-tsne"];
     for id in expected {
@@ -60,7 +62,13 @@ fn results_and_features_become_a_page_and_its_plots_files() {
         .collect();
     assert_eq!(
         missing,
-        ["loss curves and samples", "alignment and uniformity", "images of the samples", "real images"]
+        [
+            "loss curves and samples",
+            "accuracy against noise",
+            "alignment and uniformity",
+            "images of the samples",
+            "real images"
+        ]
     );
     // Made again, byte by byte.
     let again = probe(folder.path(), &[&line[..], &BOTH, &more].concat());
@@ -123,7 +131,7 @@ fn images_are_those_of_the_rows() {
     for name in ["few/train/a/1.png", "few/test/a/1.png"] {
         image::RgbImage::new(4, 4).save(folder.path().join(name)).expect("written");
     }
-    let wanted = "test.h5: row 1 is of image 1, and few/test has 1: give --data the data set of the features";
+    let wanted = "test.h5: row 2 is of image 2, and few/test has 1: give --data the data set of the features";
     refuses(folder.path(), [(1, "report --train train.h5 --test test.h5 --data few", wanted)]);
 }
 

@@ -55,7 +55,7 @@ pub(super) fn find(report: &Report) -> Vec<Missing> {
         .iter()
         .filter_map(|result| match result {
             Measured::Probe(probe) => Some(probe),
-            Measured::Contrast(_) => None,
+            _ => None,
         })
         .collect();
     let extract = format!(
@@ -73,6 +73,12 @@ pub(super) fn find(report: &Report) -> Vec<Missing> {
     if !probes.iter().any(|probe| is_grid(&probe.selection.trials)) {
         let command = "ddae-probe knn --train train.h5 --test test.h5 --json > knn.json".to_string();
         add("accuracy by layer and timestep", "no result chose among several features", command);
+    }
+    if !report.results.iter().any(|result| matches!(result, Measured::Noise(_))) {
+        let command = "ddae-infer features features.onnx --split train --timesteps 1:951:50 -o noised_train && ddae-infer features \
+                       features.onnx --split test --timesteps 1:951:50 -o noised_test && ddae-probe noise-mlp --train \
+                       noised_train.h5 --test noised_test.h5 --json > noise.json";
+        add("accuracy against noise", "no result of noise-mlp was given with --probe", command.to_string());
     }
     if !report.results.iter().any(|result| matches!(result, Measured::Contrast(_))) {
         let command = "ddae-infer features features.onnx --split train --views 2 -o views && ddae-probe contrastive views.h5 --json > contrastive.json";

@@ -11,30 +11,30 @@ use crate::plot::curves::{Curves, Point, Series};
 use crate::plot::heat::{Cell, Heat, Scale};
 use crate::plot::paint::{Paint, SERIES};
 use crate::plot::rows::{Row, Rows};
-use crate::result::{Contrast, Measured, Probe, Trial, place, standard_error};
+use crate::result::{Contrast, Measured, Probe, Split, Trial, place, standard_error};
 
 /// The most classes of a confusion matrix that is drawn.
 const CLASSES: usize = 40;
 
-fn probes(results: &[Measured]) -> impl Iterator<Item = &Probe> {
+pub(super) fn probes(results: &[Measured]) -> impl Iterator<Item = &Probe> {
     results.iter().filter_map(|result| match result {
         Measured::Probe(probe) => Some(&**probe),
-        Measured::Contrast(_) => None,
+        _ => None,
     })
 }
 
 fn contrasts(results: &[Measured]) -> impl Iterator<Item = &Contrast> {
     results.iter().filter_map(|result| match result {
         Measured::Contrast(contrast) => Some(&**contrast),
-        Measured::Probe(_) => None,
+        _ => None,
     })
 }
 
-fn paint(number: usize) -> Paint {
+pub(super) fn paint(number: usize) -> Paint {
     Paint::Series((number % SERIES.len()) as u8)
 }
 
-fn figure(
+pub(super) fn figure(
     id: &str,
     title: &str,
     caption: &str,
@@ -47,6 +47,8 @@ fn figure(
 /// All accuracies with their errors and what they depend on.
 pub(super) fn overview(results: &[Measured]) -> Result<Option<Section>, ReportError> {
     let all: Vec<&Probe> = probes(results).collect();
+    // What was learned from few labels has a plot of its own.
+    let whole: Vec<&Probe> = all.iter().copied().filter(|probe| probe.shots().is_none()).collect();
     let mut blocks = Vec::new();
     let said = |probe: &Probe| match &probe.seeds {
         Some(seeds) => format!(
@@ -59,7 +61,8 @@ pub(super) fn overview(results: &[Measured]) -> Result<Option<Section>, ReportEr
         None => with_error(probe.accuracy, probe.error()),
     };
     if !all.is_empty() {
-        let rows = all.iter().map(|probe| Row {
+        let shown = if whole.is_empty() { &all } else { &whole };
+        let rows = shown.iter().map(|probe| Row {
             name: probe.name.clone(),
             value: Some(probe.accuracy),
             error: Some(probe.error()),
@@ -87,7 +90,8 @@ pub(super) fn overview(results: &[Measured]) -> Result<Option<Section>, ReportEr
         let table = Table { head: head.map(str::to_string).to_vec(), rows: rows.collect(), numbers: false };
         let caption = "Bars are one standard error, √(p (1 − p) / n) of n test samples. What other seeds would change comes on top.";
         blocks.push(figure("accuracy", "Accuracy", caption, Plot::Rows(plot), Some(table))?);
-        blocks.extend(by_epoch(&all)?);
+        blocks.extend(by_epoch(&whole)?);
+        blocks.extend(super::noise::by_shots(results)?);
     }
     blocks.extend(results.iter().map(details));
     let lead = "What simple classifiers make of the features, each number with all that it depends on.";
@@ -132,6 +136,14 @@ fn details(result: &Measured) -> Block {
             values.iter().map(|(key, value)| [format!("{prefix}{}", key.replace('_', " ")), plain(value)]),
         );
     };
+    let splits = |facts: &mut Vec<[String; 2]>, splits: [&Split; 2]| {
+        for (name, split) in ["train", "test"].into_iter().zip(splits) {
+            facts.push([name.to_string(), format!("{} ({} samples)", split.origin, split.samples)]);
+        }
+        for (name, split) in ["train: ", "test: "].into_iter().zip(splits) {
+            all(facts, name, &split.attributes);
+        }
+    };
     let unsaid = "the file does not say";
     let (made_by, warnings, command, title) = match result {
         Measured::Probe(probe) => {
@@ -148,6 +160,11 @@ fn details(result: &Measured) -> Block {
                 format!("contrastive ({})", contrast.file.display()),
             )
         }
+        Measured::Noise(noise) => {
+            add("read from", &noise.file.display().to_string());
+            let command = noise.made_by.as_ref().map(|made_by| made_by.command.clone());
+            (&noise.made_by, &noise.warnings, command, noise.name.clone())
+        }
     };
     add("version", made_by.as_ref().map_or(unsaid, |made_by| &made_by.tool));
     add("machine", made_by.as_ref().map_or(unsaid, |made_by| &made_by.machine));
@@ -156,11 +173,11 @@ fn details(result: &Measured) -> Block {
             add("chosen", &probe.selection.features);
             add("held out", &format!("{} training samples", probe.selection.held_out_samples));
             all(&mut facts, "", &probe.protocol);
-            for (name, split) in [("train", &probe.train), ("test", &probe.test)] {
-                facts.push([name.to_string(), format!("{} ({} samples)", split.origin, split.samples)]);
-            }
-            all(&mut facts, "train: ", &probe.train.attributes);
-            all(&mut facts, "test: ", &probe.test.attributes);
+            splits(&mut facts, [&probe.train, &probe.test]);
+        }
+        Measured::Noise(noise) => {
+            all(&mut facts, "", &noise.protocol);
+            splits(&mut facts, [&noise.train, &noise.test]);
         }
         Measured::Contrast(contrast) => {
             add("noisings", &contrast.noisings);
@@ -306,7 +323,7 @@ fn by_timestep(probe: &Probe) -> Result<Option<Block>, ReportError> {
 /// Which classes are found, and what they are taken for.
 pub(super) fn classes(results: &[Measured]) -> Result<Option<Section>, ReportError> {
     let mut blocks = Vec::new();
-    for probe in probes(results) {
+    for probe in probes(results).filter(|probe| probe.shots().is_none()) {
         blocks.push(per_class(probe)?);
         if probe.classes.len() <= CLASSES {
             blocks.push(confusion(probe)?);

@@ -34,6 +34,7 @@ fn a_whole_report_has_every_part() {
             "Training",
             "Images",
             "Layers and timesteps",
+            "Noise",
             "Classes",
             "Alignment and uniformity",
             "Features in a plane",
@@ -44,6 +45,8 @@ fn a_whole_report_has_every_part() {
     for id in [
         "accuracy",
         "accuracy-by-epoch",
+        "shots",
+        "noise-heads",
         "loss",
         "scores",
         "alignment",
@@ -53,7 +56,7 @@ fn a_whole_report_has_every_part() {
     ] {
         assert!(ids(&page).contains(&id), "{id} among {:?}", ids(&page));
     }
-    for start in ["heat-knn", "noise-knn", "classes-knn", "confusion-knn"] {
+    for start in ["heat-r-knn", "noise-r-knn", "classes-r-knn", "confusion-r-knn"] {
         assert_eq!(
             ids(&page).iter().filter(|id| id.starts_with(start)).count(),
             2,
@@ -80,6 +83,10 @@ fn a_whole_report_has_every_part() {
         "the features are few",
         "Two principal components hold 50.00 % and 25.00 %",
         "taken for shirt",
+        // Of several draws the mean, and their deviation.
+        "60.00 ± 2.00 %",
+        "at timestep 501",
+        "noise-mlp out_3",
         "after epoch 4",
         "1 joined features were tried besides",
     ] {
@@ -160,6 +167,7 @@ fn what_is_not_there_is_said_with_the_command_that_makes_it() {
             "lone: sheets of samples",
             "accuracies",
             "accuracy by layer and timestep",
+            "accuracy against noise",
             "alignment and uniformity",
             "features in a plane and nearest neighbours",
             "real images"

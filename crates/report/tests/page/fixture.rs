@@ -97,6 +97,30 @@ pub fn contrastive(epoch: u64) -> Value {
     })
 }
 
+/// What a probe prints that learned from so many samples of each class, drawn three times.
+pub fn shots(name: &str, shots: u64, accuracy: f64) -> Value {
+    let mut value = probe(name, 4, accuracy);
+    value["features"] = json!("t1/out_2");
+    value["selection"]["trials"] = json!([]);
+    value["protocol"]["shots"] = json!(shots);
+    let accuracies = [accuracy - 0.02, accuracy, accuracy + 0.02];
+    value["seeds"] =
+        json!({ "first_seed": 7, "accuracies": accuracies, "mean": accuracy, "deviation": 0.02 });
+    value
+}
+
+/// What `noise-mlp` prints.
+pub fn noise(tap: &str) -> Value {
+    let of = |timestep: u64| json!({ "timestep": timestep, "accuracy": 0.9 - 0.001 * timestep as f64, "standard_error": 0.03, "correct": 9 });
+    json!({
+        "schema": "ddae.noise_probe/1", "tap": tap, "dim": 64, "timesteps": [of(1), of(101), of(501)],
+        "protocol": { "epochs": 15, "seed": 3 },
+        "train": { "origin": "noised.h5", "samples": 400, "views": 4, "attributes": {} },
+        "test": { "origin": "noised_test.h5", "samples": 100, "views": 1, "attributes": {} },
+        "warnings": [],
+    })
+}
+
 fn features() -> FeatureView {
     let neighbour = |i: usize| Neighbour {
         key: format!("train/{i:03}.png"),
@@ -165,8 +189,17 @@ pub fn made_by() -> MadeBy {
 /// A report with everything: two runs, results at two checkpoints, features with images.
 pub fn whole(place: &Place) -> Report {
     let runs = vec![place.run("demo", 4, 0.05), place.run("wide <b>", 6, 0.03)];
-    let results =
-        format!("{}\n{}\n{}\n{}", probe(EVIL, 2, 0.8), probe(EVIL, 4, 0.86), contrastive(2), contrastive(4));
+    let results = [
+        probe(EVIL, 2, 0.8),
+        probe(EVIL, 4, 0.86),
+        contrastive(2),
+        contrastive(4),
+        shots(EVIL, 10, 0.6),
+        shots(EVIL, 100, 0.7),
+        noise(EVIL),
+        noise("out_3"),
+    ];
+    let results = results.map(|result| result.to_string()).join("\n");
     let mut results = result::read(&place.write("r.json", results)).expect("results");
     result::name(&mut results);
     Report {

@@ -1,5 +1,7 @@
 //! What `ddae-probe … --json` printed, read from files.
 
+mod noise;
+
 use std::path::{Path, PathBuf};
 
 use ddae_base::{read_bounded, shell};
@@ -7,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::ReportError;
+pub use noise::{AtTimestep, NoiseProbe};
 
 /// The most bytes of a file with results: a confusion matrix of 1,000 classes has some 3 MB.
 const LARGEST: usize = 64 << 20;
@@ -18,6 +21,8 @@ pub enum Measured {
     Probe(Box<Probe>),
     /// `ddae.contrastive/1`.
     Contrast(Box<Contrast>),
+    /// `ddae.noise_probe/1`.
+    Noise(Box<NoiseProbe>),
 }
 
 /// Which program printed a result, how it was called, and where.
@@ -211,6 +216,12 @@ fn one(path: &Path, value: Value) -> Result<Measured, ReportError> {
             contrast.file = path.to_path_buf();
             Ok(Measured::Contrast(Box::new(contrast)))
         }
+        "ddae.noise_probe/1" => {
+            let mut noise: NoiseProbe = serde_json::from_value(value).map_err(damaged)?;
+            noise.file = path.to_path_buf();
+            noise.check().map_err(|reason| ReportError::file(path, reason))?;
+            Ok(Measured::Noise(Box::new(noise)))
+        }
         "ddae.error/1" => {
             Err(ReportError::file(path, "holds the error of a command that failed: run it again"))
         }
@@ -218,11 +229,22 @@ fn one(path: &Path, value: Value) -> Result<Measured, ReportError> {
         other => Err(ReportError::file(
             path,
             format!(
-                "holds {}, which a report does not show; it shows ddae.probe/1 (logistic, linear, knn) and \
-                 ddae.contrastive/1 (contrastive)",
+                "holds {}, which a report does not show; it shows ddae.probe/1 (logistic, linear, mlp, knn), \
+                 ddae.noise_probe/1 (noise-mlp) and ddae.contrastive/1 (contrastive)",
                 ddae_base::text::excerpt(other, 60)
             ),
         )),
+    }
+}
+
+impl Measured {
+    /// The file that it was read from.
+    pub fn file(&self) -> &Path {
+        match self {
+            Measured::Probe(probe) => &probe.file,
+            Measured::Contrast(contrast) => &contrast.file,
+            Measured::Noise(noise) => &noise.file,
+        }
     }
 }
 
@@ -251,6 +273,11 @@ impl Probe {
     /// Finished epochs of the checkpoint, where they are known.
     pub fn epoch(&self) -> Option<u64> {
         self.train.attributes.get("epoch").and_then(Value::as_u64)
+    }
+
+    /// Training samples of each class that were learned from, where they were few.
+    pub fn shots(&self) -> Option<u64> {
+        self.protocol.get("shots").and_then(Value::as_u64)
     }
 
     /// The seed of what was drawn.
@@ -334,26 +361,42 @@ pub fn standard_error(share: f64, samples: u64) -> f64 {
 /// Gives each result a name of its own: probe and features, where these are not enough the file, and of several in a file
 /// their number.
 pub fn name(results: &mut [Measured]) {
-    let mut probes: Vec<&mut Probe> = results
-        .iter_mut()
-        .filter_map(|result| match result {
-            Measured::Probe(probe) => Some(&mut **probe),
-            Measured::Contrast(_) => None,
+    let kept = |text: String, shots: Option<u64>| match shots {
+        Some(shots) => format!("{text}, {shots} of each class"),
+        None => text,
+    };
+    let shorts: Vec<String> = results
+        .iter()
+        .map(|result| match result {
+            Measured::Probe(probe) => kept(format!("{} {}", probe.probe, probe.features), probe.shots()),
+            Measured::Noise(noise) => format!("noise-mlp {}", noise.tap),
+            Measured::Contrast(_) => "contrastive".to_string(),
         })
         .collect();
-    let short = |probe: &Probe| format!("{} {}", probe.probe, probe.features);
-    let long = |probe: &Probe| format!("{} ({})", short(probe), probe.file.display());
-    let shorts: Vec<String> = probes.iter().map(|probe| short(probe)).collect();
-    let longs: Vec<String> = probes.iter().map(|probe| long(probe)).collect();
+    let with = |of: fn(&Path) -> String| {
+        let of = |(result, short): (&Measured, &String)| format!("{}: {short}", of(result.file()));
+        results.iter().zip(&shorts).map(of).collect::<Vec<String>>()
+    };
+    let stems = with(|file| file.file_stem().unwrap_or_default().to_string_lossy().into_owned());
+    let paths = with(|file| file.display().to_string());
     let count = |names: &[String], name: &String| names.iter().filter(|known| *known == name).count();
-    for (i, probe) in probes.iter_mut().enumerate() {
-        probe.name = if count(&shorts, &shorts[i]) == 1 {
-            shorts[i].clone()
-        } else if count(&longs, &longs[i]) == 1 {
-            longs[i].clone()
-        } else {
-            format!("{}, number {}", longs[i], count(&longs[..=i], &longs[i]))
-        };
+    for (i, result) in results.iter_mut().enumerate() {
+        let known = [&shorts, &stems, &paths].into_iter().find(|names| count(names, &names[i]) == 1);
+        let name = known.map_or_else(
+            || {
+                // Several of one file, or of files of one name in several folders.
+                let one_file = count(&stems, &stems[i]) == count(&paths, &paths[i]);
+                let names = if one_file { &stems } else { &paths };
+                format!("{}, number {}", names[i], count(&names[..=i], &names[i]))
+            },
+            |names| names[i].clone(),
+        );
+        match result {
+            Measured::Probe(probe) => probe.name = name,
+            Measured::Noise(noise) => noise.name = name,
+            // Its plots have the names of features.
+            Measured::Contrast(_) => {}
+        }
     }
 }
 
@@ -392,7 +435,7 @@ mod tests {
         };
         assert!((first.error() - (0.75f64 * 0.25 / 4.0).sqrt()).abs() < 1e-12);
         assert_eq!((first.epoch(), first.seed()), (Some(4), Some(3)));
-        assert!(first.name.ends_with("r.json), number 1"), "two of a file: {}", first.name);
+        assert!(first.name == "r: knn t11/out_2, number 1", "two of a file: {}", first.name);
         assert_eq!(
             first.command(),
             "ddae-probe knn --train 'my train.h5' --test test.h5 --features t11/out_2,t21/out_2 --protocol held-out \
