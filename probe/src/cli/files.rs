@@ -46,7 +46,7 @@ pub struct FileOptions {
     ///
     /// Every level of an image becomes one feature in [0, 1]. `ddae-data --help` lists what can be given: data sets by name,
     /// folders, lists, .tar and .parquet files.
-    #[arg(long, value_name = "SOURCE", conflicts_with_all = ["train", "test", "features"])]
+    #[arg(long, value_name = "SOURCE", conflicts_with_all = ["train", "test"])]
     pub pixels: Option<String>,
 
     /// Folder of the data set for --pixels, or the one above it [default: $DDAE_DATA, or ./datasets]
