@@ -6,7 +6,7 @@ use ddae_store::FeatureFile;
 use ndarray::Array3;
 use serde_json::json;
 
-use crate::scene::{TEST, content, done, infer, names};
+use crate::scene::{TEST, content, done, infer, names, result};
 
 const JOB: &str = "features FEATURES --data-root DATA --split test --timesteps 11 -o out";
 
@@ -59,7 +59,7 @@ fn converting_a_file() {
         message,
         "error: out.safetensors: holds other features: choose another output, or give --overwrite"
     );
-    let object = infer(root, "convert out.h5 --format npy -o a/b --json").json();
+    let object = result(root, "convert out.h5 --format npy -o a/b --json");
     let wanted = json!({ "schema": "ddae.convert/1", "file": "a/b", "format": "npy", "images": TEST, "written": true });
     assert_eq!(object, wanted);
     assert!(root.join("a/b/provenance.json").is_file());

@@ -7,7 +7,7 @@ use ddae_model::tensor::Tensor;
 use ddae_store::{FeatureFile, FeatureKey};
 use serde_json::json;
 
-use crate::scene::{MODELS, TEST, data, done, infer};
+use crate::scene::{MODELS, TEST, data, done, infer, result};
 
 const JOB: &str = "features FEATURES --data-root DATA --split test --timesteps 11,21 --seed 7 -o out";
 
@@ -76,8 +76,8 @@ fn what_a_feature_file_is() {
 
     let file = FeatureFile::open(root.join("out.h5")).expect("a feature file");
     let path = file.paths(6..7).expect("paths").remove(0);
-    let row = infer(root, "inspect out.h5 --row 6 --json").json();
-    assert_eq!(infer(root, &format!("inspect out.h5 --path {path} --json")).json(), row);
+    let row = result(root, "inspect out.h5 --row 6 --json");
+    assert_eq!(result(root, &format!("inspect out.h5 --path {path} --json")), row);
     assert_eq!(row["schema"], "ddae.inspect_row/1");
     assert_eq!((&row["path"], &row["label"], &row["class"]), (&json!(path), &json!(1), &json!("light")));
     assert_eq!(row["features"]["t11/out_1"][0].as_array().map(Vec::len), Some(32));

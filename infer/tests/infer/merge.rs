@@ -5,7 +5,7 @@ use std::fs;
 use ddae_store::FeatureFile;
 use serde_json::json;
 
-use crate::scene::{TRAIN, content, done, infer, names};
+use crate::scene::{TRAIN, content, done, infer, names, result};
 
 const JOB: &str = "features FEATURES --data-root DATA --timesteps 11 --views 2 -o out";
 
@@ -93,7 +93,7 @@ fn copied_shards_are_merged() {
     assert!(!FeatureFile::open(&out).expect("a file").is_virtual());
     assert_eq!(names(root).len(), 4);
     assert!(content(&out) == whole);
-    let object = infer(root, "merge out.h5 --json").json();
+    let object = result(root, "merge out.h5 --json");
     assert_eq!(object, json!({ "schema": "ddae.merge/1", "file": "out.h5", "shards": 0, "pictures": TRAIN }));
     assert_eq!(names(root), ["out.h5"]);
     // Killed after it removed the last shard, before its locks.

@@ -199,6 +199,14 @@ pub fn done(folder: &Path, line: &str) -> String {
     infer(folder, line).success().to_string()
 }
 
+/// The object that a command line printed, without how it was made.
+#[track_caller]
+pub fn result(folder: &Path, line: &str) -> Value {
+    let mut object = infer(folder, line).json();
+    object.as_object_mut().and_then(|keys| keys.remove("made_by")).expect("how it was made");
+    object
+}
+
 /// Command lines that fail ([`refusals::refused`]).
 #[track_caller]
 pub fn refuses<L: AsRef<str>, W: AsRef<str>>(folder: &Path, cases: impl IntoIterator<Item = (i32, L, W)>) {

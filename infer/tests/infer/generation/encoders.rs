@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ddae_export::lower::lower;
 use ddae_infer::fid::{Accumulator, frechet_distance};
-use ddae_model::config::ModelConfig;
+use ddae_model::config::{ChannelStatistics, ModelConfig};
 use ddae_model::graph::{Conv, Graph, Path as LayerPath, Shape};
 use ddae_model::networks::{Architecture, EncoderArch, EncoderConfig};
 use ddae_model::tensor::DType;
@@ -136,7 +136,8 @@ fn encoders_of_ours() {
         cifar_small_image: true,
         image_shape: [3, 32, 32],
     };
-    let model = ModelConfig::of(Architecture::SodaEncoder(config));
+    let mut model = ModelConfig::of(Architecture::SodaEncoder(config));
+    model.normalisation = ChannelStatistics::published("cifar10");
     let graph = model.architecture.network_graph(false).expect("a network");
     let what = Export { kind: GraphKind::Encoder, taps: vec![], timestep: None, bytes: false, label: false };
     export_graph(root, "encoder", &model.to_yaml(), &graph, what);

@@ -42,7 +42,11 @@ fn what_would_be_wrong_is_refused_before_the_work() {
         ("fid REAL FAKE --inception SMALL --metrics is", 1, "it does not give logits_unbiased"),
         ("fid REAL FAKE --inception INCEPTION --seed 3", 2, "--seed is for --metrics kid or is"),
         ("fid REAL FAKE --inception INCEPTION --kid-subsets 3", 2, "--kid-subsets is for --metrics kid"),
-        ("fid REAL FAKE --inception INCEPTION --layer pool", 2, "cannot be used with"),
+        (
+            "fid REAL FAKE --inception INCEPTION --layer pool",
+            2,
+            "--inception excludes --layer; leave one out",
+        ),
         // Also with --dry-run, and where the number of one set is not known.
         (
             "fid REAL FAKE --inception INCEPTION --metrics fid-50k --dry-run",
