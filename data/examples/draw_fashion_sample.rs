@@ -1,7 +1,7 @@
 //! Draws the built-in data set from Fashion-MNIST: `cargo run -p ddae-data --example draw_fashion_sample -- FROM TO`
 //!
 //! FROM is a folder with the four idx files of Fashion-MNIST, TO the folder to write the sample's four files to
-//! (`data/assets`). The first 600 training and 100 test images of each class are taken, in their published order.
+//! (`data/assets`). The first 600 training images of each class and all test images (1,000 of each) are taken, in their published order.
 
 use std::fs::File;
 use std::io::Write;
@@ -19,7 +19,7 @@ fn main() -> Result<()> {
     let (from, to) = (Path::new(from), Path::new(to));
     let fashion = datasets::open("fashion-mnist", Some(from))?;
     write(&draw(&fashion.train, 600)?, to, "train")?;
-    write(&draw(&fashion.test, 100)?, to, "t10k")
+    write(&draw(&fashion.test, 1000)?, to, "t10k")
 }
 
 /// The first `per_class` images of each class.

@@ -158,7 +158,7 @@ fn preview_writes_a_sheet() {
     assert_eq!(size(), (width, height));
     assert_ne!(std::fs::read(output).expect("written"), plain);
     let out = stdout(&["preview", "fashion-sample", "-o", output, "--split", "test", "--by-class"]);
-    assert!(out.starts_with(&format!("{output}: 80 of 1000 images of fashion-sample/test\n")), "{out}");
+    assert!(out.starts_with(&format!("{output}: 80 of 10000 images of fashion-sample/test\n")), "{out}");
     assert_eq!(listing(root.path()), ["sheet.png"]);
 }
 

@@ -15,7 +15,7 @@ use ddae_data::decode::ReadingOptions;
 
 const NAMES_HELP: &str = "\
 Data sets by name:
-  fashion-sample        6,000 + 1,000 images of Fashion-MNIST, built in
+  fashion-sample        6,000 + 10,000 images of Fashion-MNIST, built in
   fashion-mnist, mnist  idx files, gzip-compressed or not
   cifar10, cifar100     binary or python version, archive or unpacked
   tiny                  Tiny-ImageNet (tiny-imagenet-200.zip or unpacked)

@@ -2,7 +2,7 @@
 //!
 //! | name | images | taken from |
 //! | --- | --- | --- |
-//! | `fashion-sample` | 1x28x28, 10 classes, 6,000 + 1,000 | built in |
+//! | `fashion-sample` | 1x28x28, 10 classes, 6,000 + 10,000 | built in |
 //! | `fashion-mnist`, `mnist` | 1x28x28, 10 classes, 60,000 + 10,000 | idx files, gzip-compressed or not |
 //! | `cifar10` (published configurations say `cifar`) | 3x32x32, 10 classes, 50,000 + 10,000 | binary or python version |
 //! | `cifar100` | 3x32x32, 100 fine classes, 50,000 + 10,000 | binary or python version |

@@ -1,4 +1,4 @@
-//! The built-in data set: a class-balanced sample of Fashion-MNIST (`assets/README.md` says how it was drawn).
+//! The built-in data set: 6,000 training images and all test images of Fashion-MNIST (`assets/README.md` says how it was drawn).
 
 use std::io::Cursor;
 use std::path::Path;

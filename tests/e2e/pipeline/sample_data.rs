@@ -38,7 +38,7 @@ fn the_built_in_images_go_the_whole_way() {
     assert!(report["accuracy"].as_f64().expect("an accuracy") > 0.3, "chance is 0.1: {report}");
 
     let info = place.run("ddae-data info fashion-sample --json").json();
-    assert_eq!((&info["train"]["pictures"], &info["test"]["pictures"]), (&6000.into(), &1000.into()));
+    assert_eq!((&info["train"]["pictures"], &info["test"]["pictures"]), (&6000.into(), &10_000.into()));
     let printed = place.done("ddae-data preview fashion-sample --by-class -o sheet.png");
     // Configurations are named as seen from the checkout.
     let next = printed.lines().find_map(|line| line.strip_prefix("next: ")).expect("a next command");
