@@ -1,13 +1,15 @@
 //! `cargo xtask demo`: the whole way, from images to a trained model to scores, with the workspace's own programs.
 
-mod page;
 mod scores;
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+
+use serde_json::Value;
 
 use crate::cargo::{Programs, line_of, run};
 use crate::native::Native;
@@ -18,34 +20,30 @@ use scores::{Score, Scores};
 const SHORT: (&str, &str) = ("configs/demo.yaml", "runs/demo");
 const LONG: (&str, &str) = ("configs/demo_long.yaml", "runs/demo_long");
 
-/// Layers and timesteps that are extracted.
-const TAPS: &str = "out_1,out_2,out_3";
-const TIMESTEPS: &str = "11,101";
+/// Layers and timesteps that are extracted, and chosen from.
+const TAPS: &str = "out_1,out_2,out_3,out_4";
+const TIMESTEPS: &str = "11,101,301";
 
-/// What the probes choose from: single layers, and layers joined.
-const FEATURES: &str = "t11/out_1,t11/out_2,t11/out_3,t101/out_1,t101/out_2,t101/out_3,\
-                        t11/out_1+t11/out_2+t11/out_3,t11/out_1+t101/out_1,\
-                        t11/out_1+t11/out_2+t101/out_1+t101/out_2";
+/// Labels of each class that the probes with few labels learn from, and how often these are drawn.
+const SHOTS: [&str; 2] = ["10", "100"];
+const DRAWS: &str = "5";
+
+/// What is compared, in the order of the tables: short names that files have, and what they are.
+const SUBJECTS: [(&str, &str); 3] =
+    [("trained", "DDAE features"), ("untrained", "the same network, untrained"), ("pixels", "raw pixels")];
 
 /// Seeds of the images on the sheet.
 const SEEDS: &str = "0-63";
-
-/// One command of the demo, as it ran.
-pub struct Step {
-    /// What it was for.
-    pub title: &'static str,
-    /// The command line.
-    pub command: String,
-    /// How long it took.
-    pub elapsed: Duration,
-}
 
 /// Runs commands, says so, and remembers them.
 struct Runner {
     programs: Programs,
     /// The run's, where everything goes.
     folder: PathBuf,
-    steps: Vec<Step>,
+    /// What was run, as a script.
+    commands: String,
+    /// Files of results, for the report.
+    results: Vec<String>,
 }
 
 impl Runner {
@@ -58,7 +56,8 @@ impl Runner {
         eprintln!("\n# {title}\n$ {line}");
         let begun = Instant::now();
         let printed = run(&mut command)?;
-        self.steps.push(Step { title, command: line, elapsed: begun.elapsed() });
+        let seconds = begun.elapsed().as_secs_f64();
+        self.commands.push_str(&format!("\n# {title} ({seconds:.0} s)\n{line}\n"));
         Ok(printed)
     }
 
@@ -105,39 +104,83 @@ impl Runner {
         Ok(())
     }
 
-    /// Classifies by the features of both networks and by raw pixels.
-    fn probe(&mut self) -> Result<Scores> {
+    /// Runs a probe on one of [`SUBJECTS`]; what it prints is kept in a file for the report.
+    fn probe(&mut self, title: &'static str, name: &str, subject: &str, arguments: &[&str]) -> Result<Value> {
+        let files = ["train", "test"].map(|split| self.at(&format!("{subject}_{split}.h5")));
+        let source = match subject {
+            "pixels" => vec!["--pixels", "fashion-sample"],
+            _ => vec!["--train", &files[0], "--test", &files[1]],
+        };
+        let all = [arguments, &source, &["--json"]].concat();
+        let printed = self.run(title, "ddae-probe", &all)?;
+        let path = self.at(&format!("{name}_{subject}.json"));
+        fs::write(repository().join(&path), &printed).with_context(|| format!("cannot write {path}"))?;
+        self.results.push(path);
+        serde_json::from_str(&printed).context("ddae-probe printed no JSON")
+    }
+
+    /// Classifies by the features of both networks and by raw pixels: with all labels, and with few.
+    fn probes(&mut self) -> Result<Scores> {
         let mut scores = Scores::default();
-        for method in ["logistic", "knn"] {
-            for (name, title) in [
-                ("trained", "Score the features of the trained network"),
-                ("untrained", "Score the features of the same network untrained"),
-            ] {
-                let [train, test] = ["train", "test"].map(|split| self.at(&format!("{name}_{split}.h5")));
-                let confusion = self.at(&format!("confusion_{method}.png"));
-                let mut arguments =
-                    vec![method, "--train", &train, "--test", &test, "--features", FEATURES, "--json"];
-                if name == "trained" {
-                    arguments.extend(["--confusion", &confusion]);
+        for (method, title) in
+            [("logistic", "Score them by logistic regression"), ("knn", "Score them by their neighbours")]
+        {
+            for (subject, _) in SUBJECTS {
+                let predictions = self.at(&format!("{method}_{subject}.parquet"));
+                let result = self.probe(title, method, subject, &[method, "--predictions", &predictions])?;
+                scores.add(method, subject, Score::of(&result)?);
+                if subject != "pixels" {
+                    continue;
                 }
-                scores.add(method, name, Score::parse(&self.run(title, "ddae-probe", &arguments)?)?);
+                let trained = self.at(&format!("{method}_trained.parquet"));
+                let title = "Compare the trained network with raw pixels";
+                let printed =
+                    self.run(title, "ddae-probe", &["compare", &trained, &predictions, "--json"])?;
+                scores.compare(method, &printed)?;
             }
-            let arguments = [method, "--pixels", "fashion-sample", "--json"];
-            let printed = self.run("Score the raw pixels", "ddae-probe", &arguments)?;
-            scores.add(method, "pixels", Score::parse(&printed)?);
+        }
+        for shots in SHOTS {
+            for (subject, _) in SUBJECTS {
+                // What few labels would choose is chance: the features that all labels chose.
+                let chosen =
+                    scores.get("logistic", subject).map(|score| score.features.clone()).unwrap_or_default();
+                let mut arguments = vec!["logistic", "--shots", shots, "--seeds", DRAWS];
+                if subject != "pixels" {
+                    arguments.extend(["--features", &chosen]);
+                }
+                let name = format!("shots_{shots}");
+                let result = self.probe("Score them with few labels", &name, subject, &arguments)?;
+                scores.add(&name, subject, Score::of(&result)?);
+            }
         }
         Ok(scores)
     }
+
+    /// One page about all of it.
+    fn report(&mut self) -> Result<PathBuf> {
+        let folder = self.folder.display().to_string();
+        let [train, test, page] =
+            ["trained_train.h5", "trained_test.h5", "index.html"].map(|name| self.at(name));
+        let probes: Vec<String> =
+            self.results.iter().flat_map(|path| ["--probe".to_string(), path.clone()]).collect();
+        let mut arguments =
+            vec!["report", &folder, "--train", &train, "--test", &test, "--data", "fashion-sample"];
+        arguments.extend(probes.iter().map(String::as_str));
+        arguments.extend(["--title", "A denoising diffusion autoencoder on Fashion-MNIST", "-o", &page]);
+        print!("{}", self.run("Report on all of it", "ddae-probe", &arguments)?);
+        Ok(repository().join(page))
+    }
 }
 
-/// Trains, exports, extracts, probes and samples into `folder`, or `runs/demo` or `runs/demo_long` if none is given,
-/// and writes a page about it. What is finished when a program fails stays, and the next run goes on from there.
+/// Trains, exports, extracts, probes and samples into `folder`, or `runs/demo` or `runs/demo_long` if none is given, and
+/// reports on it. What is finished when a program fails stays, and the next run goes on from there.
 pub fn demo(native: &Native, long: bool, folder: Option<PathBuf>) -> Result<()> {
     let programs = Programs::build(native, &[])?;
     let begun = Instant::now();
     let (config, usual) = if long { LONG } else { SHORT };
     let folder = folder.unwrap_or_else(|| PathBuf::from(usual));
-    let mut runner = Runner { programs, folder, steps: Vec::new() };
+    let commands = "#!/bin/sh\n# What the demo ran, from the root of the checkout.\nset -e\n".to_string();
+    let mut runner = Runner { programs, folder, commands, results: Vec::new() };
 
     runner.train(config)?;
     // A run folder stands for its newest checkpoint.
@@ -146,11 +189,17 @@ pub fn demo(native: &Native, long: bool, folder: Option<PathBuf>) -> Result<()> 
     runner.extract("trained", &trained)?;
     runner.extract("untrained", &untrained)?;
     runner.sample(&trained)?;
-    let scores = runner.probe()?;
+    let scores = runner.probes()?;
+    let page = runner.report()?;
+    let commands = repository().join(runner.at("commands.sh"));
+    fs::write(&commands, &runner.commands).with_context(|| format!("cannot write {}", commands.display()))?;
 
-    let page = page::write(&repository().join(&runner.folder), &scores, &runner.steps)?;
     println!("\n{}", scores.table());
-    println!("{:.1} minutes in all after the build", begun.elapsed().as_secs_f64() / 60.0);
+    println!(
+        "{:.1} minutes in all after the build; every command is in {}",
+        begun.elapsed().as_secs_f64() / 60.0,
+        commands.display()
+    );
     println!("open {}", page.display());
     Ok(())
 }
