@@ -1,5 +1,6 @@
 //! Latents of a split, as k-NN and the linear probe of SODA's training get them.
 
+use ddae_base::Stop;
 use ddae_data::Split;
 use ddae_data::augment::Augmentation;
 use ddae_data::loader::{Loader, LoaderOptions};
@@ -9,6 +10,7 @@ use ddae_model::reference;
 use ddae_model::tensor::Tensor as Array;
 use ddae_model::weights::Weights;
 use ddae_tests::{relative_error, rule_values, rule_weights, tolerance};
+use ddae_train::ranks::Division;
 use ddae_train::soda::encoder::{Encoder, Latents, Preparation};
 use ddae_train::torch::{Layout, Parameters, Precision};
 use ddae_train::training::Place;
@@ -44,8 +46,10 @@ fn latents(crops: Option<(u64, u64)>, batch: usize, workers: usize) -> Latents {
     let parameters = Parameters::new(&graph, &weights(), place.device, Kind::Float, place.layout, false)
         .expect("parameters");
     let encoder = Encoder::new(&config(), place).expect("an encoder");
+    let stop = Stop::new();
     let preparation = Preparation { normalisation: &statistics(), crops, batch, workers };
-    let latents = encoder.split(&parameters, &split(), &preparation).expect("latents");
+    let latents =
+        encoder.split(&parameters, &split(), &preparation, Division::alone(&stop)).expect("latents");
     assert_eq!(parameters.to_weights().expect("weights"), weights(), "evaluation moves no statistics");
     latents.expect("no interrupt")
 }

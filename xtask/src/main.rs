@@ -92,6 +92,9 @@ enum Command {
     /// Probes (only with --part probes): k-NN, logistic regression and Fréchet distance beside faiss, scikit-learn and
     /// scipy, of which pinned versions are installed into the cache folder with python3's pip.
     ///
+    /// Ranks (only with --part ranks): steps of two ranks with gradients summed during the backward pass, after it and not at
+    /// all, on loopback and on a slower one; and how long training waits for a checkpoint.
+    ///
     /// Takes about three minutes on two otherwise idle cores after the build, with --quick about one.
     /// docs/performance.md explains the rows.
     Bench {

@@ -14,18 +14,29 @@ fn soak(programs: &Path, options: &str) -> Result<Output> {
     command.output().context("cannot start xtask")
 }
 
-#[test]
-fn twenty_kills_change_nothing() -> Result<()> {
+/// A campaign over the real programs that finds nothing; it makes so many kills.
+fn finds_nothing(kills: u64, options: &str) -> Result<()> {
     let path = Program::Train.path();
     let folder = path.parent().context("a folder of programs")?;
-    let output =
-        soak(folder, "--kills 20 --seed 9 --job diffusion,replace,features,merge,sample,export,export-data")?;
+    let output = soak(folder, options)?;
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "{stdout}{stderr}");
     let sum = stdout.lines().find(|line| line.starts_with("all ")).context("a sum")?;
     let cells: Vec<&str> = sum.split_whitespace().collect();
-    ensure!(cells[1] == "20" && cells[3] == "0", "{stdout}");
+    ensure!(cells[1] == kills.to_string() && cells[3] == "0", "{stdout}");
     Ok(())
+}
+
+#[test]
+fn twenty_kills_change_nothing() -> Result<()> {
+    let jobs = "diffusion,replace,features,merge,sample,export,export-data";
+    finds_nothing(20, &format!("--kills 20 --seed 9 --job {jobs}"))
+}
+
+/// Of both ways to start ranks.
+#[test]
+fn ranks_that_are_killed_end_the_others_and_go_on() -> Result<()> {
+    finds_nothing(8, "--kills 8 --seed 5 --job ranks,ranks-apart")
 }
 
 /// A program that writes its file under the final name, bit by bit.
@@ -73,7 +84,7 @@ fn a_moment_is_of_one_job() -> Result<()> {
         ("--at 3 --job export,merge", "--at is for one job: give its name with --job"),
         (
             "--at 0 --job export",
-            "wanted is the number of a call (17), one with a plus (17+), or a time (350ms)",
+            "wanted is the number of a call (17), one with a plus (17+), a time (350ms), ",
         ),
         ("--job walk", "--job 'walk': diffusion, "),
         ("--kill 3", "there is no option '--kill'; did you mean '--kills'?; try 'cargo xtask soak --help'"),

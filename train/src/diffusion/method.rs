@@ -16,7 +16,7 @@ use tch::{Device, Kind, Tensor};
 use super::draws;
 use super::sheet::{self, Draws, SheetPlan};
 use crate::TrainError;
-use crate::ranks::{Part, Shares};
+use crate::ranks::{Division, Part, Shares};
 use crate::sampler::Sampler;
 use crate::torch::{Parameters, TorchError};
 use crate::training::method::{Epoch, Recorder};
@@ -207,12 +207,13 @@ impl Method for Diffusion {
         plan: &TrainingPlan,
         average: &Parameters,
         wanted: &Evaluation,
+        among: Division,
     ) -> Result<Option<Scores>, TrainError> {
         let Some(path) = &wanted.sheet else { return Ok(Some(Scores::default())) };
         let training = &self.config.training;
         let (count, batch) = (training.n_sample, plan.batch.pass);
         let draws = Draws { count, batch, seed: wanted.seed, classes: self.classes() };
-        let whole = sheet::write(&self.sampler, average, draws, &plan.train, path)?;
+        let whole = sheet::write(&self.sampler, average, draws, among, &plan.train, path)?;
         Ok(whole.then(Scores::default))
     }
 }

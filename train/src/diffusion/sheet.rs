@@ -1,5 +1,6 @@
 //! Sheets of generated images above real ones.
 
+use std::ops::Range;
 use std::path::Path;
 
 use ddae_data::sheet::Sheet;
@@ -10,6 +11,7 @@ use ddae_model::diffusion::{PlanError, SamplerPlan};
 use ddae_model::tensor::Tensor as Array;
 
 use crate::TrainError;
+use crate::ranks::Division;
 use crate::sampler::Sampler as TorchSampler;
 use crate::torch::Parameters;
 
@@ -107,8 +109,8 @@ pub struct Draws {
     pub classes: usize,
 }
 
-/// Writes a PNG sheet of samples above two rows of the first images of `real`. `false` if the sampler was to stop, and
-/// there is no sheet.
+/// Writes a PNG sheet of samples above two rows of the first images of `real`. Every rank draws a part of them, and rank 0 writes.
+/// `false` if the sampler was to stop, and there is no sheet.
 ///
 /// # Errors
 /// libtorch's, or the system's.
@@ -116,28 +118,24 @@ pub fn write(
     sampler: &TorchSampler,
     weights: &Parameters,
     draws: Draws,
+    among: Division,
     real: &Split,
     path: &Path,
 ) -> Result<bool, TrainError> {
-    let Draws { count, batch, seed, classes } = draws;
+    let Draws { count, batch, .. } = draws;
     let shape = real.shape();
     let size = real.image_len();
+    let drawn = among.gathered([count, size], batch, |part| samples(sampler, weights, draws, part))?;
+    let Some(drawn) = drawn else { return Ok(false) };
+    if !among.leads() {
+        return Ok(true);
+    }
     let columns = (count as f64).sqrt().ceil() as usize;
     let rows = count.div_ceil(columns);
     let captions = std::iter::repeat_n("sample", rows).chain(std::iter::repeat_n("real", REAL_ROWS));
     let mut sheet = Sheet::new(columns, shape)?.gap(2).scale(scale(shape)).captions(captions);
-    for first in (0..count).step_by(batch) {
-        let numbers = first as u64..(first + batch).min(count) as u64;
-        let class = |number: u64| (number % classes as u64) as i64;
-        let guides: Vec<_> = (classes > 0)
-            .then(|| numbers.clone().map(class).collect::<Vec<i64>>())
-            .map(|of| ("label", Array::i64(&[of.len()], of)))
-            .into_iter()
-            .collect();
-        let Some(images) = sampler.sample(weights, numbers, seed, &guides)? else { return Ok(false) };
-        for image in images.chunks_exact(size) {
-            sheet.push_f32(image)?;
-        }
+    for image in drawn.chunks_exact(size) {
+        sheet.push_f32(image)?;
     }
     for _ in count..rows * columns {
         sheet.push_f32(&vec![1.0; size])?;
@@ -150,6 +148,28 @@ pub fn write(
     }
     sheet.write_png(path)?;
     Ok(true)
+}
+
+/// The samples at these numbers, one after the other. `None` if the sampler was to stop.
+fn samples(
+    sampler: &TorchSampler,
+    weights: &Parameters,
+    Draws { batch, seed, classes, .. }: Draws,
+    numbers: Range<usize>,
+) -> Result<Option<Vec<f32>>, TrainError> {
+    let mut drawn = Vec::new();
+    for first in numbers.clone().step_by(batch) {
+        let numbers = first as u64..(first + batch).min(numbers.end) as u64;
+        let class = |number: u64| (number % classes as u64) as i64;
+        let guides: Vec<_> = (classes > 0)
+            .then(|| numbers.clone().map(class).collect::<Vec<i64>>())
+            .map(|of| ("label", Array::i64(&[of.len()], of)))
+            .into_iter()
+            .collect();
+        let Some(images) = sampler.sample(weights, numbers, seed, &guides)? else { return Ok(None) };
+        drawn.extend(images);
+    }
+    Ok(Some(drawn))
 }
 
 /// Pixels of a sheet along each side of an image's pixel, so that small images can be seen.

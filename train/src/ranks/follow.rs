@@ -6,9 +6,11 @@ use ddae_model::weights::Weights;
 
 use super::group::{Command, Opening, Ranks, lost};
 use crate::TrainError;
-use crate::training::method::{Epoch, Method, Place};
+use crate::run::folder;
+use crate::training::method::{Epoch, Evaluation, Method, Place};
 use crate::training::start::SetUp;
 use crate::training::trainer::{Beginning, Trainer};
+use crate::training::validation::Validation;
 use crate::training::{Options, TrainingPlan, resume};
 
 /// Takes part in a run until rank 0 says that it is over. Where it stands then.
@@ -45,6 +47,7 @@ pub(crate) fn follow<M: Method>(
     let weights = Weights::initial(&plan.graph, state.seed);
     let beginning = Beginning { place, weights: &weights, state: &state, checkpoint: None, captures: false };
     let mut trainer = Trainer::new(plan, method(place)?, beginning, Some(ranks))?;
+    let validation = Validation::new(plan, place)?;
     let workers = options.workers(device);
     let mut batches: Option<(u64, M::Batches)> = None;
     loop {
@@ -69,6 +72,19 @@ pub(crate) fn follow<M: Method>(
                 state.step_in_epoch += 1;
             }
             Command::Compare => trainer.compare(ranks, state.step)?,
+            // What is found is for rank 0, and so is what follows from a stop.
+            Command::Validate => {
+                let of = |validation: &Validation| {
+                    validation.loss(trainer.method(), trainer.average(), ranks.division())
+                };
+                let _loss = validation.as_ref().map(of).transpose()?;
+            }
+            Command::Evaluate { epoch, sheet, scores } => {
+                let sheet = sheet.then(|| folder::sheet(&options.run, epoch));
+                let wanted = Evaluation { epoch, seed: state.seed, sheet, scores };
+                let method = trainer.method();
+                let _scores = method.evaluate(plan, trainer.average(), &wanted, ranks.division())?;
+            }
             Command::Finish { interrupted: false } => return Ok(state),
             Command::Finish { interrupted: true } => {
                 let resume = "Rank 0 says how to go on".to_string();

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use ddae_base::Stop;
 use ddae_base::device::{DeviceChoice, DeviceName};
+use ddae_base::{Stop, system};
 
+use super::division::Division;
 use super::environment::Place;
 use super::watch::{self, Watch};
 use crate::TrainError;
@@ -45,6 +46,17 @@ pub enum Command {
     },
     /// Compare the weights.
     Compare,
+    /// The validation loss, of which each rank takes a part.
+    Validate,
+    /// Look at the average after so many epochs, likewise.
+    Evaluate {
+        /// Finished epochs.
+        epoch: u64,
+        /// Whether a sheet of images is wanted.
+        sheet: bool,
+        /// Whether scores are wanted.
+        scores: bool,
+    },
     /// Nothing more.
     Finish {
         /// Whether the run was stopped on the way.
@@ -59,6 +71,10 @@ impl Command {
                 [1, epoch as i64, step_in_epoch as i64, step as i64]
             }
             Command::Compare => [2, 0, 0, 0],
+            Command::Validate => [4, 0, 0, 0],
+            Command::Evaluate { epoch, sheet, scores } => {
+                [5, epoch as i64, i64::from(sheet), i64::from(scores)]
+            }
             Command::Finish { interrupted } => [3, i64::from(interrupted), 0, 0],
         }
     }
@@ -69,6 +85,8 @@ impl Command {
             1 => Some(Command::Step { epoch: a, step_in_epoch: b, step: c }),
             2 => Some(Command::Compare),
             3 => Some(Command::Finish { interrupted: a != 0 }),
+            4 => Some(Command::Validate),
+            5 => Some(Command::Evaluate { epoch: a, sheet: b != 0, scores: c != 0 }),
             _ => None,
         }
     }
@@ -114,7 +132,7 @@ impl Ranks {
         });
         let (watch, control) = joined.inspect_err(|error| {
             if !store.has(watch::FAILED).unwrap_or(true) {
-                let _ = store.set(watch::FAILED, &format!("rank {} ended: {error}", place.rank));
+                let _ = store.set(watch::FAILED, &ended(place.rank, error));
             }
             if place.serves() {
                 // The store ends with this process: time for the others to read it.
@@ -135,6 +153,11 @@ impl Ranks {
     /// Who this is.
     pub fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// The same in looking at the average of the weights.
+    pub fn division(&self) -> Division<'_> {
+        Division::among(&self.control, self.place.rank, &self.stop)
     }
 
     /// The device of this rank: of the GPUs of a machine, each of its ranks has its own.
@@ -283,9 +306,8 @@ impl Ranks {
                 // Somebody else has ended. The watch finds out who, says so and ends this process.
                 thread::sleep(self.patience + Duration::from_secs(10));
             }
-            let reason = format!("rank {rank} ended: {error}");
             // Without a store, the others find out by themselves.
-            let _ = self.store.set(watch::FAILED, &reason);
+            let _ = self.store.set(watch::FAILED, &ended(rank, error));
         }
         if let Some(watch) = self.watch.borrow_mut().take() {
             watch.end();
@@ -414,6 +436,11 @@ fn failed(error: tch::TchError) -> TrainError {
     TorchError::at("ranks", error).into()
 }
 
+/// What the others are told of a rank's error, the system's part of it in words.
+fn ended(rank: usize, error: &TrainError) -> String {
+    format!("rank {rank} ended: {}", system::in_words(&error.to_string()))
+}
+
 /// An error of being several.
 pub(super) fn lost(message: String) -> TrainError {
     TrainError::Ranks(message)
@@ -434,6 +461,9 @@ mod tests {
         for command in [
             Command::Step { epoch: 3, step_in_epoch: 0, step: 97 },
             Command::Compare,
+            Command::Validate,
+            Command::Evaluate { epoch: 30, sheet: true, scores: false },
+            Command::Evaluate { epoch: 0, sheet: false, scores: true },
             Command::Finish { interrupted: true },
             Command::Finish { interrupted: false },
         ] {

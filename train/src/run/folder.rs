@@ -21,6 +21,11 @@ const LOG: &str = "log.txt";
 const PATIENCE: Duration = Duration::from_millis(200);
 const FOLDERS: [&str; 3] = ["checkpoints", "samples", "tensorboard"];
 
+/// The sheet of images after so many epochs of the run in a folder.
+pub(crate) fn sheet(run: &Path, epoch: u64) -> PathBuf {
+    run.join(FOLDERS[1]).join(format!("epoch_{epoch:04}.png"))
+}
+
 /// A run folder that is this process's.
 #[derive(Debug)]
 pub struct RunFolder {
@@ -187,11 +192,6 @@ impl RunFolder {
         self.path.join(FOLDERS[0])
     }
 
-    /// `samples/`.
-    pub fn samples(&self) -> PathBuf {
-        self.path.join(FOLDERS[1])
-    }
-
     /// `tensorboard/`.
     pub fn tensorboard(&self) -> PathBuf {
         self.path.join(FOLDERS[2])
@@ -338,7 +338,11 @@ mod tests {
                 fs::write(path.path().join(file), "").expect("written");
             }
             let run = RunFolder::create(path.path(), !files.is_empty()).expect("used");
-            assert!(run.checkpoints().is_dir() && run.samples().is_dir() && run.tensorboard().is_dir());
+            assert!(
+                run.checkpoints().is_dir()
+                    && run.path().join("samples").is_dir()
+                    && run.tensorboard().is_dir()
+            );
             assert_eq!(fs::read_dir(path.path()).expect("a folder").count(), 4, "{folders:?} {files:?}");
         }
     }
@@ -351,7 +355,7 @@ mod tests {
             run.checkpoints().join("epoch_0010.safetensors"),
             run.checkpoints().join("epoch_0020.safetensors.1"),
             run.checkpoints().join("latest.safetensors.0123456789abcdef.partial"),
-            run.samples().join("epoch_12345.png"),
+            sheet(run.path(), 12345),
             run.tensorboard().join("events.out.tfevents.1.5.7.ddae"),
         ];
         drop(run);

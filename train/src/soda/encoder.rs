@@ -1,6 +1,7 @@
 //! Latents of images.
 
-use ddae_base::Stop;
+use std::ops::Range;
+
 use ddae_data::augment::Augmentation;
 use ddae_data::loader::{Loader, LoaderOptions};
 use ddae_data::split::Split;
@@ -11,6 +12,7 @@ use ndarray::Array2;
 use tch::{Kind, Tensor};
 
 use crate::TrainError;
+use crate::ranks::Division;
 use crate::torch::{Mode, Network, Parameters, TorchError, convert};
 use crate::training::Place;
 
@@ -21,7 +23,6 @@ pub struct Encoder {
     image: [usize; 3],
     width: usize,
     place: Place,
-    stop: Stop,
 }
 
 /// Latents and labels of a split's images, in its order.
@@ -54,12 +55,7 @@ impl Encoder {
     pub fn new(config: &EncoderConfig, place: Place) -> Result<Encoder, TrainError> {
         let network = Network::new(&resnet_graph(config)?, place.device, Kind::Float, place.layout)?;
         let (image, width) = (config.image_shape, config.feature_dim);
-        Ok(Encoder { network, image, width, place, stop: Stop::new() })
-    }
-
-    /// The same, ending between two batches where `stop` is requested.
-    pub fn stopped_by(self, stop: &Stop) -> Encoder {
-        Encoder { stop: stop.clone(), ..self }
+        Ok(Encoder { network, image, width, place })
     }
 
     /// The latents `[N, feature_dim]` of normalised images, `[C, H, W]` one after the other. `weights` may hold more
@@ -77,16 +73,36 @@ impl Encoder {
         Ok(convert::from_torch(&z[0])?)
     }
 
-    /// The latents of a whole split. `None` if it was to [stop](Encoder::stopped_by).
+    /// The latents of a whole split, of which every rank computes a part. `None` if it was to stop.
     ///
     /// # Errors
-    /// When an image cannot be read, or libtorch's.
+    /// When an image cannot be read, libtorch's, and when another rank does not answer.
     pub fn split(
         &self,
         weights: &Parameters,
         split: &Split,
         preparation: &Preparation,
+        among: Division,
     ) -> Result<Option<Latents>, TrainError> {
+        let size = [split.len(), self.width];
+        let of_part = |part| self.latents(weights, split, preparation, part, among);
+        let Some(latents) = among.gathered(size, preparation.batch, of_part)? else { return Ok(None) };
+        let latents = Array2::from_shape_vec(size, latents);
+        let latents = latents.map_err(|e| TorchError::Input(format!("latents: {e}")))?;
+        let labels = (0..split.len()).map(|position| split.label(position) as i64).collect();
+        Ok(Some(Latents { latents, labels }))
+    }
+
+    /// The latents of the images at these positions, one after the other. `None` if this rank was to stop.
+    fn latents(
+        &self,
+        weights: &Parameters,
+        split: &Split,
+        preparation: &Preparation,
+        positions: Range<usize>,
+        among: Division,
+    ) -> Result<Option<Vec<f32>>, TrainError> {
+        let part = split.subset(&positions.collect::<Vec<_>>())?;
         let (seed, epoch) = preparation.crops.unwrap_or_default();
         let options = LoaderOptions {
             batch: preparation.batch,
@@ -96,20 +112,14 @@ impl Encoder {
             ..LoaderOptions::default()
         };
         let augmentation = preparation.crops.map_or(Augmentation::NONE, |_| Augmentation::ResizedCrop);
-        let mut latents = Array2::zeros((split.len(), self.width));
-        let mut rows = latents.rows_mut().into_iter();
-        let mut labels = Vec::with_capacity(split.len());
-        for batch in Loader::normalised(split, &options, augmentation, preparation.normalisation)? {
-            if self.stop.is_requested() {
+        let mut latents = Vec::with_capacity(part.len() * self.width);
+        for batch in Loader::normalised(&part, &options, augmentation, preparation.normalisation)? {
+            if among.is_stopped() {
                 return Ok(None);
             }
-            let batch = batch?;
-            let z = self.images(weights, &batch.images)?;
-            for (z, mut row) in z.as_f32().unwrap_or_default().chunks_exact(self.width).zip(&mut rows) {
-                row.iter_mut().zip(z).for_each(|(to, from)| *to = *from);
-            }
-            labels.extend(batch.labels);
+            let z = self.images(weights, &batch?.images)?;
+            latents.extend_from_slice(z.as_f32().unwrap_or_default());
         }
-        Ok(Some(Latents { latents, labels }))
+        Ok(Some(latents))
     }
 }

@@ -21,7 +21,7 @@ use super::sheet::Reconstruction;
 use crate::TrainError;
 use crate::diffusion::sheet::SheetPlan;
 use crate::diffusion::{draws, sheet};
-use crate::ranks::{Part, Shares};
+use crate::ranks::{Division, Part, Shares};
 use crate::sampler::Sampler;
 use crate::torch::{Parameters, TorchError};
 use crate::training::method::{Epoch, Recorder};
@@ -91,7 +91,7 @@ impl SodaTraining {
             Ok(Soda {
                 process: ProcessConfig::Ddpm(config.diffusion.process()),
                 sampler: Sampler::new(&step, sampler, config.image_shape(), place)?.stopped_by(&options.stop),
-                encoder: Encoder::new(&config.networks.encoder, place)?.stopped_by(&options.stop),
+                encoder: Encoder::new(&config.networks.encoder, place)?,
                 config,
                 normalisation,
                 splits,
@@ -125,21 +125,26 @@ struct Soda {
 }
 
 impl Soda {
+    /// Every rank encodes a part of the images; rank 0 scores.
     fn scores(
         &self,
         splits: &Splits,
         average: &Parameters,
         wanted: &Evaluation,
         batch: usize,
+        among: Division,
     ) -> Result<Option<Scores>, TrainError> {
         let of = |split, crops| {
             let preparation =
                 Preparation { normalisation: &self.normalisation, crops, batch, workers: self.workers };
-            self.encoder.split(average, split, &preparation)
+            self.encoder.split(average, split, &preparation, among)
         };
         let Some(base) = of(&splits.base, Some((wanted.seed, wanted.epoch)))? else { return Ok(None) };
         let Some(queries) = of(&splits.queries, None)? else { return Ok(None) };
-        scores::scores(splits, base, queries).map(Some)
+        match among.leads() {
+            true => scores::scores(splits, base, queries).map(Some),
+            false => Ok(Some(Scores::default())),
+        }
     }
 }
 
@@ -267,9 +272,10 @@ impl Method for Soda {
         plan: &TrainingPlan,
         average: &Parameters,
         wanted: &Evaluation,
+        among: Division,
     ) -> Result<Option<Scores>, TrainError> {
         let scores = match &self.splits {
-            Some(splits) if wanted.scores => self.scores(splits, average, wanted, plan.batch.pass)?,
+            Some(splits) if wanted.scores => self.scores(splits, average, wanted, plan.batch.pass, among)?,
             _ => Some(Scores::default()),
         };
         let (Some(scores), Some(path)) = (&scores, &wanted.sheet) else { return Ok(scores) };
@@ -282,7 +288,7 @@ impl Method for Soda {
             seed: wanted.seed,
         };
         let split = self.splits.as_ref().map_or(&plan.train, |splits| &splits.queries);
-        let whole = reconstruction.write(split, self.config.training.n_sample, path)?;
+        let whole = reconstruction.write(split, self.config.training.n_sample, among, path)?;
         Ok(whole.then(|| scores.clone()))
     }
 }

@@ -12,6 +12,7 @@ use ddae_model::tensor::Tensor as Array;
 use super::encoder::Encoder;
 use crate::TrainError;
 use crate::diffusion::sheet::scale;
+use crate::ranks::Division;
 use crate::sampler::Sampler;
 use crate::torch::Parameters;
 
@@ -33,22 +34,34 @@ pub struct Reconstruction<'a> {
 
 impl Reconstruction<'_> {
     /// Writes a PNG sheet of the first `count` images of `split`, three rows for every ten of them: what the encoder
-    /// sees of them, the view that training would have made of it, and the one that the decoder makes. `false` if the
-    /// sampler was to stop, and there is no sheet.
+    /// sees of them, the view that training would have made of it, and the one that the decoder makes. Every rank makes a part of
+    /// these, and rank 0 writes. `false` if the sampler was to stop, and there is no sheet.
     ///
     /// # Errors
-    /// When an image cannot be read, libtorch's, or the system's.
-    pub fn write(&self, split: &Split, count: usize, path: &Path) -> Result<bool, TrainError> {
+    /// When an image cannot be read, libtorch's, the system's, or when another rank does not answer.
+    pub fn write(
+        &self,
+        split: &Split,
+        count: usize,
+        among: Division,
+        path: &Path,
+    ) -> Result<bool, TrainError> {
         let (shape, size) = (split.shape(), split.image_len());
         let count = count.min(split.len());
         let columns = count.clamp(1, COLUMNS);
+        let made = among.gathered([count, size], columns, |part| self.made(split, part, columns))?;
+        let Some(made) = made else { return Ok(false) };
+        if !among.leads() {
+            return Ok(true);
+        }
         let blocks = count.div_ceil(columns);
         let captions = ["source", "target", "made"].into_iter().cycle().take(3 * blocks);
         let mut sheet = Sheet::new(columns, shape)?.gap(2).scale(scale(shape)).captions(captions);
         for first in (0..count).step_by(columns) {
             let numbers = first..(first + columns).min(count);
-            let Some(rows) = self.rows(split, numbers.clone())? else { return Ok(false) };
-            for row in rows {
+            let (sources, targets) = self.views(split, numbers.clone())?;
+            let sources = self.shown(&sources, shape);
+            for row in [&sources[..], &targets[..], &made[size * numbers.start..size * numbers.end]] {
                 for image in row.chunks_exact(size) {
                     sheet.push_f32(image)?;
                 }
@@ -61,15 +74,27 @@ impl Reconstruction<'_> {
         Ok(true)
     }
 
-    /// Sources of the images at these positions, targets, and what the latents of the sources lead to: `[C, H, W]` in
-    /// [0, 1] each, as far as they keep to it. `None` if the sampler was to stop.
-    fn rows(&self, split: &Split, numbers: Range<usize>) -> Result<Option<[Vec<f32>; 3]>, TrainError> {
-        let (sources, targets) = self.views(split, numbers.clone())?;
-        let z = self.encoder.images(self.weights, &sources)?;
-        let guides = [("z", z), ("guidance", Array::f32(&[1], vec![GUIDANCE]))];
-        let numbers = numbers.start as u64..numbers.end as u64;
-        let made = self.sampler.sample(self.weights, numbers, self.seed, &guides)?;
-        Ok(made.map(|made| [self.shown(&sources, split.shape()), targets, made]))
+    /// What the latents of the images' sources at these positions lead to, in batches: `[C, H, W]` in [0, 1] each, as far as they
+    /// keep to it. `None` if the sampler was to stop.
+    fn made(
+        &self,
+        split: &Split,
+        numbers: Range<usize>,
+        batch: usize,
+    ) -> Result<Option<Vec<f32>>, TrainError> {
+        let mut all = Vec::new();
+        for first in numbers.clone().step_by(batch) {
+            let numbers = first..(first + batch).min(numbers.end);
+            let (sources, _) = self.views(split, numbers.clone())?;
+            let z = self.encoder.images(self.weights, &sources)?;
+            let guides = [("z", z), ("guidance", Array::f32(&[1], vec![GUIDANCE]))];
+            let numbers = numbers.start as u64..numbers.end as u64;
+            let Some(made) = self.sampler.sample(self.weights, numbers, self.seed, &guides)? else {
+                return Ok(None);
+            };
+            all.extend(made);
+        }
+        Ok(Some(all))
     }
 
     /// Sources, normalised, and targets of images. They are the same in every sheet of a run.
@@ -174,7 +199,9 @@ save_per: 1
                 augmentation,
                 seed: SEED,
             };
-            reconstruction.rows(&split(), 5..7).expect("rows").expect("no interrupt")
+            let (sources, targets) = reconstruction.views(&split(), 5..7).expect("views");
+            let made = reconstruction.made(&split(), 5..7, 2).expect("images").expect("no interrupt");
+            [reconstruction.shown(&sources, SHAPE), targets, made]
         };
         let [sources, targets, made] = rows(true);
 

@@ -10,7 +10,7 @@ use tch::{Device, Tensor};
 use super::plan::TrainingPlan;
 use super::validation::FixedImages;
 use crate::TrainError;
-use crate::ranks::Part;
+use crate::ranks::{Division, Part};
 use crate::torch::{Layout, Parameters, Precision, TorchError};
 
 /// What an average gives for fixed inputs, as [`Method::recorder`] says.
@@ -58,7 +58,7 @@ pub struct Evaluation {
     pub epoch: u64,
     /// The run's seed.
     pub seed: u64,
-    /// Where a sheet of images is written, if one is wanted.
+    /// Where a sheet of images is written, by rank 0, if one is wanted.
     pub sheet: Option<PathBuf>,
     /// Whether scores are wanted.
     pub scores: bool,
@@ -105,7 +105,8 @@ pub trait Method {
         false
     }
 
-    /// Looks at the average of the weights. `None` if the run was to stop, and there is no sheet.
+    /// Looks at the average of the weights, with the other ranks where there are any; rank 0 has the scores and the sheet. `None` if
+    /// the run was to stop, and there is no sheet.
     ///
     /// # Errors
     /// libtorch's, or the system's.
@@ -114,5 +115,6 @@ pub trait Method {
         plan: &TrainingPlan,
         average: &Parameters,
         wanted: &Evaluation,
+        among: Division,
     ) -> Result<Option<Scores>, TrainError>;
 }

@@ -16,7 +16,8 @@ use super::trainer::{Beginning, Trainer};
 use super::validation::Validation;
 use crate::TrainError;
 use crate::ranks::group::{Command, Opening};
-use crate::ranks::{Ranks, follow};
+use crate::ranks::{Division, Ranks, follow};
+use crate::run::folder;
 use crate::run::stats::ScoresLine;
 use crate::run::writer::{Job, Outcome, Writer, Written};
 use crate::torch::shim;
@@ -249,7 +250,17 @@ impl<M: Method> Run<'_, M> {
     /// Has the other ranks take part in the next step. Whether one of them was asked to stop after it.
     fn lead_step(&self) -> Result<bool, TrainError> {
         let TrainingState { epoch, step_in_epoch, step, .. } = self.state;
-        self.ranks.map_or(Ok(false), |ranks| ranks.lead(Command::Step { epoch, step_in_epoch, step }))
+        self.lead(Command::Step { epoch, step_in_epoch, step })
+    }
+
+    /// Has the other ranks do something, if there are any. Whether one of them was asked to stop.
+    fn lead(&self, command: Command) -> Result<bool, TrainError> {
+        self.ranks.map_or(Ok(false), |ranks| ranks.lead(command))
+    }
+
+    /// How work on the average of the weights is divided.
+    fn division(&self) -> Division<'_> {
+        self.ranks.map_or(Division::alone(&self.options.stop), Ranks::division)
     }
 
     /// Begins or ends the trace that was asked for, before a step.
@@ -388,7 +399,8 @@ impl<M: Method> Run<'_, M> {
             return Ok(());
         }
         let (method, average) = (self.trainer.method(), self.trainer.average());
-        match validation.loss(method, average, &self.options.stop)? {
+        self.lead(Command::Validate)?;
+        match validation.loss(method, average, self.division())? {
             Some(loss) => self.log.validated(&self.state, validation.plan(), loss),
             None => {
                 self.save(LATEST)?;
@@ -407,14 +419,16 @@ impl<M: Method> Run<'_, M> {
             return Ok(());
         }
         let makes_images = epoch > 0 && self.plan.config.training().n_sample > 0;
-        let sheet = Some(self.log.folder.samples().join(format!("epoch_{epoch:04}.png")));
+        let sheet = Some(folder::sheet(self.log.folder.path(), epoch));
         let sheet = sheet.filter(|sheet| makes_images && (sheets == Sheets::New || !sheet.exists()));
         let scores = self.trainer.method().has_scores() && self.log.stats.scores(step).is_none();
         if sheet.is_none() && !scores {
             return Ok(());
         }
         let wanted = Evaluation { epoch, seed, sheet, scores };
-        let found = self.trainer.method().evaluate(self.plan, self.trainer.average(), &wanted)?;
+        let (method, average) = (self.trainer.method(), self.trainer.average());
+        self.lead(Command::Evaluate { epoch, sheet: wanted.sheet.is_some(), scores })?;
+        let found = method.evaluate(self.plan, average, &wanted, self.division())?;
         let Some(scores) = found else {
             self.save(LATEST)?;
             self.written(true)?;

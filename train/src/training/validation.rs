@@ -9,7 +9,6 @@
 
 use std::ops::Range;
 
-use ddae_base::Stop;
 use ddae_base::random::{Purpose, Stream, stream};
 use ddae_data::interleave::interleave;
 use ddae_data::{DataError, Split};
@@ -20,6 +19,7 @@ use tch::{Kind, Tensor};
 use super::method::{Method, Place};
 use super::plan::TrainingPlan;
 use crate::TrainError;
+use crate::ranks::Division;
 use crate::torch::{Mode, Network, Parameters, Precision, TorchError};
 
 /// The most images unless another number is asked for, ...
@@ -203,7 +203,7 @@ fn quantiles(count: usize) -> Vec<f64> {
 
 /// Measures validation losses. Nothing of it is part of the steps that a GPU records.
 #[derive(Debug)]
-pub(super) struct Validation {
+pub(crate) struct Validation {
     plan: ValidationPlan,
     network: Network,
     precision: Precision,
@@ -235,32 +235,50 @@ impl Validation {
         &self.plan
     }
 
-    /// The mean loss of the images with these weights; it may be no number. `None` if the run was to stop.
+    /// The mean loss of the images with these weights, of which every rank computes a part; it may be no number. `None` if the run was
+    /// to stop.
     ///
     /// # Errors
-    /// When an image cannot be read, and libtorch's.
+    /// When an image cannot be read, libtorch's, and when another rank does not answer.
     pub fn loss(
         &self,
         method: &impl Method,
         weights: &Parameters,
-        stop: &Stop,
+        among: Division,
     ) -> Result<Option<f64>, TrainError> {
-        let (images, count) = (&self.plan.images, self.plan.images.len());
+        let count = self.plan.images.len();
+        let mean = |losses: Vec<f64>| {
+            // Batch by batch, whoever computed them.
+            let sum: f64 = losses.chunks(self.batch).map(|of_batch| of_batch.iter().sum::<f64>()).sum();
+            sum / count as f64
+        };
+        let of_part = |part| self.losses(method, weights, part, among);
+        Ok(among.gathered([count, 1], self.batch, of_part)?.map(mean))
+    }
+
+    /// The losses of the images at `positions`. `None` if this rank was to stop.
+    fn losses(
+        &self,
+        method: &impl Method,
+        weights: &Parameters,
+        positions: Range<usize>,
+        among: Division,
+    ) -> Result<Option<Vec<f64>>, TrainError> {
         let mode = Mode { train: false, precision: self.precision };
-        let mut sum = 0.0;
-        for first in (0..count).step_by(self.batch) {
-            if stop.is_requested() {
+        let mut found = Vec::with_capacity(positions.len());
+        for first in positions.clone().step_by(self.batch) {
+            if among.is_stopped() {
                 return Ok(None);
             }
-            let positions = first..(first + self.batch).min(count);
-            let part = FixedImages { images, positions, quantiles: &self.quantiles };
+            let positions = first..(first + self.batch).min(positions.end);
+            let part = FixedImages { images: &self.plan.images, positions, quantiles: &self.quantiles };
             let inputs = method.fixed_inputs(&part)?;
             let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
             let losses = tch::no_grad(|| self.network.forward(weights, &inputs, mode))?;
             let losses = losses[0].f_to_kind(Kind::Double).and_then(|losses| Vec::<f64>::try_from(&losses));
-            sum += losses.map_err(|e| TorchError::at("validation loss", e))?.iter().sum::<f64>();
+            found.extend(losses.map_err(|e| TorchError::at("validation loss", e))?);
         }
-        Ok(Some(sum / count as f64))
+        Ok(Some(found))
     }
 }
 

@@ -14,7 +14,7 @@ use ddae_model::tensor::{DType, Tensor as Array};
 use ddae_model::weights::Weights;
 use ddae_tests::rule_weight;
 use ddae_train::optimizer::Optimizer;
-use ddae_train::ranks::{Place, Ranks};
+use ddae_train::ranks::{Division, Place, Ranks};
 use ddae_train::torch::shim::ranks::{Group, Overlap, Reducer, Store};
 use ddae_train::torch::{Layout, Mode, Network, Parameters, Precision, Share, TorchError};
 use tch::{Device, Kind, Tensor};
@@ -252,6 +252,50 @@ fn what_rank_0_has_is_given_to_all() {
         assert_eq!(tensor[0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         assert_eq!((all, largest), (vec![0, 1, 2], vec![2, 0]));
     }
+}
+
+#[test]
+fn what_is_looked_at_is_divided_and_put_together() {
+    let (stop, sizes) = (Stop::new(), [(7, 2), (1, 4), (12, 4), (5, 1)]);
+    let two = |at: usize| [at as f64 + 0.25, -(at as f64)];
+    let found = on_ranks(3, |rank, group| {
+        let division = Division::among(group, rank, &stop);
+        sizes.map(|(count, batch)| {
+            let mut own = 0..0;
+            let all = division.gathered([count, 2], batch, |part| {
+                own = part.clone();
+                Ok(Some(part.flat_map(two).collect()))
+            });
+            (own, all.expect("gathered").expect("no interrupt"))
+        })
+    });
+    for (which, (count, batch)) in sizes.into_iter().enumerate() {
+        let wanted: Vec<f64> = (0..count).flat_map(two).collect();
+        let alone = Division::alone(&stop).gathered([count, 2], batch, |part| {
+            assert_eq!(part, 0..count);
+            Ok(Some(part.flat_map(two).collect()))
+        });
+        assert_eq!(alone.expect("found"), Some(wanted.clone()));
+        let mut next = 0;
+        for of_rank in &found {
+            let (part, all) = &of_rank[which];
+            assert_eq!(all, &wanted, "{count} in {batch}");
+            if !part.is_empty() {
+                assert!(
+                    part.start == next && part.start.is_multiple_of(batch),
+                    "{part:?} of {count} in {batch}"
+                );
+                next = part.end;
+            }
+        }
+        assert_eq!(next, count);
+    }
+    assert_eq!(found.iter().map(|of_rank| of_rank[3].0.len()).collect::<Vec<_>>(), [1, 2, 2]);
+    let stopped = on_ranks(3, |rank, group| {
+        let part = |part: std::ops::Range<usize>| Ok((rank != 1).then(|| vec![0f32; part.len()]));
+        Division::among(group, rank, &stop).gathered([6, 1], 2, part).expect("an answer")
+    });
+    assert_eq!(stopped, [None, None, None], "a stop of one is that of all");
 }
 
 fn demo() -> TrainingConfig {

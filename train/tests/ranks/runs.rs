@@ -12,17 +12,17 @@ use ddae_train::runs::Overview;
 use crate::program::Place;
 
 /// Where gradients are almost zero, Adam makes steps of rounding errors: its eps is larger here.
-const COMMON: [&str; 8] =
+pub const COMMON: [&str; 8] =
     ["--config", "ddpm.yaml", "--set", "n_sample=0", "--set", "optim_args={eps: 1.0e-3}", "--log-every", "1"];
 
 /// The last step that the statistics tell of.
-fn steps(stats: &Path) -> u64 {
+pub fn steps(stats: &Path) -> u64 {
     let text = fs::read_to_string(stats).unwrap_or_default();
     let last = text.lines().last().and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     last.and_then(|line| line["step"].as_u64()).unwrap_or(0)
 }
 
-fn with<'a>(common: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
+pub fn with<'a>(common: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
     [common, more].concat()
 }
 
@@ -174,7 +174,7 @@ fn stopped_and_killed_ranks_go_on_to_the_same_end() {
 }
 
 /// Ranks by the environment alone, as `torchrun` starts them.
-fn by_environment(place: &Place, arguments: &[&str], world: usize) -> Vec<Command> {
+pub fn by_environment(place: &Place, arguments: &[&str], world: usize) -> Vec<Command> {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
     let command = |rank: usize| {
         let mut command = place.command(arguments);

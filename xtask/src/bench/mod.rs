@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: how fast this machine trains, samples and extracts, against its own matrix-product peak; how
-//! fast SODA's encoder is and its training pairs are made; how a busy machine slows training; and whether the memory of a
-//! feature job grows with the data set. `docs/performance.md` says how to read it.
+//! fast SODA's encoder is and its training pairs are made; how a busy machine slows training; what ranks and checkpoints cost;
+//! and whether the memory of a feature job grows with the data set. `docs/performance.md` says how to read it.
 
 mod busy;
 mod encoder;
@@ -11,6 +11,7 @@ mod memory;
 mod pairs;
 mod peers;
 mod probes;
+mod ranks;
 mod table;
 
 use std::process::Command;
@@ -40,11 +41,17 @@ pub enum Part {
     /// k-NN, logistic regression and Fréchet distance beside faiss, scikit-learn and scipy, and many linear heads beside one;
     /// only when asked for, since it installs these and takes 11 GB on the disk
     Probes,
+    /// Steps of two ranks with gradients summed during the backward pass, after it and not at all, and how long training waits
+    /// for a checkpoint; only when asked for, since it takes 3 GB on the disk
+    Ranks,
 }
 
 /// Measures and prints; with `quick` in fewer rounds and over smaller data sets.
 pub fn bench(native: &Native, quick: bool, part: Option<Part>) -> Result<()> {
-    let programs = Programs::build(native, &["step_speed", "onnx_speed", "augment_speed", "heads_speed"])?;
+    let programs = Programs::build(
+        native,
+        &["step_speed", "onnx_speed", "augment_speed", "heads_speed", "ranks_speed"],
+    )?;
     println!("{}", Machine::read());
     let wanted = |wanted| part.is_none_or(|only| only == wanted);
     let measure = Measure { programs: &programs, rounds: if quick { 2 } else { 5 } };
@@ -73,6 +80,9 @@ pub fn bench(native: &Native, quick: bool, part: Option<Part>) -> Result<()> {
     if wanted(Part::Memory) {
         let sizes = if quick { [2_000, 8_000] } else { [2_000, 60_000] };
         println!("\n{}", table::memory(&memory::measure(&programs, sizes)?));
+    }
+    if part == Some(Part::Ranks) {
+        println!("\n{}", ranks::table(&ranks::measure(&measure)?));
     }
     if part == Some(Part::Probes) {
         println!("\n{}", probes::table(&probes::measure(&measure)?));

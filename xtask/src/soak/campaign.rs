@@ -8,9 +8,9 @@ use anyhow::{Result, bail};
 
 use super::compare;
 use super::jobs::Job;
-use super::moment::{Moment, Random};
-use super::scene::{Ended, Scene, last_line};
-use crate::cargo::ending;
+use super::moment::{At, Moment, Random};
+use super::processes::{End, Ended, FAREWELL, last_line};
+use super::scene::Scene;
 use crate::interrupt;
 
 /// Most kills of a job until it may end.
@@ -75,10 +75,8 @@ impl Row {
         scene.prepare(job)?;
         let undisturbed = || -> Result<Ended> {
             scene.lay_out(job)?;
-            let ended = scene.run(&job.start(), None)?;
-            if !ended.status.success() {
-                bail!("{}: {}: {}", job.start(), ending(ended.status), last_line(&ended.stderr));
-            }
+            let ended = scene.run(job, &job.start(), None)?;
+            ended.expect_success(&job.start())?;
             Ok(ended)
         };
         undisturbed()?;
@@ -104,7 +102,7 @@ impl Row {
                 Outcome::Killed(at) => {
                     self.kills += 1;
                     reached.extend(moment);
-                    after = format!("killed {at}: ");
+                    after = format!("{at}: ");
                     compare::left(&scene.work(), &scene.result(self.job), &self.others(scene))?
                         .map(|fault| format!("{fault} at once"))
                 }
@@ -137,36 +135,72 @@ impl Row {
         loop {
             let line = format!("{} {added}", self.job.start());
             self.resumes += u64::from(was_killed);
-            let ended = scene.run(&line, moment)?;
-            match (ended.status.signal(), ended.status.success()) {
-                (Some(9), _) => return Ok(Outcome::Killed(place(moment, &ended))),
-                (_, true) => return Ok(Outcome::Ended),
-                _ => {}
+            let ended = scene.run(self.job, &line, moment)?;
+            // What was killed when it had ended was not killed; of ranks, the others have ended well.
+            let is_struck = ended.is_struck && !(ended.is_success() && self.job.ranks() == 0);
+            if let Some(moment) = moment.filter(|_| is_struck) {
+                let at = place(moment, &ended);
+                return Ok(match untold(self.job, moment, &ended) {
+                    None => Outcome::Killed(at),
+                    Some(fault) => Outcome::Failed(format!("{at}: {fault}")),
+                });
             }
-            let advised = advice.find(|(words, _)| was_killed && ended.stderr.contains(words));
+            if ended.is_success() {
+                return Ok(Outcome::Ended);
+            }
+            let stderr = ended.stderr();
+            let advised = advice.find(|(words, _)| was_killed && stderr.contains(words));
             match advised {
                 Some((_, option)) => added = option,
-                None => {
-                    let message = last_line(&ended.stderr);
-                    let line = line.trim();
-                    return Ok(Outcome::Failed(format!("`{line}`: {}: {message}", ending(ended.status))));
-                }
+                None => return Ok(Outcome::Failed(format!("`{}`: {}", line.trim(), ended.failure()))),
             }
         }
     }
 }
 
-/// Where a process was killed, in words.
-fn place(moment: Option<Moment>, ended: &Ended) -> String {
+/// What was done to a job, in words.
+fn place(Moment { at, rank }: Moment, ended: &Ended) -> String {
     let call = ended.calls.last.as_deref().unwrap_or("a call");
-    match moment {
-        Some(Moment::Before(number)) => format!("before call {number} ({call})"),
-        Some(Moment::After(number)) => format!("after call {number} ({call})"),
-        Some(Moment::Time(time)) => {
-            format!("after {} ms and {} calls", time.as_millis(), ended.calls.kinds.len())
-        }
-        None => "by somebody else".to_string(),
+    let when = match at {
+        At::Before(number) => format!("before call {number} ({call})"),
+        At::After(number) => format!("after call {number} ({call})"),
+        At::Time(time) => format!("after {} ms and {} calls", time.as_millis(), ended.calls.kinds.len()),
+        At::Full(number) => return format!("without room on its disk from call {number} ({call}) on"),
+    };
+    match rank {
+        Some(rank) => format!("without rank {rank}, killed {when}"),
+        None => format!("killed {when}"),
     }
+}
+
+/// What is wrong with how a job ended to which something was done: it takes too long, or does not say the true reason.
+fn untold(job: Job, Moment { at, rank }: Moment, ended: &Ended) -> Option<String> {
+    if ended.lingered {
+        return Some(format!("not all of its processes had ended {} s later", FAREWELL.as_secs()));
+    }
+    let words = match (at, rank) {
+        (At::Full(_), _) => "no space is left on its disk".to_string(),
+        _ if job.ranks() == 0 => return None,
+        // Nobody is left to tell that the process that starts ranks was killed; all must end.
+        (At::Time(_), None) if !job.is_apart() => return None,
+        (_, rank) => {
+            // Only rank 0 writes.
+            let lost = format!("error: rank {} of {} was", rank.unwrap_or(0), job.ranks());
+            if job.is_apart() {
+                format!("{lost} lost")
+            } else {
+                format!("{lost} ended by signal 9 (SIGKILL)")
+            }
+        }
+    };
+    // Advice is also a reason.
+    if job.advice().iter().any(|(advice, _)| ended.stderr().contains(advice)) {
+        return None;
+    }
+    // Who was killed, or asked to end, had nothing to say.
+    let speaks = |end: &&End| !end.status.success() && !end.was_asked && end.status.signal() != Some(9);
+    let silent = ended.ends.iter().filter(speaks).find(|end| !end.stderr.contains(&words))?;
+    Some(format!("the reason is not told: {}", last_line(&silent.stderr)))
 }
 
 /// How a start ended.
@@ -198,8 +232,9 @@ pub fn run(scene: &Scene, rows: &mut [Row], seed: u64, extent: Extent) -> Result
         let row = &mut rows[(number % count) as usize];
         let mut random = Random::new(seed, number);
         let chain = (1 + random.below(CHAIN)).min(extent.kills - before);
-        let moments: Vec<Moment> =
-            (0..chain).map(|_| Moment::draw(&mut random, &row.kinds, row.duration)).collect();
+        let moments: Vec<Moment> = (0..chain)
+            .map(|_| Moment::draw(&mut random, &row.kinds, row.duration, row.job.ranks()))
+            .collect();
         if let Some(failure) = row.round(scene, &moments)? {
             eprintln!("failure: {failure}");
         }

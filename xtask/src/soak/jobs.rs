@@ -9,6 +9,10 @@ pub enum Job {
     Replace,
     /// `ddae-train soda`
     Soda,
+    /// `ddae-train diffusion --nproc 2`
+    Ranks,
+    /// `ddae-train diffusion` twice, as the ranks of one run that launchers such as torchrun start
+    RanksApart,
     /// `ddae-infer features`
     Features,
     /// `ddae-infer merge`
@@ -23,6 +27,9 @@ pub enum Job {
     ExportData,
 }
 
+/// How many ranks a training has that has several.
+pub const RANKS: usize = 2;
+
 /// How many shards the features are computed in.
 pub const SHARDS: usize = 3;
 
@@ -31,6 +38,8 @@ const FEATURES: &str = "ddae-infer features ../features.onnx --data-root ../data
                         --threads 1 -o out";
 /// Of trainings that are killed.
 const CLOSELY: &str = "--run run --log-every 1 --sample-steps 2";
+/// Of trainings over ranks, which are lost sooner than usual.
+const LOST_SOON: &str = "--rank-timeout 5";
 /// Of trainings that make something to export.
 const BRIEFLY: &str = "--epochs 1 --set n_sample=0";
 /// 2 epochs of 3 steps, with a checkpoint after each.
@@ -45,10 +54,12 @@ fn training(command: &str, name: &str, root: &str, options: &str) -> String {
 
 impl Job {
     /// All of them.
-    pub const ALL: [Job; 9] = [
+    pub const ALL: [Job; 11] = [
         Job::Diffusion,
         Job::Replace,
         Job::Soda,
+        Job::Ranks,
+        Job::RanksApart,
         Job::Features,
         Job::Merge,
         Job::Sample,
@@ -63,6 +74,8 @@ impl Job {
             Job::Diffusion => "diffusion",
             Job::Replace => "replace",
             Job::Soda => "soda",
+            Job::Ranks => "ranks",
+            Job::RanksApart => "ranks-apart",
             Job::Features => "features",
             Job::Merge => "merge",
             Job::Sample => "sample",
@@ -77,6 +90,8 @@ impl Job {
         match self {
             Job::Diffusion => training("diffusion", "ddpm", "../", &format!("{CLOSELY} --save-every 1")),
             Job::Replace => format!("{} --force", Job::Diffusion.start()),
+            Job::Ranks => format!("{} --nproc {RANKS}", Job::RanksApart.start()),
+            Job::RanksApart => format!("{} {LOST_SOON}", Job::Diffusion.start()),
             Job::Soda => training("soda", "soda", "../", &format!("{CLOSELY} {SODA_STEPS}")),
             Job::Features => format!("{FEATURES} --shards {SHARDS}"),
             Job::Merge => "ddae-infer merge out".to_string(),
@@ -95,7 +110,7 @@ impl Job {
     /// What is added to the command to go on, as documented.
     pub fn go_on(self) -> &'static str {
         match self {
-            Job::Diffusion | Job::Soda => "--resume",
+            Job::Diffusion | Job::Soda | Job::Ranks | Job::RanksApart => "--resume",
             _ => "",
         }
     }
@@ -104,7 +119,9 @@ impl Job {
     /// of [`Job::go_on`].
     pub fn advice(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Job::Diffusion | Job::Soda => &[("without --resume", ""), ("--force", "--force")],
+            Job::Diffusion | Job::Soda | Job::Ranks | Job::RanksApart => {
+                &[("without --resume", ""), ("--force", "--force")]
+            }
             // One that was killed after its end has left its file; data alone are not asked about.
             Job::Export | Job::ExportData => &[("sampler.onnx: it exists already", "--force")],
             _ => &[],
@@ -114,12 +131,22 @@ impl Job {
     /// Names of the [`products`] that it takes.
     pub fn needs(self) -> &'static [&'static str] {
         match self {
-            Job::Diffusion | Job::Replace | Job::Soda => &[],
+            Job::Diffusion | Job::Replace | Job::Soda | Job::Ranks | Job::RanksApart => &[],
             Job::Features | Job::Merge => &["features.onnx"],
             Job::Sample => &["sampler.onnx"],
             Job::Reconstruct => &["encoder.onnx", "decoder.onnx"],
             Job::Export | Job::ExportData => &["ddpm"],
         }
+    }
+
+    /// The ranks that it trains on; 0 for a job of one process.
+    pub fn ranks(self) -> usize {
+        if matches!(self, Job::Ranks | Job::RanksApart) { RANKS } else { 0 }
+    }
+
+    /// Whether its ranks are started by the campaign, with torchrun's variables, rather than by the program.
+    pub fn is_apart(self) -> bool {
+        self == Job::RanksApart
     }
 
     /// Whether it has files on the way that are not in its result, the shards.

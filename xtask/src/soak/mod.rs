@@ -6,6 +6,7 @@
 //! | [`jobs`] | the jobs, and how one goes on with them |
 //! | [`scene`] | a folder with what they take |
 //! | [`moment`] | when they are killed |
+//! | [`processes`] | starts their processes, and waits for them |
 //! | [`shim`] | counts the calls of a program and kills it at one of them |
 //! | [`campaign`] | starts, kills, goes on |
 //! | [`compare`], [`tensors`] | what a killed job left, and what came of it |
@@ -15,6 +16,7 @@ mod campaign;
 mod compare;
 mod jobs;
 mod moment;
+mod processes;
 mod scene;
 mod shim;
 mod table;
@@ -40,7 +42,8 @@ const USUAL_KILLS: u64 = 100;
 
 /// Kill jobs again and again, and compare what they make in the end with an undisturbed result
 ///
-/// Each job (training, features, merge, sample, reconstruct, export; tiny data, tiny networks) is done undisturbed first.
+/// Each job (training, alone and over ranks, features, merge, sample, reconstruct, export; tiny data, tiny networks) is
+/// done undisturbed first.
 /// Then it is started, killed by SIGKILL up to three times, each time gone on with as its documentation says, and its
 /// result compared: tensors of checkpoints, statistics but for times, and every other file byte for byte, with nothing
 /// left over. After each kill, what stands under a final name must be whole.
@@ -48,6 +51,9 @@ const USUAL_KILLS: u64 = 100;
 /// A kill comes at a random time or, three times in four, before or after a call of the system that changes something in
 /// the job's folder: creating, writing, truncating, syncing, renaming, linking or removing. A small library that is
 /// compiled with `cc` and loaded into the program counts these calls.
+///
+/// Of a training over ranks, any rank is killed, or the process that started them, at a time or at a call of rank 0; or
+/// from a call on the disk is full. All must end within a minute, and say who was lost or that there is no room.
 ///
 /// Ends with code 1 when anything was found, and says how to do the first failure again. Takes a temporary folder of
 /// about 2 GB, for the encoder of a SODA; 20 MB without the jobs soda and reconstruct.
@@ -65,7 +71,8 @@ pub struct Options {
     /// Only these jobs
     #[arg(long, value_enum, value_delimiter = ',', value_name = "NAME,..")]
     job: Vec<Job>,
-    /// Kill one job at these moments, one after the other: before call K (17), after it (17+), after a time (350ms)
+    /// Kill one job at these moments, one after the other: before call K (17), after it (17+), after a time (350ms); rank 1
+    /// (r1:17, r1:350ms); or a disk that is full from that call on (17full)
     #[arg(long, value_delimiter = ',', value_name = "K,..", requires = "job", conflicts_with_all = ["kills", "minutes", "seed"])]
     at: Vec<Moment>,
     /// Folder with the programs [default: they are built]

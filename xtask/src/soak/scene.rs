@@ -1,41 +1,22 @@
 //! The folder of a campaign: images, configurations, what the jobs take, and the folder in which they work.
 
 use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use super::jobs::{self, DDPM, Job, Product, SHARDS, SODA};
 use super::moment::Moment;
-use super::shim::{Calls, Shim};
-use crate::cargo::{Programs, ending};
-use crate::interrupt;
+use super::processes::{self, Ended};
+use super::shim::Shim;
+use crate::cargo::Programs;
 
 /// Images of 8x8 in each of two classes.
 const IMAGES: [(&str, usize); 2] = [("train", 24), ("test", 4)];
 const SIDE: u32 = 8;
-
-/// Between two looks at a running program.
-const PAUSE: Duration = Duration::from_millis(1);
-/// Longer than any job takes.
-const LIMIT: Duration = Duration::from_secs(300);
-
-/// How a program ended.
-#[derive(Debug)]
-pub struct Ended {
-    /// Its status.
-    pub status: ExitStatus,
-    /// What it wrote on stderr.
-    pub stderr: String,
-    /// What it did to the folder of the job.
-    pub calls: Calls,
-    /// How long it ran.
-    pub duration: Duration,
-}
 
 /// The folder of a campaign, which is removed when this is dropped.
 #[derive(Debug)]
@@ -134,26 +115,31 @@ impl Scene<'_> {
         self.folder.keep()
     }
 
-    /// Runs a command line in the folder of the jobs, watched, and kills it at a moment.
-    pub fn run(&self, line: &str, moment: Option<Moment>) -> Result<Ended> {
+    /// Runs a command line of a job in the folder of the jobs, watched, and does what is to be done at a moment.
+    pub fn run(&self, job: Job, line: &str, moment: Option<Moment>) -> Result<Ended> {
         let work = self.work();
-        let mut command = self.command(line, &work)?;
-        self.shim.watch(&mut command, &work, moment)?;
-        let delay = match moment {
-            Some(Moment::Time(delay)) => Some(delay),
-            _ => None,
-        };
-        let (status, stderr, duration) = self.finish(command, line, delay)?;
-        Ok(Ended { status, stderr, calls: self.shim.calls()?, duration })
+        let mut commands = Vec::new();
+        let port = free_port().context("no free port")?;
+        for rank in 0..if job.is_apart() { job.ranks() } else { 1 } {
+            let mut command = self.command(line, &work)?;
+            self.shim.watch(&mut command, &work, moment)?;
+            if job.is_apart() {
+                let of_rank = [("RANK", rank), ("LOCAL_RANK", rank)];
+                let of_all = [("WORLD_SIZE", job.ranks()), ("LOCAL_WORLD_SIZE", job.ranks())];
+                let all = of_rank.into_iter().chain(of_all).chain([("MASTER_PORT", usize::from(port))]);
+                command.envs(all.map(|(name, value)| (name, value.to_string())));
+                command.env("MASTER_ADDR", "127.0.0.1");
+            }
+            commands.push(command);
+        }
+        processes::run(&self.shim, commands, line, self.folder.path(), moment)
     }
 
     /// Runs a command line that must succeed.
     fn must(&self, line: &str, folder: &Path) -> Result<()> {
-        let (status, stderr, _) = self.finish(self.command(line, folder)?, line, None)?;
-        if !status.success() {
-            bail!("{line}: {}: {}", ending(status), last_line(&stderr));
-        }
-        Ok(())
+        let ended =
+            processes::run(&self.shim, vec![self.command(line, folder)?], line, self.folder.path(), None)?;
+        ended.expect_success(line)
     }
 
     fn command(&self, line: &str, folder: &Path) -> Result<Command> {
@@ -162,55 +148,11 @@ impl Scene<'_> {
         command.args(words).current_dir(folder).env_remove("DDAE_DATA");
         Ok(command)
     }
-
-    /// Runs a command to its end, or to that after a delay.
-    fn finish(
-        &self,
-        mut command: Command,
-        line: &str,
-        delay: Option<Duration>,
-    ) -> Result<(ExitStatus, String, Duration)> {
-        // Files, since nobody reads a pipe while the program runs.
-        let said = self.folder.path().join("stderr");
-        let stderr = File::create(&said).with_context(|| said.display().to_string())?;
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
-        let begun = Instant::now();
-        let mut child = Guard(command.spawn().with_context(|| format!("cannot start {line}"))?);
-        let status = loop {
-            if let Some(status) = child.0.try_wait().with_context(|| format!("cannot wait for {line}"))? {
-                break status;
-            }
-            interrupt::check()?;
-            let passed = begun.elapsed();
-            if delay.is_some_and(|delay| passed >= delay) {
-                child.0.kill().with_context(|| format!("cannot kill {line}"))?;
-                break child.0.wait().with_context(|| format!("cannot wait for {line}"))?;
-            }
-            if passed > LIMIT {
-                bail!("{line}: still running after {} s", LIMIT.as_secs());
-            }
-            thread::sleep(PAUSE);
-        };
-        let duration = begun.elapsed();
-        let stderr = fs::read(&said).with_context(|| said.display().to_string())?;
-        Ok((status, String::from_utf8_lossy(&stderr).into_owned(), duration))
-    }
 }
 
-/// A program that does not outlive this.
-struct Guard(Child);
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        // After its end both do nothing.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// The last line that says something.
-pub fn last_line(text: &str) -> &str {
-    text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message")
+/// A port on which nobody listens.
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 fn make_folder(path: &Path) -> Result<()> {

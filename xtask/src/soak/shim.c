@@ -1,10 +1,12 @@
 /* Loaded into a program with LD_PRELOAD: counts the calls that change something in a folder, and ends the process by
- * SIGKILL before or after one of them.
+ * SIGKILL before or after one of them, or another rank of its run, or lets the disk be full from there on.
  *
  * DDAE_SOAK_FOLDER  the folder, an absolute path without links in it
- * DDAE_SOAK_RECORD  a file of RECORD_SIZE bytes: the number of calls, the one that it died at, their kinds
+ * DDAE_SOAK_RECORD  a file of RECORD_SIZE bytes: the number of calls, the processes, the call that was struck, their kinds
  * DDAE_SOAK_AT      number of the call to die at, from 1; without it the calls are counted
  * DDAE_SOAK_AFTER   set to die after the call rather than before it
+ * DDAE_SOAK_RANK    the rank that dies, rather than the process that makes the call
+ * DDAE_SOAK_FULL    set to let no process die, but writing and making files fail from that call on, as on a full disk
  *
  * Every call is made with syscall(2), as the C library makes it: nothing has to be looked up, and what stands in for a
  * function never calls it.
@@ -25,12 +27,15 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define TEXT_SIZE 1016
+#define PROCESSES 8
+#define TEXT_SIZE 984
 #define KINDS_SIZE (1 << 20)
 
 /* The layout of the record; the reader knows it too. */
 struct record {
     _Atomic uint64_t calls;
+    /* The process that was started, and behind it the ranks, by their numbers. */
+    _Atomic int32_t processes[PROCESSES];
     char text[TEXT_SIZE];
     /* A letter for each call, in order. */
     char kinds[KINDS_SIZE];
@@ -40,7 +45,17 @@ static struct record *record;
 static char folder[PATH_MAX];
 static size_t folder_length;
 static uint64_t at;
-static int after;
+static int after, full;
+/* Where the process that dies is recorded; -1 for the one that makes the call. */
+static int victim = -1;
+
+static void present(void) {
+    const char *number = getenv("RANK");
+    int rank = number ? atoi(number) + 1 : 0;
+    int32_t nobody = 0;
+    /* A program starts itself anew under its number; its children that are no ranks count for nothing. */
+    if (rank >= 0 && rank < PROCESSES) atomic_compare_exchange_strong(&record->processes[rank], &nobody, getpid());
+}
 
 __attribute__((constructor)) static void begin(void) {
     const char *wanted = getenv("DDAE_SOAK_FOLDER"), *file = getenv("DDAE_SOAK_RECORD");
@@ -50,11 +65,16 @@ __attribute__((constructor)) static void begin(void) {
     const char *number = getenv("DDAE_SOAK_AT");
     at = number ? strtoull(number, NULL, 10) : 0;
     after = getenv("DDAE_SOAK_AFTER") != NULL;
+    full = getenv("DDAE_SOAK_FULL") != NULL;
+    const char *rank = getenv("DDAE_SOAK_RANK");
+    if (rank && atoi(rank) + 1 < PROCESSES) victim = atoi(rank) + 1;
     int fd = syscall(SYS_openat, AT_FDCWD, file, O_RDWR | O_CLOEXEC, 0);
     if (fd < 0) return;
     void *mapped = mmap(NULL, sizeof *record, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     syscall(SYS_close, fd);
-    if (mapped != MAP_FAILED) record = mapped;
+    if (mapped == MAP_FAILED) return;
+    record = mapped;
+    present();
 }
 
 static int is_inside(const char *path) {
@@ -86,18 +106,28 @@ static int name_is_inside(int at_fd, const char *name) {
 }
 
 static void die(void) {
+    int32_t other = victim < 0 ? 0 : atomic_load(&record->processes[victim]);
+    if (victim >= 0 && other != getpid()) {
+        /* Before it is there, nobody dies. */
+        if (other) kill(other, SIGKILL);
+        return;
+    }
     kill(getpid(), SIGKILL);
     for (;;) pause();
 }
 
-/* Counts a call; 1 if the process is to die after it. */
+/* Counts a call; 1 if somebody is to die after it, -1 if the disk is full. */
 static int count(char kind, const char *function, const char *from, const char *to) {
     uint64_t number = atomic_fetch_add(&record->calls, 1) + 1;
     if (number <= KINDS_SIZE) record->kinds[number - 1] = kind;
+    if (number == at)
+        snprintf(record->text, sizeof record->text, "%s %s%s%s", function, from, to ? " -> " : "", to ? to : "");
+    /* What is full takes no data and no new names; other calls do as ever. */
+    if (full) return at && number >= at && strchr("wom", kind) ? -1 : 0;
     if (number != at) return 0;
-    snprintf(record->text, sizeof record->text, "%s %s%s%s", function, from, to ? " -> " : "", to ? to : "");
-    if (!after) die();
-    return 1;
+    if (after) return 1;
+    die();
+    return 0;
 }
 
 static int count_fd(char kind, const char *function, int fd) {
@@ -127,6 +157,10 @@ static int count_names(char kind, const char *function, int from_fd, const char 
 #define COUNTED(type, function, parameters, counted, call) \
     type function parameters {                             \
         int last = counted;                                \
+        if (last < 0) {                                    \
+            errno = ENOSPC;                                \
+            return -1;                                     \
+        }                                                  \
         type result = call;                                \
         if (last) die();                                   \
         return result;                                     \
@@ -188,8 +222,12 @@ COUNTED(int, mkdirat, (int at_fd, const char *name, mode_t mode), MKDIR(at_fd),
 
 static int open_counted(int at_fd, const char *name, int flags, mode_t mode) {
     int last = flags & (O_CREAT | O_TRUNC) ? count_name('o', "open", at_fd, name) : 0;
+    if (last < 0 && syscall(SYS_faccessat, at_fd, name, F_OK)) {
+        errno = ENOSPC;
+        return -1;
+    }
     int fd = syscall(SYS_openat, at_fd, name, flags, mode);
-    if (last) die();
+    if (last > 0) die();
     return fd;
 }
 
