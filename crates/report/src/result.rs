@@ -18,6 +18,8 @@ pub enum Measured {
     Probe(Box<Probe>),
     /// `ddae.contrastive/1`.
     Contrast(Box<Contrast>),
+    /// `ddae.noise_probe/1`.
+    Noise(Box<NoiseProbe>),
 }
 
 /// Which program printed a result, how it was called, and where.
@@ -173,6 +175,41 @@ pub struct FeatureContrast {
     pub uniformity: f64,
 }
 
+/// What a noise-conditional head found.
+#[derive(Clone, Debug, Deserialize)]
+pub struct NoiseProbe {
+    /// The file that it was read from.
+    #[serde(skip)]
+    pub file: PathBuf,
+    /// The layer.
+    pub tap: String,
+    /// Number of features.
+    pub dim: u64,
+    /// The accuracy at each timestep, ascending.
+    pub timesteps: Vec<AtTimestep>,
+    /// What the numbers depend on.
+    pub protocol: Map<String, Value>,
+    /// The training split.
+    pub train: Split,
+    /// The test split.
+    pub test: Split,
+    /// What to know before trusting the numbers.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+    /// How it was made, where it is said.
+    #[serde(default)]
+    pub made_by: Option<MadeBy>,
+}
+
+/// An accuracy at a timestep.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct AtTimestep {
+    /// The timestep.
+    pub timestep: i64,
+    /// Share of the test samples whose class was found.
+    pub accuracy: f64,
+}
+
 /// Reads the results in a file: one object, or several after each other.
 ///
 /// # Errors
@@ -211,6 +248,15 @@ fn one(path: &Path, value: Value) -> Result<Measured, ReportError> {
             contrast.file = path.to_path_buf();
             Ok(Measured::Contrast(Box::new(contrast)))
         }
+        "ddae.noise_probe/1" => {
+            let mut noise: NoiseProbe = serde_json::from_value(value).map_err(damaged)?;
+            noise.file = path.to_path_buf();
+            if let Some(at) = noise.timesteps.iter().find(|at| !(0.0..=1.0).contains(&at.accuracy)) {
+                let reason = format!("the accuracy at {} is {}, not between 0 and 1", at.timestep, at.accuracy);
+                return Err(ReportError::file(path, reason));
+            }
+            Ok(Measured::Noise(Box::new(noise)))
+        }
         "ddae.error/1" => {
             Err(ReportError::file(path, "holds the error of a command that failed: run it again"))
         }
@@ -218,8 +264,8 @@ fn one(path: &Path, value: Value) -> Result<Measured, ReportError> {
         other => Err(ReportError::file(
             path,
             format!(
-                "holds {}, which a report does not show; it shows ddae.probe/1 (logistic, linear, knn) and \
-                 ddae.contrastive/1 (contrastive)",
+                "holds {}, which a report does not show; it shows ddae.probe/1 (logistic, linear, knn), \
+                 ddae.contrastive/1 (contrastive) and ddae.noise_probe/1 (noise-mlp)",
                 ddae_base::text::excerpt(other, 60)
             ),
         )),
@@ -338,7 +384,7 @@ pub fn name(results: &mut [Measured]) {
         .iter_mut()
         .filter_map(|result| match result {
             Measured::Probe(probe) => Some(&mut **probe),
-            Measured::Contrast(_) => None,
+            Measured::Contrast(_) | Measured::Noise(_) => None,
         })
         .collect();
     let short = |probe: &Probe| format!("{} {}", probe.probe, probe.features);

@@ -361,7 +361,9 @@ fn next_command(exported: &Exported, file: &Path, needs: &Needs) -> String {
     // Features that are told the class are not for probes.
     let is_told = exported.graph.inputs().any(|(_, node)| node.name == "label");
     match exported.description.kind {
-        GraphKind::Network | GraphKind::Latent | GraphKind::Loss => format!("ddae-export inspect {file}"),
+        GraphKind::Network | GraphKind::Latent | GraphKind::Classifier | GraphKind::Loss => {
+            format!("ddae-export inspect {file}")
+        }
         GraphKind::Features if is_told => format!("ddae-export inspect {file}"),
         GraphKind::Features | GraphKind::Encoder => {
             let latents = if needs.latents { " --latents LATENTS.onnx" } else { "" };

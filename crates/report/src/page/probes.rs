@@ -19,14 +19,14 @@ const CLASSES: usize = 40;
 fn probes(results: &[Measured]) -> impl Iterator<Item = &Probe> {
     results.iter().filter_map(|result| match result {
         Measured::Probe(probe) => Some(&**probe),
-        Measured::Contrast(_) => None,
+        Measured::Contrast(_) | Measured::Noise(_) => None,
     })
 }
 
 fn contrasts(results: &[Measured]) -> impl Iterator<Item = &Contrast> {
     results.iter().filter_map(|result| match result {
         Measured::Contrast(contrast) => Some(&**contrast),
-        Measured::Probe(_) => None,
+        Measured::Probe(_) | Measured::Noise(_) => None,
     })
 }
 
@@ -148,6 +148,11 @@ fn details(result: &Measured) -> Block {
                 format!("contrastive ({})", contrast.file.display()),
             )
         }
+        Measured::Noise(noise) => {
+            add("read from", &noise.file.display().to_string());
+            let command = noise.made_by.as_ref().map(|made_by| made_by.command.clone());
+            (&noise.made_by, &noise.warnings, command, format!("noise-mlp {} ({})", noise.tap, noise.file.display()))
+        }
     };
     add("version", made_by.as_ref().map_or(unsaid, |made_by| &made_by.tool));
     add("machine", made_by.as_ref().map_or(unsaid, |made_by| &made_by.machine));
@@ -161,6 +166,13 @@ fn details(result: &Measured) -> Block {
             }
             all(&mut facts, "train: ", &probe.train.attributes);
             all(&mut facts, "test: ", &probe.test.attributes);
+        }
+        Measured::Noise(noise) => {
+            add("features", &format!("{} ({})", noise.tap, noise.dim));
+            all(&mut facts, "", &noise.protocol);
+            for (name, split) in [("train", &noise.train), ("test", &noise.test)] {
+                facts.push([name.to_string(), format!("{} ({} samples)", split.origin, split.samples)]);
+            }
         }
         Measured::Contrast(contrast) => {
             add("noisings", &contrast.noisings);

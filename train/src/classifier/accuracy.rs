@@ -1,0 +1,188 @@
+//! How many images of a split a classifier knows.
+
+use ddae_base::Stop;
+use ddae_data::Split;
+use ddae_model::config::{ClassifierRun, ProcessConfig};
+use ddae_model::diffusion::{ClassifierOptions, classifier_graph, feature_timesteps, training_logits_graph};
+use tch::{Kind, Tensor};
+
+use crate::TrainError;
+use crate::diffusion::draws;
+use crate::run::stats::TimestepAccuracy;
+use crate::torch::{Mode, Network, Parameters, TorchError};
+use crate::training::Place;
+use crate::training::validation::{FixedImages, quantiles};
+
+/// How many timesteps of a DDPM accuracies are told of: of 1,000 those of the published code, 1, 51, …, 951.
+const TIMESTEPS: usize = 20;
+
+/// The noise levels at which accuracies are told: a twentieth of a DDPM's timesteps apart, every step of an EDM's grid.
+pub fn timesteps(process: &ProcessConfig) -> Vec<i64> {
+    let all = feature_timesteps(process);
+    match process {
+        ProcessConfig::Edm(_) => all.collect(),
+        ProcessConfig::Ddpm(_) => {
+            let count = all.clone().count();
+            all.step_by((count / TIMESTEPS).max(1)).take(TIMESTEPS).collect()
+        }
+    }
+}
+
+/// Measures accuracies, always with the same noise for an image.
+#[derive(Debug)]
+pub struct Accuracy {
+    /// The images.
+    pub images: Split,
+    /// Images noised as in training to logits.
+    in_training: Network,
+    /// Images and timesteps to logits; none where there is one timestep.
+    at_timesteps: Option<Network>,
+    timesteps: Vec<i64>,
+    shape: [usize; 3],
+    process: ProcessConfig,
+    takes_level: bool,
+    quantiles: Vec<f64>,
+    place: Place,
+    batch: usize,
+    stop: Stop,
+}
+
+impl Accuracy {
+    /// That of a run's classifier on `images`, `batch` at a time.
+    ///
+    /// # Errors
+    /// When the network cannot be built, or libtorch refuses.
+    pub fn new(
+        config: &ClassifierRun,
+        images: Split,
+        batch: usize,
+        place: Place,
+        stop: &Stop,
+    ) -> Result<Accuracy, TrainError> {
+        let network = |graph| Network::new(graph, place.device, Kind::Float, place.layout);
+        let takes_level = config.network.classifier().is_ok_and(|network| network.timestep().is_none());
+        let options = ClassifierOptions { timestep: None, input_u8: true };
+        let at_timesteps = match takes_level {
+            true => Some(network(&classifier_graph(&config.model(), &options)?)?),
+            false => None,
+        };
+        Ok(Accuracy {
+            in_training: network(&training_logits_graph(config, true)?)?,
+            at_timesteps,
+            timesteps: timesteps(&config.process),
+            shape: config.image_shape(),
+            process: config.process.clone(),
+            takes_level,
+            quantiles: quantiles(images.len()),
+            images,
+            place,
+            batch,
+            stop: stop.clone(),
+        })
+    }
+
+    /// Whether accuracies by timestep can be had.
+    pub fn has_timesteps(&self) -> bool {
+        self.at_timesteps.is_some()
+    }
+
+    /// How many of the images are known, noised as in training, their noise levels spread evenly over its distribution.
+    /// `None` if it was to stop.
+    ///
+    /// # Errors
+    /// When an image cannot be read, and libtorch's.
+    pub fn in_training(&self, weights: &Parameters) -> Result<Option<usize>, TrainError> {
+        let mut correct = 0;
+        let finished = self.for_batches(|part, image, noise| {
+            let mut inputs = vec![("image", image), ("noise", noise)];
+            let level = draws::fixed_level(&self.process, part, self.place.device)?;
+            if self.takes_level {
+                inputs.push(("level", &level));
+            }
+            correct += self.correct(&self.in_training, weights, &inputs, part)?;
+            Ok(())
+        })?;
+        Ok(finished.then_some(correct))
+    }
+
+    /// How many of them are known at each of the timesteps. `None` if it was to stop.
+    ///
+    /// # Errors
+    /// When an image cannot be read, and libtorch's.
+    pub fn by_timestep(&self, weights: &Parameters) -> Result<Option<Vec<TimestepAccuracy>>, TrainError> {
+        let Some(network) = &self.at_timesteps else { return Ok(Some(Vec::new())) };
+        let mut correct = vec![0; self.timesteps.len()];
+        let finished = self.for_batches(|part, image, noise| {
+            for (&timestep, correct) in self.timesteps.iter().zip(&mut correct) {
+                let kind = (Kind::Int64, self.place.device);
+                let timestep = Tensor::f_full([part.len() as i64], timestep, kind);
+                let timestep = timestep.map_err(|e| TorchError::at("timesteps", e))?;
+                let inputs = [("image", image), ("noise", noise), ("timestep", &timestep)];
+                *correct += self.correct(network, weights, &inputs, part)?;
+            }
+            Ok(())
+        })?;
+        let images = self.images.len();
+        let told = self.timesteps.iter().zip(correct).map(|(&timestep, correct)| TimestepAccuracy {
+            timestep,
+            accuracy: correct as f64 / images.max(1) as f64,
+            correct,
+            images,
+        });
+        Ok(finished.then(|| told.collect()))
+    }
+
+    /// Goes through the images with their noise. Whether all of them were seen.
+    fn for_batches(
+        &self,
+        mut each: impl FnMut(&FixedImages, &Tensor, &Tensor) -> Result<(), TrainError>,
+    ) -> Result<bool, TrainError> {
+        let count = self.images.len();
+        for first in (0..count).step_by(self.batch) {
+            if self.stop.is_requested() {
+                return Ok(false);
+            }
+            let positions = first..(first + self.batch).min(count);
+            let part = FixedImages::of(&self.images, positions, &self.quantiles);
+            let image = draws::images(&part.pixels()?, self.shape, self.place.device)?;
+            let noise = draws::images(&part.noise(), self.shape, self.place.device)?;
+            each(&part, &image, &noise)?;
+        }
+        Ok(true)
+    }
+
+    /// How many images have their largest logit at their class.
+    fn correct(
+        &self,
+        network: &Network,
+        weights: &Parameters,
+        inputs: &[(&str, &Tensor)],
+        part: &FixedImages,
+    ) -> Result<usize, TrainError> {
+        let mode = Mode { train: false, precision: self.place.precision };
+        let logits = tch::no_grad(|| network.forward(weights, inputs, mode))?;
+        let found = logits[0].f_argmax(1, false).and_then(|classes| Vec::<i64>::try_from(&classes));
+        let found = found.map_err(|e| TorchError::at("classes", e))?;
+        Ok(found.iter().zip(part.labels()).filter(|(found, label)| *found == label).count())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ddae_model::config::{DdpmConfig, EdmConfig, Timesteps};
+
+    use super::*;
+
+    #[test]
+    fn accuracies_are_told_at_the_published_steps() {
+        let ddpm = timesteps(&ProcessConfig::Ddpm(DdpmConfig::published(Timesteps::Fraction)));
+        assert_eq!(ddpm, (0..20).map(|i| 1 + 50 * i).collect::<Vec<i64>>());
+        assert_eq!(timesteps(&ProcessConfig::Edm(EdmConfig::published())), (1..=18).collect::<Vec<i64>>());
+        let of = |n_t| {
+            let config = DdpmConfig { n_t, ..DdpmConfig::published(Timesteps::Fraction) };
+            timesteps(&ProcessConfig::Ddpm(config))
+        };
+        assert_eq!(of(3), [1, 2, 3]);
+        assert_eq!((of(100).len(), of(100)[1], of(39).len(), of(39)[19]), (20, 6, 20, 20));
+    }
+}
