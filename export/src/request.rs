@@ -58,7 +58,8 @@ fn either(kinds: &[GraphKind]) -> String {
 }
 
 impl GraphRequest {
-    /// Completes the request: a `classifier` graph of a network that was fine-tuned at one timestep has it built in; without layers, a `features` graph gives the one of the configuration's linear probe, and
+    /// Completes the request: a `classifier` graph of a network that was fine-tuned at one timestep has it built in; without
+    /// layers, a `features` graph gives the one of the configuration's linear probe, and
     /// that of Inception its last; `all` becomes every layer.
     ///
     /// # Errors

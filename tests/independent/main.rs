@@ -6,14 +6,17 @@ mod runtime;
 
 use ddae_export::lower::half_precision::compute_f16;
 use ddae_model::config::{
-    ChannelStatistics, ClassifierRun, Config, DdpmConfig, EdmConfig, ModelConfig, Override, ProcessConfig, Timesteps,
+    ChannelStatistics, ClassifierRun, Config, DdpmConfig, EdmConfig, ModelConfig, Override, ProcessConfig,
+    Timesteps,
 };
 use ddae_model::diffusion::{
-    ClassifierOptions, FeatureOptions, classifier_graph, encoder_graph, features_graph, latent_graph, loss_graph, model_features_graph,
-    model_sampler_graph, sampler_graph,
+    ClassifierOptions, FeatureOptions, classifier_graph, encoder_graph, features_graph, latent_graph,
+    loss_graph, model_features_graph, model_sampler_graph, sampler_graph,
 };
 use ddae_model::graph::{Graph, Node};
-use ddae_model::networks::{Architecture, EncoderArch, EncoderConfig, SongUNetConfig, VaeEncoderConfig, WideResNetConfig};
+use ddae_model::networks::{
+    Architecture, EncoderArch, EncoderConfig, SongUNetConfig, VaeEncoderConfig, WideResNetConfig,
+};
 use ddae_model::reference;
 use ddae_model::tensor::{DType, Data, Tensor};
 use ddae_onnx::write::{LARGEST_MESSAGE, data_file};

@@ -181,8 +181,7 @@ fn classifiers() {
     check("DDPM, WideResNet", &classifier("DDPM", "WideResNet", wide.clone()));
     check("EDM, WideResNet", &classifier("EDM", "WideResNet", wide));
     let cut = |timestep: Option<i64>| {
-        let mut network =
-            json!({ "denoiser": { "net_type": "UNet", "network": unet(0) }, "layer": "out_2" });
+        let mut network = json!({ "denoiser": { "net_type": "UNet", "network": unet(0) }, "layer": "out_2" });
         if let Some(timestep) = timestep {
             network["timestep"] = json!(timestep);
         }

@@ -2,9 +2,7 @@
 
 use ddae_model::config::{AnyConfig, ClassifierRun, ProcessConfig, RunConfig};
 use ddae_model::diffusion::ddpm::Tables;
-use ddae_model::diffusion::{
-    ClassifierOptions, classifier_graph, edm, loss_graph, training_logits_graph,
-};
+use ddae_model::diffusion::{ClassifierOptions, classifier_graph, edm, loss_graph, training_logits_graph};
 use ddae_model::graph::{Graph, GraphKind};
 use ddae_model::networks::BlockDepths;
 use ddae_model::reference;
@@ -15,7 +13,8 @@ use ddae_tests::{relative_error, rule_values, rule_weights};
 const BATCH: usize = 3;
 const SIZE: usize = 64;
 
-const WIDE: &str = "net_type: WideResNet\nnetwork: {image_shape: [1, 8, 8], blocks_per_group: 1, channel_multiplier: 1}\n";
+const WIDE: &str =
+    "net_type: WideResNet\nnetwork: {image_shape: [1, 8, 8], blocks_per_group: 1, channel_multiplier: 1}\n";
 const CUT: &str = "net_type: FineTuned
 network:
   denoiser: {net_type: UNet, network: {image_shape: [1, 8, 8], n_channels: 32, ch_mults: [1, 1], is_attn: [False, True],
@@ -81,7 +80,11 @@ fn a_ddpm_noises_to_the_timestep_and_tells_its_share() {
         let expected = logits(&config, &weights, x, timesteps.map(|t| t as f32 / 1000.0));
         let (image, noise) = images();
         let inputs = |name| {
-            [("image", image.clone()), ("noise", noise.clone()), (name, Tensor::i64(&[BATCH], timesteps.to_vec()))]
+            [
+                ("image", image.clone()),
+                ("noise", noise.clone()),
+                (name, Tensor::i64(&[BATCH], timesteps.to_vec())),
+            ]
         };
         same(&run(&graph, &weights, &inputs("timestep")), &expected, network);
         let training = training_logits_graph(&config, false).expect("a graph");
@@ -132,11 +135,8 @@ fn the_loss_is_the_cross_entropy() {
     let weights = rule_weights(&training);
     let (image, noise) = images();
     let labels = [4i64, 0, 2];
-    let mut inputs = vec![
-        ("image", image),
-        ("noise", noise),
-        ("level", Tensor::i64(&[BATCH], vec![5, 50, 500])),
-    ];
+    let mut inputs =
+        vec![("image", image), ("noise", noise), ("level", Tensor::i64(&[BATCH], vec![5, 50, 500]))];
     let logits = run(&training, &weights, &inputs);
     let expected: Vec<f64> = logits
         .chunks_exact(5)
@@ -191,7 +191,12 @@ fn blocks_are_counted_from_the_head_down() {
     assert_eq!(depths.above("linear_head.weight"), 0);
     assert_eq!((depths.above("up.3.res.conv1.weight"), depths.above("up.3.res.time_emb.1.bias")), (1, 1));
     assert_eq!((depths.above("up.2.conv.weight"), depths.above("up.1.res.norm1.weight")), (2, 3));
-    let order = ["up.0.res.conv1.weight", "middle.res2.conv1.weight", "middle.res1.conv1.weight", "down.0.res.conv1.weight"];
+    let order = [
+        "up.0.res.conv1.weight",
+        "middle.res2.conv1.weight",
+        "middle.res1.conv1.weight",
+        "down.0.res.conv1.weight",
+    ];
     let places = order.map(|name| depths.above(name));
     assert!(places.is_sorted() && places[3] < depths.count(), "{places:?}");
     assert!(depths.above("time_emb.lin1.weight") > depths.above("down.0.res.conv1.weight"));
@@ -201,11 +206,15 @@ fn blocks_are_counted_from_the_head_down() {
 fn the_published_classifiers_are_what_was_published() {
     let configs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
     for (name, is_vp) in [("WRN_vp", true), ("WRN_ve", false)] {
-        let config = ClassifierRun::read_with(&configs.join(format!("{name}.yaml")), &[]).expect("a configuration");
+        let config =
+            ClassifierRun::read_with(&configs.join(format!("{name}.yaml")), &[]).expect("a configuration");
         assert_eq!(matches!(config.process, ProcessConfig::Ddpm(_)), is_vp);
         let training = &config.training;
         assert_eq!((training.n_epoch, training.batch_size, training.warm_epoch), (200, 128, 5));
-        assert_eq!((training.lrate, training.optim.name(), training.optim_args.momentum), (0.1, "SGD", Some(0.9)));
+        assert_eq!(
+            (training.lrate, training.optim.name(), training.optim_args.momentum),
+            (0.1, "SGD", Some(0.9))
+        );
         assert_eq!((training.optim_args.weight_decay, training.grad_clip_norm), (5e-4, f64::INFINITY));
         assert_eq!((config.crop, config.flip, training.ema), (4, true, 0.0));
         assert_eq!(config.network.describe(), "noise-conditional WRN-28-10: 3x32x32 images, 10 classes");
@@ -215,7 +224,8 @@ fn the_published_classifiers_are_what_was_published() {
         assert_eq!(again.model_for(GraphKind::Classifier).process, Some(config.process));
     }
     // An EDM that was trained with augmentation is fine-tuned without.
-    let donor = ddae_model::config::Config::read(&configs.join("EDM_ddpmpp_aug.yaml")).expect("a configuration");
+    let donor =
+        ddae_model::config::Config::read(&configs.join("EDM_ddpmpp_aug.yaml")).expect("a configuration");
     let folder = std::env::temp_dir().join(format!("ddae-finetune-{}.yaml", std::process::id()));
     let text = format!("{REST}net_type: FineTuned\nnetwork: {{layer: out_7, timestep: 4}}\nema: 0.99\n");
     std::fs::write(&folder, &text).expect("written");
@@ -228,5 +238,8 @@ fn the_published_classifiers_are_what_was_published() {
     assert_eq!((process.augment_prob, tuned.training.ema, tuned.layer_decay), (0.0, 0.99, 1.0));
     assert_eq!(*tuned.network.fine_tuned().expect("cut").denoiser, donor.network);
     let error = other.expect_err("another process").to_string();
-    assert!(error.contains("diffusion is not that of the checkpoint that --init names: leave it out"), "{error}");
+    assert!(
+        error.contains("diffusion is not that of the checkpoint that --init names: leave it out"),
+        "{error}"
+    );
 }

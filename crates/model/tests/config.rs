@@ -25,7 +25,9 @@ fn every_configuration_here_reads_and_builds() {
             // What it leaves out is the denoiser's.
             true => {
                 let donor = Config::read(&configs().join("demo.yaml")).unwrap();
-                ClassifierRun::read_fine_tuning(&path, &[], Some(&donor)).unwrap_or_else(|e| panic!("{e}")).into()
+                ClassifierRun::read_fine_tuning(&path, &[], Some(&donor))
+                    .unwrap_or_else(|e| panic!("{e}"))
+                    .into()
             }
             false => AnyConfig::read(&path, &[]).unwrap_or_else(|e| panic!("{e}")),
         };

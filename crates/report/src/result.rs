@@ -252,7 +252,8 @@ fn one(path: &Path, value: Value) -> Result<Measured, ReportError> {
             let mut noise: NoiseProbe = serde_json::from_value(value).map_err(damaged)?;
             noise.file = path.to_path_buf();
             if let Some(at) = noise.timesteps.iter().find(|at| !(0.0..=1.0).contains(&at.accuracy)) {
-                let reason = format!("the accuracy at {} is {}, not between 0 and 1", at.timestep, at.accuracy);
+                let reason =
+                    format!("the accuracy at {} is {}, not between 0 and 1", at.timestep, at.accuracy);
                 return Err(ReportError::file(path, reason));
             }
             Ok(Measured::Noise(Box::new(noise)))

@@ -36,8 +36,8 @@ diffusion: {sigma_data: 0.5, p_mean: -1.2, p_std: 1.2, sigma_min: 0.002, sigma_m
 /// The last evaluation of a run.
 fn scores(place: &Place, run: &str) -> Value {
     let text = place.text(&format!("{run}/stats.jsonl"));
-    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    lines.filter(|line| line.get("accuracy").is_some()).last().expect("an accuracy")
+    let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    lines.rfind(|line| line.get("accuracy").is_some()).expect("an accuracy")
 }
 
 fn test_images(place: &Place) -> Split {
@@ -89,7 +89,9 @@ fn the_exported_file_knows_what_training_counted() {
         }
         assert!(told[0]["accuracy"].as_f64().expect("a number") > 0.6, "{scores}");
         // Bytes give the same, and what the network itself is given can be, too.
-        let said = place.done(&format!("ddae-export {name} --graph classifier --input u8 --timestep 1 -o u8.onnx --force"));
+        let said = place.done(&format!(
+            "ddae-export {name} --graph classifier --input u8 --timestep 1 -o u8.onnx --force"
+        ));
         assert!(said.contains("in  image u8") && !said.contains("in  timestep"), "{said}");
         place.done(&format!("ddae-export {name} --graph network -o network.onnx --force"));
         place.done(&format!("ddae-export {name} --graph loss -o loss.onnx --force"));
@@ -143,7 +145,9 @@ save_dir: tuned
         assert_eq!(at["correct"], correct(&place.path("drawn.onnx"), &images, timestep), "{timestep:?}");
     }
     place.done("ddae-export tuned --graph network -o network.onnx");
-    place.refuses([
-        (2, "ddae-export tuned --graph features --taps out_2 -o f.onnx", "--graph features: this is a fine-tuned denoiser, which has graphs of kind network, classifier"),
-    ]);
+    place.refuses([(
+        2,
+        "ddae-export tuned --graph features --taps out_2 -o f.onnx",
+        "--graph features: this is a fine-tuned denoiser, which has graphs of kind network, classifier",
+    )]);
 }

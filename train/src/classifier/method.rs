@@ -70,11 +70,17 @@ impl ClassifierTraining {
         train(options, &self.plan, |place| {
             let batch = self.plan.batch.pass;
             let accuracy = match &self.measured {
-                Some(images) => Some(Accuracy::new(&self.config, images.clone(), batch, place, &options.stop)?),
+                Some(images) => {
+                    Some(Accuracy::new(&self.config, images.clone(), batch, place, &options.stop)?)
+                }
                 None => None,
             };
             Ok(Classification {
-                takes_level: self.config.network.classifier().is_ok_and(|network| network.timestep().is_none()),
+                takes_level: self
+                    .config
+                    .network
+                    .classifier()
+                    .is_ok_and(|network| network.timestep().is_none()),
                 depths: BlockDepths::of(&self.plan.graph),
                 config: self.config.clone(),
                 accuracy,
@@ -112,7 +118,12 @@ struct Classification {
 
 impl Classification {
     /// The inputs of the loss: `drawn` are level and noise.
-    fn noised(&self, image: Tensor, drawn: [Tensor; 2], labels: &[i64]) -> Result<Vec<(&'static str, Tensor)>, TorchError> {
+    fn noised(
+        &self,
+        image: Tensor,
+        drawn: [Tensor; 2],
+        labels: &[i64],
+    ) -> Result<Vec<(&'static str, Tensor)>, TorchError> {
         let [level, noise] = drawn;
         let label = Tensor::f_from_slice(labels).map_err(|e| TorchError::at("labels", e))?;
         let mut inputs = vec![("image", image), ("noise", noise)];

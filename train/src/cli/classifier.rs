@@ -62,7 +62,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let place = run.place()?;
     let config = ClassifierRun::read_with(&run.config()?, &run.overrides()).map_err(TrainError::from)?;
     if config.network.fine_tuned().is_some() {
-        let message = "the configuration is of fine-tuning (net_type: FineTuned): `ddae-train finetune` trains it";
+        let message =
+            "the configuration is of fine-tuning (net_type: FineTuned): `ddae-train finetune` trains it";
         return Err(TrainError::Argument(message.to_string()).into());
     }
     train(run, measuring, config, place.as_ref())

@@ -77,6 +77,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return Ok(json::print("ddae.train/1", &summary)?);
     }
     let encoder = shell::word(summary.run.join("encoder.onnx"));
-    print(&mut out, &summary, true, |checkpoint| format!("ddae-export {checkpoint} --graph encoder -o {encoder}"))?;
+    print(&mut out, &summary, true, |checkpoint| {
+        format!("ddae-export {checkpoint} --graph encoder -o {encoder}")
+    })?;
     Ok(())
 }

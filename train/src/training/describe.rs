@@ -124,14 +124,15 @@ impl fmt::Display for Description<'_> {
         let encoder = config.soda().map_or(String::new(), |config| {
             format!(" (encoder {:e})", config.lrate_ratio * factor * config.training.lrate)
         });
-        let layers = config.classifier().filter(|config| config.layer_decay != 1.0).map_or(String::new(), |config| {
-            let blocks = BlockDepths::of(graph).count();
-            let first = config.layer_decay.powi(blocks as i32 - 1);
-            format!(
-                " (times {} for each block below the head: times {first:.1e} in the first of {blocks})",
-                config.layer_decay
-            )
-        });
+        let layers =
+            config.classifier().filter(|config| config.layer_decay != 1.0).map_or(String::new(), |config| {
+                let blocks = BlockDepths::of(graph).count();
+                let first = config.layer_decay.powi(blocks as i32 - 1);
+                format!(
+                    " (times {} for each block below the head: times {first:.1e} in the first of {blocks})",
+                    config.layer_decay
+                )
+            });
         let flops = graph.flops() as f64;
         writeln!(f, "data        {}: {} images, {}", train.name(), train.len(), plain(origin))?;
         writeln!(f, "process     {}", process(config))?;

@@ -272,11 +272,7 @@ fn wanted_networks(config: &RunConfig) -> Vec<Architecture> {
 
 /// The weights of another run, or of a file of others, for a new run; and what was taken. A head that the file cannot have is
 /// new, of this seed.
-fn given_weights(
-    init: &Init,
-    plan: &TrainingPlan,
-    seed: u64,
-) -> Result<(Weights, Vec<String>), TrainError> {
+fn given_weights(init: &Init, plan: &TrainingPlan, seed: u64) -> Result<(Weights, Vec<String>), TrainError> {
     let path = init.file.as_path();
     let networks = wanted_networks(&plan.config);
     let wanted = if let [only] = &*networks { Some(only.net_type()) } else { None };

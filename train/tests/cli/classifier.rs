@@ -64,7 +64,8 @@ pub fn lines(place: &Place, run: &str, key: &str) -> Vec<Value> {
 fn a_run_leaves_accuracies_by_epoch_and_by_timestep() {
     let place = place();
     for (config, timesteps, last) in [("vp.yaml", 20, 96), ("ve.yaml", 18, 18)] {
-        let ended = place.train(&["--config", config, "--run", config, "--hold-out", "0.25", "--log-every", "6"]);
+        let ended =
+            place.train(&["--config", config, "--run", config, "--hold-out", "0.25", "--log-every", "6"]);
         assert!(ended.stdout.starts_with("trained 3 epochs (15 steps): loss "), "{}", ended.stdout);
         assert!(ended.stdout.contains("\naccuracy:   "), "{}", ended.stdout);
         assert!(!ended.stdout.contains("samples:"), "{}", ended.stdout);
@@ -100,7 +101,8 @@ fn a_run_leaves_accuracies_by_epoch_and_by_timestep() {
     }
     let path = place.path("vp.yaml/checkpoints/latest.safetensors");
     let checkpoint = Checkpoint::open(&path).expect("a checkpoint");
-    let config = checkpoint.config().and_then(|config| config.classifier()).expect("a classifier's configuration");
+    let config =
+        checkpoint.config().and_then(|config| config.classifier()).expect("a classifier's configuration");
     assert_eq!((config.training.ema, config.training.n_sample), (0.0, 0));
     assert_eq!(checkpoint.record().expect("a record").expect("of the logits").y.shape(), [2, 2]);
     let weights = place.checkpoint("vp.yaml/checkpoints/latest.safetensors").weights;
@@ -174,8 +176,16 @@ fn what_does_not_fit_is_refused_by_its_name() {
     }
     let vp = "--config vp.yaml";
     place.refuses([
-        (2, format!("{vp} --set classes=3 --set network.classes=3"), "folder/train has images of 2 classes, and the configuration says classes: 3…"),
-        (2, format!("{vp} --set network.classes=3"), "…network.classes is 3 and classes 2; they must be the same"),
+        (
+            2,
+            format!("{vp} --set classes=3 --set network.classes=3"),
+            "folder/train has images of 2 classes, and the configuration says classes: 3…",
+        ),
+        (
+            2,
+            format!("{vp} --set network.classes=3"),
+            "…network.classes is 3 and classes 2; they must be the same",
+        ),
         (2, format!("{vp} --data unlabelled"), "…has no labels, which training a classifier needs…"),
         (2, format!("{vp} --set n_sample=4"), "…n_sample is 4; a classifier draws no images…"),
         (2, format!("{vp} --set layer_decay=0.5"), "…layer_decay is 0.5; it is for fine-tuning…"),
@@ -183,9 +193,21 @@ fn what_does_not_fit_is_refused_by_its_name() {
         (2, format!("{vp} --set optim=Adam"), "…optim_args.momentum is 0.9; it is for optim: SGD, not Adam"),
         (2, format!("{vp} --set optim_args.momentum=1"), "…optim_args.momentum is 1; it must be in [0, 1)"),
         (2, format!("{vp} --set diffusion.timesteps=index"), "…is told t / n_T: set timesteps to fraction"),
-        (2, "--config ve.yaml --set diffusion.augment_prob=0.1".to_string(), "…diffusion.augment_prob is 0.1; …"),
-        (2, format!("{vp} --set network.blocks_per_group=0"), "…network: blocks_per_group is 0; it must be 1 to 1000"),
-        (2, "--config ddpm.yaml".to_string(), "…no configuration of a classifier: its net_type is none of WideResNet and FineTuned; …"),
+        (
+            2,
+            "--config ve.yaml --set diffusion.augment_prob=0.1".to_string(),
+            "…diffusion.augment_prob is 0.1; …",
+        ),
+        (
+            2,
+            format!("{vp} --set network.blocks_per_group=0"),
+            "…network: blocks_per_group is 0; it must be 1 to 1000",
+        ),
+        (
+            2,
+            "--config ddpm.yaml".to_string(),
+            "…no configuration of a classifier: its net_type is none of WideResNet and FineTuned; …",
+        ),
         (2, "--config soda.yaml".to_string(), "…`ddae-train soda` trains it"),
     ]);
     let diffusion = Place::new();
@@ -199,8 +221,18 @@ fn a_small_classifier_learns_from_the_built_in_images() {
     let place = place();
     let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/classifier_demo.yaml");
     place.train(&[
-        "--config", demo, "--epochs", "1", "--run", "demo", "--set", "warm_epoch=0", "--set", "batch_size=32",
-        "--validate-every", "0",
+        "--config",
+        demo,
+        "--epochs",
+        "1",
+        "--run",
+        "demo",
+        "--set",
+        "warm_epoch=0",
+        "--set",
+        "batch_size=32",
+        "--validate-every",
+        "0",
     ]);
     let last = lines(&place, "demo", "by_timestep");
     let told: Vec<f64> = last[0]["by_timestep"]

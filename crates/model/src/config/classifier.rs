@@ -11,17 +11,8 @@ use super::{
 use crate::networks::Architecture;
 
 /// The keys that it has beside those of every training run.
-const KEYS: [&str; 9] = [
-    "dataset",
-    "classes",
-    "model_type",
-    "diffusion",
-    "net_type",
-    "network",
-    "crop",
-    "flip",
-    "layer_decay",
-];
+const KEYS: [&str; 9] =
+    ["dataset", "classes", "model_type", "diffusion", "net_type", "network", "crop", "flip", "layer_decay"];
 
 /// The networks that are trained so.
 const NETWORKS: [&str; 2] = ["WideResNet", FINE_TUNED];
@@ -134,7 +125,9 @@ impl ClassifierRun {
     pub(super) fn from_value(mut value: Value) -> Result<ClassifierRun, String> {
         if !is_classifier(&value) {
             let message = match super::soda::is_soda(&value) {
-                true => "the configuration of a SODA (it has an encoder): `ddae-train soda` trains it".to_string(),
+                true => {
+                    "the configuration of a SODA (it has an encoder): `ddae-train soda` trains it".to_string()
+                }
                 false => format!(
                     "no configuration of a classifier: its net_type is none of {}; `ddae-train diffusion` trains denoisers",
                     NETWORKS.join(" and ")
@@ -237,7 +230,10 @@ fn completed(mut value: Value, donor: Option<&Config>) -> Result<Value, String> 
     if !tuned {
         let message = match is_classifier(&value) {
             true => format!("no configuration of fine-tuning: `{}` trains this network", command(&value)),
-            false => "no configuration of fine-tuning: it needs net_type: FineTuned with network: {layer: NAME}".to_string(),
+            false => {
+                "no configuration of fine-tuning: it needs net_type: FineTuned with network: {layer: NAME}"
+                    .to_string()
+            }
         };
         return Err(message);
     }
@@ -280,7 +276,8 @@ fn check_donor(run: &ClassifierRun, donor: &Config) -> Result<(), String> {
             edm.augment_prob = 0.0;
         }
     }
-    let other = |key: &str| Err(format!("{key} is not that of the checkpoint that --init names: leave it out"));
+    let other =
+        |key: &str| Err(format!("{key} is not that of the checkpoint that --init names: leave it out"));
     match (denoiser == Some(&donor.network), ours == theirs) {
         (false, _) => other("network.denoiser"),
         (_, false) => other("diffusion"),

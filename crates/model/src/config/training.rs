@@ -84,7 +84,12 @@ impl OptimArgs {
 
 impl Default for OptimArgs {
     fn default() -> OptimArgs {
-        OptimArgs { weight_decay: 0.0, momentum: None, betas: OptimArgs::default_betas(), eps: OptimArgs::default_eps() }
+        OptimArgs {
+            weight_decay: 0.0,
+            momentum: None,
+            betas: OptimArgs::default_betas(),
+            eps: OptimArgs::default_eps(),
+        }
     }
 }
 

@@ -110,7 +110,9 @@ impl Network for FineTunedConfig {
         let denoiser = self.denoiser.denoiser().map_err(of_denoiser)?;
         let name = self.denoiser.name();
         if denoiser.guidance().is_some() {
-            return Err(of_denoiser(format!("{name} is guided by the latent of another view, which is not here")));
+            return Err(of_denoiser(format!(
+                "{name} is guided by the latent of another view, which is not here"
+            )));
         }
         if denoiser.domain() != Domain::Images {
             return Err(of_denoiser(format!("{name} works on latents; images are fine-tuned on here")));
@@ -175,7 +177,9 @@ impl Classifier for FineTunedConfig {
             }
             (None, ProcessConfig::Edm(edm)) if edm.preconditioning != Preconditioner::Edm => {
                 let name = edm.preconditioning.name();
-                Some(format!("how preconditioning {name} was noised in training is not known here: give a timestep"))
+                Some(format!(
+                    "how preconditioning {name} was noised in training is not known here: give a timestep"
+                ))
             }
             _ => None,
         }
@@ -198,7 +202,9 @@ impl BlockDepths {
         let mut blocks: Vec<String> = Vec::new();
         for (_, node) in graph.parameters() {
             let block = block_of(&node.name);
-            if matches!(node.op, Op::Parameter { trained: true, .. }) && !blocks.iter().any(|known| known == block) {
+            if matches!(node.op, Op::Parameter { trained: true, .. })
+                && !blocks.iter().any(|known| known == block)
+            {
                 blocks.push(block.to_string());
             }
         }

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::network::{Classifier, Denoiser, HeadsGiven, Network, PublishedProcess, Role};
 use super::recognition::{Given, Names, RecogniseError, Shapes};
 use super::{
-    DecoderConfig, DitConfig, EncoderConfig, FineTunedConfig, InceptionConfig, NoiseMlpConfig, SongUNetConfig, UNetCConfig,
-    UNetConfig, UNetEConfig, UNetGConfig, VaeEncoderConfig, WideResNetConfig, dit, edm2, fine_tuned, inception,
-    noise_mlp, soda, song, unet, vae_encoder, wide_resnet,
+    DecoderConfig, DitConfig, EncoderConfig, FineTunedConfig, InceptionConfig, NoiseMlpConfig,
+    SongUNetConfig, UNetCConfig, UNetConfig, UNetEConfig, UNetGConfig, VaeEncoderConfig, WideResNetConfig,
+    dit, edm2, fine_tuned, inception, noise_mlp, soda, song, unet, vae_encoder, wide_resnet,
 };
 use crate::graph::{Graph, GraphError, GraphKind};
 

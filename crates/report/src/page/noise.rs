@@ -55,8 +55,7 @@ pub(super) fn section(results: &[Measured], runs: &[Run]) -> Result<Option<Secti
 }
 
 fn figure(curves: &[&Curve], id: &str, title: &str, x: &str) -> Result<Block, ReportError> {
-    let mut table =
-        Table { head: vec!["of".into(), x.into(), "accuracy".into()], ..Table::default() };
+    let mut table = Table { head: vec!["of".into(), x.into(), "accuracy".into()], ..Table::default() };
     let series = curves.iter().enumerate().map(|(number, curve)| {
         let points = curve.points.iter().map(|&(timestep, accuracy, images)| {
             let error = standard_error(accuracy, images);

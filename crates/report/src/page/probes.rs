@@ -151,7 +151,12 @@ fn details(result: &Measured) -> Block {
         Measured::Noise(noise) => {
             add("read from", &noise.file.display().to_string());
             let command = noise.made_by.as_ref().map(|made_by| made_by.command.clone());
-            (&noise.made_by, &noise.warnings, command, format!("noise-mlp {} ({})", noise.tap, noise.file.display()))
+            (
+                &noise.made_by,
+                &noise.warnings,
+                command,
+                format!("noise-mlp {} ({})", noise.tap, noise.file.display()),
+            )
         }
     };
     add("version", made_by.as_ref().map_or(unsaid, |made_by| &made_by.tool));

@@ -266,7 +266,8 @@ fn heads_and_classifiers_share_a_plot() {
     let classifier = |name: &str, config: &str, timesteps: &[i64]| {
         run_folder(&place.path(name), 2, 0.05);
         place.write(&format!("{name}/config.yaml"), config);
-        let at = |timestep: &i64| json!({ "timestep": timestep, "accuracy": 0.75, "correct": 75, "images": 100 });
+        let at =
+            |timestep: &i64| json!({ "timestep": timestep, "accuracy": 0.75, "correct": 75, "images": 100 });
         let at: Vec<Value> = timesteps.iter().map(at).collect();
         let line = json!({ "step": 20, "epoch": 2, "by_timestep": at, "accuracy": 0.5, "protocol": {} });
         place.write(&format!("{name}/stats.jsonl"), format!("{line}\n"));
@@ -285,14 +286,22 @@ fn heads_and_classifiers_share_a_plot() {
         "test": { "origin": "test.h5", "samples": 100, "attributes": {} },
     });
     let results = result::read(&place.write("head.json", head.to_string())).expect("a result");
-    let report = Report { title: "noise".into(), made_by: made_by(), runs: vec![vp, ve], results, ..Report::default() };
+    let report = Report {
+        title: "noise".into(),
+        made_by: made_by(),
+        runs: vec![vp, ve],
+        results,
+        ..Report::default()
+    };
     let (page, found) = page(&report);
     assert!(page.sections.contains(&"Noise".to_string()), "{:?}", page.sections);
     for id in ["accuracy-by-noise", "accuracy-by-noise-grid"] {
         assert!(ids(&page).contains(&id), "{id} among {:?}", ids(&page));
     }
     let texts: String = found.iter().find(|e| e.name == "body").expect("a body").text.clone();
-    for wanted in ["head on out_6 (", "80.00 ± 4.00 %", "vp after epoch 2", "75.00 ± 4.33 %", "step of the grid of 18"] {
+    for wanted in
+        ["head on out_6 (", "80.00 ± 4.00 %", "vp after epoch 2", "75.00 ± 4.33 %", "step of the grid of 18"]
+    {
         assert!(texts.contains(wanted), "{wanted}");
     }
     assert!(!parts(&page).iter().any(|part| part.contains("sheets")), "{:?}", parts(&page));

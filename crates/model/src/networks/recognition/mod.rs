@@ -19,8 +19,8 @@ pub use shapes::Shapes;
 
 use std::collections::HashSet;
 
-use super::{DiffusersConfig, fine_tuned};
 use super::registry::{Architecture, FAMILIES, Family};
+use super::{DiffusersConfig, fine_tuned};
 
 /// What the names and shapes of the weights do not tell.
 #[derive(Clone, Debug, Default, PartialEq)]
