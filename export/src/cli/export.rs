@@ -46,7 +46,7 @@ pub struct Arguments {
     /// pool]
     #[arg(short, long, value_name = "NAMES", value_delimiter = ',')]
     taps: Vec<String>,
-    /// Fix the timestep of a features graph, which then runs faster
+    /// Fix the timestep of a features or classifier graph, which then runs faster
     #[arg(long, value_name = "N", value_parser = whole::<i64>(..))]
     timestep: Option<i64>,
     /// Take labels: in a network graph the augmentation's and the class, in a features graph the class

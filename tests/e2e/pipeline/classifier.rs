@@ -97,7 +97,7 @@ fn the_exported_file_knows_what_training_counted() {
         place.done(&format!("ddae-export {name} --graph loss -o loss.onnx --force"));
     }
     place.refuses([
-        (2, "ddae-export vp --graph features -o f.onnx", "--graph features: this is a noise-conditional WideResNet, which has graphs of kind network, classifier"),
+        (2, "ddae-export vp --graph features -o f.onnx", "--graph features: this is a noise-conditional WideResNet, which has graphs of kind network, classifier…"),
         (2, "ddae-export vp --graph classifier --timestep 101 -o f.onnx", "…101 is outside 1..=100 of this process…"),
     ]);
 }
@@ -148,6 +148,6 @@ save_dir: tuned
     place.refuses([(
         2,
         "ddae-export tuned --graph features --taps out_2 -o f.onnx",
-        "--graph features: this is a fine-tuned denoiser, which has graphs of kind network, classifier",
+        "--graph features: this is a fine-tuned denoiser, which has graphs of kind network, classifier…",
     )]);
 }
