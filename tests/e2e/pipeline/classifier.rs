@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ddae_base::random::{Purpose, stream};
-use ddae_data::{OpenOptions, Split, datasets};
+use ddae_data::{Split, datasets};
 use ddae_model::tensor::Tensor;
 use ddae_onnx::runtime::OnnxNetwork;
 use serde_json::Value;
@@ -41,7 +41,7 @@ fn scores(place: &Place, run: &str) -> Value {
 }
 
 fn test_images(place: &Place) -> Split {
-    let data = datasets::open_with("folder", Some(&place.path("data")), &OpenOptions::default());
+    let data = datasets::open("folder", Some(&place.path("data")));
     data.expect("the data set").test.fit([1, SIDE, SIDE]).expect("of this size")
 }
 

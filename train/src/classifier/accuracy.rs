@@ -4,6 +4,7 @@ use ddae_base::Stop;
 use ddae_data::Split;
 use ddae_model::config::{ClassifierRun, ProcessConfig};
 use ddae_model::diffusion::{ClassifierOptions, classifier_graph, feature_timesteps, training_logits_graph};
+use ddae_model::graph::Graph;
 use tch::{Kind, Tensor};
 
 use crate::TrainError;
@@ -59,7 +60,7 @@ impl Accuracy {
         place: Place,
         stop: &Stop,
     ) -> Result<Accuracy, TrainError> {
-        let network = |graph| Network::new(graph, place.device, Kind::Float, place.layout);
+        let network = |graph: &Graph| Network::new(graph, place.device, Kind::Float, place.layout);
         let takes_level = config.network.classifier().is_ok_and(|network| network.timestep().is_none());
         let options = ClassifierOptions { timestep: None, input_u8: true };
         let at_timesteps = match takes_level {
@@ -94,8 +95,8 @@ impl Accuracy {
     pub fn in_training(&self, weights: &Parameters) -> Result<Option<usize>, TrainError> {
         let mut correct = 0;
         let finished = self.for_batches(|part, image, noise| {
-            let mut inputs = vec![("image", image), ("noise", noise)];
             let level = draws::fixed_level(&self.process, part, self.place.device)?;
+            let mut inputs = vec![("image", image), ("noise", noise)];
             if self.takes_level {
                 inputs.push(("level", &level));
             }

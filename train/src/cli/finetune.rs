@@ -14,8 +14,8 @@ use super::run::RunArguments;
 const EXAMPLES: &str = "\
 Examples:
   ddae-train finetune --config configs/finetune_demo.yaml --init runs/demo
-  ddae-train finetune --config configs/finetune_demo.yaml --init runs/demo --set network.layer=out_3 \\
-      --set network.timestep=21 --set layer_decay=1 --run runs/finetune_out_3
+  ddae-train finetune --config configs/finetune_demo.yaml --init runs/demo \\
+      --set network.layer=out_3 --set network.timestep=21 --set layer_decay=1 --run runs/out_3
   ddae-train finetune --config configs/finetune_DDPM_ddpm.yaml --init checkpoint.pth --amp bf16
   ddae-train finetune --run runs/finetune_demo --resume
 
