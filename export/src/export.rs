@@ -25,7 +25,7 @@ use crate::precision::PrecisionOptions;
 use crate::request::GraphRequest;
 use crate::source::WeightSource;
 use crate::staging::Staging;
-use crate::verify::{BATCHES, Difference, ReferenceOutputs, against_record, by_name, fits_record};
+use crate::verify::{BATCHES, Difference, ReferenceOutputs, against_record, by_name, fits_record, is_result};
 
 /// The largest relative difference that is accepted of a float32 graph unless another is given.
 pub(crate) const TOLERANCE: f64 = 1e-4;
@@ -233,7 +233,8 @@ impl ExportPlan {
         let full = record.as_ref().map(|_| source.trained.network_graph(false)).transpose()?;
         // A graph with the network's output has all parameters of the network, and that of the augmentation label where
         // it takes one, which the record does not.
-        let is_whole = request.kind == GraphKind::Loss || graph.outputs().iter().any(|(name, _)| name == "y");
+        let is_whole =
+            request.kind == GraphKind::Loss || graph.outputs().iter().any(|(name, _)| is_result(name));
         let weights = source.weights(full.as_ref().filter(|_| !is_whole).unwrap_or(&graph))?;
 
         progress("writing the graph");

@@ -2,11 +2,11 @@
 
 use ddae_model::config::{AnyConfig, ModelConfig};
 use ddae_model::diffusion::{
-    FeatureOptions, encoder_graph, feature_layers, latent_graph, loss_graph, model_features_graph,
-    model_sampler_graph,
+    ClassifierOptions, FeatureOptions, classifier_graph, encoder_graph, feature_layers, latent_graph,
+    loss_graph, model_features_graph, model_sampler_graph,
 };
 use ddae_model::graph::{Graph, GraphError};
-use ddae_model::networks::{Architecture, Role};
+use ddae_model::networks::{Architecture, Classifier, Role};
 use ddae_onnx::metadata::{GraphKind, Pixels, TapDescription};
 
 use crate::ExportError;
@@ -38,10 +38,10 @@ pub struct GraphRequest {
 type KindOption = (&'static str, &'static [GraphKind], fn(&GraphRequest) -> bool);
 
 const OPTIONS: [KindOption; 5] = {
-    use GraphKind::{Encoder, Features, Latent, Loss, Network};
+    use GraphKind::{Classifier, Encoder, Features, Latent, Loss, Network};
     [
-        ("--timestep", &[Features], |request| request.timestep.is_some()),
-        ("--input u8", &[Features, Encoder, Latent, Loss], |request| request.input_u8),
+        ("--timestep", &[Features, Classifier], |request| request.timestep.is_some()),
+        ("--input u8", &[Features, Encoder, Latent, Classifier, Loss], |request| request.input_u8),
         ("--label", &[Network, Features], |request| request.label),
         ("--normalise", &[Encoder], |request| request.unit_length),
         ("--taps", &[Network, Features], |request| !request.taps.is_empty()),
@@ -58,7 +58,8 @@ fn either(kinds: &[GraphKind]) -> String {
 }
 
 impl GraphRequest {
-    /// Completes the request: without layers, a `features` graph gives the one of the configuration's linear probe, and
+    /// Completes the request: a `classifier` graph of a network that was fine-tuned at one timestep has it built in; without
+    /// layers, a `features` graph gives the one of the configuration's linear probe, and
     /// that of Inception its last; `all` becomes every layer.
     ///
     /// # Errors
@@ -87,6 +88,9 @@ impl GraphRequest {
             };
             return Err(ExportError::Argument(format!("--label: {reason}")));
         }
+        if kind == GraphKind::Classifier && self.timestep.is_none() {
+            self.timestep = network.classifier().ok().and_then(Classifier::timestep);
+        }
         self.resolve_taps(config, network)
     }
 
@@ -106,6 +110,11 @@ impl GraphRequest {
                     "--graph {kind} needs the diffusion process, which the weights do not tell: give --config FILE, or \
                      --process NAME for a published one"
                 )
+            }
+            (GraphKind::Classifier, _) if model.process.is_none() => {
+                "--graph classifier needs the process that noised the images, which the weights do not tell: give --process \
+                 ddpm or edm, or --config FILE"
+                    .to_string()
             }
             (GraphKind::Encoder, _) if model.normalisation.is_none() => {
                 "--graph encoder needs means and standard deviations of the training images, which the weights do not \
@@ -173,6 +182,10 @@ impl GraphRequest {
             (GraphKind::Sampler, _) => model_sampler_graph(model)?,
             (GraphKind::Encoder, _) => encoder_graph(model, self.input_u8, self.unit_length)?,
             (GraphKind::Latent, _) => latent_graph(model, self.input_u8)?,
+            (GraphKind::Classifier, _) => {
+                let options = ClassifierOptions { timestep: self.timestep, input_u8: self.input_u8 };
+                classifier_graph(model, &options)?
+            }
             (GraphKind::Loss, AnyConfig::Run(run)) => loss_graph(run, self.input_u8)?,
             (GraphKind::Loss, AnyConfig::Model(_)) => {
                 return Err(ExportError::argument(

@@ -19,8 +19,8 @@ use crate::comparison::{Comparison, named, relative_difference};
 /// What inputs without images are called.
 pub(crate) const RANDOM: &str = "random inputs";
 
-/// The results of networks that training records: those of encoders last.
-const RECORDED: [&str; 2] = ["y", "z"];
+/// The results of networks that training records: of denoisers, classifiers and encoders.
+const RECORDED: [&str; 3] = ["y", "logits", "z"];
 
 /// The batch sizes that are tried, the largest first.
 pub(crate) const BATCHES: [usize; 2] = [2, 1];
@@ -95,7 +95,12 @@ pub(crate) fn integers(graph: &Graph, input: Value, timesteps: &RangeInclusive<i
     }
 }
 
-/// Whether a graph computes what a record holds: the network's `y` from inputs of the recorded shapes and nothing else.
+/// Whether an output is what a denoiser or a classifier computes in the end, so that all of it is in the graph.
+pub(crate) fn is_result(output: &str) -> bool {
+    matches!(output, "y" | "logits")
+}
+
+/// Whether a graph computes what a record holds: the network's result from inputs of the recorded shapes and nothing else.
 pub(crate) fn fits_record(graph: &Graph, record: &Record) -> bool {
     let batch = record.y.shape().first().copied().unwrap_or(0);
     let mut wanted: Vec<(&str, Vec<usize>)> =
@@ -104,10 +109,10 @@ pub(crate) fn fits_record(graph: &Graph, record: &Record) -> bool {
         record.inputs.iter().map(|(name, input)| (name.as_str(), input.shape().to_vec())).collect();
     wanted.sort_unstable();
     given.sort_unstable();
-    wanted == given && graph.outputs().iter().any(|(name, _)| name == "y")
+    wanted == given && graph.outputs().iter().any(|(name, _)| is_result(name))
 }
 
-/// The difference of a network's `y` (or `z`) from the recorded one.
+/// The difference of a network's result from the recorded one.
 pub(crate) fn against_record(outputs: &[(String, Tensor)], record: &Record) -> Difference {
     let found = outputs.iter().find(|(name, _)| RECORDED.contains(&name.as_str()));
     let relative = relative_difference(found.map(|(_, tensor)| tensor), &record.y);

@@ -257,7 +257,7 @@ fn options_that_make_no_sense_end_with_2() {
         ("demo --timestep 3", "--timestep is for --graph features, not network"),
         (
             "demo -g sampler --input u8",
-            "--input u8 is for --graph features, encoder, latent or loss, not sampler",
+            "--input u8 is for --graph features, encoder, latent, classifier or loss, not sampler",
         ),
         ("demo -g sampler --taps out_1", "--taps is for --graph network or features, not sampler"),
         ("demo --label", "this network has no augmentation label"),

@@ -6,14 +6,17 @@ mod runtime;
 
 use ddae_export::lower::half_precision::compute_f16;
 use ddae_model::config::{
-    ChannelStatistics, Config, DdpmConfig, EdmConfig, ModelConfig, Override, ProcessConfig, Timesteps,
+    ChannelStatistics, ClassifierRun, Config, DdpmConfig, EdmConfig, ModelConfig, Override, ProcessConfig,
+    Timesteps,
 };
 use ddae_model::diffusion::{
-    FeatureOptions, encoder_graph, features_graph, latent_graph, loss_graph, model_features_graph,
-    model_sampler_graph, sampler_graph,
+    ClassifierOptions, FeatureOptions, classifier_graph, encoder_graph, features_graph, latent_graph,
+    loss_graph, model_features_graph, model_sampler_graph, sampler_graph,
 };
 use ddae_model::graph::{Graph, Node};
-use ddae_model::networks::{Architecture, EncoderArch, EncoderConfig, SongUNetConfig, VaeEncoderConfig};
+use ddae_model::networks::{
+    Architecture, EncoderArch, EncoderConfig, SongUNetConfig, VaeEncoderConfig, WideResNetConfig,
+};
 use ddae_model::reference;
 use ddae_model::tensor::{DType, Data, Tensor};
 use ddae_onnx::write::{LARGEST_MESSAGE, data_file};
@@ -168,6 +171,29 @@ fn features_of_latents() {
             FeatureOptions { taps: vec!["layer-1".to_string()], timestep, input_u8: false, label: false };
         compare(&model_features_graph(&model, &options).expect("a graph"));
     }
+}
+
+#[test]
+fn classifiers() {
+    let network = WideResNetConfig {
+        image_shape: [1, 8, 8],
+        blocks_per_group: 1,
+        channel_multiplier: 1,
+        ..WideResNetConfig::default()
+    };
+    let ddpm = ProcessConfig::Ddpm(DdpmConfig::published(Timesteps::Fraction));
+    for (process, timestep) in [(ddpm, None), (ProcessConfig::Edm(EdmConfig::published()), Some(4))] {
+        let model = ModelConfig { process: Some(process), ..ModelConfig::of(network.clone().into()) };
+        let options = ClassifierOptions { timestep, input_u8: timestep.is_some() };
+        compare(&classifier_graph(&model, &options).expect("a graph"));
+    }
+    let run = concat!(
+        "{dataset: folder, classes: 12, model_type: DDPM, diffusion: {n_T: 1000, betas: [1.0e-4, 0.02]}, n_epoch: 1, ",
+        "net_type: WideResNet, network: {image_shape: [1, 8, 8], blocks_per_group: 1, channel_multiplier: 1}, ",
+        "batch_size: 1, lrate: 0.1, save_dir: run}",
+    );
+    let run = ClassifierRun::parse(run, "the test", &[]).expect("a configuration");
+    compare(&loss_graph(&run.into(), true).expect("a graph"));
 }
 
 #[test]

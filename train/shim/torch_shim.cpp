@@ -133,6 +133,39 @@ int ddae_torch_adam(TensorPointer* parameters, TensorPointer* gradients, TensorP
     });
 }
 
+int ddae_torch_sgd(TensorPointer* parameters, TensorPointer* gradients, TensorPointer* momenta, size_t count,
+                   double learning_rate, double momentum, double weight_decay, TensorPointer learning_rate_tensor,
+                   TensorPointer grad_scale, TensorPointer found_inf) {
+    return guarded([&] {
+        at::NoGradGuard no_grad;
+        auto p = tensors(parameters, count), g = tensors(gradients, count), m = tensors(momenta, count);
+        // As for Adam.
+        auto is_scalar = [&](TensorPointer pointer, size_t i) {
+            if (pointer == nullptr) return true;
+            const auto& t = tensor(pointer);
+            return t.scalar_type() == at::kFloat && t.numel() == 1 && t.device() == p[i].device();
+        };
+        for (size_t i = 0; i < count; i++) {
+            TORCH_CHECK(p[i].is_non_overlapping_and_dense(), "parameter ", i, " has gaps or overlaps in memory");
+            TORCH_CHECK(same_memory(p[i], g[i]) && same_memory(p[i], m[i]), "parameter ", i,
+                        " and its gradient or momentum differ in shape, type or memory layout");
+            TORCH_CHECK(is_scalar(learning_rate_tensor, i) && is_scalar(grad_scale, i) && is_scalar(found_inf, i),
+                        "learning rate, scale and found_inf must be float32 scalars where parameter ", i, " is");
+        }
+        auto step = [&](const auto& rate) {
+            // Momenta of zeros give the first step what PyTorch gives it: the gradient itself.
+            at::_fused_sgd_(p, g, m, weight_decay, momentum, rate, /*dampening=*/0.0, /*nesterov=*/false,
+                            /*maximize=*/false, /*is_first_step=*/false, optional_tensor(grad_scale),
+                            optional_tensor(found_inf));
+        };
+        if (learning_rate_tensor == nullptr) {
+            step(learning_rate);
+        } else {
+            step(tensor(learning_rate_tensor));
+        }
+    });
+}
+
 int ddae_torch_lerp(TensorPointer* targets, TensorPointer* sources, size_t count, double weight) {
     return guarded([&] {
         at::NoGradGuard no_grad;

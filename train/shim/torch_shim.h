@@ -43,6 +43,13 @@ int ddae_torch_adam(TensorPointer* parameters, TensorPointer* gradients, TensorP
                     TensorPointer* second_moments, TensorPointer* steps, size_t count, const DdaeAdam* options,
                     TensorPointer learning_rate, TensorPointer grad_scale, TensorPointer found_inf);
 
+// One step of gradient descent with momentum, in place: momenta = momentum * momenta + gradients + weight_decay *
+// parameters, parameters -= rate * momenta. `learning_rate_tensor`, a scalar tensor that takes the place of `learning_rate`,
+// `grad_scale` and `found_inf` may be null.
+int ddae_torch_sgd(TensorPointer* parameters, TensorPointer* gradients, TensorPointer* momenta, size_t count,
+                   double learning_rate, double momentum, double weight_decay, TensorPointer learning_rate_tensor,
+                   TensorPointer grad_scale, TensorPointer found_inf);
+
 // targets += weight * (sources - targets)
 int ddae_torch_lerp(TensorPointer* targets, TensorPointer* sources, size_t count, double weight);
 

@@ -1,4 +1,4 @@
-//! Adam and AdamW with state that we own, so that a checkpoint can hold all of it.
+//! Adam, AdamW and gradient descent with momentum, with state that we own, so that a checkpoint can hold all of it.
 
 use std::ops::Range;
 
@@ -7,10 +7,29 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use crate::grad_scaler::GradScaler;
 use crate::torch::shim::cuda::Scalar;
-use crate::torch::shim::{self, AdamStep, AdamTensors, Rate, Scaled};
+use crate::torch::shim::{self, AdamStep, AdamTensors, Rate, Scaled, SgdStep};
 use crate::torch::{Parameters, TorchError};
 
-/// Adam (arXiv 1412.6980) or AdamW (arXiv 1711.05101) over a network's parameters.
+/// What an optimiser remembers of a network's gradients.
+#[derive(Debug)]
+pub struct Moments {
+    /// The name in checkpoints, PyTorch's: `exp_avg`, `exp_avg_sq`, `momentum_buffer`.
+    pub name: &'static str,
+    /// Of each parameter.
+    pub values: Parameters,
+}
+
+/// The names of what an optimiser remembers.
+pub fn moment_names(optim: Optim) -> &'static [&'static str] {
+    match optim {
+        // Moving averages of the gradients and of their squares.
+        Optim::Adam | Optim::AdamW => &["exp_avg", "exp_avg_sq"],
+        // The decaying sum of the gradients.
+        Optim::Sgd => &["momentum_buffer"],
+    }
+}
+
+/// Adam (arXiv 1412.6980), AdamW (arXiv 1711.05101) or gradient descent with momentum over a network's parameters.
 #[derive(Debug)]
 pub struct Optimizer {
     kind: Optim,
@@ -20,11 +39,9 @@ pub struct Optimizer {
     /// Parameters in a row that learn at the same multiple of the learning rate, and the multiple.
     groups: Vec<(Range<usize>, f64)>,
     rate: LearningRate,
-    /// Moving average of the gradients.
-    pub exp_avg: Parameters,
-    /// Moving average of their squares.
-    pub exp_avg_sq: Parameters,
-    /// The number of steps taken, once per parameter as the fused kernel wants it. All are one tensor.
+    /// In the order of [`moment_names`].
+    moments: Vec<Moments>,
+    /// The number of steps taken, once per parameter as Adam's fused kernel wants it. All are one tensor.
     steps: Vec<Tensor>,
     /// Only under fp16.
     scaler: Option<GradScaler>,
@@ -65,8 +82,10 @@ impl Optimizer {
             max_norm: config.grad_clip_norm,
             groups,
             rate,
-            exp_avg: weights.zeros_like()?,
-            exp_avg_sq: weights.zeros_like()?,
+            moments: moment_names(config.optim)
+                .iter()
+                .map(|&name| Ok(Moments { name, values: weights.zeros_like()? }))
+                .collect::<Result<_, TorchError>>()?,
             steps: Vec::new(),
             scaler,
         };
@@ -80,8 +99,9 @@ impl Optimizer {
     /// libtorch's.
     pub fn set_steps(&mut self, steps: u64, device: Device) -> Result<(), TorchError> {
         let count = Tensor::f_full([], steps as f64, (Kind::Float, device));
-        let count = count.map_err(|e| TorchError::at("Adam", e))?;
-        self.steps = self.exp_avg.tensors().iter().map(|_| count.shallow_clone()).collect();
+        let count = count.map_err(|e| TorchError::at("optimiser", e))?;
+        let parameters = self.moments.first().map_or(0, |moments| moments.values.tensors().len());
+        self.steps = (0..parameters).map(|_| count.shallow_clone()).collect();
         Ok(())
     }
 
@@ -91,7 +111,12 @@ impl Optimizer {
     /// libtorch's.
     pub fn steps(&self) -> Result<u64, TorchError> {
         let count = self.steps.first().map_or(Ok(0.0), |count| count.f_double_value(&[]));
-        count.map(|count| count as u64).map_err(|e| TorchError::at("Adam", e))
+        count.map(|count| count as u64).map_err(|e| TorchError::at("optimiser", e))
+    }
+
+    /// What it remembers of the gradients, in the order of [`moment_names`].
+    pub fn moments(&self) -> &[Moments] {
+        &self.moments
     }
 
     /// The scaler of fp16.
@@ -174,6 +199,18 @@ impl Optimizer {
                 LearningRate::Number(number) => Rate::Number(ratio * number),
                 LearningRate::Scalars(scalars) => Rate::Tensor(scalars[at].tensor()),
             };
+            // The gradients are unscaled already: they were clipped.
+            let scaled = self.scaler.as_ref().zip(found_inf.as_ref());
+            let scaled = scaled.map(|(scaler, found_inf)| Scaled { scale: &scaler.one, found_inf });
+            let parameters = &weights.tensors()[range.clone()];
+            let gradients = &gradients[range.clone()];
+            let moments = |at: usize| &self.moments[at].values.tensors()[range.clone()];
+            if self.kind == Optim::Sgd {
+                let OptimArgs { weight_decay, momentum, .. } = self.arguments;
+                let step = SgdStep { learning_rate, momentum: momentum.unwrap_or(0.0), weight_decay };
+                shim::sgd_step(step, parameters, gradients, moments(0), scaled)?;
+                continue;
+            }
             let step = AdamStep {
                 learning_rate,
                 beta1: self.arguments.betas[0],
@@ -183,15 +220,12 @@ impl Optimizer {
                 decoupled: self.kind == Optim::AdamW,
             };
             let tensors = AdamTensors {
-                parameters: &weights.tensors()[range.clone()],
-                gradients: &gradients[range.clone()],
-                first_moments: &self.exp_avg.tensors()[range.clone()],
-                second_moments: &self.exp_avg_sq.tensors()[range.clone()],
-                steps: &self.steps[range],
+                parameters,
+                gradients,
+                first_moments: moments(0),
+                second_moments: moments(1),
+                steps: &self.steps[range.clone()],
             };
-            // The gradients are unscaled already: they were clipped.
-            let scaled = self.scaler.as_ref().zip(found_inf.as_ref());
-            let scaled = scaled.map(|(scaler, found_inf)| Scaled { scale: &scaler.one, found_inf });
             shim::adam_step(step, &tensors, scaled)?;
         }
         if let (Some(scaler), Some(found_inf)) = (&mut self.scaler, &found_inf) {
@@ -205,7 +239,7 @@ impl Optimizer {
     /// Changes the number of steps taken.
     fn count(&self, change: impl FnOnce(&mut Tensor) -> Result<Tensor, TchError>) -> Result<(), TorchError> {
         let Some(count) = self.steps.first() else { return Ok(()) };
-        change(&mut count.shallow_clone()).map(|_| ()).map_err(|e| TorchError::at("Adam", e))
+        change(&mut count.shallow_clone()).map(|_| ()).map_err(|e| TorchError::at("optimiser", e))
     }
 }
 
@@ -335,7 +369,7 @@ mod tests {
             let mut optimizer = optimizer.expect("an optimiser");
             let norm = optimizer.step(&loss(&weights, [30.0, -40.0]), &weights, 0.1).expect("a step");
             assert_eq!(norm.double_value(&[]), 50.0);
-            let moments = values(&optimizer.exp_avg);
+            let moments = values(&optimizer.moments()[0].values);
             let is_close = |(ours, expected): (&f32, &f32)| (ours - expected).abs() < 1e-6;
             assert!(moments.iter().zip(&expected).all(is_close), "{moments:?} instead of {expected:?}");
         }

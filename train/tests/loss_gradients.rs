@@ -1,6 +1,6 @@
 //! Gradients of losses against differences, in float64, on a small network of each kind.
 
-use ddae_model::config::{Config, RunConfig, SodaRun};
+use ddae_model::config::{ClassifierRun, Config, RunConfig, SodaRun};
 use ddae_model::diffusion::loss_graph;
 use ddae_model::graph::{Graph, Node};
 use ddae_model::tensor::{DType, Tensor as Array};
@@ -13,6 +13,15 @@ use tch::{Device, Kind, Tensor};
 const BATCH: usize = 2;
 
 fn run(model_type: &str, net_type: &str, network: Value) -> RunConfig {
+    Config::parse(&keys(model_type, net_type, network), "the test", &[]).expect("a configuration").into()
+}
+
+fn classifier(model_type: &str, net_type: &str, network: Value) -> RunConfig {
+    let text = keys(model_type, net_type, network);
+    ClassifierRun::parse(&text, "the test", &[]).expect("a configuration").into()
+}
+
+fn keys(model_type: &str, net_type: &str, network: Value) -> String {
     let diffusion = match model_type {
         "DDPM" => json!({ "n_T": 1000, "betas": [1e-4, 0.02] }),
         _ => json!({
@@ -25,7 +34,7 @@ fn run(model_type: &str, net_type: &str, network: Value) -> RunConfig {
         "net_type": net_type, "network": network, "n_epoch": 1, "batch_size": 2, "lrate": 1e-4, "ema": 0.9999,
         "n_sample": 0, "save_dir": "unused",
     });
-    Config::parse(&config.to_string(), "the test", &[]).expect("a configuration").into()
+    config.to_string()
 }
 
 fn unet(augment_dim: usize) -> Value {
@@ -60,6 +69,7 @@ fn input(node: &Node) -> Array {
     let shape = node.shape.resolve(BATCH);
     let count = shape.iter().product();
     match (node.dtype, &*node.name) {
+        (DType::I64, "label") => Array::i64(&shape, (0..count as i64).map(|i| 3 + 4 * i).collect()),
         (DType::I64, _) => Array::i64(&shape, (0..count as i64).map(|i| 40 + 300 * i).collect()),
         (_, "mask") => Array::f32(&shape, (0..count).map(|i| (i % 2) as f32).collect()),
         (_, "image") => Array::f32(&shape, rule_values("image", count, 0.0, 1.0)),
@@ -163,4 +173,20 @@ fn edm2() {
 #[test]
 fn soda_pair() {
     check("SODA", &soda());
+}
+
+#[test]
+fn classifiers() {
+    let wide = json!({ "image_shape": [1, 8, 8], "blocks_per_group": 1, "channel_multiplier": 1 });
+    check("DDPM, WideResNet", &classifier("DDPM", "WideResNet", wide.clone()));
+    check("EDM, WideResNet", &classifier("EDM", "WideResNet", wide));
+    let cut = |timestep: Option<i64>| {
+        let mut network = json!({ "denoiser": { "net_type": "UNet", "network": unet(0) }, "layer": "out_2" });
+        if let Some(timestep) = timestep {
+            network["timestep"] = json!(timestep);
+        }
+        network
+    };
+    check("DDPM, fine-tuned at a timestep", &classifier("DDPM", "FineTuned", cut(Some(11))));
+    check("EDM, fine-tuned at all levels", &classifier("EDM", "FineTuned", cut(None)));
 }

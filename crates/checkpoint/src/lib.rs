@@ -11,7 +11,7 @@
 //! | --- | --- |
 //! | `model.` | the weights in training |
 //! | `ema.` | their moving average |
-//! | `optimizer.exp_avg.`, `optimizer.exp_avg_sq.` | moments of Adam |
+//! | `optimizer.exp_avg.`, `optimizer.exp_avg_sq.`, `optimizer.momentum_buffer.` | moments of Adam; those of SGD |
 //! | `record.` | a fixed input of the network and the EMA network's `y` for it; of a SODA, of its decoder |
 //! | `record_encoder.` | the same of a SODA's encoder, whose output is `z` |
 //!

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ddae_model::config::{AnyConfig, Config, Optim, Override, ProcessConfig};
+use ddae_model::config::{AnyConfig, ClassifierRun, Config, Optim, Override, ProcessConfig};
 
 fn configs() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs"))
@@ -21,7 +21,16 @@ fn every_configuration_here_reads_and_builds() {
     let mut count = 0;
     for entry in std::fs::read_dir(configs()).unwrap() {
         let path = entry.unwrap().path();
-        let config = AnyConfig::read(&path, &[]).unwrap_or_else(|e| panic!("{e}"));
+        let config: AnyConfig = match path.ends_with("finetune_demo.yaml") {
+            // What it leaves out is the denoiser's.
+            true => {
+                let donor = Config::read(&configs().join("demo.yaml")).unwrap();
+                ClassifierRun::read_fine_tuning(&path, &[], Some(&donor))
+                    .unwrap_or_else(|e| panic!("{e}"))
+                    .into()
+            }
+            false => AnyConfig::read(&path, &[]).unwrap_or_else(|e| panic!("{e}")),
+        };
         config.model().architecture.network_graph(false).unwrap();
         count += 1;
     }

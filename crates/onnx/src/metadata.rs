@@ -211,7 +211,7 @@ description! {
     #[derive(Clone, Debug, PartialEq, Serialize)]
     pub struct GraphDescription {
         /// What is computed.
-        required kind: GraphKind, "network, features, sampler, encoder, latent or loss";
+        required kind: GraphKind, "network, features, sampler, encoder, latent, classifier or loss";
         /// What the network is, in words.
         optional network: Option<String>, "text";
         /// The configuration (YAML).
@@ -423,7 +423,7 @@ mod tests {
             (
                 "ddae.kind",
                 "decoder",
-                "'ddae.kind' is 'decoder', which is not network, features, sampler, encoder, latent or loss",
+                "'ddae.kind' is 'decoder', which is not network, features, sampler, encoder, latent, classifier or loss",
             ),
             ("ddae.timestep", "soon", "'ddae.timestep' is 'soon', which is not a whole number"),
             ("ddae.taps", "[", "'ddae.taps' is '['"),

@@ -108,10 +108,36 @@ impl Run {
         }
     }
 
+    /// The command of `ddae-train` for such a run.
+    pub fn method(&self) -> &'static str {
+        let kind = self.overview.kind.as_deref().unwrap_or_default();
+        match kind.rsplit(' ').next().unwrap_or_default() {
+            "SODA" => "soda",
+            "WideResNet" => "classifier",
+            "FineTuned" => "finetune",
+            _ => "diffusion",
+        }
+    }
+
+    /// Whether its process is an EDM, whose timesteps are steps of its grid.
+    pub fn is_of_edm(&self) -> bool {
+        self.overview.kind.as_deref().is_some_and(|kind| kind.starts_with("EDM "))
+    }
+
+    /// Whether it is of a classifier of noised images.
+    pub fn is_classifier(&self) -> bool {
+        matches!(self.method(), "classifier" | "finetune")
+    }
+
+    /// The last accuracies by timestep, and the epoch they are of.
+    pub fn by_timestep(&self) -> Option<&ScoresLine> {
+        self.scores.iter().rev().find(|line| !line.by_timestep.is_empty())
+    }
+
     /// The command that trains such a run anew, into a folder of its own; none where the configuration is missing.
     pub fn command(&self) -> Option<String> {
-        let (kind, settings) = (self.overview.kind.as_deref()?, self.overview.settings.as_ref()?);
-        let method = if kind == "SODA" { "soda" } else { "diffusion" };
+        let settings = self.overview.settings.as_ref()?;
+        let method = self.method();
         let mut new = self.folder.clone().into_os_string();
         new.push("-again");
         let config = self.folder.join("config.yaml");
@@ -120,6 +146,9 @@ impl Run {
         let number = |key: &str| settings.get(key).and_then(Value::as_u64);
         if let Some(seed) = number("seed") {
             command.push_str(&format!(" --seed {seed}"));
+        }
+        if method == "finetune" {
+            command.push_str(" --init DENOISER");
         }
         match settings.get("amp").and_then(Value::as_str) {
             None | Some("" | "off") => {}

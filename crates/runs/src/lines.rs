@@ -42,11 +42,27 @@ pub struct ScoresLine {
     pub step: u64,
     /// Finished epochs.
     pub epoch: u64,
+    /// Accuracies of a classifier at noise levels of its process, rising; none where they were not measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_timestep: Vec<TimestepAccuracy>,
     /// Scores from 0 to 1, as in `"knn_accuracy": 0.8`.
     #[serde(flatten)]
     pub scores: BTreeMap<String, f64>,
     /// How they were obtained.
     pub protocol: serde_json::Value,
+}
+
+/// How many images a classifier knew at a noise level.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TimestepAccuracy {
+    /// The timestep of a DDPM, or the step of an EDM's grid of 18.
+    pub timestep: i64,
+    /// Share of the images whose class was found.
+    pub accuracy: f64,
+    /// Their number, ...
+    pub correct: usize,
+    /// ... of so many.
+    pub images: usize,
 }
 
 /// One line of a validation loss.

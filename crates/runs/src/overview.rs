@@ -9,6 +9,7 @@ use std::time::UNIX_EPOCH;
 use ddae_base::read_bounded;
 use ddae_checkpoint::{Checkpoint, RunCheckpoints, SharedSteps, TrainingState};
 use ddae_model::config::{ProcessConfig, RunConfig};
+use ddae_model::networks::Architecture;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -164,15 +165,17 @@ impl Overview {
 
 /// What is trained, in two words.
 fn kind(config: &RunConfig) -> String {
+    let of = |process: &ProcessConfig, network: &Architecture| {
+        let process = match process {
+            ProcessConfig::Ddpm(_) => "DDPM",
+            ProcessConfig::Edm(_) => "EDM",
+        };
+        format!("{process} {}", network.net_type())
+    };
     match config {
         RunConfig::Soda(_) => "SODA".to_string(),
-        RunConfig::Diffusion(config) => {
-            let process = match config.process {
-                ProcessConfig::Ddpm(_) => "DDPM",
-                ProcessConfig::Edm(_) => "EDM",
-            };
-            format!("{process} {}", config.network.net_type())
-        }
+        RunConfig::Diffusion(config) => of(&config.process, &config.network),
+        RunConfig::Classifier(config) => of(&config.process, &config.network),
     }
 }
 

@@ -46,7 +46,7 @@ pub struct Arguments {
     /// pool]
     #[arg(short, long, value_name = "NAMES", value_delimiter = ',')]
     taps: Vec<String>,
-    /// Fix the timestep of a features graph, which then runs faster
+    /// Fix the timestep of a features or classifier graph, which then runs faster
     #[arg(long, value_name = "N", value_parser = whole::<i64>(..))]
     timestep: Option<i64>,
     /// Take labels: in a network graph the augmentation's and the class, in a features graph the class
@@ -361,7 +361,9 @@ fn next_command(exported: &Exported, file: &Path, needs: &Needs) -> String {
     // Features that are told the class are not for probes.
     let is_told = exported.graph.inputs().any(|(_, node)| node.name == "label");
     match exported.description.kind {
-        GraphKind::Network | GraphKind::Latent | GraphKind::Loss => format!("ddae-export inspect {file}"),
+        GraphKind::Network | GraphKind::Latent | GraphKind::Classifier | GraphKind::Loss => {
+            format!("ddae-export inspect {file}")
+        }
         GraphKind::Features if is_told => format!("ddae-export inspect {file}"),
         GraphKind::Features | GraphKind::Encoder => {
             let latents = if needs.latents { " --latents LATENTS.onnx" } else { "" };

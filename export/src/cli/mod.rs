@@ -37,6 +37,7 @@ Graphs (B is the batch, free in every file):
   encoder   image [B,C,H,W] in 0..1 -> z [B,Z]
   latent    image [B,C,H,W] in 0..1, noise [B,Z,H/8,W/8] standard normal, or zeros for the mean
             -> latent, like noise
+  classifier  image and noise as of features, timestep [B] unless fixed -> logits [B,classes]
   loss      image [B,C,H,W] in 0..1, noise [B,C,H,W] standard normal, level [B]: a DDPM's timestep
             i64, of an EDM standard normal; where the network takes one, augment_label [B,9]; a
             SODA also source [B,C,H,W], normalised, and mask [B], 1 where its latent is hidden

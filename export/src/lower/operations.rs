@@ -101,6 +101,7 @@ impl Lowering<'_, '_> {
                     vec![AttributeProto::int("axis", -1), AttributeProto::float("epsilon", *eps)];
                 self.result(value, "LayerNormalization", &[&x, &ones], attributes)
             }
+            Op::LogSoftmax => self.result(value, "LogSoftmax", &[&x], vec![AttributeProto::int("axis", -1)]),
             Op::RmsNorm { axis, eps } => {
                 let root = Root { reduce: "ReduceMean", axis: *axis, eps: *eps };
                 let divisor = self.root(value, "", &x, &node.shape, root)?;

@@ -480,7 +480,9 @@ fn completed(mut model: ModelConfig, options: &WeightOptions) -> Result<ModelCon
                 ));
             }
         }
-        (Some(_), None) if model.architecture.denoiser().is_err() => {
+        (Some(_), None)
+            if model.architecture.denoiser().is_err() && model.architecture.classifier().is_err() =>
+        {
             return Err(ExportError::Argument(format!("--process: {name} has none")));
         }
         (Some(given), None) => model.process = Some(given.published(Timesteps::Fraction)),

@@ -68,6 +68,7 @@ kinds! {
     Op::GeluTanh => "GeluTanh",
     Op::Sqrt => "Sqrt",
     Op::Exp => "Exp",
+    Op::LogSoftmax => "LogSoftmax",
     Op::Attention { .. } => "Attention",
     Op::Reshape => "Reshape",
     Op::Transpose { .. } => "Transpose",

@@ -146,6 +146,22 @@ fn layers(suite: &mut Suite) {
             });
         }
     }
+    let shapes: [&[usize]; 3] = [&[10], &[1], &[5, 12]];
+    for sizes in shapes {
+        suite.add(format!("LogSoftmax of [B, {sizes:?}]"), |g, _| {
+            let x = g.input("x", DType::F32, Shape::batch(sizes))?;
+            let x = g.affine(x, 10.0, 0.0)?;
+            g.log_softmax(x)
+        });
+    }
+    suite.add("the logarithm of a class's probability", |g, s| {
+        let x = g.input("x", DType::F32, Shape::batch(&[4]))?;
+        let label = g.input("label", DType::I64, Shape::batch(&[]))?;
+        let table = s.constant(g, &[4, 4])?;
+        let (logs, rows) = (g.log_softmax(x)?, g.gather(table, label)?);
+        let chosen = g.mul(logs, rows)?;
+        g.mean(chosen, &[1])
+    });
     suite.add("LayerNorm scaled and shifted for each sample", |g, _| {
         let x = g.input("x", DType::F32, Shape::batch(&[5, 12]))?;
         let both = g.input("both", DType::F32, Shape::batch(&[24]))?;

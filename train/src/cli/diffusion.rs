@@ -8,7 +8,7 @@ use ddae_train::TrainError;
 use ddae_train::diffusion::DiffusionRun;
 use ddae_train::ranks;
 
-use super::run::{Intervals, RunArguments, ended, print, show, speaks, stopping_on_signal};
+use super::run::{Intervals, RunArguments, SheetArguments, ended, print, show, speaks, stopping_on_signal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,6 +40,8 @@ samples/ and tensorboard/. Ctrl-C ends a run after the step, with a checkpoint."
 pub struct Arguments {
     #[command(flatten)]
     run: RunArguments,
+    #[command(flatten)]
+    sheets: SheetArguments,
     /// Epochs between checkpoints that are kept; 0 keeps the first and the last
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole::<u64>(..))]
     save_every: u64,
@@ -50,14 +52,14 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let Arguments { run, save_every, sample_every } = arguments;
+    let Arguments { run, sheets, save_every, sample_every } = arguments;
     let place = run.place()?;
     let place = place.as_ref();
     let mut config = Config::read_with(&run.config()?, &run.overrides()).map_err(TrainError::from)?;
     let intervals = Intervals { save: *save_every, evaluate: *sample_every };
     let options = run.options(&mut config.training, intervals, place)?;
     let (root, opening) = (run.data_root.as_deref(), run.open_options());
-    let training = DiffusionRun::new(config.clone(), root, &opening, run.sample_steps, run.shares(place))?;
+    let training = DiffusionRun::new(config.clone(), root, &opening, sheets.sample_steps, run.shares(place))?;
     if run.dry_run {
         return show(&training.plan, &options);
     }
@@ -77,7 +79,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let tap = config.linear.as_ref().map_or("all", |linear| &linear.blockname);
     let features = shell::word(summary.run.join("features.onnx"));
-    print(&mut out, &summary, |checkpoint| {
+    print(&mut out, &summary, true, |checkpoint| {
         format!("ddae-export {checkpoint} --graph features --taps {tap} -o {features}")
     })?;
     Ok(())

@@ -1,6 +1,8 @@
 //! The commands of `ddae-train`.
 
+mod classifier;
 mod diffusion;
+mod finetune;
 mod list;
 mod run;
 mod soda;
@@ -21,6 +23,8 @@ pub struct Arguments {
 enum Command {
     Diffusion(Box<diffusion::Arguments>),
     Soda(Box<soda::Arguments>),
+    Classifier(Box<classifier::Arguments>),
+    Finetune(Box<finetune::Arguments>),
     List(list::ListArguments),
     Compare(list::CompareArguments),
 }
@@ -30,6 +34,8 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Diffusion(arguments) => diffusion::run(&arguments),
         Command::Soda(arguments) => soda::run(&arguments),
+        Command::Classifier(arguments) => classifier::run(&arguments),
+        Command::Finetune(arguments) => finetune::run(&arguments),
         Command::List(arguments) => list::list(&arguments),
         Command::Compare(arguments) => list::compare(&arguments),
     }

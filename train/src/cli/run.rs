@@ -48,7 +48,7 @@ pub struct RunArguments {
     /// Replace the run that is in the run folder
     #[arg(long)]
     force: bool,
-    /// Start with the weights of this checkpoint, the EMA where it has one (ours or a published one; safetensors or
+    /// Start with the weights of this checkpoint or run, the EMA where it has one (ours or a published one; safetensors or
     /// PyTorch)
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
@@ -115,10 +115,6 @@ pub struct RunArguments {
     /// configuration]
     #[arg(long, value_name = "N", value_parser = whole::<u64>(..))]
     validate_every: Option<u64>,
-    /// Steps of the sampler for the sheets of images; in few steps another sampler is taken, and said [default: 100 (DDIM),
-    /// 18 (EDM)]
-    #[arg(long, value_name = "N", value_parser = whole::<usize>(..))]
-    pub sample_steps: Option<usize>,
     /// Steps between lines of stats.jsonl
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = whole::<u64>(1..))]
     log_every: u64,
@@ -133,6 +129,15 @@ pub struct RunArguments {
     pub json: bool,
     #[command(flatten)]
     reading: ReadingOptions,
+}
+
+/// Options of runs that draw sheets of images.
+#[derive(Args, Debug)]
+pub struct SheetArguments {
+    /// Steps of the sampler for the sheets of images; in few steps another sampler is taken, and said [default: 100 (DDIM),
+    /// 18 (EDM)]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(..))]
+    pub sample_steps: Option<usize>,
 }
 
 /// How often something is done that is kept.
@@ -264,9 +269,36 @@ impl RunArguments {
         })
     }
 
-    fn init(&self) -> Option<Init> {
+    /// The weights to start with; of a run folder its furthest checkpoint's.
+    ///
+    /// # Errors
+    /// When it is a folder without checkpoints.
+    pub fn init(&self) -> Result<Option<Init>, TrainError> {
+        let Some(path) = &self.init else { return Ok(None) };
         let weights = self.init_weights.clone();
-        self.init.clone().map(|file| Init { file, weights })
+        let file = match path.is_dir() {
+            true => {
+                let folder = path.join("checkpoints");
+                let furthest = folder.is_dir().then(|| checkpoints::furthest(&folder).ok()).flatten();
+                let Some((checkpoint, ..)) = furthest else {
+                    let message = "holds no run with a checkpoint that can be read (--init)".to_string();
+                    return Err(TrainError::Folder { path: path.clone(), message });
+                };
+                checkpoint.path().to_path_buf()
+            }
+            false => path.clone(),
+        };
+        Ok(Some(Init { file, weights }))
+    }
+
+    /// Whether weights to start with were named.
+    pub fn has_init(&self) -> bool {
+        self.init.is_some()
+    }
+
+    /// Whether a run goes on.
+    pub fn resumes(&self) -> bool {
+        self.resume
     }
 
     /// Where the run begins.
@@ -274,7 +306,7 @@ impl RunArguments {
         let epoch = match (self.resume, u64::try_from(training.load_epoch)) {
             (true, _) => return Ok(Start::Latest),
             (false, Ok(epoch)) => epoch,
-            (false, Err(_)) => return Ok(Start::Fresh { force: self.force, init: self.init() }),
+            (false, Err(_)) => return Ok(Start::Fresh { force: self.force, init: self.init()? }),
         };
         let anew = [("--force", self.force), ("--init", self.init.is_some())];
         match anew.iter().find(|(_, given)| *given) {
@@ -350,10 +382,11 @@ pub fn speaks(place: Option<&Place>) -> bool {
     place.is_none_or(Place::leads)
 }
 
-/// What a run has done; `next` is the sensible command after it, given the checkpoint.
+/// What a run has done, which `draws` samples or does not; `next` is the sensible command after it, given the checkpoint.
 pub fn print(
     out: &mut impl Write,
     summary: &Summary,
+    draws: bool,
     next: impl FnOnce(&str) -> String,
 ) -> std::io::Result<()> {
     match summary.loss {
@@ -374,7 +407,9 @@ pub fn print(
     }
     let Some(checkpoint) = &summary.checkpoint else { return Ok(()) };
     writeln!(out, "checkpoint: {}", ddae_base::plain(checkpoint.display()))?;
-    writeln!(out, "samples:    {}", ddae_base::plain(summary.run.join("samples").display()))?;
+    if draws {
+        writeln!(out, "samples:    {}", ddae_base::plain(summary.run.join("samples").display()))?;
+    }
     match ddae_base::is_quiet() {
         true => Ok(()),
         false => writeln!(out, "next:       {}", next(&shell::word(checkpoint))),

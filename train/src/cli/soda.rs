@@ -7,7 +7,7 @@ use ddae_train::TrainError;
 use ddae_train::ranks;
 use ddae_train::soda::SodaTraining;
 
-use super::run::{Intervals, RunArguments, ended, print, show, speaks, stopping_on_signal};
+use super::run::{Intervals, RunArguments, SheetArguments, ended, print, show, speaks, stopping_on_signal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,11 +41,13 @@ Ctrl-C ends a run after the step, with a checkpoint.";
 pub struct Arguments {
     #[command(flatten)]
     run: RunArguments,
+    #[command(flatten)]
+    sheets: SheetArguments,
 }
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let run = &arguments.run;
+    let Arguments { run, sheets } = arguments;
     let place = run.place()?;
     let place = place.as_ref();
     let mut config = SodaRun::read_with(&run.config()?, &run.overrides()).map_err(TrainError::from)?;
@@ -56,7 +58,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     }
     let (root, opening) = (run.data_root.as_deref(), run.open_options());
-    let training = SodaTraining::new(config, root, &opening, run.sample_steps, run.shares(place))?;
+    let training = SodaTraining::new(config, root, &opening, sheets.sample_steps, run.shares(place))?;
     if run.dry_run {
         return show(&training.plan, &options);
     }
@@ -75,6 +77,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return Ok(json::print("ddae.train/1", &summary)?);
     }
     let encoder = shell::word(summary.run.join("encoder.onnx"));
-    print(&mut out, &summary, |checkpoint| format!("ddae-export {checkpoint} --graph encoder -o {encoder}"))?;
+    print(&mut out, &summary, true, |checkpoint| {
+        format!("ddae-export {checkpoint} --graph encoder -o {encoder}")
+    })?;
     Ok(())
 }

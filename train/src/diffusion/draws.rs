@@ -56,6 +56,15 @@ pub(crate) fn fixed(
     shape: [usize; 3],
     device: Device,
 ) -> Result<[Tensor; 2], TorchError> {
+    Ok([fixed_level(process, images, device)?, self::images(&images.noise(), shape, device)?])
+}
+
+/// The levels of [`fixed`].
+pub(crate) fn fixed_level(
+    process: &ProcessConfig,
+    images: &FixedImages,
+    device: Device,
+) -> Result<Tensor, TorchError> {
     let level = match process {
         ProcessConfig::Ddpm(_) => {
             let timesteps = feature_timesteps(process);
@@ -69,8 +78,7 @@ pub(crate) fn fixed(
             Tensor::f_from_slice(&images.quantiles().iter().map(at).collect::<Vec<f32>>())
         }
     };
-    let level = uploaded(&level.map_err(|e| TorchError::at("noise levels", e))?, device)?;
-    Ok([level, self::images(&images.noise(), shape, device)?])
+    uploaded(&level.map_err(|e| TorchError::at("noise levels", e))?, device)
 }
 
 /// The number below which a standard normal one lies with this probability in (0, 1), with a relative error below 1.2e-9: the

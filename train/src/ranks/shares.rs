@@ -89,8 +89,8 @@ impl Part {
     }
 }
 
-/// Whose batch `batch_size` is in what was published for a network: DDAE's and SODA's code have that of one device, and multiply
-/// the learning rate by their number; EDM, EDM2 and DiT have that of all.
+/// Whose batch `batch_size` is in what was published for a network: DDAE's and SODA's code have that of one device (classifiers
+/// too), and multiply the learning rate by their number; EDM, EDM2 and DiT have that of all.
 fn published(config: &RunConfig) -> BatchOf {
     match config.diffusion().map(|config| config.network.net_type()) {
         None | Some("UNet") => BatchOf::Rank,

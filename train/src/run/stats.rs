@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use ddae_base::files::{append, write_whole};
-pub use ddae_runs::lines::{ScoresLine, StatsLine, ValidationLine};
+pub use ddae_runs::lines::{ScoresLine, StatsLine, TimestepAccuracy, ValidationLine};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
@@ -148,7 +148,14 @@ mod tests {
         let split = "data/test".to_string();
         let validation = ValidationLine { step: 10, epoch: 1, validation_loss: Some(0.5), images: 3, split };
         let scores = BTreeMap::from([("knn_accuracy".to_string(), 0.25)]);
-        let scores = ScoresLine { step: 10, epoch: 1, scores, protocol: serde_json::Value::Null };
+        let at = TimestepAccuracy { timestep: 51, accuracy: 0.75, correct: 3, images: 4 };
+        let scores = ScoresLine {
+            step: 10,
+            epoch: 1,
+            by_timestep: vec![at],
+            scores,
+            protocol: serde_json::Value::Null,
+        };
         stats.append_validation(validation.clone()).expect("written");
         stats.append_scores(scores.clone()).expect("written");
         stats.append(&line(20)).expect("written");

@@ -82,6 +82,7 @@ fn node(op: &Op, shape: &Shape, operands: &[&Tensor], context: &Context<'_>) -> 
         Op::Sqrt => x.f_sqrt(),
         // As in PyTorch's autocast: 16 bits would be coarse.
         Op::Exp => x.f_to_kind(context.widened(x))?.f_exp(),
+        Op::LogSoftmax => x.f_log_softmax(-1, context.widened(x)),
         Op::Attention { heads, layout } => attention(x, *heads as i64, *layout),
         Op::Reshape => x.f_reshape(context.sizes(shape)),
         Op::Transpose { axes } => x.f_permute(convert::sizes(axes)),

@@ -3,7 +3,10 @@
 use std::fmt;
 
 use ddae_base::plain;
-use ddae_model::config::{LrSchedule, ProcessConfig, RunConfig, SodaAugmentation, SodaDiffusion};
+use ddae_model::config::{
+    ClassifierRun, LrSchedule, ProcessConfig, RunConfig, SodaAugmentation, SodaDiffusion,
+};
+use ddae_model::networks::{BlockDepths, Classifier};
 
 use super::options::Amp;
 use super::plan::TrainingPlan;
@@ -29,13 +32,35 @@ impl<'a> Description<'a> {
         let activations = activations.saturating_sub(parameters) as f64;
         let bytes = if self.amp == Amp::Off { 4.0 } else { 2.0 };
         let batch = self.plan.batch.pass as f64;
-        (5.0 * 4.0 * parameters as f64, activations * bytes * batch)
+        let numbers = (3 + self.plan.moments()) as f64;
+        (numbers * 4.0 * parameters as f64, activations * bytes * batch)
     }
+}
+
+/// The noise and the augmentation of a classifier in words.
+fn classified(config: &ClassifierRun) -> String {
+    let process = match &config.process {
+        ProcessConfig::Ddpm(ddpm) => format!("DDPM, {} timesteps", ddpm.n_t),
+        ProcessConfig::Edm(edm) => {
+            format!("EDM, ln sigma of mean {} and deviation {}", edm.p_mean, edm.p_std)
+        }
+    };
+    let noise = match config.network.classifier().ok().and_then(Classifier::timestep) {
+        Some(timestep) => format!("noised to timestep {timestep}"),
+        None => "noised to all levels".to_string(),
+    };
+    let crop = match config.crop {
+        0 => String::new(),
+        padding => format!(", cropped with a padding of {padding}"),
+    };
+    let flip = if config.flip { ", half of them mirrored" } else { "" };
+    format!("{process}; classes of images {noise}{crop}{flip}")
 }
 
 /// The process in words.
 fn process(config: &RunConfig) -> String {
     match config {
+        RunConfig::Classifier(config) => classified(config),
         RunConfig::Diffusion(config) => match &config.process {
             ProcessConfig::Ddpm(c) => format!("DDPM, {} timesteps", c.n_t),
             ProcessConfig::Edm(c) if c.augment_prob > 0.0 => {
@@ -86,11 +111,28 @@ impl fmt::Display for Description<'_> {
             f64::INFINITY => "gradients not clipped".to_string(),
             norm => format!("gradients clipped to a norm of {norm}"),
         };
+        let momentum = match training.optim_args.momentum {
+            Some(momentum) => format!(" with momentum {momentum}"),
+            None => String::new(),
+        };
+        let average = match training.ema {
+            0.0 => "no EMA".to_string(),
+            ema => format!("EMA {ema}"),
+        };
         let (state, activations) = self.memory();
         let factor = self.plan.batch.rate_factor;
         let encoder = config.soda().map_or(String::new(), |config| {
             format!(" (encoder {:e})", config.lrate_ratio * factor * config.training.lrate)
         });
+        let layers =
+            config.classifier().filter(|config| config.layer_decay != 1.0).map_or(String::new(), |config| {
+                let blocks = BlockDepths::of(graph).count();
+                let first = config.layer_decay.powi(blocks as i32 - 1);
+                format!(
+                    " (times {} for each block below the head: times {first:.1e} in the first of {blocks})",
+                    config.layer_decay
+                )
+            });
         let flops = graph.flops() as f64;
         writeln!(f, "data        {}: {} images, {}", train.name(), train.len(), plain(origin))?;
         writeln!(f, "process     {}", process(config))?;
@@ -121,11 +163,10 @@ impl fmt::Display for Description<'_> {
         }
         writeln!(
             f,
-            "optimiser   {:?}, learning rate {:e}{encoder}, {} warm-up epochs, {schedule}, {clipping}, EMA {}",
-            training.optim,
+            "optimiser   {}{momentum}, learning rate {:e}{encoder}{layers}, {} warm-up epochs, {schedule}, {clipping}, {average}",
+            training.optim.name(),
             factor * training.lrate,
             training.warm_epoch,
-            training.ema
         )?;
         if let Some(validation) = &self.plan.validation {
             writeln!(f, "validation  {}", validation.describe(self.plan.images_per_epoch()))?;

@@ -141,7 +141,7 @@ impl RunLog {
         sheet: Option<&Path>,
     ) -> Result<(), TrainError> {
         let (step, epoch) = (state.step, state.epoch);
-        let Scores { values, protocol, notes } = scores;
+        let Scores { values, by_timestep, protocol, notes } = scores;
         for note in notes {
             self.say(&format!("warning     {note}"))?;
         }
@@ -149,12 +149,19 @@ impl RunLog {
             let named: Vec<String> =
                 values.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
             self.say(&format!("epoch {epoch}: {}", named.join(", ")))?;
-            let tags: Vec<String> = values.iter().map(|(name, _)| format!("evaluation/{name}")).collect();
+            if !by_timestep.is_empty() {
+                let each = by_timestep.iter().map(|at| format!("t{} {:.4}", at.timestep, at.accuracy));
+                let each: Vec<String> = each.collect();
+                self.folder.log(&format!("epoch {epoch}: accuracy by timestep: {}", each.join(", ")))?;
+            }
+            let tagged = values.iter().map(|(name, value)| (format!("evaluation/{name}"), *value));
+            let at = by_timestep.iter().map(|at| (format!("by_timestep/t{:04}", at.timestep), at.accuracy));
+            let tagged: Vec<(String, f64)> = tagged.chain(at).collect();
             let scalars: Vec<(&str, f64)> =
-                tags.iter().map(String::as_str).zip(values.iter().map(|(_, value)| *value)).collect();
+                tagged.iter().map(|(tag, value)| (tag.as_str(), *value)).collect();
             self.events.scalars(step, &scalars)?;
             let scores = values.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
-            self.stats.append_scores(ScoresLine { step, epoch, scores, protocol })?;
+            self.stats.append_scores(ScoresLine { step, epoch, by_timestep, scores, protocol })?;
         }
         if let Some(path) = sheet {
             self.folder.log(&format!("wrote {}", path.display()))?;

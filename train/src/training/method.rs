@@ -11,6 +11,7 @@ use super::plan::TrainingPlan;
 use super::validation::FixedImages;
 use crate::TrainError;
 use crate::ranks::{Division, Part};
+use crate::run::stats::TimestepAccuracy;
 use crate::torch::{Layout, Parameters, Precision, TorchError};
 
 /// What an average gives for fixed inputs, as [`Method::recorder`] says.
@@ -45,6 +46,8 @@ pub struct Epoch {
 pub struct Scores {
     /// Names, as in `knn_accuracy`, and values from 0 to 1; none where they were not wanted.
     pub values: Vec<(&'static str, f64)>,
+    /// Accuracies at noise levels, rising, if they were measured.
+    pub by_timestep: Vec<TimestepAccuracy>,
     /// How they were obtained.
     pub protocol: serde_json::Value,
     /// What the user should know.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ddae_checkpoint::{Checkpoint, LATEST, NameMap, TrainingState, WeightSet, epoch_name};
 use ddae_cuda::Element;
 use ddae_model::config::RunConfig;
-use ddae_model::networks::{Architecture, DecoderConfig, Family, SodaConfig};
+use ddae_model::networks::{Architecture, DecoderConfig, Family, FineTunedConfig, SodaConfig};
 use ddae_model::weights::Weights;
 use tch::Device;
 
@@ -119,7 +119,7 @@ impl StartingPoint {
                 // Before an old run is removed, everything that the new one needs is there.
                 let (weights, notes) = match init {
                     None => (Weights::initial(&plan.graph, seed), vec![]),
-                    Some(init) => given_weights(init, plan)?,
+                    Some(init) => given_weights(init, plan, seed)?,
                 };
                 begin(RunFolder::create(&options.run, *force)?, weights, notes)
             }
@@ -215,7 +215,7 @@ impl TrainingPlan {
     /// When the file is not one of this network's weights.
     pub fn check_init(&self, start: &Start) -> Result<Vec<String>, TrainError> {
         match start {
-            Start::Fresh { init: Some(init), .. } => Ok(given_weights(init, self)?.1),
+            Start::Fresh { init: Some(init), .. } => Ok(given_weights(init, self, 0)?.1),
             _ => Ok(Vec::new()),
         }
     }
@@ -255,14 +255,32 @@ fn begin_on_gpu(number: usize, options: &Options) -> Result<Vec<String>, TrainEr
     Ok(notes)
 }
 
-/// The weights of another run, or of a file of others, for a new run; and what was taken.
-fn given_weights(init: &Init, plan: &TrainingPlan) -> Result<(Weights, Vec<String>), TrainError> {
+/// The networks whose weights a run can begin with: one, of fine-tuning the denoiser, or both halves of a SODA.
+fn wanted_networks(config: &RunConfig) -> Vec<Architecture> {
+    match config {
+        RunConfig::Diffusion(config) => vec![config.network.clone()],
+        RunConfig::Classifier(config) => match config.network.fine_tuned() {
+            Some(tuned) => vec![(*tuned.denoiser).clone()],
+            None => vec![config.network.clone()],
+        },
+        RunConfig::Soda(config) => {
+            let SodaConfig { encoder, decoder } = config.networks.clone();
+            vec![encoder.into(), DecoderConfig(decoder).into()]
+        }
+    }
+}
+
+/// The weights of another run, or of a file of others, for a new run; and what was taken. A head that the file cannot have is
+/// new, of this seed.
+fn given_weights(init: &Init, plan: &TrainingPlan, seed: u64) -> Result<(Weights, Vec<String>), TrainError> {
     let path = init.file.as_path();
-    let net_type = |config: &RunConfig| config.diffusion().map(|config| config.network.net_type());
+    let networks = wanted_networks(&plan.config);
+    let wanted = if let [only] = &*networks { Some(only.net_type()) } else { None };
     let checkpoint = Checkpoint::open(path)?;
     let saved = checkpoint.config();
+    let of_file = saved.and_then(RunConfig::network).map(Architecture::net_type);
     // Names and shapes do not tell all networks apart: those of UNetC and UNetE are the same.
-    if let (Some(saved), Some(given)) = (saved.and_then(net_type), net_type(&plan.config))
+    if let (Some(saved), Some(given)) = (of_file, wanted)
         && saved != given
     {
         let shown = path.display();
@@ -270,27 +288,30 @@ fn given_weights(init: &Init, plan: &TrainingPlan) -> Result<(Weights, Vec<Strin
             "--init {shown}: it holds the weights of net_type {saved}, and the configuration says net_type {given}"
         )));
     }
-    // The networks of a run: one, or both halves of a SODA.
-    let networks: Vec<Architecture> = match &plan.config {
-        RunConfig::Diffusion(config) => vec![config.network.clone()],
-        RunConfig::Soda(config) => {
-            let SodaConfig { encoder, decoder } = config.networks.clone();
-            vec![encoder.into(), DecoderConfig(decoder).into()]
-        }
-    };
+    let tuned = plan.config.classifier().and_then(|config| config.network.fine_tuned());
+    let trunk = tuned.map(FineTunedConfig::trunk).transpose()?;
+    let graph = trunk.as_ref().unwrap_or(&plan.graph);
     let is_wanted = |family: &Family| networks.iter().any(|network| network.is_of(family));
     let (weights, taken) = match checkpoint.choose(init.weights.as_ref(), "--init-weights", is_wanted)? {
-        Some(set) => (checkpoint.weights_of(set, &plan.graph, &NameMap::new())?, set.to_string()),
+        Some(set) => (checkpoint.weights_of(set, graph, &NameMap::new())?, set.to_string()),
         // Names that only the whole graph knows.
         None => {
             let set = checkpoint.weight_sets().first().copied().unwrap_or_default();
-            (checkpoint.weights(set, &plan.graph)?, checkpoint.layout().to_string())
+            (checkpoint.weights(set, graph)?, checkpoint.layout().to_string())
+        }
+    };
+    let weights = match trunk {
+        None => weights,
+        Some(_) => {
+            let mut whole = Weights::initial(&plan.graph, seed);
+            weights.into_iter().for_each(|(name, tensor)| whole.insert(name, tensor));
+            whole
         }
     };
     let shown = path.display();
     let mut note = format!("{GIVEN}{shown}: {taken}");
     // What a file of others does not say is taken from the configuration.
-    if let (None, Some(given)) = (saved, net_type(&plan.config)) {
+    if let (None, Some(given)) = (saved, wanted) {
         note.push_str(&format!(", taken as those of net_type {given}"));
     }
     Ok((weights, vec![note]))

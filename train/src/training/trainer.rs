@@ -192,7 +192,7 @@ impl<M: Method> Trainer<M> {
     fn share(&mut self, ranks: &Ranks, step: u64) -> Result<(), TrainError> {
         let group = ranks.gradients(self.device)?;
         let Learner { weights, average, optimizer, .. } = &self.learner;
-        let moments = [&optimizer.exp_avg, &optimizer.exp_avg_sq];
+        let moments = optimizer.moments().iter().map(|moments| &moments.values);
         for state in [weights, average].into_iter().chain(moments) {
             group.broadcast(state.state())?;
         }
@@ -330,8 +330,10 @@ impl<M: Method> Trainer<M> {
                 named.collect()
             };
         let (copied, copying) = Snapshot::channel();
-        let mut moments = of(&optimizer.exp_avg, "optimizer.exp_avg.", usize::MAX)?;
-        moments.extend(of(&optimizer.exp_avg_sq, "optimizer.exp_avg_sq.", usize::MAX)?);
+        let mut moments = Vec::new();
+        for of_optimizer in optimizer.moments() {
+            moments.extend(of(&of_optimizer.values, &moment_prefix(of_optimizer.name), usize::MAX)?);
+        }
         let snapshot = Snapshot {
             weights: of(weights, "", if forward_normalises { 0 } else { trained })?,
             average: of(average, "", usize::MAX)?,
@@ -348,8 +350,9 @@ impl<M: Method> Trainer<M> {
     fn load(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
         self.learner.weights.load(&checkpoint.weights(WeightSet::Model, &self.graph)?)?;
         self.learner.average.load(&checkpoint.weights(WeightSet::Ema, &self.graph)?)?;
-        self.learner.optimizer.exp_avg.load(&checkpoint.tensors_with_prefix("optimizer.exp_avg.")?)?;
-        self.learner.optimizer.exp_avg_sq.load(&checkpoint.tensors_with_prefix("optimizer.exp_avg_sq.")?)?;
+        for moments in self.learner.optimizer.moments() {
+            moments.values.load(&checkpoint.tensors_with_prefix(&moment_prefix(moments.name))?)?;
+        }
         Ok(())
     }
 
@@ -365,6 +368,11 @@ impl<M: Method> Trainer<M> {
         }
         Ok(())
     }
+}
+
+/// What the names of an optimiser's moments begin with in a checkpoint.
+fn moment_prefix(name: &str) -> String {
+    format!("optimizer.{name}.")
 }
 
 /// A copy of a tensor, on the CPU.

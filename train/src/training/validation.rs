@@ -128,7 +128,12 @@ pub struct FixedImages<'a> {
     quantiles: &'a [f64],
 }
 
-impl FixedImages<'_> {
+impl<'a> FixedImages<'a> {
+    /// The images at `positions`, with their noise levels at `quantiles`, of which there is one for each image of `images`.
+    pub(crate) fn of(images: &'a Split, positions: Range<usize>, quantiles: &'a [f64]) -> FixedImages<'a> {
+        FixedImages { images, positions, quantiles }
+    }
+
     /// Number of images.
     pub fn len(&self) -> usize {
         self.positions.len()
@@ -195,7 +200,7 @@ impl FixedImages<'_> {
 }
 
 /// The middles of `count` equal parts of (0, 1), in an order that has nothing to do with that of images.
-fn quantiles(count: usize) -> Vec<f64> {
+pub(crate) fn quantiles(count: usize) -> Vec<f64> {
     let mut order: Vec<usize> = (0..count).collect();
     stream(SEED, Purpose::Validation, 0, ORDER).shuffle(&mut order);
     order.into_iter().map(|part| (part as f64 + 0.5) / count as f64).collect()
@@ -271,7 +276,7 @@ impl Validation {
                 return Ok(None);
             }
             let positions = first..(first + self.batch).min(positions.end);
-            let part = FixedImages { images: &self.plan.images, positions, quantiles: &self.quantiles };
+            let part = FixedImages::of(&self.plan.images, positions, &self.quantiles);
             let inputs = method.fixed_inputs(&part)?;
             let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
             let losses = tch::no_grad(|| self.network.forward(weights, &inputs, mode))?;

@@ -10,6 +10,10 @@ fn help_texts() {
         ("diffusion_long", "diffusion --help"),
         ("soda_short", "soda -h"),
         ("soda_long", "soda --help"),
+        ("classifier_short", "classifier -h"),
+        ("classifier_long", "classifier --help"),
+        ("finetune_short", "finetune -h"),
+        ("finetune_long", "finetune --help"),
         ("list", "list --help"),
         ("compare", "compare --help"),
     ];

@@ -2,7 +2,9 @@
 
 mod bad_input;
 mod bounds;
+mod classifier;
 mod events;
+mod finetune;
 mod furthest;
 mod help;
 mod last_batch;

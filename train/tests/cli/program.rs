@@ -45,6 +45,11 @@ impl Place {
         place
     }
 
+    /// The same folder for another command.
+    pub fn into_of(self, command: &'static str) -> Place {
+        Place { command, ..self }
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

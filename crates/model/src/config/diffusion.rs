@@ -100,6 +100,10 @@ impl Config {
             let message = "the configuration of a SODA (it has an encoder): `ddae-train soda` trains it";
             return Err(message.to_string());
         }
+        if super::classifier::is_classifier(&value) {
+            let command = super::classifier::command(&value);
+            return Err(format!("the configuration of a classifier: `{command}` trains it"));
+        }
         let says_norm = value.get("grad_clip_norm").is_some();
         let (mut training, rest) = TrainingConfig::split(value, &KEYS)?;
         let raw: Raw = typed(rest, "")?;

@@ -2,7 +2,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | `diffusion`, `soda` | the configurations of training runs, by what is trained |
+//! | `diffusion`, `soda`, `classifier` | the configurations of training runs, by what is trained |
 //! | `training` | the keys that all of them have |
 //! | `process`, `betas` | diffusion processes |
 //! | `model` | networks that were not trained here |
@@ -12,6 +12,7 @@
 //! | `words`, `place` | what is wrong with a value, and where it stands |
 
 mod betas;
+mod classifier;
 mod diffusion;
 mod model;
 mod overrides;
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 use serde_norway::Value;
 
 pub use betas::Betas;
+pub use classifier::ClassifierRun;
 pub use diffusion::{Config, LinearConfig};
 pub use model::{AnyConfig, ChannelStatistics, ModelConfig};
 pub use overrides::Override;

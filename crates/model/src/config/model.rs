@@ -14,7 +14,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_norway::Value;
 
-use super::{Config, ConfigError, Origin, Override, ProcessConfig, RunConfig, SodaRun, typed};
+use super::{ClassifierRun, Config, ConfigError, Origin, Override, ProcessConfig, RunConfig, SodaRun, typed};
 use crate::graph::GraphKind;
 use crate::networks::Architecture;
 
@@ -94,9 +94,12 @@ impl AnyConfig {
         if is_short {
             return Ok(AnyConfig::Model(Box::new(ModelConfig::from_value(value)?)));
         }
-        let run = match super::soda::is_soda(&value) {
-            true => SodaRun::from_value(value)?.into(),
-            false => Config::from_value(value)?.into(),
+        let run = if super::soda::is_soda(&value) {
+            SodaRun::from_value(value)?.into()
+        } else if super::classifier::is_classifier(&value) {
+            ClassifierRun::from_value(value)?.into()
+        } else {
+            Config::from_value(value)?.into()
         };
         Ok(AnyConfig::Run(run))
     }
@@ -106,6 +109,7 @@ impl AnyConfig {
         match self {
             AnyConfig::Run(RunConfig::Diffusion(config)) => config.model(),
             AnyConfig::Run(RunConfig::Soda(config)) => config.decoder_model(),
+            AnyConfig::Run(RunConfig::Classifier(config)) => config.model(),
             AnyConfig::Model(model) => (**model).clone(),
         }
     }
@@ -134,6 +138,9 @@ impl AnyConfig {
                 config.networks.encoder.image_shape = shape;
                 config.networks.decoder.image_shape = shape;
                 config.networks.check()?;
+            }
+            AnyConfig::Run(RunConfig::Classifier(config)) => {
+                config.network = config.network.resized(size)?;
             }
             AnyConfig::Model(model) => model.architecture = model.architecture.resized(size)?,
         }
@@ -165,6 +172,12 @@ impl From<Config> for AnyConfig {
 
 impl From<SodaRun> for AnyConfig {
     fn from(config: SodaRun) -> AnyConfig {
+        AnyConfig::Run(config.into())
+    }
+}
+
+impl From<ClassifierRun> for AnyConfig {
+    fn from(config: ClassifierRun) -> AnyConfig {
         AnyConfig::Run(config.into())
     }
 }

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{AnyConfig, Config, ConfigError, SodaRun, TrainingConfig};
+use super::{AnyConfig, ClassifierRun, Config, ConfigError, SodaRun, TrainingConfig};
+use crate::networks::Architecture;
 
 /// What a training checkpoint was made with.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -12,6 +13,8 @@ pub enum RunConfig {
     Diffusion(Box<Config>),
     /// A SODA.
     Soda(Box<SodaRun>),
+    /// A classifier of noised images.
+    Classifier(Box<ClassifierRun>),
 }
 
 impl RunConfig {
@@ -34,6 +37,7 @@ impl RunConfig {
         match self {
             RunConfig::Diffusion(config) => &config.dataset,
             RunConfig::Soda(config) => &config.dataset,
+            RunConfig::Classifier(config) => &config.dataset,
         }
     }
 
@@ -42,6 +46,7 @@ impl RunConfig {
         match self {
             RunConfig::Diffusion(config) => config.image_shape(),
             RunConfig::Soda(config) => config.image_shape(),
+            RunConfig::Classifier(config) => config.image_shape(),
         }
     }
 
@@ -50,6 +55,7 @@ impl RunConfig {
         match self {
             RunConfig::Diffusion(config) => &config.training,
             RunConfig::Soda(config) => &config.training,
+            RunConfig::Classifier(config) => &config.training,
         }
     }
 
@@ -57,15 +63,32 @@ impl RunConfig {
     pub fn diffusion(&self) -> Option<&Config> {
         match self {
             RunConfig::Diffusion(config) => Some(config),
-            RunConfig::Soda(_) => None,
+            RunConfig::Soda(_) | RunConfig::Classifier(_) => None,
         }
     }
 
     /// That of a SODA, if it is one.
     pub fn soda(&self) -> Option<&SodaRun> {
         match self {
-            RunConfig::Diffusion(_) => None,
             RunConfig::Soda(config) => Some(config),
+            RunConfig::Diffusion(_) | RunConfig::Classifier(_) => None,
+        }
+    }
+
+    /// That of a classifier, if it is one.
+    pub fn classifier(&self) -> Option<&ClassifierRun> {
+        match self {
+            RunConfig::Classifier(config) => Some(config),
+            RunConfig::Diffusion(_) | RunConfig::Soda(_) => None,
+        }
+    }
+
+    /// The one network that is trained; none of a SODA, which has two.
+    pub fn network(&self) -> Option<&Architecture> {
+        match self {
+            RunConfig::Diffusion(config) => Some(&config.network),
+            RunConfig::Classifier(config) => Some(&config.network),
+            RunConfig::Soda(_) => None,
         }
     }
 
@@ -74,6 +97,7 @@ impl RunConfig {
         match self {
             RunConfig::Diffusion(config) => config.to_yaml(),
             RunConfig::Soda(config) => config.to_yaml(),
+            RunConfig::Classifier(config) => config.to_yaml(),
         }
     }
 }
@@ -87,5 +111,11 @@ impl From<Config> for RunConfig {
 impl From<SodaRun> for RunConfig {
     fn from(config: SodaRun) -> RunConfig {
         RunConfig::Soda(Box::new(config))
+    }
+}
+
+impl From<ClassifierRun> for RunConfig {
+    fn from(config: ClassifierRun) -> RunConfig {
+        RunConfig::Classifier(Box::new(config))
     }
 }

@@ -178,6 +178,10 @@ impl SodaRun {
     }
 
     pub(super) fn from_value(mut value: Value) -> Result<SodaRun, String> {
+        if super::classifier::is_classifier(&value) {
+            let command = super::classifier::command(&value);
+            return Err(format!("the configuration of a classifier: `{command}` trains it"));
+        }
         if value.get("network").is_some() && !is_soda(&value) {
             let message =
                 "the configuration of a DDPM or EDM (it has a network): `ddae-train diffusion` trains it";

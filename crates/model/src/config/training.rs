@@ -38,6 +38,20 @@ pub enum Optim {
     Adam,
     /// AdamW: decoupled weight decay.
     AdamW,
+    /// Gradient descent with momentum, not Nesterov's; weight decay is added to the gradient.
+    #[serde(rename = "SGD")]
+    Sgd,
+}
+
+impl Optim {
+    /// The name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Optim::Adam => "Adam",
+            Optim::AdamW => "AdamW",
+            Optim::Sgd => "SGD",
+        }
+    }
 }
 
 /// `optim_args`, with PyTorch's defaults.
@@ -47,6 +61,9 @@ pub struct OptimArgs {
     /// Weight decay.
     #[serde(default)]
     pub weight_decay: f64,
+    /// Decay of the sum of gradients, of SGD alone. Absent: 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub momentum: Option<f64>,
     /// Decay of the first and second moment.
     #[serde(default = "OptimArgs::default_betas")]
     pub betas: [f64; 2],
@@ -67,7 +84,12 @@ impl OptimArgs {
 
 impl Default for OptimArgs {
     fn default() -> OptimArgs {
-        OptimArgs { weight_decay: 0.0, betas: OptimArgs::default_betas(), eps: OptimArgs::default_eps() }
+        OptimArgs {
+            weight_decay: 0.0,
+            momentum: None,
+            betas: OptimArgs::default_betas(),
+            eps: OptimArgs::default_eps(),
+        }
     }
 }
 
@@ -206,7 +228,17 @@ impl TrainingConfig {
         if !(0.0..1.0).contains(&self.ema) {
             return Err(format!("ema is {}; it must be in [0, 1)", self.ema));
         }
-        let OptimArgs { weight_decay, betas: [b1, b2], eps } = self.optim_args;
+        let OptimArgs { weight_decay, momentum, betas: [b1, b2], eps } = self.optim_args;
+        match momentum {
+            Some(momentum) if self.optim != Optim::Sgd => {
+                let optim = self.optim.name();
+                return Err(format!("optim_args.momentum is {momentum}; it is for optim: SGD, not {optim}"));
+            }
+            Some(momentum) if !(0.0..1.0).contains(&momentum) => {
+                return Err(format!("optim_args.momentum is {momentum}; it must be in [0, 1)"));
+            }
+            _ => {}
+        }
         if !(0.0..1.0).contains(&b1) || !(0.0..1.0).contains(&b2) {
             return Err(format!("optim_args.betas is [{b1}, {b2}]; both must be in [0, 1)"));
         }

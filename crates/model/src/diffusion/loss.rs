@@ -1,5 +1,6 @@
 //! Graphs of kind `loss`: images, noise and a noise level to the loss of each image.
 
+use super::classifier::classification_loss;
 use super::image::{Pixels, image_input};
 use super::process::{DdpmLevel, EdmLevel, class_input, edm_noised};
 use crate::config::{Config, Preconditioner, ProcessConfig, RunConfig, SodaRun};
@@ -23,7 +24,8 @@ type Built = Result<Value, GraphError>;
 /// Output: `loss` f32 `[B]`, of a DDPM the mean squared error of the noise (arXiv 2006.11239, eq. 14), or of what else its
 /// network predicts, of an EDM the
 /// weighted one of the denoised image (arXiv 2206.00364, table 1), where the network learns its uncertainty `u` divided
-/// by `exp(u)`, plus `u` (arXiv 2312.02696, eq. 21). A run minimises its mean over the batch.
+/// by `exp(u)`, plus `u` (arXiv 2312.02696, eq. 21); of a classifier, which always takes `label` and has no `level` where its
+/// timestep is fixed, the cross-entropy. A run minimises its mean over the batch.
 ///
 /// # Errors
 /// When the configuration cannot be built, or says of a network that cannot be trained.
@@ -32,6 +34,7 @@ pub fn loss_graph(config: &RunConfig, input_u8: bool) -> Result<Graph, GraphErro
     let loss = match config {
         RunConfig::Diffusion(config) => denoising(&mut g, config, input_u8)?,
         RunConfig::Soda(config) => guided_denoising(&mut g, config, input_u8)?,
+        RunConfig::Classifier(config) => return classification_loss(config, input_u8),
     };
     g.output("loss", loss);
     Ok(g)

@@ -6,12 +6,14 @@
 //! | [`edm`] | preconditioning and noise grid of the continuous process |
 //! | `process` | noising and preconditioning as parts of graphs |
 //! | `loss` | graphs from images, noise and a level to losses |
+//! | `classifier` | graphs from images, noised, to the logits of classes |
 //! | [`features`] | graphs from images, noised, to the features of layers |
 //! | [`sampler`] | sampling runs as plans of steps, a step as a graph, and the loop over them |
 //! | `image`, `codes` | images as networks want them; graphs from images to codes |
 //!
 //! Images are in [0, 1]; networks see [-1, 1].
 
+mod classifier;
 mod codes;
 pub mod ddpm;
 pub mod edm;
@@ -21,6 +23,7 @@ mod loss;
 mod process;
 pub mod sampler;
 
+pub use classifier::{ClassifierOptions, classifier_graph, training_logits_graph};
 pub use codes::{encoder_graph, latent_graph};
 pub use features::{FeatureOptions, feature_layers, features_graph, model_features_graph};
 pub use image::Pixels;

@@ -164,6 +164,23 @@ pub(super) fn edm_noised(g: &mut Graph, x0: Value, sigma: Value, noise: Value) -
     g.add(x0, noise)
 }
 
+/// Images noised to the steps `timestep` (i64 `[B]` or `[1]`) of the grid on which features are taken, and `ln sigma`
+/// of the steps, `[B]` or `[1]`.
+pub(super) fn edm_noised_on_grid(
+    g: &mut Graph,
+    config: &EdmConfig,
+    x0: Value,
+    noise: Value,
+    timestep: Value,
+) -> Result<(Value, Value), GraphError> {
+    let sigmas: Vec<f32> = edm::feature_sigmas(config).into_iter().map(|sigma| sigma as f32).collect();
+    // Step 0 has no noise and no logarithm; it is no feature step.
+    let logarithms = sigmas.iter().map(|sigma| sigma.ln().max(f32::MIN)).collect();
+    let sigma = lookup(g, sigmas, timestep)?;
+    let x = edm_noised(g, x0, sigma, noise)?;
+    Ok((x, column(g, logarithms, timestep)?))
+}
+
 /// The value of a table at each sample's timestep, ready to multiply images: `[B,1,1,1]`.
 fn lookup(g: &mut Graph, table: Vec<f32>, timestep: Value) -> Built {
     let values = column(g, table, timestep)?;

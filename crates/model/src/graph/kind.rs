@@ -17,18 +17,21 @@ pub enum GraphKind {
     Encoder,
     /// Images to the latents that a latent diffusion model works on.
     Latent,
+    /// Images, noised, to the logits of classes.
+    Classifier,
     /// Images, noise and noise levels to what a training run minimises.
     Loss,
 }
 
 impl GraphKind {
     /// All kinds, as they are listed to people.
-    pub const ALL: [GraphKind; 6] = [
+    pub const ALL: [GraphKind; 7] = [
         GraphKind::Network,
         GraphKind::Features,
         GraphKind::Sampler,
         GraphKind::Encoder,
         GraphKind::Latent,
+        GraphKind::Classifier,
         GraphKind::Loss,
     ];
 
@@ -49,6 +52,7 @@ impl GraphKind {
             GraphKind::Sampler => ("sampler", "One step of the sampler"),
             GraphKind::Encoder => ("encoder", "Images to the codes of an encoder"),
             GraphKind::Latent => ("latent", "Images to the latents of a latent encoder"),
+            GraphKind::Classifier => ("classifier", "Images to the logits of classes"),
             GraphKind::Loss => ("loss", "Images, noise and its level to the loss of a training run"),
         }
     }

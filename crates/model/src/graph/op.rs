@@ -123,6 +123,8 @@ pub enum Op {
     Sqrt,
     /// Exponential.
     Exp,
+    /// Logarithm of the softmax over the last axis: `x - ln sum exp x`.
+    LogSoftmax,
     /// Softmax attention on packed projections `[B, N, 3*C]`: `[B, N, C]`. Scores are scaled by `d^(-1/2)`.
     Attention {
         /// Number of heads.
@@ -243,6 +245,7 @@ impl Op {
             Op::GeluTanh => "GeluTanh",
             Op::Sqrt => "Sqrt",
             Op::Exp => "Exp",
+            Op::LogSoftmax => "LogSoftmax",
             Op::Attention { .. } => "Attention",
             Op::Reshape => "Reshape",
             Op::Transpose { .. } => "Transpose",

@@ -12,11 +12,13 @@
 //! | `dit` | the diffusion transformer |
 //! | `soda` | SODA's encoder and decoder |
 //! | `wide_resnet`, `noise_mlp` | noise-conditional classifiers |
+//! | `fine_tuned` | a denoiser cut after a layer, with a linear head |
 //! | `vae_encoder` | images to the latents of a latent diffusion model |
 //! | `inception` | the network of the Fréchet inception distance |
 
 mod dit;
 mod edm2;
+mod fine_tuned;
 mod inception;
 mod initialisation;
 pub mod network;
@@ -37,9 +39,10 @@ pub use edm2::{
     Edm2Config, UNetCConfig, UNetEConfig, UNetGConfig, uncertainty_c, uncertainty_e, uncertainty_g, unet_c,
     unet_e, unet_g,
 };
+pub use fine_tuned::{BlockDepths, FineTunedConfig};
 pub use inception::{InceptionConfig, inception, inception_graph};
 pub use network::{
-    Conditions, Denoiser, Domain, Guidance, HeadsGiven, Latent, Network, PublishedProcess, Role,
+    Classifier, Conditions, Denoiser, Domain, Guidance, HeadsGiven, Latent, Network, PublishedProcess, Role,
 };
 pub use noise_mlp::{NoiseMlpConfig, noise_mlp, noise_mlp_graph};
 pub use registry::{Architecture, FAMILIES, Family};

@@ -63,8 +63,10 @@ pub enum Role<'a> {
     Encoder(&'a dyn Encoder),
     /// Gives the latents that a latent diffusion model works on.
     LatentEncoder(&'a dyn LatentEncoder),
-    /// Gives logits.
-    Classifier,
+    /// Gives the logits of classes of noised images.
+    Classifier(&'a dyn Classifier),
+    /// Gives logits of features.
+    Head,
 }
 
 /// A network that a diffusion process trains: with inputs `x` and `t`, it can be trained, sampled and probed.
@@ -117,6 +119,34 @@ pub trait Denoiser {
     fn untrainable(&self) -> Option<String> {
         None
     }
+}
+
+/// A network that tells the classes of noised images.
+pub trait Classifier {
+    /// Adds the network to a graph.
+    ///
+    /// # Shapes
+    /// `x [B,C,H,W]`, noised images in [-1, 1] before the noise; `t` f32 `[B]` or `[1]`, what it is told of the noise level.
+    /// The result are logits `[B, classes]`.
+    ///
+    /// # Errors
+    /// When shapes do not fit, with the layer's path.
+    fn classify(&self, g: &mut Graph, x: Value, t: Value) -> Built;
+
+    /// Number of classes.
+    fn classes(&self) -> usize;
+
+    /// Whether it sees what the process's denoiser sees (of an EDM `c_in x`, told `c_noise`) rather than the noised images
+    /// as they are (of an EDM told `ln sigma`). Of a DDPM both are the same.
+    fn is_preconditioned(&self) -> bool;
+
+    /// The only timestep at which it sees images; none where it is for all of a process.
+    fn timestep(&self) -> Option<i64> {
+        None
+    }
+
+    /// Why images of this process are not for it, if they are not.
+    fn refuses(&self, process: &ProcessConfig) -> Option<String>;
 }
 
 /// What a denoiser denoises.
@@ -214,7 +244,7 @@ pub trait LatentEncoder {
 impl Role<'_> {
     /// The kinds of graphs that can be made around such a network.
     pub fn kinds(&self) -> &'static [GraphKind] {
-        use GraphKind::{Encoder, Features, Latent, Network, Sampler};
+        use GraphKind::{Classifier, Encoder, Features, Latent, Network, Sampler};
         match self {
             Role::Denoiser(network) if network.guidance().is_some() => &[Network, Sampler],
             Role::Denoiser(network) => match network.domain() {
@@ -225,7 +255,8 @@ impl Role<'_> {
             Role::Extractor(_) => &[Network, Features],
             Role::Encoder(_) => &[Network, Encoder],
             Role::LatentEncoder(_) => &[Network, Latent],
-            Role::Classifier => &[Network],
+            Role::Classifier(_) => &[Network, Classifier],
+            Role::Head => &[Network],
         }
     }
 }

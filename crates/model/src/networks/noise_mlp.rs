@@ -90,7 +90,7 @@ impl Network for NoiseMlpConfig {
     }
 
     fn role(&self) -> Role<'_> {
-        Role::Classifier
+        Role::Head
     }
 }
 

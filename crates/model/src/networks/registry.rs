@@ -7,12 +7,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::network::{Denoiser, HeadsGiven, Network, PublishedProcess, Role};
+use super::network::{Classifier, Denoiser, HeadsGiven, Network, PublishedProcess, Role};
 use super::recognition::{Given, Names, RecogniseError, Shapes};
 use super::{
-    DecoderConfig, DitConfig, EncoderConfig, InceptionConfig, NoiseMlpConfig, SongUNetConfig, UNetCConfig,
-    UNetConfig, UNetEConfig, UNetGConfig, VaeEncoderConfig, WideResNetConfig, dit, edm2, inception,
-    noise_mlp, soda, song, unet, vae_encoder, wide_resnet,
+    DecoderConfig, DitConfig, EncoderConfig, FineTunedConfig, InceptionConfig, NoiseMlpConfig,
+    SongUNetConfig, UNetCConfig, UNetConfig, UNetEConfig, UNetGConfig, VaeEncoderConfig, WideResNetConfig,
+    dit, edm2, fine_tuned, inception, noise_mlp, soda, song, unet, vae_encoder, wide_resnet,
 };
 use crate::graph::{Graph, GraphError, GraphKind};
 
@@ -81,6 +81,8 @@ networks! {
         SodaDecoder(DecoderConfig),
         /// A noise-conditional WideResNet.
         WideResNet(WideResNetConfig),
+        /// A denoiser cut after a layer, with a linear head.
+        FineTuned(FineTunedConfig),
         /// A noise-conditional MLP head on features.
         NoiseMlp(NoiseMlpConfig),
         /// A diffusion transformer.
@@ -91,6 +93,7 @@ networks! {
         Inception(InceptionConfig),
     }
     families {
+        fine_tuned::FAMILY,
         soda::encoder::FAMILY,
         soda::decoder::FAMILY,
         unet::FAMILY,
@@ -199,6 +202,25 @@ impl Architecture {
         match self.network().role() {
             Role::Denoiser(network) => Ok(network),
             _ => Err(format!("{} does not denoise", self.name())),
+        }
+    }
+
+    /// The network as one that tells the classes of noised images.
+    ///
+    /// # Errors
+    /// A sentence, for another.
+    pub fn classifier(&self) -> Result<&dyn Classifier, String> {
+        match self.network().role() {
+            Role::Classifier(network) => Ok(network),
+            _ => Err(format!("{} tells no classes of images", self.name())),
+        }
+    }
+
+    /// The denoiser that was cut, if it is one.
+    pub fn fine_tuned(&self) -> Option<&FineTunedConfig> {
+        match self {
+            Architecture::FineTuned(config) => Some(config),
+            _ => None,
         }
     }
 

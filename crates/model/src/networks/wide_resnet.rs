@@ -8,10 +8,11 @@ use std::f64::consts::PI;
 use serde::{Deserialize, Serialize};
 
 use super::initialisation::he_normal;
-use super::network::{HeadsGiven, Network, PublishedProcess, Role};
+use super::network::{Classifier, HeadsGiven, Network, PublishedProcess, Role};
 use super::recognition::{Given, Names, RecogniseError, Shapes};
 use super::registry::Family;
 use super::sides;
+use crate::config::{Preconditioner, ProcessConfig, Timesteps};
 use crate::graph::{Conv, Graph, GraphError, GraphKind, Init, Path, Shape, Value};
 use crate::tensor::DType;
 
@@ -85,7 +86,7 @@ impl WideResNetConfig {
 /// The network as files hold it.
 pub(in crate::networks) static FAMILY: Family = Family {
     name: "a noise-conditional WideResNet",
-    kinds: &[GraphKind::Network],
+    kinds: &[GraphKind::Network, GraphKind::Classifier],
     signature: ["init_conv.weight", "group1.blocks.0.init_bn.0.weight"],
     parts: &[""],
     ignored: &[],
@@ -123,7 +124,34 @@ impl Network for WideResNetConfig {
     }
 
     fn role(&self) -> Role<'_> {
-        Role::Classifier
+        Role::Classifier(self)
+    }
+}
+
+impl Classifier for WideResNetConfig {
+    fn classify(&self, g: &mut Graph, x: Value, t: Value) -> Built {
+        wide_resnet(g, self, x, t)
+    }
+
+    fn classes(&self) -> usize {
+        self.classes
+    }
+
+    fn is_preconditioned(&self) -> bool {
+        false
+    }
+
+    fn refuses(&self, process: &ProcessConfig) -> Option<String> {
+        match process {
+            ProcessConfig::Ddpm(ddpm) if ddpm.timesteps == Timesteps::Index => {
+                Some(format!("{WIDE_RESNET} is told t / n_T: set timesteps to fraction"))
+            }
+            ProcessConfig::Edm(edm) if edm.preconditioning != Preconditioner::Edm => {
+                let name = edm.preconditioning.name();
+                Some(format!("preconditioning {name} is of denoisers; {WIDE_RESNET} sees images as they are"))
+            }
+            ProcessConfig::Ddpm(_) | ProcessConfig::Edm(_) => None,
+        }
     }
 }
 

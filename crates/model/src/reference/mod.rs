@@ -177,6 +177,7 @@ fn on_floats<F: Real>(op: &Op, operands: &[&ArrayD<F>], shape: &[usize]) -> Opti
             normalisation::batch_norm(fixed_rank(x), weight, bias, mean, variance, *eps).into_dyn()
         }
         Op::LayerNorm { eps } => normalisation::layer_norm(x, *eps),
+        Op::LogSoftmax => normalisation::log_softmax(x),
         Op::AvgPool { window, count_include_pad } => {
             pooling::avg_pool(fixed_rank(x), *window, *count_include_pad).into_dyn()
         }

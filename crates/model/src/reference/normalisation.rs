@@ -66,6 +66,17 @@ pub fn layer_norm<F: Real>(x: &ArrayD<F>, eps: f64) -> ArrayD<F> {
     result
 }
 
+/// The logarithm of the softmax over the last axis.
+pub fn log_softmax<F: Real>(x: &ArrayD<F>) -> ArrayD<F> {
+    let mut result = x.clone();
+    for mut row in result.rows_mut() {
+        let largest = row.iter().map(|x| x.widened()).fold(f64::NEG_INFINITY, f64::max);
+        let sum = row.iter().map(|x| (x.widened() - largest).exp()).sum::<f64>();
+        row.mapv_inplace(|x| F::rounded(x.widened() - largest - sum.ln()));
+    }
+    result
+}
+
 /// Divides by the root of the mean square along an axis, plus `eps` inside the root.
 pub fn rms_norm<F: Real>(x: &ArrayD<F>, axis: usize, eps: f64) -> ArrayD<F> {
     let mut result = x.clone();

@@ -39,11 +39,12 @@ pub(super) fn find(report: &Report) -> Vec<Missing> {
         }
         if run.validations.is_empty() {
             let command = format!(
-                "ddae-train diffusion --config {folder}/config.yaml --run NEW --validate-every 1 --hold-out 0.05"
+                "ddae-train {} --config {folder}/config.yaml --run NEW --validate-every 1 --hold-out 0.05",
+                run.method()
             );
             add(&format!("{}: validation losses", run.name), "none was measured while it trained", command);
         }
-        if run.sheets.is_empty() {
+        if run.sheets.is_empty() && !run.is_classifier() {
             let command = format!(
                 "ddae-export {folder} --graph sampler -o sampler.onnx && ddae-infer sample sampler.onnx --seeds 0-63 --sheet samples.png -o images"
             );

@@ -5,7 +5,7 @@
 //! | [`blocks`] | what a section is made of |
 //! | `training` | runs: settings, curves, scores, sheets |
 //! | `probes` | results: accuracies, heat maps, confusion |
-//! | `noise` | accuracy against noise, and against the number of labels |
+//! | `noise` | accuracy against noise, of heads and of classifiers, and against the number of labels |
 //! | `features` | projections and neighbours |
 //! | `missing` | what is not there, and which command makes it |
 
@@ -97,7 +97,7 @@ impl Report {
         sections.extend(training::section(&self.runs)?);
         sections.extend(training::sheets(&self.runs, self.real.as_ref(), &self.noised));
         sections.extend(probes::choices(&self.results)?);
-        sections.extend(noise::section(&self.results)?);
+        sections.extend(noise::section(&self.results, &self.runs)?);
         sections.extend(probes::classes(&self.results)?);
         sections.extend(probes::contrast(&self.results)?);
         if let Some(view) = &self.features {

@@ -1,6 +1,6 @@
-//! Accuracy against noise and against the number of labels.
+//! Accuracy against noise, of noise-conditional heads on features and of classifiers that see the images, and against labels.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::blocks::{Block, Section, Table, with_error};
@@ -8,55 +8,64 @@ use super::probes::{figure, paint, probes};
 use crate::ReportError;
 use crate::plot::Plot;
 use crate::plot::curves::{Curves, Point, Series};
-use crate::result::{Measured, NoiseProbe, Probe};
+use crate::result::{Measured, Probe, standard_error};
+use crate::run::Run;
 
-/// What heads that know the timestep find at each.
-pub(super) fn section(results: &[Measured]) -> Result<Option<Section>, ReportError> {
-    let all: Vec<&NoiseProbe> = results
-        .iter()
-        .filter_map(|result| match result {
-            Measured::Noise(noise) => Some(&**noise),
-            _ => None,
-        })
-        .collect();
+/// A curve: what it is of, whether its timesteps are steps of an EDM's grid, and timesteps, accuracies and of how many images.
+struct Curve {
+    name: String,
+    is_on_grid: bool,
+    points: Vec<(i64, f64, u64)>,
+}
+
+/// The heads' and the classifiers' accuracies side by side, those of EDMs in a plot of their own.
+pub(super) fn section(results: &[Measured], runs: &[Run]) -> Result<Option<Section>, ReportError> {
+    let of_heads = results.iter().filter_map(|result| match result {
+        Measured::Noise(noise) => Some(Curve {
+            name: noise.name.clone(),
+            is_on_grid: noise.is_of_edm(),
+            points: noise.timesteps.iter().map(|at| (at.timestep, at.accuracy, noise.test.samples)).collect(),
+        }),
+        _ => None,
+    });
+    let of_runs = runs.iter().filter_map(|run| {
+        let line = run.by_timestep()?;
+        let points = line.by_timestep.iter().map(|at| (at.timestep, at.accuracy, at.images as u64)).collect();
+        let name = format!("{} after epoch {}", run.name, line.epoch);
+        Some(Curve { name, is_on_grid: run.is_of_edm(), points })
+    });
+    let curves: Vec<Curve> = of_heads.chain(of_runs).filter(|curve| !curve.points.is_empty()).collect();
     let mut blocks = Vec::new();
-    if !all.is_empty() {
-        blocks.push(curves(&all)?);
+    for (on_grid, id, title, x) in [
+        (false, "accuracy-by-noise", "Accuracy against noise", "timestep"),
+        (true, "accuracy-by-noise-grid", "Accuracy against noise (EDM)", "step of the grid of 18"),
+    ] {
+        let of_plot: Vec<&Curve> = curves.iter().filter(|curve| curve.is_on_grid == on_grid).collect();
+        if !of_plot.is_empty() {
+            blocks.push(by_noise(&of_plot, id, title, x)?);
+        }
     }
-    let lead = "One head for all timesteps, which is told how much noise there is.";
+    let lead = "How much is told of noised images: by a noise-conditional head on features (noise-mlp), and by classifiers that \
+                were trained on the images themselves.";
     Ok(Section::new("noise", "Noise", lead, blocks))
 }
 
-fn curves(all: &[&NoiseProbe]) -> Result<Block, ReportError> {
-    let series = all.iter().enumerate().map(|(number, noise)| {
-        let points = noise.timesteps.iter().map(|at| {
-            let said = with_error(at.accuracy, at.standard_error);
-            let text = format!("{}\nat timestep {}\n{said}", noise.name, at.timestep);
-            Point { x: at.timestep as f64, y: at.accuracy, error: Some(at.standard_error), text }
+fn by_noise(curves: &[&Curve], id: &str, title: &str, x: &str) -> Result<Block, ReportError> {
+    let mut table = Table { head: vec!["of".into(), x.into(), "accuracy".into()], ..Table::default() };
+    let series = curves.iter().enumerate().map(|(number, curve)| {
+        let points = curve.points.iter().map(|&(timestep, accuracy, images)| {
+            let error = standard_error(accuracy, images);
+            let said = with_error(accuracy, error);
+            table.rows.push(vec![curve.name.clone(), timestep.to_string(), said.clone()]);
+            let text = format!("{}\n{x} {timestep}\n{said}\nof {images} images", curve.name);
+            Point { x: timestep as f64, y: accuracy, error: Some(error), text }
         });
-        Series { name: noise.name.clone(), paint: paint(number), dots: true, points: points.collect() }
+        Series { name: curve.name.clone(), paint: paint(number), dots: true, points: points.collect() }
     });
-    let plot = Curves {
-        x: "timestep".into(),
-        y: "accuracy".into(),
-        percent: true,
-        series: series.collect(),
-        ..Curves::default()
-    };
-    let timesteps: BTreeSet<i64> =
-        all.iter().flat_map(|noise| noise.timesteps.iter().map(|at| at.timestep)).collect();
-    let head =
-        ["timestep".to_string()].into_iter().chain(all.iter().map(|noise| noise.name.clone())).collect();
-    let rows = timesteps.into_iter().map(|timestep| {
-        let at = |noise: &&NoiseProbe| {
-            let found = noise.timesteps.iter().find(|at| at.timestep == timestep);
-            found.map_or_else(|| "–".to_string(), |at| with_error(at.accuracy, at.standard_error))
-        };
-        [timestep.to_string()].into_iter().chain(all.iter().map(at)).collect()
-    });
-    let table = Table { head, rows: rows.collect(), numbers: true };
-    let caption = "Accuracy on noised test images; bars are one standard error.";
-    figure("noise-heads", "Accuracy of noise-conditional heads", caption, Plot::Curves(plot), Some(table))
+    let series = series.collect();
+    let plot = Curves { x: x.into(), y: "accuracy".into(), percent: true, series, ..Curves::default() };
+    let caption = "Bars are one standard error.";
+    figure(id, title, caption, Plot::Curves(plot), Some(table))
 }
 
 /// Accuracy against labels of each class that were learned from, where results tell it of several numbers.

@@ -176,6 +176,7 @@ fn details(result: &Measured) -> Block {
             splits(&mut facts, [&probe.train, &probe.test]);
         }
         Measured::Noise(noise) => {
+            add("features", &format!("{} ({})", noise.tap, noise.dim));
             all(&mut facts, "", &noise.protocol);
             splits(&mut facts, [&noise.train, &noise.test]);
         }

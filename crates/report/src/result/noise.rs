@@ -18,6 +18,8 @@ pub struct NoiseProbe {
     pub name: String,
     /// The layer.
     pub tap: String,
+    /// Number of features.
+    pub dim: u64,
     /// The accuracies, by ascending timestep.
     pub timesteps: Vec<AtTimestep>,
     /// What the numbers depend on.
@@ -46,6 +48,12 @@ pub struct AtTimestep {
 }
 
 impl NoiseProbe {
+    /// Whether the features are of an EDM, whose timesteps are steps of its grid. False where their file does not say.
+    pub fn is_of_edm(&self) -> bool {
+        let config = self.test.attributes.get("config").and_then(Value::as_str).unwrap_or_default();
+        config.lines().any(|line| line.trim() == "model_type: EDM")
+    }
+
     /// Whether the numbers belong together.
     pub(super) fn check(&self) -> Result<(), String> {
         if self.timesteps.is_empty() {

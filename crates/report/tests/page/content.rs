@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use ddae_report::page::{Page, Report};
 use ddae_report::result;
 use ddae_report::run::{Run, tell_apart};
+use serde_json::{Value, json};
 
 use crate::dom::{Element, elements};
-use crate::fixture::{EVIL, Place, contrastive, made_by, probe, whole};
+use crate::fixture::{EVIL, Place, contrastive, made_by, probe, run_folder, whole};
 
 fn page(report: &Report) -> (Page, Vec<Element>) {
     let page = report.page().expect("a page");
@@ -264,4 +265,55 @@ fn noised_images_follow_the_process_of_the_run() {
         ddae_report::noised::strips(&run, &[], [3, 28, 28]).expect("no strips").is_none(),
         "images of another shape"
     );
+}
+
+/// The published comparison: what a head on features and a network on the images make of noise.
+#[test]
+fn heads_and_classifiers_share_a_plot() {
+    let place = Place::new();
+    let classifier = |name: &str, config: &str, timesteps: &[i64]| {
+        run_folder(&place.path(name), 2, 0.05);
+        place.write(&format!("{name}/config.yaml"), config);
+        let at =
+            |timestep: &i64| json!({ "timestep": timestep, "accuracy": 0.75, "correct": 75, "images": 100 });
+        let at: Vec<Value> = timesteps.iter().map(at).collect();
+        let line = json!({ "step": 20, "epoch": 2, "by_timestep": at, "accuracy": 0.5, "protocol": {} });
+        place.write(&format!("{name}/stats.jsonl"), format!("{line}\n"));
+        std::fs::remove_dir_all(place.path(name).join("samples")).expect("removed");
+        Run::read(&place.path(name)).expect("a run")
+    };
+    let vp = classifier("vp", include_str!("../../../../configs/WRN_vp.yaml"), &[1, 51, 951]);
+    let ve = classifier("ve", include_str!("../../../../configs/WRN_ve.yaml"), &[1, 18]);
+    assert!(vp.command().expect("a command").starts_with("ddae-train classifier --config "), "{vp:?}");
+    let head = json!({
+        "schema": "ddae.noise_probe/1", "tap": "out_6", "dim": 64,
+        "timesteps": [{ "timestep": 1, "accuracy": 0.8, "standard_error": 0.04, "correct": 80 },
+                      { "timestep": 951, "accuracy": 0.1, "standard_error": 0.03, "correct": 10 }],
+        "protocol": { "optimiser": "adam" }, "warnings": [],
+        "train": { "origin": "train.h5", "samples": 400, "attributes": {} },
+        "test": { "origin": "test.h5", "samples": 100, "attributes": {} },
+    });
+    let results = result::read(&place.write("head.json", head.to_string())).expect("a result");
+    let report = Report {
+        title: "noise".into(),
+        made_by: made_by(),
+        runs: vec![vp, ve],
+        results,
+        ..Report::default()
+    };
+    let (page, found) = page(&report);
+    assert!(page.sections.contains(&"Noise".to_string()), "{:?}", page.sections);
+    for id in ["accuracy-by-noise", "accuracy-by-noise-grid"] {
+        assert!(ids(&page).contains(&id), "{id} among {:?}", ids(&page));
+    }
+    let texts: String = found.iter().find(|e| e.name == "body").expect("a body").text.clone();
+    for wanted in
+        ["head on out_6 (", "80.00 ± 4.00 %", "vp after epoch 2", "75.00 ± 4.33 %", "step of the grid of 18"]
+    {
+        assert!(texts.contains(wanted), "{wanted}");
+    }
+    assert!(!parts(&page).iter().any(|part| part.contains("sheets")), "{:?}", parts(&page));
+    let wrong = head.to_string().replace("0.8", "8.0");
+    let error = result::read(&place.write("wrong.json", wrong)).expect_err("no share").to_string();
+    assert!(error.contains("the accuracy at 1 is 8, not between 0 and 1"), "{error}");
 }

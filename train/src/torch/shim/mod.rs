@@ -54,6 +54,18 @@ unsafe extern "C" {
         grad_scale: Pointer,
         found_inf: Pointer,
     ) -> c_int;
+    fn ddae_torch_sgd(
+        parameters: *const Pointer,
+        gradients: *const Pointer,
+        momenta: *const Pointer,
+        count: usize,
+        learning_rate: c_double,
+        momentum: c_double,
+        weight_decay: c_double,
+        learning_rate_tensor: Pointer,
+        grad_scale: Pointer,
+        found_inf: Pointer,
+    ) -> c_int;
     fn ddae_torch_lerp(
         targets: *const Pointer,
         sources: *const Pointer,
@@ -394,6 +406,55 @@ pub fn adam_step(
         )
     };
     check("Adam", status)
+}
+
+/// Settings of one step of gradient descent with momentum.
+#[derive(Clone, Copy, Debug)]
+pub struct SgdStep<'a> {
+    /// Length of a step.
+    pub learning_rate: Rate<'a>,
+    /// Decay of the momenta, in [0, 1).
+    pub momentum: f64,
+    /// Pull towards zero, added to the gradients; 0 for none.
+    pub weight_decay: f64,
+}
+
+/// One step of gradient descent on all parameters, in one pass over memory: `m = momentum m + g + weight_decay p` and
+/// `p = p - rate m`, as PyTorch's SGD without dampening and Nesterov's variant. `scaled` gradients are divided by their scale
+/// in the same pass.
+///
+/// # Errors
+/// When the lists do not fit together.
+pub fn sgd_step(
+    step: SgdStep<'_>,
+    parameters: &[Tensor],
+    gradients: &[Tensor],
+    momenta: &[Tensor],
+    scaled: Option<Scaled>,
+) -> Result<(), TorchError> {
+    same_length("SGD", &[parameters, gradients, momenta])?;
+    let (number, rate) = match step.learning_rate {
+        Rate::Number(number) => (number, null()),
+        Rate::Tensor(tensor) => (0.0, pointer(tensor)),
+    };
+    let [p, g, m] = [parameters, gradients, momenta].map(pointers);
+    let (scale, found_inf) = scaled.map_or((null(), null()), |s| (pointer(s.scale), pointer(s.found_inf)));
+    // SAFETY: three lists of `p.len()` pointers to living tensors; the three optional ones are null or alive.
+    let status = unsafe {
+        ddae_torch_sgd(
+            p.as_ptr(),
+            g.as_ptr(),
+            m.as_ptr(),
+            p.len(),
+            number,
+            step.momentum,
+            step.weight_decay,
+            rate,
+            scale,
+            found_inf,
+        )
+    };
+    check("SGD", status)
 }
 
 /// Moves every target by `weight` of the way to its source: an exponential moving average of decay `1 - weight`.

@@ -30,6 +30,17 @@ impl Graph {
         self.elementwise(Op::Exp, x)
     }
 
+    /// Logarithm of the softmax over the last axis.
+    pub fn log_softmax(&mut self, x: Value) -> Built {
+        self.want_f32("LogSoftmax", x)?;
+        let shape = self.shape(x);
+        if shape.rank() < 2 || shape.size(shape.rank() - 1).is_none() {
+            let message = format!("wants [.., classes], got {shape}");
+            return self.fail("LogSoftmax", message);
+        }
+        self.elementwise(Op::LogSoftmax, x)
+    }
+
     /// `factor * x + shift`.
     pub fn affine(&mut self, x: Value, factor: f64, shift: f64) -> Built {
         self.elementwise(Op::Affine { factor, shift }, x)

@@ -19,8 +19,8 @@ pub use shapes::Shapes;
 
 use std::collections::HashSet;
 
-use super::DiffusersConfig;
 use super::registry::{Architecture, FAMILIES, Family};
+use super::{DiffusersConfig, fine_tuned};
 
 /// What the names and shapes of the weights do not tell.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -144,7 +144,9 @@ pub fn find(shapes: &Shapes) -> Result<Vec<Found>, RecogniseError> {
                 let parts = known.parts.iter().filter(|part| !part.is_empty());
                 parts.filter_map(|part| prefix.strip_suffix(part)).any(|outer| prefixes.contains(outer))
             });
-            if is_part || !shapes.has(&format!("{prefix}{second}")) {
+            // What is left of a denoiser that was fine-tuned is not a denoiser.
+            let is_tuned = |known: &Found| known.prefix == prefix && *known.family == fine_tuned::FAMILY;
+            if is_part || found.iter().any(is_tuned) || !shapes.has(&format!("{prefix}{second}")) {
                 continue;
             }
             if let (true, Some((_, prefixes))) = (has_parts, in_parts.last_mut()) {
