@@ -3,6 +3,7 @@
 mod edm;
 mod export;
 mod features;
+mod grid;
 mod networks;
 mod probe;
 mod sample;

@@ -4,11 +4,13 @@
 //! | --- | --- |
 //! | [`blocks`] | what a section is made of |
 //! | `training` | runs: settings, curves, scores, sheets |
-//! | `probes` | results: accuracies, heat maps, confusion |
+//! | `probes` | results: accuracies, confusion |
+//! | `choices` | how features were chosen: heat maps |
 //! | `features` | projections and neighbours |
 //! | `missing` | what is not there, and which command makes it |
 
 pub mod blocks;
+mod choices;
 mod features;
 mod missing;
 mod probes;
@@ -27,6 +29,7 @@ use crate::plot::paint;
 use crate::result::{MadeBy, Measured};
 use crate::run::Run;
 use blocks::{Figure, Section};
+pub use choices::heat;
 pub use missing::Missing;
 
 const TEMPLATE: &str = include_str!("page.html");
@@ -94,7 +97,7 @@ impl Report {
         sections.extend(probes::overview(&self.results)?);
         sections.extend(training::section(&self.runs)?);
         sections.extend(training::sheets(&self.runs, self.real.as_ref(), &self.noised));
-        sections.extend(probes::choices(&self.results)?);
+        sections.extend(choices::choices(&self.results)?);
         sections.extend(probes::classes(&self.results)?);
         sections.extend(probes::contrast(&self.results)?);
         if let Some(view) = &self.features {

@@ -257,3 +257,35 @@ fn noised_images_follow_the_process_of_the_run() {
         "images of another shape"
     );
 }
+
+/// A grid with pairs that were given up earlier, on fewer images.
+#[test]
+fn a_grid_is_the_measure_of_its_choice() {
+    let place = Place::new();
+    let mut measure = probe("bag", 2, 0.8);
+    measure["schema"].take();
+    measure["made_by"].take();
+    for trial in measure["selection"]["trials"].as_array_mut().expect("trials") {
+        let timestep = trial["features"].as_str().expect("a name").starts_with("t101/");
+        trial["samples"] = serde_json::json!(if timestep { 40 } else { 80 });
+    }
+    let grid = serde_json::json!({
+        "schema": "ddae.grid/1", "probe": measure,
+        "made_by": { "tool": "ddae-probe 0.1.0", "command": "ddae-probe grid runs/demo", "machine": "2 cores" },
+    });
+    let mut results = result::read(&place.write("grid.json", grid.to_string())).expect("a result");
+    result::name(&mut results);
+    let report = Report { results, made_by: made_by(), ..Report::default() };
+    let (page, found) = page(&report);
+    assert!(ids(&page).iter().any(|id| id.starts_with("heat-knn")), "{:?}", ids(&page));
+    let text = &found.iter().find(|e| e.name == "body").expect("a body").text;
+    for wanted in [
+        "ddae-probe grid runs/demo",
+        "40 to 80 held-out training samples: the sooner a pair was given up, the fewer",
+    ] {
+        assert!(text.contains(wanted), "{wanted}");
+    }
+    let broken = place.write("broken.json", r#"{"schema":"ddae.grid/1","probe":3}"#);
+    let error = result::read(&broken).expect_err("no grid").to_string();
+    assert!(error.contains("is no whole ddae.grid/1"), "{error}");
+}
