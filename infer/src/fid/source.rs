@@ -215,7 +215,7 @@ fn own_shape(
     reading: &Reading,
     skips: bool,
 ) -> Result<[usize; 3], InferError> {
-    let split = datasets::of_files(files.to_vec(), [channels, 1, 1]).read_as(reading)?;
+    let split = datasets::of_files(files.to_vec(), [channels, 1, 1]).read_as(reading);
     for index in 0..split.len() {
         match split.stored_size(index) {
             Ok(Some([height, width])) => return Ok([channels, height, width]),
