@@ -263,11 +263,11 @@ fn noised_images_follow_the_process_of_the_run() {
 fn a_grid_is_the_measure_of_its_choice() {
     let place = Place::new();
     let mut measure = probe("bag", 2, 0.8);
-    measure["schema"].take();
-    measure["made_by"].take();
+    measure["schema"] = serde_json::Value::Null;
+    measure["made_by"] = serde_json::Value::Null;
     for trial in measure["selection"]["trials"].as_array_mut().expect("trials") {
-        let timestep = trial["features"].as_str().expect("a name").starts_with("t101/");
-        trial["samples"] = serde_json::json!(if timestep { 40 } else { 80 });
+        let is_late = trial["features"].as_str().expect("a name").starts_with("t101/");
+        trial["samples"] = serde_json::json!(if is_late { 40 } else { 80 });
     }
     let grid = serde_json::json!({
         "schema": "ddae.grid/1", "probe": measure,

@@ -27,8 +27,10 @@ use super::{Arguments, Job};
 /// The schema of the result.
 const SCHEMA: &str = "ddae.grid/1";
 
-/// Width of the heat map.
-const WIDTH: u32 = 760;
+/// Widths of the heat map, in pixels: beside the cells, of a cell, and in all.
+const BESIDE: u32 = 120;
+const CELL: u32 = 90;
+const WIDTHS: (u32, u32) = (320, 1200);
 
 /// The folder of the graph and the features: `grid.json.work`.
 pub fn work_folder(output: &Path) -> PathBuf {
@@ -160,7 +162,8 @@ impl<'a> Output<'a> {
         });
         let map =
             map.context("the result has no heat map; this is a mistake in ddae-probe, please report it")?;
-        let drawing = Plot::Heat(map).draw(WIDTH)?;
+        let width = (BESIDE + CELL * map.columns.len() as u32).clamp(WIDTHS.0, WIDTHS.1);
+        let drawing = Plot::Heat(map).draw(width)?;
         let title = format!("Accuracy by layer and timestep: {}", found.report.probe);
         let bytes = match image.extension().is_some_and(|extension| extension == "png") {
             true => drawing.png()?,
