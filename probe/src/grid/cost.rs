@@ -56,7 +56,7 @@ pub struct SearchReport {
     /// What it cost.
     #[serde(flatten)]
     pub cost: Cost,
-    /// What a full search costs.
+    /// What a full search with as many seeds costs.
     pub full: Cost,
 }
 

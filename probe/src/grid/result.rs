@@ -176,7 +176,11 @@ impl Found {
             counted(search.cost.head_rows),
             match search.rounds.is_empty() {
                 true => String::new(),
-                false => format!(": {:.1} % and {:.1} % of a full search", 100.0 * calls, 100.0 * rows),
+                false => format!(
+                    ": {:.1} % and {:.1} % of a full search with as many seeds",
+                    100.0 * calls,
+                    100.0 * rows
+                ),
             }
         )?;
         if self.measurement != Cost::default() {

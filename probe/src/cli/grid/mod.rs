@@ -42,6 +42,10 @@ use output::{Output, work_folder};
 /// Views of each training image that stand for the fresh noise, crops and flips of each epoch in the published protocol.
 const PUBLISHED_VIEWS: u16 = 4;
 
+/// Seeds of halving unless they are given: on few images, what heads and divisions draw is as large as what pairs differ in,
+/// and heads cost little beside features.
+const HALVING_SEEDS: u64 = 5;
+
 /// Which layer, which timestep: from weights to the best pair
 ///
 /// Of a checkpoint or run a graph with all layers is made, as ddae-export makes it; a features graph is taken with the
@@ -110,9 +114,10 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u64>(..), help_heading = "Choosing")]
     seed: u64,
 
-    /// Choose by the mean over so many seeds of heads and held-out parts, from --seed on; the noise is that of --seed
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>(1..=1000), help_heading = "Choosing")]
-    seeds: u64,
+    /// Choose by the mean over so many seeds of heads and held-out parts, from --seed on; the noise is that of --seed [default:
+    /// 1, with --search halving 5]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(1..=1000), help_heading = "Choosing")]
+    seeds: Option<u64>,
 
     /// Data set by name, or path of a folder, list, .tar or .parquet [default: that of the model's training]
     #[arg(long, value_name = "SOURCE", help_heading = "Images")]
@@ -335,7 +340,11 @@ impl Arguments {
             selection: if is_published { Selection::Published } else { Selection::HeldOut },
             held_out: self.held_out,
             seed: self.seed,
-            seeds: self.seeds,
+            seeds: self.seeds.unwrap_or(if self.search == SearchArgument::Halving {
+                HALVING_SEEDS
+            } else {
+                1
+            }),
         };
         if let [only] = plan.pairs().as_slice() {
             return usage(format!(
