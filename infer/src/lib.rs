@@ -3,6 +3,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`model_file`] | an ONNX file and what it says of itself |
+//! | [`running`] | the options that say where and how a graph runs |
 //! | [`device`], [`cuda`] | where graphs run |
 //! | [`engine`] | one session on a device |
 //! | [`workers`] | a job over all sessions of a device |
@@ -37,6 +38,7 @@ pub mod images;
 pub mod model_file;
 mod npy;
 pub mod reconstruct;
+pub mod running;
 pub mod sample;
 pub mod workers;
 

@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
+use ddae_base::files::FileError;
 use ddae_classify::ClassifyError;
 use ddae_data::DataError;
+use ddae_export::ExportError;
+use ddae_infer::InferError;
 use ddae_store::{Difference, FeatureError};
 
 /// A probe's failure. Each text names the file, feature or number and says what to do next.
@@ -181,6 +184,15 @@ pub enum ProbeError {
         /// The feature file.
         origin: String,
     },
+    /// A graph cannot be made.
+    #[error(transparent)]
+    Export(Box<ExportError>),
+    /// Features cannot be computed.
+    #[error(transparent)]
+    Infer(Box<InferError>),
+    /// A file cannot be written, moved or removed.
+    #[error(transparent)]
+    Output(#[from] FileError),
     /// An image or file that cannot be written.
     #[error("{path}: {source}", path = path.display())]
     Write {
@@ -197,8 +209,27 @@ impl ProbeError {
         match self {
             ProbeError::FeatureSyntax { .. } | ProbeError::Usage(_) => true,
             ProbeError::Data(error) => error.is_usage(),
+            ProbeError::Export(error) => error.is_usage(),
+            ProbeError::Infer(error) => error.is_usage(),
             _ => false,
         }
+    }
+
+    /// Whether the caller asked to stop.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self, ProbeError::Infer(error) if error.is_interrupted())
+    }
+}
+
+impl From<ExportError> for ProbeError {
+    fn from(error: ExportError) -> Self {
+        Self::Export(Box::new(error))
+    }
+}
+
+impl From<InferError> for ProbeError {
+    fn from(error: InferError) -> Self {
+        Self::Infer(Box::new(error))
     }
 }
 

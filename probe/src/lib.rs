@@ -7,6 +7,7 @@
 //! | [`experiment`] | a probe from the choice of features to the report |
 //! | [`knn`], [`logistic`], [`trained`] | the classifiers as probes |
 //! | [`noise`] | the published noise-conditional head, by timestep |
+//! | [`grid`] | from weights to the best timestep and layer |
 //! | [`contrastive`] | alignment and uniformity under noise |
 //! | [`neighbourhood`] | test samples beside their neighbours and in a plane |
 //! | [`report`] | accuracy, confusion matrix and protocol, as text and JSON |
@@ -20,6 +21,7 @@ pub mod confusion_image;
 pub mod contrastive;
 pub mod error;
 pub mod experiment;
+pub mod grid;
 mod held_out;
 pub mod knn;
 pub mod logistic;

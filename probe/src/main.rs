@@ -8,5 +8,5 @@ use ddae_probe::ProbeError;
 
 fn main() -> ExitCode {
     ddae_base::begin();
-    ddae_base::end(cli::run(ddae_base::arguments()), ProbeError::is_usage, |_| false)
+    ddae_base::end(cli::run(ddae_base::arguments()), ProbeError::is_usage, ProbeError::is_interrupted)
 }

@@ -41,6 +41,7 @@ fn lines() -> Vec<String> {
         "ddae-infer features features.onnx --data-root data --timesteps 1,11 --threads 1 --split test -o noised",
         "ddae-probe noise-mlp --train noised.h5 --test noised.h5 --tap out_2 --epochs 1",
         "ddae-probe contrastive views.h5 --features t11/out_2",
+        "ddae-probe grid run --data-root data --timesteps 11 --layers out_2,out_3",
         "ddae-probe report run --train train.h5 --test test.h5 --features t11/out_2 --samples 12",
         "ddae-probe knn --train absent.h5 --test test.h5",
     ]

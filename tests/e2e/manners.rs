@@ -6,7 +6,7 @@ use crate::place::Place;
 use crate::tiny::with;
 
 /// Every command, in an order in which each finds what it needs; NEW is another name each time.
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "ddae-data info fashion-sample",
     "ddae-data prepare fashion-sample",
     "ddae-data preview fashion-sample -o sheet.png",
@@ -21,6 +21,7 @@ const COMMANDS: [&str; 14] = [
     "ddae-probe linear --train train.h5 --test test.h5 --features t11/out_2 --epochs 1",
     "ddae-probe logistic --train train.h5 --test test.h5 --features t11/out_2 --c 1",
     "ddae-probe contrastive NEW.h5",
+    "ddae-probe grid run --data-root data --timesteps 11 --layers out_2,out_3 -o NEW-grid.json",
 ];
 
 fn place() -> Place {

@@ -8,7 +8,6 @@ mod inspect;
 mod merge;
 mod progress;
 mod reconstruct;
-mod running;
 mod sample;
 mod shard;
 mod sheets;

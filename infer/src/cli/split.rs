@@ -39,8 +39,3 @@ impl Wanted<'_> {
         Ok(chosen.split)
     }
 }
-
-/// What a split is called within its data set: `test` of `cifar10/test`.
-pub fn part_of(split: &Split) -> &str {
-    split.name().rsplit('/').next().unwrap_or_default()
-}

@@ -3,6 +3,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `noise` | where the noise comes from |
+//! | `recipe` | from a graph and what is asked of it to a job |
 //! | `extraction` | which runs of the graph there are, their inputs and results |
 //! | `job` | shards of rows, computed one after the other, resumable |
 //! | `join` | shards of many machines into one file |
@@ -14,9 +15,11 @@ pub mod formats;
 mod job;
 mod join;
 mod noise;
+mod recipe;
 mod shards;
 
 pub use extraction::{Extraction, NOISE_STREAM, Noising, Pass, Views};
 pub use job::{FeatureJob, Finished};
 pub use join::{Join, Joined};
 pub use noise::NoiseSource;
+pub use recipe::{CROP_PADDING, FeatureOptions, Recipe, latent_shape, part_of, usual_shards};

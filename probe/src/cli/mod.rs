@@ -4,6 +4,7 @@ mod compare;
 mod contrastive;
 mod experiment;
 mod files;
+mod grid;
 mod knn;
 mod linear;
 mod logistic;
@@ -31,6 +32,7 @@ enum Command {
     Mlp(mlp::Arguments),
     NoiseMlp(noise_mlp::Arguments),
     Knn(knn::Arguments),
+    Grid(Box<grid::Arguments>),
     Contrastive(contrastive::Arguments),
     Compare(compare::Arguments),
     Report(Box<report::Arguments>),
@@ -44,6 +46,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Command::Mlp(arguments) => mlp::run(&arguments),
         Command::NoiseMlp(arguments) => noise_mlp::run(&arguments),
         Command::Knn(arguments) => knn::run(&arguments),
+        Command::Grid(arguments) => grid::run(&arguments),
         Command::Contrastive(arguments) => contrastive::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),

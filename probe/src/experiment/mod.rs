@@ -19,6 +19,7 @@ use crate::source::table::{Table, Views};
 
 pub use repeat::repeat;
 pub use run::run;
+pub(crate) use run::tune;
 
 /// How many guesses count as one of the best.
 pub const TOP: usize = 5;

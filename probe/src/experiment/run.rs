@@ -10,6 +10,7 @@ use crate::paired::Discordant;
 use crate::report::{Measured, Report, SelectionReport, Trial, standard_error};
 use crate::source::ProbeSource;
 use crate::source::feature_set::FeatureSet;
+use crate::source::samples::Samples;
 use crate::source::table::{Table, Views};
 
 /// Chooses features and settings, fits on the whole training set and measures on the test set.
@@ -33,7 +34,10 @@ pub fn run<P: Probe>(
     let subset = subset.as_deref();
     let held_out = held_out_if_needed(source, probe, plan, candidates.len(), subset)?;
     let tuned = match &held_out {
-        Some(part) => tune(source, probe, plan, candidates, part, progress)?.into_iter().map(Some).collect(),
+        Some(part) => {
+            let tuned = tune(&source.train, probe, plan.views, candidates, part, progress)?;
+            tuned.into_iter().map(Some).collect()
+        }
         None => candidates.iter().map(|_| None).collect::<Vec<_>>(),
     };
     let settings: Vec<Option<P::Setting>> =
@@ -82,6 +86,7 @@ pub fn run<P: Probe>(
             held_out_standard_error: held_out_accuracy.map(of_held_out),
             test_accuracy,
             test_standard_error: test_accuracy.map(|accuracy| standard_error(accuracy, truth.len())),
+            samples: None,
             against_best: against_best.get(number).filter(|_| number != best).cloned(),
             settings: tuned.map_or_else(Vec::new, |tuned| {
                 let tried = tuned.tried.into_iter();
@@ -147,17 +152,20 @@ fn held_out_if_needed<P: Probe>(
 }
 
 /// Learns from one part of the training set and measures on the other.
-fn tune<P: Probe>(
-    source: &ProbeSource,
+///
+/// # Errors
+/// When features cannot be read or nothing can be learned.
+pub(crate) fn tune<P: Probe>(
+    train: &Samples,
     probe: &P,
-    plan: &ExperimentPlan,
+    views: Views,
     candidates: &[FeatureSet],
     part: &HeldOut,
     progress: &mut dyn Progress,
 ) -> Result<Vec<Tuned<P::Setting>>> {
     let tables = candidates.iter().map(|features| {
-        let learn = Table::new(&source.train, features, plan.views, Some(&part.fit))?;
-        let measure = Table::new(&source.train, features, plan.views.for_test(), Some(&part.measure))?;
+        let learn = Table::new(train, features, views, Some(&part.fit))?;
+        let measure = Table::new(train, features, views.for_test(), Some(&part.measure))?;
         Ok(Tables { learn, measure })
     });
     probe.tune(&tables.collect::<Result<Vec<_>>>()?, progress)

@@ -143,6 +143,9 @@ pub struct Trial {
     pub held_out_accuracy: Option<f64>,
     /// Its standard error.
     pub held_out_standard_error: Option<f64>,
+    /// Number of those samples, where it is not that of all trials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub samples: Option<usize>,
     /// Accuracy on the test set, where features were chosen there.
     pub test_accuracy: Option<f64>,
     /// Its standard error.
@@ -269,6 +272,11 @@ impl Report {
         report.warn_of_choice();
         report.warnings.extend(same_split(&report.train, &report.test));
         Ok(report)
+    }
+
+    /// What the probe is called, for people.
+    pub(crate) fn title(&self) -> &'static str {
+        self.title
     }
 
     /// Compares with earlier predictions of the same test samples, those of `name`.

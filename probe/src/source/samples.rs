@@ -23,6 +23,8 @@ pub struct Samples {
 
 enum Content {
     File(Box<FeatureFile>),
+    /// Rows of several files after each other; never empty.
+    Parts(Vec<FeatureFile>),
     Pixels(Split),
     Foreign(Box<Foreign>),
 }
@@ -35,6 +37,21 @@ impl Samples {
     pub fn of_file(file: FeatureFile) -> Result<Self> {
         let labels = file.labels()?;
         Self::of_labelled_file(file, labels)
+    }
+
+    /// The samples of several feature files of one data set, those of the first before those of the next. They have the
+    /// features that the last one has.
+    ///
+    /// # Errors
+    /// When there is none, or its labels cannot be read.
+    pub(crate) fn of_parts(files: Vec<FeatureFile>) -> Result<Self> {
+        let mut labels = Vec::new();
+        for file in &files {
+            labels.extend(file.labels()?);
+        }
+        let paths: Vec<String> = files.iter().map(|file| file.path().display().to_string()).collect();
+        let (origin, len) = (paths.join(" and "), labels.len());
+        Self::checked(Content::Parts(files), labels, len, origin)
     }
 
     /// The samples of a feature file, with labels from elsewhere.
@@ -81,7 +98,7 @@ impl Samples {
     pub(crate) fn file(&self) -> Option<&FeatureFile> {
         match &self.content {
             Content::File(file) => Some(file),
-            Content::Pixels(_) | Content::Foreign(_) => None,
+            Content::Parts(_) | Content::Pixels(_) | Content::Foreign(_) => None,
         }
     }
 
@@ -105,17 +122,20 @@ impl Samples {
     pub fn views(&self) -> usize {
         match &self.content {
             Content::File(file) => file.views(),
+            Content::Parts(files) => files.iter().map(FeatureFile::views).min().unwrap_or(1),
             Content::Pixels(_) | Content::Foreign(_) => 1,
         }
     }
 
     /// How features are stored: `f32`, `f16` or `u8`, or as another program stores them.
     pub fn dtype(&self) -> &'static str {
+        let of_type = |dtype| match dtype {
+            FeatureType::F32 => "f32",
+            FeatureType::F16 => "f16",
+        };
         match &self.content {
-            Content::File(file) => match file.dtype() {
-                FeatureType::F32 => "f32",
-                FeatureType::F16 => "f16",
-            },
+            Content::File(file) => of_type(file.dtype()),
+            Content::Parts(files) => files.last().map_or("f32", |file| of_type(file.dtype())),
             Content::Pixels(_) => "u8",
             Content::Foreign(foreign) => foreign.stored_as(),
         }
@@ -124,7 +144,7 @@ impl Samples {
     /// What becomes of stored numbers that others wrote, in words; none where that goes without saying.
     pub(crate) fn read_as(&self) -> Option<&'static str> {
         match &self.content {
-            Content::File(_) | Content::Pixels(_) => None,
+            Content::File(_) | Content::Parts(_) | Content::Pixels(_) => None,
             Content::Foreign(foreign) => Some(foreign.read_as()),
         }
     }
@@ -133,7 +153,7 @@ impl Samples {
     pub(crate) fn provenance(&self) -> Option<&Provenance> {
         match &self.content {
             Content::File(file) => Some(file.provenance()),
-            Content::Pixels(_) | Content::Foreign(_) => None,
+            Content::Parts(_) | Content::Pixels(_) | Content::Foreign(_) => None,
         }
     }
 
@@ -141,6 +161,7 @@ impl Samples {
     pub fn attributes(&self) -> Map<String, Value> {
         match &self.content {
             Content::File(file) => file.attributes(),
+            Content::Parts(files) => files.last().map(FeatureFile::attributes).unwrap_or_default(),
             Content::Pixels(split) => {
                 let mut attributes = Map::new();
                 attributes.insert("data_set".into(), json!(split.name()));
@@ -168,6 +189,13 @@ impl Samples {
             (Content::File(file), FeatureSet::Taps(keys)) => {
                 keys.iter().map(|key| file.dim(key).map_err(|_| self.unknown(key))).sum()
             }
+            (Content::Parts(files), FeatureSet::Taps(keys)) => {
+                let file = files.last();
+                let of = |key: &FeatureKey| {
+                    file.and_then(|file| file.dim(key).ok()).ok_or_else(|| self.unknown(key))
+                };
+                keys.iter().map(of).sum()
+            }
             (Content::Pixels(split), FeatureSet::Pixels) => Ok(split.image_len()),
             (Content::Foreign(foreign), features) if is_one(features) => Ok(foreign.dim()),
             _ => Err(self.unknown(features)),
@@ -177,6 +205,7 @@ impl Samples {
     fn unknown(&self, wanted: &dyn std::fmt::Display) -> ProbeError {
         let known = match &self.content {
             Content::File(file) => join(file.keys(), ", "),
+            Content::Parts(files) => files.last().map(|file| join(file.keys(), ", ")).unwrap_or_default(),
             Content::Pixels(_) => "pixels".to_string(),
             Content::Foreign(foreign) => format!("one table of {} features", foreign.dim()),
         };
@@ -190,6 +219,9 @@ impl Samples {
     pub fn read(&self, features: &FeatureSet, view: usize, rows: Range<usize>) -> Result<Array2<f32>> {
         let values = match (&self.content, features) {
             (Content::File(file), FeatureSet::Taps(keys)) => read_taps(file, keys, view, rows.clone())?,
+            (Content::Parts(files), FeatureSet::Taps(keys)) => {
+                read_parts(files, keys, view, rows.clone(), self.dim(features)?)?
+            }
             (Content::Pixels(split), FeatureSet::Pixels) => read_pixels(split, rows.clone())?,
             (Content::Foreign(foreign), features) if is_one(features) => {
                 let reason = |reason| ProbeError::File { path: self.origin.clone().into(), reason };
@@ -257,6 +289,28 @@ fn read_taps(
         start += dim;
     }
     Ok(joined)
+}
+
+/// Rows that lie in several files after each other, `[rows.len(), dim]`.
+fn read_parts(
+    files: &[FeatureFile],
+    keys: &[FeatureKey],
+    view: usize,
+    rows: Range<usize>,
+    dim: usize,
+) -> Result<Array2<f32>> {
+    let mut all = Array2::zeros((rows.len(), dim));
+    let mut start = 0;
+    for file in files {
+        let of_file = start..start + file.len();
+        let (first, last) = (rows.start.max(of_file.start), rows.end.min(of_file.end));
+        if first < last {
+            let part = read_taps(file, keys, view, first - start..last - start)?;
+            all.slice_mut(s![first - rows.start..last - rows.start, ..]).assign(&part);
+        }
+        start = of_file.end;
+    }
+    Ok(all)
 }
 
 fn read_pixels(split: &Split, rows: Range<usize>) -> Result<Array2<f32>> {

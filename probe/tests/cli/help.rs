@@ -16,6 +16,7 @@ fn help_texts() {
         ("mlp", "mlp --help"),
         ("noise_mlp", "noise-mlp --help"),
         ("knn", "knn --help"),
+        ("grid", "grid --help"),
         ("contrastive", "contrastive --help"),
         ("compare", "compare --help"),
         ("report", "report --help"),

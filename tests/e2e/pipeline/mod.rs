@@ -4,6 +4,7 @@ mod classifier;
 mod edm;
 mod export;
 mod features;
+mod grid;
 mod networks;
 mod probe;
 mod sample;

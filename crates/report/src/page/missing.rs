@@ -72,7 +72,7 @@ pub(super) fn find(report: &Report) -> Vec<Missing> {
         trials.iter().filter(|trial| place(&trial.features).is_some()).count() > 1
     };
     if !probes.iter().any(|probe| is_grid(&probe.selection.trials)) {
-        let command = "ddae-probe knn --train train.h5 --test test.h5 --json > knn.json".to_string();
+        let command = format!("ddae-probe grid {first} -o grid.json");
         add("accuracy by layer and timestep", "no result chose among several features", command);
     }
     if !report.results.iter().any(|result| matches!(result, Measured::Noise(_))) {

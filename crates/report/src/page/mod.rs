@@ -4,12 +4,14 @@
 //! | --- | --- |
 //! | [`blocks`] | what a section is made of |
 //! | `training` | runs: settings, curves, scores, sheets |
-//! | `probes` | results: accuracies, heat maps, confusion |
+//! | `probes` | results: accuracies, confusion |
+//! | `choices` | how features were chosen: heat maps |
 //! | `noise` | accuracy against noise, of heads and of classifiers, and against the number of labels |
 //! | `features` | projections and neighbours |
 //! | `missing` | what is not there, and which command makes it |
 
 pub mod blocks;
+mod choices;
 mod features;
 mod missing;
 mod noise;
@@ -29,6 +31,7 @@ use crate::plot::paint;
 use crate::result::{MadeBy, Measured};
 use crate::run::Run;
 use blocks::{Figure, Section};
+pub use choices::heat;
 pub use missing::Missing;
 
 const TEMPLATE: &str = include_str!("page.html");
@@ -96,7 +99,7 @@ impl Report {
         sections.extend(probes::overview(&self.results)?);
         sections.extend(training::section(&self.runs)?);
         sections.extend(training::sheets(&self.runs, self.real.as_ref(), &self.noised));
-        sections.extend(probes::choices(&self.results)?);
+        sections.extend(choices::choices(&self.results)?);
         sections.extend(noise::section(&self.results, &self.runs)?);
         sections.extend(probes::classes(&self.results)?);
         sections.extend(probes::contrast(&self.results)?);

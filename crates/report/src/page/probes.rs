@@ -11,7 +11,7 @@ use crate::plot::curves::{Curves, Point, Series};
 use crate::plot::heat::{Cell, Heat, Scale};
 use crate::plot::paint::{Paint, SERIES};
 use crate::plot::rows::{Row, Rows};
-use crate::result::{Contrast, Measured, Probe, Split, Trial, place, standard_error};
+use crate::result::{Contrast, Measured, Probe, Split, standard_error};
 
 /// The most classes of a confusion matrix that is drawn.
 const CLASSES: usize = 40;
@@ -190,135 +190,6 @@ fn details(result: &Measured) -> Block {
     let commands = command.map(|command| ["find it again".to_string(), command]);
     let title = format!("{title}: protocol and command");
     Block::Details { title, facts, warnings: warnings.clone(), commands: commands.into_iter().collect() }
-}
-
-/// Where the choice among layers and timesteps was made, and its accuracies.
-fn measured(trial: &Trial) -> Option<(f64, &'static str)> {
-    let held_out = trial.held_out_accuracy.map(|accuracy| (accuracy, "held-out training samples"));
-    trial.test_accuracy.map(|accuracy| (accuracy, "test samples")).or(held_out)
-}
-
-/// Layer and timestep against accuracy.
-pub(super) fn choices(results: &[Measured]) -> Result<Option<Section>, ReportError> {
-    let mut blocks = Vec::new();
-    for probe in probes(results) {
-        blocks.extend(heat_map(probe)?);
-        blocks.extend(by_timestep(probe)?);
-    }
-    let lead = "How much each layer tells at each timestep, where the features were chosen. The frame is the choice.";
-    Ok(Section::new("choices", "Layers and timesteps", lead, blocks))
-}
-
-struct Grid<'a> {
-    timesteps: Vec<i64>,
-    layers: Vec<&'a str>,
-    /// Accuracy and number of samples by layer and timestep.
-    accuracies: Vec<Vec<Option<f64>>>,
-    samples: u64,
-    of: &'static str,
-    others: Vec<(&'a str, f64)>,
-}
-
-fn grid(probe: &Probe) -> Option<Grid<'_>> {
-    let trials = &probe.selection.trials;
-    let places: Vec<(i64, &str, f64)> = trials
-        .iter()
-        .filter_map(|trial| {
-            let (timestep, layer) = place(&trial.features)?;
-            Some((timestep, layer, measured(trial)?.0))
-        })
-        .collect();
-    let of = trials.iter().find_map(measured)?.1;
-    let timesteps: BTreeSet<i64> = places.iter().map(|(timestep, ..)| *timestep).collect();
-    let timesteps: Vec<i64> = timesteps.into_iter().collect();
-    // In the order of the network, which files have.
-    let mut layers: Vec<&str> = Vec::new();
-    places.iter().for_each(|(_, layer, _)| {
-        if !layers.contains(layer) {
-            layers.push(layer);
-        }
-    });
-    if places.len() < 2 {
-        return None;
-    }
-    let mut accuracies = vec![vec![None; timesteps.len()]; layers.len()];
-    for (timestep, layer, accuracy) in places {
-        let row = layers.iter().position(|known| *known == layer)?;
-        let column = timesteps.iter().position(|known| *known == timestep)?;
-        accuracies[row][column] = Some(accuracy);
-    }
-    let samples = if of.starts_with("test") { probe.test.samples } else { probe.selection.held_out_samples };
-    let others = trials.iter().filter(|trial| place(&trial.features).is_none());
-    let others = others.filter_map(|trial| Some((trial.features.as_str(), measured(trial)?.0))).collect();
-    Some(Grid { timesteps, layers, accuracies, samples, of, others })
-}
-
-fn heat_map(probe: &Probe) -> Result<Option<Block>, ReportError> {
-    let Some(grid) = grid(probe) else { return Ok(None) };
-    let cell = |layer: &str, timestep: i64, accuracy: f64| {
-        let accuracy_said = with_error(accuracy, standard_error(accuracy, grid.samples));
-        Cell {
-            value: accuracy,
-            shown: format!("{:.1}", 100.0 * accuracy),
-            text: format!("{layer} at timestep {timestep}\n{accuracy_said}\nof {} {}", grid.samples, grid.of),
-        }
-    };
-    let cells = grid.accuracies.iter().zip(&grid.layers).map(|(row, layer)| {
-        let cells = row.iter().zip(&grid.timesteps);
-        cells.map(|(accuracy, timestep)| accuracy.map(|accuracy| cell(layer, *timestep, accuracy))).collect()
-    });
-    let chosen = place(&probe.features).and_then(|(timestep, layer)| {
-        let row = grid.layers.iter().position(|known| *known == layer)?;
-        Some((row, grid.timesteps.iter().position(|known| *known == timestep)?))
-    });
-    let plot = Heat {
-        row_title: "layer".into(),
-        column_title: "timestep".into(),
-        rows: grid.layers.iter().map(|layer| (*layer).to_string()).collect(),
-        columns: grid.timesteps.iter().map(i64::to_string).collect(),
-        cells: cells.collect(),
-        scale: Scale::Spread,
-        chosen,
-    };
-    let head = [String::new()].into_iter().chain(grid.timesteps.iter().map(|t| format!("t{t}"))).collect();
-    let rows = grid.accuracies.iter().zip(&grid.layers).map(|(row, layer)| {
-        let shown = row.iter().map(|accuracy| accuracy.map_or_else(|| "–".to_string(), percent));
-        [(*layer).to_string()].into_iter().chain(shown).collect()
-    });
-    let mut table = Table { head, rows: rows.collect(), numbers: true };
-    table.rows.extend(
-        grid.others.iter().map(|(features, accuracy)| vec![(*features).to_string(), percent(*accuracy)]),
-    );
-    let mut caption = format!("Accuracy in percent on {} {}.", grid.samples, grid.of);
-    if !grid.others.is_empty() {
-        caption.push_str(&format!(
-            " {} joined features were tried besides; they are in the table.",
-            grid.others.len()
-        ));
-    }
-    let title = format!("Accuracy by layer and timestep: {}", probe.name);
-    figure(&format!("heat {}", probe.name), &title, &caption, Plot::Heat(plot), Some(table)).map(Some)
-}
-
-/// Accuracy against noise, a curve for each layer.
-fn by_timestep(probe: &Probe) -> Result<Option<Block>, ReportError> {
-    let Some(grid) = grid(probe).filter(|grid| grid.timesteps.len() > 2) else { return Ok(None) };
-    let series = grid.layers.iter().zip(&grid.accuracies).enumerate().map(|(i, (layer, row))| {
-        let points = row.iter().zip(&grid.timesteps).filter_map(|(accuracy, timestep)| {
-            let accuracy = (*accuracy)?;
-            let error = standard_error(accuracy, grid.samples);
-            let text = format!("{layer} at timestep {timestep}\n{}", with_error(accuracy, error));
-            Some(Point { x: *timestep as f64, y: accuracy, error: Some(error), text })
-        });
-        Series { name: (*layer).to_string(), paint: paint(i), dots: true, points: points.collect() }
-    });
-    let series = series.collect();
-    let plot =
-        Curves { x: "timestep".into(), y: "accuracy".into(), percent: true, series, ..Curves::default() };
-    let title = format!("Accuracy against noise: {}", probe.name);
-    let caption =
-        format!("The same numbers as curves; bars are one standard error of {} {}.", grid.samples, grid.of);
-    figure(&format!("noise {}", probe.name), &title, &caption, Plot::Curves(plot), None).map(Some)
 }
 
 /// Which classes are found, and what they are taken for.

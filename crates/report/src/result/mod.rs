@@ -17,7 +17,7 @@ const LARGEST: usize = 64 << 20;
 /// A result of any kind.
 #[derive(Clone, Debug)]
 pub enum Measured {
-    /// `ddae.probe/1`.
+    /// `ddae.probe/1`, or the measure of the choice in `ddae.grid/1`.
     Probe(Box<Probe>),
     /// `ddae.contrastive/1`.
     Contrast(Box<Contrast>),
@@ -124,6 +124,9 @@ pub struct Trial {
     /// Accuracy on held-out training samples.
     #[serde(default)]
     pub held_out_accuracy: Option<f64>,
+    /// Number of those samples, where it is not that of all trials.
+    #[serde(default)]
+    pub samples: Option<u64>,
     /// Accuracy on the test set, where features were chosen there.
     #[serde(default)]
     pub test_accuracy: Option<f64>,
@@ -200,12 +203,20 @@ pub fn read(path: &Path) -> Result<Vec<Measured>, ReportError> {
     Ok(found)
 }
 
-fn one(path: &Path, value: Value) -> Result<Measured, ReportError> {
+fn one(path: &Path, mut value: Value) -> Result<Measured, ReportError> {
     let schema = value.get("schema").and_then(Value::as_str).unwrap_or_default().to_string();
     let damaged =
         |error: serde_json::Error| ReportError::file(path, format!("is no whole {schema}: {error}"));
     match schema.as_str() {
-        "ddae.probe/1" => {
+        "ddae.probe/1" | "ddae.grid/1" => {
+            if schema == "ddae.grid/1" {
+                // The measure of its choice is a probe's, with all pairs among what was tried.
+                let (mut probe, made_by) = (value["probe"].take(), value["made_by"].take());
+                if let Some(probe) = probe.as_object_mut() {
+                    probe.insert("made_by".to_string(), made_by);
+                }
+                value = probe;
+            }
             let mut probe: Probe = serde_json::from_value(value).map_err(damaged)?;
             probe.file = path.to_path_buf();
             probe.check().map_err(|reason| ReportError::file(path, reason))?;
@@ -230,7 +241,7 @@ fn one(path: &Path, value: Value) -> Result<Measured, ReportError> {
             path,
             format!(
                 "holds {}, which a report does not show; it shows ddae.probe/1 (logistic, linear, mlp, knn), \
-                 ddae.noise_probe/1 (noise-mlp) and ddae.contrastive/1 (contrastive)",
+                 ddae.grid/1 (grid), ddae.noise_probe/1 (noise-mlp) and ddae.contrastive/1 (contrastive)",
                 ddae_base::text::excerpt(other, 60)
             ),
         )),

@@ -293,7 +293,8 @@ fn heads_and_classifiers_share_a_plot() {
         "train": { "origin": "train.h5", "samples": 400, "attributes": {} },
         "test": { "origin": "test.h5", "samples": 100, "attributes": {} },
     });
-    let results = result::read(&place.write("head.json", head.to_string())).expect("a result");
+    let mut results = result::read(&place.write("head.json", head.to_string())).expect("a result");
+    result::name(&mut results);
     let report = Report {
         title: "noise".into(),
         made_by: made_by(),
@@ -308,12 +309,44 @@ fn heads_and_classifiers_share_a_plot() {
     }
     let texts: String = found.iter().find(|e| e.name == "body").expect("a body").text.clone();
     for wanted in
-        ["head on out_6 (", "80.00 ± 4.00 %", "vp after epoch 2", "75.00 ± 4.33 %", "step of the grid of 18"]
+        ["noise-mlp out_6", "80.00 ± 4.00 %", "vp after epoch 2", "75.00 ± 4.33 %", "step of the grid of 18"]
     {
         assert!(texts.contains(wanted), "{wanted}");
     }
     assert!(!parts(&page).iter().any(|part| part.contains("sheets")), "{:?}", parts(&page));
     let wrong = head.to_string().replace("0.8", "8.0");
     let error = result::read(&place.write("wrong.json", wrong)).expect_err("no share").to_string();
-    assert!(error.contains("the accuracy at 1 is 8, not between 0 and 1"), "{error}");
+    assert!(error.contains("the accuracy at timestep 1 is 8, not between 0 and 1"), "{error}");
+}
+
+/// A grid with pairs that were given up earlier, on fewer images.
+#[test]
+fn a_grid_is_the_measure_of_its_choice() {
+    let place = Place::new();
+    let mut measure = probe("bag", 2, 0.8);
+    measure["schema"] = serde_json::Value::Null;
+    measure["made_by"] = serde_json::Value::Null;
+    for trial in measure["selection"]["trials"].as_array_mut().expect("trials") {
+        let is_late = trial["features"].as_str().expect("a name").starts_with("t101/");
+        trial["samples"] = serde_json::json!(if is_late { 40 } else { 80 });
+    }
+    let grid = serde_json::json!({
+        "schema": "ddae.grid/1", "probe": measure,
+        "made_by": { "tool": "ddae-probe 0.1.0", "command": "ddae-probe grid runs/demo", "machine": "2 cores" },
+    });
+    let mut results = result::read(&place.write("grid.json", grid.to_string())).expect("a result");
+    result::name(&mut results);
+    let report = Report { results, made_by: made_by(), ..Report::default() };
+    let (page, found) = page(&report);
+    assert!(ids(&page).iter().any(|id| id.starts_with("heat-knn")), "{:?}", ids(&page));
+    let text = &found.iter().find(|e| e.name == "body").expect("a body").text;
+    for wanted in [
+        "ddae-probe grid runs/demo",
+        "40 to 80 held-out training samples: the sooner a pair was given up, the fewer",
+    ] {
+        assert!(text.contains(wanted), "{wanted}");
+    }
+    let broken = place.write("broken.json", r#"{"schema":"ddae.grid/1","probe":3}"#);
+    let error = result::read(&broken).expect_err("no grid").to_string();
+    assert!(error.contains("is no whole ddae.grid/1"), "{error}");
 }

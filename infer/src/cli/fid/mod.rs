@@ -20,12 +20,12 @@ use ddae_infer::fid::encoder::Values;
 use ddae_infer::fid::network::check_networks;
 use ddae_infer::fid::source::Sizing;
 use ddae_infer::fid::{Convention, ImageGraph, ImageSource, Seen, archive};
+use ddae_infer::running::Running;
 use ddae_infer::sample::balanced_batch;
 use ddae_infer::workers::Workers;
 
 use super::broken::SkipBroken;
 use super::progress::Progress;
-use super::running::Running;
 use super::stop_on_signal;
 use super::summary::Summary;
 use graph::Opened;

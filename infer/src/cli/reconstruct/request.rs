@@ -15,7 +15,7 @@ use ddae_onnx::metadata::Pixels;
 
 use super::Arguments;
 use crate::cli::sheets;
-use crate::cli::split::{Wanted, part_of};
+use crate::cli::split::Wanted;
 
 /// Images of a data set that are taken unless others are asked for.
 const USUAL: std::ops::Range<usize> = 0..8;

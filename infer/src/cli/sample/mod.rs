@@ -11,6 +11,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use ddae_base::arguments::values::{List, real, whole};
 use ddae_base::json;
 use ddae_infer::InferError;
+use ddae_infer::running::Running;
 use ddae_infer::sample::{ImageFolder, SampleSettings, Sampling, balanced_batch, to_levels};
 use ddae_infer::workers::Workers;
 use ddae_model::diffusion::sampler::{SAMPLERS, Sampler};
@@ -19,7 +20,6 @@ use serde_json::json;
 
 use super::calls_note;
 use super::progress::Progress;
-use super::running::Running;
 use super::shard::Shard;
 use super::stop_on_signal;
 use super::summary::Summary;

@@ -1,4 +1,4 @@
-//! The options that say where and how a graph runs.
+//! The options that say where and how a graph runs, of every command that runs one.
 
 use std::path::Path;
 use std::thread::available_parallelism;
@@ -6,12 +6,14 @@ use std::thread::available_parallelism;
 use clap::Args;
 use ddae_base::arguments::values::whole;
 use ddae_base::device::DeviceName;
-use ddae_infer::InferError;
-use ddae_infer::device::Device;
-use ddae_infer::model_file::ModelFile;
-use ddae_infer::workers::Workers;
 use ddae_onnx::metadata::GraphKind;
 
+use crate::device::Device;
+use crate::error::InferError;
+use crate::model_file::ModelFile;
+use crate::workers::Workers;
+
+/// The options (`#[command(flatten)]`).
 #[derive(Args, Debug)]
 pub struct Running {
     /// cpu, cuda or cuda:N; what is asked for is used, or the command fails
@@ -58,6 +60,9 @@ pub struct Running {
 
 impl Running {
     /// The file at `path` ([`ModelFile::open`]), found to be for the device.
+    ///
+    /// # Errors
+    /// As [`ModelFile::open`], and when it is for another device.
     pub fn open(
         &self,
         path: &Path,
@@ -78,6 +83,9 @@ impl Running {
     }
 
     /// The device, with TF32 or without.
+    ///
+    /// # Errors
+    /// When options contradict it.
     pub fn device(&self) -> Result<Device, InferError> {
         match self.device {
             DeviceName::Cuda(number) => {
