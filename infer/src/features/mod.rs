@@ -3,6 +3,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `noise` | where the noise comes from |
+//! | `source` | images, or latents that an earlier job stored |
 //! | `extraction` | which runs of the graph there are, their inputs and results |
 //! | `job` | shards of rows, computed one after the other, resumable |
 //! | `join` | shards of many machines into one file |
@@ -15,8 +16,10 @@ mod job;
 mod join;
 mod noise;
 mod shards;
+mod source;
 
-pub use extraction::{Extraction, NOISE_STREAM, Noising, Pass, Views};
+pub use extraction::{Extraction, Layer, NOISE_STREAM, Noising, Pass, Views};
 pub use job::{FeatureJob, Finished};
 pub use join::{Join, Joined};
 pub use noise::NoiseSource;
+pub use source::{Images, LATENT, OwnSize, Source, StoredLatents};
