@@ -3,6 +3,7 @@
 mod edm;
 mod export;
 mod features;
+mod latents;
 mod networks;
 mod probe;
 mod sample;
