@@ -13,7 +13,7 @@ use crate::error::InferError;
 use crate::model_file::ModelFile;
 
 /// Where latents come from.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Latents {
     /// Another graph makes them of images.
     Graph(Box<ModelFile>),
