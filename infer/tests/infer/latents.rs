@@ -100,7 +100,7 @@ fn what_is_otherwise_than_by_the_way_is_said() {
     done(root, "features dit.onnx --latents plain.h5 --timesteps 81 --shard 0/2 -o d");
     let ended = infer(root, "features dit.onnx --latents mean.h5 --timesteps 81 --shard 1/2 -o d");
     let error = ended.error(&[1]);
-    assert!(error.contains("holds latents_dtype null where this job has \"f16\""), "{error}");
+    assert!(error.contains("holds latents_noise null where this job has \"none\""), "{error}");
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn maps_are_stored_as_they_are() {
     crate::scene::export(root, "maps", &config, unpooled);
     let job = "--data-root DATA --split test --timesteps 11,21 --seed 3";
     let told = done(root, &format!("features maps.onnx {job} --dry-run -o maps"));
-    assert!(told.contains("t11/out_1 [32x12x12]"), "{told}");
+    assert!(told.contains("t11/out_1 [32x6x6]"), "{told}");
     done(root, &format!("features maps.onnx {job} -o maps"));
     done(root, &format!("features FEATURES {job} -o means"));
     let open = |name: &str| FeatureFile::open(root.join(name)).expect("a feature file");
