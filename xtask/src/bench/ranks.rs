@@ -165,7 +165,7 @@ pub fn table(ranks: &Ranks) -> String {
 }
 
 fn ways(network: &str, steps: &[Steps]) -> String {
-    let seconds = |way: &str| steps.iter().find(|of| of.way == way).map(|of| of.seconds);
+    let waited = |way: &str| steps.iter().find(|of| of.way == way).map(|of| of.waited);
     let mut text = format!("  {network}\n");
     for Steps { way, seconds, waited, early, buckets, .. } in steps {
         let what = match way.as_str() {
@@ -180,14 +180,9 @@ fn ways(network: &str, steps: &[Steps]) -> String {
         }
         text += "\n";
     }
-    if let (Some(never), Some(during), Some(after)) = (seconds("never"), seconds("during"), seconds("after"))
-    {
-        if after > never {
-            let [shown, hidden] = [during - never, after - during].map(|part| 100.0 * part / (after - never));
-            text += &format!(
-                "    hidden: {hidden:.0} % of what communication adds to a step; {shown:.0} % is left\n"
-            );
-        }
+    if let (Some(during), Some(after)) = (waited("during"), waited("after")) {
+        let hidden = 100.0 * (1.0 - during / after);
+        text += &format!("    hidden: {hidden:.0} % of the {after:.3} s that the sums take by themselves\n");
     }
     text
 }
@@ -196,18 +191,18 @@ fn ways(network: &str, steps: &[Steps]) -> String {
 mod tests {
     use super::*;
 
-    fn steps(way: &str, seconds: f64, early: f64) -> Steps {
+    fn steps(way: &str, waited: f64, early: f64) -> Steps {
         let buckets = if way == "never" { 0.0 } else { 8.0 };
-        Steps { way: way.to_string(), batch: 8, threads: 1, seconds, waited: 0.1, early, buckets }
+        Steps { way: way.to_string(), batch: 8, threads: 1, seconds: 2.0 + waited, waited, early, buckets }
     }
 
     #[test]
-    fn what_is_hidden_is_a_share_of_what_communication_adds() {
-        let all = vec![steps("never", 2.0, 0.0), steps("during", 2.1, 7.5), steps("after", 2.4, 0.0)];
+    fn what_is_hidden_is_a_share_of_what_sums_take_by_themselves() {
+        let all = vec![steps("never", 0.0, 0.0), steps("during", 0.1, 7.5), steps("after", 0.4, 0.0)];
         let found = Ranks { fast: all.clone(), slow: None, checkpoints: vec![3.0, 60.0, 4.0] };
         let text = table(&found);
         assert!(text.contains("8 images and 1 thread(s) each\n"), "{text}");
-        assert!(text.contains("hidden: 75 % of what communication adds to a step; 25 % is left\n"), "{text}");
+        assert!(text.contains("hidden: 75 % of the 0.400 s that the sums take by themselves\n"), "{text}");
         assert!(text.contains("7.5 of 8.0 buckets on their way before its end\n"), "{text}");
         assert!(text.contains("a slower network: not measured"), "{text}");
         assert!(text.ends_with("for 4 ms (median) and 60 ms at most (below 50: not met)"), "{text}");
