@@ -157,6 +157,7 @@ fn graphs_of_songunets() {
             timestep: Some(11),
             input_u8: true,
             label: true,
+            unpooled: false,
         };
         compare(&model_features_graph(&model, &options).expect("a graph"));
     }
