@@ -26,8 +26,7 @@ images, or those that --hold-out keeps from training, are classified at noise le
 over those of training (accuracy in stats.jsonl), and every --timesteps-every epochs and at the end
 at timesteps 1, 51, ..., 951 of a DDPM of 1,000 and at all 18 steps of an EDM's grid (by_timestep).
 
-batch_size and lrate are those of one rank: with several, lrate is multiplied by their number.
-Ctrl-C ends a run after the step, with a checkpoint.";
+With several ranks batch_size is that of each, and lrate stays what it is, as published. Ctrl-C ends a run after the step, with a checkpoint.";
 
 /// Train a classifier of noised images: a noise-conditional WideResNet
 ///

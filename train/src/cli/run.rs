@@ -92,7 +92,7 @@ pub struct RunArguments {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u16>(1..))]
     accumulate: u16,
     /// Whose batch batch_size is, of several ranks or passes; to be given again with --resume [default: as published: rank for
-    /// net_type UNet and SODA, all for others]
+    /// net_type UNet, SODA, WideResNet and FineTuned, all for others]
     #[arg(long, value_name = "WHOSE")]
     batch_of: Option<BatchOf>,
     /// A rank that gives no sign of life for so many seconds is lost, and ends the others

@@ -162,7 +162,11 @@ fn a_dry_run_tells_what_would_be_done() {
     assert!(!place.path("run").exists());
     let ended = place.train(&["--config", "ve.yaml", "--dry-run", "--hold-out", "0.25", "--nproc", "2"]);
     assert!(ended.stdout.contains("EDM, ln sigma of mean -1.2 and deviation 1.2"), "{}", ended.stdout);
-    assert!(ended.stdout.contains("learning rate 1e-1"), "two ranks: {}", ended.stdout);
+    for said in
+        ["learning rate 5e-2,", "2 ranks x 8 images = 16 a step; learning rate as it is, as published"]
+    {
+        assert!(ended.stdout.contains(said), "{said}: {}", ended.stdout);
+    }
 }
 
 #[test]
@@ -192,6 +196,16 @@ fn what_does_not_fit_is_refused_by_its_name() {
         (2, format!("{vp} --set crop=9"), "…crop is 9; images of 8x8 can be padded by less"),
         (2, format!("{vp} --set optim=Adam"), "…optim_args.momentum is 0.9; it is for optim: SGD, not Adam"),
         (2, format!("{vp} --set optim_args.momentum=1"), "…optim_args.momentum is 1; it must be in [0, 1)"),
+        (
+            2,
+            format!("{vp} --set optim_args.eps=1e-8"),
+            "…optim_args.eps is 0.00000001; it is for optim: Adam and AdamW, not SGD",
+        ),
+        (
+            2,
+            format!("{vp} --set optim_args.betas=[0.9,0.95]"),
+            "…optim_args.betas is [0.9, 0.95]; it is for optim: Adam and AdamW, not SGD",
+        ),
         (2, format!("{vp} --set diffusion.timesteps=index"), "…is told t / n_T: set timesteps to fraction"),
         (
             2,
