@@ -192,7 +192,7 @@ impl Method for Classification {
         // No rounding of a ratio that is 1.
         match self.config.layer_decay {
             1.0 => 1.0,
-            decay => decay.powi(self.depths.above(parameter) as i32),
+            decay => decay.powi(self.depths.after(parameter) as i32),
         }
     }
 
