@@ -50,7 +50,7 @@ impl ClassifierTraining {
         let graph = loss_graph(&config.clone().into(), true)?;
         let data = datasets::open_with(&config.dataset, data_root, opening)?;
         let mut plan = TrainingPlan::new(config.clone().into(), &data, graph, shares)?;
-        check_classes(&plan.train, config.classes)?;
+        check_training_classes(&plan.train, config.classes)?;
         plan.validate_only_where(|images| check_classes(images, config.classes));
         let unseen = plan.held_out.as_ref().unwrap_or(&plan.test);
         let refusal = match unseen.is_empty() {
@@ -97,9 +97,19 @@ fn check_classes(images: &Split, classes: usize) -> Result<(), TrainError> {
         return Ok(());
     }
     Err(TrainError::Argument(format!(
-        "{} has images of {found} classes, and the configuration says classes: {classes}: set classes to {found}",
+        "{} has images of {found} classes, and the configuration says classes: {classes}",
         images.name()
     )))
+}
+
+/// The same for the images that are trained on: their number of classes is what the configuration is to say.
+fn check_training_classes(images: &Split, classes: usize) -> Result<(), TrainError> {
+    check_classes(images, classes).map_err(|error| match error {
+        TrainError::Argument(message) => {
+            TrainError::Argument(format!("{message}: set classes to {}", images.classes().len()))
+        }
+        other => other,
+    })
 }
 
 /// Training of a classifier.
@@ -255,6 +265,11 @@ mod tests {
         };
         assert!(check_classes(&split(vec![0, 1], &["a", "b"]), 2).is_ok());
         let error = check_classes(&split(vec![0, 1], &["a", "b"]), 10).expect_err("10 classes").to_string();
-        assert!(error.contains("has images of 2 classes, and the configuration says classes: 10"), "{error}");
+        assert!(
+            error.ends_with("has images of 2 classes, and the configuration says classes: 10"),
+            "{error}"
+        );
+        let error = check_training_classes(&split(vec![0, 1], &["a", "b"]), 10).expect_err("10 classes");
+        assert!(error.to_string().ends_with("says classes: 10: set classes to 2"), "{error}");
     }
 }

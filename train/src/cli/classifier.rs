@@ -8,6 +8,7 @@ use ddae_train::TrainError;
 use ddae_train::classifier::ClassifierTraining;
 use ddae_train::ranks;
 use ddae_train::ranks::Place;
+use ddae_train::training::Init;
 
 use super::run::{Intervals, RunArguments, ended, print, show, speaks, stopping_on_signal};
 
@@ -65,18 +66,19 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "the configuration is of fine-tuning (net_type: FineTuned): `ddae-train finetune` trains it";
         return Err(TrainError::Argument(message.to_string()).into());
     }
-    train(run, measuring, config, place.as_ref())
+    train(run, measuring, config, run.init()?, place.as_ref())
 }
 
-/// Trains a classifier as options and configuration say.
+/// Trains a classifier as options and configuration say, from the weights of `init` if there are any.
 pub(super) fn train(
     run: &RunArguments,
     measuring: &Measuring,
     mut config: ClassifierRun,
+    init: Option<Init>,
     place: Option<&Place>,
 ) -> anyhow::Result<()> {
     let intervals = Intervals { save: measuring.save_every, evaluate: measuring.evaluate_every };
-    let options = run.options(&mut config.training, intervals, place)?;
+    let options = run.options(&mut config.training, intervals, init, place)?;
     let (root, opening, every) = (run.data_root.as_deref(), run.open_options(), measuring.timesteps_every);
     let training = ClassifierTraining::new(config, root, &opening, every, run.shares(place))?;
     if run.dry_run {

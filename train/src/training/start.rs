@@ -314,5 +314,6 @@ fn given_weights(init: &Init, plan: &TrainingPlan, seed: u64) -> Result<(Weights
     if let (None, Some(given)) = (saved, wanted) {
         note.push_str(&format!(", taken as those of net_type {given}"));
     }
-    Ok((weights, vec![note]))
+    let passed_over = init.passed_over.iter().map(|error| format!("warning     passed over: {error}"));
+    Ok((weights, passed_over.chain([note]).collect()))
 }

@@ -183,7 +183,7 @@ fn what_does_not_fit_is_refused_by_its_name() {
         (
             2,
             format!("{vp} --set classes=3 --set network.classes=3"),
-            "folder/train has images of 2 classes, and the configuration says classes: 3…",
+            "folder/train has images of 2 classes, and the configuration says classes: 3: set classes to 2",
         ),
         (
             2,
@@ -220,7 +220,7 @@ fn what_does_not_fit_is_refused_by_its_name() {
         (
             2,
             "--config ddpm.yaml".to_string(),
-            "…no configuration of a classifier: its net_type is none of WideResNet and FineTuned; …",
+            "…no configuration of a classifier: net_type is UNet, and must be WideResNet or FineTuned; …",
         ),
         (2, "--config soda.yaml".to_string(), "…`ddae-train soda` trains it"),
     ]);
