@@ -9,7 +9,7 @@ use tch::{Kind, Tensor};
 use crate::TrainError;
 use crate::diffusion::draws;
 use crate::ranks::Division;
-use crate::run::stats::TimestepAccuracy;
+use crate::run::stats::{Count, TimestepAccuracy};
 use crate::torch::{Mode, Network, Parameters, TorchError};
 use crate::training::Place;
 use crate::training::validation::{FixedImages, quantiles};
@@ -84,12 +84,12 @@ impl Accuracy {
         self.at_timesteps.is_some()
     }
 
-    /// How many of the images are known, noised as in training, their noise levels spread evenly over its distribution; divided
-    /// among ranks. `None` if it was to stop.
+    /// How many of the images are classified correctly, noised as in training, their noise levels spread evenly over its
+    /// distribution; divided among ranks. `None` if it was to stop.
     ///
     /// # Errors
     /// When an image cannot be read, and libtorch's.
-    pub fn in_training(&self, weights: &Parameters, among: Division) -> Result<Option<usize>, TrainError> {
+    pub fn in_training(&self, weights: &Parameters, among: Division) -> Result<Option<Count>, TrainError> {
         let found = self.for_batches(1, among, |part, image, noise| {
             let level = draws::fixed_level(&self.process, part, self.place.device)?;
             let mut inputs = vec![("image", image), ("noise", noise)];
@@ -98,7 +98,10 @@ impl Accuracy {
             }
             Ok(vec![self.known(&self.in_training, weights, &inputs, part)?])
         })?;
-        Ok(found.map(|found| found.iter().filter(|&&known| known != 0).count()))
+        let count = |found: Vec<i64>| {
+            Count::new(found.iter().filter(|&&known| known != 0).count(), self.images.len())
+        };
+        Ok(found.map(count))
     }
 
     /// How many of them are known at each of the timesteps, divided among ranks. `None` if it was to stop.
@@ -130,7 +133,8 @@ impl Accuracy {
         let images = self.images.len();
         let of_timestep = |(at, &timestep): (usize, &i64)| {
             let correct = found.iter().skip(at).step_by(width).filter(|&&known| known != 0).count();
-            TimestepAccuracy { timestep, accuracy: correct as f64 / images.max(1) as f64, correct, images }
+            let count = Count::new(correct, images);
+            TimestepAccuracy { timestep, accuracy: count.accuracy(), count }
         };
         Ok(Some(self.timesteps.iter().enumerate().map(of_timestep).collect()))
     }

@@ -215,6 +215,13 @@ impl Method for Classification {
         self.accuracy.is_some()
     }
 
+    /// Those by timestep, which are measured with the others.
+    fn wants_scores(&self, epoch: u64) -> bool {
+        let has_timesteps = self.accuracy.as_ref().is_some_and(Accuracy::has_timesteps);
+        let every = self.timesteps_every;
+        has_timesteps && every > 0 && epoch > 0 && epoch.is_multiple_of(every)
+    }
+
     fn evaluate(
         &self,
         plan: &TrainingPlan,
@@ -225,9 +232,8 @@ impl Method for Classification {
         let Some(accuracy) = self.accuracy.as_ref().filter(|_| wanted.scores) else {
             return Ok(Some(Scores::default()));
         };
-        let Some(correct) = accuracy.in_training(average, among)? else { return Ok(None) };
-        let (epoch, every) = (wanted.epoch, self.timesteps_every);
-        let is_due = epoch == plan.epochs() || (every > 0 && epoch > 0 && epoch.is_multiple_of(every));
+        let Some(count) = accuracy.in_training(average, among)? else { return Ok(None) };
+        let is_due = self.wants_scores(wanted.epoch) || wanted.epoch == plan.epochs();
         let by_timestep = match is_due && accuracy.has_timesteps() {
             true => match accuracy.by_timestep(average, among)? {
                 Some(found) => found,
@@ -235,20 +241,22 @@ impl Method for Classification {
             },
             false => Vec::new(),
         };
-        let count = accuracy.images.len();
         let level = match self.config.network.classifier().ok().and_then(Classifier::timestep) {
             Some(timestep) => json!(timestep),
             None => json!("spread evenly over those of training"),
         };
         let protocol = json!({
             "images": accuracy.images.name(),
-            "number": count,
+            "number": count.images,
             "noise": "one draw for each image, the same every time",
             "noise_level": level,
-            "weights": "the moving average, or those in training where ema is 0",
+            "weights": match self.config.training.ema {
+                0.0 => "those in training",
+                _ => "the moving average",
+            },
         });
-        let values = vec![("accuracy", correct as f64 / count.max(1) as f64)];
-        Ok(Some(Scores { values, by_timestep, protocol, notes: Vec::new() }))
+        let values = vec![("accuracy", count.accuracy())];
+        Ok(Some(Scores { values, count: Some(count), by_timestep, protocol, notes: Vec::new() }))
     }
 }
 

@@ -4,6 +4,7 @@ use clap::Args;
 use ddae_base::arguments::values::whole;
 use ddae_base::{json, shell};
 use ddae_model::config::ClassifierRun;
+use ddae_model::networks::Classifier;
 use ddae_train::TrainError;
 use ddae_train::classifier::ClassifierTraining;
 use ddae_train::ranks;
@@ -51,10 +52,14 @@ pub struct Measuring {
     /// Epochs between accuracies on test images; 0 for those before training and at the end
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>(..))]
     evaluate_every: u64,
-    /// Epochs between accuracies by timestep, which cost twenty times as much; 0 for those at the end
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = whole::<u64>(..))]
-    timesteps_every: u64,
+    /// Epochs between accuracies by timestep, which cost twenty times as much; 0 for those at the end. Not with network.timestep,
+    /// where there is one [default: 50]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(..))]
+    timesteps_every: Option<u64>,
 }
+
+/// Epochs between accuracies by timestep unless another number is asked for.
+const TIMESTEPS_EVERY: u64 = 50;
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -79,7 +84,15 @@ pub(super) fn train(
 ) -> anyhow::Result<()> {
     let intervals = Intervals { save: measuring.save_every, evaluate: measuring.evaluate_every };
     let options = run.options(&mut config.training, intervals, init, place)?;
-    let (root, opening, every) = (run.data_root.as_deref(), run.open_options(), measuring.timesteps_every);
+    let timestep = config.network.classifier().ok().and_then(Classifier::timestep);
+    if let (Some(every), Some(timestep)) = (measuring.timesteps_every, timestep) {
+        return Err(TrainError::Argument(format!(
+            "--timesteps-every is {every}, and images are noised to timestep {timestep} alone (network.timestep): leave it out"
+        ))
+        .into());
+    }
+    let every = measuring.timesteps_every.unwrap_or(TIMESTEPS_EVERY);
+    let (root, opening) = (run.data_root.as_deref(), run.open_options());
     let training = ClassifierTraining::new(config, root, &opening, every, run.shares(place))?;
     if run.dry_run {
         return show(&training.plan, &options);

@@ -406,8 +406,10 @@ pub fn print(
     if let Some(loss) = summary.validation_loss {
         writeln!(out, "validation: {loss:.4}")?;
     }
+    let count = summary.scores.as_ref().and_then(|line| line.count);
+    let of = count.map_or(String::new(), |count| format!(" {count}"));
     for (name, value) in summary.scores.iter().flat_map(|line| &line.scores) {
-        writeln!(out, "{:<12}{value:.4}", format!("{}:", name.trim_end_matches("_accuracy")))?;
+        writeln!(out, "{:<12}{value:.4}{of}", format!("{}:", name.trim_end_matches("_accuracy")))?;
     }
     let Some(checkpoint) = &summary.checkpoint else { return Ok(()) };
     writeln!(out, "checkpoint: {}", ddae_base::plain(checkpoint.display()))?;

@@ -170,7 +170,7 @@ impl fmt::Display for Description<'_> {
             training.warm_epoch,
         )?;
         if let Some(validation) = &self.plan.validation {
-            writeln!(f, "validation  {}", validation.describe(self.plan.images_per_epoch()))?;
+            writeln!(f, "validation  {}", validation.describe(self.plan.images_per_epoch(), training.ema))?;
         }
         if training.n_sample > 0 && !self.plan.sheets.is_empty() {
             writeln!(f, "sheets      {}", self.plan.sheets)?;

@@ -67,7 +67,9 @@ fn a_run_leaves_accuracies_by_epoch_and_by_timestep() {
         let ended =
             place.train(&["--config", config, "--run", config, "--hold-out", "0.25", "--log-every", "6"]);
         assert!(ended.stdout.starts_with("trained 3 epochs (15 steps): loss "), "{}", ended.stdout);
-        assert!(ended.stdout.contains("\naccuracy:   "), "{}", ended.stdout);
+        let accuracy =
+            ended.stdout.lines().find(|line| line.starts_with("accuracy:   ")).expect("an accuracy");
+        assert!(accuracy.contains(" ± 0.") && accuracy.ends_with(" (12 images)"), "{accuracy}");
         assert!(!ended.stdout.contains("samples:"), "{}", ended.stdout);
         let next = format!(
             "next:       ddae-export {config}/checkpoints/latest.safetensors --graph classifier -o {config}/classifier.onnx\n"
@@ -79,6 +81,14 @@ fn a_run_leaves_accuracies_by_epoch_and_by_timestep() {
         for line in &scored {
             assert_eq!(line.get("by_timestep").is_some(), line["epoch"] == 3, "{line}");
             assert_eq!(line["protocol"]["number"], 12);
+            assert_eq!(line["protocol"]["weights"], "those in training");
+            let (accuracy, count) = (line["accuracy"].as_f64().expect("a number"), &line["count"]);
+            assert_eq!(
+                (count["images"].as_u64(), count["correct"].as_f64()),
+                (Some(12), Some((12.0 * accuracy).round()))
+            );
+            let error = (accuracy * (1.0 - accuracy) / 12.0).sqrt();
+            assert!((count["standard_error"].as_f64().expect("a number") - error).abs() < 1e-12, "{line}");
             assert_eq!(line["protocol"]["images"], "folder/train (held-out part)");
         }
         let told = scored[3]["by_timestep"].as_array().expect("a list");
@@ -124,7 +134,9 @@ fn a_stopped_run_ends_like_one_that_was_not() {
     for amp in ["off", "fp16"] {
         let [straight, stopped] = ["straight", "stopped"].map(|run| format!("{run}_{amp}"));
         let common = ["--config", "vp.yaml", "--epochs", "5", "--log-every", "1", "--amp", amp];
-        let common = [&common[..], &["--set", "hold_out=0.25", "--timesteps-every", "2"]].concat();
+        let common =
+            [&common[..], &["--set", "hold_out=0.25", "--evaluate-every", "3", "--timesteps-every", "2"]]
+                .concat();
         place.train(&[&common[..], &["--run", &straight]].concat());
         let arguments = [&common[..], &["--run", &stopped]].concat();
         let ended = stop_after(&place, &arguments, &stopped, 7, "INT");
@@ -139,9 +151,10 @@ fn a_stopped_run_ends_like_one_that_was_not() {
         assert_eq!(steps(&place.path(&stopped).join("stats.jsonl")), 25);
         let scores = |run: &str| lines(&place, run, "accuracy");
         assert_eq!(scores(&stopped), scores(&straight));
-        let told: Vec<bool> =
-            scores(&straight).iter().map(|line| line.get("by_timestep").is_some()).collect();
-        assert_eq!(told, [false, false, true, false, true, true]);
+        let of_line = |line: &Value| (line["epoch"].as_u64(), line.get("by_timestep").is_some());
+        let told: Vec<_> = scores(&straight).iter().map(of_line).collect();
+        let expected = [(0, false), (2, true), (3, false), (4, true), (5, true)];
+        assert_eq!(told, expected.map(|(epoch, has)| (Some(epoch), has)));
         let error = place.run(&[&arguments[..], &["--resume", "--set", "crop=0"]].concat());
         assert!(error.error(&[2]).contains("this run was started with crop = 1, now it is 0"), "{error}");
     }
@@ -161,6 +174,7 @@ fn a_dry_run_tells_what_would_be_done() {
     }
     assert!(!place.path("run").exists());
     let ended = place.train(&["--config", "ve.yaml", "--dry-run", "--hold-out", "0.25", "--nproc", "2"]);
+    assert!(ended.stdout.contains("every epoch: loss of the weights on "), "{}", ended.stdout);
     assert!(ended.stdout.contains("EDM, ln sigma of mean -1.2 and deviation 1.2"), "{}", ended.stdout);
     for said in
         ["learning rate 5e-2,", "2 ranks x 8 images = 16 a step; learning rate as it is, as published"]

@@ -256,6 +256,11 @@ fn what_does_not_fit_is_refused_by_its_name() {
             format!("{tune} --set classes=3"),
             "folder/train has images of 2 classes, and the configuration says classes: 3…",
         ),
+        (
+            2,
+            format!("{tune} --timesteps-every 50"),
+            "--timesteps-every is 50, and images are noised to timestep 11 alone (network.timestep): leave it out",
+        ),
         (2, format!("{tune} --set layer_decay=0"), "…layer_decay is 0; it must be above 0 and at most 1"),
         (
             2,
