@@ -44,7 +44,7 @@ fn main() -> Result<()> {
             let taps = vec!["out_6".to_string()];
             features_graph(
                 &config,
-                &FeatureOptions { taps, timestep: Some(TIMESTEP), input_u8, label: false },
+                &FeatureOptions { taps, timestep: Some(TIMESTEP), input_u8, label: false, unpooled: false },
             )
         };
         let graphs = [

@@ -128,7 +128,13 @@ fn cases(arguments: &Arguments, folder: &Path) -> Result<Vec<Case>> {
     let features = |timestep| {
         features_graph(
             &config,
-            &FeatureOptions { taps: vec![TAP.to_string()], timestep, input_u8: false, label: false },
+            &FeatureOptions {
+                taps: vec![TAP.to_string()],
+                timestep,
+                input_u8: false,
+                label: false,
+                unpooled: false,
+            },
         )
     };
     let graphs = [

@@ -32,12 +32,14 @@ pub struct GraphRequest {
     pub label: bool,
     /// Whether a code is divided by its length.
     pub unit_length: bool,
+    /// Whether the layers of a `features` graph are given as maps, and not their means.
+    pub unpooled: bool,
 }
 
 /// An option, the kinds of graphs that it means something to, and whether a request has it.
 type KindOption = (&'static str, &'static [GraphKind], fn(&GraphRequest) -> bool);
 
-const OPTIONS: [KindOption; 5] = {
+const OPTIONS: [KindOption; 6] = {
     use GraphKind::{Classifier, Encoder, Features, Latent, Loss, Network};
     [
         ("--timestep", &[Features, Classifier], |request| request.timestep.is_some()),
@@ -45,6 +47,7 @@ const OPTIONS: [KindOption; 5] = {
         ("--label", &[Network, Features], |request| request.label),
         ("--normalise", &[Encoder], |request| request.unit_length),
         ("--taps", &[Network, Features], |request| !request.taps.is_empty()),
+        ("--unpooled", &[Features], |request| request.unpooled),
     ]
 };
 
@@ -176,8 +179,8 @@ impl GraphRequest {
                 graph.keep(&names)?
             }
             (GraphKind::Features, _) => {
-                let GraphRequest { taps, timestep, input_u8, label, .. } = self.clone();
-                model_features_graph(model, &FeatureOptions { taps, timestep, input_u8, label })?
+                let GraphRequest { taps, timestep, input_u8, label, unpooled, .. } = self.clone();
+                model_features_graph(model, &FeatureOptions { taps, unpooled, timestep, input_u8, label })?
             }
             (GraphKind::Sampler, _) => model_sampler_graph(model)?,
             (GraphKind::Encoder, _) => encoder_graph(model, self.input_u8, self.unit_length)?,
@@ -227,7 +230,12 @@ impl GraphRequest {
             n => parts.push(format!("{n}-layers")),
         }
         parts.extend(self.timestep.map(|t| format!("t{t}")));
-        for (part, is_given) in [("u8", self.input_u8), ("label", self.label), ("unit", self.unit_length)] {
+        for (part, is_given) in [
+            ("maps", self.unpooled),
+            ("u8", self.input_u8),
+            ("label", self.label),
+            ("unit", self.unit_length),
+        ] {
             parts.extend(is_given.then(|| part.to_string()));
         }
         parts.join("-")

@@ -87,6 +87,7 @@ fn a_constant_part_is_computed_once() {
             timestep,
             input_u8: false,
             label: false,
+            unpooled: false,
         };
         let graph = ddae_model::diffusion::features_graph(&config, &options).expect("a graph");
         operators(&graph)

@@ -33,7 +33,7 @@ fn config() -> Config {
 /// Features of grey 28 x 28 images, which the built-in data set has.
 fn features(timestep: Option<i64>) -> (Graph, Weights) {
     let taps = vec!["out_2".to_string(), "out_3".to_string()];
-    let options = FeatureOptions { taps, timestep, input_u8: false, label: false };
+    let options = FeatureOptions { taps, timestep, input_u8: false, label: false, unpooled: false };
     let graph = features_graph(&config(), &options).expect("a graph");
     let weights = rule_weights(&graph);
     (graph, weights)
@@ -297,8 +297,13 @@ fn samples_are_images_of_many_classes_the_same_every_time() {
     let noise =
         |inputs: &[(String, ddae_model::tensor::Tensor)]| inputs[1].1.as_f32().expect("floats").to_vec();
     assert_eq!(noise(&later), noise(&all)[2 * 784..4 * 784]);
-    let bytes =
-        FeatureOptions { taps: vec!["out_2".to_string()], timestep: None, input_u8: true, label: false };
+    let bytes = FeatureOptions {
+        taps: vec!["out_2".to_string()],
+        timestep: None,
+        input_u8: true,
+        label: false,
+        unpooled: false,
+    };
     let bytes = features_graph(&config(), &bytes).expect("a graph");
     let bytes = samples.inputs(&bytes, 0..1).expect("inputs");
     assert_eq!(bytes[0].1.to_f64_vec()[300] as f32 / 255.0, image[300]);

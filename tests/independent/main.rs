@@ -123,8 +123,13 @@ fn compare(graph: &Graph) {
 fn features() {
     for config in configs() {
         for (timestep, input_u8) in [(None, false), (Some(11), true)] {
-            let options =
-                FeatureOptions { taps: vec!["out_2".to_string()], timestep, input_u8, label: false };
+            let options = FeatureOptions {
+                taps: vec!["out_2".to_string()],
+                timestep,
+                input_u8,
+                label: false,
+                unpooled: false,
+            };
             compare(&features_graph(&config, &options).expect("a graph"));
         }
     }
@@ -167,8 +172,13 @@ fn features_of_latents() {
     let process = Some(ProcessConfig::Ddpm(DdpmConfig::published(Timesteps::Index)));
     let model = ModelConfig { process, ..ModelConfig::of(Architecture::DiT(imported::dit_config())) };
     for timestep in [None, Some(121)] {
-        let options =
-            FeatureOptions { taps: vec!["layer-1".to_string()], timestep, input_u8: false, label: false };
+        let options = FeatureOptions {
+            taps: vec!["layer-1".to_string()],
+            timestep,
+            input_u8: false,
+            label: false,
+            unpooled: false,
+        };
         compare(&model_features_graph(&model, &options).expect("a graph"));
     }
 }
@@ -220,8 +230,13 @@ fn codes_and_latents() {
 #[test]
 fn files_of_other_forms() {
     let [config, _] = configs();
-    let options =
-        FeatureOptions { taps: vec!["out_2".to_string()], timestep: None, input_u8: false, label: false };
+    let options = FeatureOptions {
+        taps: vec!["out_2".to_string()],
+        timestep: None,
+        input_u8: false,
+        label: false,
+        unpooled: false,
+    };
     let graph = features_graph(&config, &options).expect("a graph");
     let (weights, inputs) = (rule_weights(&graph), inputs(&graph, 2));
     let expected = reference::run::<f32>(&graph, &weights, &inputs).expect("outputs");

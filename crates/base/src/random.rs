@@ -8,6 +8,8 @@
 //! conversions below are written out instead of taken from a library that may change them.
 
 use std::convert::Infallible;
+use std::fmt;
+use std::str::FromStr;
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{SeedableRng, TryRng};
@@ -138,6 +140,26 @@ impl ImageKey {
     }
 }
 
+/// 64 hexadecimal digits, as files keep it.
+impl fmt::Display for ImageKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for ImageKey {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ImageKey, String> {
+        let digit = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        let bytes: Option<Vec<u8>> =
+            pairs.iter().map(|&[high, low]| Some(digit(high)? << 4 | digit(low)?)).collect();
+        let key = bytes.filter(|_| rest.is_empty()).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+        key.map(ImageKey).ok_or_else(|| "wanted are 64 hexadecimal digits".to_string())
+    }
+}
+
 /// A random stream; also a [`Rng`], so it can be handed to anything that takes one.
 #[derive(Clone, Debug)]
 pub struct Stream(ChaCha8Rng);
@@ -219,6 +241,16 @@ impl TryRng for Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_of_images_are_read_as_they_are_written() {
+        let key = ImageKey::new("mnist/train", 7, &[1, 2, 3]);
+        let text = key.to_string();
+        assert_eq!((text.len(), text.parse()), (64, Ok(key)));
+        for wrong in [&text[1..], &format!("{text}0"), &text.replace(&text[..2], "g0"), "é"] {
+            assert!(wrong.parse::<ImageKey>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn keys_that_differ_in_one_word_give_unrelated_streams() {

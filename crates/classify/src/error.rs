@@ -81,6 +81,14 @@ pub enum ClassifyError {
         /// Number of features.
         dim: usize,
     },
+    /// Heads that features cannot be divided among.
+    #[error("{heads} heads do not divide {dim} features: give --heads {}", divisors(*dim))]
+    Heads {
+        /// Number of features.
+        dim: usize,
+        /// Number of heads.
+        heads: usize,
+    },
     /// Batches without enough rows to take a mean over.
     #[error(
         "{rows} training row(s) in batches of {batch}: batch normalisation needs at least 2 rows in a batch; give a larger --batch or more training samples"
@@ -91,6 +99,17 @@ pub enum ClassifyError {
         /// Rows in a batch.
         batch: usize,
     },
+}
+
+/// The first numbers that divide `dim`, as a sentence lists them.
+fn divisors(dim: usize) -> String {
+    const LISTED: usize = 8;
+    let all: Vec<String> =
+        (1..=dim).filter(|&n| dim.is_multiple_of(n)).take(LISTED).map(|n| n.to_string()).collect();
+    match all.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        _ => all.concat(),
+    }
 }
 
 /// A result with a [`ClassifyError`].

@@ -6,6 +6,7 @@
 //! | [`logistic`] | multinomial logistic regression in float64 |
 //! | [`linear`] | the published linear probe: a layer trained for some epochs |
 //! | [`mlp`] | two layers, trained in the same way |
+//! | [`attention`] | an attention-pooled head for maps |
 //! | [`noise_mlp`] | the published noise-conditional head |
 //! | [`scaling`] | standardising, L2 normalisation |
 //! | [`rows`] | tables that are read block by block |
@@ -13,6 +14,7 @@
 //! | [`ranking`] | the best classes of each row |
 //! | [`confusion`] | what was predicted of which class |
 
+pub mod attention;
 pub mod confusion;
 pub mod error;
 pub mod knn;

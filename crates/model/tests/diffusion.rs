@@ -182,8 +182,13 @@ fn impossible_settings_are_refused() {
         assert_eq!(sampler.plan(process, steps, 0.0).unwrap_err().to_string(), message);
     }
     let case = fixture("ddpm_loss_features");
-    let options =
-        FeatureOptions { taps: vec!["out_1".into()], timestep: Some(1001), input_u8: false, label: false };
+    let options = FeatureOptions {
+        taps: vec!["out_1".into()],
+        timestep: Some(1001),
+        input_u8: false,
+        label: false,
+        unpooled: false,
+    };
     let message = features_graph(&case.run_config(), &options).unwrap_err().to_string();
     assert_eq!(message, "timestep: 1001 is outside 1..=1000 of this process");
     let options = FeatureOptions { taps: vec!["out_9".into()], ..options };

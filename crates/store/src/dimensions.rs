@@ -9,6 +9,7 @@ use hdf5::{Datatype, Error, H5Type, ObjectReference1, Result};
 use ndarray::arr0;
 
 use super::Layout;
+use super::reader::{IMAGE_KEYS, PATHS};
 
 /// A dataset and its dimensions' names.
 type Named<'n> = (String, Vec<&'n str>);
@@ -37,7 +38,9 @@ pub(super) fn describe(file: &File, layout: &Layout, rows: usize) -> Result<()> 
     let keys = layout.keys.iter().zip(&features);
     let mut datasets: Vec<Named> =
         keys.map(|((key, _), feature)| (key.dataset(), vec!["view", "row", feature.as_str()])).collect();
-    for (column, scale) in [("labels", "row"), ("indices", "row"), ("paths", "row"), ("classes", "class")] {
+    for (column, scale) in
+        [("labels", "row"), ("indices", "row"), (PATHS, "row"), (IMAGE_KEYS, "row"), ("classes", "class")]
+    {
         if file.link_exists(column) {
             datasets.push((column.to_string(), vec![scale]));
         }

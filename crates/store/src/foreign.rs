@@ -400,4 +400,5 @@ impl FeatureFile {
 }
 
 /// What a feature file has beside its features: columns, class names and the names of dimensions.
-const KNOWN: [&str; 8] = ["labels", "indices", "paths", "classes", "view", "row", "class", "feature"];
+const KNOWN: [&str; 9] =
+    ["labels", "indices", "paths", "image_keys", "classes", "view", "row", "class", "feature"];

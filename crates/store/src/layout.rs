@@ -192,7 +192,7 @@ impl Layout {
         let dtype = ("dtype", self.dtype.to_string(), other.dtype.to_string());
         of_job
             .into_iter()
-            .filter(|_| pairing == Pairing::Job)
+            .filter(|_| matches!(pairing, Pairing::Job | Pairing::Seeds))
             .chain([dtype])
             .find(|(_, first, second)| first != second)
             .map(|(property, first, second)| Difference::new(property, first, second))

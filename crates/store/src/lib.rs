@@ -8,6 +8,7 @@
 //! | `labels` | i64 | `[N]` |
 //! | `indices` | u64 | `[N]`: which image of the split a row is |
 //! | `paths` | UTF-8 | `[N]`: the same by its path, or its name in an archive |
+//! | `image_keys` | UTF-8 | `[N]`: of latents, what draws for the image are keyed by |
 //! | `classes` | UTF-8 | `[classes]`: their names |
 //!
 //! The attributes of the root say where the numbers come from ([`Provenance`]). Every chunk has a checksum (fletcher32),

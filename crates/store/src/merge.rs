@@ -13,7 +13,7 @@ use ndarray::{ArrayView, s};
 
 use super::file::Unfinished;
 use super::header::{Header, lies_beside};
-use super::reader::PATHS;
+use super::reader::{IMAGE_KEYS, PATHS};
 use super::shards::{check_shards, exists};
 use super::writer::PATH_ROWS;
 use super::{FeatureError, FeatureFile, FeatureKey, FeatureType, Layout, dimensions, shard_path, shard_rows};
@@ -61,7 +61,7 @@ pub fn merge_locked(
     mode: MergeMode,
     stop: &AtomicBool,
 ) -> Result<(), FeatureError> {
-    let Job { layout, shards, path_bytes } = check_job(prefix.as_ref(), of)?;
+    let Job { layout, shards, text_bytes } = check_job(prefix.as_ref(), of)?;
     let mut target = Unfinished::under(out)?;
     let sources = match mode {
         MergeMode::Copy => Vec::new(),
@@ -70,10 +70,10 @@ pub fn merge_locked(
     Header::new(layout.clone(), 0..layout.total, sources.clone()).begin(&mut target)?;
     let labels = target.add_column::<i64>("labels", layout.total)?;
     let indices = target.add_column::<u64>("indices", layout.total)?;
-    let paths = match path_bytes {
-        Some(longest) => Some(target.add_texts(PATHS, layout.total, longest)?),
-        None => None,
-    };
+    let mut texts = Vec::new();
+    for (name, longest) in text_bytes {
+        texts.push((name, target.add_texts(name, layout.total, longest)?));
+    }
     let mut features = Vec::new();
     for (key, width) in &layout.keys {
         match mode {
@@ -87,8 +87,8 @@ pub fn merge_locked(
         let shard = FeatureFile::open(path)?;
         target.write(labels, ArrayView::from(&shard.labels()?), s![shard.rows()])?;
         target.write(indices, ArrayView::from(&shard.indices()?), s![shard.rows()])?;
-        if let Some(paths) = paths {
-            copy_paths(&shard, &mut target, paths, stop)?;
+        for &(name, dataset) in &texts {
+            copy_texts(&shard, name, &mut target, dataset, stop)?;
         }
         for &(key, dataset) in &features {
             match layout.dtype {
@@ -107,8 +107,8 @@ struct Job {
     layout: Layout,
     /// The shards' files.
     shards: Vec<PathBuf>,
-    /// Bytes of the longest path that the shards have room for; `None` where they have no paths.
-    path_bytes: Option<usize>,
+    /// The datasets of texts that the shards have, with the bytes of the longest text that there is room for.
+    text_bytes: Vec<(&'static str, usize)>,
 }
 
 /// Checks that all shards are there and belong together.
@@ -132,24 +132,27 @@ fn check_job(prefix: &Path, of: usize) -> Result<Job, FeatureError> {
         return Err(FeatureError::Layout("a job has at least one shard".to_string()));
     };
     let first = FeatureFile::open(first)?;
-    let (mut layout, mut path_bytes) = (first.layout().clone(), None);
+    let mut layout = first.layout().clone();
+    let mut longest = [(PATHS, None), (IMAGE_KEYS, None)];
     check_shards(&layout, 0, of)?;
     for (shard, path) in paths.iter().enumerate() {
         let file = FeatureFile::open(path)?;
         file.check_shard(shard, of, &layout)?;
         file.check_alike(&first)?;
-        if file.has_paths() {
-            path_bytes = path_bytes.max(Some(file.path_bytes()?));
+        for (name, longest) in &mut longest {
+            *longest = (*longest).max(file.text_bytes(name)?);
         }
         // What only some of the shards say is not known of the whole.
         layout.provenance = layout.provenance.shared_with(file.provenance());
     }
-    Ok(Job { layout, shards: paths, path_bytes })
+    let text_bytes = longest.into_iter().filter_map(|(name, longest)| Some((name, longest?))).collect();
+    Ok(Job { layout, shards: paths, text_bytes })
 }
 
-/// Copies the paths of a shard to their rows in the dataset with the number `dataset`.
-fn copy_paths(
+/// Copies the texts `name` of a shard to their rows in the dataset with the number `dataset`.
+fn copy_texts(
     shard: &FeatureFile,
+    name: &str,
     target: &mut Unfinished,
     dataset: usize,
     stop: &AtomicBool,
@@ -158,8 +161,8 @@ fn copy_paths(
         if stop.load(Ordering::Relaxed) {
             return Err(FeatureError::Interrupted);
         }
-        let paths = shard.paths(begin..shard.len().min(begin + PATH_ROWS))?;
-        target.write_texts(dataset, shard.rows().start + begin, &paths)?;
+        let texts = shard.texts(name, begin..shard.len().min(begin + PATH_ROWS))?;
+        target.write_texts(dataset, shard.rows().start + begin, &texts)?;
     }
     Ok(())
 }

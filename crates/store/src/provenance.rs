@@ -18,6 +18,8 @@ pub enum Pairing {
     TrainTest,
     /// The same images at noise of other seeds.
     Noisings,
+    /// The same job with another seed.
+    Seeds,
 }
 
 /// In what files of two jobs may differ.
@@ -114,6 +116,8 @@ provenance! {
     flip: bool, Augmentation;
     /// Whether images were cropped, scaled and mirrored as SODA's probes train on. As `crop_padding`.
     resized_crop: bool, Augmentation, before: false;
+    /// Whether images were cropped and mirrored at their own size, before they were resized. As `crop_padding`.
+    before_resize: bool, Augmentation, before: false;
     /// How the images' files became levels, as options of `ddae-infer` are typed (`--resize adm --orient`); null where
     /// nothing was chosen. Must agree.
     reading: Option<String>, Agree, before: null;
@@ -140,6 +144,16 @@ provenance! {
     graph_digest: String, Agree;
     /// The same of the graph that made latents; null without one. Must agree.
     latents_digest: Option<String>, Agree, before: null;
+    /// Seed of the draws that latents in a file of their own were made with; null where it is `seed`, and without such a file.
+    /// May differ, but with `fixed` noise as `seed`.
+    latents_seed: Option<u64>, Free, before: null;
+    /// The noise by which such latents were drawn from their posterior, where it is of another kind than `noise`; else null.
+    /// Must agree.
+    latents_noise: Option<String>, Agree, before: null;
+    /// How such latents were stored where that is not `f32`; else null. Must agree.
+    latents_dtype: Option<String>, Agree, before: null;
+    /// How products of such latents were computed where it is not as `precision` says; else null. Must agree.
+    latents_precision: Option<String>, Agree, before: null;
     /// Whether an ONNX file was used that had been changed after it was written. Must agree.
     edited: bool, Agree, before: false;
     /// The program that computed the features, and its version. May differ.
@@ -151,6 +165,9 @@ provenance! {
     timesteps: Vec<i64>, Free;
     /// The layers, in order. As `timesteps`.
     taps: Vec<String>, Free;
+    /// The shapes of the layers, in the order of `taps`, where their maps are stored as they are: `256x16x16` is [D, H, W],
+    /// `256x1152` is [tokens, D]. Null where maps are pooled. As `timesteps`.
+    tap_shapes: Option<Vec<String>>, Free, before: null;
     /// Names of the classes, by label. Must agree, or labels mean other things.
     classes: Vec<String>, Agree;
     /// The configuration of network and process (YAML). Must agree.
@@ -168,10 +185,13 @@ impl Rule {
         let allowed = match (pairing, self) {
             (Pairing::Job, _) | (_, Rule::Agree) => false,
             (_, Rule::Free) | (Pairing::TrainTest, Rule::Images) => true,
+            (Pairing::Seeds, Rule::Draws) => false,
             (Pairing::TrainTest, Rule::Augmentation) => *second == json!(false) || *second == json!(0),
             // Digests of two kinds say nothing of each other.
-            (Pairing::Noisings, Rule::Images) => kinds(first, second).is_some_and(|(a, b)| a != b),
-            (Pairing::Noisings, Rule::Augmentation) => false,
+            (Pairing::Noisings | Pairing::Seeds, Rule::Images) => {
+                kinds(first, second).is_some_and(|(a, b)| a != b)
+            }
+            (Pairing::Noisings | Pairing::Seeds, Rule::Augmentation) => false,
             (_, Rule::Draws) => first.is_null() || second.is_null(),
         };
         allowed || first == second
@@ -196,7 +216,7 @@ impl Provenance {
         names(&first, &second).find_map(|name| {
             let (first, second) = (value(&first, name)?, value(&second, name)?);
             let rule = match name.as_str() {
-                "seed" if is_fixed && pairing == Pairing::TrainTest => Rule::Agree,
+                "seed" | "latents_seed" if is_fixed && pairing == Pairing::TrainTest => Rule::Agree,
                 name => rule(name),
             };
             let differ = !rule.allows(pairing, &first, &second);

@@ -29,6 +29,9 @@ const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
 /// The dataset of the rows' paths.
 pub(super) const PATHS: &str = "paths";
 
+/// The dataset of what draws for the rows' images are keyed by.
+pub(super) const IMAGE_KEYS: &str = "image_keys";
+
 /// From this many bytes on, what is read at a time is compared with the memory.
 const MUCH: u64 = 64 << 20;
 
@@ -114,8 +117,8 @@ impl FeatureFile {
         for (name, dtype) in columns {
             stored = stored.saturating_add(self.check_dataset(name, &[self.len()], &dtype, length)?);
         }
-        if self.has_paths() {
-            let dataset = stored::texts(&self.file, PATHS, self.len(), length);
+        for name in [PATHS, IMAGE_KEYS].into_iter().filter(|name| self.file.link_exists(name)) {
+            let dataset = stored::texts(&self.file, name, self.len(), length);
             stored = stored.saturating_add(dataset.map_err(|flaw| flaw.of(&self.path))?.storage_size());
         }
         if stored > length {
@@ -221,6 +224,17 @@ impl FeatureFile {
         })
     }
 
+    /// The shape of a row of `key` that is a map or a latent, `[D, H, W]`, or tokens, `[T, D]`, in this order; `None` where it is
+    /// pooled, or the file does not say it.
+    pub fn map_shape(&self, key: &FeatureKey) -> Option<Vec<usize>> {
+        let provenance = self.provenance();
+        let place = provenance.taps.as_ref()?.iter().position(|tap| *tap == key.tap)?;
+        let shape = provenance.tap_shapes.as_ref()?.as_ref()?.get(place)?;
+        let sides: Vec<usize> = shape.split('x').map(str::parse).collect::<Result<_, _>>().ok()?;
+        let count = sides.iter().try_fold(1usize, |count, &side| count.checked_mul(side))?;
+        (sides.len() > 1 && self.dim(key).is_ok_and(|dim| dim == count)).then_some(sides)
+    }
+
     /// The label of every row.
     pub fn labels(&self) -> Result<Vec<i64>, FeatureError> {
         self.column("labels")
@@ -242,19 +256,42 @@ impl FeatureFile {
     /// # Errors
     /// When the file has no paths or not these rows, or is damaged.
     pub fn paths(&self, rows: Range<usize>) -> Result<Vec<String>, FeatureError> {
-        if rows.start > rows.end || rows.end > self.len() || !self.has_paths() {
-            let what = if self.has_paths() { "rows" } else { "it has no paths: rows" };
+        self.texts(PATHS, rows)
+    }
+
+    /// Whether the file says what draws for each row's image are keyed by ([`FeatureFile::image_keys`]): one of latents
+    /// does.
+    pub fn has_image_keys(&self) -> bool {
+        self.file.link_exists(IMAGE_KEYS)
+    }
+
+    /// What draws for the images of `rows` (counted from the file's first) are keyed by, in hexadecimal digits.
+    ///
+    /// # Errors
+    /// When the file does not say it or does not have these rows, or is damaged.
+    pub fn image_keys(&self, rows: Range<usize>) -> Result<Vec<String>, FeatureError> {
+        self.texts(IMAGE_KEYS, rows)
+    }
+
+    /// Rows of a dataset of texts.
+    pub(super) fn texts(&self, name: &str, rows: Range<usize>) -> Result<Vec<String>, FeatureError> {
+        if rows.start > rows.end || rows.end > self.len() || !self.file.link_exists(name) {
+            let missing = format!("it has no {}: rows", name.replace('_', " "));
+            let what = if self.file.link_exists(name) { "rows" } else { missing.as_str() };
             let what = format!("{what} {rows:?} of {}", self.len());
             return Err(FeatureError::Range { path: self.path.clone(), what });
         }
-        let dataset = self.dataset(PATHS)?;
-        check_memory(&self.path, PATHS, rows.len(), size_of::<String>())?;
-        text::read(&dataset, rows).map_err(|error| self.unreadable(PATHS, &error))
+        let dataset = self.dataset(name)?;
+        check_memory(&self.path, name, rows.len(), size_of::<String>())?;
+        text::read(&dataset, rows).map_err(|error| self.unreadable(name, &error))
     }
 
-    /// Bytes of the longest path that the file has room for.
-    pub(super) fn path_bytes(&self) -> Result<usize, FeatureError> {
-        Ok(self.dataset(PATHS)?.dtype().map_err(FeatureError::damaged(&self.path))?.size())
+    /// Bytes of the longest text that the file's dataset `name` has room for; `None` without that dataset.
+    pub(super) fn text_bytes(&self, name: &str) -> Result<Option<usize>, FeatureError> {
+        if !self.file.link_exists(name) {
+            return Ok(None);
+        }
+        self.dataset(name)?.dtype().map(|dtype| Some(dtype.size())).map_err(FeatureError::damaged(&self.path))
     }
 
     /// The version of the file's format.
@@ -370,12 +407,17 @@ impl FeatureFile {
         self.refuse((self.version() != wanted).then_some(difference))
     }
 
-    /// The same for shards that are to be joined: they are of one version, and all have paths or none.
+    /// The same for shards that are to be joined: they are of one version, and all have paths or none, and keys of images.
     pub(super) fn check_alike(&self, first: &Self) -> Result<(), FeatureError> {
         self.check_version(first.version())?;
-        let word = |has: bool| if has { "paths" } else { "none" };
-        let [here, there] = [self, first].map(|file| word(file.has_paths()));
-        self.refuse((here != there).then(|| Difference::new("paths of rows", there, here)))
+        for (name, property, some) in
+            [(PATHS, "paths of rows", "paths"), (IMAGE_KEYS, "keys of images", "keys")]
+        {
+            let word = |file: &Self| if file.file.link_exists(name) { some } else { "none" };
+            let [here, there] = [self, first].map(word);
+            self.refuse((here != there).then(|| Difference::new(property, there, here)))?;
+        }
+        Ok(())
     }
 
     fn refuse(&self, difference: Option<Difference>) -> Result<(), FeatureError> {

@@ -8,7 +8,7 @@ use ndarray::{Array2, ArrayView, ArrayView2, s};
 
 use super::file::Unfinished;
 use super::header::Header;
-use super::reader::PATHS;
+use super::reader::{IMAGE_KEYS, PATHS};
 use super::shards::{check_shards, shard_path, shard_rows};
 use super::{FeatureError, FeatureKey, FeatureType, Layout, dimensions};
 
@@ -29,7 +29,12 @@ pub struct ShardWriter {
     rows: Range<usize>,
     /// What was written so far: the features by key and view, then the labels.
     written: Vec<Coverage>,
+    /// The number of the dataset of the images' keys, and what was written of it, where the file is to have it.
+    image_keys: Option<(usize, Coverage)>,
 }
+
+/// Bytes of the key of an image.
+const IMAGE_KEY_BYTES: usize = 64;
 
 impl ShardWriter {
     /// Begins shard `shard` (counted from 0) of `of`; `rows` are its rows in the job, as [`shard_rows`] says. The folder
@@ -61,7 +66,8 @@ impl ShardWriter {
         let numbers: Vec<u64> = rows.clone().map(|row| row as u64).collect();
         target.write(indices, ArrayView::from(&numbers), s![..])?;
         let written = vec![Coverage::default(); layout.keys.len() * layout.views + 1];
-        Ok(Self { target, features, labels, indices, layout: layout.clone(), rows, written })
+        let layout = layout.clone();
+        Ok(Self { target, features, labels, indices, layout, rows, written, image_keys: None })
     }
 
     /// Writes the features of `view` for the rows from `row_offset` on; `features` is [rows, D].
@@ -153,6 +159,26 @@ impl ShardWriter {
         Ok(())
     }
 
+    /// Writes what draws for the images of the rows from `row_offset` on are keyed by
+    /// ([`FeatureFile::image_keys`](super::FeatureFile::image_keys)): 64 hexadecimal digits each. Where this is not called, the
+    /// file has none; else those of all rows are wanted.
+    ///
+    /// # Errors
+    /// When one is longer, or the disk is full.
+    pub fn write_image_keys(&mut self, row_offset: usize, keys: &[String]) -> Result<(), FeatureError> {
+        let rows = self.checked_rows(row_offset, keys.len())?;
+        let (dataset, mut coverage) = match self.image_keys.take() {
+            Some(begun) => begun,
+            None => {
+                (self.target.add_texts(IMAGE_KEYS, self.rows.len(), IMAGE_KEY_BYTES)?, Coverage::default())
+            }
+        };
+        self.target.write_texts(dataset, row_offset, keys)?;
+        coverage.add(rows);
+        self.image_keys = Some((dataset, coverage));
+        Ok(())
+    }
+
     /// The shard's rows `offset..offset + count`, if it has them.
     fn checked_rows(&self, offset: usize, count: usize) -> Result<Range<usize>, FeatureError> {
         let end = offset.checked_add(count).filter(|&end| end <= self.rows.len());
@@ -175,6 +201,12 @@ impl ShardWriter {
                 };
                 return Err(FeatureError::Incomplete { path: self.target.path().to_path_buf(), what, rows });
             }
+        }
+        if let Some(rows) =
+            self.image_keys.as_ref().and_then(|(_, coverage)| coverage.first_gap(self.rows.len()))
+        {
+            let what = "keys of images".to_string();
+            return Err(FeatureError::Incomplete { path: self.target.path().to_path_buf(), what, rows });
         }
         let (layout, rows) = (&self.layout, self.rows.len());
         self.target.with_file(|file| dimensions::describe(file, layout, rows))?;

@@ -46,6 +46,9 @@ pub struct Arguments {
     /// pool]
     #[arg(short, long, value_name = "NAMES", value_delimiter = ',')]
     taps: Vec<String>,
+    /// Give the layers of a features graph as maps [D,H,W] or tokens [N,D], for `ddae-probe attention`, and not their means
+    #[arg(long)]
+    unpooled: bool,
     /// Fix the timestep of a features or classifier graph, which then runs faster
     #[arg(long, value_name = "N", value_parser = whole::<i64>(..))]
     timestep: Option<i64>,
@@ -102,6 +105,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         input_u8: arguments.input_u8,
         label: arguments.label,
         unit_length: arguments.normalise,
+        unpooled: arguments.unpooled,
     };
     let plan = ExportPlan::new(source, request, arguments.file.options())?;
     detail(|| {
@@ -361,11 +365,11 @@ fn next_command(exported: &Exported, file: &Path, needs: &Needs) -> String {
     // Features that are told the class are not for probes.
     let is_told = exported.graph.inputs().any(|(_, node)| node.name == "label");
     match exported.description.kind {
-        GraphKind::Network | GraphKind::Latent | GraphKind::Classifier | GraphKind::Loss => {
+        GraphKind::Network | GraphKind::Classifier | GraphKind::Loss => {
             format!("ddae-export inspect {file}")
         }
         GraphKind::Features if is_told => format!("ddae-export inspect {file}"),
-        GraphKind::Features | GraphKind::Encoder => {
+        GraphKind::Features | GraphKind::Encoder | GraphKind::Latent => {
             let latents = if needs.latents { " --latents LATENTS.onnx" } else { "" };
             let timestep =
                 needs.timestep.map_or(String::new(), |timestep| format!(" --timesteps {timestep}"));

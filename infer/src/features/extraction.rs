@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use ddae_base::random::{ImageKey, Purpose, stream_key};
 use ddae_data::augment::{Augmentation, Augmenter};
-use ddae_data::split::Split;
 use ddae_model::tensor::Tensor;
 use ddae_store::FeatureKey;
 use ndarray::Array2;
 
 use super::noise::NoiseSource;
+use super::source::Source;
 use crate::engine::{Engine, Keep, Noise, Value};
 use crate::error::InferError;
 use crate::images::image_input;
@@ -57,14 +57,32 @@ pub enum Noising {
     BuiltIn,
     /// As at a timestep that is one of its inputs.
     Given,
+    /// It draws latents from their posterior.
+    Posterior,
+}
+
+/// A layer that is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// Its name, that of the graph's output.
+    pub name: String,
+    /// Its shape without the batch: `[D]`, or of a map `[D, H, W]` or `[tokens, D]`, which is stored as one row.
+    pub shape: Vec<usize>,
+}
+
+impl Layer {
+    /// Numbers in a row.
+    pub fn width(&self) -> usize {
+        self.shape.iter().product()
+    }
 }
 
 /// What is extracted from each image.
 #[derive(Clone, Debug)]
 pub struct Extraction {
-    /// The images, in the network's shape, or in that of the graph that makes latents of them.
-    pub split: Split,
-    /// Shape of the latents that the network sees, where another graph makes them of the images.
+    /// The images, or the latents that were made of them.
+    pub source: Source,
+    /// Shape of the latents that the network sees or gives, where there are any.
     pub latents: Option<[usize; 3]>,
     /// The timesteps; 0 alone for a graph without.
     pub timesteps: Vec<i64>,
@@ -74,8 +92,8 @@ pub struct Extraction {
     pub noise: NoiseSource,
     /// Whether the graph takes bytes.
     pub bytes: bool,
-    /// The layers, in the order of the graph's outputs, with their widths.
-    pub taps: Vec<(String, usize)>,
+    /// The layers, in the order of the graph's outputs.
+    pub taps: Vec<Layer>,
     /// The views.
     pub views: Views,
     /// Seed of augmentation and noise.
@@ -112,18 +130,28 @@ pub struct Pass {
 /// The inputs of a pass.
 pub struct PassInputs {
     pass: Pass,
+    /// The image, or the latent that was stored.
     image: Value,
-    /// The posterior's, where latents are made.
+    /// The posterior's, where another graph makes latents.
     posterior: Option<Value>,
     noise: Option<Value>,
     timestep: Option<Value>,
+    keys: Vec<ImageKey>,
+}
+
+/// The results of a pass.
+pub struct Computed {
+    /// The features of each layer, `[rows, D]` in the order of [`Extraction::taps`].
+    pub features: Vec<Array2<f32>>,
+    /// What the draws for the rows' images are keyed by, where the file is to say it.
+    pub image_keys: Vec<ImageKey>,
 }
 
 impl Extraction {
     /// The datasets of the feature file, by timestep, then layer.
     pub fn keys(&self) -> Vec<(FeatureKey, usize)> {
         let of_timestep = |&timestep: &i64| {
-            self.taps.iter().map(move |(tap, width)| (FeatureKey::new(timestep, tap), *width))
+            self.taps.iter().map(move |tap| (FeatureKey::new(timestep, &tap.name), tap.width()))
         };
         self.timesteps.iter().flat_map(of_timestep).collect()
     }
@@ -157,11 +185,8 @@ impl Extraction {
     /// # Errors
     /// When an image cannot be read.
     pub fn inputs(&self, pass: Pass) -> Result<PassInputs, InferError> {
-        let [c, h, w] = self.split.shape();
-        let shape = [self.batch, c, h, w];
-        let (levels, keys) = self.images(pass)?;
-        let image = image_input(&levels, shape, self.bytes).into();
-        let [c, h, w] = self.latents.unwrap_or([c, h, w]);
+        let (image, keys) = self.rows(pass)?;
+        let [c, h, w] = self.latents.unwrap_or(self.source.shape());
         let noise = |variant: u64| -> Value {
             let keys = match self.noise {
                 NoiseSource::Keyed => {
@@ -178,21 +203,33 @@ impl Extraction {
         };
         // Timesteps are far below 2^32, and other than the last.
         let view = (pass.view as u64) << 32;
-        let posterior = self.latents.map(|_| noise(view | POSTERIOR));
+        let posterior = self.makes_latents_first().then(|| noise(view | POSTERIOR));
         let noise = match self.noising {
             Noising::None => None,
             Noising::BuiltIn | Noising::Given => Some(noise(view | pass.timestep as u64)),
+            Noising::Posterior => Some(noise(view | POSTERIOR)),
         };
         let timestep = match self.noising {
-            Noising::None | Noising::BuiltIn => None,
+            Noising::None | Noising::BuiltIn | Noising::Posterior => None,
             Noising::Given => Some(Tensor::i64(&[self.batch], vec![pass.timestep; self.batch]).into()),
         };
-        Ok(PassInputs { pass, image, posterior, noise, timestep })
+        Ok(PassInputs { pass, image, posterior, noise, timestep, keys })
+    }
+
+    /// Whether another graph makes latents of the images.
+    fn makes_latents_first(&self) -> bool {
+        let is_of_images = matches!(self.source, Source::Images(_));
+        is_of_images && self.latents.is_some() && self.noising != Noising::Posterior
     }
 
     /// Whether anything of the features depends on the seed.
     pub fn is_drawn(&self) -> bool {
         (self.takes_noise() && self.noise != NoiseSource::None) || self.views.alter()
+    }
+
+    /// Whether a layer is stored as a map, or as a latent.
+    pub fn has_maps(&self) -> bool {
+        self.taps.iter().any(|tap| tap.shape.len() > 1)
     }
 
     /// Whether there is noise to be chosen: the graph's, or that by which latents are drawn from their posterior.
@@ -205,26 +242,34 @@ impl Extraction {
         self.views.alter() || (self.takes_noise() && self.noise == NoiseSource::Keyed)
     }
 
-    /// The images of a pass as levels `[batch, C, H, W]`, padded with black ones, and what their draws are keyed by.
-    fn images(&self, pass: Pass) -> Result<(Vec<u8>, Vec<ImageKey>), InferError> {
-        let size = self.split.image_len();
+    /// What the graph sees of a pass's rows, `[batch, C, H, W]` (of bytes `[batch, H, W, C]`), padded with zeros, and what
+    /// their draws are keyed by.
+    fn rows(&self, pass: Pass) -> Result<(Value, Vec<ImageKey>), InferError> {
+        let [c, h, w] = self.source.shape();
+        let (shape, size) = ([self.batch, c, h, w], c * h * w);
+        let images = match &self.source {
+            Source::Images(images) => images,
+            Source::Latents(latents) => {
+                let (rows, keys) = latents.read(pass.rows(), pass.view)?;
+                let mut values: Vec<f32> = rows.into_iter().collect();
+                values.resize(self.batch * size, 0.0);
+                return Ok((Tensor::f32(&shape, values).into(), keys.to_vec()));
+            }
+        };
         let mut levels = vec![0; self.batch * size];
         let mut keys = Vec::with_capacity(pass.count);
-        let mut augmenter = Augmenter::new(self.views.augmentation(), self.split.shape())?;
+        let mut augmenter = Augmenter::new(self.views.augmentation(), images.augmented_shape())?;
         for (row, image) in pass.rows().zip(levels.chunks_exact_mut(size)) {
-            self.split.read(row, image)?;
-            let key = ImageKey::new(self.split.name(), self.split.id(row), image);
-            augmenter.apply(image, &mut key.stream(self.seed, Purpose::Augment, pass.view as u64));
-            keys.push(key);
+            keys.push(images.read(row, &mut augmenter, self.seed, pass.view, image)?);
         }
-        Ok((levels, keys))
+        Ok((image_input(&levels, shape, self.bytes).into(), keys))
     }
 
-    /// Runs the graph: the features of each layer, `[rows, D]` in the order of [`Extraction::taps`].
+    /// Runs the graph.
     ///
     /// # Errors
     /// When the runtime fails or the graph gives something else than its description promises.
-    pub fn compute(&self, engine: &mut Engine, inputs: PassInputs) -> Result<Vec<Array2<f32>>, InferError> {
+    pub fn compute(&self, engine: &mut Engine, inputs: PassInputs) -> Result<Computed, InferError> {
         let latent = match (engine.before(), &inputs.posterior) {
             (Some(encoder), Some(posterior)) => {
                 // Another session reads it.
@@ -233,34 +278,35 @@ impl Extraction {
             }
             _ => None,
         };
-        let mut named = vec![match &latent {
-            Some(latent) => ("latent", latent),
-            None => ("image", &inputs.image),
+        let mut named = vec![match (&latent, &self.source) {
+            (Some(latent), _) => ("latent", latent),
+            (None, Source::Latents(_)) => ("latent", &inputs.image),
+            (None, Source::Images(_)) => ("image", &inputs.image),
         }];
         named.extend(inputs.noise.as_ref().map(|noise| ("noise", noise)));
         named.extend(inputs.timestep.as_ref().map(|timestep| ("timestep", timestep)));
         let results = engine.run(&named, Keep::Host)?;
-        let promised = self.taps.iter().map(|(tap, _)| tap);
+        let promised = self.taps.iter().map(|tap| &tap.name);
         if !promised.clone().eq(engine.outputs()) {
             let promised: Vec<&str> = promised.map(String::as_str).collect();
             let (found, promised) = (engine.outputs().join(", "), promised.join(", "));
             return Err(engine.unusable(format!("it gives {found} and describes {promised}")));
         }
         let count = inputs.pass.count;
-        self.taps
-            .iter()
-            .zip(&results)
-            .map(|((tap, width), result)| {
-                let (shape, values) = result.floats()?;
-                if shape != [self.batch, *width] {
-                    let message = format!("its output {tap} is {shape:?} and not [{}, {width}]", self.batch);
-                    return Err(engine.unusable(message));
-                }
-                let rows = values[..count * width].to_vec();
-                Array2::from_shape_vec((count, *width), rows)
-                    .map_err(|error| engine.unusable(error.to_string()))
-            })
-            .collect()
+        let features = self.taps.iter().zip(&results).map(|(tap, result)| {
+            let (shape, values) = result.floats()?;
+            if shape.first() != Some(&self.batch) || shape[1..] != tap.shape {
+                let promised = [&[self.batch][..], &tap.shape].concat();
+                let message = format!("its output {} is {shape:?} and not {promised:?}", tap.name);
+                return Err(engine.unusable(message));
+            }
+            let rows = values[..count * tap.width()].to_vec();
+            Array2::from_shape_vec((count, tap.width()), rows)
+                .map_err(|error| engine.unusable(error.to_string()))
+        });
+        let features = features.collect::<Result<_, _>>()?;
+        let is_told = self.noising == Noising::Posterior && inputs.pass.leads;
+        Ok(Computed { features, image_keys: if is_told { inputs.keys } else { Vec::new() } })
     }
 }
 
@@ -273,6 +319,8 @@ impl Pass {
 
 #[cfg(test)]
 mod tests {
+    use ddae_data::split::Split;
+
     use super::*;
 
     /// Three views of black images of 2x2.
@@ -280,13 +328,13 @@ mod tests {
         let (labels, levels) = (vec![0; images], vec![0; 4 * images]);
         let split = Split::in_memory(split, vec!["a".into()], labels, [1, 2, 2], levels);
         Extraction {
-            split: split.expect("a split"),
+            source: split.expect("a split").into(),
             latents,
             timesteps: timesteps.to_vec(),
             noising: Noising::Given,
             noise: NoiseSource::Keyed,
             bytes: false,
-            taps: vec![("out_1".into(), 4)],
+            taps: vec![Layer { name: "out_1".into(), shape: vec![4] }],
             views: Views { count: 3, ..Views::default() },
             seed: 0,
             batch: 8,
@@ -324,7 +372,7 @@ mod tests {
 
     /// The noise of all passes over `images` images: timestep, view, and the bits of each row.
     fn noise_of(extraction: &Extraction) -> Vec<(i64, usize, Vec<Vec<u32>>)> {
-        let rows = 0..extraction.split.len();
+        let rows = 0..extraction.source.len();
         let passes = (0..extraction.passes(rows.len())).map(|index| extraction.pass(&rows, index));
         let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<u32>>();
         passes
@@ -342,7 +390,8 @@ mod tests {
     fn draws_are_those_that_are_documented() {
         let levels = vec![1, 2, 3, 4, 5, 10, 20, 30, 40, 50];
         let split = Split::in_memory("grey/train", vec!["a".into()], vec![0; 2], [1, 1, 5], levels);
-        let keyed = Extraction { split: split.expect("a split"), seed: 7, ..extraction("", 1, None, &[11]) };
+        let source = split.expect("a split").into();
+        let keyed = Extraction { source, seed: 7, ..extraction("", 1, None, &[11]) };
         let fixed = Extraction { noise: NoiseSource::Fixed, ..keyed.clone() };
         let noise = |extraction: &Extraction| {
             let pass = Pass { first: 1, count: 1, view: 1, timestep: 11, leads: false };

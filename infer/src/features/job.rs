@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use ddae_base::lock::{Lock, LockError};
+use ddae_base::random::ImageKey;
 use ddae_store::{
     FeatureFile, FeatureKey, Layout, MergeMode, ShardWriter, merge_locked, merged_path, missing_shards,
     shard_path, shard_rows,
@@ -159,21 +160,26 @@ impl FeatureJob<'_> {
     ) -> Result<usize, InferError> {
         let (extraction, rows) = (self.extraction, shard_rows(self.layout.total, shard, self.shards));
         let mut writer = ShardWriter::create(self.prefix, shard, self.shards, rows.clone(), self.layout)?;
-        let indices: Vec<u64> = rows.clone().map(|row| extraction.split.id(row)).collect();
-        let labels: Vec<i64> = rows.clone().map(|row| extraction.split.label(row) as i64).collect();
+        let indices: Vec<u64> = rows.clone().map(|row| extraction.source.id(row)).collect();
+        let labels: Vec<i64> = rows.clone().map(|row| extraction.source.label(row)).collect();
         writer.write_indices(0, &indices)?;
         writer.write_labels(0, &labels)?;
-        writer.write_paths(|row| extraction.split.key(rows.start + row))?;
+        writer.write_paths(|row| extraction.source.key(rows.start + row))?;
         workers.run(
             extraction.passes(rows.len()),
             stop,
             |index| extraction.inputs(extraction.pass(&rows, index)),
             |engine, inputs| extraction.compute(engine, inputs),
-            |index, features| {
+            |index, computed| {
                 let pass = extraction.pass(&rows, index);
-                for ((tap, _), features) in extraction.taps.iter().zip(&features) {
-                    let key = FeatureKey::new(pass.timestep, tap);
-                    writer.write(&key, pass.view, pass.first - rows.start, features.view())?;
+                let offset = pass.first - rows.start;
+                for (tap, features) in extraction.taps.iter().zip(&computed.features) {
+                    let key = FeatureKey::new(pass.timestep, &tap.name);
+                    writer.write(&key, pass.view, offset, features.view())?;
+                }
+                if !computed.image_keys.is_empty() {
+                    let keys: Vec<String> = computed.image_keys.iter().map(ImageKey::to_string).collect();
+                    writer.write_image_keys(offset, &keys)?;
                 }
                 progress(pass.count);
                 Ok(())

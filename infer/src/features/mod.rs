@@ -3,6 +3,8 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `noise` | where the noise comes from |
+//! | `source` | images, or latents that an earlier job stored |
+//! | `latents` | where latents come from |
 //! | `recipe` | from a graph and what is asked of it to a job |
 //! | `extraction` | which runs of the graph there are, their inputs and results |
 //! | `job` | shards of rows, computed one after the other, resumable |
@@ -14,12 +16,16 @@ mod extraction;
 pub mod formats;
 mod job;
 mod join;
+mod latents;
 mod noise;
 mod recipe;
 mod shards;
+mod source;
 
-pub use extraction::{Extraction, NOISE_STREAM, Noising, Pass, Views};
+pub use extraction::{Extraction, Layer, NOISE_STREAM, Noising, Pass, Views};
 pub use job::{FeatureJob, Finished};
 pub use join::{Join, Joined};
+pub use latents::{Latents, latent_shape, sides, views};
 pub use noise::NoiseSource;
-pub use recipe::{CROP_PADDING, FeatureOptions, Recipe, latent_shape, part_of, usual_shards};
+pub use recipe::{CROP_PADDING, FeatureOptions, Recipe, part_of, usual_shards};
+pub use source::{Images, LATENT, OwnSize, Source, StoredLatents};

@@ -4,13 +4,14 @@ use ddae_base::memory;
 use ddae_data::digest::DigestOf;
 use ddae_data::split::Split;
 use ddae_model::diffusion::feature_timesteps;
-use ddae_model::networks::Role;
 use ddae_onnx::metadata::{GraphKind, Pixels};
 use ddae_store::{Compression, FeatureType, Layout, Provenance};
 use serde_json::{Map, json};
 
-use super::extraction::{Extraction, NOISE_STREAM, Noising, Views};
+use super::extraction::{Extraction, Layer, NOISE_STREAM, Noising, Views};
+use super::latents::{self, Latents, latent_shape};
 use super::noise::NoiseSource;
+use super::source::{LATENT, Source};
 use crate::cuda;
 use crate::device::Device;
 use crate::error::InferError;
@@ -36,7 +37,7 @@ pub fn part_of(split: &Split) -> &str {
 #[derive(Clone, Debug)]
 pub struct Recipe<'a> {
     model: &'a ModelFile,
-    latents: Option<&'a ModelFile>,
+    from: Option<&'a Latents>,
     latent_shape: Option<[usize; 3]>,
     timesteps: Vec<i64>,
 }
@@ -61,14 +62,14 @@ pub struct FeatureOptions {
 }
 
 impl<'a> Recipe<'a> {
-    /// Of the graph `model`, and the graph that makes latents for it where it takes those, at the timesteps `asked` for, or
+    /// Of the graph `model`, and what makes or holds latents for it where it takes those, at the timesteps `asked` for, or
     /// at the graph's own.
     ///
     /// # Errors
     /// When the graph wants to be told classes, latents are missing, or there are no such timesteps.
     pub fn new(
         model: &'a ModelFile,
-        latents: Option<&'a ModelFile>,
+        from: Option<&'a Latents>,
         asked: &[i64],
     ) -> Result<Recipe<'a>, InferError> {
         if model.inputs.iter().any(|name| name == "label") {
@@ -77,46 +78,50 @@ impl<'a> Recipe<'a> {
             return Err(InferError::Argument(message.to_string()));
         }
         let wanted = model.model.architecture.image_shape();
-        let latent_shape = latent_shape(model.description.pixels, wanted, latents)?;
+        let latent_shape =
+            match (latent_shape(model.description.pixels, wanted, from)?, model.description.kind) {
+                (None, GraphKind::Latent) => latents::made_by(model),
+                (shape, _) => shape,
+            };
         let timesteps = timesteps(asked, model)?;
-        Ok(Recipe { model, latents, latent_shape, timesteps })
+        Ok(Recipe { model, from, latent_shape, timesteps })
     }
 
     /// The graph that sees the images.
     pub fn imaged(&self) -> &'a ModelFile {
-        self.latents.unwrap_or(self.model)
+        self.from.and_then(Latents::graph).unwrap_or(self.model)
     }
 
-    /// What is computed of the images of `split`, which have the shape that the graph takes, and what files of it say.
+    /// What is computed of the rows of `source`, whose images have the shape that the graph takes, and what files of it say.
     ///
     /// # Errors
     /// When options contradict the graph or each other, a batch does not fit into memory, or an image cannot be read.
     pub fn plan(
         &self,
-        split: Split,
+        source: Source,
         options: &FeatureOptions,
         device: Device,
     ) -> Result<(Extraction, Layout), InferError> {
-        let taps = self.model.description.taps.iter();
         let extraction = Extraction {
             latents: self.latent_shape,
             timesteps: self.timesteps.clone(),
             noising: noising(self.model),
             noise: options.noise.unwrap_or_default(),
             bytes: self.imaged().description.pixels == Pixels::Bytes,
-            taps: taps.map(|tap| (tap.name.clone(), tap.shape.iter().product())).collect(),
+            taps: layers(self.model, self.latent_shape),
             views: options.views,
             seed: options.seed,
-            batch: options.batch.min(split.len()),
+            batch: options.batch.min(source.len()),
             draw_on_device: draws(device),
-            split,
+            source,
         };
         if let (Some(noise), false) = (options.noise, extraction.takes_noise()) {
             return Err(InferError::Argument(format!(
                 "--noise {noise}: this graph takes no noise; it sees images as they are"
             )));
         }
-        if extraction.views.count > 1 && !extraction.views_differ() {
+        let is_stored = matches!(extraction.source, Source::Latents(_));
+        if extraction.views.count > 1 && !is_stored && !extraction.views_differ() {
             let why = match (extraction.takes_noise(), extraction.noise) {
                 (false, _) | (_, NoiseSource::Keyed) => "this graph sees images without noise",
                 (_, NoiseSource::Fixed) => "with --noise fixed all have the same noise",
@@ -129,17 +134,18 @@ impl<'a> Recipe<'a> {
         }
         // Bytes, the same as floats where the graph takes those, and noise.
         let (floats, noise) = (!extraction.bytes, extraction.noising != Noising::None);
-        let each = (1 + 4 * u64::from(floats) + 4 * u64::from(noise)) * extraction.split.image_len() as u64;
+        let numbers = extraction.source.shape().iter().product::<usize>() as u64;
+        let each = (1 + 4 * u64::from(floats) + 4 * u64::from(noise)) * numbers;
         let needed = (extraction.batch as u64).saturating_mul(each);
         let what = format!("a batch of {} images", extraction.batch);
         memory::check(what, needed, "give a smaller --batch")?;
         let layout = Layout {
             keys: extraction.keys(),
             views: extraction.views.count,
-            total: extraction.split.len(),
+            total: extraction.source.len(),
             dtype: options.dtype,
             compression: options.compression,
-            provenance: provenance(options, self.model, self.latents, &extraction, device)?,
+            provenance: provenance(options, self.model, self.from, &extraction, device)?,
         };
         Ok((extraction, layout))
     }
@@ -151,46 +157,18 @@ fn noising(model: &ModelFile) -> Noising {
         (GraphKind::Features, _) if model.model.process.is_none() => Noising::None,
         (GraphKind::Features, Some(_)) => Noising::BuiltIn,
         (GraphKind::Features, None) => Noising::Given,
+        (GraphKind::Latent, _) => Noising::Posterior,
         _ => Noising::None,
     }
 }
 
-/// The shape of the latents that `latents` makes for a graph that takes `pixels` of the shape `wanted`; none where that takes
-/// images.
-///
-/// # Errors
-/// When latents are wanted and nothing makes them, or makes others, or when none are wanted.
-pub fn latent_shape(
-    pixels: Pixels,
-    wanted: Option<[usize; 3]>,
-    latents: Option<&ModelFile>,
-) -> Result<Option<[usize; 3]>, InferError> {
-    let argument = |message: String| Err(InferError::Argument(message));
-    match (pixels == Pixels::Latent, latents) {
-        (false, None) => Ok(None),
-        (false, Some(_)) => {
-            argument("--latents is for graphs that take latents; this one takes images".to_string())
-        }
-        (true, None) => argument(
-            "this graph takes latents of an autoencoder: give the graph that makes them with --latents FILE \
-             (`ddae-export sd-vae --graph latent`)"
-                .to_string(),
-        ),
-        (true, Some(latents)) => {
-            let made = match latents.model.architecture.network().role() {
-                Role::LatentEncoder(encoder) => Some(encoder.latent_shape()),
-                _ => None,
-            };
-            if made.is_none() || made != wanted {
-                let shape = |shape: Option<[usize; 3]>| {
-                    shape.map_or("none".to_string(), |[c, h, w]| format!("{c}x{h}x{w}"))
-                };
-                let (made, wanted) = (shape(made), shape(wanted));
-                return argument(format!(
-                    "--latents: it makes latents of {made}, and the graph takes {wanted}; export it with another --image-size"
-                ));
-            }
-            Ok(made)
+/// The layers that the graph gives; of one of latents these.
+fn layers(model: &ModelFile, latent_shape: Option<[usize; 3]>) -> Vec<Layer> {
+    match (model.description.kind, latent_shape) {
+        (GraphKind::Latent, Some(shape)) => vec![Layer { name: LATENT.to_string(), shape: shape.to_vec() }],
+        _ => {
+            let taps = model.description.taps.iter();
+            taps.map(|tap| Layer { name: tap.name.clone(), shape: tap.shape.clone() }).collect()
         }
     }
 }
@@ -199,7 +177,7 @@ pub fn latent_shape(
 fn timesteps(asked: &[i64], model: &ModelFile) -> Result<Vec<i64>, InferError> {
     let argument = |message: String| Err(InferError::Argument(message));
     let process = match &model.model.process {
-        Some(process) if noising(model) != Noising::None => process,
+        Some(process) if matches!(noising(model), Noising::BuiltIn | Noising::Given) => process,
         _ if asked.is_empty() => return Ok(vec![0]),
         _ => return argument("--timesteps: this graph has none; it sees images without noise".to_string()),
     };
@@ -238,25 +216,31 @@ fn timesteps(asked: &[i64], model: &ModelFile) -> Result<Vec<i64>, InferError> {
 fn provenance(
     options: &FeatureOptions,
     model: &ModelFile,
-    latents: Option<&ModelFile>,
+    from: Option<&Latents>,
     extraction: &Extraction,
     device: Device,
 ) -> Result<Provenance, InferError> {
     let description = &model.description;
-    let Extraction { split, views, .. } = extraction;
+    let Extraction { source, views, .. } = extraction;
+    let is_map = extraction.has_maps();
     // In the word of earlier versions, whose files it must agree with.
-    let pooling =
-        if description.kind == GraphKind::Encoder { "none" } else { "mean over the picture" }.to_string();
-    Ok(Provenance {
+    let is_pooled = description.kind == GraphKind::Features && !is_map;
+    let pooling = if is_pooled { "mean over the picture" } else { "none" }.to_string();
+    let made_by = from.and_then(Latents::graph);
+    let (split, is_before) = match source {
+        Source::Images(images) => (Some(&images.split), images.own.is_some()),
+        Source::Latents(_) => (None, false),
+    };
+    let made = Provenance {
         model: Some(description.digest.clone()),
-        latents: Some(latents.map(|latents| latents.description.digest.clone())),
+        latents: Some(made_by.map(|latents| latents.description.digest.clone())),
         weights: Some(description.weights.map(|set| set.name().to_string())),
         epoch: Some(description.epoch),
         step: Some(description.step),
         checkpoint: Some(description.checkpoint.clone()),
-        data_set: Some(split.name().to_string()),
-        split: Some(part_of(split).to_string()),
-        images_digest: Some(split.digest(options.images_by)?),
+        data_set: Some(source.name().to_string()),
+        split: split.map(|split| part_of(split).to_string()),
+        images_digest: split.map(|split| split.digest(options.images_by)).transpose()?,
         seed: Some(options.seed),
         noise_stream: Some(extraction.is_drawn().then(|| NOISE_STREAM.to_string())),
         noise: Some(extraction.takes_noise().then(|| extraction.noise.name().to_string())),
@@ -264,9 +248,10 @@ fn provenance(
         crop_padding: Some(views.crop_padding),
         flip: Some(views.flip),
         resized_crop: Some(views.resized_crop),
-        reading: Some(Some(split.reading()).filter(|reading| !reading.is_empty())),
+        before_resize: Some(is_before),
+        reading: Some(split.map(Split::reading).filter(|reading| !reading.is_empty())),
         graph: Some(description.kind.name().to_string()),
-        image_shape: Some(split.shape()),
+        image_shape: Some(source.shape()),
         pixels: Some(description.pixels.name().to_string()),
         unit_length: Some(description.unit_length),
         pooling: Some(pooling),
@@ -275,15 +260,26 @@ fn provenance(
         model_precision: Some(description.precision.name().to_string()),
         calibration: Some(json!(description.calibration)),
         graph_digest: Some(model.graph_digest.clone()),
-        latents_digest: Some(latents.map(|latents| latents.graph_digest.clone())),
-        edited: Some(model.is_edited || latents.is_some_and(|latents| latents.is_edited)),
+        latents_digest: Some(made_by.map(|latents| latents.graph_digest.clone())),
+        latents_seed: Some(None),
+        latents_noise: Some(None),
+        latents_dtype: Some(None),
+        latents_precision: Some(None),
+        edited: Some(model.is_edited || made_by.is_some_and(|latents| latents.is_edited)),
         tool: Some(concat!("ddae-infer ", env!("CARGO_PKG_VERSION")).to_string()),
         exporter: Some(description.tool.clone()),
         timesteps: Some(extraction.timesteps.clone()),
-        taps: Some(extraction.taps.iter().map(|(tap, _)| tap.clone()).collect()),
-        classes: Some(split.classes().to_vec()),
+        taps: Some(extraction.taps.iter().map(|tap| tap.name.clone()).collect()),
+        tap_shapes: Some(
+            is_map.then(|| extraction.taps.iter().map(|tap| latents::sides(&tap.shape)).collect()),
+        ),
+        classes: split.map(|split| split.classes().to_vec()),
         config: Some(description.config.clone()),
         other: Map::new(),
+    };
+    Ok(match latents::stored(source) {
+        Some(stored) => latents::with_latents(made, stored, extraction),
+        None => made,
     })
 }
 

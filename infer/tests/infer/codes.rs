@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::scene::{Export, TEST, data, done, export_graph, infer, refuses};
 
-fn export(folder: &Path, name: &str, model: &ModelConfig, what: Export) -> PathBuf {
+pub(crate) fn export(folder: &Path, name: &str, model: &ModelConfig, what: Export) -> PathBuf {
     let graph = model.architecture.network_graph(false).expect("a network");
     export_graph(folder, name, &model.to_yaml(), &graph, what)
 }
@@ -37,7 +37,14 @@ fn encoder() -> ModelConfig {
 fn codes_of_a_data_set() {
     let folder = tempfile::tempdir().expect("a folder");
     for bytes in [false, true] {
-        let what = Export { kind: GraphKind::Encoder, taps: vec![], timestep: None, bytes, label: false };
+        let what = Export {
+            kind: GraphKind::Encoder,
+            taps: vec![],
+            timestep: None,
+            bytes,
+            label: false,
+            unpooled: false,
+        };
         let model = export(folder.path(), "encoder", &encoder(), what);
         let line = "features encoder.onnx --data folder --data-root DATA --split test -o out";
         if bytes {
@@ -70,7 +77,14 @@ fn codes_of_a_data_set() {
 #[test]
 fn codes_of_resized_crops() {
     let folder = tempfile::tempdir().expect("a folder");
-    let what = Export { kind: GraphKind::Encoder, taps: vec![], timestep: None, bytes: false, label: false };
+    let what = Export {
+        kind: GraphKind::Encoder,
+        taps: vec![],
+        timestep: None,
+        bytes: false,
+        label: false,
+        unpooled: false,
+    };
     let model = export(folder.path(), "encoder", &encoder(), what);
     let job = "features encoder.onnx --data folder --data-root DATA --split test --resized-crop -o out";
     let told = done(folder.path(), &format!("{job} --views 3 --seed 5 --dry-run"));
@@ -120,7 +134,14 @@ fn codes_of_resized_crops() {
 #[test]
 fn what_such_graphs_do_not_have_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
-    let what = Export { kind: GraphKind::Encoder, taps: vec![], timestep: None, bytes: false, label: false };
+    let what = Export {
+        kind: GraphKind::Encoder,
+        taps: vec![],
+        timestep: None,
+        bytes: false,
+        label: false,
+        unpooled: false,
+    };
     export(folder.path(), "encoder", &encoder(), what);
     export(folder.path(), "dit", &dit(), Export::features(&["layer-0"]));
     export(folder.path(), "vae", &latent_encoder([16, 8]), latent());
@@ -161,7 +182,7 @@ fn what_such_graphs_do_not_have_is_refused() {
 }
 
 /// A tiny DiT on latents of 4x4.
-fn dit() -> ModelConfig {
+pub(crate) fn dit() -> ModelConfig {
     let config = DitConfig {
         hidden_size: 16,
         num_heads: 2,
@@ -175,7 +196,7 @@ fn dit() -> ModelConfig {
 }
 
 /// A tiny latent encoder that halves once.
-fn latent_encoder(image_size: [usize; 2]) -> ModelConfig {
+pub(crate) fn latent_encoder(image_size: [usize; 2]) -> ModelConfig {
     let config = VaeEncoderConfig {
         image_size,
         in_channels: 1,
@@ -186,8 +207,15 @@ fn latent_encoder(image_size: [usize; 2]) -> ModelConfig {
     ModelConfig::of(Architecture::VaeEncoder(config))
 }
 
-fn latent() -> Export {
-    Export { kind: GraphKind::Latent, taps: vec![], timestep: None, bytes: false, label: false }
+pub(crate) fn latent() -> Export {
+    Export {
+        kind: GraphKind::Latent,
+        taps: vec![],
+        timestep: None,
+        bytes: false,
+        label: false,
+        unpooled: false,
+    }
 }
 
 #[test]

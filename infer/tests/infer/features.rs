@@ -48,6 +48,9 @@ fn the_file_holds_everything_and_says_what_made_it() {
         ("noise", json!("keyed")),
         ("latents", json!(null)),
         ("latents_digest", json!(null)),
+        ("latents_seed", json!(null)),
+        ("tap_shapes", json!(null)),
+        ("before_resize", json!(false)),
         ("tool", json!(concat!("ddae-infer ", env!("CARGO_PKG_VERSION")))),
     ] {
         assert_eq!(attributes.get(name), Some(&value), "{name}");

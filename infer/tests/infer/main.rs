@@ -14,6 +14,7 @@ mod help;
 mod identity;
 mod inspect;
 mod interrupts;
+mod latents;
 mod merge;
 mod reconstruct;
 mod sample;

@@ -26,7 +26,7 @@ struct Soda {
 static SODA: LazyLock<Soda> = LazyLock::new(|| {
     let folder = tempfile::tempdir().expect("a folder");
     let write = |name: &str, model: &ModelConfig, kind: GraphKind, bytes: bool| {
-        let what = Export { kind, taps: vec![], timestep: None, bytes, label: false };
+        let what = Export { kind, taps: vec![], timestep: None, bytes, label: false, unpooled: false };
         let graph = model.architecture.network_graph(false).expect("a network");
         export_graph(folder.path(), name, &model.to_yaml(), &graph, what);
     };

@@ -42,16 +42,31 @@ pub struct Export {
     pub timestep: Option<i64>,
     pub bytes: bool,
     pub label: bool,
+    pub unpooled: bool,
 }
 
 impl Export {
     pub fn sampler() -> Export {
-        Export { kind: GraphKind::Sampler, taps: vec![], timestep: None, bytes: false, label: false }
+        Export {
+            kind: GraphKind::Sampler,
+            taps: vec![],
+            timestep: None,
+            bytes: false,
+            label: false,
+            unpooled: false,
+        }
     }
 
     pub fn features(taps: &[&str]) -> Export {
         let taps = taps.iter().map(|tap| tap.to_string()).collect();
-        Export { kind: GraphKind::Features, taps, timestep: None, bytes: false, label: false }
+        Export {
+            kind: GraphKind::Features,
+            taps,
+            timestep: None,
+            bytes: false,
+            label: false,
+            unpooled: false,
+        }
     }
 }
 
@@ -77,8 +92,9 @@ pub fn export_graph(folder: &Path, name: &str, config: &str, graph: &Graph, expo
     std::fs::write(&yaml, config).expect("a configuration");
     let options = WeightOptions { config: Some(yaml.clone()), ..WeightOptions::default() };
     let source = WeightSource::open(&checkpoint, &options).expect("a source");
-    let Export { kind, taps, timestep, bytes, label } = export;
-    let request = GraphRequest { kind, taps, timestep, input_u8: bytes, label, ..GraphRequest::default() };
+    let Export { kind, taps, timestep, bytes, label, unpooled } = export;
+    let request =
+        GraphRequest { kind, taps, timestep, input_u8: bytes, label, unpooled, ..GraphRequest::default() };
     let path = folder.join(format!("{name}.onnx"));
     let plan = ExportPlan::new(source, request, FileOptions::default()).expect("a plan");
     plan.export(Staging::beside(&path).expect("a folder"), |_| {}).expect("an export");

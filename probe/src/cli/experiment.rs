@@ -173,9 +173,10 @@ impl ExperimentOptions {
             Some(path) => Some((path.display().to_string(), Predictions::read(path)?)),
             None => None,
         };
-        let source = self.source.open()?;
+        let sources = self.source.open_all()?;
+        let source = &sources[0];
         if let Some((name, earlier)) = &earlier {
-            earlier.check_against(name, &source)?;
+            earlier.check_against(name, source)?;
         }
         if self.choice.features.is_some() && source.is_foreign() {
             let advice = "--features names features of files that ddae-infer wrote; name those of others with their file, as \
@@ -184,7 +185,7 @@ impl ExperimentOptions {
         }
         ddae_base::detail(|| format!("opened {}; {}", self.source.typed(), self.choice.described()));
         let mut progress = Shown::default();
-        let mut report = experiment::repeat(&source, probe_of, &plan, seeds, &mut progress)?;
+        let mut report = experiment::repeat_with_noise(&sources, probe_of, &plan, seeds, &mut progress)?;
         drop(progress);
         if let Some((name, earlier)) = &earlier {
             report.compare(name, earlier)?;

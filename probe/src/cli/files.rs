@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 use ddae_base::shell;
+use ddae_probe::ProbeError;
 use ddae_probe::source::{Input, ProbeSource};
 
 /// The files of a probe, or the data set in place of them.
@@ -16,12 +17,15 @@ pub struct FileOptions {
     /// Features are [N, D]. Arrays are found by their usual names (features, x, embeddings; labels, y, targets) or named
     /// behind a colon: FILE.npz:EMB,CLASS, FILE.h5:/train/x,/train/y. Of a table, all columns of numbers are features but
     /// the label, or its column of lists; some of them as FILE.csv:feat_*. Of a file of ddae-infer, FILE.h5:t11/out_6 is one feature.
-    #[arg(long, value_name = "FILE[:NAMES]", requires = "test", required_unless_present = "pixels")]
-    train: Option<PathBuf>,
+    ///
+    /// Several files, with as many of --test, are those of one job with other seeds of the noise (`ddae-infer features --seed`):
+    /// all are measured, and what the noise changes is told beside what --seeds does.
+    #[arg(long, value_name = "FILE[:NAMES]", num_args = 1.., requires = "test", required_unless_present = "pixels")]
+    train: Vec<PathBuf>,
 
-    /// File with the features to measure on, made in the same way
-    #[arg(long, value_name = "FILE[:NAMES]", requires = "train")]
-    test: Option<PathBuf>,
+    /// File with the features to measure on, made in the same way; of several, in the order of --train
+    #[arg(long, value_name = "FILE[:NAMES]", num_args = 1.., requires = "train")]
+    test: Vec<PathBuf>,
 
     /// File with the labels of --train, in its order, where they are not beside the features
     ///
@@ -57,36 +61,69 @@ pub struct FileOptions {
 
 impl FileOptions {
     /// Opens what was given.
+    ///
+    /// # Errors
+    /// When it cannot be read, or there are several files.
     pub fn open(&self) -> Result<ProbeSource> {
-        match (&self.train, &self.test, &self.pixels) {
-            (Some(train), Some(test), _) => {
-                let input = |path, labels, labels_option| Input {
-                    path,
-                    labels,
-                    label_column: self.label_column.as_deref(),
-                    flatten: self.flatten,
-                    labels_option,
-                };
-                let train = input(train, self.labels.as_deref(), "--labels");
-                let test = input(test, self.test_labels.as_deref(), "--test-labels");
-                Ok(ProbeSource::open(&train, &test)?)
-            }
-            (_, _, Some(name)) => Ok(ProbeSource::open_pixels(name, self.root.as_deref())?),
-            // clap asks for one of the two.
-            _ => anyhow::bail!("give --train and --test, or --pixels"),
+        let mut sources = self.open_all()?;
+        match (sources.pop(), sources.len()) {
+            (Some(source), 0) => Ok(source),
+            (_, others) => Err(ProbeError::Usage(format!(
+                "--train and --test name {} files each, and one is wanted here: several are for probes that are repeated",
+                others + 1
+            ))
+            .into()),
         }
+    }
+
+    /// Opens what was given: several sources where several files were.
+    ///
+    /// # Errors
+    /// When one cannot be read, or there are not as many files to learn from as to measure on.
+    pub fn open_all(&self) -> Result<Vec<ProbeSource>> {
+        if let Some(name) = &self.pixels {
+            return Ok(vec![ProbeSource::open_pixels(name, self.root.as_deref())?]);
+        }
+        if self.train.is_empty() {
+            // clap asks for one of the two.
+            anyhow::bail!("give --train and --test, or --pixels");
+        }
+        if self.train.len() != self.test.len() {
+            let (train, test) = (self.train.len(), self.test.len());
+            return Err(ProbeError::Usage(format!(
+                "--train names {train} file{} and --test {test}: one of --test is wanted for each",
+                if train == 1 { "" } else { "s" }
+            ))
+            .into());
+        }
+        let input = |path, labels, labels_option| Input {
+            path,
+            labels,
+            label_column: self.label_column.as_deref(),
+            flatten: self.flatten,
+            labels_option,
+        };
+        let pairs = self.train.iter().zip(&self.test).map(|(train, test)| {
+            let train = input(train.as_path(), self.labels.as_deref(), "--labels");
+            let test = input(test.as_path(), self.test_labels.as_deref(), "--test-labels");
+            Ok(ProbeSource::open(&train, &test)?)
+        });
+        pairs.collect()
     }
 
     /// The options as they are typed into a shell.
     pub fn typed(&self) -> String {
         let mut words = Vec::new();
+        let files = |files: &[PathBuf]| files.iter().map(shell::word).collect::<Vec<_>>().join(" ");
+        if !self.train.is_empty() {
+            words.push(format!("--train {}", files(&self.train)));
+            words.push(format!("--test {}", files(&self.test)));
+        }
         let mut option = |name: &str, value: Option<&Path>| {
             if let Some(value) = value {
                 words.push(format!("{name} {}", shell::word(value)));
             }
         };
-        option("--train", self.train.as_deref());
-        option("--test", self.test.as_deref());
         option("--labels", self.labels.as_deref());
         option("--test-labels", self.test_labels.as_deref());
         option("--label-column", self.label_column.as_deref().map(Path::new));

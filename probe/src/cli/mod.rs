@@ -1,5 +1,6 @@
 //! The commands of `ddae-probe`.
 
+mod attention;
 mod compare;
 mod contrastive;
 mod experiment;
@@ -30,6 +31,7 @@ enum Command {
     Logistic(logistic::Arguments),
     Linear(linear::Arguments),
     Mlp(mlp::Arguments),
+    Attention(attention::Arguments),
     NoiseMlp(noise_mlp::Arguments),
     Knn(knn::Arguments),
     Grid(Box<grid::Arguments>),
@@ -44,6 +46,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Command::Logistic(arguments) => logistic::run(&arguments),
         Command::Linear(arguments) => linear::run(&arguments),
         Command::Mlp(arguments) => mlp::run(&arguments),
+        Command::Attention(arguments) => attention::run(&arguments),
         Command::NoiseMlp(arguments) => noise_mlp::run(&arguments),
         Command::Knn(arguments) => knn::run(&arguments),
         Command::Grid(arguments) => grid::run(&arguments),

@@ -258,9 +258,6 @@ impl Arguments {
                 Measured::Contrast(_) | Measured::Noise(_) => {
                     json!({ "file": result.file(), "name": Value::Null, "accuracy": Value::Null })
                 }
-                Measured::Noise(noise) => {
-                    json!({ "file": noise.file, "name": Value::Null, "accuracy": Value::Null })
-                }
             });
             let plots = page.figures.iter().zip(written).map(|(figure, files)| {
                 json!({ "id": figure.id, "title": figure.title, "svg": files.svg, "png": files.png })

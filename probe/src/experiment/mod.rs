@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::source::feature_set::FeatureSet;
 use crate::source::table::{Table, Views};
 
-pub use repeat::repeat;
+pub use repeat::{repeat, repeat_with_noise};
 pub use run::run;
 pub(crate) use run::tune;
 

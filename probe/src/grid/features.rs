@@ -7,7 +7,7 @@ use ddae_base::Stop;
 use ddae_base::files::FileError;
 use ddae_data::split::Split;
 use ddae_infer::device::Device;
-use ddae_infer::features::{FeatureJob, FeatureOptions, Recipe, Views, usual_shards};
+use ddae_infer::features::{FeatureJob, FeatureOptions, Latents, Recipe, Views, usual_shards};
 use ddae_infer::model_file::ModelFile;
 use ddae_infer::workers::Workers;
 use ddae_store::merged_path;
@@ -20,7 +20,7 @@ pub struct Setup<'a> {
     /// The graph.
     pub model: &'a ModelFile,
     /// The graph that makes latents of images, where `model` takes those.
-    pub latents: Option<&'a ModelFile>,
+    pub latents: Option<&'a Latents>,
     /// Where they run.
     pub device: Device,
     /// Threads, as [`Workers::open`] has them.
@@ -90,8 +90,8 @@ impl<'a> Extractor<'a> {
             if timesteps.len() == 1 { "" } else { "s" },
             timesteps.iter().map(i64::to_string).collect::<Vec<_>>().join(", ")
         );
-        let (extraction, layout) = recipe.plan(split, &options, self.setup.device)?;
-        let rows = extraction.split.len();
+        let (extraction, layout) = recipe.plan(split.into(), &options, self.setup.device)?;
+        let rows = extraction.source.len();
         let prefix = self.setup.folder.join(name);
         let job = FeatureJob {
             extraction: &extraction,
@@ -104,7 +104,7 @@ impl<'a> Extractor<'a> {
         // What stands in the way is found before sessions are opened.
         job.remaining()?;
         if self.workers.is_none() {
-            let latents = self.setup.latents.map(|latents| latents.path.as_path());
+            let latents = self.setup.latents.and_then(Latents::graph_path);
             let workers =
                 Workers::open_after(&self.setup.model.path, latents, self.setup.device, self.setup.threads)?;
             self.workers = Some(workers);

@@ -12,7 +12,7 @@ use ddae_classify::ranking::Ranks;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-pub use self::repeats::Repeats;
+pub use self::repeats::{NoiseRepeats, Repeats};
 use crate::error::Result;
 use crate::experiment::{Probe, TOP};
 use crate::paired::Discordant;

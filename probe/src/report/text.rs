@@ -28,11 +28,33 @@ impl fmt::Display for Report {
         }
         if let Some(seeds) = &self.seeds {
             let of_seeds = share(seeds.mean, seeds.deviation);
-            writeln!(
-                f,
-                "  seeds     {of_seeds}  (mean and standard deviation of {})",
-                seeds.accuracies.len()
-            )?;
+            match &seeds.noise {
+                None => writeln!(
+                    f,
+                    "  seeds     {of_seeds}  (mean and standard deviation of {})",
+                    seeds.accuracies.len()
+                )?,
+                Some(noise) => {
+                    let noises = noise.noise_seeds.len();
+                    let probes = seeds.accuracies.len() / noises;
+                    writeln!(
+                        f,
+                        "  seeds     {of_seeds}  (mean and standard deviation of {noises} of the noise x {probes} of the probe)"
+                    )?;
+                    write!(
+                        f,
+                        "            {:8} ± {:.2}  by the noise alone",
+                        "",
+                        100.0 * noise.noise_deviation
+                    )?;
+                    match noise.probe_deviation {
+                        Some(deviation) => {
+                            writeln!(f, ", ± {:.2} by the probe's seed alone", 100.0 * deviation)?
+                        }
+                        None => writeln!(f)?,
+                    }
+                }
+            }
         }
         if let Some(comparison) = &self.comparison {
             writeln!(f, "\n{comparison}")?;

@@ -56,7 +56,7 @@ pub(crate) fn unknown_making(unknown: &[&str], pairing: Pairing) -> Option<Strin
         Pairing::Job | Pairing::TrainTest => {
             "whether both come from the same model, and from different images"
         }
-        Pairing::Noisings => {
+        Pairing::Noisings | Pairing::Seeds => {
             "whether both come from the same model, and from the same images in the same order"
         }
     };

@@ -9,10 +9,12 @@
 //! | `foreign` | features that others computed |
 //! | [`feature_set`] | the names of features: `t11/out_6`, `t11/out_6+t11/out_7`, `pixels` |
 //! | `agreement` | whether two feature files belong together |
+//! | [`noise_seeds`] | files that differ in the seed of their noise alone |
 
 pub(crate) mod agreement;
 pub mod feature_set;
 mod foreign;
+pub mod noise_seeds;
 pub mod opened;
 pub mod place;
 pub mod samples;

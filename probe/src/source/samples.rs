@@ -202,6 +202,14 @@ impl Samples {
         }
     }
 
+    /// The shape of what is stored as a row of `features`, where a feature file says it: `[D, H, W]` of a map, `[T, D]` of tokens;
+    /// none of pooled features and of several joined.
+    pub(crate) fn map_shape(&self, features: &FeatureSet) -> Option<Vec<usize>> {
+        let (Content::File(file), FeatureSet::Taps(keys)) = (&self.content, features) else { return None };
+        let [key] = keys.as_slice() else { return None };
+        file.map_shape(key)
+    }
+
     fn unknown(&self, wanted: &dyn std::fmt::Display) -> ProbeError {
         let known = match &self.content {
             Content::File(file) => join(file.keys(), ", "),

@@ -89,6 +89,11 @@ impl<'a> Table<'a> {
         self.features
     }
 
+    /// The shape of a row that is a map ([`Samples::map_shape`]).
+    pub(crate) fn map_shape(&self) -> Option<Vec<usize>> {
+        self.samples.map_shape(self.features)
+    }
+
     /// What becomes of the views of a sample.
     pub fn views(&self) -> Views {
         self.views

@@ -7,6 +7,7 @@ use ddae_classify::rows::{PASS_BYTES, Rows, blocks};
 use ddae_classify::scaling::Scaling;
 use ndarray::{Array2, ArrayView2, s};
 
+use super::places::MapLayout;
 use crate::source::table::{Table, Views};
 
 /// A training set as it is seen epoch by epoch: always the same rows, or, with [`Views::Drawn`], of each sample a view
@@ -16,15 +17,18 @@ use crate::source::table::{Table, Views};
 pub(crate) struct Epochs<'a> {
     table: &'a Table<'a>,
     scaling: &'a Scaling,
+    /// How maps lie in rows, where they are seen place by place.
+    layout: Option<MapLayout>,
     seed: u64,
     /// `[N, D]`, scaled, of the epoch before; none at the beginning.
     rows: Option<Array2<f32>>,
 }
 
 impl<'a> Epochs<'a> {
-    /// Of the rows of `table`, with views drawn by `seed`. Nothing is read yet.
-    pub fn new(table: &'a Table<'a>, scaling: &'a Scaling, seed: u64) -> Self {
-        Self { table, scaling, seed, rows: None }
+    /// Of the rows of `table`, with views drawn by `seed`; with a layout, maps are seen place by place and the features of each
+    /// are scaled. Nothing is read yet.
+    pub fn new(table: &'a Table<'a>, scaling: &'a Scaling, layout: Option<MapLayout>, seed: u64) -> Self {
+        Self { table, scaling, layout, seed, rows: None }
     }
 
     /// Whether epochs differ.
@@ -45,7 +49,10 @@ impl<'a> Epochs<'a> {
                 true => self.table.read_drawn(range.clone(), &|row| self.view(epoch, row))?,
                 false => self.table.read(range.clone())?,
             };
-            self.scaling.apply(&mut block);
+            match self.layout {
+                None => self.scaling.apply(&mut block),
+                Some(layout) => block = layout.scale(layout.by_places(block), self.scaling),
+            }
             rows.slice_mut(s![range, ..]).assign(&block);
         }
         Ok(rows)

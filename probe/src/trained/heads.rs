@@ -13,9 +13,11 @@ use ddae_classify::mlp;
 use ddae_classify::ranking::Ranks;
 use ddae_classify::rows::{self, Rows};
 use ddae_classify::scaling::Scaled;
+use ddae_classify::{ClassifyError, attention};
 
-use super::TrainedProbe;
 use super::epochs::Epochs;
+use super::places::{MapLayout, Places, ScaledMaps};
+use super::{Layers, TrainedProbe};
 use crate::error::{ProbeError, Result};
 use crate::experiment::{Progress, TOP, Tables, describe};
 
@@ -25,7 +27,7 @@ pub(super) struct Trained {
     pub(super) summary: TrainingSummary,
     /// The loss of guessing.
     pub(super) chance: f64,
-    /// Number of features.
+    /// Number of features, of maps those of a place.
     pub(super) dim: usize,
 }
 
@@ -80,10 +82,27 @@ impl TrainedProbe {
         let labels = table.labels();
         let classes = Classes::of(&labels)?;
         let indices = classes.indices(&labels, table.origin())?;
-        let scaling = self.options.normalisation.fit(table)?;
-        let mut epochs = Epochs::new(table, &scaling, self.options.seed);
+        let layout = match self.layers {
+            Layers::One | Layers::Two { .. } => None,
+            Layers::Attention { .. } => {
+                self.check_maps(tables)?;
+                Some(MapLayout::of(table)?)
+            }
+        };
+        let scaling = match layout {
+            None => self.options.normalisation.fit(table)?,
+            Some(layout) => self.options.normalisation.fit(&Places { table, layout })?,
+        };
+        let mut epochs = Epochs::new(table, &scaling, layout, self.options.seed);
         let (options, count, advance) = (&self.options, classes.len(), &mut |rows| advance(rows));
         let measured = Scaled { rows: &tables.measure, scaling: &scaling };
+        if let Some(layout) = layout {
+            let measured = ScaledMaps { table: &tables.measure, layout, scaling: &scaling };
+            let shape = [layout.dim, self.layers.heads(layout.dim)];
+            let (model, summary) = attention::train(&mut epochs, &indices, count, shape, options, advance)?;
+            let ranks = rows::rank(&measured, TOP, |block, ranks| model.rank(block, ranks))?;
+            return Ok(Trained { ranks, summary, chance: chance_loss(&indices, count), dim: layout.dim });
+        }
         let (ranks, summary) = match self.layers.hidden(table.dim()) {
             None => {
                 let (model, summary) = linear::train(&mut epochs, &indices, count, options, advance)?;
@@ -95,6 +114,30 @@ impl TrainedProbe {
             }
         };
         Ok(Trained { ranks, summary, chance: chance_loss(&indices, count), dim: table.dim() })
+    }
+
+    /// Refuses maps that do not fit into memory, or that are not alike in training and test set.
+    fn check_maps(&self, tables: &Tables) -> Result<()> {
+        let (learn, measure) = (MapLayout::of(&tables.learn)?, MapLayout::of(&tables.measure)?);
+        if learn != measure {
+            return Err(ProbeError::Usage(format!(
+                "{} are maps of {} places in {} and of {} in {}",
+                tables.learn.features(),
+                learn.places,
+                tables.learn.origin(),
+                measure.places,
+                tables.measure.origin()
+            )));
+        }
+        let needed = (tables.learn.len() as u64).saturating_mul(4 * learn.len() as u64);
+        let what = format!(
+            "{} maps of {} places and {} features, those of one epoch",
+            tables.learn.len(),
+            learn.places,
+            learn.dim
+        );
+        memory::check(what, needed, "give fewer samples (--shots N), or smaller maps of another layer")
+            .map_err(|error| ProbeError::Classify(ClassifyError::Rows(Box::new(error))))
     }
 
     /// How many heads are trained at a time: one a thread, where they fit into three quarters of the memory that is free.
@@ -113,9 +156,10 @@ impl TrainedProbe {
     /// its layers with their gradients and two moments.
     fn bytes(&self, rows: usize, dim: usize, classes: usize) -> u64 {
         let [rows, dim, classes] = [rows, dim, classes].map(|size| size as u64);
-        let weights = match self.layers.hidden(dim as usize) {
-            None => dim.saturating_mul(classes),
-            Some(hidden) => (hidden as u64).saturating_mul(dim + classes),
+        let weights = match (self.layers, self.layers.hidden(dim as usize)) {
+            // Those of the features of a place: less than a layer on the whole map has.
+            (Layers::Attention { .. }, _) | (_, None) => dim.saturating_mul(classes),
+            (_, Some(hidden)) => (hidden as u64).saturating_mul(dim + classes),
         };
         let rows = rows.saturating_mul(dim).saturating_mul(4);
         rows.saturating_add(weights.saturating_mul(16)).saturating_add(2 * rows::PASS_BYTES as u64)
@@ -127,7 +171,6 @@ mod tests {
     use ddae_classify::linear::Preset;
 
     use super::*;
-    use crate::trained::Layers;
 
     #[test]
     fn the_weights_of_wide_layers_count() {

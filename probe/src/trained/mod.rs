@@ -1,13 +1,17 @@
-//! Heads that are trained for some epochs, as probes: the published linear probe, and one with a hidden layer.
+//! Heads that are trained for some epochs, as probes: the published linear probe, one with a hidden layer, and one that pools
+//! maps by attention.
 //!
 //! | module | subject |
 //! | --- | --- |
 //! | `epochs` | the rows that each epoch sees |
 //! | `heads` | the heads of many features, trained side by side |
+//! | `places` | maps, place by place |
 
 mod epochs;
 mod heads;
+mod places;
 
+use ddae_classify::attention::usual_heads;
 use ddae_classify::linear::trainer::ADAM;
 use ddae_classify::linear::{LinearOptions, Preset, TrainingSummary};
 use serde_json::{Map, Value, json};
@@ -36,14 +40,29 @@ pub enum Layers {
         /// Width of the hidden layer.
         hidden: Option<usize>,
     },
+    /// One learned query that looks over the places of a map, and a linear layer ([`ddae_classify::attention`]).
+    Attention {
+        /// Number of heads, or one for every 64 features.
+        heads: Option<usize>,
+    },
 }
 
 impl Layers {
     /// Width of the hidden layer for so many features, where there is one.
     fn hidden(self, dim: usize) -> Option<usize> {
         match self {
-            Self::One => None,
+            Self::One | Self::Attention { .. } => None,
             Self::Two { hidden } => Some(hidden.unwrap_or(2 * dim)),
+        }
+    }
+}
+
+impl Layers {
+    /// Number of heads for features of so many numbers a place; 1 without attention.
+    fn heads(self, dim: usize) -> usize {
+        match self {
+            Self::One | Self::Two { .. } => 1,
+            Self::Attention { heads } => heads.unwrap_or_else(|| usual_heads(dim)),
         }
     }
 }
@@ -79,6 +98,12 @@ impl TrainedProbe {
         if let Some(hidden) = self.layers.hidden(dim) {
             protocol.insert("hidden".to_string(), json!(hidden));
             protocol.insert("activation".to_string(), json!("silu"));
+        }
+        if let Layers::Attention { .. } = self.layers {
+            let pooling = "attention of one learned query over the places of the map";
+            protocol.insert("pooling".to_string(), json!(pooling));
+            protocol.insert("heads".to_string(), json!(self.layers.heads(dim)));
+            protocol.insert("place_dim".to_string(), json!(dim));
         }
         for (name, value) in [
             ("preset", json!(preset)),
@@ -118,6 +143,7 @@ impl Probe for TrainedProbe {
         match self.layers {
             Layers::One => "linear",
             Layers::Two { .. } => "mlp",
+            Layers::Attention { .. } => "attention",
         }
     }
 
@@ -125,6 +151,7 @@ impl Probe for TrainedProbe {
         match self.layers {
             Layers::One => "linear probe",
             Layers::Two { .. } => "two-layer probe",
+            Layers::Attention { .. } => "attention-pooled probe",
         }
     }
 

@@ -14,6 +14,7 @@ fn help_texts() {
         ("logistic", "logistic --help"),
         ("linear", "linear --help"),
         ("mlp", "mlp --help"),
+        ("attention", "attention --help"),
         ("noise_mlp", "noise-mlp --help"),
         ("knn", "knn --help"),
         ("grid", "grid --help"),

@@ -1,5 +1,6 @@
 //! The binary `ddae-probe`: results, messages and exit codes.
 
+mod attention;
 mod contrastive;
 mod errors;
 mod files;
@@ -9,6 +10,7 @@ mod help;
 mod linear;
 mod mlp;
 mod noise_mlp;
+mod noise_seeds;
 mod numbers;
 mod predictions;
 mod provenance;

@@ -5,6 +5,7 @@ mod edm;
 mod export;
 mod features;
 mod grid;
+mod latents;
 mod networks;
 mod probe;
 mod sample;

@@ -60,8 +60,13 @@ fn feature(name: &str) -> Case {
     let prefix = "output.feature_k4.";
     let theirs = case.names(prefix).pop().expect("a feature");
     let tap = theirs.strip_prefix(prefix).expect("the prefix").to_string();
-    let options =
-        FeatureOptions { taps: vec![tap.clone()], timestep: Some(4), input_u8: false, label: false };
+    let options = FeatureOptions {
+        taps: vec![tap.clone()],
+        timestep: Some(4),
+        input_u8: false,
+        label: false,
+        unpooled: false,
+    };
     let graph = features_graph(&run_config(&case), &options).expect("a graph");
     Case {
         name: format!("{name}, a feature"),

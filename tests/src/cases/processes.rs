@@ -20,7 +20,13 @@ fn features(name: &str, noise: &str, key: &str) -> Vec<Case> {
     let (image, noise) = (fixture.tensor("input.image"), fixture.tensor(noise));
     let count = image.shape()[0];
     let case = |fixed: Option<i64>| {
-        let options = FeatureOptions { taps: taps.clone(), timestep: fixed, input_u8: false, label: false };
+        let options = FeatureOptions {
+            taps: taps.clone(),
+            timestep: fixed,
+            input_u8: false,
+            label: false,
+            unpooled: false,
+        };
         let graph = features_graph(&config, &options).expect("a graph");
         let mut inputs = vec![("image", image.clone()), ("noise", noise.clone())];
         if fixed.is_none() {

@@ -1,4 +1,4 @@
-//! Graphs of kind `features`: images (or latents), noised as in training, to the means of layers.
+//! Graphs of kind `features`: images (or latents), noised as in training, to the means of layers or to their maps.
 
 use super::image::{Pixels, image_input};
 use super::process::{DdpmLevel, EdmLevel, edm_noised};
@@ -12,8 +12,10 @@ type Built = Result<Value, GraphError>;
 /// What a feature graph computes and from what.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FeatureOptions {
-    /// The layers (`out_6`), each averaged to `[B, D]`.
+    /// The layers (`out_6`), each averaged to `[B, D]` unless `unpooled`.
     pub taps: Vec<String>,
+    /// Whether layers are given as they are: maps `[B, D, H, W]`, or tokens `[B, N, D]`.
+    pub unpooled: bool,
     /// A timestep fixed in the graph; its input disappears.
     pub timestep: Option<i64>,
     /// Images as bytes `[B,H,W,C]` rather than floats `[B,C,H,W]`.
@@ -38,7 +40,8 @@ pub fn features_graph(config: &Config, options: &FeatureOptions) -> Result<Graph
 /// scaled as [`super::latent_graph`] gives it, in place of `image`; it is run without labels. A SongUNet takes, where it
 /// is asked for, `label` i64 `[B]`: a class, or the number of classes for none. Inception takes `image` alone.
 ///
-/// Outputs: each tap under its name, averaged over the image or the tokens, f32 `[B, D]`.
+/// Outputs: each tap under its name, averaged over the image or the tokens, f32 `[B, D]`; with
+/// [`FeatureOptions::unpooled`] the map f32 `[B, D, H, W]` or the tokens f32 `[B, N, D]`.
 ///
 /// # Errors
 /// For a network without features or without a process, an unknown tap, a timestep outside the process, or a
@@ -81,8 +84,8 @@ pub fn model_features_graph(model: &ModelConfig, options: &FeatureOptions) -> Re
     let maps = names.iter().map(|name| g.find_tap(name)).collect::<Result<Vec<_>, _>>()?;
     g.clear_results();
     for (name, map) in names.iter().zip(maps) {
-        let pooled = averaged(&mut g, map)?;
-        g.output(name, pooled);
+        let feature = if options.unpooled { map } else { averaged(&mut g, map)? };
+        g.output(name, feature);
     }
     g.keep(&names)
 }

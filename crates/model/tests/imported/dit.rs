@@ -101,6 +101,19 @@ fn features_are_those_of_the_noised_latent() {
     let found = outputs(&graph, &weights, &inputs);
     assert_eq!(found[0].0, "layer-1");
     assert_near("fixed timestep", &found[0].1, &expected[0].1);
+
+    // The tokens themselves, of which the feature is the mean.
+    let maps = model_features_graph(&model, &FeatureOptions { unpooled: true, ..fixed }).expect("a graph");
+    let tokens = &outputs(&maps, &weights, &inputs)[0].1;
+    let (shape, width) = (tokens.shape().to_vec(), expected[0].1.shape()[1]);
+    assert_eq!((shape.len(), shape[0], shape[2]), (3, 2, width));
+    let values = tokens.as_f32().expect("f32").chunks_exact(shape[1] * width);
+    let means = values.flat_map(|tokens| {
+        (0..width)
+            .map(|d| tokens.iter().skip(d).step_by(width).sum::<f32>() / shape[1] as f32)
+            .collect::<Vec<_>>()
+    });
+    assert_near("the mean of the tokens", &Tensor::f32(&[2, width], means.collect()), &expected[0].1);
 }
 
 #[test]

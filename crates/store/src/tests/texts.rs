@@ -165,3 +165,50 @@ fn a_file_without_paths_says_so() {
         ["0", "1"]
     );
 }
+
+/// What draws for images are keyed by is part of a file where it was written, through shards and joining.
+#[test]
+fn keys_of_images_are_kept() {
+    let (folder, layout) = (folder(), layout());
+    let key = |row: usize| format!("{row:064x}");
+    let write = |prefix: &Path, shard: usize, keyed: std::ops::Range<usize>| {
+        let rows = shard_rows(layout.total, shard, 2);
+        let mut writer = ShardWriter::create(prefix, shard, 2, rows.clone(), &layout).expect("a shard");
+        for (place, (key, width)) in layout.keys.iter().enumerate() {
+            for view in 0..layout.views {
+                writer
+                    .write(key, view, 0, features(place, view, rows.clone(), *width).view())
+                    .expect("written");
+            }
+        }
+        writer.write_labels(0, &rows.clone().map(label).collect::<Vec<_>>()).expect("written");
+        writer.write_paths(|row| image_path(rows.start + row)).expect("written");
+        // The last first.
+        for row in keyed.rev() {
+            writer.write_image_keys(row, &[key(rows.start + row)]).expect("written");
+        }
+        writer.finish()
+    };
+    let prefix = folder.path().join("train");
+    let rows = shard_rows(layout.total, 0, 2).len();
+    let missing = write(&prefix, 0, 0..rows - 1).expect_err("a key is missing").to_string();
+    assert!(missing.contains("keys of images"), "{missing}");
+    for shard in 0..2 {
+        write(&prefix, shard, 0..shard_rows(layout.total, shard, 2).len()).expect("a shard");
+    }
+    merge(&prefix, 2, merged_path(&prefix), MergeMode::Copy).expect("joined");
+    let file = FeatureFile::open(merged_path(&prefix)).expect("a file");
+    assert!(file.has_image_keys() && file.added().is_empty());
+    assert_eq!(file.image_keys(50..53).expect("keys"), [key(50), key(51), key(52)]);
+    // A shard without is of another making.
+    write(&prefix, 1, 0..0).expect("a shard");
+    let error =
+        merge(&prefix, 2, merged_path(&prefix), MergeMode::Copy).expect_err("of two kinds").to_string();
+    assert!(error.contains("keys of images none where this job has keys"), "{error}");
+    let other = folder.path().join("plain");
+    write_job(&other, 1, &layout);
+    let plain = FeatureFile::open(shard_path(&other, 0, 1)).expect("a file");
+    assert!(!plain.has_image_keys());
+    let error = plain.image_keys(0..1).expect_err("none").to_string();
+    assert!(error.contains("it has no image keys: rows 0..1 of 103"), "{error}");
+}

@@ -1,5 +1,6 @@
 //! `ddae-infer features`.
 
+mod latents;
 mod request;
 
 use std::io::Write;
@@ -12,7 +13,7 @@ use ddae_data::decode::ReadingOptions;
 use ddae_data::digest::DigestOf;
 use ddae_infer::InferError;
 use ddae_infer::features::formats::{self, Format};
-use ddae_infer::features::{FeatureJob, Finished, NoiseSource, part_of};
+use ddae_infer::features::{FeatureJob, Finished, Latents, NoiseSource, Noising, Source};
 use ddae_infer::running::Running;
 use ddae_infer::workers::Workers;
 use ddae_onnx::metadata::GraphKind;
@@ -44,14 +45,19 @@ threads, shards or interruptions. On the CPU that holds bit for bit, for process
 
 /// Extract features of a data set into an HDF5 file
 ///
-/// Every image is noised at every timestep and run through the graph, once for each view.
+/// Every image is noised at every timestep and run through the graph, once for each view. A graph of kind latent gives
+/// latents, which --latents takes in later jobs.
 #[derive(Args, Debug)]
 #[command(after_long_help = NOTES)]
 pub struct Arguments {
-    /// The graph: `ddae-export CHECKPOINT --graph features`, or encoder
+    /// The graph: `ddae-export CHECKPOINT --graph features`, or encoder, or latent
     model: PathBuf,
 
-    /// The graph that makes latents of images, for a graph that takes latents: `ddae-export sd-vae --graph latent`
+    /// Where a graph of latents has them from: the graph that makes them of images (`ddae-export sd-vae --graph latent`), or
+    /// the file of them that this command made with it
+    ///
+    /// Of such a file, each copy of an image is a view, with noise of its own. With the same seed the features are those of
+    /// the graph by the way, bit for bit on a CPU.
     #[arg(long, value_name = "FILE")]
     latents: Option<PathBuf>,
 
@@ -85,9 +91,9 @@ pub struct Arguments {
     #[arg(long, value_name = "LIST")]
     timesteps: Vec<List<i64>>,
 
-    /// Views of each image, with noise and augmentation of their own
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u16>(1..))]
-    views: u16,
+    /// Views of each image, with noise and augmentation of their own [default: 1; of a file of latents, its copies]
+    #[arg(long, value_name = "N", value_parser = whole::<u16>(1..))]
+    views: Option<u16>,
 
     /// Crop at random after padding with 4 zeros, for training views
     #[arg(long)]
@@ -105,10 +111,14 @@ pub struct Arguments {
     #[arg(long, conflicts_with_all = ["crop", "flip"])]
     resized_crop: bool,
 
+    /// Crop and mirror images at their own size, before --resize, as the published probe of DiT does
+    #[arg(long)]
+    before_resize: bool,
+
     /// How images are told from those of other jobs, so that shards of two jobs are not joined: by their content, for
-    /// which all are read once before the job begins, or by the names and sizes of their files
-    #[arg(long, value_name = "WHAT", default_value = "content")]
-    images_by: DigestOf,
+    /// which all are read once before the job begins, or by the names and sizes of their files (files) [default: content]
+    #[arg(long, value_name = "WHAT")]
+    images_by: Option<DigestOf>,
 
     /// Noise: keyed (drawn for each image, view and timestep), fixed (one draw for each timestep, the same for all images
     /// and views) or none (zeros) [default: keyed]
@@ -158,11 +168,12 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut out = ddae_base::stdout();
     let (running, device) = (&arguments.running, arguments.running.device()?);
-    let model = running.open(&arguments.model, &[GraphKind::Features, GraphKind::Encoder], "features")?;
-    let latents = match &arguments.latents {
-        Some(path) => Some(running.open(path, &[GraphKind::Latent], "features --latents")?),
-        None => None,
-    };
+    let model = running.open(
+        &arguments.model,
+        &[GraphKind::Features, GraphKind::Encoder, GraphKind::Latent],
+        "features",
+    )?;
+    let latents = arguments.latents.as_deref().map(|path| latents::open(path, arguments)).transpose()?;
     // Images are looked through before the job; without that, a signal ends the program until the job begins.
     let stop = arguments.skip.skip_broken.then(stop_on_signal);
     let request = FeatureRequest::new(arguments, &model, latents.as_ref(), device, stop.as_ref())
@@ -201,7 +212,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     });
     let stop = stop.unwrap_or_else(stop_on_signal);
     let threads = running.threads(extraction.passes(rows));
-    let mut workers = Workers::open_after(&model.path, arguments.latents.as_deref(), device, threads)?;
+    let before = latents.as_ref().and_then(Latents::graph_path);
+    let mut workers = Workers::open_after(&model.path, before, device, threads)?;
     let runs = extraction.runs_per_row();
     let progress = Progress::new(rows, runs, ddae_base::is_quiet());
     let finished = job.run(&mut workers, &stop, |images| progress.add(images));
@@ -209,7 +221,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     running.tell_notes(&mut workers);
     let finished =
         finished.map_err(|error| arguments.skip.advise(interrupted(error, arguments.overwrite)))?;
-    if let Some(note) = extraction.split.resizing_note().filter(|_| !ddae_base::is_quiet()) {
+    if let Source::Images(images) = &extraction.source
+        && let Some(note) = images.split.resizing_note().filter(|_| !ddae_base::is_quiet())
+    {
         ddae_base::tell(format!("note: {note}"));
     }
     let (provider, sessions) = (device.provider(), workers.sessions());
@@ -270,7 +284,8 @@ fn report(
     finished: &Finished,
     other: Option<&Path>,
 ) -> std::io::Result<()> {
-    let (split, broken) = (part_of(&request.extraction.split), request.broken.len());
+    let split = request.layout.provenance.split.as_deref().unwrap_or_default();
+    let broken = request.broken.len();
     if arguments.running.json {
         let mut object = summary.json();
         object.insert("file".to_string(), json!(finished.file));
@@ -308,6 +323,12 @@ fn report(
         writeln!(out, "the same in {}", ddae_base::plain(other.display()))?;
     }
     let (file, name) = (shell::word(file), |name: &str| name.to_string());
+    if request.extraction.noising == Noising::Posterior {
+        return match ddae_base::is_quiet() {
+            true => Ok(()),
+            false => writeln!(out, "next: ddae-infer features MODEL.onnx --latents {file} -o features"),
+        };
+    }
     let (train, test) = match split.starts_with("train") {
         true => (file, name("TEST.h5")),
         false => (name("TRAIN.h5"), file),

@@ -3,16 +3,19 @@
 use ddae_base::Stop;
 use ddae_base::arguments::values::List;
 use ddae_data::datasets::Broken;
+use ddae_data::decode::Reading;
+use ddae_data::resize::Rule;
 use ddae_data::split::Split;
 use ddae_infer::InferError;
 use ddae_infer::device::Device;
 use ddae_infer::features::{
-    CROP_PADDING, Extraction, FeatureOptions, NoiseSource, Recipe, Views, usual_shards,
+    CROP_PADDING, Extraction, FeatureOptions, Images, Latents, NoiseSource, OwnSize, Recipe, Source, Views,
+    sides, usual_shards, views,
 };
 use ddae_infer::model_file::ModelFile;
-use ddae_store::Layout;
+use ddae_store::{FeatureType, Layout};
 
-use super::Arguments;
+use super::{Arguments, latents};
 use crate::cli::shard::Shard;
 use crate::cli::split::Wanted;
 
@@ -29,33 +32,42 @@ pub(super) struct FeatureRequest {
 
 impl FeatureRequest {
     /// Opens the data set and checks all options against it and the graph.
-    /// `latents` is the graph that makes what `model` takes, where that is no images.
+    /// `from` is what makes or holds what `model` takes, where that is no images.
     pub(super) fn new(
         arguments: &Arguments,
         model: &ModelFile,
-        latents: Option<&ModelFile>,
+        from: Option<&Latents>,
         device: Device,
         stop: Option<&Stop>,
     ) -> Result<FeatureRequest, InferError> {
-        let recipe = Recipe::new(model, latents, &List::joined(&arguments.timesteps))?;
-        let split = split(arguments, recipe.imaged(), model.data_set.as_deref())?;
-        let (split, broken) = arguments.skip.of(split, ddae_base::is_quiet(), stop)?;
+        let recipe = Recipe::new(model, from, &List::joined(&arguments.timesteps))?;
+        let (source, views, broken) = match from {
+            Some(Latents::File(path, stored)) => {
+                latents::refuse_image_options(arguments, path, stored)?;
+                (Source::Latents(stored.clone()), views(stored), Vec::new())
+            }
+            _ => {
+                let (images, broken) = images(arguments, recipe.imaged(), model.data_set.as_deref(), stop)?;
+                let views = Views {
+                    count: usize::from(arguments.views.unwrap_or(1)),
+                    crop_padding: if arguments.crop { CROP_PADDING } else { 0 },
+                    flip: arguments.flip,
+                    resized_crop: arguments.resized_crop,
+                };
+                (Source::Images(images), views, broken)
+            }
+        };
         let options = FeatureOptions {
-            views: Views {
-                count: usize::from(arguments.views),
-                crop_padding: if arguments.crop { CROP_PADDING } else { 0 },
-                flip: arguments.flip,
-                resized_crop: arguments.resized_crop,
-            },
+            views,
             noise: arguments.noise,
             seed: arguments.seed,
             batch: arguments.running.batch(),
             dtype: arguments.dtype,
             compression: arguments.compression,
-            images_by: arguments.images_by,
+            images_by: latents::images_by(arguments),
         };
-        let (extraction, layout) = recipe.plan(split, &options, device)?;
-        let rows = extraction.split.len();
+        let (extraction, layout) = recipe.plan(source, &options, device)?;
+        let rows = extraction.source.len();
         let shard = Shard::asked(arguments.shard, arguments.shards)?;
         let asked = shard.map(|shard| shard.of).or(arguments.shards.map(as_size));
         let shards = asked.unwrap_or_else(|| usual_shards(rows));
@@ -68,27 +80,49 @@ impl FeatureRequest {
 
     /// What will be computed, in a few lines.
     pub(super) fn describe(&self, device: Device) -> String {
-        let Extraction { split, views, batch, .. } = &self.extraction;
+        let Extraction { source, views, batch, .. } = &self.extraction;
+        let shapes = self.extraction.taps.iter().cycle().map(|tap| sides(&tap.shape));
         let keys: Vec<String> =
-            self.layout.keys.iter().map(|(key, width)| format!("{key} [{width}]")).collect();
+            self.layout.keys.iter().zip(shapes).map(|((key, _), shape)| format!("{key} [{shape}]")).collect();
         let crop = if views.crop_padding > 0 { ", cropped" } else { "" };
         let flip = if views.flip { ", mirrored" } else { "" };
         let resized = if views.resized_crop { ", resized crops" } else { "" };
+        let (before, read, what) = match source {
+            Source::Images(images) => {
+                let reading = images.split.reading();
+                let read = if reading.is_empty() { String::new() } else { format!(", read with {reading}") };
+                (if images.own.is_some() { " before they are resized" } else { "" }, read, "images    ")
+            }
+            Source::Latents(_) => ("", String::new(), "latents   "),
+        };
         let noise = match self.extraction.noise {
             NoiseSource::Keyed => String::new(),
             noise => format!(", noise {noise}"),
         };
-        let reading = split.reading();
-        let read = if reading.is_empty() { String::new() } else { format!(", read with {reading}") };
+        let size = self.extraction.has_maps().then(|| {
+            let bytes = self.bytes();
+            format!("\nsize      {:.2} GB before compression", bytes as f64 / 1e9)
+        });
         format!(
-            "images    {} of {}, {} view{} each{crop}{flip}{resized}{read}{noise}\nfeatures  {} in {}\ndevice    {device}, batches of {batch}",
-            split.len(),
-            split.name(),
+            "{what}{} of {}, {} view{} each{crop}{flip}{resized}{before}{read}{noise}\nfeatures  {} in {}{}\ndevice    {device}, batches of {batch}",
+            source.len(),
+            source.name(),
             views.count,
             if views.count == 1 { "" } else { "s" },
             keys.join(", "),
             self.layout.dtype,
+            size.unwrap_or_default(),
         )
+    }
+
+    /// Bytes of all features, uncompressed.
+    fn bytes(&self) -> u64 {
+        let number = match self.layout.dtype {
+            FeatureType::F32 => 4,
+            FeatureType::F16 => 2,
+        };
+        let width: u64 = self.layout.keys.iter().map(|(_, width)| *width as u64).sum();
+        width * number * (self.layout.views as u64) * (self.layout.total as u64)
     }
 }
 
@@ -97,8 +131,13 @@ fn as_size(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// The images, in the network's shape.
-fn split(arguments: &Arguments, model: &ModelFile, trained_on: Option<&str>) -> Result<Split, InferError> {
+/// The images, in the network's shape, and those that are left out.
+fn images(
+    arguments: &Arguments,
+    model: &ModelFile,
+    trained_on: Option<&str>,
+    stop: Option<&Stop>,
+) -> Result<(Images, Vec<Broken>), InferError> {
     let Some(name) = arguments.data.as_deref().or(trained_on) else {
         let message = "--data is needed: the graph does not say what its network was trained on";
         return Err(InferError::Argument(message.to_string()));
@@ -112,14 +151,51 @@ fn split(arguments: &Arguments, model: &ModelFile, trained_on: Option<&str>) -> 
         reading: arguments.reading.reading(),
         quiet: ddae_base::is_quiet(),
     };
-    let split = wanted.open()?;
+    let stored = wanted.open()?;
     let image = model.model.architecture.image_shape().ok_or_else(|| InferError::Model {
         path: model.path.clone(),
         message: format!("{} takes no images", model.model.architecture.name()),
     })?;
-    let split = split.fit(image)?;
-    match arguments.limit.map(as_size) {
-        Some(limit) if limit < split.len() => Ok(split.subset(&(0..limit).collect::<Vec<_>>())?),
+    let limited = |split: Split| match arguments.limit.map(as_size) {
+        Some(limit) if limit < split.len() => split.subset(&(0..limit).collect::<Vec<_>>()),
         _ => Ok(split),
+    };
+    let (split, broken) = arguments.skip.of(limited(stored.fit(image)?)?, ddae_base::is_quiet(), stop)?;
+    let own = match arguments.before_resize {
+        true => own_size(arguments, &stored, image)?,
+        false => None,
+    };
+    let own = match own {
+        Some((own, rule)) => Some(OwnSize { split: limited(own)?.without(&broken)?, rule }),
+        None => None,
+    };
+    Ok((Images { split, own }, broken))
+}
+
+/// The images at their own size and how they are resized to `image`, for --before-resize; none where they have that size.
+fn own_size(
+    arguments: &Arguments,
+    stored: &Split,
+    image: [usize; 3],
+) -> Result<Option<(Split, Rule)>, InferError> {
+    let [channels, height, width] = image;
+    let [_, own_height, own_width] = stored.shape();
+    if !arguments.crop && !arguments.flip && !arguments.resized_crop {
+        let message = "--before-resize is about images that are cropped or mirrored: give --crop, --flip or --resized-crop";
+        return Err(InferError::Argument(message.to_string()));
     }
+    if [own_height, own_width] == [height, width] {
+        return Ok(None);
+    }
+    let Reading { resize, colour, orient, .. } = arguments.reading.reading();
+    let Some(rule) = resize.filter(|&rule| rule != Rule::None) else {
+        let message = format!(
+            "--before-resize: images of {own_height}x{own_width} are cropped before they are resized to {height}x{width}: say by \
+             which rule, as in --resize cover"
+        );
+        return Err(InferError::Argument(message));
+    };
+    // An image of another size than the others is an error.
+    let own = stored.read_as(&Reading::new(Some(Rule::None), colour, orient));
+    Ok(Some((own.fit([channels, own_height, own_width])?, rule)))
 }

@@ -93,7 +93,12 @@ fn tell(file: &FeatureFile, out: &mut impl Write) -> anyhow::Result<()> {
     let place = if file.is_virtual() { ", in shards beside it" } else { "" };
     writeln!(out, "stored      {}, compression {}{place}", layout.dtype, layout.compression)?;
     for (key, width) in &layout.keys {
-        writeln!(out, "features    {key} [{}, {}, {width}]", layout.views, rows.len())?;
+        let shape = file.map_shape(key).map(|sides| {
+            let sides: Vec<String> = sides.iter().map(usize::to_string).collect();
+            format!(" of {}", sides.join("x"))
+        });
+        let shape = shape.unwrap_or_default();
+        writeln!(out, "features    {key} [{}, {}, {width}]{shape}", layout.views, rows.len())?;
     }
     if let Some(classes) = &provenance.classes {
         let first: Vec<_> = classes.iter().take(CLASSES).map(|class| excerpt(class, SHOWN)).collect();

@@ -4,6 +4,7 @@ use ddae_data::datasets::{self, Broken};
 use ddae_data::split::Split;
 use ddae_infer::InferError;
 use ddae_infer::device::Device;
+use ddae_infer::features::part_of;
 use ddae_infer::model_file::ModelFile;
 use ddae_infer::reconstruct::settings::digests;
 use ddae_infer::reconstruct::{ReconstructSettings, Way};

@@ -139,7 +139,14 @@ fn encoders_of_ours() {
     let mut model = ModelConfig::of(Architecture::SodaEncoder(config));
     model.normalisation = ChannelStatistics::published("cifar10");
     let graph = model.architecture.network_graph(false).expect("a network");
-    let what = Export { kind: GraphKind::Encoder, taps: vec![], timestep: None, bytes: false, label: false };
+    let what = Export {
+        kind: GraphKind::Encoder,
+        taps: vec![],
+        timestep: None,
+        bytes: false,
+        label: false,
+        unpooled: false,
+    };
     export_graph(root, "encoder", &model.to_yaml(), &graph, what);
     let found = infer(root, &line("fid REAL FAKE --encoder encoder.onnx --save-real real.npz --json")).json();
     assert_eq!((&found["layer"], &found["name"], &found["like"]), (&json!("z"), &json!("FD"), &json!(null)));

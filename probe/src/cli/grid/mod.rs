@@ -20,7 +20,7 @@ use ddae_classify::scaling::Normalisation;
 use ddae_data::decode::ReadingOptions;
 use ddae_data::digest::DigestOf;
 use ddae_export::source::{ProcessName, WeightOptions};
-use ddae_infer::features::{CROP_PADDING, FeatureOptions, Recipe, Views, latent_shape};
+use ddae_infer::features::{CROP_PADDING, FeatureOptions, Latents, Recipe, Views, latent_shape};
 use ddae_infer::model_file::ModelFile;
 use ddae_infer::running::Running;
 use ddae_onnx::metadata::GraphKind;
@@ -225,7 +225,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let output = Output::new(arguments)?;
     let latents = match &arguments.latents {
         Some(path) => {
-            Some(running.open(path, &[GraphKind::Latent], "grid --latents").map_err(ProbeError::from)?)
+            let graph =
+                running.open(path, &[GraphKind::Latent], "grid --latents").map_err(ProbeError::from)?;
+            Some(Latents::Graph(Box::new(graph)))
         }
         None => None,
     };
@@ -324,7 +326,7 @@ impl Arguments {
     }
 
     /// Images and pairs.
-    fn job(&self, offer: &Offer, latents: Option<&ModelFile>) -> Result<Job> {
+    fn job(&self, offer: &Offer, latents: Option<&Latents>) -> Result<Job> {
         let usage = |reason: String| Err(ProbeError::Usage(reason).into());
         let timesteps = offer.timesteps(&List::joined(&self.timesteps))?;
         let chosen = offer.chosen(&self.layers)?;
@@ -358,7 +360,7 @@ impl Arguments {
         }
         // The graph's shape is that of latents where it takes those.
         latent_shape(offer.pixels, offer.shape, latents).map_err(ProbeError::from)?;
-        let shape = match latents {
+        let shape = match latents.and_then(Latents::graph) {
             Some(latents) => latents.model.architecture.image_shape(),
             None => offer.shape,
         };

@@ -158,7 +158,7 @@ impl<'a> Output<'a> {
         let read = results::read(&self.arguments.output)?;
         let map = read.iter().find_map(|result| match result {
             Measured::Probe(probe) => heat(probe),
-            Measured::Contrast(_) => None,
+            _ => None,
         });
         let map =
             map.context("the result has no heat map; this is a mistake in ddae-probe, please report it")?;
