@@ -1,4 +1,4 @@
-//! How many images of a split a classifier knows.
+//! How many images of a split are classified correctly.
 
 use ddae_data::Split;
 use ddae_model::config::{ClassifierRun, ProcessConfig};
@@ -14,10 +14,10 @@ use crate::torch::{Mode, Network, Parameters, TorchError};
 use crate::training::Place;
 use crate::training::validation::{FixedImages, quantiles};
 
-/// How many timesteps of a DDPM accuracies are told of: of 1,000 those of the published code, 1, 51, …, 951.
+/// How many timesteps of a DDPM accuracies are measured at: of 1,000 those of the published code, 1, 51, …, 951.
 const TIMESTEPS: usize = 20;
 
-/// The noise levels at which accuracies are told: a twentieth of a DDPM's timesteps apart, every step of an EDM's grid.
+/// The noise levels at which accuracies are measured: a twentieth of a DDPM's timesteps apart, every step of an EDM's grid.
 pub fn timesteps(process: &ProcessConfig) -> Vec<i64> {
     let all = feature_timesteps(process);
     match process {
@@ -96,15 +96,15 @@ impl Accuracy {
             if self.takes_level {
                 inputs.push(("level", &level));
             }
-            Ok(vec![self.known(&self.in_training, weights, &inputs, part)?])
+            Ok(vec![self.are_correct(&self.in_training, weights, &inputs, part)?])
         })?;
         let count = |found: Vec<i64>| {
-            Count::new(found.iter().filter(|&&known| known != 0).count(), self.images.len())
+            Count::new(found.iter().filter(|&&correct| correct != 0).count(), self.images.len())
         };
         Ok(found.map(count))
     }
 
-    /// How many of them are known at each of the timesteps, divided among ranks. `None` if it was to stop.
+    /// How many of them are classified correctly at each of the timesteps, divided among ranks. `None` if it was to stop.
     ///
     /// # Errors
     /// When an image cannot be read, and libtorch's.
@@ -120,7 +120,7 @@ impl Accuracy {
                 let kind = (Kind::Int64, self.place.device);
                 let timestep = Tensor::f_full([part.len() as i64], timestep, kind);
                 let timestep = timestep.map_err(|e| TorchError::at("timesteps", e))?;
-                self.known(
+                self.are_correct(
                     network,
                     weights,
                     &[("image", image), ("noise", noise), ("timestep", &timestep)],
@@ -132,7 +132,7 @@ impl Accuracy {
         let Some(found) = found else { return Ok(None) };
         let images = self.images.len();
         let of_timestep = |(at, &timestep): (usize, &i64)| {
-            let correct = found.iter().skip(at).step_by(width).filter(|&&known| known != 0).count();
+            let correct = found.iter().skip(at).step_by(width).filter(|&&correct| correct != 0).count();
             let count = Count::new(correct, images);
             TimestepAccuracy { timestep, accuracy: count.accuracy(), count }
         };
@@ -164,7 +164,7 @@ impl Accuracy {
     }
 
     /// 1 for each image that has its largest logit at its class, 0 for the others.
-    fn known(
+    fn are_correct(
         &self,
         network: &Network,
         weights: &Parameters,
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accuracies_are_told_at_the_published_steps() {
+    fn accuracies_are_measured_at_the_published_steps() {
         let ddpm = timesteps(&ProcessConfig::Ddpm(DdpmConfig::published(Timesteps::Fraction)));
         assert_eq!(ddpm, (0..20).map(|i| 1 + 50 * i).collect::<Vec<i64>>());
         assert_eq!(timesteps(&ProcessConfig::Edm(EdmConfig::published())), (1..=18).collect::<Vec<i64>>());

@@ -68,10 +68,10 @@ impl FineTunedConfig {
     ///
     /// # Errors
     /// When the configuration cannot be built.
-    pub fn trunk(&self) -> Result<Graph, GraphError> {
+    pub fn backbone(&self) -> Result<Graph, GraphError> {
         let (mut g, x, t) = self.inputs()?;
         let features = self.features(&mut g, x, t)?;
-        only(g, "features", features)
+        g.only("features", features)
     }
 
     fn inputs(&self) -> Result<(Graph, Value, Value), GraphError> {
@@ -81,13 +81,6 @@ impl FineTunedConfig {
         let t = g.input("t", DType::F32, Shape::batch(&[]))?;
         Ok((g, x, t))
     }
-}
-
-/// The part of a graph that one result needs.
-fn only(mut g: Graph, name: &str, result: Value) -> Result<Graph, GraphError> {
-    g.clear_results();
-    g.output(name, result);
-    g.keep(&[name])
 }
 
 fn wrong(message: String) -> GraphError {
@@ -140,7 +133,7 @@ impl Network for FineTunedConfig {
     fn graph(&self, _with_label: bool) -> Result<Graph, GraphError> {
         let (mut g, x, t) = self.inputs()?;
         let logits = self.classify(&mut g, x, t)?;
-        only(g, "logits", logits)
+        g.only("logits", logits)
     }
 
     fn role(&self) -> Role<'_> {
