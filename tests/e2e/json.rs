@@ -7,6 +7,7 @@ use ddae_tests::golden::assert_golden;
 use ddae_tests::programs::repository;
 use serde_json::Value;
 
+use crate::pipeline::classifier;
 use crate::tiny::{TRAINING, with};
 
 /// Commands in an order in which each finds what it needs.
@@ -17,6 +18,8 @@ fn lines() -> Vec<String> {
         "ddae-data prepare fashion-sample",
         "ddae-data preview fashion-sample -o sheet.png --rows 1 --columns 2",
         &format!("ddae-train diffusion --config ddpm.yaml --run new --epochs 1 --set n_sample=0 {TRAINING}"),
+        &format!("ddae-train classifier --config classifier.yaml --run wide --epochs 1 {TRAINING}"),
+        &format!("ddae-train finetune --config finetune.yaml --init run --run tuned --epochs 1 {TRAINING}"),
         "ddae-train list .",
         "ddae-train compare run new",
         "ddae-export run --list-taps",
@@ -53,6 +56,8 @@ fn lines() -> Vec<String> {
 #[test]
 fn every_object_has_its_schema_and_keys() {
     let place = with(&["data", "ddpm.yaml", "run", "features.onnx", "sampler.onnx", "train.h5", "test.h5"]);
+    place.write("classifier.yaml", classifier::CONFIG);
+    place.write("finetune.yaml", classifier::FINE_TUNING);
     let documented = fs::read_to_string(repository().join("docs/json.md")).expect("docs/json.md");
     let of_all = documented.split("\n## ").next().unwrap_or_default();
     let mut found = String::new();

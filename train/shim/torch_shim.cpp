@@ -6,6 +6,7 @@
 #include <malloc.h>
 
 #include <array>
+#include <initializer_list>
 #include <vector>
 
 namespace {
@@ -34,6 +35,26 @@ bool same_memory(const at::Tensor& a, const at::Tensor& b) {
         if (a.size(axis) > 1 && a.stride(axis) != b.stride(axis)) return false;
     }
     return true;
+}
+
+// Checks what the kernels of the fused optimisers take for granted. They walk the memory of a parameter, its gradient and its
+// moments as flat arrays: another order of strides would mix elements up, and gaps or overlaps would lead them astray.
+void check_fused(const std::vector<at::Tensor>& parameters, std::initializer_list<const std::vector<at::Tensor>*> alike,
+                 std::initializer_list<TensorPointer> scalars) {
+    for (size_t i = 0; i < parameters.size(); i++) {
+        const auto& p = parameters[i];
+        TORCH_CHECK(p.is_non_overlapping_and_dense(), "parameter ", i, " has gaps or overlaps in memory");
+        for (const auto* list : alike) {
+            TORCH_CHECK(same_memory(p, (*list)[i]), "parameter ", i,
+                        " and its gradient or moments differ in shape, type or memory layout");
+        }
+        for (auto pointer : scalars) {
+            if (pointer == nullptr) continue;
+            const auto& t = tensor(pointer);
+            TORCH_CHECK(t.scalar_type() == at::kFloat && t.numel() == 1 && t.device() == p.device(),
+                        "learning rate, scale and found_inf must be float32 scalars where parameter ", i, " is");
+        }
+    }
 }
 
 }  // namespace
@@ -99,19 +120,10 @@ int ddae_torch_adam(TensorPointer* parameters, TensorPointer* gradients, TensorP
         at::NoGradGuard no_grad;
         auto p = tensors(parameters, count), g = tensors(gradients, count);
         auto m = tensors(first_moments, count), v = tensors(second_moments, count), s = tensors(steps, count);
-        // The kernel walks the memory of all four as flat arrays: another order of strides would mix elements up, and
-        // gaps or overlaps would lead it astray.
-        auto is_scalar = [&](const at::Tensor& t, size_t i) {
-            return t.scalar_type() == at::kFloat && t.numel() == 1 && t.device() == p[i].device();
-        };
+        check_fused(p, {&g, &m, &v}, {learning_rate, grad_scale, found_inf});
         for (size_t i = 0; i < count; i++) {
-            TORCH_CHECK(p[i].is_non_overlapping_and_dense(), "parameter ", i, " has gaps or overlaps in memory");
-            TORCH_CHECK(same_memory(p[i], g[i]) && same_memory(p[i], m[i]) && same_memory(p[i], v[i]), "parameter ", i,
-                        " and its gradient or moments differ in shape, type or memory layout");
-            TORCH_CHECK(is_scalar(s[i], i) && (grad_scale == nullptr || is_scalar(tensor(grad_scale), i)) &&
-                            (found_inf == nullptr || is_scalar(tensor(found_inf), i)) &&
-                            (learning_rate == nullptr || is_scalar(tensor(learning_rate), i)),
-                        "step count, learning rate, scale and found_inf must be float32 scalars where parameter ", i, " is");
+            TORCH_CHECK(s[i].scalar_type() == at::kFloat && s[i].numel() == 1 && s[i].device() == p[i].device(),
+                        "the step count must be a float32 scalar where parameter ", i, " is");
         }
         auto step = [&](const auto& rate) {
             auto kernel = [&](auto&& adam) {
@@ -138,19 +150,13 @@ int ddae_torch_sgd(TensorPointer* parameters, TensorPointer* gradients, TensorPo
                    TensorPointer grad_scale, TensorPointer found_inf) {
     return guarded([&] {
         at::NoGradGuard no_grad;
-        auto p = tensors(parameters, count), g = tensors(gradients, count), m = tensors(momenta, count);
-        // As for Adam.
-        auto is_scalar = [&](TensorPointer pointer, size_t i) {
-            if (pointer == nullptr) return true;
-            const auto& t = tensor(pointer);
-            return t.scalar_type() == at::kFloat && t.numel() == 1 && t.device() == p[i].device();
-        };
-        for (size_t i = 0; i < count; i++) {
-            TORCH_CHECK(p[i].is_non_overlapping_and_dense(), "parameter ", i, " has gaps or overlaps in memory");
-            TORCH_CHECK(same_memory(p[i], g[i]) && same_memory(p[i], m[i]), "parameter ", i,
-                        " and its gradient or momentum differ in shape, type or memory layout");
-            TORCH_CHECK(is_scalar(learning_rate_tensor, i) && is_scalar(grad_scale, i) && is_scalar(found_inf, i),
-                        "learning rate, scale and found_inf must be float32 scalars where parameter ", i, " is");
+        auto p = tensors(parameters, count), g = tensors(gradients, count);
+        // The kernels want no list of momenta, rather than one of zeros, where there is no momentum.
+        auto m = tensors(momenta, momenta == nullptr ? 0 : count);
+        if (m.empty()) {
+            check_fused(p, {&g}, {learning_rate_tensor, grad_scale, found_inf});
+        } else {
+            check_fused(p, {&g, &m}, {learning_rate_tensor, grad_scale, found_inf});
         }
         auto step = [&](const auto& rate) {
             // Momenta of zeros give the first step what PyTorch gives it: the gradient itself.

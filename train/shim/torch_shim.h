@@ -44,8 +44,8 @@ int ddae_torch_adam(TensorPointer* parameters, TensorPointer* gradients, TensorP
                     TensorPointer learning_rate, TensorPointer grad_scale, TensorPointer found_inf);
 
 // One step of gradient descent with momentum, in place: momenta = momentum * momenta + gradients + weight_decay *
-// parameters, parameters -= rate * momenta. `learning_rate_tensor`, a scalar tensor that takes the place of `learning_rate`,
-// `grad_scale` and `found_inf` may be null.
+// parameters, parameters -= rate * momenta. `momenta` is null where `momentum` is 0. `learning_rate_tensor`, a scalar tensor that
+// takes the place of `learning_rate`, `grad_scale` and `found_inf` may be null.
 int ddae_torch_sgd(TensorPointer* parameters, TensorPointer* gradients, TensorPointer* momenta, size_t count,
                    double learning_rate, double momentum, double weight_decay, TensorPointer learning_rate_tensor,
                    TensorPointer grad_scale, TensorPointer found_inf);

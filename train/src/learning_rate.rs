@@ -1,5 +1,7 @@
 //! The learning rate of each step.
 
+use std::f64::consts::PI;
+
 use ddae_model::config::{LrSchedule, TrainingConfig};
 
 /// Warm-up and decay of a run.
@@ -9,6 +11,7 @@ pub struct LearningRate {
     warm_epochs: u64,
     tref_epochs: Option<u64>,
     steps_per_epoch: u64,
+    epochs: u64,
     steps: u64,
     schedule: LrSchedule,
 }
@@ -21,6 +24,7 @@ impl LearningRate {
             warm_epochs: config.warm_epoch as u64,
             tref_epochs: config.tref_epoch.map(|epochs| epochs as u64),
             steps_per_epoch,
+            epochs: config.n_epoch as u64,
             steps: steps_per_epoch.saturating_mul(config.n_epoch as u64),
             schedule: config.lr_schedule,
         }
@@ -29,8 +33,11 @@ impl LearningRate {
     /// At `step`, counted from 0 over all epochs.
     ///
     /// The warm-up rises once per epoch, `min((epoch + 1) / warm_epoch, 1)`, as published. `cosine` falls from the end of
-    /// the warm-up to the end of the run, step by step: `(1 + cos(pi s / S)) / 2`. After the warm-up, `tref_epoch` divides
-    /// by `sqrt(max(epoch / tref_epoch, 1))`, once per epoch, as published.
+    /// the warm-up to the end of the run, step by step: `(1 + cos(pi s / S)) / 2`. `cosine_epoch` falls once per epoch after a
+    /// warm-up of `w` epochs: `(1 + cos(pi epoch / n_epoch)) / (1 + cos(pi (w - 1) / n_epoch))`, without a warm-up
+    /// `(1 + cos(pi epoch / n_epoch)) / 2`. That is what PyTorch's `CosineAnnealingLR` makes of a rate that the published
+    /// classifiers' code sets itself during the warm-up, since each of its steps multiplies the rate there is. After the warm-up,
+    /// `tref_epoch` divides by `sqrt(max(epoch / tref_epoch, 1))`, once per epoch, as published.
     pub fn at(&self, step: u64) -> f64 {
         let epoch = step / self.steps_per_epoch.max(1);
         let per_epoch = match self.tref_epochs {
@@ -44,7 +51,16 @@ impl LearningRate {
                 let start = self.warm_epochs.saturating_mul(self.steps_per_epoch);
                 let span = self.steps.saturating_sub(start).max(1) as f64;
                 let progress = (step.saturating_sub(start) as f64 / span).min(1.0);
-                0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
+                0.5 * (1.0 + (PI * progress).cos())
+            }
+            LrSchedule::CosineEpoch if epoch < self.warm_epochs => 1.0,
+            LrSchedule::CosineEpoch => {
+                let height = |epoch: u64| 1.0 + (PI * (epoch as f64 / self.epochs as f64).min(1.0)).cos();
+                match self.warm_epochs.saturating_sub(1) {
+                    // A warm-up as long as the run leaves no epoch to fall in.
+                    last if last < self.epochs => height(epoch) / height(last),
+                    _ => 0.0,
+                }
             }
         };
         self.base * per_epoch * decay
@@ -120,6 +136,26 @@ mod tests {
         assert!((rate.at(30) / 2e-4 - 0.5).abs() < 1e-12);
         assert!(rate.at(49) / 2e-4 < 0.002);
         assert_eq!(rate.at(50), 0.0);
+    }
+
+    #[test]
+    fn the_cosine_by_epochs_is_over_the_whole_run() {
+        let of = |warm_epoch| {
+            let rate = rate(warm_epoch, LrSchedule::CosineEpoch);
+            move |epoch: u64| {
+                assert_eq!(rate.at(5 * epoch), rate.at(5 * epoch + 4), "the same in all steps of an epoch");
+                rate.at(5 * epoch) / 2e-4
+            }
+        };
+        let at = of(0);
+        assert!(at(0) == 1.0 && (at(5) - 0.5).abs() < 1e-12 && at(10).abs() < 1e-12);
+        // It goes on from the last epoch of the warm-up: cos(pi / 10) = 0.9510565, cos(pi / 5) = 0.8090170.
+        let at = of(2);
+        assert_eq!((at(0), at(1)), (0.5, 1.0));
+        assert!((at(2) - 1.809_017 / 1.951_056_5).abs() < 1e-6, "{}", at(2));
+        assert!((at(5) - 1.0 / 1.951_056_5).abs() < 1e-6, "{}", at(5));
+        let at = of(20);
+        assert_eq!((at(9), at(19)), (0.5, 1.0));
     }
 
     #[test]

@@ -19,11 +19,12 @@ pub struct Moments {
     pub values: Parameters,
 }
 
-/// The names of what an optimiser remembers.
-pub fn moment_names(optim: Optim) -> &'static [&'static str] {
-    match optim {
+/// The names of what a run's optimiser remembers.
+pub fn moment_names(config: &TrainingConfig) -> &'static [&'static str] {
+    match config.optim {
         // Moving averages of the gradients and of their squares.
         Optim::Adam | Optim::AdamW => &["exp_avg", "exp_avg_sq"],
+        Optim::Sgd if config.optim_args.momentum() == 0.0 => &[],
         // The decaying sum of the gradients.
         Optim::Sgd => &["momentum_buffer"],
     }
@@ -82,7 +83,7 @@ impl Optimizer {
             max_norm: config.grad_clip_norm,
             groups,
             rate,
-            moments: moment_names(config.optim)
+            moments: moment_names(config)
                 .iter()
                 .map(|&name| Ok(Moments { name, values: weights.zeros_like()? }))
                 .collect::<Result<_, TorchError>>()?,
@@ -100,7 +101,7 @@ impl Optimizer {
     pub fn set_steps(&mut self, steps: u64, device: Device) -> Result<(), TorchError> {
         let count = Tensor::f_full([], steps as f64, (Kind::Float, device));
         let count = count.map_err(|e| TorchError::at("optimiser", e))?;
-        let parameters = self.moments.first().map_or(0, |moments| moments.values.tensors().len());
+        let parameters = self.groups.last().map_or(0, |(range, _)| range.end);
         self.steps = (0..parameters).map(|_| count.shallow_clone()).collect();
         Ok(())
     }
@@ -206,16 +207,18 @@ impl Optimizer {
             let gradients = &gradients[range.clone()];
             let moments = |at: usize| &self.moments[at].values.tensors()[range.clone()];
             if self.kind == Optim::Sgd {
-                let OptimArgs { weight_decay, momentum, .. } = self.arguments;
-                let step = SgdStep { learning_rate, momentum: momentum.unwrap_or(0.0), weight_decay };
-                shim::sgd_step(step, parameters, gradients, moments(0), scaled)?;
+                let (momentum, weight_decay) = (self.arguments.momentum(), self.arguments.weight_decay);
+                let step = SgdStep { learning_rate, momentum, weight_decay };
+                let momenta = if self.moments.is_empty() { &[] } else { moments(0) };
+                shim::sgd_step(step, parameters, gradients, momenta, scaled)?;
                 continue;
             }
+            let [beta1, beta2] = self.arguments.betas();
             let step = AdamStep {
                 learning_rate,
-                beta1: self.arguments.betas[0],
-                beta2: self.arguments.betas[1],
-                eps: self.arguments.eps,
+                beta1,
+                beta2,
+                eps: self.arguments.eps(),
                 weight_decay: self.arguments.weight_decay,
                 decoupled: self.kind == Optim::AdamW,
             };

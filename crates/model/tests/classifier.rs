@@ -4,7 +4,7 @@ use ddae_model::config::{AnyConfig, ClassifierRun, ProcessConfig, RunConfig};
 use ddae_model::diffusion::ddpm::Tables;
 use ddae_model::diffusion::{ClassifierOptions, classifier_graph, edm, loss_graph, training_logits_graph};
 use ddae_model::graph::{Graph, GraphKind};
-use ddae_model::networks::BlockDepths;
+use ddae_model::networks::{Architecture, BlockDepths, FineTunedConfig};
 use ddae_model::reference;
 use ddae_model::tensor::Tensor;
 use ddae_model::weights::Weights;
@@ -183,23 +183,43 @@ fn a_fixed_timestep_is_part_of_the_graphs() {
     assert!(error.unwrap_err().to_string().contains("1001 is outside 1..=1000 of this process"));
 }
 
+/// In the order of computation, whatever the family; nothing of the denoiser is left out.
 #[test]
 fn blocks_are_counted_from_the_head_down() {
-    let config = config(CUT, DDPM);
-    let graph = loss_graph(&config.into(), true).expect("a graph");
-    let depths = BlockDepths::of(&graph);
-    assert_eq!(depths.above("linear_head.weight"), 0);
-    assert_eq!((depths.above("up.3.res.conv1.weight"), depths.above("up.3.res.time_emb.1.bias")), (1, 1));
-    assert_eq!((depths.above("up.2.conv.weight"), depths.above("up.1.res.norm1.weight")), (2, 3));
-    let order = [
-        "up.0.res.conv1.weight",
-        "middle.res2.conv1.weight",
-        "middle.res1.conv1.weight",
-        "down.0.res.conv1.weight",
-    ];
-    let places = order.map(|name| depths.above(name));
-    assert!(places.is_sorted() && places[3] < depths.count(), "{places:?}");
-    assert!(depths.above("time_emb.lin1.weight") > depths.above("down.0.res.conv1.weight"));
+    let configs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+    let edm2 =
+        "embedding image_proj down.0 down.1 down.2 down.3 down.4 middle1 middle2 up.0 up.1 linear_head";
+    for (name, layer, expected) in [
+        (
+            "demo",
+            "out_2",
+            "embedding image_proj down.0 down.1 down.2 down.3 down.4 middle.res1 middle.attn middle.res2 up.0 up.1 linear_head",
+        ),
+        (
+            "demo_songunet",
+            "out_3",
+            "embedding enc.28x28_conv enc.28x28_block0 enc.14x14_down enc.14x14_aux_residual enc.14x14_block0 enc.7x7_down \
+             enc.7x7_aux_residual enc.7x7_block0 dec.7x7_in0 dec.7x7_in1 dec.7x7_block0 dec.7x7_block1 dec.14x14_up \
+             dec.14x14_block0 linear_head",
+        ),
+        ("demo_unetc", "out_2", edm2),
+        ("demo_unetg", "out_2", edm2),
+        ("demo_dit", "layer-2", "embedding x_embedder blocks.0 blocks.1 blocks.2 linear_head"),
+    ] {
+        let donor = ddae_model::config::Config::read(&configs.join(format!("{name}.yaml")));
+        let denoiser = Box::new(donor.expect("a configuration").network);
+        let tuned = FineTunedConfig { denoiser, layer: layer.to_string(), timestep: None, classes: 10 };
+        let graph = Architecture::FineTuned(tuned).network_graph(false).expect("a graph");
+        let depths = BlockDepths::of(&graph);
+        assert_eq!(depths.names().join(" "), expected, "{name}");
+        let last = depths.count() - 1;
+        for (place, block) in depths.names().iter().enumerate().skip(1) {
+            assert_eq!(depths.after(&format!("{block}.weight")), last - place, "{name}: {block}");
+        }
+        let first = graph.parameters().filter(|(_, node)| depths.after(&node.name) == last);
+        let first: Vec<&str> = first.map(|(_, node)| node.name.as_str()).collect();
+        assert!(first.len() > 1, "the embedding is one block: {first:?}");
+    }
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn published_values_are_read() {
     assert_eq!(diffusion.betas, Betas::Linear([1e-4, 0.02]));
     let training = &config.training;
     assert_eq!((training.optim, training.grad_clip_norm), (Optim::AdamW, 1.0));
-    assert_eq!((training.optim_args.weight_decay, training.optim_args.betas), (0.05, [0.9, 0.95]));
+    assert_eq!((training.optim_args.weight_decay, training.optim_args.betas), (0.05, Some([0.9, 0.95])));
     assert_eq!((training.n_epoch, training.warm_epoch, training.batch_size), (800, 20, 128));
     assert_eq!(config.normalisation, ChannelStatistics::published("cifar10"));
     let config = read("soda_tiny.yaml", &[]).unwrap();

@@ -134,21 +134,22 @@ impl Run {
         self.scores.iter().rev().find(|line| !line.by_timestep.is_empty())
     }
 
+    /// The command that trains with its configuration into the folder `new`, a word of a shell.
+    pub fn command_into(&self, new: &str) -> String {
+        let (method, config) = (self.method(), shell::word(self.folder.join("config.yaml")));
+        let init = if method == "finetune" { " --init DENOISER" } else { "" };
+        format!("ddae-train {method} --config {config} --run {new}{init}")
+    }
+
     /// The command that trains such a run anew, into a folder of its own; none where the configuration is missing.
     pub fn command(&self) -> Option<String> {
         let settings = self.overview.settings.as_ref()?;
-        let method = self.method();
         let mut new = self.folder.clone().into_os_string();
         new.push("-again");
-        let config = self.folder.join("config.yaml");
-        let mut command =
-            format!("ddae-train {method} --config {} --run {}", shell::word(config), shell::word(new));
+        let mut command = self.command_into(&shell::word(new));
         let number = |key: &str| settings.get(key).and_then(Value::as_u64);
         if let Some(seed) = number("seed") {
             command.push_str(&format!(" --seed {seed}"));
-        }
-        if method == "finetune" {
-            command.push_str(" --init DENOISER");
         }
         match settings.get("amp").and_then(Value::as_str) {
             None | Some("" | "off") => {}

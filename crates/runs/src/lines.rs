@@ -1,6 +1,7 @@
 //! The lines of `stats.jsonl`: a JSON object per logging interval, one per validation loss and one per evaluation.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +46,9 @@ pub struct ScoresLine {
     /// Accuracies of a classifier at noise levels of its process, rising; none where they were not measured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub by_timestep: Vec<TimestepAccuracy>,
+    /// Of a classifier, how many images its `accuracy` is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<Count>,
     /// Scores from 0 to 1, as in `"knn_accuracy": 0.8`.
     #[serde(flatten)]
     pub scores: BTreeMap<String, f64>,
@@ -52,17 +56,48 @@ pub struct ScoresLine {
     pub protocol: serde_json::Value,
 }
 
-/// How many images a classifier knew at a noise level.
+/// How many images an accuracy is of.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Count {
+    /// Images that were classified correctly, ...
+    pub correct: usize,
+    /// ... of so many.
+    pub images: usize,
+    /// Standard error of their share, `sqrt(p (1 - p) / images)`.
+    pub standard_error: f64,
+}
+
+impl Count {
+    /// With the standard error, which is 0 without images.
+    pub fn new(correct: usize, images: usize) -> Count {
+        let (share, images_at_least_1) = (correct as f64 / images.max(1) as f64, images.max(1) as f64);
+        let standard_error = (share * (1.0 - share) / images_at_least_1).max(0.0).sqrt();
+        Count { correct, images, standard_error }
+    }
+
+    /// The share of the images that were classified correctly; 0 without images.
+    pub fn accuracy(&self) -> f64 {
+        self.correct as f64 / self.images.max(1) as f64
+    }
+}
+
+impl fmt::Display for Count {
+    /// `± 0.0156 (1000 images)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "± {:.4} ({} images)", self.standard_error, self.images)
+    }
+}
+
+/// How many images a classifier classified correctly at a noise level.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TimestepAccuracy {
     /// The timestep of a DDPM, or the step of an EDM's grid of 18.
     pub timestep: i64,
-    /// Share of the images whose class was found.
+    /// Share of the images that were classified correctly.
     pub accuracy: f64,
-    /// Their number, ...
-    pub correct: usize,
-    /// ... of so many.
-    pub images: usize,
+    /// How many they are.
+    #[serde(flatten)]
+    pub count: Count,
 }
 
 /// One line of a validation loss.

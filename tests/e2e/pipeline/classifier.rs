@@ -11,7 +11,8 @@ use serde_json::Value;
 use crate::place::Place;
 use crate::tiny::{CLASSES, SIDE, TEST, TRAINING, with, write_images};
 
-const CONFIG: &str = "dataset: folder
+/// A WRN-10-1 on the tiny data set.
+pub const CONFIG: &str = "dataset: folder
 classes: 3
 model_type: DDPM
 diffusion: {n_T: 100, betas: [1.0e-4, 0.02]}
@@ -26,6 +27,23 @@ optim: SGD
 optim_args: {momentum: 0.9, weight_decay: 5.0e-4}
 ema: 0.5
 save_dir: wrn
+";
+
+/// The tiny denoiser cut after a layer.
+pub const FINE_TUNING: &str = "dataset: folder
+classes: 3
+net_type: FineTuned
+network: {layer: out_2, timestep: 11}
+flip: True
+layer_decay: 0.9
+n_epoch: 2
+batch_size: 16
+lrate: 2.0e-3
+lr_schedule: cosine
+optim: AdamW
+optim_args: {weight_decay: 0.05}
+ema: 0.5
+save_dir: tuned
 ";
 
 const EDM: &str = "model_type: EDM
@@ -105,23 +123,8 @@ fn the_exported_file_knows_what_training_counted() {
 #[test]
 fn a_denoiser_is_fine_tuned_and_exported() {
     let place = with(&["data", "run"]);
-    let config = "dataset: folder
-classes: 3
-net_type: FineTuned
-network: {layer: out_2, timestep: 11}
-flip: True
-layer_decay: 0.9
-n_epoch: 2
-batch_size: 16
-lrate: 2.0e-3
-lr_schedule: cosine
-optim: AdamW
-optim_args: {weight_decay: 0.05}
-ema: 0.5
-save_dir: tuned
-";
-    place.write("finetune.yaml", config);
-    place.write("drawn.yaml", config.replace(", timestep: 11", ""));
+    place.write("finetune.yaml", FINE_TUNING);
+    place.write("drawn.yaml", FINE_TUNING.replace(", timestep: 11", ""));
     let tune = format!("ddae-train finetune --config finetune.yaml {TRAINING}");
     let said = place.done(&format!("{tune} --init run"));
     assert!(said.contains("trained 2 epochs"), "{said}");

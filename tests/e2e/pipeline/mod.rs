@@ -1,6 +1,6 @@
 //! The whole way: train, go on, export, extract, score, draw; what each step leaves is looked into.
 
-mod classifier;
+pub mod classifier;
 mod edm;
 mod export;
 mod features;

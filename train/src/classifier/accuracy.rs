@@ -1,4 +1,4 @@
-//! How many images of a split a classifier knows.
+//! How many images of a split are classified correctly.
 
 use ddae_data::Split;
 use ddae_model::config::{ClassifierRun, ProcessConfig};
@@ -9,15 +9,15 @@ use tch::{Kind, Tensor};
 use crate::TrainError;
 use crate::diffusion::draws;
 use crate::ranks::Division;
-use crate::run::stats::TimestepAccuracy;
+use crate::run::stats::{Count, TimestepAccuracy};
 use crate::torch::{Mode, Network, Parameters, TorchError};
 use crate::training::Place;
 use crate::training::validation::{FixedImages, quantiles};
 
-/// How many timesteps of a DDPM accuracies are told of: of 1,000 those of the published code, 1, 51, …, 951.
+/// How many timesteps of a DDPM accuracies are measured at: of 1,000 those of the published code, 1, 51, …, 951.
 const TIMESTEPS: usize = 20;
 
-/// The noise levels at which accuracies are told: a twentieth of a DDPM's timesteps apart, every step of an EDM's grid.
+/// The noise levels at which accuracies are measured: a twentieth of a DDPM's timesteps apart, every step of an EDM's grid.
 pub fn timesteps(process: &ProcessConfig) -> Vec<i64> {
     let all = feature_timesteps(process);
     match process {
@@ -84,24 +84,27 @@ impl Accuracy {
         self.at_timesteps.is_some()
     }
 
-    /// How many of the images are known, noised as in training, their noise levels spread evenly over its distribution; divided
-    /// among ranks. `None` if it was to stop.
+    /// How many of the images are classified correctly, noised as in training, their noise levels spread evenly over its
+    /// distribution; divided among ranks. `None` if it was to stop.
     ///
     /// # Errors
     /// When an image cannot be read, and libtorch's.
-    pub fn in_training(&self, weights: &Parameters, among: Division) -> Result<Option<usize>, TrainError> {
+    pub fn in_training(&self, weights: &Parameters, among: Division) -> Result<Option<Count>, TrainError> {
         let found = self.for_batches(1, among, |part, image, noise| {
             let level = draws::fixed_level(&self.process, part, self.place.device)?;
             let mut inputs = vec![("image", image), ("noise", noise)];
             if self.takes_level {
                 inputs.push(("level", &level));
             }
-            Ok(vec![self.known(&self.in_training, weights, &inputs, part)?])
+            Ok(vec![self.are_correct(&self.in_training, weights, &inputs, part)?])
         })?;
-        Ok(found.map(|found| found.iter().filter(|&&known| known != 0).count()))
+        let count = |found: Vec<i64>| {
+            Count::new(found.iter().filter(|&&correct| correct != 0).count(), self.images.len())
+        };
+        Ok(found.map(count))
     }
 
-    /// How many of them are known at each of the timesteps, divided among ranks. `None` if it was to stop.
+    /// How many of them are classified correctly at each of the timesteps, divided among ranks. `None` if it was to stop.
     ///
     /// # Errors
     /// When an image cannot be read, and libtorch's.
@@ -117,7 +120,7 @@ impl Accuracy {
                 let kind = (Kind::Int64, self.place.device);
                 let timestep = Tensor::f_full([part.len() as i64], timestep, kind);
                 let timestep = timestep.map_err(|e| TorchError::at("timesteps", e))?;
-                self.known(
+                self.are_correct(
                     network,
                     weights,
                     &[("image", image), ("noise", noise), ("timestep", &timestep)],
@@ -129,8 +132,9 @@ impl Accuracy {
         let Some(found) = found else { return Ok(None) };
         let images = self.images.len();
         let of_timestep = |(at, &timestep): (usize, &i64)| {
-            let correct = found.iter().skip(at).step_by(width).filter(|&&known| known != 0).count();
-            TimestepAccuracy { timestep, accuracy: correct as f64 / images.max(1) as f64, correct, images }
+            let correct = found.iter().skip(at).step_by(width).filter(|&&correct| correct != 0).count();
+            let count = Count::new(correct, images);
+            TimestepAccuracy { timestep, accuracy: count.accuracy(), count }
         };
         Ok(Some(self.timesteps.iter().enumerate().map(of_timestep).collect()))
     }
@@ -160,7 +164,7 @@ impl Accuracy {
     }
 
     /// 1 for each image that has its largest logit at its class, 0 for the others.
-    fn known(
+    fn are_correct(
         &self,
         network: &Network,
         weights: &Parameters,
@@ -182,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accuracies_are_told_at_the_published_steps() {
+    fn accuracies_are_measured_at_the_published_steps() {
         let ddpm = timesteps(&ProcessConfig::Ddpm(DdpmConfig::published(Timesteps::Fraction)));
         assert_eq!(ddpm, (0..20).map(|i| 1 + 50 * i).collect::<Vec<i64>>());
         assert_eq!(timesteps(&ProcessConfig::Edm(EdmConfig::published())), (1..=18).collect::<Vec<i64>>());

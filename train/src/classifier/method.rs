@@ -50,7 +50,7 @@ impl ClassifierTraining {
         let graph = loss_graph(&config.clone().into(), true)?;
         let data = datasets::open_with(&config.dataset, data_root, opening)?;
         let mut plan = TrainingPlan::new(config.clone().into(), &data, graph, shares)?;
-        check_classes(&plan.train, config.classes)?;
+        check_training_classes(&plan.train, config.classes)?;
         plan.validate_only_where(|images| check_classes(images, config.classes));
         let unseen = plan.held_out.as_ref().unwrap_or(&plan.test);
         let refusal = match unseen.is_empty() {
@@ -97,9 +97,19 @@ fn check_classes(images: &Split, classes: usize) -> Result<(), TrainError> {
         return Ok(());
     }
     Err(TrainError::Argument(format!(
-        "{} has images of {found} classes, and the configuration says classes: {classes}: set classes to {found}",
+        "{} has images of {found} classes, and the configuration says classes: {classes}",
         images.name()
     )))
+}
+
+/// The same for the images that are trained on: their number of classes is what the configuration is to say.
+fn check_training_classes(images: &Split, classes: usize) -> Result<(), TrainError> {
+    check_classes(images, classes).map_err(|error| match error {
+        TrainError::Argument(message) => {
+            TrainError::Argument(format!("{message}: set classes to {}", images.classes().len()))
+        }
+        other => other,
+    })
 }
 
 /// Training of a classifier.
@@ -192,7 +202,7 @@ impl Method for Classification {
         // No rounding of a ratio that is 1.
         match self.config.layer_decay {
             1.0 => 1.0,
-            decay => decay.powi(self.depths.above(parameter) as i32),
+            decay => decay.powi(self.depths.after(parameter) as i32),
         }
     }
 
@@ -205,6 +215,13 @@ impl Method for Classification {
         self.accuracy.is_some()
     }
 
+    /// Those by timestep, which are measured with the others.
+    fn wants_scores(&self, epoch: u64) -> bool {
+        let has_timesteps = self.accuracy.as_ref().is_some_and(Accuracy::has_timesteps);
+        let every = self.timesteps_every;
+        has_timesteps && every > 0 && epoch > 0 && epoch.is_multiple_of(every)
+    }
+
     fn evaluate(
         &self,
         plan: &TrainingPlan,
@@ -215,9 +232,8 @@ impl Method for Classification {
         let Some(accuracy) = self.accuracy.as_ref().filter(|_| wanted.scores) else {
             return Ok(Some(Scores::default()));
         };
-        let Some(correct) = accuracy.in_training(average, among)? else { return Ok(None) };
-        let (epoch, every) = (wanted.epoch, self.timesteps_every);
-        let is_due = epoch == plan.epochs() || (every > 0 && epoch > 0 && epoch.is_multiple_of(every));
+        let Some(count) = accuracy.in_training(average, among)? else { return Ok(None) };
+        let is_due = self.wants_scores(wanted.epoch) || wanted.epoch == plan.epochs();
         let by_timestep = match is_due && accuracy.has_timesteps() {
             true => match accuracy.by_timestep(average, among)? {
                 Some(found) => found,
@@ -225,20 +241,22 @@ impl Method for Classification {
             },
             false => Vec::new(),
         };
-        let count = accuracy.images.len();
         let level = match self.config.network.classifier().ok().and_then(Classifier::timestep) {
             Some(timestep) => json!(timestep),
             None => json!("spread evenly over those of training"),
         };
         let protocol = json!({
             "images": accuracy.images.name(),
-            "number": count,
+            "number": count.images,
             "noise": "one draw for each image, the same every time",
             "noise_level": level,
-            "weights": "the moving average, or those in training where ema is 0",
+            "weights": match self.config.training.ema {
+                0.0 => "those in training",
+                _ => "the moving average",
+            },
         });
-        let values = vec![("accuracy", correct as f64 / count.max(1) as f64)];
-        Ok(Some(Scores { values, by_timestep, protocol, notes: Vec::new() }))
+        let values = vec![("accuracy", count.accuracy())];
+        Ok(Some(Scores { values, count: Some(count), by_timestep, protocol, notes: Vec::new() }))
     }
 }
 
@@ -255,6 +273,11 @@ mod tests {
         };
         assert!(check_classes(&split(vec![0, 1], &["a", "b"]), 2).is_ok());
         let error = check_classes(&split(vec![0, 1], &["a", "b"]), 10).expect_err("10 classes").to_string();
-        assert!(error.contains("has images of 2 classes, and the configuration says classes: 10"), "{error}");
+        assert!(
+            error.ends_with("has images of 2 classes, and the configuration says classes: 10"),
+            "{error}"
+        );
+        let error = check_training_classes(&split(vec![0, 1], &["a", "b"]), 10).expect_err("10 classes");
+        assert!(error.to_string().ends_with("says classes: 10: set classes to 2"), "{error}");
     }
 }

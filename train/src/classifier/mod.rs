@@ -2,7 +2,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | `accuracy` | how many images an average knows, at the noise of training and by timestep |
+//! | `accuracy` | how many images are classified correctly, at the noise of training and by timestep |
 //! | [`method`](mod@method) | batches, loss and accuracies, as the training loop asks for them |
 
 mod accuracy;

@@ -4,10 +4,12 @@ use clap::Args;
 use ddae_base::arguments::values::whole;
 use ddae_base::{json, shell};
 use ddae_model::config::ClassifierRun;
+use ddae_model::networks::Classifier;
 use ddae_train::TrainError;
 use ddae_train::classifier::ClassifierTraining;
 use ddae_train::ranks;
 use ddae_train::ranks::Place;
+use ddae_train::training::Init;
 
 use super::run::{Intervals, RunArguments, ended, print, show, speaks, stopping_on_signal};
 
@@ -26,8 +28,7 @@ images, or those that --hold-out keeps from training, are classified at noise le
 over those of training (accuracy in stats.jsonl), and every --timesteps-every epochs and at the end
 at timesteps 1, 51, ..., 951 of a DDPM of 1,000 and at all 18 steps of an EDM's grid (by_timestep).
 
-batch_size and lrate are those of one rank: with several, lrate is multiplied by their number.
-Ctrl-C ends a run after the step, with a checkpoint.";
+With several ranks batch_size is that of each, and lrate stays what it is, as published. Ctrl-C ends a run after the step, with a checkpoint.";
 
 /// Train a classifier of noised images: a noise-conditional WideResNet
 ///
@@ -51,10 +52,14 @@ pub struct Measuring {
     /// Epochs between accuracies on test images; 0 for those before training and at the end
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>(..))]
     evaluate_every: u64,
-    /// Epochs between accuracies by timestep, which cost twenty times as much; 0 for those at the end
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = whole::<u64>(..))]
-    timesteps_every: u64,
+    /// Epochs between accuracies by timestep, which cost twenty times as much; 0 for those at the end. Not with network.timestep,
+    /// where there is one [default: 50]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(..))]
+    timesteps_every: Option<u64>,
 }
+
+/// Epochs between accuracies by timestep unless another number is asked for.
+const TIMESTEPS_EVERY: u64 = 50;
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -66,19 +71,28 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "the configuration is of fine-tuning (net_type: FineTuned): `ddae-train finetune` trains it";
         return Err(TrainError::Argument(message.to_string()).into());
     }
-    train(run, measuring, config, place.as_ref())
+    train(run, measuring, config, run.init()?, place.as_ref())
 }
 
-/// Trains a classifier as options and configuration say.
+/// Trains a classifier as options and configuration say, from the weights of `init` if there are any.
 pub(super) fn train(
     run: &RunArguments,
     measuring: &Measuring,
     mut config: ClassifierRun,
+    init: Option<Init>,
     place: Option<&Place>,
 ) -> anyhow::Result<()> {
     let intervals = Intervals { save: measuring.save_every, evaluate: measuring.evaluate_every };
-    let options = run.options(&mut config.training, intervals, place)?;
-    let (root, opening, every) = (run.data_root.as_deref(), run.open_options(), measuring.timesteps_every);
+    let options = run.options(&mut config.training, intervals, init, place)?;
+    let timestep = config.network.classifier().ok().and_then(Classifier::timestep);
+    if let (Some(every), Some(timestep)) = (measuring.timesteps_every, timestep) {
+        return Err(TrainError::Argument(format!(
+            "--timesteps-every is {every}, and images are noised to timestep {timestep} alone (network.timestep): leave it out"
+        ))
+        .into());
+    }
+    let every = measuring.timesteps_every.unwrap_or(TIMESTEPS_EVERY);
+    let (root, opening) = (run.data_root.as_deref(), run.open_options());
     let training = ClassifierTraining::new(config, root, &opening, every, run.shares(place))?;
     if run.dry_run {
         return show(&training.plan, &options);

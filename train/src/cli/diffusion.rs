@@ -57,7 +57,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let place = place.as_ref();
     let mut config = Config::read_with(&run.config()?, &run.overrides()).map_err(TrainError::from)?;
     let intervals = Intervals { save: *save_every, evaluate: *sample_every };
-    let options = run.options(&mut config.training, intervals, place)?;
+    let options = run.options(&mut config.training, intervals, run.init()?, place)?;
     let (root, opening) = (run.data_root.as_deref(), run.open_options());
     let training = DiffusionRun::new(config.clone(), root, &opening, sheets.sample_steps, run.shares(place))?;
     if run.dry_run {

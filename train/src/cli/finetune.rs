@@ -16,6 +16,8 @@ Examples:
   ddae-train finetune --config configs/finetune_demo.yaml --init runs/demo
   ddae-train finetune --config configs/finetune_demo.yaml --init runs/demo \\
       --set network.layer=out_3 --set network.timestep=21 --set layer_decay=1 --run runs/out_3
+  ddae-train finetune --config configs/finetune_demo.yaml --init runs/demo \\
+      --set network.denoiser.network.dropout=0.1 --run runs/dropout
   ddae-train finetune --config configs/finetune_DDPM_ddpm.yaml --init checkpoint.pth --amp bf16
   ddae-train finetune --run runs/finetune_demo --resume
 
@@ -47,19 +49,34 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let Arguments { run, measuring } = arguments;
     let place = run.place()?;
-    let donor = match run.init()? {
-        Some(Init { file, .. }) => donor(&file)?,
-        None => None,
+    let init = run.init()?;
+    let (path, overrides) = (run.config()?, run.overrides());
+    let config = match &init {
+        Some(Init { file, .. }) => ClassifierRun::read_fine_tuning(&path, &overrides, donor(file)?.as_ref()),
+        None => ClassifierRun::read_tuned(&path, &overrides, |save_dir| kept(run, save_dir)),
     };
-    let config = ClassifierRun::read_fine_tuning(&run.config()?, &run.overrides(), donor.as_ref());
     let config = config.map_err(TrainError::from)?;
     // A run that goes on has its weights; a new one begins with a denoiser's.
     let is_new = !run.resumes() && config.training.load_epoch < 0;
-    if is_new && !run.has_init() {
+    if is_new && init.is_none() {
         let message = "fine-tuning begins with a trained denoiser: give it with --init RUN or --init FILE";
         return Err(TrainError::Argument(message.to_string()).into());
     }
-    train(run, measuring, config, place.as_ref())
+    train(run, measuring, config, init, place.as_ref())
+}
+
+/// The configuration that the run in the run folder has kept, which says what its denoiser is; none where there is no such run.
+fn kept(run: &RunArguments, save_dir: Option<&str>) -> Result<Option<ClassifierRun>, String> {
+    let folder = run.folder().or(save_dir.map(Path::new));
+    let Some(file) = folder.map(|folder| folder.join("config.yaml")).filter(|file| file.is_file()) else {
+        return Ok(None);
+    };
+    match ClassifierRun::read_with(&file, &[]) {
+        Ok(config) => Ok(Some(config)),
+        Err(error) if run.resumes() => Err(error.to_string()),
+        // What else is in the folder of a run that is to begin is looked at later.
+        Err(_) => Ok(None),
+    }
 }
 
 /// What a checkpoint of a diffusion model of ours was trained with; nothing where the file does not say it.

@@ -1,7 +1,7 @@
 //! The options that all training commands have.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -92,7 +92,7 @@ pub struct RunArguments {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u16>(1..))]
     accumulate: u16,
     /// Whose batch batch_size is, of several ranks or passes; to be given again with --resume [default: as published: rank for
-    /// net_type UNet and SODA, all for others]
+    /// net_type UNet, SODA, WideResNet and FineTuned, all for others]
     #[arg(long, value_name = "WHOSE")]
     batch_of: Option<BatchOf>,
     /// A rank that gives no sign of life for so many seconds is lost, and ends the others
@@ -206,7 +206,8 @@ impl RunArguments {
         Shares { ranks, rank, accumulate: usize::from(self.accumulate), batch_of: self.batch_of }
     }
 
-    /// From what was typed to what is meant; `training` of the configuration takes over what the options say of it.
+    /// From what was typed to what is meant, with what [`RunArguments::init`] found; `training` of the configuration takes over
+    /// what the options say of it.
     ///
     /// # Errors
     /// When options contradict each other.
@@ -214,6 +215,7 @@ impl RunArguments {
         &self,
         training: &mut TrainingConfig,
         intervals: Intervals,
+        init: Option<Init>,
         place: Option<&Place>,
     ) -> Result<Options, TrainError> {
         if let Some(epochs) = self.epochs {
@@ -226,7 +228,7 @@ impl RunArguments {
         training.validate_every = self.validate_every.or(training.validate_every);
         let run = self.run.clone().unwrap_or_else(|| PathBuf::from(&training.save_dir));
         training.save_dir = run.display().to_string();
-        let start = self.start(training)?;
+        let start = self.start(training, init)?;
         let begun = match start {
             Start::Fresh { .. } => None,
             Start::Latest => checkpoints::drops_last(&run, None),
@@ -269,31 +271,33 @@ impl RunArguments {
         })
     }
 
-    /// The weights to start with; of a run folder its furthest checkpoint's.
+    /// The weights to start with; of a run folder its furthest checkpoint's. Which that is may be another the next time, if the run
+    /// is still trained.
     ///
     /// # Errors
-    /// When it is a folder without checkpoints.
+    /// When it is a folder without checkpoints, with the reason where one cannot be read.
     pub fn init(&self) -> Result<Option<Init>, TrainError> {
         let Some(path) = &self.init else { return Ok(None) };
         let weights = self.init_weights.clone();
-        let file = match path.is_dir() {
-            true => {
-                let folder = path.join("checkpoints");
-                let furthest = folder.is_dir().then(|| checkpoints::furthest(&folder).ok()).flatten();
-                let Some((checkpoint, ..)) = furthest else {
-                    let message = "holds no run with a checkpoint that can be read (--init)".to_string();
-                    return Err(TrainError::Folder { path: path.clone(), message });
-                };
-                checkpoint.path().to_path_buf()
-            }
-            false => path.clone(),
+        if !path.is_dir() {
+            return Ok(Some(Init { file: path.clone(), weights, passed_over: Vec::new() }));
+        }
+        let folder = path.join("checkpoints");
+        let (found, passed_over) = match folder.is_dir() {
+            true => checkpoints::find_furthest(&folder)?,
+            false => (None, Vec::new()),
         };
-        Ok(Some(Init { file, weights }))
+        let Some((checkpoint, _)) = found else {
+            let reason = passed_over.first().map_or(String::new(), |first| format!(": {first}"));
+            let message = format!("holds no run with a checkpoint that can be read (--init){reason}");
+            return Err(TrainError::Folder { path: path.clone(), message });
+        };
+        Ok(Some(Init { file: checkpoint.path().to_path_buf(), weights, passed_over }))
     }
 
-    /// Whether weights to start with were named.
-    pub fn has_init(&self) -> bool {
-        self.init.is_some()
+    /// The run folder, if it was named.
+    pub fn folder(&self) -> Option<&Path> {
+        self.run.as_deref()
     }
 
     /// Whether a run goes on.
@@ -302,11 +306,11 @@ impl RunArguments {
     }
 
     /// Where the run begins.
-    fn start(&self, training: &TrainingConfig) -> Result<Start, TrainError> {
+    fn start(&self, training: &TrainingConfig, init: Option<Init>) -> Result<Start, TrainError> {
         let epoch = match (self.resume, u64::try_from(training.load_epoch)) {
             (true, _) => return Ok(Start::Latest),
             (false, Ok(epoch)) => epoch,
-            (false, Err(_)) => return Ok(Start::Fresh { force: self.force, init: self.init()? }),
+            (false, Err(_)) => return Ok(Start::Fresh { force: self.force, init }),
         };
         let anew = [("--force", self.force), ("--init", self.init.is_some())];
         match anew.iter().find(|(_, given)| *given) {
@@ -402,8 +406,10 @@ pub fn print(
     if let Some(loss) = summary.validation_loss {
         writeln!(out, "validation: {loss:.4}")?;
     }
+    let count = summary.scores.as_ref().and_then(|line| line.count);
+    let of = count.map_or(String::new(), |count| format!(" {count}"));
     for (name, value) in summary.scores.iter().flat_map(|line| &line.scores) {
-        writeln!(out, "{:<12}{value:.4}", format!("{}:", name.trim_end_matches("_accuracy")))?;
+        writeln!(out, "{:<12}{value:.4}{of}", format!("{}:", name.trim_end_matches("_accuracy")))?;
     }
     let Some(checkpoint) = &summary.checkpoint else { return Ok(()) };
     writeln!(out, "checkpoint: {}", ddae_base::plain(checkpoint.display()))?;

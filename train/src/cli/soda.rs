@@ -52,7 +52,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let place = place.as_ref();
     let mut config = SodaRun::read_with(&run.config()?, &run.overrides()).map_err(TrainError::from)?;
     let intervals = Intervals { save: config.save_per, evaluate: config.save_per };
-    let options = run.options(&mut config.training, intervals, place)?;
+    let options = run.options(&mut config.training, intervals, run.init()?, place)?;
     if let Some(threads) = options.threads {
         // The pool of k-NN and probe; this is the first use of it, so there is no other.
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;

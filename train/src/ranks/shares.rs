@@ -12,7 +12,7 @@ use crate::TrainError;
 /// `--batch-of`: whose `batch_size` the configuration's is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum BatchOf {
-    /// Of one rank: batch and learning rate grow with the ranks
+    /// Of one rank: batch and learning rate grow with the ranks; the rate of a WideResNet stays, as published
     Rank,
     /// Of all ranks: it is divided among them, and the learning rate stays
     All,
@@ -89,13 +89,20 @@ impl Part {
     }
 }
 
-/// Whose batch `batch_size` is in what was published for a network: DDAE's and SODA's code have that of one device (classifiers
-/// too), and multiply the learning rate by their number; EDM, EDM2 and DiT have that of all.
+/// Whose batch `batch_size` is in what was published for a network: DDAE's and SODA's code have that of one device, and multiply
+/// the learning rate by their number, but for the noise-conditional classifiers ([`rate_grows`]); EDM, EDM2 and DiT have that of
+/// all. Fine-tuning, whose schedule DDAE's paper does not tell, is taken as DDAE's other trainings, whatever the denoiser.
 fn published(config: &RunConfig) -> BatchOf {
     match config.diffusion().map(|config| config.network.net_type()) {
         None | Some("UNet") => BatchOf::Rank,
         Some(_) => BatchOf::All,
     }
+}
+
+/// Whether the learning rate grows with a batch that is of one rank. DDAE's code multiplies that of every training but the
+/// noise-conditional WideResNets', which train at the configuration's whatever the number of devices.
+fn rate_grows(config: &RunConfig) -> bool {
+    config.classifier().is_none_or(|config| config.network.fine_tuned().is_some())
 }
 
 impl StepBatch {
@@ -107,7 +114,10 @@ impl StepBatch {
         let (batch, parts) = (config.training().batch_size, shares.ranks * shares.accumulate);
         let batch_of = shares.batch_of.unwrap_or_else(|| published(config));
         let (total, pass, rate_factor) = match batch_of {
-            BatchOf::Rank => (batch.saturating_mul(parts), batch, parts as f64),
+            BatchOf::Rank => {
+                let rate_factor = if rate_grows(config) { parts as f64 } else { 1.0 };
+                (batch.saturating_mul(parts), batch, rate_factor)
+            }
             BatchOf::All if batch.is_multiple_of(parts) => (batch, batch / parts, 1.0),
             BatchOf::All => {
                 return Err(TrainError::Argument(format!(
@@ -161,6 +171,9 @@ impl fmt::Display for StepBatch {
         }
         write!(f, " = {total} a step; ")?;
         match self.batch_of {
+            BatchOf::Rank if self.parts() > 1 && self.rate_factor == 1.0 => {
+                write!(f, "learning rate as it is, as published (batch_size is of one rank, lrate of all)")
+            }
             BatchOf::Rank => {
                 write!(f, "learning rate x {} (batch_size and lrate are of one rank)", self.rate_factor)
             }
@@ -171,13 +184,14 @@ impl fmt::Display for StepBatch {
 
 #[cfg(test)]
 mod tests {
-    use ddae_model::config::Config;
+    use ddae_model::config::AnyConfig;
 
     use super::*;
 
     fn batch(file: &str, shares: Shares) -> Result<StepBatch, String> {
-        let config = Config::parse(file, "demo.yaml", &[]).expect("a configuration");
-        StepBatch::new(&config.into(), shares).map_err(|error| error.to_string())
+        let config = AnyConfig::parse(file, "demo.yaml", &[]).expect("a configuration");
+        let AnyConfig::Run(config) = config else { panic!("the configuration of a run") };
+        StepBatch::new(&config, shares).map_err(|error| error.to_string())
     }
 
     const UNET: &str = include_str!("../../../configs/DDPM_ddpm.yaml");
@@ -203,6 +217,20 @@ mod tests {
             refused.starts_with("batch_size is 512, of all ranks, and cannot be divided by 3 (ranks: 3, "),
             "{refused}"
         );
+    }
+
+    #[test]
+    fn published_classifiers_train_at_one_rate_whatever_the_ranks() {
+        let wide = include_str!("../../../configs/WRN_ve.yaml");
+        for (shares, said) in [
+            (Shares { ranks: 4, rank: 1, ..Shares::default() }, "4 ranks x 128 images = 512 a step; "),
+            (Shares { accumulate: 4, ..Shares::default() }, "1 rank x 128 images x 4 passes = 512 a step; "),
+        ] {
+            let of_four = batch(wide, shares).expect("a batch");
+            assert_eq!((of_four.total, of_four.pass, of_four.rate_factor), (512, 128, 1.0));
+            let rate = "learning rate as it is, as published (batch_size is of one rank, lrate of all)";
+            assert_eq!(of_four.to_string(), format!("{said}{rate}"));
+        }
     }
 
     #[test]

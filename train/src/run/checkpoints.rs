@@ -99,16 +99,26 @@ pub fn is_latest(path: &Path, step: u64) -> bool {
     is_same(path, &latest) || open(&latest).is_ok_and(is_whole)
 }
 
-/// The training checkpoint in `folder` that is furthest and whole, with what it says of itself. Files that cannot be
-/// read, and damaged ones that are further, are passed over and given as the third result, one line each.
+/// The training checkpoint in `folder` that is furthest and whole, with what it says of itself, if there is one. Files that
+/// cannot be read, and damaged ones that are further, are passed over and given as the second result, one line each.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn find_furthest(
+    folder: &Path,
+) -> Result<(Option<(Checkpoint, TrainingState)>, Vec<String>), TrainError> {
+    let Furthest { checkpoint, passed_over } = Furthest::find(folder, |file| state(file).map(drop))?;
+    let with_state = |checkpoint: Checkpoint| state(&checkpoint).map(|state| (checkpoint, state));
+    Ok((checkpoint.map(with_state).transpose()?, passed_over.iter().map(ToString::to_string).collect()))
+}
+
+/// The same for a run that goes on.
 ///
 /// # Errors
 /// When there is none.
 pub fn furthest(folder: &Path) -> Result<(Checkpoint, TrainingState, Vec<String>), TrainError> {
-    let Furthest { checkpoint, passed_over } = Furthest::find(folder, |file| state(file).map(drop))?;
-    let passed_over: Vec<String> = passed_over.iter().map(ToString::to_string).collect();
-    if let Some(checkpoint) = checkpoint {
-        let state = state(&checkpoint)?;
+    let (found, passed_over) = find_furthest(folder)?;
+    if let Some((checkpoint, state)) = found {
         return Ok((checkpoint, state, passed_over));
     }
     let message = match passed_over.first() {

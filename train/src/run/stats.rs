@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use ddae_base::files::{append, write_whole};
-pub use ddae_runs::lines::{ScoresLine, StatsLine, TimestepAccuracy, ValidationLine};
+pub use ddae_runs::lines::{Count, ScoresLine, StatsLine, TimestepAccuracy, ValidationLine};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
@@ -148,11 +148,12 @@ mod tests {
         let split = "data/test".to_string();
         let validation = ValidationLine { step: 10, epoch: 1, validation_loss: Some(0.5), images: 3, split };
         let scores = BTreeMap::from([("knn_accuracy".to_string(), 0.25)]);
-        let at = TimestepAccuracy { timestep: 51, accuracy: 0.75, correct: 3, images: 4 };
+        let at = TimestepAccuracy { timestep: 51, accuracy: 0.75, count: Count::new(3, 4) };
         let scores = ScoresLine {
             step: 10,
             epoch: 1,
             by_timestep: vec![at],
+            count: Some(Count::new(1, 4)),
             scores,
             protocol: serde_json::Value::Null,
         };

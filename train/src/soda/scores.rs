@@ -100,7 +100,7 @@ pub fn scores(splits: &Splits, mut base: Latents, mut queries: Latents) -> Resul
         },
         "logistic": { "standardised": true, "c": logistic.c },
     });
-    Ok(Scores { values, by_timestep: Vec::new(), protocol, notes })
+    Ok(Scores { values, count: None, by_timestep: Vec::new(), protocol, notes })
 }
 
 #[cfg(test)]

@@ -102,6 +102,7 @@ impl fmt::Display for Description<'_> {
         let schedule = match training.lr_schedule {
             LrSchedule::Constant => "constant",
             LrSchedule::Cosine => "cosine to 0",
+            LrSchedule::CosineEpoch => "cosine to 0 epoch by epoch",
         };
         let schedule = match training.tref_epoch {
             Some(epoch) => format!("{schedule}, as 1/sqrt(epoch) from epoch {epoch} on"),
@@ -111,9 +112,9 @@ impl fmt::Display for Description<'_> {
             f64::INFINITY => "gradients not clipped".to_string(),
             norm => format!("gradients clipped to a norm of {norm}"),
         };
-        let momentum = match training.optim_args.momentum {
-            Some(momentum) => format!(" with momentum {momentum}"),
-            None => String::new(),
+        let momentum = match training.optim_args.momentum() {
+            0.0 => String::new(),
+            momentum => format!(" with momentum {momentum}"),
         };
         let average = match training.ema {
             0.0 => "no EMA".to_string(),
@@ -169,7 +170,7 @@ impl fmt::Display for Description<'_> {
             training.warm_epoch,
         )?;
         if let Some(validation) = &self.plan.validation {
-            writeln!(f, "validation  {}", validation.describe(self.plan.images_per_epoch()))?;
+            writeln!(f, "validation  {}", validation.describe(self.plan.images_per_epoch(), training.ema))?;
         }
         if training.n_sample > 0 && !self.plan.sheets.is_empty() {
             writeln!(f, "sheets      {}", self.plan.sheets)?;

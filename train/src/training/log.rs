@@ -141,13 +141,14 @@ impl RunLog {
         sheet: Option<&Path>,
     ) -> Result<(), TrainError> {
         let (step, epoch) = (state.step, state.epoch);
-        let Scores { values, by_timestep, protocol, notes } = scores;
+        let Scores { values, count, by_timestep, protocol, notes } = scores;
         for note in notes {
             self.say(&format!("warning     {note}"))?;
         }
         if !values.is_empty() {
+            let of = count.map_or(String::new(), |count| format!(" {count}"));
             let named: Vec<String> =
-                values.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+                values.iter().map(|(name, value)| format!("{name} {value:.4}{of}")).collect();
             self.say(&format!("epoch {epoch}: {}", named.join(", ")))?;
             if !by_timestep.is_empty() {
                 let each = by_timestep.iter().map(|at| format!("t{} {:.4}", at.timestep, at.accuracy));
@@ -161,7 +162,7 @@ impl RunLog {
                 tagged.iter().map(|(tag, value)| (tag.as_str(), *value)).collect();
             self.events.scalars(step, &scalars)?;
             let scores = values.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
-            self.stats.append_scores(ScoresLine { step, epoch, by_timestep, scores, protocol })?;
+            self.stats.append_scores(ScoresLine { step, epoch, by_timestep, count, scores, protocol })?;
         }
         if let Some(path) = sheet {
             self.folder.log(&format!("wrote {}", path.display()))?;

@@ -14,7 +14,7 @@ const BESIDE_GPU: u64 = 2;
 impl TrainingPlan {
     /// Float32 numbers that the optimiser remembers of each parameter.
     pub(super) fn moments(&self) -> u64 {
-        moment_names(self.config.training().optim).len() as u64
+        moment_names(self.config.training()).len() as u64
     }
 
     /// Refuses a run that needs more memory than is free: on the CPU its parameters, gradients and moments, and what the

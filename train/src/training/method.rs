@@ -11,7 +11,7 @@ use super::plan::TrainingPlan;
 use super::validation::FixedImages;
 use crate::TrainError;
 use crate::ranks::{Division, Part};
-use crate::run::stats::TimestepAccuracy;
+use crate::run::stats::{Count, TimestepAccuracy};
 use crate::torch::{Layout, Parameters, Precision, TorchError};
 
 /// What an average gives for fixed inputs, as [`Method::recorder`] says.
@@ -46,6 +46,8 @@ pub struct Epoch {
 pub struct Scores {
     /// Names, as in `knn_accuracy`, and values from 0 to 1; none where they were not wanted.
     pub values: Vec<(&'static str, f64)>,
+    /// Of a classifier's `accuracy`, how many images it is of.
+    pub count: Option<Count>,
     /// Accuracies at noise levels, rising, if they were measured.
     pub by_timestep: Vec<TimestepAccuracy>,
     /// How they were obtained.
@@ -105,6 +107,11 @@ pub trait Method {
 
     /// Whether there are [`Scores`]. Where there are, the untrained network is evaluated too.
     fn has_scores(&self) -> bool {
+        false
+    }
+
+    /// Whether scores are to be measured after so many epochs, whatever the run's options say.
+    fn wants_scores(&self, _epoch: u64) -> bool {
         false
     }
 

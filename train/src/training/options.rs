@@ -52,6 +52,8 @@ pub struct Init {
     pub file: PathBuf,
     /// Which of its weights [default: the moving average, where there is one].
     pub weights: Option<WeightChoice>,
+    /// Checkpoints of that run that cannot be read although they may be further, one line each.
+    pub passed_over: Vec<String>,
 }
 
 /// Where a run begins.

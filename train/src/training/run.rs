@@ -410,15 +410,16 @@ impl<M: Method> Run<'_, M> {
         }
     }
 
-    /// Evaluates the average between epochs, as often as the options say. The untrained network has scores, if the method
+    /// Evaluates the average between epochs, as often as the options or the method say. The untrained network has scores, if the method
     /// has any, but makes no images.
     fn evaluate_if_due(&mut self, sheets: Sheets) -> Result<(), TrainError> {
         let TrainingState { epoch, step, seed, .. } = self.state;
         let last = epoch == self.plan.epochs();
-        if !(epoch == 0 || last || is_due(self.options.evaluate_every, epoch)) {
+        let is_due = epoch == 0 || last || is_due(self.options.evaluate_every, epoch);
+        if !(is_due || self.trainer.method().wants_scores(epoch)) {
             return Ok(());
         }
-        let makes_images = epoch > 0 && self.plan.config.training().n_sample > 0;
+        let makes_images = is_due && epoch > 0 && self.plan.config.training().n_sample > 0;
         let sheet = Some(folder::sheet(self.log.folder.path(), epoch));
         let sheet = sheet.filter(|sheet| makes_images && (sheets == Sheets::New || !sheet.exists()));
         let scores = self.trainer.method().has_scores() && self.log.stats.scores(step).is_none();

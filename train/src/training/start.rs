@@ -289,8 +289,8 @@ fn given_weights(init: &Init, plan: &TrainingPlan, seed: u64) -> Result<(Weights
         )));
     }
     let tuned = plan.config.classifier().and_then(|config| config.network.fine_tuned());
-    let trunk = tuned.map(FineTunedConfig::trunk).transpose()?;
-    let graph = trunk.as_ref().unwrap_or(&plan.graph);
+    let backbone = tuned.map(FineTunedConfig::backbone).transpose()?;
+    let graph = backbone.as_ref().unwrap_or(&plan.graph);
     let is_wanted = |family: &Family| networks.iter().any(|network| network.is_of(family));
     let (weights, taken) = match checkpoint.choose(init.weights.as_ref(), "--init-weights", is_wanted)? {
         Some(set) => (checkpoint.weights_of(set, graph, &NameMap::new())?, set.to_string()),
@@ -300,7 +300,7 @@ fn given_weights(init: &Init, plan: &TrainingPlan, seed: u64) -> Result<(Weights
             (checkpoint.weights(set, graph)?, checkpoint.layout().to_string())
         }
     };
-    let weights = match trunk {
+    let weights = match backbone {
         None => weights,
         Some(_) => {
             let mut whole = Weights::initial(&plan.graph, seed);
@@ -314,5 +314,6 @@ fn given_weights(init: &Init, plan: &TrainingPlan, seed: u64) -> Result<(Weights
     if let (None, Some(given)) = (saved, wanted) {
         note.push_str(&format!(", taken as those of net_type {given}"));
     }
-    Ok((weights, vec![note]))
+    let passed_over = init.passed_over.iter().map(|error| format!("warning     passed over: {error}"));
+    Ok((weights, passed_over.chain([note]).collect()))
 }

@@ -106,8 +106,8 @@ impl ValidationPlan {
         epoch == epochs || epoch.is_multiple_of(self.every)
     }
 
-    /// The same in words, with its cost for a run of so many images an epoch.
-    pub fn describe(&self, images_per_epoch: u64) -> String {
+    /// The same in words, with its cost for a run of so many images an epoch, which keeps an average of its weights or none.
+    pub fn describe(&self, images_per_epoch: u64, ema: f64) -> String {
         let (count, name) = (self.images.len(), self.images.name());
         let every = match self.every {
             1 => "every epoch".to_string(),
@@ -115,7 +115,10 @@ impl ValidationPlan {
         };
         // A step computes a forward pass, and a backward pass that is worth two.
         let share = 100.0 * count as f64 / (3.0 * images_per_epoch as f64 * self.every as f64);
-        format!("{every}: loss of the EMA on {count} images of {name}, {share:.1} % of the work of training")
+        let weights = if ema == 0.0 { "weights" } else { "EMA" };
+        format!(
+            "{every}: loss of the {weights} on {count} images of {name}, {share:.1} % of the work of training"
+        )
     }
 }
 
@@ -346,7 +349,7 @@ mod tests {
         assert_eq!(ids(&chosen), ids(&plan(&[], 6_000, 1_000).expect("a loss")));
         let counts = chosen.images.class_counts();
         assert!(counts.iter().all(|&count| count > 150), "{counts:?}");
-        let description = chosen.describe(6_000);
+        let description = chosen.describe(6_000, 0.9);
         assert_eq!(
             description,
             "every epoch: loss of the EMA on 375 images of test, 2.1 % of the work of training"

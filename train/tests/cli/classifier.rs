@@ -67,7 +67,9 @@ fn a_run_leaves_accuracies_by_epoch_and_by_timestep() {
         let ended =
             place.train(&["--config", config, "--run", config, "--hold-out", "0.25", "--log-every", "6"]);
         assert!(ended.stdout.starts_with("trained 3 epochs (15 steps): loss "), "{}", ended.stdout);
-        assert!(ended.stdout.contains("\naccuracy:   "), "{}", ended.stdout);
+        let accuracy =
+            ended.stdout.lines().find(|line| line.starts_with("accuracy:   ")).expect("an accuracy");
+        assert!(accuracy.contains(" ± 0.") && accuracy.ends_with(" (12 images)"), "{accuracy}");
         assert!(!ended.stdout.contains("samples:"), "{}", ended.stdout);
         let next = format!(
             "next:       ddae-export {config}/checkpoints/latest.safetensors --graph classifier -o {config}/classifier.onnx\n"
@@ -79,6 +81,14 @@ fn a_run_leaves_accuracies_by_epoch_and_by_timestep() {
         for line in &scored {
             assert_eq!(line.get("by_timestep").is_some(), line["epoch"] == 3, "{line}");
             assert_eq!(line["protocol"]["number"], 12);
+            assert_eq!(line["protocol"]["weights"], "those in training");
+            let (accuracy, count) = (line["accuracy"].as_f64().expect("a number"), &line["count"]);
+            assert_eq!(
+                (count["images"].as_u64(), count["correct"].as_f64()),
+                (Some(12), Some((12.0 * accuracy).round()))
+            );
+            let error = (accuracy * (1.0 - accuracy) / 12.0).sqrt();
+            assert!((count["standard_error"].as_f64().expect("a number") - error).abs() < 1e-12, "{line}");
             assert_eq!(line["protocol"]["images"], "folder/train (held-out part)");
         }
         let told = scored[3]["by_timestep"].as_array().expect("a list");
@@ -124,7 +134,9 @@ fn a_stopped_run_ends_like_one_that_was_not() {
     for amp in ["off", "fp16"] {
         let [straight, stopped] = ["straight", "stopped"].map(|run| format!("{run}_{amp}"));
         let common = ["--config", "vp.yaml", "--epochs", "5", "--log-every", "1", "--amp", amp];
-        let common = [&common[..], &["--set", "hold_out=0.25", "--timesteps-every", "2"]].concat();
+        let common =
+            [&common[..], &["--set", "hold_out=0.25", "--evaluate-every", "3", "--timesteps-every", "2"]]
+                .concat();
         place.train(&[&common[..], &["--run", &straight]].concat());
         let arguments = [&common[..], &["--run", &stopped]].concat();
         let ended = stop_after(&place, &arguments, &stopped, 7, "INT");
@@ -139,9 +151,10 @@ fn a_stopped_run_ends_like_one_that_was_not() {
         assert_eq!(steps(&place.path(&stopped).join("stats.jsonl")), 25);
         let scores = |run: &str| lines(&place, run, "accuracy");
         assert_eq!(scores(&stopped), scores(&straight));
-        let told: Vec<bool> =
-            scores(&straight).iter().map(|line| line.get("by_timestep").is_some()).collect();
-        assert_eq!(told, [false, false, true, false, true, true]);
+        let of_line = |line: &Value| (line["epoch"].as_u64(), line.get("by_timestep").is_some());
+        let told: Vec<_> = scores(&straight).iter().map(of_line).collect();
+        let expected = [(0, false), (2, true), (3, false), (4, true), (5, true)];
+        assert_eq!(told, expected.map(|(epoch, has)| (Some(epoch), has)));
         let error = place.run(&[&arguments[..], &["--resume", "--set", "crop=0"]].concat());
         assert!(error.error(&[2]).contains("this run was started with crop = 1, now it is 0"), "{error}");
     }
@@ -161,8 +174,13 @@ fn a_dry_run_tells_what_would_be_done() {
     }
     assert!(!place.path("run").exists());
     let ended = place.train(&["--config", "ve.yaml", "--dry-run", "--hold-out", "0.25", "--nproc", "2"]);
+    assert!(ended.stdout.contains("every epoch: loss of the weights on "), "{}", ended.stdout);
     assert!(ended.stdout.contains("EDM, ln sigma of mean -1.2 and deviation 1.2"), "{}", ended.stdout);
-    assert!(ended.stdout.contains("learning rate 1e-1"), "two ranks: {}", ended.stdout);
+    for said in
+        ["learning rate 5e-2,", "2 ranks x 8 images = 16 a step; learning rate as it is, as published"]
+    {
+        assert!(ended.stdout.contains(said), "{said}: {}", ended.stdout);
+    }
 }
 
 #[test]
@@ -179,7 +197,7 @@ fn what_does_not_fit_is_refused_by_its_name() {
         (
             2,
             format!("{vp} --set classes=3 --set network.classes=3"),
-            "folder/train has images of 2 classes, and the configuration says classes: 3…",
+            "folder/train has images of 2 classes, and the configuration says classes: 3: set classes to 2",
         ),
         (
             2,
@@ -192,6 +210,16 @@ fn what_does_not_fit_is_refused_by_its_name() {
         (2, format!("{vp} --set crop=9"), "…crop is 9; images of 8x8 can be padded by less"),
         (2, format!("{vp} --set optim=Adam"), "…optim_args.momentum is 0.9; it is for optim: SGD, not Adam"),
         (2, format!("{vp} --set optim_args.momentum=1"), "…optim_args.momentum is 1; it must be in [0, 1)"),
+        (
+            2,
+            format!("{vp} --set optim_args.eps=1e-8"),
+            "…optim_args.eps is 0.00000001; it is for optim: Adam and AdamW, not SGD",
+        ),
+        (
+            2,
+            format!("{vp} --set optim_args.betas=[0.9,0.95]"),
+            "…optim_args.betas is [0.9, 0.95]; it is for optim: Adam and AdamW, not SGD",
+        ),
         (2, format!("{vp} --set diffusion.timesteps=index"), "…is told t / n_T: set timesteps to fraction"),
         (
             2,
@@ -206,7 +234,7 @@ fn what_does_not_fit_is_refused_by_its_name() {
         (
             2,
             "--config ddpm.yaml".to_string(),
-            "…no configuration of a classifier: its net_type is none of WideResNet and FineTuned; …",
+            "…no configuration of a classifier: net_type is UNet, and must be WideResNet or FineTuned; …",
         ),
         (2, "--config soda.yaml".to_string(), "…`ddae-train soda` trains it"),
     ]);

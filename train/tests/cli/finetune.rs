@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::process::Command;
 
 use ddae_checkpoint::{Checkpoint, write_tensors};
 use ddae_model::tensor::Tensor;
 use ddae_model::weights::Weights;
+use ddae_tests::programs::run;
 
 use crate::classifier::lines;
 use crate::program::Place;
@@ -124,12 +126,69 @@ fn a_stopped_run_ends_like_one_that_was_not() {
     let stopped = [&common[..], &["--run", "stopped"]].concat();
     let begun = [&stopped[..], &["--init", "denoiser"]].concat();
     let ended = stop_after(&place, &begun, "stopped", 7, "INT");
-    assert!(ended.error(&[130]).contains("Go on with: "), "{}", ended.stderr);
-    // The configuration that the run keeps says everything.
-    place.train(&["--run", "stopped", "--resume", "--log-every", "1"]);
+    // The command that it prints goes on, although it names a configuration that says nothing of the denoiser.
+    let said = ended.error(&[130]);
+    let command =
+        said.split_once("Go on with: ").and_then(|(_, rest)| rest.lines().next()).expect("a command");
+    assert!(command.contains(" --config tune.yaml ") && !command.contains("--init"), "{command}");
+    let mut shell = Command::new("sh");
+    shell.current_dir(place.path("")).env_remove("DDAE_DATA").args(["-c", command]);
+    run(&mut shell).success();
     let last = "checkpoints/epoch_0005.safetensors";
     place.checkpoint(&format!("straight/{last}")).assert_same(&place.checkpoint(&format!("stopped/{last}")));
     assert_eq!(lines(&place, "stopped", "accuracy"), lines(&place, "straight", "accuracy"));
+    // The configuration that the run keeps says everything, and so does an epoch to go on from.
+    let resumed = place.train(&["--run", "stopped", "--resume"]);
+    assert!(resumed.stdout.starts_with("this run is finished: 5 epochs"), "{}", resumed.stdout);
+    let again = [&stopped[..], &["--set", "load_epoch=0"]].concat();
+    let again = place.train(&again);
+    assert!(again.stderr.contains("set aside"), "{}", again.stderr);
+    place.refuses([(
+        2,
+        "--config tune.yaml --run absent --set load_epoch=0",
+        "tune.yaml: the denoiser is not known: give a run or a checkpoint of ours with --init, …",
+    )]);
+}
+
+/// Weights know nothing of dropout: it may be another than the denoiser was trained with.
+#[test]
+fn dropout_of_the_denoiser_can_be_set() {
+    let place = place();
+    let set = ["--set", "network.denoiser.network.dropout=0.25"];
+    let tune = ["--config", "tune.yaml", "--init", "denoiser", "--epochs", "1"];
+    place.train(&[&tune[..], &set].concat());
+    let kept = fs::read_to_string(place.path("run/config.yaml")).expect("a configuration");
+    assert!(kept.contains("dropout: 0.25") && kept.contains("n_channels: 32"), "{kept}");
+    place.refuses([(
+        2,
+        "--config tune.yaml --init denoiser --set network.denoiser.network.n_channels=64",
+        "tune.yaml: …network.denoiser is not that of the checkpoint that --init names: leave it out",
+    )]);
+}
+
+/// A checkpoint that cannot be read is named, whether another is taken or there is none.
+#[test]
+fn a_damaged_denoiser_is_named() {
+    let place = place();
+    let checkpoints = place.path("denoiser/checkpoints");
+    fs::write(checkpoints.join("epoch_0009.safetensors"), "nothing").expect("written");
+    let tune = ["--config", "tune.yaml", "--init", "denoiser", "--epochs", "1"];
+    let ended = place.train(&tune);
+    assert!(
+        ended.stderr.contains("passed over: ") && ended.stderr.contains("epoch_0009"),
+        "{}",
+        ended.stderr
+    );
+    for entry in fs::read_dir(&checkpoints).expect("a folder") {
+        fs::write(entry.expect("an entry").path(), "nothing").expect("written");
+    }
+    let error = place.run(&[&tune[..], &["--force"]].concat());
+    let error = error.error(&[1]);
+    assert!(
+        error.contains("denoiser: holds no run with a checkpoint that can be read (--init): "),
+        "{error}"
+    );
+    assert!(error.contains(".safetensors") && !error.contains("--force"), "{error}");
 }
 
 #[test]
@@ -196,6 +255,11 @@ fn what_does_not_fit_is_refused_by_its_name() {
             2,
             format!("{tune} --set classes=3"),
             "folder/train has images of 2 classes, and the configuration says classes: 3…",
+        ),
+        (
+            2,
+            format!("{tune} --timesteps-every 50"),
+            "--timesteps-every is 50, and images are noised to timestep 11 alone (network.timestep): leave it out",
         ),
         (2, format!("{tune} --set layer_decay=0"), "…layer_decay is 0; it must be above 0 and at most 1"),
         (

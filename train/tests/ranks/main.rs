@@ -2,6 +2,7 @@
 
 mod evaluation;
 mod group;
+mod labels;
 mod nodes;
 // That of the other tests of the program, which use more of it.
 #[allow(dead_code)]

@@ -50,7 +50,7 @@ fn difference(place: &Place, one: &str, other: &str) -> (f32, String) {
 }
 
 #[track_caller]
-fn assert_alike(place: &Place, one: &str, other: &str) {
+pub fn assert_alike(place: &Place, one: &str, other: &str) {
     let (difference, name) = difference(place, one, other);
     assert!(difference <= 1e-5, "{one} and {other}: {difference:e} in {name}");
     assert!(difference > 0.0 || one == other, "they were computed in one way");

@@ -100,6 +100,8 @@ impl ClassifierRun {
     /// The same for a denoiser that is fine-tuned: what the file does not say of it (`network.denoiser`, `model_type` and
     /// `diffusion`) is as in `donor`, the configuration that the denoiser was trained with.
     ///
+    /// Its dropout may be another.
+    ///
     /// # Errors
     /// Like [`ClassifierRun::read_with`].
     pub fn read_fine_tuning(
@@ -108,9 +110,35 @@ impl ClassifierRun {
         donor: Option<&Config>,
     ) -> Result<ClassifierRun, ConfigError> {
         read_file(path, overrides, |value| {
-            let run = ClassifierRun::from_value(completed(value, donor)?)?;
-            donor.map_or(Ok(()), |donor| check_donor(&run, donor))?;
+            check_is_fine_tuning(&value)?;
+            let Some(donor) = donor else { return ClassifierRun::from_value(whole(value)?) };
+            let run = ClassifierRun::from_value(completed(value, &donor.network, &donor.process)?)?;
+            check_donor(&run, donor)?;
             Ok(run)
+        })
+    }
+
+    /// The same for a run that goes on: what the file does not say of the denoiser is as in the configuration that the run has kept.
+    /// `kept` finds it, given the file's `save_dir`.
+    ///
+    /// # Errors
+    /// Like [`ClassifierRun::read_with`], and those of `kept`.
+    pub fn read_tuned(
+        path: &Path,
+        overrides: &[Override],
+        kept: impl Fn(Option<&str>) -> Result<Option<ClassifierRun>, String>,
+    ) -> Result<ClassifierRun, ConfigError> {
+        read_file(path, overrides, |value| {
+            check_is_fine_tuning(&value)?;
+            let kept = match is_whole(&value) {
+                true => None,
+                false => kept(value.get("save_dir").and_then(Value::as_str))?,
+            };
+            let value = match kept.as_ref().and_then(|run| Some((run, run.network.fine_tuned()?))) {
+                Some((run, tuned)) => completed(value, &tuned.denoiser, &run.process)?,
+                None => whole(value)?,
+            };
+            ClassifierRun::from_value(value)
         })
     }
 
@@ -128,10 +156,16 @@ impl ClassifierRun {
                 true => {
                     "the configuration of a SODA (it has an encoder): `ddae-train soda` trains it".to_string()
                 }
-                false => format!(
-                    "no configuration of a classifier: its net_type is none of {}; `ddae-train diffusion` trains denoisers",
-                    NETWORKS.join(" and ")
-                ),
+                false => {
+                    let found = match value.get("net_type").and_then(Value::as_str) {
+                        Some(name) => format!("net_type is {name}"),
+                        None => "net_type is missing".to_string(),
+                    };
+                    format!(
+                        "no configuration of a classifier: {found}, and must be {}; `ddae-train diffusion` trains denoisers",
+                        NETWORKS.join(" or ")
+                    )
+                }
             };
             return Err(message);
         }
@@ -224,32 +258,37 @@ impl ClassifierRun {
     }
 }
 
-/// A configuration of fine-tuning with what it does not say of the denoiser as in `donor`.
-fn completed(mut value: Value, donor: Option<&Config>) -> Result<Value, String> {
-    let tuned = value.get("net_type").and_then(Value::as_str) == Some(FINE_TUNED);
-    if !tuned {
-        let message = match is_classifier(&value) {
-            true => format!("no configuration of fine-tuning: `{}` trains this network", command(&value)),
-            false => {
-                "no configuration of fine-tuning: it needs net_type: FineTuned with network: {layer: NAME}"
-                    .to_string()
-            }
-        };
-        return Err(message);
+/// Refuses what is no configuration of fine-tuning.
+fn check_is_fine_tuning(value: &Value) -> Result<(), String> {
+    if value.get("net_type").and_then(Value::as_str) == Some(FINE_TUNED) {
+        return Ok(());
     }
-    let Some(donor) = donor else {
-        let says = |part: &Value, key: &str| part.get(key).is_some();
-        let is_whole = says(&value, "model_type")
-            && says(&value, "diffusion")
-            && value.get("network").is_some_and(|network| says(network, "denoiser"));
-        if is_whole {
-            return Ok(value);
-        }
-        let message = "the denoiser is not known: give a run or a checkpoint of ours with --init, or, of others, say \
-                       network.denoiser, model_type and diffusion";
-        return Err(message.to_string());
-    };
-    let mut process = donor.process.clone();
+    Err(match is_classifier(value) {
+        true => format!("no configuration of fine-tuning: `{}` trains this network", command(value)),
+        false => "no configuration of fine-tuning: it needs net_type: FineTuned with network: {layer: NAME}"
+            .to_string(),
+    })
+}
+
+/// Whether a configuration of fine-tuning says itself what the denoiser is.
+fn is_whole(value: &Value) -> bool {
+    let says = |part: &Value, key: &str| part.get(key).is_some();
+    let network = value.get("network");
+    says(value, "model_type")
+        && says(value, "diffusion")
+        && network.and_then(|network| network.get("denoiser")).is_some_and(|of| says(of, "net_type"))
+}
+
+/// Refuses a configuration of fine-tuning that does not say what the denoiser is.
+fn whole(value: Value) -> Result<Value, String> {
+    let message = "the denoiser is not known: give a run or a checkpoint of ours with --init, or, of others, say \
+                   network.denoiser, model_type and diffusion";
+    if is_whole(&value) { Ok(value) } else { Err(message.to_string()) }
+}
+
+/// A configuration of fine-tuning with what it does not say of the denoiser and its process.
+fn completed(mut value: Value, denoiser: &Architecture, process: &ProcessConfig) -> Result<Value, String> {
+    let mut process = process.clone();
     if let ProcessConfig::Edm(edm) = &mut process {
         // How images were augmented is no part of the noise.
         edm.augment_prob = 0.0;
@@ -260,16 +299,34 @@ fn completed(mut value: Value, donor: Option<&Config>) -> Result<Value, String> 
             set_if_missing(&mut value, key, of_process.clone());
         }
     }
-    let denoiser = as_value(&donor.network)?;
-    if let Some(network) = value.get_mut("network") {
-        set_if_missing(network, "denoiser", denoiser);
+    let denoiser = as_value(denoiser)?;
+    let Some(network) = value.get_mut("network") else { return Ok(value) };
+    match network.get_mut("denoiser") {
+        None => set_if_missing(network, "denoiser", denoiser),
+        // Another network is refused as such, rather than mixed with this one.
+        Some(given) if given.get("net_type").is_none_or(|name| Some(name) == denoiser.get("net_type")) => {
+            complete(given, &denoiser);
+        }
+        Some(_) => {}
     }
     Ok(value)
 }
 
+/// Takes over from `known` what `given` does not say, key by key.
+fn complete(given: &mut Value, known: &Value) {
+    for (key, known) in known.as_mapping().into_iter().flatten() {
+        match given.as_mapping_mut() {
+            Some(given) => match given.get_mut(key) {
+                Some(given) => complete(given, known),
+                None => drop(given.insert(key.clone(), known.clone())),
+            },
+            None => return,
+        }
+    }
+}
+
 /// Refuses a denoiser or a process that is another than that of `donor`, whose weights a run begins with.
 fn check_donor(run: &ClassifierRun, donor: &Config) -> Result<(), String> {
-    let denoiser = run.network.fine_tuned().map(|tuned| &*tuned.denoiser);
     let (mut ours, mut theirs) = (run.process.clone(), donor.process.clone());
     for process in [&mut ours, &mut theirs] {
         if let ProcessConfig::Edm(edm) = process {
@@ -278,11 +335,24 @@ fn check_donor(run: &ClassifierRun, donor: &Config) -> Result<(), String> {
     }
     let other =
         |key: &str| Err(format!("{key} is not that of the checkpoint that --init names: leave it out"));
-    match (denoiser == Some(&donor.network), ours == theirs) {
+    let is_same = match run.network.fine_tuned() {
+        Some(tuned) => without_dropout(&tuned.denoiser)? == without_dropout(&donor.network)?,
+        None => false,
+    };
+    match (is_same, ours == theirs) {
         (false, _) => other("network.denoiser"),
         (_, false) => other("diffusion"),
         (true, true) => Ok(()),
     }
+}
+
+/// A network without its dropout, which is no part of its weights.
+fn without_dropout(network: &Architecture) -> Result<Value, String> {
+    let mut value = as_value(network)?;
+    if let Some(network) = value.get_mut("network").and_then(Value::as_mapping_mut) {
+        network.remove("dropout");
+    }
+    Ok(value)
 }
 
 fn as_value(part: &impl Serialize) -> Result<Value, String> {

@@ -54,54 +54,93 @@ impl Optim {
     }
 }
 
-/// `optim_args`, with PyTorch's defaults.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// `optim_args`: what optimisers have of them, and PyTorch's defaults for what is absent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OptimArgs {
     /// Weight decay.
     #[serde(default)]
     pub weight_decay: f64,
-    /// Decay of the sum of gradients, of SGD alone. Absent: 0.
+    /// Decay of the sum of gradients, of SGD alone. Absent: 0, no sum.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub momentum: Option<f64>,
-    /// Decay of the first and second moment.
-    #[serde(default = "OptimArgs::default_betas")]
-    pub betas: [f64; 2],
-    /// Added to the root of the second moment.
-    #[serde(default = "OptimArgs::default_eps")]
-    pub eps: f64,
+    /// Decay of the first and second moment, of Adam and AdamW alone; configurations that are read have them then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub betas: Option<[f64; 2]>,
+    /// Added to the root of the second moment, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eps: Option<f64>,
 }
 
 impl OptimArgs {
-    fn default_betas() -> [f64; 2] {
-        [0.9, 0.999]
+    /// Decay of the sum of gradients; 0, which is no sum, unless it is said.
+    pub fn momentum(&self) -> f64 {
+        self.momentum.unwrap_or(0.0)
     }
 
-    fn default_eps() -> f64 {
-        1e-8
+    /// Decay of the first and second moment; (0.9, 0.999) unless it is said.
+    pub fn betas(&self) -> [f64; 2] {
+        self.betas.unwrap_or([0.9, 0.999])
     }
-}
 
-impl Default for OptimArgs {
-    fn default() -> OptimArgs {
-        OptimArgs {
-            weight_decay: 0.0,
-            momentum: None,
-            betas: OptimArgs::default_betas(),
-            eps: OptimArgs::default_eps(),
+    /// What is added to the root of the second moment; 1e-8 unless it is said.
+    pub fn eps(&self) -> f64 {
+        self.eps.unwrap_or(1e-8)
+    }
+
+    /// Says what an optimiser has, and the configuration left out.
+    fn complete(&mut self, optim: Optim) {
+        if optim != Optim::Sgd {
+            self.betas = Some(self.betas());
+            self.eps = Some(self.eps());
+        }
+    }
+
+    /// Refuses what `optim` does not have, and what is out of range.
+    fn check(&self, optim: Optim) -> Result<(), String> {
+        let of_other = |key: &str, value: String, others: &str| {
+            let optim = optim.name();
+            Err(format!("optim_args.{key} is {value}; it is for optim: {others}, not {optim}"))
+        };
+        match (optim, self.momentum) {
+            (Optim::Adam | Optim::AdamW, Some(momentum)) => {
+                return of_other("momentum", momentum.to_string(), "SGD");
+            }
+            (_, Some(momentum)) if !(0.0..1.0).contains(&momentum) => {
+                return Err(format!("optim_args.momentum is {momentum}; it must be in [0, 1)"));
+            }
+            _ => {}
+        }
+        match (optim, self.betas, self.eps) {
+            (Optim::Sgd, Some([b1, b2]), _) => {
+                return of_other("betas", format!("[{b1}, {b2}]"), "Adam and AdamW");
+            }
+            (Optim::Sgd, _, Some(eps)) => return of_other("eps", eps.to_string(), "Adam and AdamW"),
+            (_, Some([b1, b2]), _) if !(0.0..1.0).contains(&b1) || !(0.0..1.0).contains(&b2) => {
+                return Err(format!("optim_args.betas is [{b1}, {b2}]; both must be in [0, 1)"));
+            }
+            _ => {}
+        }
+        let least_0 = [("weight_decay", self.weight_decay), ("eps", self.eps())];
+        match least_0.iter().find(|(_, value)| !(value.is_finite() && *value >= 0.0)) {
+            Some((key, value)) => Err(format!("optim_args.{key} is {value}; it must be at least 0")),
+            None => Ok(()),
         }
     }
 }
 
 /// How the learning rate goes on after the warm-up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum LrSchedule {
     /// It stays, as published.
     #[default]
     Constant,
-    /// It falls to zero over the run along half a cosine, step by step.
+    /// It falls to zero from the end of the warm-up to the end of the run along half a cosine, step by step.
     Cosine,
+    /// It falls once per epoch, as that of the published noise-conditional classifiers: along half a cosine over all epochs, the
+    /// warm-up's too, in multiples of the cosine's value at the last epoch of the warm-up.
+    CosineEpoch,
 }
 
 /// The part of a training run that is the same for all networks.
@@ -125,7 +164,7 @@ pub struct TrainingConfig {
     /// (arXiv 2312.02696, eq. 67). Absent: it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tref_epoch: Option<usize>,
-    /// Our addition: what follows the warm-up.
+    /// What follows the warm-up; `cosine` is our addition.
     #[serde(default)]
     pub lr_schedule: LrSchedule,
     /// Epoch to go on from; -1 for none. Checkpoints of later epochs are renamed then.
@@ -205,7 +244,9 @@ impl TrainingConfig {
                 }
             };
         }
-        Ok((typed(Value::Mapping(training), "")?, Value::Mapping(rest)))
+        let mut training: TrainingConfig = typed(Value::Mapping(training), "")?;
+        training.optim_args.complete(training.optim);
+        Ok((training, Value::Mapping(rest)))
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
@@ -228,24 +269,7 @@ impl TrainingConfig {
         if !(0.0..1.0).contains(&self.ema) {
             return Err(format!("ema is {}; it must be in [0, 1)", self.ema));
         }
-        let OptimArgs { weight_decay, momentum, betas: [b1, b2], eps } = self.optim_args;
-        match momentum {
-            Some(momentum) if self.optim != Optim::Sgd => {
-                let optim = self.optim.name();
-                return Err(format!("optim_args.momentum is {momentum}; it is for optim: SGD, not {optim}"));
-            }
-            Some(momentum) if !(0.0..1.0).contains(&momentum) => {
-                return Err(format!("optim_args.momentum is {momentum}; it must be in [0, 1)"));
-            }
-            _ => {}
-        }
-        if !(0.0..1.0).contains(&b1) || !(0.0..1.0).contains(&b2) {
-            return Err(format!("optim_args.betas is [{b1}, {b2}]; both must be in [0, 1)"));
-        }
-        let least_0 = [("weight_decay", weight_decay), ("eps", eps)];
-        if let Some((key, value)) = least_0.iter().find(|(_, v)| !(v.is_finite() && *v >= 0.0)) {
-            return Err(format!("optim_args.{key} is {value}; it must be at least 0"));
-        }
+        self.optim_args.check(self.optim)?;
         if self.n_sample > MOST_SAMPLES {
             return Err(format!("n_sample is {}; a sheet holds at most {MOST_SAMPLES}", self.n_sample));
         }

@@ -41,7 +41,7 @@ pub fn classifier_graph(model: &ModelConfig, options: &ClassifierOptions) -> Res
         None => g.input("timestep", DType::I64, Shape::batch(&[]))?,
     };
     let logits = at_timestep(&mut g, process, classifier, image, noise, timestep)?;
-    only(g, "logits", logits)
+    g.only("logits", logits)
 }
 
 /// The logits of a run's classifier for images noised as in training.
@@ -55,7 +55,7 @@ pub fn classifier_graph(model: &ModelConfig, options: &ClassifierOptions) -> Res
 pub fn training_logits_graph(config: &ClassifierRun, input_u8: bool) -> Result<Graph, GraphError> {
     let mut g = Graph::new();
     let logits = in_training(&mut g, config, input_u8)?;
-    only(g, "logits", logits)
+    g.only("logits", logits)
 }
 
 /// The graph of kind `loss` of a classifier: the cross-entropy of each image.
@@ -64,7 +64,7 @@ pub(super) fn classification_loss(config: &ClassifierRun, input_u8: bool) -> Res
     let logits = in_training(&mut g, config, input_u8)?;
     let label = g.input("label", DType::I64, Shape::batch(&[]))?;
     let loss = cross_entropy(&mut g, logits, label, config.classes)?;
-    only(g, "loss", loss)
+    g.only("loss", loss)
 }
 
 /// The logits of images that are noised as far as the inputs of a loss say.
@@ -155,13 +155,6 @@ fn fixed(g: &mut Graph, process: &ProcessConfig, timestep: i64) -> Built {
         return Err(wrong("timestep", format!("{timestep} is outside {first}..={last} of this process")));
     }
     g.constant(Tensor::i64(&[1], vec![timestep]))
-}
-
-/// The part of a graph that one result needs.
-fn only(mut g: Graph, name: &str, result: Value) -> Result<Graph, GraphError> {
-    g.clear_results();
-    g.output(name, result);
-    g.keep(&[name])
 }
 
 fn wrong(path: &str, message: String) -> GraphError {

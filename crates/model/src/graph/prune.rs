@@ -3,6 +3,16 @@
 use super::{Graph, GraphError, Value};
 
 impl Graph {
+    /// The part of the graph that computes `result`, which becomes its only output, `name`.
+    ///
+    /// # Errors
+    /// When the graph cannot be cut.
+    pub fn only(mut self, name: &str, result: Value) -> Result<Graph, GraphError> {
+        self.clear_results();
+        self.output(name, result);
+        self.keep(&[name])
+    }
+
     /// The part of the graph that computes the results `names`, each an output or a tap, in that order.
     /// Inputs that nothing needs disappear, and so does every layer after the last one needed.
     ///

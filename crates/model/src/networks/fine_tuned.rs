@@ -9,7 +9,7 @@ use super::recognition::RecogniseError;
 use super::registry::{Architecture, Family};
 use crate::config::{Preconditioner, ProcessConfig};
 use crate::diffusion::feature_timesteps;
-use crate::graph::{Graph, GraphError, GraphKind, Op, Path, Shape, Value};
+use crate::graph::{Graph, GraphError, GraphKind, Path, Shape, Value};
 use crate::tensor::DType;
 
 type Built = Result<Value, GraphError>;
@@ -68,10 +68,10 @@ impl FineTunedConfig {
     ///
     /// # Errors
     /// When the configuration cannot be built.
-    pub fn trunk(&self) -> Result<Graph, GraphError> {
+    pub fn backbone(&self) -> Result<Graph, GraphError> {
         let (mut g, x, t) = self.inputs()?;
         let features = self.features(&mut g, x, t)?;
-        only(g, "features", features)
+        g.only("features", features)
     }
 
     fn inputs(&self) -> Result<(Graph, Value, Value), GraphError> {
@@ -81,13 +81,6 @@ impl FineTunedConfig {
         let t = g.input("t", DType::F32, Shape::batch(&[]))?;
         Ok((g, x, t))
     }
-}
-
-/// The part of a graph that one result needs.
-fn only(mut g: Graph, name: &str, result: Value) -> Result<Graph, GraphError> {
-    g.clear_results();
-    g.output(name, result);
-    g.keep(&[name])
 }
 
 fn wrong(message: String) -> GraphError {
@@ -140,7 +133,7 @@ impl Network for FineTunedConfig {
     fn graph(&self, _with_label: bool) -> Result<Graph, GraphError> {
         let (mut g, x, t) = self.inputs()?;
         let logits = self.classify(&mut g, x, t)?;
-        only(g, "logits", logits)
+        g.only("logits", logits)
     }
 
     fn role(&self) -> Role<'_> {
@@ -182,81 +175,6 @@ impl Classifier for FineTunedConfig {
                 ))
             }
             _ => None,
-        }
-    }
-}
-
-/// The blocks of a network in the order in which they are computed, for learning rates that fall from the head down.
-///
-/// A block is what a parameter's name says before and including its first part that ends with a digit (`down.0` of
-/// `down.0.res.conv1.weight`, `middle.res1`, `blocks.3`, `enc.8x8_block0`), or, where none does, its first part
-/// (`image_proj`). The embedding of the timestep is computed first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BlockDepths {
-    blocks: Vec<String>,
-}
-
-impl BlockDepths {
-    /// Those of a graph's trained parameters.
-    pub fn of(graph: &Graph) -> BlockDepths {
-        let mut blocks: Vec<String> = Vec::new();
-        for (_, node) in graph.parameters() {
-            let block = block_of(&node.name);
-            if matches!(node.op, Op::Parameter { trained: true, .. })
-                && !blocks.iter().any(|known| known == block)
-            {
-                blocks.push(block.to_string());
-            }
-        }
-        BlockDepths { blocks }
-    }
-
-    /// Number of blocks, the head's among them.
-    pub fn count(&self) -> usize {
-        self.blocks.len()
-    }
-
-    /// How many blocks come after a parameter's: 0 of the last, which is the head's.
-    pub fn above(&self, parameter: &str) -> usize {
-        let block = block_of(parameter);
-        let place = self.blocks.iter().position(|known| known == block);
-        place.map_or(0, |place| self.blocks.len() - 1 - place)
-    }
-}
-
-/// The block that a parameter is of.
-fn block_of(parameter: &str) -> &str {
-    let path = parameter.rsplit_once('.').map_or(parameter, |(path, _)| path);
-    let mut end = 0;
-    for part in path.split('.') {
-        end += part.len();
-        if part.ends_with(|c: char| c.is_ascii_digit()) {
-            return &path[..end];
-        }
-        end += 1;
-    }
-    path.split('.').next().unwrap_or(path)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_tell_blocks() {
-        for (parameter, block) in [
-            ("image_proj.weight", "image_proj"),
-            ("time_emb.lin1.bias", "time_emb.lin1"),
-            ("down.0.res.conv2.1.weight", "down.0"),
-            ("middle.res1.norm1.weight", "middle.res1"),
-            ("middle.attn.norm.weight", "middle"),
-            ("enc.8x8_block0.conv1.weight", "enc.8x8_block0"),
-            ("enc.8x8_conv.weight", "enc"),
-            ("blocks.3.attn.qkv.weight", "blocks.3"),
-            ("linear_head.bias", "linear_head"),
-            ("g", "g"),
-        ] {
-            assert_eq!(block_of(parameter), block, "{parameter}");
         }
     }
 }

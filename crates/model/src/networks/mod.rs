@@ -16,6 +16,7 @@
 //! | `vae_encoder` | images to the latents of a latent diffusion model |
 //! | `inception` | the network of the Fréchet inception distance |
 
+mod block_depths;
 mod dit;
 mod edm2;
 mod fine_tuned;
@@ -34,12 +35,13 @@ mod unet;
 mod vae_encoder;
 mod wide_resnet;
 
+pub use block_depths::BlockDepths;
 pub use dit::{DitConfig, DitSize, Space, dit, dit_graph, position_table};
 pub use edm2::{
     Edm2Config, UNetCConfig, UNetEConfig, UNetGConfig, uncertainty_c, uncertainty_e, uncertainty_g, unet_c,
     unet_e, unet_g,
 };
-pub use fine_tuned::{BlockDepths, FineTunedConfig};
+pub use fine_tuned::FineTunedConfig;
 pub use inception::{InceptionConfig, inception, inception_graph};
 pub use network::{
     Classifier, Conditions, Denoiser, Domain, Guidance, HeadsGiven, Latent, Network, PublishedProcess, Role,

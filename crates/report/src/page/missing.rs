@@ -25,6 +25,11 @@ pub(super) fn find(report: &Report) -> Vec<Missing> {
         found.push(Missing { part: part.to_string(), reason: reason.to_string(), command });
     };
     let first = report.runs.first().map_or_else(|| "RUN".to_string(), |run| shell::word(&run.folder));
+    // Classifiers have no features to export.
+    let of_features = match report.runs.is_empty() {
+        true => Some("RUN".to_string()),
+        false => report.runs.iter().find(|run| !run.is_classifier()).map(|run| shell::word(&run.folder)),
+    };
     if report.runs.is_empty() {
         add("loss curves and samples", "no run was given", "ddae-probe report RUN".to_string());
     }
@@ -38,10 +43,7 @@ pub(super) fn find(report: &Report) -> Vec<Missing> {
             );
         }
         if run.validations.is_empty() {
-            let command = format!(
-                "ddae-train {} --config {folder}/config.yaml --run NEW --validate-every 1 --hold-out 0.05",
-                run.method()
-            );
+            let command = format!("{} --validate-every 1 --hold-out 0.05", run.command_into("NEW"));
             add(&format!("{}: validation losses", run.name), "none was measured while it trained", command);
         }
         if run.sheets.is_empty() && !run.is_classifier() {
@@ -51,6 +53,18 @@ pub(super) fn find(report: &Report) -> Vec<Missing> {
             add(&format!("{}: sheets of samples", run.name), "samples/ has none (n_sample 0)", command);
         }
     }
+    if let Some(run) = of_features {
+        of_run_with_features(report, &run, &mut add);
+    }
+    if report.real.is_none() {
+        let command = format!("ddae-probe report {first} --data SOURCE");
+        add("real images", "no data set was given", command);
+    }
+    found
+}
+
+/// What features of a run would add; `run` is its folder, a word of a shell.
+fn of_run_with_features(report: &Report, run: &str, add: &mut impl FnMut(&str, &str, String)) {
     let probes: Vec<_> = report
         .results
         .iter()
@@ -60,7 +74,7 @@ pub(super) fn find(report: &Report) -> Vec<Missing> {
         })
         .collect();
     let extract = format!(
-        "ddae-export {first} --graph features --taps all -o features.onnx && ddae-infer features features.onnx --split train \
+        "ddae-export {run} --graph features --taps all -o features.onnx && ddae-infer features features.onnx --split train \
          -o train && ddae-infer features features.onnx --split test -o test"
     );
     if probes.is_empty() {
@@ -72,7 +86,7 @@ pub(super) fn find(report: &Report) -> Vec<Missing> {
         trials.iter().filter(|trial| place(&trial.features).is_some()).count() > 1
     };
     if !probes.iter().any(|probe| is_grid(&probe.selection.trials)) {
-        let command = format!("ddae-probe grid {first} -o grid.json");
+        let command = format!("ddae-probe grid {run} -o grid.json");
         add("accuracy by layer and timestep", "no result chose among several features", command);
     }
     if !report.results.iter().any(|result| matches!(result, Measured::Noise(_))) {
@@ -103,11 +117,6 @@ pub(super) fn find(report: &Report) -> Vec<Missing> {
         }
         Some(_) => {}
     }
-    if report.real.is_none() {
-        let command = format!("ddae-probe report {first} --data SOURCE");
-        add("real images", "no data set was given", command);
-    }
-    found
 }
 
 pub(super) fn section(missing: &[Missing]) -> Option<Section> {

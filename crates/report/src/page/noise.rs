@@ -30,7 +30,8 @@ pub(super) fn section(results: &[Measured], runs: &[Run]) -> Result<Option<Secti
     });
     let of_runs = runs.iter().filter_map(|run| {
         let line = run.by_timestep()?;
-        let points = line.by_timestep.iter().map(|at| (at.timestep, at.accuracy, at.images as u64)).collect();
+        let points =
+            line.by_timestep.iter().map(|at| (at.timestep, at.accuracy, at.count.images as u64)).collect();
         let name = format!("{} after epoch {}", run.name, line.epoch);
         Some(Curve { name, is_on_grid: run.is_of_edm(), points })
     });

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ddae_runs::{Settings, differences, settings};
 
-use super::blocks::{Block, Figure, Section, Shown, Table, percent, plain};
+use super::blocks::{Block, Figure, Section, Shown, Table, percent, plain, with_error};
 use super::{Picture, data_uri};
 use crate::ReportError;
 use crate::plot::Plot;
@@ -142,6 +142,11 @@ fn thinned(lines: &[(f64, f64, f64)]) -> Vec<(f64, f64)> {
     lines.chunks(size).map(mean).filter(|(_, loss)| loss.is_finite()).collect()
 }
 
+/// A score, with its standard error where it is known.
+fn said(score: f64, error: Option<f64>) -> String {
+    error.map_or_else(|| percent(score), |error| with_error(score, error))
+}
+
 /// Scores of evaluations during training.
 fn scores(runs: &[Run]) -> Result<Option<Block>, ReportError> {
     let mut series = Vec::new();
@@ -156,12 +161,16 @@ fn scores(runs: &[Run]) -> Result<Option<Block>, ReportError> {
             let title = if runs.len() > 1 { format!("{}: {shown}", run.name) } else { shown };
             let points = run.scores.iter().filter_map(|line| {
                 let score = *line.scores.get(name)?;
-                let text = format!("{title}\nepoch {}, step {}\n{}", line.epoch, line.step, percent(score));
-                Some(Point { x: line.epoch as f64, y: score, error: None, text })
+                let count = line.count.filter(|_| name == "accuracy");
+                let error = count.map(|count| count.standard_error);
+                let of = count.map_or(String::new(), |count| format!("\nof {} images", count.images));
+                let (epoch, said) = (line.epoch, said(score, error));
+                let text = format!("{title}\nepoch {epoch}, step {}\n{said}{of}", line.step);
+                Some(Point { x: epoch as f64, y: score, error, text })
             });
             let points: Vec<Point> = points.collect();
             table.rows.extend(points.iter().map(|point| {
-                vec![run.name.clone(), format!("{:.0}", point.x), name.clone(), percent(point.y)]
+                vec![run.name.clone(), format!("{:.0}", point.x), name.clone(), said(point.y, point.error)]
             }));
             series.push(Series { name: title, paint: colour(series.len()), dots: true, points });
         }
@@ -171,8 +180,8 @@ fn scores(runs: &[Run]) -> Result<Option<Block>, ReportError> {
     }
     let plot =
         Curves { x: "epochs".into(), y: "accuracy".into(), percent: true, series, ..Curves::default() };
-    let caption = "Measured while the run trained, by the protocol in the run's details. The lines do not say of how many \
-                   images, so that there are no error bars.";
+    let caption = "Measured while the run trained, by the protocol in the run's details. Bars are one standard error; where there \
+                   are none, the lines do not say of how many images a score is.";
     let figure = Figure::new("scores", "Scores by epoch", caption, &Plot::Curves(plot), Some(table))?;
     Ok(Some(Block::Figure(Box::new(figure))))
 }

@@ -274,10 +274,10 @@ fn heads_and_classifiers_share_a_plot() {
     let classifier = |name: &str, config: &str, timesteps: &[i64]| {
         run_folder(&place.path(name), 2, 0.05);
         place.write(&format!("{name}/config.yaml"), config);
-        let at =
-            |timestep: &i64| json!({ "timestep": timestep, "accuracy": 0.75, "correct": 75, "images": 100 });
+        let at = |timestep: &i64| json!({ "timestep": timestep, "accuracy": 0.75, "correct": 75, "images": 100, "standard_error": 0.0433 });
         let at: Vec<Value> = timesteps.iter().map(at).collect();
-        let line = json!({ "step": 20, "epoch": 2, "by_timestep": at, "accuracy": 0.5, "protocol": {} });
+        let count = json!({ "correct": 50, "images": 100, "standard_error": 0.05 });
+        let line = json!({ "step": 20, "epoch": 2, "by_timestep": at, "count": count, "accuracy": 0.5, "protocol": {} });
         place.write(&format!("{name}/stats.jsonl"), format!("{line}\n"));
         std::fs::remove_dir_all(place.path(name).join("samples")).expect("removed");
         Run::read(&place.path(name)).expect("a run")
@@ -308,12 +308,21 @@ fn heads_and_classifiers_share_a_plot() {
         assert!(ids(&page).contains(&id), "{id} among {:?}", ids(&page));
     }
     let texts: String = found.iter().find(|e| e.name == "body").expect("a body").text.clone();
-    for wanted in
-        ["noise-mlp out_6", "80.00 ± 4.00 %", "vp after epoch 2", "75.00 ± 4.33 %", "step of the grid of 18"]
-    {
+    for wanted in [
+        "noise-mlp out_6",
+        "80.00 ± 4.00 %",
+        "vp after epoch 2",
+        "75.00 ± 4.33 %",
+        "50.00 ± 5.00 %",
+        "step of the grid of 18",
+    ] {
         assert!(texts.contains(wanted), "{wanted}");
     }
-    assert!(!parts(&page).iter().any(|part| part.contains("sheets")), "{:?}", parts(&page));
+    let missing = parts(&page);
+    for part in ["sheets", "accuracies", "accuracy by layer", "features in a plane"] {
+        assert!(!missing.iter().any(|missing| missing.contains(part)), "{part}: {missing:?}");
+    }
+    assert!(missing.contains(&"vp: validation losses".to_string()), "{missing:?}");
     let wrong = head.to_string().replace("0.8", "8.0");
     let error = result::read(&place.write("wrong.json", wrong)).expect_err("no share").to_string();
     assert!(error.contains("the accuracy at timestep 1 is 8, not between 0 and 1"), "{error}");
