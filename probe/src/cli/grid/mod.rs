@@ -46,6 +46,9 @@ const PUBLISHED_VIEWS: u16 = 4;
 /// and heads cost little beside features.
 const HALVING_SEEDS: u64 = 5;
 
+/// The share of the smallest class that is held out unless it is given.
+const HELD_OUT: f64 = 0.2;
+
 /// Which layer, which timestep: from weights to the best pair
 ///
 /// Of a checkpoint or run a graph with all layers is made, as ddae-export makes it; a features graph is taken with the
@@ -106,9 +109,10 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t = ProtocolArgument::HeldOut, help_heading = "Choosing")]
     protocol: ProtocolArgument,
 
-    /// Share of the smallest training class that is held out for the choice, from every class the same number
-    #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = real(between(0.0, 1.0)), help_heading = "Choosing")]
-    held_out: f64,
+    /// Share of the smallest training class that a full search holds out for the choice, from every class the same number
+    /// [default: 0.2]
+    #[arg(long, value_name = "SHARE", value_parser = real(between(0.0, 1.0)), help_heading = "Choosing")]
+    held_out: Option<f64>,
 
     /// Seed of what is drawn: noise and augmentation, the held-out part, and what heads draw
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u64>(..), help_heading = "Choosing")]
@@ -218,10 +222,7 @@ struct Job {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let running = &arguments.running;
     let device = running.device().map_err(ProbeError::from)?;
-    if arguments.search == SearchArgument::Halving && arguments.protocol == ProtocolArgument::Published {
-        let reason = "--search halving chooses on training images, and --protocol published on the test images: give one of them";
-        return Err(ProbeError::Usage(reason.to_string()).into());
-    }
+    arguments.check()?;
     let output = Output::new(arguments)?;
     let latents = match &arguments.latents {
         Some(path) => {
@@ -264,15 +265,19 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         overwrite: arguments.overwrite,
         stop: &stop,
     });
-    let mut progress =
-        Watched { shown: Shown::default(), stop: stop.clone(), lock: lock.file_path().to_path_buf() };
+    let mut progress = Watched {
+        shown: Shown::default(),
+        stop: stop.clone(),
+        lock: lock.file_path().to_path_buf(),
+        interrupted: arguments.interrupted(),
+    };
     let found = arguments.search(&job, &mut extractor, &mut progress);
     drop(progress);
     for note in extractor.take_notes() {
         ddae_base::note(format_args!("note: {note}"));
     }
     let found = found.map_err(|error| match error.is_interrupted() {
-        true => ending::stopped(INTERRUPTED),
+        true => ending::stopped(arguments.interrupted()),
         false => error.into(),
     })?;
     output.write(&job, &file, &found, &lock)?;
@@ -282,14 +287,48 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     output.show(&job, &file, &found)
 }
 
-/// What is said of a job that a signal ended.
-const INTERRUPTED: &str =
-    "interrupted; what was computed stays in the work folder, and the same command goes on";
-
 /// The exit code of a job that was stopped without a signal that is known.
 const CTRL_C: u8 = 130;
 
 impl Arguments {
+    /// Refuses options that would do nothing together.
+    fn check(&self) -> Result<()> {
+        let usage = |reason: &str| Err(ProbeError::Usage(reason.to_string()).into());
+        let is_halving = self.search == SearchArgument::Halving;
+        let is_published = self.protocol == ProtocolArgument::Published;
+        if is_halving && is_published {
+            return usage(
+                "--search halving chooses on training images, and --protocol published on the test images: give one of them",
+            );
+        }
+        if self.held_out.is_some() && is_halving {
+            return usage(
+                "--held-out: with --search halving nothing is held out but halves of its rounds; leave it out",
+            );
+        }
+        if self.held_out.is_some() && is_published {
+            return usage(
+                "--held-out: with --protocol published the test images choose; leave it out",
+            );
+        }
+        if is_published && self.head == HeadArgument::Knn && self.seeds.is_some_and(|seeds| seeds > 1) {
+            return usage(
+                "--seeds: nearest neighbours on the test images draw nothing, so that all seeds give the same; leave it out",
+            );
+        }
+        Ok(())
+    }
+
+    /// What is said of a job that ended before its end.
+    fn interrupted(&self) -> &'static str {
+        match self.overwrite {
+            true => {
+                "interrupted; what was computed stays in the work folder, and the same command without --overwrite goes on"
+            }
+            false => "interrupted; what was computed stays in the work folder, and the same command goes on",
+        }
+    }
+
     /// The weights or the graph.
     fn model(&self) -> Result<Model> {
         let path = &self.model;
@@ -340,7 +379,7 @@ impl Arguments {
                 SearchArgument::Halving => Search::Halving,
             },
             selection: if is_published { Selection::Published } else { Selection::HeldOut },
-            held_out: self.held_out,
+            held_out: self.held_out.unwrap_or(HELD_OUT),
             seed: self.seed,
             seeds: self.seeds.unwrap_or(if self.search == SearchArgument::Halving {
                 HALVING_SEEDS
@@ -376,7 +415,9 @@ impl Arguments {
             limit: self.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
             reading: self.reading.reading(),
         };
-        let images = options.open(shape, offer.data_set.as_deref(), self.held_out)?;
+        // The penalty of a regression is chosen on a held-out part in any search.
+        let holds_out = (plan.search == Search::Full && !is_published) || self.head == HeadArgument::Logistic;
+        let images = options.open(shape, offer.data_set.as_deref(), holds_out.then_some(plan.held_out))?;
         images.notes.iter().for_each(|note| ddae_base::note(format_args!("note: {note}")));
         let usual = if is_published { PUBLISHED_VIEWS } else { 1 };
         let views = Views {
@@ -385,14 +426,31 @@ impl Arguments {
             flip: self.flip || is_published,
             resized_crop: false,
         };
-        if is_published {
+        self.note_views(&views);
+        Ok(Job { images, plan, views })
+    }
+
+    /// Says what becomes of views where that is not as one may think.
+    fn note_views(&self, views: &Views) {
+        if self.protocol == ProtocolArgument::Published {
+            let meaning = match self.head {
+                HeadArgument::Linear => {
+                    "stand for the fresh draw of each epoch in the published protocol (--views)"
+                }
+                HeadArgument::Logistic | HeadArgument::Knn => {
+                    "are averaged: this head has no epochs with a fresh draw in each (--views)"
+                }
+            };
             ddae_base::note(format_args!(
-                "note: {} stored views of each training image, cropped and mirrored at random, stand for the fresh draw of \
-                 each epoch in the published protocol (--views)",
+                "note: {} stored views of each training image, cropped and mirrored at random, {meaning}",
                 views.count
             ));
+        } else if views.crop_padding > 0 || views.flip {
+            ddae_base::note(format_args!(
+                "note: the training images that the choice is measured on are cropped or mirrored like those that are learned \
+                 from, and test images are not: accuracies of both are not comparable"
+            ));
         }
-        Ok(Job { images, plan, views })
     }
 
     /// The graph's file, which is made of weights where it is not there yet, and the files that were made.
@@ -406,6 +464,7 @@ impl Arguments {
         // and ends the process.
         let leftovers: Arc<Mutex<Option<[PathBuf; 2]>>> = Arc::default();
         let (shared, lock) = (Arc::clone(&leftovers), lock.file_path().to_path_buf());
+        let interrupted = self.interrupted();
         stop::at_signal(move |code| {
             if let Some([staging, staging_lock]) = &*shared.lock().unwrap_or_else(PoisonError::into_inner) {
                 // What cannot be removed is removed by the next export to the same file.
@@ -413,7 +472,7 @@ impl Arguments {
                 let _ = fs::remove_file(staging_lock);
             }
             let _ = fs::remove_file(&lock);
-            ending::interrupted(INTERRUPTED, code);
+            ending::interrupted(interrupted, code);
         });
         let staged = |files| *leftovers.lock().unwrap_or_else(PoisonError::into_inner) = files;
         let is_shown = !ddae_base::is_quiet() && (ddae_base::is_verbose() || std::io::stderr().is_terminal());
@@ -465,6 +524,8 @@ struct Watched {
     shown: Shown,
     stop: Stop,
     lock: PathBuf,
+    /// What is said then.
+    interrupted: &'static str,
 }
 
 impl Progress for Watched {
@@ -475,7 +536,7 @@ impl Progress for Watched {
     fn advance(&mut self, by: u64) {
         if self.stop.is_requested() {
             let _ = fs::remove_file(&self.lock);
-            ending::interrupted(INTERRUPTED, stop::exit_code().unwrap_or(CTRL_C));
+            ending::interrupted(self.interrupted, stop::exit_code().unwrap_or(CTRL_C));
         }
         self.shown.advance(by);
     }
