@@ -69,6 +69,27 @@ impl GridPlan {
         self.timesteps.iter().flat_map(of_timestep).collect()
     }
 
+    /// The fewest images that a head learns from, of training images with these labels.
+    ///
+    /// # Errors
+    /// When there are fewer than two classes, or none can be held out of one.
+    pub fn fewest(&self, labels: &[i64]) -> Result<usize> {
+        match (self.selection, self.search) {
+            (Selection::Published, _) => Ok(labels.len()),
+            (Selection::HeldOut, Search::Full) => {
+                Ok(HeldOut::draw(labels, self.held_out, self.seed, PURPOSE, ADVICE)?.fit.len())
+            }
+            (Selection::HeldOut, Search::Halving) => {
+                let classes = Classes::of(labels)?.len();
+                let rounds = schedule(self.pairs().len(), labels.len(), classes);
+                let first = rounds.first().map_or(labels.len(), |round| round.images);
+                let order = order(labels, self.seed)?;
+                let labels: Vec<i64> = order[..first].iter().map(|&image| labels[image]).collect();
+                Ok(halves(&labels, self.seed)?.iter().map(|half| half.fit.len()).min().unwrap_or(0))
+            }
+        }
+    }
+
     /// The width of a layer.
     fn width(&self, layer: &str) -> usize {
         self.layers.iter().find(|(name, _)| name == layer).map_or(0, |(_, width)| *width)

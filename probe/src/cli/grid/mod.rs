@@ -3,7 +3,7 @@
 mod output;
 
 use std::fs;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,7 +26,7 @@ use ddae_infer::running::Running;
 use ddae_onnx::metadata::GraphKind;
 use ddae_probe::ProbeError;
 use ddae_probe::experiment::{Progress, Selection};
-use ddae_probe::grid::features::{Extractor, Setup, remove};
+use ddae_probe::grid::features::{Extractor, Setup, clear, keep, remove};
 use ddae_probe::grid::images::{GridImages, ImageOptions};
 use ddae_probe::grid::model::{Model, Offer, is_weights};
 use ddae_probe::grid::result::Found;
@@ -45,6 +45,9 @@ const PUBLISHED_VIEWS: u16 = 4;
 /// Seeds of halving unless they are given: on few images, what heads and divisions draw is as large as what pairs differ in,
 /// and heads cost little beside features.
 const HALVING_SEEDS: u64 = 5;
+
+/// Neighbours that vote.
+const NEIGHBOURS: usize = 20;
 
 /// The share of the smallest class that is held out unless it is given.
 const HELD_OUT: f64 = 0.2;
@@ -226,6 +229,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let output = Output::new(arguments)?;
     let latents = match &arguments.latents {
         Some(path) => {
+            if is_hdf5(path) {
+                let reason = format!(
+                    "--latents: {} is a file of latents, and a grid takes the graph that makes them; for stored latents use \
+                     `ddae-infer features --latents` and `ddae-probe linear`",
+                    path.display()
+                );
+                return Err(ProbeError::Usage(reason).into());
+            }
             let graph =
                 running.open(path, &[GraphKind::Latent], "grid --latents").map_err(ProbeError::from)?;
             Some(Latents::Graph(Box::new(graph)))
@@ -245,6 +256,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let lock = Lock::output(&arguments.output).map_err(LockError::into_file_error).context("--output")?;
     let folder = work_folder(&arguments.output);
     fs::create_dir_all(&folder).map_err(files::FileError::of("create", &folder)).map_err(ProbeError::from)?;
+    if arguments.overwrite {
+        clear(&folder)?;
+    }
     let (file, graph) = arguments.graph(model, &folder, &lock)?;
     let stop = Stop::on_signal(Some("stopping (again to stop at once)"));
     let mut extractor = Extractor::new(Setup {
@@ -281,10 +295,19 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         false => error.into(),
     })?;
     output.write(&job, &file, &found, &lock)?;
-    if !arguments.keep {
-        remove(&[extractor.files(), &graph[..]].concat(), &folder)?;
+    let files = [extractor.files(), &graph[..]].concat();
+    match arguments.keep {
+        true => keep(&files, &folder)?,
+        false => remove(&files, &folder)?,
     }
     output.show(&job, &file, &found)
+}
+
+/// Whether a file is HDF5 by its first bytes, as files of latents are.
+fn is_hdf5(path: &Path) -> bool {
+    let mut start = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(8).read_to_end(&mut start));
+    read.is_ok() && start == b"\x89HDF\r\n\x1a\n"
 }
 
 /// The exit code of a job that was stopped without a signal that is known.
@@ -426,6 +449,20 @@ impl Arguments {
             flip: self.flip || is_published,
             resized_crop: false,
         };
+        let differ = offer.takes_noise() || latents.is_some() || views.crop_padding > 0 || views.flip;
+        if views.count > 1 && !differ {
+            return usage(format!(
+                "--views {}: this network sees images without noise, and all views would be alike; add --crop or --flip",
+                views.count
+            ));
+        }
+        let fewest = plan.fewest(&images.labels())?;
+        if self.head == HeadArgument::Knn && fewest < NEIGHBOURS {
+            return usage(format!(
+                "--head knn: {NEIGHBOURS} neighbours are asked, and there are {fewest} images to learn from where the choice is \
+                 made; give more images, or another --head"
+            ));
+        }
         self.note_views(&views);
         Ok(Job { images, plan, views })
     }
@@ -511,7 +548,7 @@ impl Arguments {
             }
             HeadArgument::Knn => {
                 let (metric, votes) = (Metric::Euclidean, Votes::Uniform);
-                let head = KnnProbe { normalisation: Normalisation::L2, metric, votes, ks: vec![20] };
+                let head = KnnProbe { normalisation: Normalisation::L2, metric, votes, ks: vec![NEIGHBOURS] };
                 search(&head, plan, images, extractor, progress)
             }
         }
