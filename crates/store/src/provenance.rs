@@ -236,7 +236,10 @@ impl Provenance {
     /// The noise that latents were drawn with, if any were: `latents_noise`, or `noise` where that says nothing else.
     fn effective_latents_noise(&self) -> Option<&str> {
         self.latents.as_ref()?.as_ref()?;
-        self.latents_noise.as_ref().and_then(|noise| noise.as_deref()).or_else(|| self.noise.as_ref()?.as_deref())
+        self.latents_noise
+            .as_ref()
+            .and_then(|noise| noise.as_deref())
+            .or_else(|| self.noise.as_ref()?.as_deref())
     }
 
     /// The seed of the draws that latents were made with: `latents_seed`, or `seed` where that says nothing else.
@@ -440,7 +443,10 @@ mod tests {
         };
         // The model's noise is that of each image, the latents' is one draw.
         let first = file("keyed", 3, json!("fixed"), json!(0));
-        assert_eq!(differs(&first, &file("keyed", 3, json!("fixed"), json!(1))).as_deref(), Some("latents_seed"));
+        assert_eq!(
+            differs(&first, &file("keyed", 3, json!("fixed"), json!(1))).as_deref(),
+            Some("latents_seed")
+        );
         assert_eq!(differs(&first, &file("keyed", 7, json!("fixed"), json!(0))), None);
         // Null is the seed of the file.
         assert_eq!(differs(&first, &file("keyed", 0, json!("fixed"), Value::Null)), None);
@@ -455,7 +461,10 @@ mod tests {
         // Both are one draw.
         let first = file("fixed", 3, Value::Null, json!(0));
         assert_eq!(differs(&first, &file("fixed", 3, Value::Null, json!(0))), None);
-        assert_eq!(differs(&first, &file("fixed", 3, Value::Null, json!(1))).as_deref(), Some("latents_seed"));
+        assert_eq!(
+            differs(&first, &file("fixed", 3, Value::Null, json!(1))).as_deref(),
+            Some("latents_seed")
+        );
         assert!(first.draws_latents() && !file("none", 0, Value::Null, Value::Null).draws_latents());
         assert_eq!(first.effective_latents_seed(), Some(0));
     }

@@ -196,7 +196,8 @@ fn is_features(name: &str) -> bool {
     let Some(stem) = name.strip_suffix(".h5") else { return false };
     let (stem, shard) = stem.split_once('.').unwrap_or((stem, ""));
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let is_shard = shard.is_empty() || shard.split_once("-of-").is_some_and(|(i, n)| is_number(i) && is_number(n));
+    let is_shard =
+        shard.is_empty() || shard.split_once("-of-").is_some_and(|(i, n)| is_number(i) && is_number(n));
     let of = |prefix: &str| stem.strip_prefix(prefix).is_some_and(is_number);
     is_shard && (matches!(stem, "train" | "test") || of("round_") || of("train_t") || of("test_t"))
 }
@@ -234,7 +235,10 @@ mod tests {
         // A later job without --keep that went on with the same files.
         remove(&files, folder).expect("removed");
         let left = names(folder);
-        assert!(left.contains(&"train.h5".to_string()) && left.contains(&"test_t11.h5".to_string()), "{left:?}");
+        assert!(
+            left.contains(&"train.h5".to_string()) && left.contains(&"test_t11.h5".to_string()),
+            "{left:?}"
+        );
         assert!(!left.contains(&"features.onnx".to_string()), "{left:?}");
         clear(folder).expect("cleared");
         assert_eq!(names(folder), ["mine.h5", "round_.h5", "train_notes.h5"]);

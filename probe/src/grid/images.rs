@@ -68,13 +68,6 @@ impl ImageOptions {
         let set = datasets::open_with(name, self.root.as_deref(), &options)?;
         let train = set.split(self.train.as_deref(), "train")?;
         let test = set.split(self.test.as_deref(), "test")?;
-        if train.split.name() == test.split.name() {
-            return usage(format!(
-                "{} would be both learned from and measured on: give --train-split and --test-split with two of its splits, or \
-                 data that has a test split",
-                train.split.name()
-            ));
-        }
         let mut notes = set.notes.clone();
         let mut prepared = Vec::new();
         for chosen in [train, test] {
@@ -93,6 +86,13 @@ impl ImageOptions {
         let (Some(test), Some(train)) = (prepared.pop(), prepared.pop()) else {
             return Err(ProbeError::Empty { origin: name.to_string() });
         };
+        if train.name() == test.name() {
+            return usage(format!(
+                "{} would be both learned from and measured on: give --train-split and --test-split with two of its splits, or \
+                 data that has a test split",
+                train.name()
+            ));
+        }
         if train.classes() != test.classes() {
             return usage(format!(
                 "{} has the classes {} and {} has {}: both must have the same",

@@ -261,7 +261,10 @@ impl<H: Head> Searching<'_, H> {
                 new_images: new.len(),
                 batch: heads.batch,
                 epochs: heads.epochs,
-                cost: Cost { network_calls: calls as u64, head_rows: self.head_rows(pairs.len(), heads.rows) },
+                cost: Cost {
+                    network_calls: calls as u64,
+                    head_rows: self.head_rows(pairs.len(), heads.rows),
+                },
                 kept: kept.iter().map(FeatureKey::to_string).collect(),
             });
             pairs = kept;

@@ -330,9 +330,7 @@ impl Arguments {
             );
         }
         if self.held_out.is_some() && is_published {
-            return usage(
-                "--held-out: with --protocol published the test images choose; leave it out",
-            );
+            return usage("--held-out: with --protocol published the test images choose; leave it out");
         }
         if is_published && self.head == HeadArgument::Knn && self.seeds.is_some_and(|seeds| seeds > 1) {
             return usage(
