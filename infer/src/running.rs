@@ -59,6 +59,19 @@ pub struct Running {
 }
 
 impl Running {
+    /// The options by which another command computes the same numbers, each with a space before it; empty where they are the
+    /// defaults.
+    pub fn for_same_numbers(&self) -> String {
+        let mut options = String::new();
+        if self.device != DeviceName::Cpu {
+            options.push_str(&format!(" --device {}", self.device));
+        }
+        for (name, is_given) in [(" --tf32", self.tf32), (" --edited", self.edited)] {
+            options.push_str(if is_given { name } else { "" });
+        }
+        options
+    }
+
     /// The file at `path` ([`ModelFile::open`]), found to be for the device.
     ///
     /// # Errors

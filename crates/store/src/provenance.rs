@@ -145,7 +145,7 @@ provenance! {
     /// The same of the graph that made latents; null without one. Must agree.
     latents_digest: Option<String>, Agree, before: null;
     /// Seed of the draws that latents in a file of their own were made with; null where it is `seed`, and without such a file.
-    /// May differ, but with `fixed` noise as `seed`.
+    /// May differ; training and test images agree in what it comes to where the latents' noise is `fixed`.
     latents_seed: Option<u64>, Free, before: null;
     /// The noise by which such latents were drawn from their posterior, where it is of another kind than `noise`; else null.
     /// Must agree.
@@ -154,6 +154,8 @@ provenance! {
     latents_dtype: Option<String>, Agree, before: null;
     /// How products of such latents were computed where it is not as `precision` says; else null. Must agree.
     latents_precision: Option<String>, Agree, before: null;
+    /// The execution provider of such latents where it is not `provider`; else null. May differ, as that.
+    latents_provider: Option<String>, Free, before: null;
     /// Whether an ONNX file was used that had been changed after it was written. Must agree.
     edited: bool, Agree, before: false;
     /// The program that computed the features, and its version. May differ.
@@ -213,15 +215,42 @@ impl Provenance {
         let (first, second) = (self.attributes(), other.attributes());
         // One draw for all images is part of what the features are.
         let is_fixed = self.has_fixed_noise() && other.has_fixed_noise();
-        names(&first, &second).find_map(|name| {
+        let in_attributes = names(&first, &second).find_map(|name| {
             let (first, second) = (value(&first, name)?, value(&second, name)?);
             let rule = match name.as_str() {
-                "seed" | "latents_seed" if is_fixed && pairing == Pairing::TrainTest => Rule::Agree,
+                "seed" if is_fixed && pairing == Pairing::TrainTest => Rule::Agree,
                 name => rule(name),
             };
             let differ = !rule.allows(pairing, &first, &second);
             differ.then(|| Difference::new(name, first, second))
+        });
+        in_attributes.or_else(|| {
+            // So is the one draw by which latents were made, whichever attributes say its seed.
+            let are_fixed = [self, other].iter().all(|file| file.effective_latents_noise() == Some("fixed"));
+            let (first, second) = (self.effective_latents_seed()?, other.effective_latents_seed()?);
+            let differ = are_fixed && pairing == Pairing::TrainTest && first != second;
+            differ.then(|| Difference::new("latents_seed", first, second))
         })
+    }
+
+    /// The noise that latents were drawn with, if any were: `latents_noise`, or `noise` where that says nothing else.
+    fn effective_latents_noise(&self) -> Option<&str> {
+        self.latents.as_ref()?.as_ref()?;
+        self.latents_noise
+            .as_ref()
+            .and_then(|noise| noise.as_deref())
+            .or_else(|| self.noise.as_ref()?.as_deref())
+    }
+
+    /// The seed of the draws that latents were made with: `latents_seed`, or `seed` where that says nothing else.
+    pub fn effective_latents_seed(&self) -> Option<u64> {
+        self.latents_seed.flatten().or(self.seed)
+    }
+
+    /// Whether something was drawn when latents were made: their noise, or crops and flips.
+    pub fn draws_latents(&self) -> bool {
+        let has_latents = self.latents.as_ref().is_some_and(Option::is_some);
+        has_latents && (self.effective_latents_noise() != Some("none") || !self.augmentation().is_empty())
     }
 
     /// The attributes that should agree and that only one of the two has.
@@ -398,6 +427,46 @@ mod tests {
         }
         let (keyed, fixed) = (file(json!("keyed"), 0), file(json!("fixed"), 0));
         assert_eq!(differs(&keyed, &fixed, Pairing::TrainTest).as_deref(), Some("noise"));
+    }
+
+    /// Of latents in files of their own.
+    #[test]
+    fn one_draw_for_all_latents_is_the_same_in_training_and_test() {
+        let file = |noise: &str, seed: u64, latents_noise: Value, latents_seed: Value| {
+            read(json!({
+                "latents": "ab", "seed": seed, "noise": noise,
+                "latents_noise": latents_noise, "latents_seed": latents_seed,
+            }))
+        };
+        let differs = |first: &Provenance, second: &Provenance| {
+            first.difference(second, Pairing::TrainTest).map(|difference| difference.property)
+        };
+        // The model's noise is that of each image, the latents' is one draw.
+        let first = file("keyed", 3, json!("fixed"), json!(0));
+        assert_eq!(
+            differs(&first, &file("keyed", 3, json!("fixed"), json!(1))).as_deref(),
+            Some("latents_seed")
+        );
+        assert_eq!(differs(&first, &file("keyed", 7, json!("fixed"), json!(0))), None);
+        // Null is the seed of the file.
+        assert_eq!(differs(&first, &file("keyed", 0, json!("fixed"), Value::Null)), None);
+        assert_eq!(
+            differs(&first, &file("keyed", 3, json!("fixed"), Value::Null)).as_deref(),
+            Some("latents_seed")
+        );
+        // The other way round, the latents may have any seed.
+        let first = file("fixed", 3, json!("keyed"), json!(0));
+        assert_eq!(differs(&first, &file("fixed", 3, json!("keyed"), json!(1))), None);
+        assert_eq!(differs(&first, &file("fixed", 4, json!("keyed"), json!(0))).as_deref(), Some("seed"));
+        // Both are one draw.
+        let first = file("fixed", 3, Value::Null, json!(0));
+        assert_eq!(differs(&first, &file("fixed", 3, Value::Null, json!(0))), None);
+        assert_eq!(
+            differs(&first, &file("fixed", 3, Value::Null, json!(1))).as_deref(),
+            Some("latents_seed")
+        );
+        assert!(first.draws_latents() && !file("none", 0, Value::Null, Value::Null).draws_latents());
+        assert_eq!(first.effective_latents_seed(), Some(0));
     }
 
     /// Files of versions that had no other noise than what was drawn for each image.

@@ -120,6 +120,7 @@ pub(super) fn with_latents(made: Provenance, latents: &StoredLatents, extraction
         latents_noise: Some(noise.filter(|noise| Some(noise) != made.noise.clone().flatten().as_ref())),
         latents_dtype: Some(Some(latents.dtype()).filter(|dtype| dtype != "f32")),
         latents_precision: Some(from.precision.clone().filter(|_| from.precision != made.precision)),
+        latents_provider: Some(from.provider.clone().filter(|_| from.provider != made.provider)),
         data_set: from.data_set,
         split: from.split,
         images_digest: from.images_digest,

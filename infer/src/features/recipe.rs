@@ -265,6 +265,7 @@ fn provenance(
         latents_noise: Some(None),
         latents_dtype: Some(None),
         latents_precision: Some(None),
+        latents_provider: Some(None),
         edited: Some(model.is_edited || made_by.is_some_and(|latents| latents.is_edited)),
         tool: Some(concat!("ddae-infer ", env!("CARGO_PKG_VERSION")).to_string()),
         exporter: Some(description.tool.clone()),

@@ -82,6 +82,8 @@ fn what_is_otherwise_than_by_the_way_is_said() {
     let said = |name: &str| names.map(|attribute| of(name)[attribute].clone());
     assert_eq!(said("a.h5"), [json!(6), json!(5), json!(null), json!(null), json!(null), json!(3)]);
     assert_eq!(said("b.h5"), [json!(6), json!(5), json!("none"), json!("f16"), json!(null), json!(3)]);
+    // Both were made on the same device.
+    assert_eq!(of("a.h5").get("latents_provider"), Some(&json!(null)));
     assert_eq!(of("a.h5")["images_digest"], of("plain.h5")["images_digest"]);
     assert_eq!(of("a.h5")["latents"], of("plain.h5")["model"]);
     assert_eq!(of("a.h5")["latents_digest"], of("plain.h5")["graph_digest"]);

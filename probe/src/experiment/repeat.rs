@@ -36,7 +36,8 @@ pub fn repeat_with_noise<P: Probe>(
     seeds: u64,
     progress: &mut dyn Progress,
 ) -> Result<Report> {
-    let noise_seeds = if sources.len() > 1 { noise_seeds::check(sources)? } else { Vec::new() };
+    let (noise_seeds, notes) =
+        if sources.len() > 1 { noise_seeds::check(sources)? } else { (Vec::new(), Vec::new()) };
     if seeds > 1 {
         check_drawn(&sources[0], &probe_of(plan.seed), plan, seeds)?;
     }
@@ -59,6 +60,7 @@ pub fn repeat_with_noise<P: Probe>(
         }
     }
     let mut report = first.expect("a source");
+    report.warnings.extend(notes);
     if accuracies.len() > 1 {
         let repeats = Repeats::new(plan.seed, accuracies, features).with_noise(noise_seeds);
         report.warnings.extend(repeats.disagreement());

@@ -9,7 +9,8 @@ use serde::Serialize;
 pub struct Cost {
     /// Images that went through the network, each counted for every timestep and view. All layers of a call come with it.
     pub network_calls: u64,
-    /// Rows of features that heads learned from, each counted for every head and pass over them.
+    /// Rows of features that heads learned from, each counted for every head and epoch. The steps of a solver, each of
+    /// which sees all rows, and its penalties are not counted, nor is what chooses a penalty.
     pub head_rows: u64,
 }
 
@@ -35,6 +36,10 @@ pub struct RoundReport {
     pub images: usize,
     /// Those whose features were computed for it.
     pub new_images: usize,
+    /// Rows in a step of its heads; none of heads that take none.
+    pub batch: Option<usize>,
+    /// Epochs of its heads; 1 of heads that have none.
+    pub epochs: usize,
     /// What it cost.
     #[serde(flatten)]
     pub cost: Cost,
@@ -49,6 +54,12 @@ pub struct SearchReport {
     pub search: &'static str,
     /// `held-out` or `published`.
     pub protocol: &'static str,
+    /// How many seeds chose, by their mean.
+    pub seeds: u64,
+    /// What the heads learned from and were measured on.
+    pub division: &'static str,
+    /// The share of the smallest training class that was held out for the choice; none where none was.
+    pub held_out: Option<f64>,
     /// Training images on which the choice was made that its heads did not learn from.
     pub held_out_samples: usize,
     /// The rounds of successive halving.

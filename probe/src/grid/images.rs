@@ -46,11 +46,17 @@ pub(super) const ADVICE: &str = "give more images of it, or leave the class out"
 
 impl ImageOptions {
     /// Opens both splits for a graph that takes images of `shape` and was trained on `trained_on`, and checks what would
-    /// otherwise be found after the features of all were computed: labels, classes, enough images of each to hold some out.
+    /// otherwise be found after the features of all were computed: labels, classes, and enough images of each to hold out
+    /// the share `held_out`, where some are.
     ///
     /// # Errors
-    /// When one of them cannot be had, or they do not go together.
-    pub fn open(&self, shape: [usize; 3], trained_on: Option<&str>, held_out: f64) -> Result<GridImages> {
+    /// When one of them cannot be had, both are the same, or they do not go together.
+    pub fn open(
+        &self,
+        shape: [usize; 3],
+        trained_on: Option<&str>,
+        held_out: Option<f64>,
+    ) -> Result<GridImages> {
         let usage = |reason: String| Err(ProbeError::Usage(reason));
         let Some(name) = self.data.as_deref().or(trained_on) else {
             return usage(
@@ -80,6 +86,13 @@ impl ImageOptions {
         let (Some(test), Some(train)) = (prepared.pop(), prepared.pop()) else {
             return Err(ProbeError::Empty { origin: name.to_string() });
         };
+        if train.name() == test.name() {
+            return usage(format!(
+                "{} would be both learned from and measured on: give --train-split and --test-split with two of its splits, or \
+                 data that has a test split",
+                train.name()
+            ));
+        }
         if train.classes() != test.classes() {
             return usage(format!(
                 "{} has the classes {} and {} has {}: both must have the same",
@@ -92,7 +105,9 @@ impl ImageOptions {
         let images = GridImages { train, test, notes };
         let labels = images.labels();
         // The draw itself is made where it is needed.
-        HeldOut::draw(&labels, held_out, 0, PURPOSE, ADVICE)?;
+        if let Some(held_out) = held_out {
+            HeldOut::draw(&labels, held_out, 0, PURPOSE, ADVICE)?;
+        }
         let learned: BTreeSet<i64> = labels.into_iter().collect();
         if let Some(index) =
             (0..images.test.len()).find(|&i| !learned.contains(&(images.test.label(i) as i64)))

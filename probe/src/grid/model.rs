@@ -203,6 +203,11 @@ impl Offer {
         }
     }
 
+    /// Whether images are seen with noise.
+    pub fn takes_noise(&self) -> bool {
+        self.process.is_some()
+    }
+
     /// The layers `asked` for, or all.
     ///
     /// # Errors

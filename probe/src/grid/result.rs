@@ -48,6 +48,17 @@ impl Cell {
             settings: Vec::new(),
         }
     }
+
+    /// The same where the test images chose.
+    pub(super) fn test_trial(&self) -> Trial {
+        Trial {
+            held_out_accuracy: None,
+            held_out_standard_error: None,
+            test_accuracy: Some(self.accuracy),
+            test_standard_error: Some(self.standard_error),
+            ..self.trial(false)
+        }
+    }
 }
 
 /// The chosen pair.

@@ -51,7 +51,8 @@ pub struct GridPlan {
     pub search: Search,
     /// Where the choice is made.
     pub selection: Selection,
-    /// The held-out part of the smallest training class, above 0 and below 1.
+    /// The held-out part of the smallest training class, above 0 and below 1: what a full search chooses on, and what a head
+    /// chooses its own settings on.
     pub held_out: f64,
     /// The first of the seeds: of the held-out part, and of the heads.
     pub seed: u64,
@@ -66,6 +67,27 @@ impl GridPlan {
             self.layers.iter().map(move |(layer, _)| FeatureKey::new(timestep, layer.as_str()))
         };
         self.timesteps.iter().flat_map(of_timestep).collect()
+    }
+
+    /// The fewest images that a head learns from, of training images with these labels.
+    ///
+    /// # Errors
+    /// When there are fewer than two classes, or none can be held out of one.
+    pub fn fewest(&self, labels: &[i64]) -> Result<usize> {
+        match (self.selection, self.search) {
+            (Selection::Published, _) => Ok(labels.len()),
+            (Selection::HeldOut, Search::Full) => {
+                Ok(HeldOut::draw(labels, self.held_out, self.seed, PURPOSE, ADVICE)?.fit.len())
+            }
+            (Selection::HeldOut, Search::Halving) => {
+                let classes = Classes::of(labels)?.len();
+                let rounds = schedule(self.pairs().len(), labels.len(), classes);
+                let first = rounds.first().map_or(labels.len(), |round| round.images);
+                let order = order(labels, self.seed)?;
+                let labels: Vec<i64> = order[..first].iter().map(|&image| labels[image]).collect();
+                Ok(halves(&labels, self.seed)?.iter().map(|half| half.fit.len()).min().unwrap_or(0))
+            }
+        }
     }
 
     /// The width of a layer.
@@ -153,12 +175,12 @@ impl<H: Head> Searching<'_, H> {
     fn full_cost(&self, views: usize, rows: usize) -> Cost {
         let calls = self.labels.len() * views * self.plan.timesteps.len();
         let pairs = self.plan.timesteps.len() * self.plan.layers.len();
-        Cost { network_calls: calls as u64, head_rows: self.head_rows(pairs, rows) }
+        Cost { network_calls: calls as u64, head_rows: self.head_rows(pairs, rows * self.head.passes()) }
     }
 
-    /// The rows that heads of so many pairs see, each learning from `rows`.
+    /// The rows that heads of so many pairs see with all seeds, each seeing `rows` in all of its epochs.
     fn head_rows(&self, pairs: usize, rows: usize) -> u64 {
-        (pairs * rows * self.head.passes()) as u64 * self.plan.seeds
+        (pairs * rows) as u64 * self.plan.seeds
     }
 
     fn held_out(&self, seed: u64) -> Result<HeldOut> {
@@ -187,6 +209,9 @@ impl<H: Head> Searching<'_, H> {
         let search = SearchReport {
             search: self.plan.search.name(),
             protocol: self.plan.selection.name(),
+            seeds: self.plan.seeds,
+            division: "a held-out part",
+            held_out: Some(self.plan.held_out),
             held_out_samples: scores.samples,
             rounds: Vec::new(),
             cost,
@@ -201,7 +226,11 @@ impl<H: Head> Searching<'_, H> {
         let classes = Classes::of(&self.labels)?.len();
         let order = order(&self.labels, self.plan.seed)?;
         let rounds = schedule(pairs.len(), self.labels.len(), classes);
-        let full = self.held_out(self.plan.seed)?.fit.len();
+        // What a full search would learn from; all images where it could hold out none.
+        let full = match self.held_out(self.plan.seed) {
+            Err(ProbeError::TooFewToHoldOut { .. }) => self.labels.len(),
+            part => part?.fit.len(),
+        };
         let mut cells: Vec<Option<Cell>> = vec![None; all.len()];
         let (mut done, mut reports, mut files) = (0, Vec::<RoundReport>::new(), Vec::new());
         for (number, round) in rounds.iter().enumerate() {
@@ -214,7 +243,7 @@ impl<H: Head> Searching<'_, H> {
             let name = format!("round_{}", number + 1);
             files.push(extractor.compute(&name, part, &timesteps, Role::Train, progress)?);
             done = round.images;
-            let (scores, rows) = self.scores(&files, &pairs, full, progress)?;
+            let (scores, heads) = self.scores(&files, &pairs, full, progress)?;
             let ranked = scores.ranked();
             for (i, pair) in pairs.iter().enumerate() {
                 let place = all.iter().position(|known| known == pair).unwrap_or(0);
@@ -230,7 +259,12 @@ impl<H: Head> Searching<'_, H> {
                 timesteps,
                 images: round.images,
                 new_images: new.len(),
-                cost: Cost { network_calls: calls as u64, head_rows: self.head_rows(pairs.len(), rows) },
+                batch: heads.batch,
+                epochs: heads.epochs,
+                cost: Cost {
+                    network_calls: calls as u64,
+                    head_rows: self.head_rows(pairs.len(), heads.rows),
+                },
                 kept: kept.iter().map(FeatureKey::to_string).collect(),
             });
             pairs = kept;
@@ -242,6 +276,9 @@ impl<H: Head> Searching<'_, H> {
         let search = SearchReport {
             search: self.plan.search.name(),
             protocol: self.plan.selection.name(),
+            seeds: self.plan.seeds,
+            division: "two halves of a round's images, each measured by heads of the other",
+            held_out: None,
             held_out_samples: samples.map_or(0, |cell| cell.samples),
             cost: reports.iter().map(|round| round.cost).sum(),
             rounds: reports,
@@ -253,26 +290,29 @@ impl<H: Head> Searching<'_, H> {
         self.measured(Chosen { pair, cells, search, train }, extractor, progress)
     }
 
-    /// Measures pairs on the images of some files: each image by a head that learned from the other half. Also gives the
-    /// rows that the heads of a pair learned from.
+    /// Measures pairs on the images of some files: each image by a head that learned from the other half. Also gives what
+    /// the heads of a pair were.
     fn scores(
         &self,
         files: &[PathBuf],
         pairs: &[FeatureKey],
         full: usize,
         progress: &mut dyn Progress,
-    ) -> Result<(Scores, usize)> {
+    ) -> Result<(Scores, Heads)> {
         let opened = files.iter().map(FeatureFile::open).collect::<std::result::Result<Vec<_>, _>>()?;
         let train = Samples::of_parts(opened)?;
         let mut scores = Scores { by_seed: vec![Vec::new(); pairs.len()], samples: 0 };
-        let (mut rows, pairs) = (0, sets(pairs));
+        let (mut heads, pairs) = (Heads::default(), sets(pairs));
         for seed in self.plan.seeds() {
             let halves = halves(train.labels(), seed)?;
             let measured: usize = halves.iter().map(|half| half.measure.len()).sum();
-            (scores.samples, rows) = (measured, halves.iter().map(|half| half.fit.len()).sum());
+            scores.samples = measured;
+            heads.rows = 0;
             let mut correct = vec![0.0; pairs.len()];
             for half in &halves {
                 let head = self.head.seeded(seed).for_rows(half.fit.len(), full);
+                heads.rows += half.fit.len() * head.passes();
+                (heads.batch, heads.epochs) = (head.batch(), head.passes());
                 let tuned = tune(&train, &head, self.head.views(), &pairs, half, progress)?;
                 let count = half.measure.len() as f64;
                 correct.iter_mut().zip(tuned).for_each(|(correct, tuned)| *correct += tuned.accuracy * count);
@@ -280,7 +320,7 @@ impl<H: Head> Searching<'_, H> {
             let of_all = correct.into_iter().map(|correct| correct / measured.max(1) as f64);
             scores.by_seed.iter_mut().zip(of_all).for_each(|(scores, score)| scores.push(score));
         }
-        Ok((scores, rows))
+        Ok((scores, heads))
     }
 
     /// Learns the chosen pair from all training images and measures it on the test images, which nothing else is.
@@ -296,6 +336,10 @@ impl<H: Head> Searching<'_, H> {
         let test = extractor.compute(&name, test, &[pair.timestep], Role::Test, progress)?;
         let (mut report, seeds) = self.report(&train, &test, &[pair], progress)?;
         let is_halving = self.plan.search == Search::Halving;
+        if is_halving && self.head.open_setting().is_none() {
+            // Nothing was held out so: `search` says what the choice was made on.
+            report.protocol.remove("held_out");
+        }
         report.selection = SelectionReport {
             features: "chosen on held-out training samples",
             held_out_samples: search.held_out_samples,
@@ -319,25 +363,55 @@ impl<H: Head> Searching<'_, H> {
         let train = extractor.compute("train", train, &self.plan.timesteps, Role::Train, progress)?;
         let test = extractor.compute("test", test, &self.plan.timesteps, Role::Test, progress)?;
         let pairs = self.plan.pairs();
-        let (report, _) = self.report(&train, &test, &pairs, progress)?;
-        let cells = pairs.iter().zip(&report.selection.trials).map(|(pair, trial)| Cell {
-            accuracy: trial.test_accuracy.unwrap_or(report.accuracy),
-            standard_error: trial.test_standard_error.unwrap_or(report.standard_error),
-            samples: self.images.test.len(),
-            ..self.blank(pair)
-        });
-        let cells = cells.collect();
+        let source = ProbeSource::open(&Input::new(&train), &Input::new(&test))?;
+        let mut scores = Scores { by_seed: vec![Vec::new(); pairs.len()], samples: self.images.test.len() };
+        let mut first: Option<Report> = None;
+        for seed in self.plan.seeds() {
+            let plan = ExperimentPlan { seed, ..self.experiment(&pairs) };
+            let report = experiment::run(&source, &self.head.seeded(seed), &plan, progress)?;
+            let accuracies = report.selection.trials.iter().map(|trial| trial.test_accuracy);
+            scores.by_seed.iter_mut().zip(accuracies).for_each(|(scores, accuracy)| {
+                scores.push(accuracy.unwrap_or(report.accuracy));
+            });
+            first.get_or_insert(report);
+        }
+        drop(source);
+        let cells: Vec<Cell> =
+            pairs.iter().enumerate().map(|(i, pair)| self.cell(pair, &scores, i, None)).collect();
+        let mut measurement = Cost::default();
+        let report = match first {
+            // The only seed chose as the mean does.
+            Some(mut report) if self.plan.seeds == 1 => {
+                report.protocol.insert("search".to_string(), json!(self.plan.search.name()));
+                report
+            }
+            _ => {
+                let chosen = &pairs[scores.ranked()[0]];
+                let (mut report, seeds) =
+                    self.report(&train, &test, std::slice::from_ref(chosen), progress)?;
+                report.selection = SelectionReport {
+                    features: "chosen on the test set",
+                    held_out_samples: report.selection.held_out_samples,
+                    trials: cells.iter().map(Cell::test_trial).collect(),
+                };
+                measurement.head_rows = (self.labels.len() * self.head.passes()) as u64 * seeds;
+                report
+            }
+        };
         let mut cost = self.full_cost(extractor.views(), self.labels.len());
         cost.network_calls += test_calls as u64;
         let search = SearchReport {
             search: self.plan.search.name(),
             protocol: self.plan.selection.name(),
+            seeds: self.plan.seeds,
+            division: "the test images",
+            held_out: None,
             held_out_samples: 0,
             rounds: Vec::new(),
             cost,
             full: cost,
         };
-        Ok(self.found(report, cells, search, Cost::default()))
+        Ok(self.found(report, cells, search, measurement))
     }
 
     /// What a probe of the files gives among `pairs`, and the number of seeds it was given.
@@ -349,20 +423,25 @@ impl<H: Head> Searching<'_, H> {
         progress: &mut dyn Progress,
     ) -> Result<(Report, u64)> {
         let source = ProbeSource::open(&Input::new(train), &Input::new(test))?;
-        let plan = ExperimentPlan {
-            features: sets(pairs),
-            selection: self.plan.selection,
-            held_out: self.plan.held_out,
-            views: self.head.views(),
-            seed: self.plan.seed,
-            shots: None,
-        };
+        let plan = self.experiment(pairs);
         // Several seeds of what draws nothing would be the same.
         let draws = self.head.draws() || self.head.open_setting().is_some();
         let seeds = if draws { self.plan.seeds } else { 1 };
         let mut report = experiment::repeat(&source, |seed| self.head.seeded(seed), &plan, seeds, progress)?;
         report.protocol.insert("search".to_string(), json!(self.plan.search.name()));
         Ok((report, seeds))
+    }
+
+    /// The experiment on `pairs` with the first seed.
+    fn experiment(&self, pairs: &[FeatureKey]) -> ExperimentPlan {
+        ExperimentPlan {
+            features: sets(pairs),
+            selection: self.plan.selection,
+            held_out: self.plan.held_out,
+            views: self.head.views(),
+            seed: self.plan.seed,
+            shots: None,
+        }
     }
 
     fn found(&self, report: Report, cells: Vec<Cell>, search: SearchReport, measurement: Cost) -> Found {
@@ -390,6 +469,15 @@ impl<H: Head> Searching<'_, H> {
         let (standard_error, deviation) = (standard_error(accuracy, samples), scores.deviation(index));
         Cell { accuracy, standard_error, deviation, samples, round, ..self.blank(pair) }
     }
+}
+
+/// The heads of a pair in a round.
+#[derive(Clone, Copy, Debug, Default)]
+struct Heads {
+    /// The rows that they see in all of their epochs.
+    rows: usize,
+    batch: Option<usize>,
+    epochs: usize,
 }
 
 /// What a search ends with.

@@ -145,7 +145,12 @@ impl TrainedProbe {
         let mut largest = 0;
         for tables in tables {
             let classes = Classes::of(&tables.learn.labels())?.len();
-            largest = largest.max(self.bytes(tables.learn.len(), tables.learn.dim(), classes));
+            let (rows, dim) = (tables.learn.len(), tables.learn.dim());
+            let of_place = match self.layers {
+                Layers::Attention { .. } => MapLayout::of(&tables.learn)?.dim,
+                _ => dim,
+            };
+            largest = largest.max(self.bytes(rows, dim, of_place, classes));
         }
         let free = memory::free().map_err(|error| ProbeError::Usage(error.to_string()))?;
         let fit = free.map_or(usize::MAX, |free| (free / 4 * 3 / largest.max(1)) as usize);
@@ -153,16 +158,25 @@ impl TrainedProbe {
     }
 
     /// What a head has in memory while it is trained: the rows of an epoch with the blocks they are read in, and the weights of
-    /// its layers with their gradients and two moments.
-    fn bytes(&self, rows: usize, dim: usize, classes: usize) -> u64 {
-        let [rows, dim, classes] = [rows, dim, classes].map(|size| size as u64);
-        let weights = match (self.layers, self.layers.hidden(dim as usize)) {
-            // Those of the features of a place: less than a layer on the whole map has.
-            (Layers::Attention { .. }, _) | (_, None) => dim.saturating_mul(classes),
-            (_, Some(hidden)) => (hidden as u64).saturating_mul(dim + classes),
+    /// its layers with their gradients and two moments; with attention also what a batch leaves for its gradient. A row has
+    /// `dim` features, and `of_place` of them are of one place.
+    fn bytes(&self, rows: usize, dim: usize, of_place: usize, classes: usize) -> u64 {
+        let heads = self.layers.heads(of_place) as u64;
+        let hidden = self.layers.hidden(dim);
+        let [rows, dim, place, classes] = [rows, dim, of_place, classes].map(|size| size as u64);
+        let (weights, pass) = match (self.layers, hidden) {
+            (Layers::Attention { .. }, _) => {
+                // Query, keys, values and the layer; weights of places, what each head looks at, and the maps of a batch.
+                let weights = place.saturating_mul(2 * place + classes + 1);
+                let of_map = (dim / place.max(1) + 2 * place).saturating_mul(heads).saturating_add(2 * dim);
+                (weights, of_map.saturating_mul(4 * self.options.batch as u64))
+            }
+            (_, None) => (dim.saturating_mul(classes), 0),
+            (_, Some(hidden)) => ((hidden as u64).saturating_mul(dim + classes), 0),
         };
         let rows = rows.saturating_mul(dim).saturating_mul(4);
-        rows.saturating_add(weights.saturating_mul(16)).saturating_add(2 * rows::PASS_BYTES as u64)
+        let blocks = 2 * rows::PASS_BYTES as u64;
+        rows.saturating_add(weights.saturating_mul(16)).saturating_add(pass).saturating_add(blocks)
     }
 }
 
@@ -176,10 +190,18 @@ mod tests {
     fn the_weights_of_wide_layers_count() {
         let of = |layers| TrainedProbe { preset: Preset::Ddae, options: Preset::Ddae.options(), layers };
         let blocks = 2 * rows::PASS_BYTES as u64;
-        assert_eq!(of(Layers::One).bytes(1000, 64, 10), 4 * 64_000 + 16 * 640 + blocks);
+        assert_eq!(of(Layers::One).bytes(1000, 64, 64, 10), 4 * 64_000 + 16 * 640 + blocks);
         let hidden = Some(1 << 20);
-        assert_eq!(of(Layers::Two { hidden }).bytes(1000, 64, 10), 4 * 64_000 + ((16 * 74) << 20) + blocks);
-        assert_eq!(of(Layers::Two { hidden: None }).bytes(1, 64, 10), 4 * 64 + 16 * 128 * 74 + blocks);
-        assert_eq!(of(Layers::Two { hidden: Some(usize::MAX) }).bytes(1, 64, 10), u64::MAX);
+        assert_eq!(
+            of(Layers::Two { hidden }).bytes(1000, 64, 64, 10),
+            4 * 64_000 + ((16 * 74) << 20) + blocks
+        );
+        assert_eq!(of(Layers::Two { hidden: None }).bytes(1, 64, 64, 10), 4 * 64 + 16 * 128 * 74 + blocks);
+        assert_eq!(of(Layers::Two { hidden: Some(usize::MAX) }).bytes(1, 64, 64, 10), u64::MAX);
+        // Maps of 16 places and 256 features: keys and values are more than the layer.
+        let attention = of(Layers::Attention { heads: Some(4) });
+        let weights = 256 * (2 * 256 + 10 + 1);
+        let pass = 4 * 128 * (4 * (16 + 2 * 256) + 2 * 4096);
+        assert_eq!(attention.bytes(10, 4096, 256, 10), 4 * 40_960 + 16 * weights + pass + blocks);
     }
 }

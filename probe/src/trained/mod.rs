@@ -58,6 +58,17 @@ impl Layers {
 }
 
 impl Layers {
+    /// What training begins with.
+    fn initial_weights(self) -> &'static str {
+        match self {
+            Self::One | Self::Two { .. } => "uniform within 1/sqrt(inputs of the layer), PyTorch's default",
+            Self::Attention { .. } => {
+                "query normal with deviation 0.02; keys and values, without bias, and the layer uniform within 1/sqrt(inputs), \
+                 PyTorch's default"
+            }
+        }
+    }
+
     /// Number of heads for features of so many numbers a place; 1 without attention.
     fn heads(self, dim: usize) -> usize {
         match self {
@@ -115,7 +126,7 @@ impl TrainedProbe {
             ("epochs", json!(epochs)),
             ("batch", json!(batch)),
             ("steps", json!(steps)),
-            ("initial_weights", json!("uniform within 1/sqrt(inputs of the layer), PyTorch's default")),
+            ("initial_weights", json!(self.layers.initial_weights())),
             ("training_seed", json!(seed)),
             ("last_training_loss", json!(last_loss)),
             ("computed_in", json!("f32")),

@@ -89,6 +89,12 @@ fn files_that_differ_in_more_than_the_seed_are_refused() {
     other.attribute("model", json!("ffff")).write(path, "otest");
     Features::new(400, "train").views(2).attribute("seed", json!(7)).write(path, "views");
     Features::new(400, "train").attribute("noise_stream", Value::Null).write(path, "still");
+    for (split, samples) in [("train", 400), ("test", 200)] {
+        for seed in 0..2 {
+            let two = Features::new(samples, split).keys(&[("t11/out_6", 0.6), ("t11/out_7", 0.6)]);
+            two.attribute("seed", json!(seed)).write(path, &format!("{split}_two{seed}"));
+        }
+    }
     Features::new(400, "train")
         .labels(|row| (row % 3) as i64)
         .attribute("seed", json!(7))
@@ -132,6 +138,14 @@ fn files_that_differ_in_more_than_the_seed_are_refused() {
                 1,
                 line("train0.h5 views.h5", "test0.h5 test1.h5"),
                 "…train0.h5 and views.h5 do not belong together: attribute number of views is 1 in the first and 2…",
+            ),
+            (
+                2,
+                line(
+                    "train_two0.h5:t11/out_6 train_two1.h5:t11/out_7",
+                    "test_two0.h5:t11/out_6 test_two1.h5:t11/out_7",
+                ),
+                "…gives the features t11/out_6 and …gives t11/out_7: several files are to differ in their noise alone…",
             ),
             (
                 2,

@@ -9,6 +9,9 @@ use crate::tiny::{CLASSES, TAPS, TEST, TRAIN, trained, with};
 
 const GRID: &str = "ddae-probe grid run --data-root data --timesteps 1,11 --threads 1";
 
+/// The work folder of the result that is called so by default.
+const WORK: &str = "grid.json.work";
+
 fn place() -> Place {
     with(&["data", "run"])
 }
@@ -96,10 +99,17 @@ fn the_result_says_what_was_searched_and_what_it_cost() {
         found["choice"]["timestep"]
     );
     assert_eq!(next[0], export);
-    assert_eq!(next[1], "ddae-infer features chosen.onnx --split train --data-root data -o train");
-    for command in next {
+    assert_eq!(next[1], "ddae-infer features chosen.onnx --split train --data-root data -o chosen_train");
+    assert_eq!(next[2], "ddae-infer features chosen.onnx --split test --data-root data -o chosen_test");
+    let (probe, others) = next.split_last().expect("commands");
+    for command in others {
         place.done(command.as_str().expect("a command"));
     }
+    // A timestep that is built in may change the last digits of features, and with them an image.
+    let report = place.run(&format!("{} --json", probe.as_str().expect("a command"))).json();
+    let [again, first] =
+        [&report["accuracy"], &found["choice"]["accuracy"]].map(|of| of.as_f64().expect("one"));
+    assert!((again - first).abs() < 1.5 / (3.0 * TEST as f64), "{again} and {first}");
 }
 
 #[test]
@@ -175,6 +185,35 @@ fn the_published_protocol_chooses_on_the_test_images() {
     assert!(printed.stderr.contains("note: 4 stored views of each training image"), "{printed}");
 }
 
+/// Every seed measures all pairs on the test images; the best mean is the choice, which all seeds then measure.
+#[test]
+fn published_seeds_choose_by_their_mean() {
+    let place = place();
+    let line = format!("{GRID} --protocol published --views 1 --keep");
+    let found = grid(&place, &format!("{line} --seeds 2"));
+    let alone = [0, 1].map(|seed| {
+        let probe =
+            format!("ddae-probe linear --train {WORK}/train.h5 --test {WORK}/test.h5 --protocol published");
+        place.run(&format!("{probe} --seed {seed} --json")).json()
+    });
+    let trials = |report: &Value, pair: usize| {
+        report["selection"]["trials"][pair]["test_accuracy"].as_f64().expect("an accuracy")
+    };
+    let of_cells = accuracies(&found);
+    for (pair, (name, accuracy)) in of_cells.iter().enumerate() {
+        let mean = (trials(&alone[0], pair) + trials(&alone[1], pair)) / 2.0;
+        assert!((mean - accuracy).abs() < 1e-12, "{name}: {accuracy} and {mean}");
+        assert!(found["cells"][pair]["deviation"].is_f64());
+    }
+    let best = of_cells.iter().map(|(_, accuracy)| *accuracy).fold(0.0, f64::max);
+    let chosen = of_cells.iter().position(|(_, accuracy)| *accuracy == best).expect("the first of the best");
+    assert_eq!(found["choice"]["features"], json!(of_cells[chosen].0));
+    let seeds = &found["probe"]["seeds"];
+    assert_eq!(seeds["accuracies"], json!([trials(&alone[0], chosen), trials(&alone[1], chosen)]));
+    assert_eq!(seeds["features"], json!([of_cells[chosen].0, of_cells[chosen].0]));
+    assert_eq!((&found["search"]["seeds"], &found["search"]["held_out"]), (&json!(2), &Value::Null));
+}
+
 /// Stopped while features are computed, and while heads are trained.
 #[test]
 fn an_interrupted_grid_goes_on() {
@@ -203,6 +242,12 @@ fn an_interrupted_grid_goes_on() {
             place.names("").into_iter().filter(|name| name.contains("partial") || name.contains("lock"));
         assert_eq!(partial.collect::<Vec<_>>(), [""; 0]);
     }
+    // What is computed again would be so again.
+    let line_anew = line.replace("stopped", "anew");
+    let graph = place.path("anew.json.work/features.onnx");
+    let ended =
+        place.start(&format!("{line_anew} --overwrite")).wait_until(|| graph.exists()).interrupt().wait();
+    assert!(ended.error(&[130]).contains("the same command without --overwrite goes on"), "{ended}");
     let made = fs::metadata(work.join("train.h5")).expect("features").modified().expect("a time");
     place.done(&format!("{line} --keep"));
     assert_eq!(fs::metadata(work.join("train.h5")).expect("features").modified().expect("a time"), made);
@@ -231,6 +276,10 @@ fn halving_finds_a_pair_as_good_at_a_tenth_of_the_calls() {
     let rows = |found: &Value| found["head_rows"].as_u64().expect("a number") as f64;
     assert_eq!(rows(&halving["search"]["full"]), 5.0 * rows(&full["search"]), "five seeds");
     assert!(rows(&halving["search"]) < 0.15 * rows(&halving["search"]["full"]), "{}", halving["search"]);
+    assert_eq!(halving["search"]["held_out"], Value::Null);
+    assert!(halving["probe"]["protocol"].get("held_out").is_none(), "{}", halving["probe"]["protocol"]);
+    let heads: Vec<Value> = rounds.iter().map(|round| json!([round["batch"], round["epochs"]])).collect();
+    assert_eq!(heads, [json!([4, 15]), json!([8, 15])]);
     // Pairs that were given up keep their round.
     let of_round = |number: u64| {
         let cells = halving["cells"].as_array().expect("cells").iter();
@@ -280,6 +329,11 @@ fn what_cannot_be_searched_is_named() {
         (2, grid("run --layers out_2 --timesteps 11"), "there is nothing to choose: t11/out_2 is the only pair…"),
         (2, grid("features.onnx --weights ema"), "--weights is for weights, and features.onnx is a graph already"),
         (2, grid("run --search halving --protocol published"), "--search halving chooses on training images…"),
+        (2, grid("run --search halving --held-out 0.3"), "--held-out: with --search halving nothing is held out but halves…"),
+        (2, grid("run --protocol published --held-out 0.3"), "--held-out: with --protocol published the test images choose…"),
+        (2, grid("run --protocol published --head knn --seeds 2"), "--seeds: nearest neighbours on the test images draw nothing…"),
+        (2, grid("run --head knn --limit 20"), "--head knn: 20 neighbours are asked, and there are …"),
+        (2, grid("run --train-split test"), "…would be both learned from and measured on: give --train-split and --test-split…"),
         (2, grid("run -o notes.json"), "-o notes.json: a file is there that is no result of a grid…"),
         (2, grid("run -o data"), "-o data: this is a folder; give the name of a file"),
         (2, grid("run --image heat.jpg"), "--image heat.jpg: give a name that ends with .svg or .png"),
@@ -310,6 +364,16 @@ fn what_another_job_left_is_refused() {
     place.done(&format!("{GRID} --seed 1 --overwrite"));
     let left = place.names("grid.json.work");
     assert!(!left.iter().any(|name| name == "train.h5" || name == "features.onnx"), "{left:?}");
+}
+
+/// A job without --keep that uses what an earlier one kept.
+#[test]
+fn kept_files_stay_after_a_later_job() {
+    let place = place();
+    place.done(&format!("{GRID} --head knn --keep"));
+    place.done(&format!("{GRID} --head logistic"));
+    let left = place.names("grid.json.work");
+    assert!(["train.h5", "features.onnx"].iter().all(|name| left.iter().any(|l| l == name)), "{left:?}");
 }
 
 /// Only what the job made is removed.

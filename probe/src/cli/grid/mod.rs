@@ -3,7 +3,7 @@
 mod output;
 
 use std::fs;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,7 +26,7 @@ use ddae_infer::running::Running;
 use ddae_onnx::metadata::GraphKind;
 use ddae_probe::ProbeError;
 use ddae_probe::experiment::{Progress, Selection};
-use ddae_probe::grid::features::{Extractor, Setup, remove};
+use ddae_probe::grid::features::{Extractor, Setup, clear, keep, remove};
 use ddae_probe::grid::images::{GridImages, ImageOptions};
 use ddae_probe::grid::model::{Model, Offer, is_weights};
 use ddae_probe::grid::result::Found;
@@ -45,6 +45,12 @@ const PUBLISHED_VIEWS: u16 = 4;
 /// Seeds of halving unless they are given: on few images, what heads and divisions draw is as large as what pairs differ in,
 /// and heads cost little beside features.
 const HALVING_SEEDS: u64 = 5;
+
+/// Neighbours that vote.
+const NEIGHBOURS: usize = 20;
+
+/// The share of the smallest class that is held out unless it is given.
+const HELD_OUT: f64 = 0.2;
 
 /// Which layer, which timestep: from weights to the best pair
 ///
@@ -106,9 +112,10 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t = ProtocolArgument::HeldOut, help_heading = "Choosing")]
     protocol: ProtocolArgument,
 
-    /// Share of the smallest training class that is held out for the choice, from every class the same number
-    #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = real(between(0.0, 1.0)), help_heading = "Choosing")]
-    held_out: f64,
+    /// Share of the smallest training class that a full search holds out for the choice, from every class the same number
+    /// [default: 0.2]
+    #[arg(long, value_name = "SHARE", value_parser = real(between(0.0, 1.0)), help_heading = "Choosing")]
+    held_out: Option<f64>,
 
     /// Seed of what is drawn: noise and augmentation, the held-out part, and what heads draw
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u64>(..), help_heading = "Choosing")]
@@ -218,13 +225,18 @@ struct Job {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let running = &arguments.running;
     let device = running.device().map_err(ProbeError::from)?;
-    if arguments.search == SearchArgument::Halving && arguments.protocol == ProtocolArgument::Published {
-        let reason = "--search halving chooses on training images, and --protocol published on the test images: give one of them";
-        return Err(ProbeError::Usage(reason.to_string()).into());
-    }
+    arguments.check()?;
     let output = Output::new(arguments)?;
     let latents = match &arguments.latents {
         Some(path) => {
+            if is_hdf5(path) {
+                let reason = format!(
+                    "--latents: {} is a file of latents, and a grid takes the graph that makes them; for stored latents use \
+                     `ddae-infer features --latents` and `ddae-probe linear`",
+                    path.display()
+                );
+                return Err(ProbeError::Usage(reason).into());
+            }
             let graph =
                 running.open(path, &[GraphKind::Latent], "grid --latents").map_err(ProbeError::from)?;
             Some(Latents::Graph(Box::new(graph)))
@@ -244,6 +256,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let lock = Lock::output(&arguments.output).map_err(LockError::into_file_error).context("--output")?;
     let folder = work_folder(&arguments.output);
     fs::create_dir_all(&folder).map_err(files::FileError::of("create", &folder)).map_err(ProbeError::from)?;
+    if arguments.overwrite {
+        clear(&folder)?;
+    }
     let (file, graph) = arguments.graph(model, &folder, &lock)?;
     let stop = Stop::on_signal(Some("stopping (again to stop at once)"));
     let mut extractor = Extractor::new(Setup {
@@ -264,32 +279,77 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         overwrite: arguments.overwrite,
         stop: &stop,
     });
-    let mut progress =
-        Watched { shown: Shown::default(), stop: stop.clone(), lock: lock.file_path().to_path_buf() };
+    let mut progress = Watched {
+        shown: Shown::default(),
+        stop: stop.clone(),
+        lock: lock.file_path().to_path_buf(),
+        interrupted: arguments.interrupted(),
+    };
     let found = arguments.search(&job, &mut extractor, &mut progress);
     drop(progress);
     for note in extractor.take_notes() {
         ddae_base::note(format_args!("note: {note}"));
     }
     let found = found.map_err(|error| match error.is_interrupted() {
-        true => ending::stopped(INTERRUPTED),
+        true => ending::stopped(arguments.interrupted()),
         false => error.into(),
     })?;
     output.write(&job, &file, &found, &lock)?;
-    if !arguments.keep {
-        remove(&[extractor.files(), &graph[..]].concat(), &folder)?;
+    let files = [extractor.files(), &graph[..]].concat();
+    match arguments.keep {
+        true => keep(&files, &folder)?,
+        false => remove(&files, &folder)?,
     }
     output.show(&job, &file, &found)
 }
 
-/// What is said of a job that a signal ended.
-const INTERRUPTED: &str =
-    "interrupted; what was computed stays in the work folder, and the same command goes on";
+/// Whether a file is HDF5 by its first bytes, as files of latents are.
+fn is_hdf5(path: &Path) -> bool {
+    let mut start = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(8).read_to_end(&mut start));
+    read.is_ok() && start == b"\x89HDF\r\n\x1a\n"
+}
 
 /// The exit code of a job that was stopped without a signal that is known.
 const CTRL_C: u8 = 130;
 
 impl Arguments {
+    /// Refuses options that would do nothing together.
+    fn check(&self) -> Result<()> {
+        let usage = |reason: &str| Err(ProbeError::Usage(reason.to_string()).into());
+        let is_halving = self.search == SearchArgument::Halving;
+        let is_published = self.protocol == ProtocolArgument::Published;
+        if is_halving && is_published {
+            return usage(
+                "--search halving chooses on training images, and --protocol published on the test images: give one of them",
+            );
+        }
+        if self.held_out.is_some() && is_halving {
+            return usage(
+                "--held-out: with --search halving nothing is held out but halves of its rounds; leave it out",
+            );
+        }
+        if self.held_out.is_some() && is_published {
+            return usage("--held-out: with --protocol published the test images choose; leave it out");
+        }
+        if is_published && self.head == HeadArgument::Knn && self.seeds.is_some_and(|seeds| seeds > 1) {
+            return usage(
+                "--seeds: nearest neighbours on the test images draw nothing, so that all seeds give the same; leave it out",
+            );
+        }
+        Ok(())
+    }
+
+    /// What is said of a job that ended before its end.
+    fn interrupted(&self) -> &'static str {
+        match self.overwrite {
+            true => {
+                "interrupted; what was computed stays in the work folder, and the same command without --overwrite goes on"
+            }
+            false => "interrupted; what was computed stays in the work folder, and the same command goes on",
+        }
+    }
+
     /// The weights or the graph.
     fn model(&self) -> Result<Model> {
         let path = &self.model;
@@ -340,7 +400,7 @@ impl Arguments {
                 SearchArgument::Halving => Search::Halving,
             },
             selection: if is_published { Selection::Published } else { Selection::HeldOut },
-            held_out: self.held_out,
+            held_out: self.held_out.unwrap_or(HELD_OUT),
             seed: self.seed,
             seeds: self.seeds.unwrap_or(if self.search == SearchArgument::Halving {
                 HALVING_SEEDS
@@ -376,7 +436,9 @@ impl Arguments {
             limit: self.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
             reading: self.reading.reading(),
         };
-        let images = options.open(shape, offer.data_set.as_deref(), self.held_out)?;
+        // The penalty of a regression is chosen on a held-out part in any search.
+        let holds_out = (plan.search == Search::Full && !is_published) || self.head == HeadArgument::Logistic;
+        let images = options.open(shape, offer.data_set.as_deref(), holds_out.then_some(plan.held_out))?;
         images.notes.iter().for_each(|note| ddae_base::note(format_args!("note: {note}")));
         let usual = if is_published { PUBLISHED_VIEWS } else { 1 };
         let views = Views {
@@ -385,14 +447,45 @@ impl Arguments {
             flip: self.flip || is_published,
             resized_crop: false,
         };
-        if is_published {
-            ddae_base::note(format_args!(
-                "note: {} stored views of each training image, cropped and mirrored at random, stand for the fresh draw of \
-                 each epoch in the published protocol (--views)",
+        let differ = offer.takes_noise() || latents.is_some() || views.crop_padding > 0 || views.flip;
+        if views.count > 1 && !differ {
+            return usage(format!(
+                "--views {}: this network sees images without noise, and all views would be alike; add --crop or --flip",
                 views.count
             ));
         }
+        let fewest = plan.fewest(&images.labels())?;
+        if self.head == HeadArgument::Knn && fewest < NEIGHBOURS {
+            return usage(format!(
+                "--head knn: {NEIGHBOURS} neighbours are asked, and there are {fewest} images to learn from where the choice is \
+                 made; give more images, or another --head"
+            ));
+        }
+        self.note_views(&views);
         Ok(Job { images, plan, views })
+    }
+
+    /// Says what becomes of views where that is not as one may think.
+    fn note_views(&self, views: &Views) {
+        if self.protocol == ProtocolArgument::Published {
+            let meaning = match self.head {
+                HeadArgument::Linear => {
+                    "stand for the fresh draw of each epoch in the published protocol (--views)"
+                }
+                HeadArgument::Logistic | HeadArgument::Knn => {
+                    "are averaged: this head has no epochs with a fresh draw in each (--views)"
+                }
+            };
+            ddae_base::note(format_args!(
+                "note: {} stored views of each training image, cropped and mirrored at random, {meaning}",
+                views.count
+            ));
+        } else if views.crop_padding > 0 || views.flip {
+            ddae_base::note(format_args!(
+                "note: the training images that the choice is measured on are cropped or mirrored like those that are learned \
+                 from, and test images are not: accuracies of both are not comparable"
+            ));
+        }
     }
 
     /// The graph's file, which is made of weights where it is not there yet, and the files that were made.
@@ -406,6 +499,7 @@ impl Arguments {
         // and ends the process.
         let leftovers: Arc<Mutex<Option<[PathBuf; 2]>>> = Arc::default();
         let (shared, lock) = (Arc::clone(&leftovers), lock.file_path().to_path_buf());
+        let interrupted = self.interrupted();
         stop::at_signal(move |code| {
             if let Some([staging, staging_lock]) = &*shared.lock().unwrap_or_else(PoisonError::into_inner) {
                 // What cannot be removed is removed by the next export to the same file.
@@ -413,7 +507,7 @@ impl Arguments {
                 let _ = fs::remove_file(staging_lock);
             }
             let _ = fs::remove_file(&lock);
-            ending::interrupted(INTERRUPTED, code);
+            ending::interrupted(interrupted, code);
         });
         let staged = |files| *leftovers.lock().unwrap_or_else(PoisonError::into_inner) = files;
         let is_shown = !ddae_base::is_quiet() && (ddae_base::is_verbose() || std::io::stderr().is_terminal());
@@ -452,7 +546,7 @@ impl Arguments {
             }
             HeadArgument::Knn => {
                 let (metric, votes) = (Metric::Euclidean, Votes::Uniform);
-                let head = KnnProbe { normalisation: Normalisation::L2, metric, votes, ks: vec![20] };
+                let head = KnnProbe { normalisation: Normalisation::L2, metric, votes, ks: vec![NEIGHBOURS] };
                 search(&head, plan, images, extractor, progress)
             }
         }
@@ -465,6 +559,8 @@ struct Watched {
     shown: Shown,
     stop: Stop,
     lock: PathBuf,
+    /// What is said then.
+    interrupted: &'static str,
 }
 
 impl Progress for Watched {
@@ -475,7 +571,7 @@ impl Progress for Watched {
     fn advance(&mut self, by: u64) {
         if self.stop.is_requested() {
             let _ = fs::remove_file(&self.lock);
-            ending::interrupted(INTERRUPTED, stop::exit_code().unwrap_or(CTRL_C));
+            ending::interrupted(self.interrupted, stop::exit_code().unwrap_or(CTRL_C));
         }
         self.shown.advance(by);
     }

@@ -230,6 +230,7 @@ impl<'a> Output<'a> {
     fn next(&self, job: &Job, found: &Found) -> Vec<String> {
         let (arguments, choice) = (self.arguments, &found.choice);
         let model = shell::word(&arguments.model);
+        let chosen = free_name();
         let (mut commands, mut features) = (Vec::new(), "ddae-infer features".to_string());
         let mut images = String::new();
         let mut option = |name: &str, value: Option<String>| {
@@ -241,6 +242,10 @@ impl<'a> Output<'a> {
         option("--data-root", arguments.data_root.as_ref().map(|root| root.display().to_string()));
         option("--labels", arguments.labels.as_ref().map(|labels| labels.display().to_string()));
         option("--latents", arguments.latents.as_ref().map(|latents| latents.display().to_string()));
+        option("--limit", arguments.limit.map(|limit| limit.to_string()));
+        option("--seed", (arguments.seed != 0).then(|| arguments.seed.to_string()));
+        option("--dtype", (arguments.dtype == ddae_store::FeatureType::F16).then(|| "f16".to_string()));
+        images.push_str(&arguments.running.for_same_numbers());
         let reading = arguments.reading.reading().to_string();
         if !reading.is_empty() {
             images.push_str(&format!(" {reading}"));
@@ -269,18 +274,51 @@ impl<'a> Output<'a> {
                     export.push_str(&format!(" {name} {}", shell::word(value)));
                 }
             }
-            commands.push(format!("{export} -o chosen.onnx"));
-            features.push_str(" chosen.onnx");
+            commands.push(format!("{export} -o {chosen}.onnx"));
+            features.push_str(&format!(" {chosen}.onnx"));
         } else {
             features.push_str(&format!(" {model}"));
             if has_timestep {
                 features.push_str(&format!(" --timesteps {}", choice.timestep));
             }
         }
-        let split = shell::word(part_of(&job.images.train));
-        commands.push(format!("{features} --split {split}{images} -o train"));
+        let split = |split| shell::word(part_of(split));
+        let mut augmented = String::new();
+        if job.views.count > 1 {
+            augmented.push_str(&format!(" --views {}", job.views.count));
+        }
+        for (name, is_set) in [(" --crop", job.views.crop_padding > 0), (" --flip", job.views.flip)] {
+            augmented.push_str(if is_set { name } else { "" });
+        }
+        let (train, test) = (split(&job.images.train), split(&job.images.test));
+        commands.push(format!("{features} --split {train}{images}{augmented} -o {chosen}_train"));
+        commands.push(format!("{features} --split {test}{images} -o {chosen}_test"));
+        let mut probe = format!(
+            "ddae-probe {} --train {chosen}_train.h5 --test {chosen}_test.h5 --features {}",
+            found.report.probe,
+            shell::word(&choice.features)
+        );
+        if let Some(share) = arguments.held_out.filter(|_| found.report.probe == "logistic") {
+            probe.push_str(&format!(" --held-out {share}"));
+        }
+        if arguments.seed != 0 {
+            probe.push_str(&format!(" --seed {}", arguments.seed));
+        }
+        if let Some(seeds) = &found.report.seeds {
+            probe.push_str(&format!(" --seeds {}", seeds.accuracies.len()));
+        }
+        commands.push(probe);
         commands
     }
+}
+
+/// What the files of the choice may be called, so that nothing that is there stands in the way: `chosen`, or `chosen_2`, …
+fn free_name() -> String {
+    let is_free = |name: &String| {
+        [".onnx", "_train.h5", "_test.h5"].iter().all(|end| !Path::new(&format!("{name}{end}")).exists())
+    };
+    let mut names = std::iter::once("chosen".to_string()).chain((2..).map(|i| format!("chosen_{i}")));
+    names.find(is_free).unwrap_or_else(|| "chosen".to_string())
 }
 
 /// Refuses to replace a file that is no result of a grid.
