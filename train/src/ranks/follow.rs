@@ -25,7 +25,7 @@ pub(crate) fn follow<M: Method>(
     ranks: &Ranks,
 ) -> Result<TrainingState, TrainError> {
     let SetUp { device, .. } = SetUp::new(options, plan, Some(ranks))?;
-    let Opening { version, config, mut state } = ranks.opening()?;
+    let Opening { version, config, mut state, looks_at } = ranks.opening()?;
     let rank = ranks.place().rank;
     let differs =
         |what: &str| lost(format!("rank {rank} has another {what} than rank 0: give all ranks the same"));
@@ -37,6 +37,12 @@ pub(crate) fn follow<M: Method>(
     }
     if plan.shared() != state.shared {
         return Err(differs("--accumulate or --batch-of"));
+    }
+    if plan.looks_at() != looks_at {
+        let (here, there) = (plan.looks_at(), looks_at);
+        return Err(lost(format!(
+            "rank {rank} has {here}, and rank 0 {there}: give all ranks the same images"
+        )));
     }
     // Ranks of one machine read the same files.
     if ranks.place().local_rank == 0 && plan.data_digest()? != state.data {

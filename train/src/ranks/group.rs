@@ -101,6 +101,8 @@ pub struct Opening {
     pub config: String,
     /// Where the run stands.
     pub state: ddae_checkpoint::TrainingState,
+    /// The images that validation losses and scores are of, which all ranks look at a part of.
+    pub looks_at: String,
 }
 
 /// A rank among the others.

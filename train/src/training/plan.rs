@@ -175,6 +175,15 @@ impl TrainingPlan {
         state.step + self.steps().saturating_sub(self.position(state))
     }
 
+    /// The images that validation losses and scores are of, in words.
+    pub fn looks_at(&self) -> String {
+        let of = |split: &Split| format!("{} of {}", split.len(), split.name());
+        let none = || "none".to_string();
+        let validation = self.validation.as_ref().map_or_else(none, |validation| of(&validation.images));
+        let scored = self.held_out.as_ref().unwrap_or(&self.test);
+        format!("validation images {validation} and test images {}", of(scored))
+    }
+
     /// How steps are shared out, as a checkpoint has it.
     pub fn shared(&self) -> Option<SharedSteps> {
         let StepBatch { total, shares, rate_factor, .. } = self.batch;

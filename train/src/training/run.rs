@@ -94,7 +94,7 @@ fn lead<M: Method>(
     let place = start.place;
     if let Some(ranks) = ranks {
         let (version, config) = (env!("CARGO_PKG_VERSION").to_string(), plan.config.to_yaml());
-        ranks.open(&Opening { version, config, state: start.state.clone() })?;
+        ranks.open(&Opening { version, config, state: start.state.clone(), looks_at: plan.looks_at() })?;
     }
     let StartingPoint { weights, state, checkpoint, captures, .. } = &start;
     let beginning = Beginning { place, weights, state, checkpoint: checkpoint.as_ref(), captures: *captures };
