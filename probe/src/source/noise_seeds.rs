@@ -40,9 +40,9 @@ pub(crate) fn check(sources: &[ProbeSource]) -> Result<(Vec<NoiseSeed>, Vec<Stri
             named(other)
         )));
     }
-    let (train, mut notes) = of_side(sources.iter().map(|source| &source.train).collect(), true)?;
+    let (train, of_train) = of_side(sources.iter().map(|source| &source.train).collect(), true)?;
     let (test, of_test) = of_side(sources.iter().map(|source| &source.test).collect(), false)?;
-    notes.extend(of_test);
+    let notes = of_train.into_iter().chain(of_test).collect();
     let seeds = train.into_iter().zip(test).map(|(train, test)| NoiseSeed { train, test }).collect();
     Ok((seeds, notes))
 }
