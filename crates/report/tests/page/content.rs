@@ -322,7 +322,7 @@ fn heads_and_classifiers_share_a_plot() {
     for part in ["sheets", "accuracies", "accuracy by layer", "features in a plane"] {
         assert!(!missing.iter().any(|missing| missing.contains(part)), "{part}: {missing:?}");
     }
-    assert!(missing.contains(&"vp: validation losses".to_string()), "{missing:?}");
+    assert!(missing.contains(&"vp: validation losses"), "{missing:?}");
     let wrong = head.to_string().replace("0.8", "8.0");
     let error = result::read(&place.write("wrong.json", wrong)).expect_err("no share").to_string();
     assert!(error.contains("the accuracy at timestep 1 is 8, not between 0 and 1"), "{error}");
