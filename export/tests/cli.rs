@@ -254,7 +254,7 @@ fn options_that_make_no_sense_end_with_2() {
         ("demo -g features --taps out_1,out_1", "--taps names out_1 twice"),
         ("demo -g features --timestep 1001", "timestep: 1001 is outside 1..=1000"),
         ("demo -g features --timestep -3", "timestep: -3 is outside 1..=1000"),
-        ("demo --timestep 3", "--timestep is for --graph features, not network"),
+        ("demo --timestep 3", "--timestep is for --graph features or classifier, not network"),
         (
             "demo -g sampler --input u8",
             "--input u8 is for --graph features, encoder, latent, classifier or loss, not sampler",

@@ -162,7 +162,7 @@ fn dropout_of_the_denoiser_can_be_set() {
     place.refuses([(
         2,
         "--config tune.yaml --init denoiser --set network.denoiser.network.n_channels=64",
-        "tune.yaml: …network.denoiser is not that of the checkpoint that --init names: leave it out",
+        "…network.denoiser is not that of the checkpoint that --init names: leave it out",
     )]);
 }
 

@@ -47,7 +47,7 @@ fn a_whole_report_has_every_part() {
         "accuracy",
         "accuracy-by-epoch",
         "shots",
-        "noise-heads",
+        "accuracy-by-noise",
         "loss",
         "scores",
         "alignment",
@@ -86,7 +86,6 @@ fn a_whole_report_has_every_part() {
         "taken for shirt",
         // Of several draws the mean, and their deviation.
         "60.00 ± 2.00 %",
-        "at timestep 501",
         "noise-mlp out_3",
         "after epoch 4",
         "1 joined features were tried besides",
