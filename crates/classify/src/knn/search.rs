@@ -1,6 +1,6 @@
 //! Exact nearest neighbours, block by block.
 //!
-//! Products of rounded values in float32 only rule rows out ([`super::products`]): on matrix units they are fast, and
+//! Products of rounded values in float32 only rule rows out (`products`): on matrix units they are fast, and
 //! they lose digits just where two rows are close. Each comes with a bound of its error, from what rounding took from the
 //! two rows (Cauchy and Schwarz) and from the sums (Higham, *Accuracy and Stability of Numerical Algorithms*, 3.1). A row that
 //! is within the bounds of the k-th nearest so far is measured again as a sum of squared differences in float64, and

@@ -8,7 +8,7 @@
 //! | [`heat`] | a value for each pair of names |
 //! | [`scatter`] | points of several classes |
 //! | `axis` | round numbers for axes |
-//! | [`canvas`], [`paint`] | shapes and their colours |
+//! | [`mod@canvas`], [`paint`] | shapes and their colours |
 //! | [`svg`], [`png`](mod@png) | what is made of them |
 
 mod axis;

@@ -48,7 +48,7 @@ const ROLES: [(&str, &str, &str); 4] = [
 const CODE: (u8, u8) = (1, 254);
 
 impl Paint {
-    /// The paint as a colour of plotters, to be known again by [`Paint::of`].
+    /// The paint as a colour of plotters, to be known again by `Paint::of`.
     pub fn colour(self) -> RGBColor {
         let role = |number| RGBColor(CODE.0, CODE.1, number);
         match self {
