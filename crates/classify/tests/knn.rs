@@ -9,16 +9,17 @@ fn classes(labels: &[i64]) -> Vec<usize> {
     labels.iter().map(|&label| label as usize).collect()
 }
 
+/// A matrix of a case, its rows scaled to length 1.
+fn unit_rows((shape, values): (Vec<usize>, Vec<f32>)) -> Array2<f32> {
+    let mut matrix = Array2::from_shape_vec((shape[0], shape[1]), values).expect("a matrix");
+    normalise_l2(&mut matrix);
+    matrix
+}
+
 #[test]
 fn predictions_are_those_of_scikit_learn() {
     let case = fixture("probe_knn_logistic");
-    let matrix = |name: &str| {
-        let (shape, values) = case.f32(name);
-        let mut matrix = Array2::from_shape_vec((shape[0], shape[1]), values).expect("a matrix");
-        normalise_l2(&mut matrix);
-        matrix
-    };
-    let (train, test) = (matrix("input.train"), matrix("input.test"));
+    let [train, test] = ["input.train", "input.test"].map(|name| unit_rows(case.f32(name)));
     let train_classes = classes(&case.i64("input.train_label").1);
     let test_classes = classes(&case.i64("input.test_label").1);
     for k in [1, 20, 200] {
@@ -39,13 +40,7 @@ fn predictions_are_those_of_scikit_learn() {
 #[test]
 fn several_numbers_of_neighbours_are_one_search() {
     let case = fixture("probe_knn_logistic");
-    let matrix = |name: &str| {
-        let (shape, values) = case.f32(name);
-        let mut matrix = Array2::from_shape_vec((shape[0], shape[1]), values).expect("a matrix");
-        normalise_l2(&mut matrix);
-        matrix
-    };
-    let (train, test) = (matrix("input.train"), matrix("input.test"));
+    let [train, test] = ["input.train", "input.test"].map(|name| unit_rows(case.f32(name)));
     let train_classes = classes(&case.i64("input.train_label").1);
     let (ks, mut distances) = ([20, 1, 200], 0);
     let base = Labelled { rows: &train.view(), classes: &train_classes, class_count: 5 };
@@ -63,12 +58,7 @@ fn several_numbers_of_neighbours_are_one_search() {
 /// exp(cosine / 0.07) of each neighbour, as DINO and solo-learn weigh them, in plain loops.
 #[test]
 fn temperature_votes_agree_with_plain_loops() {
-    let matrix = |name: &str, rows| {
-        let values = rule_values(name, rows * 8, -1.0, 1.0);
-        let mut matrix = Array2::from_shape_vec((rows, 8), values).expect("a matrix");
-        normalise_l2(&mut matrix);
-        matrix
-    };
+    let matrix = |name: &str, rows| unit_rows((vec![rows, 8], rule_values(name, rows * 8, -1.0, 1.0)));
     let (base, queries) = (matrix("base", 400), matrix("queries", 90));
     let base_classes: Vec<usize> = (0..400).map(|i| (i * i + i / 3) % 6).collect();
     let labelled = Labelled { rows: &base.view(), classes: &base_classes, class_count: 6 };

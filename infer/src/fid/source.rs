@@ -105,11 +105,9 @@ impl ImageSource {
                     Sizing::Graph(shape) | Sizing::Exact(shape) => shape,
                     Sizing::Own { channels } => own_shape(&files, channels, reading, skips)?,
                 };
-                if matches!(sizing, Sizing::Own { .. }) {
-                    return Ok(Some(datasets::of_files(files, shape).read_as(reading).fit(shape)?));
-                }
                 let split = datasets::of_files(files.clone(), shape).read_as(reading).fit(shape)?;
-                if matches!(reading.resize, None | Some(Rule::None)) {
+                let is_own = matches!(sizing, Sizing::Own { .. });
+                if !is_own && matches!(reading.resize, None | Some(Rule::None)) {
                     check_sizes(&split, |index| files[index].clone(), shape, skips)?;
                 }
                 return Ok(Some(split));

@@ -143,12 +143,42 @@ impl Predictions {
     }
 }
 
-/// What is wrong with a table without the columns.
-fn missing(column: &str, known: &[String]) -> String {
-    format!(
-        "there is no column {column}; predictions have sample, label and prediction, this has {}",
-        known.join(", ")
-    )
+/// Where the columns of a table of predictions are.
+struct Columns {
+    label: usize,
+    prediction: usize,
+    sample: Option<usize>,
+}
+
+impl Columns {
+    /// Those of a table whose columns have these `names`.
+    fn find(names: &[String]) -> std::result::Result<Columns, String> {
+        let place = |name: &str| names.iter().position(|known| known == name);
+        let wanted = |name: &str| {
+            place(name).ok_or_else(|| {
+                format!(
+                    "there is no column {name}; predictions have sample, label and prediction, this has {}",
+                    names.join(", ")
+                )
+            })
+        };
+        Ok(Columns { label: wanted("label")?, prediction: wanted("prediction")?, sample: place("sample") })
+    }
+
+    /// Adds a row, of which `number` reads a column.
+    fn add(
+        &self,
+        predictions: &mut Predictions,
+        row: usize,
+        number: impl Fn(usize) -> std::result::Result<i64, String>,
+    ) -> std::result::Result<(), String> {
+        if let Some(sample) = self.sample {
+            check_sample(row, number(sample)?)?;
+        }
+        predictions.labels.push(number(self.label)?);
+        predictions.predictions.push(number(self.prediction)?);
+        Ok(())
+    }
 }
 
 /// What is wrong with a row whose `sample` is not its place.
@@ -166,9 +196,7 @@ fn read_csv(file: File) -> std::result::Result<Predictions, String> {
     let mut reader = csv::Reader::from_reader(file);
     let header = reader.headers().map_err(|error| error.to_string())?;
     let header: Vec<String> = header.iter().map(ddae_base::plain).collect();
-    let place =
-        |name: &str| header.iter().position(|column| column == name).ok_or_else(|| missing(name, &header));
-    let (label, prediction, sample) = (place("label")?, place("prediction")?, place("sample").ok());
+    let columns = Columns::find(&header)?;
     let mut read = Predictions::default();
     for (row, record) in reader.records().enumerate() {
         let record = record.map_err(|error| error.to_string())?;
@@ -182,11 +210,7 @@ fn read_csv(file: File) -> std::result::Result<Predictions, String> {
                 )
             })
         };
-        if let Some(sample) = sample {
-            check_sample(row, number(sample)?)?;
-        }
-        read.labels.push(number(label)?);
-        read.predictions.push(number(prediction)?);
+        columns.add(&mut read, row, number)?;
     }
     Ok(read)
 }

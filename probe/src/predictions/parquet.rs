@@ -13,7 +13,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::record::RowAccessor;
 use parquet::schema::parser::parse_message_type;
 
-use super::{About, Predictions, check_sample, missing};
+use super::{About, Columns, Predictions};
 
 /// The key of [`About`] in the file's metadata.
 const ABOUT: &str = "ddae_predictions";
@@ -56,26 +56,20 @@ pub(super) fn read(file: File) -> Result<Predictions, String> {
     let damaged = |error: ParquetError| format!("it cannot be read as parquet: {error}");
     let reader = SerializedFileReader::new(file).map_err(damaged)?;
     let metadata = reader.metadata().file_metadata();
-    let columns: Vec<String> =
+    let names: Vec<String> =
         metadata.schema().get_fields().iter().map(|field| field.name().to_string()).collect();
-    let place =
-        |name: &str| columns.iter().position(|column| column == name).ok_or_else(|| missing(name, &columns));
-    let (label, prediction, sample) = (place("label")?, place("prediction")?, place("sample").ok());
+    let columns = Columns::find(&names)?;
     let said = metadata.key_value_metadata().into_iter().flatten().find(|entry| entry.key == ABOUT);
     let about = said.and_then(|entry| entry.value.as_deref());
     let about = about.and_then(|text| serde_json::from_str::<Option<About>>(text).ok()).flatten();
     let mut read = Predictions { about, ..Predictions::default() };
-    for (number_of_row, row) in reader.get_row_iter(None).map_err(damaged)?.enumerate() {
+    for (place, row) in reader.get_row_iter(None).map_err(damaged)?.enumerate() {
         let row = row.map_err(damaged)?;
         let number = |column: usize| {
-            let wrong = |_| format!("column {} holds no whole numbers of 64 bits", columns[column]);
+            let wrong = |_| format!("column {} holds no whole numbers of 64 bits", names[column]);
             row.get_long(column).map_err(wrong)
         };
-        if let Some(sample) = sample {
-            check_sample(number_of_row, number(sample)?)?;
-        }
-        read.labels.push(number(label)?);
-        read.predictions.push(number(prediction)?);
+        columns.add(&mut read, place, number)?;
     }
     Ok(read)
 }

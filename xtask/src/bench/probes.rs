@@ -16,8 +16,8 @@ use crate::interrupt;
 /// A piece of work with those who do it.
 struct Work {
     name: &'static str,
-    /// Program and arguments of ours, run in the folder of the data.
-    ours: (&'static str, &'static [&'static str]),
+    /// Program and arguments of ours, in groups, run in the folder of the data.
+    ours: (&'static str, &'static [&'static [&'static str]]),
     /// Names for `peers.py`, and how many times as fast ours has to be.
     peers: &'static [(&'static str, f64)],
     /// Seconds that ours may take.
@@ -43,82 +43,53 @@ const LOGISTIC: [(&str, &str, Tolerance); 2] = [
 /// Rows, features and heads of `heads_speed`, and in how many times the time of one all are wanted.
 const HEADS: ([&str; 3], f64) = (["50000", "512", "100"], 3.0);
 
+/// Features that are made up, with their labels.
+const TEN_CLASSES: [&str; 8] = [
+    "--train",
+    "train10.npy",
+    "--labels",
+    "train10_labels.npy",
+    "--test",
+    "test10.npy",
+    "--test-labels",
+    "test10_labels.npy",
+];
+const TWO_HUNDRED_CLASSES: [&str; 8] = [
+    "--train",
+    "train200.npy",
+    "--labels",
+    "train200_labels.npy",
+    "--test",
+    "test200.npy",
+    "--test-labels",
+    "test200_labels.npy",
+];
+
 const WORKS: [Work; 4] = [
     Work {
         name: "k-NN, 10,000 x 50,000 x 512, k = 200",
-        ours: (
-            "ddae-probe",
-            &[
-                "knn",
-                "--train",
-                "train10.npy",
-                "--labels",
-                "train10_labels.npy",
-                "--test",
-                "test10.npy",
-                "--test-labels",
-                "test10_labels.npy",
-                "-k",
-                "200",
-                "--json",
-                "--quiet",
-            ],
-        ),
+        ours: ("ddae-probe", &[&["knn"], &TEN_CLASSES, &["-k", "200", "--json", "--quiet"]]),
         peers: &[("faiss-knn", 1.0), ("scikit-learn-knn", 3.0)],
         bound: None,
         answers: &[("/accuracy", "accuracy", Tolerance::Absolute(1.5e-4))],
     },
     Work {
         name: "logistic regression, 50,000 x 512, 10 classes",
-        ours: (
-            "ddae-probe",
-            &[
-                "logistic",
-                "--train",
-                "train10.npy",
-                "--labels",
-                "train10_labels.npy",
-                "--test",
-                "test10.npy",
-                "--test-labels",
-                "test10_labels.npy",
-                "--c",
-                "1",
-                "--json",
-                "--quiet",
-            ],
-        ),
+        ours: ("ddae-probe", &[&["logistic"], &TEN_CLASSES, &["--c", "1", "--json", "--quiet"]]),
         peers: &[("scikit-learn-logistic10", 1.0)],
         bound: None,
         answers: &LOGISTIC,
     },
     Work {
         name: "logistic regression, 50,000 x 512, 200 classes",
-        ours: (
-            "ddae-probe",
-            &[
-                "logistic",
-                "--train",
-                "train200.npy",
-                "--labels",
-                "train200_labels.npy",
-                "--test",
-                "test200.npy",
-                "--test-labels",
-                "test200_labels.npy",
-                "--c",
-                "1",
-                "--json",
-                "--quiet",
-            ],
-        ),
+        ours: ("ddae-probe", &[&["logistic"], &TWO_HUNDRED_CLASSES, &["--c", "1", "--json", "--quiet"]]),
         peers: &[("scikit-learn-logistic200", 1.0)],
         bound: None,
         answers: &LOGISTIC,
     },
     Work {
         name: "Fréchet distance of 2,048 features",
-        ours: ("ddae-infer", &["fid", "real.npz", "fake.npz", "--json", "--quiet"]),
+        ours: ("ddae-infer", &[&["fid", "real.npz", "fake.npz", "--json", "--quiet"]]),
         peers: &[("scipy-frechet", 1.0)],
         bound: Some(2.0),
         answers: &[("/fid", "distance", Tolerance::Relative(1e-4))],
@@ -160,7 +131,7 @@ fn time(work: &Work, measure: &Measure, peers: &Peers, folder: &Path) -> Result<
         interrupt::check()?;
         let start = Instant::now();
         let mut command = Command::new(measure.programs.path(program)?);
-        let printed = run(command.args(arguments).current_dir(folder))?;
+        let printed = run(command.args(arguments.concat()).current_dir(folder))?;
         times.ours = times.ours.min(start.elapsed().as_secs_f64());
         let ours: Value = serde_json::from_str(&printed).with_context(|| format!("{program}: {printed}"))?;
         for (name, seconds, _) in &mut times.peers {
