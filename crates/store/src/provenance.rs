@@ -450,17 +450,14 @@ mod tests {
         assert_eq!(differs(&first, &file("keyed", 7, json!("fixed"), json!(0))), None);
         // Null is the seed of the file.
         assert_eq!(differs(&first, &file("keyed", 0, json!("fixed"), Value::Null)), None);
-        assert_eq!(
-            differs(&first, &file("keyed", 3, json!("fixed"), Value::Null)).as_deref(),
-            Some("latents_seed")
-        );
+        let other = file("keyed", 3, json!("fixed"), Value::Null);
+        assert_eq!(differs(&first, &other).as_deref(), Some("latents_seed"));
         // The other way round, the latents may have any seed.
         let first = file("fixed", 3, json!("keyed"), json!(0));
         assert_eq!(differs(&first, &file("fixed", 3, json!("keyed"), json!(1))), None);
         assert_eq!(differs(&first, &file("fixed", 4, json!("keyed"), json!(0))).as_deref(), Some("seed"));
         // Both are one draw.
         let first = file("fixed", 3, Value::Null, json!(0));
-        assert_eq!(differs(&first, &file("fixed", 3, Value::Null, json!(0))), None);
         assert_eq!(
             differs(&first, &file("fixed", 3, Value::Null, json!(1))).as_deref(),
             Some("latents_seed")

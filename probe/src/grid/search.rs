@@ -488,3 +488,6 @@ struct Chosen {
     /// The training features of the pair.
     train: PathBuf,
 }
+
+#[cfg(test)]
+mod tests;

@@ -332,7 +332,6 @@ fn what_cannot_be_searched_is_named() {
         (2, grid("run --search halving --held-out 0.3"), "--held-out: with --search halving nothing is held out but halves…"),
         (2, grid("run --protocol published --held-out 0.3"), "--held-out: with --protocol published the test images choose…"),
         (2, grid("run --protocol published --head knn --seeds 2"), "--seeds: nearest neighbours on the test images draw nothing…"),
-        (2, grid("run --head knn --limit 20"), "--head knn: 20 neighbours are asked, and there are …"),
         (2, grid("run --train-split test"), "…would be both learned from and measured on: give --train-split and --test-split…"),
         (2, grid("run -o notes.json"), "-o notes.json: a file is there that is no result of a grid…"),
         (2, grid("run -o data"), "-o data: this is a folder; give the name of a file"),

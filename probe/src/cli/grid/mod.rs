@@ -1,9 +1,11 @@
 //! `ddae-probe grid`.
 
+mod checks;
 mod output;
+mod watched;
 
 use std::fs;
-use std::io::{IsTerminal, Read};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -37,7 +39,9 @@ use ddae_probe::trained::{Layers, TrainedProbe};
 use ddae_store::{Compression, FeatureType};
 
 use super::progress::Shown;
+use checks::is_hdf5;
 use output::{Output, work_folder};
+use watched::Watched;
 
 /// Views of each training image that stand for the fresh noise, crops and flips of each epoch in the published protocol.
 const PUBLISHED_VIEWS: u16 = 4;
@@ -303,53 +307,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     output.show(&job, &file, &found)
 }
 
-/// Whether a file is HDF5 by its first bytes, as files of latents are.
-fn is_hdf5(path: &Path) -> bool {
-    let mut start = Vec::new();
-    let read = fs::File::open(path).and_then(|file| file.take(8).read_to_end(&mut start));
-    read.is_ok() && start == b"\x89HDF\r\n\x1a\n"
-}
-
-/// The exit code of a job that was stopped without a signal that is known.
-const CTRL_C: u8 = 130;
-
 impl Arguments {
-    /// Refuses options that would do nothing together.
-    fn check(&self) -> Result<()> {
-        let usage = |reason: &str| Err(ProbeError::Usage(reason.to_string()).into());
-        let is_halving = self.search == SearchArgument::Halving;
-        let is_published = self.protocol == ProtocolArgument::Published;
-        if is_halving && is_published {
-            return usage(
-                "--search halving chooses on training images, and --protocol published on the test images: give one of them",
-            );
-        }
-        if self.held_out.is_some() && is_halving {
-            return usage(
-                "--held-out: with --search halving nothing is held out but halves of its rounds; leave it out",
-            );
-        }
-        if self.held_out.is_some() && is_published {
-            return usage("--held-out: with --protocol published the test images choose; leave it out");
-        }
-        if is_published && self.head == HeadArgument::Knn && self.seeds.is_some_and(|seeds| seeds > 1) {
-            return usage(
-                "--seeds: nearest neighbours on the test images draw nothing, so that all seeds give the same; leave it out",
-            );
-        }
-        Ok(())
-    }
-
-    /// What is said of a job that ended before its end.
-    fn interrupted(&self) -> &'static str {
-        match self.overwrite {
-            true => {
-                "interrupted; what was computed stays in the work folder, and the same command without --overwrite goes on"
-            }
-            false => "interrupted; what was computed stays in the work folder, and the same command goes on",
-        }
-    }
-
     /// The weights or the graph.
     fn model(&self) -> Result<Model> {
         let path = &self.model;
@@ -465,29 +423,6 @@ impl Arguments {
         Ok(Job { images, plan, views })
     }
 
-    /// Says what becomes of views where that is not as one may think.
-    fn note_views(&self, views: &Views) {
-        if self.protocol == ProtocolArgument::Published {
-            let meaning = match self.head {
-                HeadArgument::Linear => {
-                    "stand for the fresh draw of each epoch in the published protocol (--views)"
-                }
-                HeadArgument::Logistic | HeadArgument::Knn => {
-                    "are averaged: this head has no epochs with a fresh draw in each (--views)"
-                }
-            };
-            ddae_base::note(format_args!(
-                "note: {} stored views of each training image, cropped and mirrored at random, {meaning}",
-                views.count
-            ));
-        } else if views.crop_padding > 0 || views.flip {
-            ddae_base::note(format_args!(
-                "note: the training images that the choice is measured on are cropped or mirrored like those that are learned \
-                 from, and test images are not: accuracies of both are not comparable"
-            ));
-        }
-    }
-
     /// The graph's file, which is made of weights where it is not there yet, and the files that were made.
     fn graph(&self, model: Model, folder: &Path, lock: &Lock) -> Result<(ModelFile, Vec<PathBuf>)> {
         let weights = match model {
@@ -550,29 +485,5 @@ impl Arguments {
                 search(&head, plan, images, extractor, progress)
             }
         }
-    }
-}
-
-/// Shows how far the work is, and ends the process where that was asked for while heads are trained: nothing is being written
-/// then.
-struct Watched {
-    shown: Shown,
-    stop: Stop,
-    lock: PathBuf,
-    /// What is said then.
-    interrupted: &'static str,
-}
-
-impl Progress for Watched {
-    fn begin(&mut self, what: &str, total: Option<u64>) {
-        self.shown.begin(what, total);
-    }
-
-    fn advance(&mut self, by: u64) {
-        if self.stop.is_requested() {
-            let _ = fs::remove_file(&self.lock);
-            ending::interrupted(self.interrupted, stop::exit_code().unwrap_or(CTRL_C));
-        }
-        self.shown.advance(by);
     }
 }
