@@ -52,7 +52,7 @@ fn info_of_the_built_in_sample() {
         )
     );
     assert!(out.contains("\n  mean     0.2869\n  std      0.3538\n"), "{out}");
-    assert!(out.contains("\nAnkle boot       600      100\n"), "{out}");
+    assert!(out.contains("\nAnkle boot       600     1000\n"), "{out}");
     assert!(out.ends_with("\nnext: ddae-data preview fashion-sample -o fashion-sample.png\n"), "{out}");
 }
 
@@ -235,8 +235,8 @@ fn what_cannot_be_done_is_refused() {
             (2, preview("--edm-augment 2"), "an augmentation probability of 2: it must lie between 0 and 1"),
             (
                 2,
-                preview("--by-class --columns 200 --split test"),
-                "no class of fashion-sample/test has 200 images: give fewer --columns",
+                preview("--by-class --columns 1200 --split test"),
+                "no class of fashion-sample/test has 1200 images: give fewer --columns",
             ),
             (2, preview("--rows 0"), "…"),
             (2, preview("--split all"), "…"),

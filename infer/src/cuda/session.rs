@@ -10,6 +10,7 @@ use ddae_model::tensor::{DType, Data, Tensor};
 use ddae_onnx::messages::{ModelProto, data_type};
 use ddae_onnx::operators::DOMAIN;
 use ddae_onnx::read;
+use ddae_onnx::runtime::alone_until_first;
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{IoBinding, NoSelectedOutputs, RunOptions, Session};
 use ort::value::{DynTensor, Outlet, TensorElementType, ValueType};
@@ -340,7 +341,7 @@ fn load(
         Provider { number, tf32: tf32 || has_half, graph, slow_rules, prefer_nhwc },
         stream,
     )?;
-    builder.commit_from_file(path).map_err(refused)
+    alone_until_first(|| builder.commit_from_file(path)).map_err(refused)
 }
 
 /// Element type, sizes (-1 where they depend on the inputs) and the names of those, of an input or output.

@@ -4,7 +4,8 @@ pub mod integers;
 pub mod operators;
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use ddae_model::tensor::{Data, Tensor};
 use ort::environment::Environment;
@@ -132,7 +133,7 @@ impl OnnxNetwork {
 /// When the library is missing or refuses the file, or the copy cannot be written.
 pub fn optimized_copy(path: &Path, copy: &Path) -> Result<(), RuntimeError> {
     let mut builder = builder(path, |builder| Ok(builder.with_optimized_model_path(copy)?))?;
-    builder.commit_from_file(path).map(drop).map_err(refused(path))
+    alone_until_first(|| builder.commit_from_file(path)).map(drop).map_err(refused(path))
 }
 
 /// Loads the file at `path` as this machine's processor runs it fastest ([`integers`]), with the options of `builder`.
@@ -141,14 +142,34 @@ pub fn optimized_copy(path: &Path, copy: &Path) -> Result<(), RuntimeError> {
 /// When the library is missing or refuses the file.
 pub fn load(mut builder: SessionBuilder, path: &Path) -> Result<Session, RuntimeError> {
     let products = if integers::has_amx() { integers::as_products(path)? } else { None };
-    let loaded = match products {
+    let loaded = alone_until_first(|| match products {
         None => builder.commit_from_file(path),
         Some(bytes) => builder
             .with_optimization_level(GraphOptimizationLevel::Disable)
             .map_err(ort::Error::from)
             .and_then(|mut builder| builder.commit_from_memory(&bytes)),
-    };
+    });
     loaded.map_err(refused(path))
+}
+
+/// Makes a session with `open`, one at a time until the first of the process is made, and at will after that.
+///
+/// The first session that brings operators enters their domain in a table of the process, which looks and enters
+/// without a lock: of two at once, the later is refused because "the domain is already exist". Every session with
+/// [`operators`] is made through this.
+///
+/// # Errors
+/// Those of `open`.
+pub fn alone_until_first<T, E>(open: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    static ENTERED: AtomicBool = AtomicBool::new(false);
+    static ENTRANCE: Mutex<()> = Mutex::new(());
+    if ENTERED.load(Ordering::Acquire) {
+        return open();
+    }
+    let _alone = ENTRANCE.lock().unwrap_or_else(PoisonError::into_inner);
+    let opened = open()?;
+    ENTERED.store(true, Ordering::Release);
+    Ok(opened)
 }
 
 /// A session's options: all optimisations, and what `adapt` adds.
