@@ -24,6 +24,16 @@ const LONG: (&str, &str) = ("configs/demo_long.yaml", "runs/demo_long");
 const TAPS: &str = "out_1,out_2,out_3,out_4";
 const TIMESTEPS: &str = "11,101,301";
 
+/// What the probes choose from: each layer at each timestep, and all layers of a timestep joined.
+fn candidates() -> String {
+    let of_timestep = |timestep: &str| -> Vec<String> {
+        let single: Vec<String> = TAPS.split(',').map(|tap| format!("t{timestep}/{tap}")).collect();
+        let joined = single.join("+");
+        single.into_iter().chain([joined]).collect()
+    };
+    TIMESTEPS.split(',').flat_map(of_timestep).collect::<Vec<_>>().join(",")
+}
+
 /// Labels of each class that the probes with few labels learn from, and how often these are drawn.
 const SHOTS: [&str; 2] = ["10", "100"];
 const DRAWS: &str = "5";
@@ -122,12 +132,17 @@ impl Runner {
     /// Classifies by the features of both networks and by raw pixels: with all labels, and with few.
     fn probes(&mut self) -> Result<Scores> {
         let mut scores = Scores::default();
+        let candidates = candidates();
         for (method, title) in
             [("logistic", "Score them by logistic regression"), ("knn", "Score them by their neighbours")]
         {
             for (subject, _) in SUBJECTS {
                 let predictions = self.at(&format!("{method}_{subject}.parquet"));
-                let result = self.probe(title, method, subject, &[method, "--predictions", &predictions])?;
+                let mut arguments = vec![method, "--predictions", &predictions];
+                if subject != "pixels" {
+                    arguments.extend(["--features", &candidates]);
+                }
+                let result = self.probe(title, method, subject, &arguments)?;
                 scores.add(method, subject, Score::of(&result)?);
                 if subject != "pixels" {
                     continue;
@@ -202,4 +217,18 @@ pub fn demo(native: &Native, long: bool, folder: Option<PathBuf>) -> Result<()> 
     );
     println!("open {}", page.display());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_choose_from_layers_and_from_all_of_a_timestep() {
+        let candidates = candidates();
+        let names: Vec<&str> = candidates.split(',').collect();
+        assert_eq!(names.len(), 15);
+        assert_eq!(names[..2], ["t11/out_1", "t11/out_2"]);
+        assert_eq!(names[9], "t101/out_1+t101/out_2+t101/out_3+t101/out_4");
+    }
 }

@@ -52,10 +52,11 @@ impl Scores {
         let number = |key: &str| result[key].as_f64().with_context(|| format!("ddae-probe printed no {key}"));
         let (difference, error) = (number("difference")?, number("difference_standard_error")?);
         self.differences.push(format!(
-            "{method}: DDAE features find {:+.1} ± {:.1} points more than raw pixels on the same images ({:.1} standard errors)",
-            100.0 * difference,
+            "{method}: DDAE features find {:.1} ± {:.1} points {} than raw pixels on the same images ({:.1} standard errors)",
+            100.0 * difference.abs(),
             100.0 * error,
-            if error > 0.0 { difference / error } else { 0.0 },
+            if difference < 0.0 { "fewer" } else { "more" },
+            if error > 0.0 { difference.abs() / error } else { 0.0 },
         ));
         Ok(())
     }
@@ -104,8 +105,14 @@ mod tests {
         assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>()[2..4], ["logistic", "k-NN"]);
         assert!(lines[1].starts_with("DDAE features") && lines[1].contains("85.3 ± 0.4 %"), "{table}");
         assert!(lines[3].starts_with("raw pixels") && lines[3].contains("79.5 ± 0.4 %"), "{table}");
-        assert!(table.contains("knn: DDAE features find +3.1 ± 0.4 points more than raw pixels"), "{table}");
+        assert!(table.contains("knn: DDAE features find 3.1 ± 0.4 points more than raw pixels"), "{table}");
         assert!(table.contains("(7.8 standard errors)"), "{table}");
+        scores.compare("logistic", r#"{"difference":-0.005,"difference_standard_error":0.004}"#)?;
+        let table = scores.table();
+        assert!(
+            table.contains("logistic: DDAE features find 0.5 ± 0.4 points fewer than raw pixels"),
+            "{table}"
+        );
         Ok(())
     }
 
