@@ -8,12 +8,12 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use ddae_base::device::{DeviceChoice, DeviceName};
 use ddae_base::{Stop, system};
 
+use super::command::{Command, Opening};
 use super::division::Division;
 use super::environment::Place;
 use super::watch::{self, Watch};
@@ -31,79 +31,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 const EXCHANGE: Duration = Duration::from_secs(100 * 24 * 3600);
 /// How long rank 0 keeps the store for the others at the end.
 const FAREWELL: Duration = Duration::from_secs(15);
-
-/// What rank 0 has all ranks do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// A step.
-    Step {
-        /// Epoch, counted from 0.
-        epoch: u64,
-        /// Finished steps of the epoch.
-        step_in_epoch: u64,
-        /// Finished steps of the run.
-        step: u64,
-    },
-    /// Compare the weights.
-    Compare,
-    /// The validation loss, of which each rank takes a part.
-    Validate,
-    /// Look at the average after so many epochs, likewise.
-    Evaluate {
-        /// Finished epochs.
-        epoch: u64,
-        /// Whether a sheet of images is wanted.
-        sheet: bool,
-        /// Whether scores are wanted.
-        scores: bool,
-    },
-    /// Nothing more.
-    Finish {
-        /// Whether the run was stopped on the way.
-        interrupted: bool,
-    },
-}
-
-impl Command {
-    fn words(self) -> [i64; 4] {
-        match self {
-            Command::Step { epoch, step_in_epoch, step } => {
-                [1, epoch as i64, step_in_epoch as i64, step as i64]
-            }
-            Command::Compare => [2, 0, 0, 0],
-            Command::Validate => [4, 0, 0, 0],
-            Command::Evaluate { epoch, sheet, scores } => {
-                [5, epoch as i64, i64::from(sheet), i64::from(scores)]
-            }
-            Command::Finish { interrupted } => [3, i64::from(interrupted), 0, 0],
-        }
-    }
-
-    fn of([kind, a, b, c]: [i64; 4]) -> Option<Command> {
-        let [a, b, c] = [a, b, c].map(|word| word as u64);
-        match kind {
-            1 => Some(Command::Step { epoch: a, step_in_epoch: b, step: c }),
-            2 => Some(Command::Compare),
-            3 => Some(Command::Finish { interrupted: a != 0 }),
-            4 => Some(Command::Validate),
-            5 => Some(Command::Evaluate { epoch: a, sheet: b != 0, scores: c != 0 }),
-            _ => None,
-        }
-    }
-}
-
-/// What rank 0 tells the others of the run's beginning.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Opening {
-    /// The program's version.
-    pub version: String,
-    /// The configuration.
-    pub config: String,
-    /// Where the run stands.
-    pub state: ddae_checkpoint::TrainingState,
-    /// The images that validation losses and scores are of, which all ranks look at a part of.
-    pub looks_at: String,
-}
 
 /// A rank among the others.
 #[derive(Debug)]
@@ -157,7 +84,7 @@ impl Ranks {
         &self.place
     }
 
-    /// The same in looking at the average of the weights.
+    /// The same in evaluating the average of the weights.
     pub fn division(&self) -> Division<'_> {
         Division::among(&self.control, self.place.rank, &self.stop)
     }
@@ -242,14 +169,14 @@ impl Ranks {
         Ok(self.exchange(command.words())?.1)
     }
 
-    /// What rank 0 says, which is waited for.
+    /// What rank 0 says, which is waited for, and whether any rank was asked to stop, as [`Ranks::lead`] gives it.
     ///
     /// # Errors
     /// When a rank does not answer.
-    pub fn follow(&self) -> Result<Command, TrainError> {
-        let (words, _) = self.exchange([0; 4])?;
+    pub fn follow(&self) -> Result<(Command, bool), TrainError> {
+        let (words, stop) = self.exchange([0; 4])?;
         let unknown = || TorchError::Input("rank 0 says what this version does not know".to_string());
-        Ok(Command::of(words).ok_or_else(unknown)?)
+        Ok((Command::of(words).ok_or_else(unknown)?, stop))
     }
 
     fn exchange(&self, [kind, a, b, c]: [i64; 4]) -> Result<([i64; 4], bool), TrainError> {
@@ -457,22 +384,6 @@ fn is_of_exchange(error: &TrainError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn commands_are_read_as_they_are_said() {
-        for command in [
-            Command::Step { epoch: 3, step_in_epoch: 0, step: 97 },
-            Command::Compare,
-            Command::Validate,
-            Command::Evaluate { epoch: 30, sheet: true, scores: false },
-            Command::Evaluate { epoch: 0, sheet: false, scores: true },
-            Command::Finish { interrupted: true },
-            Command::Finish { interrupted: false },
-        ] {
-            assert_eq!(Command::of(command.words()), Some(command));
-        }
-        assert_eq!(Command::of([0; 4]), None);
-    }
 
     #[test]
     fn a_bit_that_differs_changes_the_fingerprint() {

@@ -57,7 +57,7 @@ impl SodaTraining {
         let graph = loss_graph(&config.clone().into(), true)?;
         let data = datasets::open_with(&config.dataset, data_root, opening)?;
         let mut plan = TrainingPlan::new(config.clone().into(), &data, graph, shares)?;
-        let splits = match Splits::new(&plan.train, plan.held_out.as_ref().unwrap_or(&plan.test)) {
+        let splits = match Splits::new(&plan.train, plan.unseen()) {
             Ok(splits) => Some(splits),
             Err(reason) => {
                 plan.notes.push(reason);
