@@ -190,16 +190,11 @@ impl Ranks {
         }
     }
 
-    /// Compares tensors with those of the other ranks, to the bit; all ranks call it. `name` says what the tensor of a number is.
+    /// Compares tensors with those of the other ranks, to the bit; all ranks call it. `names` are those of the tensors.
     ///
     /// # Errors
     /// [`TrainError::Ranks`] names the first rank and tensor that differ from those of rank 0.
-    pub fn compare(
-        &self,
-        tensors: &[Tensor],
-        name: impl Fn(usize) -> String,
-        step: u64,
-    ) -> Result<(), TrainError> {
+    pub fn compare(&self, tensors: &[Tensor], names: &[String], step: u64) -> Result<(), TrainError> {
         let sums = fingerprints(tensors).map_err(failed)?;
         let all = self.control.gather(&sums)?;
         let differs = all.f_ne_tensor(&all.f_narrow(0, 0, 1).map_err(failed)?).map_err(failed)?;
@@ -209,7 +204,7 @@ impl Ranks {
             [rank, tensor, ..] => Err(lost(format!(
                 "the weights of rank {rank} are not those of rank 0 after step {step}: '{}' differs first. Ranks on unlike \
                  machines may round differently; go on from the last checkpoint with --resume",
-                name(tensor as usize)
+                names.get(tensor as usize).map_or("", String::as_str)
             ))),
             _ => Ok(()),
         }
@@ -355,7 +350,7 @@ fn gloo(store: &Store, place: &Place) -> Result<Group, TorchError> {
 }
 
 /// A number for each tensor that differs where a bit of it does (but for changes that cancel out): the sum of its bits as numbers.
-fn fingerprints(tensors: &[Tensor]) -> Result<Tensor, tch::TchError> {
+pub(crate) fn fingerprints(tensors: &[Tensor]) -> Result<Tensor, tch::TchError> {
     let sum = |tensor: &Tensor| tensor.detach().f_view_dtype(Kind::Int)?.f_sum(Kind::Int64);
     let sums = tensors.iter().map(sum).collect::<Result<Vec<_>, _>>()?;
     Tensor::f_stack(&sums, 0)?.f_to_device(Device::Cpu)
