@@ -16,7 +16,7 @@ use ddae_base::{Stop, system};
 use super::command::{Command, Opening};
 use super::division::Division;
 use super::environment::Place;
-use super::watch::{self, Watch};
+use super::watch::{self, Guard, Watch};
 use crate::TrainError;
 use crate::torch::shim::ranks::{Group, Store};
 use crate::torch::{TorchError, device};
@@ -48,15 +48,16 @@ pub struct Ranks {
 }
 
 impl Ranks {
-    /// Meets the others. A rank that gives no sign of life for `patience` ends all.
+    /// Meets the others. A rank that gives no sign of life for `patience` ends all; a `stop` of any is one of all.
     ///
     /// # Errors
     /// When they do not come, or cannot be reached.
     pub fn join(place: &Place, patience: Duration, stop: &Stop) -> Result<Ranks, TrainError> {
         let mut waiting = Waiting { place, stop, start: Instant::now(), is_told: false };
         let [store, of_watch] = connected(&mut waiting)?;
-        let joined = meet(&store, &mut waiting).and_then(|()| {
-            let watch = Watch::start(of_watch, place, patience)?;
+        let guard = Guard::start(place, patience)?;
+        let joined = meet(&store, &mut waiting, &guard).and_then(|()| {
+            let watch = Watch::start(of_watch, place, patience, stop, guard)?;
             Ok((watch, gloo(&store, place)?))
         });
         let (watch, control) = joined.inspect_err(|error| {
@@ -233,16 +234,19 @@ impl Ranks {
             // Without a store, the others find out by themselves.
             let _ = self.store.set(watch::FAILED, &ended(rank, error));
         }
-        if let Some(watch) = self.watch.borrow_mut().take() {
-            watch.end();
-        }
+        // The guard stays: on a network that is cut, the store is not heard of here either.
+        let guard = self.watch.borrow_mut().take().map(Watch::end);
         let _ = self.store.set(&watch::gone(rank), "");
         if self.place.serves() {
             let start = Instant::now();
             let all_gone = || (0..world).all(|rank| self.store.has(&watch::gone(rank)).unwrap_or(true));
             while !all_gone() && start.elapsed() < FAREWELL {
+                guard.iter().for_each(Guard::answered);
                 thread::sleep(Duration::from_millis(20));
             }
+        }
+        if let Some(guard) = guard {
+            guard.end();
         }
         result
     }
@@ -312,7 +316,7 @@ fn connected(waiting: &mut Waiting) -> Result<[Store; 2], TrainError> {
 }
 
 /// Says that this rank is here, and waits for all others.
-fn meet(store: &Store, waiting: &mut Waiting) -> Result<(), TrainError> {
+fn meet(store: &Store, waiting: &mut Waiting, guard: &Guard) -> Result<(), TrainError> {
     let Place { rank, world, host, port, .. } = waiting.place;
     store.set(&format!("here/{rank}"), &std::process::id().to_string())?;
     loop {
@@ -322,6 +326,7 @@ fn meet(store: &Store, waiting: &mut Waiting) -> Result<(), TrainError> {
                 missing.push(other.to_string());
             }
         }
+        guard.answered();
         if missing.is_empty() {
             return Ok(());
         }
