@@ -288,7 +288,9 @@ impl Method for Soda {
             seed: wanted.seed,
         };
         let split = self.splits.as_ref().map_or(&plan.train, |splits| &splits.queries);
-        let whole = reconstruction.write(split, self.config.training.n_sample, among, path)?;
+        let count = self.config.training.n_sample.min(split.len());
+        let batch = sheet::batch(count, plan.batch.pass, among.world(), self.place.device);
+        let whole = reconstruction.write(split, count, batch, among, path)?;
         Ok(whole.then(|| scores.clone()))
     }
 }
