@@ -75,20 +75,6 @@ fn is_ignored(signal: i32) -> bool {
 mod tests {
     use super::*;
 
-    /// The first signal would end the test otherwise, all of it.
-    #[test]
-    fn a_request_does_not_make_the_first_signal_the_second() {
-        listen();
-        let stop = crate::Stop::on_signal(None);
-        stop.request();
-        signal_hook::low_level::raise(SIGINT).expect("a signal");
-        while exit_code().is_none() {
-            thread::yield_now();
-        }
-        thread::sleep(std::time::Duration::from_millis(50));
-        assert_eq!((exit_code(), stop.is_requested()), (Some(130), true));
-    }
-
     #[test]
     fn signals_have_the_codes_of_shells() {
         assert_eq!([SIGINT, SIGTERM, SIGHUP].map(code_of), [130, 143, 129]);
