@@ -2,8 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::thread;
-use std::time::Duration;
 
 use ddae_tests::programs::{Ended, Running};
 use serde_json::Value;
@@ -174,8 +172,8 @@ fn two_ranks_of_a_fine_tuned_denoiser_know_as_many_as_one() {
     assert_as_one(&found(&place, &common, ways, OF_CLASSES), 0);
 }
 
-/// A sheet that takes longer than any test: nothing else is due after the one epoch.
-const LONG_SHEET: [&str; 14] = [
+/// A sheet of millions of network calls, longer than any test may take: nothing else is due after the one epoch.
+const LONG_SHEET: [&str; 15] = [
     "--config",
     "ddpm.yaml",
     "--epochs",
@@ -183,14 +181,18 @@ const LONG_SHEET: [&str; 14] = [
     "--validate-every",
     "0",
     "--sample-steps",
-    "900",
+    "3900",
     "--set",
-    "n_sample=4000",
+    "n_sample=10000",
     "--set",
-    "diffusion.n_T=1000",
+    "diffusion.n_T=4000",
     "--rank-timeout",
     "10",
+    "-v",
 ];
+
+/// What rank 0 says when it begins to sample.
+const SAMPLING: &str = "rank 0 of 2 evaluates images 0 to 4999 of 10000";
 
 /// What the ranks leave that were stopped while they sampled.
 #[track_caller]
@@ -207,9 +209,7 @@ fn assert_stopped(place: &Place, ended: &Ended, prefix: &str) {
 fn ranks_that_sample_stop_together() {
     let place = Place::new();
     let arguments = [&LONG_SHEET[..], &["--nproc", "2"]].concat();
-    let checkpoint = place.path("run/checkpoints/epoch_0001.safetensors");
-    let sampling = Running::start(&mut place.command(&arguments)).wait_until(|| checkpoint.is_file());
-    thread::sleep(Duration::from_millis(300));
+    let sampling = Running::start(&mut place.command(&arguments)).wait_until_it_says(SAMPLING);
     assert_stopped(&place, &sampling.signal("INT").wait(), "[0] ");
 }
 
@@ -217,13 +217,11 @@ fn ranks_that_sample_stop_together() {
 #[test]
 fn a_rank_that_is_stopped_stops_those_that_sample() {
     let place = Place::new();
-    let checkpoint = place.path("run/checkpoints/epoch_0001.safetensors");
-    let mut ranks: Vec<Running> =
-        by_environment(&place, &LONG_SHEET, 2).iter_mut().map(Running::start).collect();
-    let second = ranks.pop().expect("a rank").wait_until(|| checkpoint.is_file());
-    thread::sleep(Duration::from_millis(300));
+    let mut commands = by_environment(&place, &LONG_SHEET, 2);
+    let second = Running::start(&mut commands[1]);
+    let first = Running::start(&mut commands[0]).wait_until_it_says(SAMPLING);
     let second = second.signal("INT").wait();
-    let first = ranks.pop().expect("a rank").wait();
+    let first = first.wait();
     assert_stopped(&place, &first, "");
     assert_eq!(second.code, Some(130), "{second}");
 }
