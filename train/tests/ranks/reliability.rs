@@ -148,13 +148,15 @@ fn signal(rank: &Running, name: &str) {
 fn ranks_that_were_suspended_together_go_on() {
     let place = Place::new();
     let stats = place.path("run/stats.jsonl");
-    let arguments = with(&COMMON, &["--epochs", "60", "--rank-timeout", "3"]);
+    let arguments = with(&COMMON, &["--epochs", "120", "--rank-timeout", "8"]);
     let mut commands = by_environment(&place, &arguments, 2);
     let second = Running::start(&mut commands[1]);
     let first = Running::start(&mut commands[0]).wait_until(|| steps(&stats) >= 1);
     signal(&first, "-STOP");
     signal(&second, "-STOP");
-    thread::sleep(Duration::from_secs(6));
+    // 3 in each epoch.
+    assert!(steps(&stats) < 360, "the run was over before it was suspended");
+    thread::sleep(Duration::from_secs(12));
     // The first to go on sees that the other has said nothing.
     signal(&first, "-CONT");
     thread::sleep(Duration::from_millis(500));
@@ -162,6 +164,7 @@ fn ranks_that_were_suspended_together_go_on() {
     for rank in [first, second] {
         rank.wait().success();
     }
+    assert_eq!(steps(&stats), 360);
 }
 
 /// The third of three ranks does not come, and the machine of the first is cut off meanwhile.
