@@ -85,9 +85,26 @@ pub struct Opening {
     pub sheets: String,
 }
 
+impl Opening {
+    /// Reads what rank 0 says. `None` if it is of another version, which may say other things.
+    pub(super) fn read(text: &str) -> serde_json::Result<Option<Opening>> {
+        let said: serde_json::Value = serde_json::from_str(text)?;
+        let is_own = said["version"] == env!("CARGO_PKG_VERSION");
+        is_own.then(|| serde_json::from_str(text)).transpose()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_version_is_told_from_what_cannot_be_read() {
+        let of_another = Opening::read(r#"{"version": "0.0.1", "config": ""}"#).expect("JSON");
+        assert_eq!(of_another, None);
+        let broken = format!(r#"{{"version": "{}", "config": ""}}"#, env!("CARGO_PKG_VERSION"));
+        assert!(Opening::read(&broken).is_err_and(|e| e.to_string().contains("missing field")));
+    }
 
     #[test]
     fn commands_are_read_as_they_are_said() {

@@ -26,16 +26,13 @@ pub(crate) fn follow<M: Method>(
     ranks: &Ranks,
 ) -> Result<TrainingState, TrainError> {
     let SetUp { device, .. } = SetUp::new(options, plan, Some(ranks))?;
-    let Opening { version, config, mut state, evaluated, evaluated_digest, sheets } = ranks.opening()?;
+    let Opening { config, mut state, evaluated, evaluated_digest, sheets, .. } = ranks.opening()?;
     let rank = ranks.place().rank;
     let differs =
         |what: &str| lost(format!("rank {rank} has another {what} than rank 0: give all ranks the same"));
     let lacks = |what: &str| {
         lost(format!("rank {rank} has no images for {what}, and rank 0 has: give all ranks the same images"))
     };
-    if version != env!("CARGO_PKG_VERSION") {
-        return Err(differs("version of this program"));
-    }
     if config != plan.config.to_yaml() {
         return Err(differs("configuration"));
     }

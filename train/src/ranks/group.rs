@@ -156,10 +156,17 @@ impl Ranks {
     /// What rank 0 tells of the run's beginning, which is waited for.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// When the store does not answer, or rank 0 is of another version.
     pub fn opening(&self) -> Result<Opening, TrainError> {
         let text = self.store.get("opening", EXCHANGE)?;
-        Ok(serde_json::from_str(&text).map_err(|e| TorchError::Input(format!("what rank 0 says: {e}")))?)
+        let opening =
+            Opening::read(&text).map_err(|e| TorchError::Input(format!("what rank 0 says: {e}")))?;
+        let rank = self.place.rank;
+        opening.ok_or_else(|| {
+            lost(format!(
+                "rank {rank} has another version of this program than rank 0: give all ranks the same"
+            ))
+        })
     }
 
     /// Has all ranks do something; only for rank 0. Whether any of them was asked to stop.
