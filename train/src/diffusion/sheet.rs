@@ -100,7 +100,7 @@ pub fn note(process: &ProcessConfig) -> Option<String> {
     })
 }
 
-/// How many of the `count` samples of a sheet are drawn at a time, on each of `world` ranks. All ranks draw some, if there are enough.
+/// How many of the `count` samples of a sheet are drawn at a time, on each of `world` ranks. Most ranks draw some, if there are enough.
 /// On the CPU that is the same whatever the number of ranks, and so is every bit of the picture. On GPUs, a rank draws its part at
 /// once, or as many as the images of a `pass` in training.
 pub(crate) fn batch(count: usize, pass: usize, world: usize, device: Device) -> usize {
