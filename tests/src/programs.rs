@@ -6,7 +6,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -229,8 +229,8 @@ pub struct Running {
     line: String,
     child: Child,
     begun: Instant,
-    stdout: Option<JoinHandle<String>>,
-    stderr: Option<JoinHandle<String>>,
+    stdout: Reader,
+    stderr: Reader,
 }
 
 impl Running {
@@ -243,7 +243,8 @@ impl Running {
         let line = line_of(command);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{line}: {e}"));
-        let (stdout, stderr) = (child.stdout.take().map(reader), child.stderr.take().map(reader));
+        let stdout = Reader::of(child.stdout.take().expect("a pipe"));
+        let stderr = Reader::of(child.stderr.take().expect("a pipe"));
         Running { line, child, begun: Instant::now(), stdout, stderr }
     }
 
@@ -265,6 +266,16 @@ impl Running {
             thread::sleep(PAUSE);
         }
         self
+    }
+
+    /// Waits until a line of its standard error holds `words`.
+    ///
+    /// # Panics
+    /// As [`Running::wait_until`].
+    #[track_caller]
+    pub fn wait_until_it_says(self, words: &str) -> Running {
+        let said = Arc::clone(&self.stderr.read);
+        self.wait_until(|| text(&said).lines().any(|line| line.contains(words)))
     }
 
     /// What Ctrl-C does.
@@ -323,10 +334,7 @@ impl Running {
                 None => thread::sleep(PAUSE),
             }
         };
-        let text = |reader: &mut Option<JoinHandle<String>>| {
-            reader.take().and_then(|reader| reader.join().ok()).unwrap_or_default()
-        };
-        let (stdout, stderr) = (text(&mut self.stdout), text(&mut self.stderr));
+        let (stdout, stderr) = (self.stdout.end(), self.stderr.end());
         Ended { command: std::mem::take(&mut self.line), code: status.code(), stdout, stderr }
     }
 
@@ -348,13 +356,35 @@ impl Drop for Running {
 }
 
 /// Reads a pipe to its end beside the test, so that the program never waits for it.
-fn reader(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        // What came before an error is what there is to show.
-        let _ = pipe.read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
+#[derive(Debug)]
+struct Reader {
+    read: Arc<Mutex<Vec<u8>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Reader {
+    fn of(mut pipe: impl Read + Send + 'static) -> Reader {
+        let read = Arc::new(Mutex::new(Vec::new()));
+        let all = Arc::clone(&read);
+        let thread = thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            // What came before an error is what there is to show.
+            while let Ok(length @ 1..) = pipe.read(&mut bytes) {
+                all.lock().expect("no panic").extend_from_slice(&bytes[..length]);
+            }
+        });
+        Reader { read, thread: Some(thread) }
+    }
+
+    /// What has come when the pipe is closed.
+    fn end(&mut self) -> String {
+        let _ = self.thread.take().map(JoinHandle::join);
+        text(&self.read)
+    }
+}
+
+fn text(read: &Mutex<Vec<u8>>) -> String {
+    String::from_utf8_lossy(&read.lock().expect("no panic")).into_owned()
 }
 
 #[cfg(test)]
@@ -388,11 +418,10 @@ mod tests {
     #[test]
     fn an_interrupt_reaches_the_program() {
         let script = "trap 'echo stopped; exit 7' INT; echo ready >&2; while :; do sleep 0.01; done";
-        let begun = Instant::now();
         // A shell cannot trap a signal that was ignored when it started, as where tests run in the background.
         let shell = ["--default-signal=INT", "sh", "-c", script];
         let running = Running::start(Command::new("env").args(shell));
-        let ended = running.wait_until(|| begun.elapsed() > Duration::from_millis(200)).interrupt().wait();
+        let ended = running.wait_until_it_says("ready").interrupt().wait();
         assert_eq!((ended.code, &*ended.stdout), (Some(7), "stopped\n"));
     }
 }

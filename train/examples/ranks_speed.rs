@@ -4,7 +4,9 @@
 //!     cargo run --release -p ddae-train --example ranks_speed
 //!
 //! The ranks are processes of this machine, with half of its cores each. The three ways take turns, step after step, so that other
-//! work slows all of them alike; the median of each counts. With `--json`, one object a line, as `cargo xtask bench` reads it.
+//! work slows all of them alike; the medians of each count, of the step and of the waiting after the backward pass. What sums after the
+//! pass are waited for begins when both ranks are through with theirs. With `--json`, one object a line, as `cargo xtask bench` reads
+//! it.
 
 use std::env;
 use std::net::TcpListener;
@@ -127,6 +129,8 @@ impl Rank {
             Way::During => reducer.sum_during(|| optimizer.backward(&loss)),
             Way::After => {
                 optimizer.backward(&loss)?;
+                // The wait for the slower rank is none for the sums.
+                self.group.sum(&Tensor::from_slice(&[0f32]))?;
                 reducer.sum_during(|| Ok::<(), TorchError>(()))
             }
         }?;
@@ -163,24 +167,24 @@ fn main() -> Result<()> {
     shim::flush_denormals(true)?;
     shim::keep_memory()?;
     let mut of_rank = Rank::new(rank, port, arguments.batch)?;
-    let mut found = Way::ALL.map(|_| (Vec::new(), Overlap::default()));
+    let mut found = Way::ALL.map(|_| (Vec::new(), Vec::new(), Overlap::default()));
     // The first steps fill caches and are not counted.
     for round in 0..=arguments.rounds {
-        for (way, (times, sum)) in Way::ALL.into_iter().zip(&mut found) {
+        for (way, (times, waits, sum)) in Way::ALL.into_iter().zip(&mut found) {
             let (seconds, overlap) = of_rank.step(way)?;
             if round > 0 {
                 times.push(seconds);
+                waits.push(overlap.waited);
                 sum.early += overlap.early;
                 sum.buckets += overlap.buckets;
-                sum.waited += overlap.waited;
             }
         }
     }
     if let Some(mut other) = other {
         ensure!(other.0.wait()?.success(), "the other rank failed");
-        for (way, (times, sum)) in Way::ALL.into_iter().zip(found) {
+        for (way, (times, waits, sum)) in Way::ALL.into_iter().zip(found) {
             let rounds = arguments.rounds.max(1) as f64;
-            let (seconds, waited) = (median(times), sum.waited / rounds);
+            let (seconds, waited) = (median(times), median(waits));
             let [early, buckets] = [sum.early, sum.buckets].map(|count| count as f64 / rounds);
             if arguments.json {
                 let object = serde_json::json!({

@@ -393,6 +393,20 @@ int ddae_ranks_all_gather(void* group, TensorPointer values, TensorPointer* out)
     });
 }
 
+int ddae_ranks_send(void* group, TensorPointer values, int to) {
+    return guarded([&] {
+        std::vector<at::Tensor> list{tensor(values)};
+        group_of(group).backend->send(list, to, /*tag=*/0)->wait();
+    });
+}
+
+int ddae_ranks_receive(void* group, TensorPointer values, int from) {
+    return guarded([&] {
+        std::vector<at::Tensor> list{tensor(values)};
+        group_of(group).backend->recv(list, from, /*tag=*/0)->wait();
+    });
+}
+
 int ddae_ranks_reducer(void* group, TensorPointer* parameters, size_t count, size_t first_bytes, size_t bytes, void** out) {
     return guarded([&] {
         std::vector<at::Tensor> list;

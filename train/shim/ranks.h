@@ -24,6 +24,9 @@ int ddae_ranks_all_reduce(void* group, TensorPointer tensor, int largest);
 int ddae_ranks_broadcast(void* group, TensorPointer* tensors, size_t count, int root);
 // `*out` = [world, ...], the tensors of all ranks.
 int ddae_ranks_all_gather(void* group, TensorPointer tensor, TensorPointer* out);
+// One rank sends a tensor to another, which receives it into one of the same size, kind and order of memory.
+int ddae_ranks_send(void* group, TensorPointer tensor, int to);
+int ddae_ranks_receive(void* group, TensorPointer tensor, int from);
 
 // Sums of gradients over ranks, in buckets of at most so many bytes (the first of at most `first_bytes`), filled in the reverse
 // order of the parameters. `*out` keeps the parameters; the group must outlive it.

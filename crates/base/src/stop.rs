@@ -26,17 +26,19 @@ impl Stop {
     }
 
     /// One that Ctrl-C, SIGTERM and SIGHUP set, which is told on stderr with `notice`. A second signal ends the program
-    /// at once.
+    /// at once; a [request](Stop::request) counts as none.
     ///
     /// Where [`listen`] was not called or was refused, a signal ends the program as it always does.
     #[cfg(feature = "terminal")]
     pub fn on_signal(notice: Option<&'static str>) -> Stop {
         let stop = Stop::new();
         let shared = stop.clone();
+        let mut has_come = false;
         at_signal(move |code| {
-            if shared.swap(true, Ordering::SeqCst) {
+            if std::mem::replace(&mut has_come, true) {
                 exit(code);
             }
+            shared.request();
             if let Some(notice) = notice {
                 tell(format_args!("\n{notice}"));
             }

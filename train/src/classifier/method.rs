@@ -52,7 +52,7 @@ impl ClassifierTraining {
         let mut plan = TrainingPlan::new(config.clone().into(), &data, graph, shares)?;
         check_training_classes(&plan.train, config.classes)?;
         plan.validate_only_where(|images| check_classes(images, config.classes));
-        let unseen = plan.held_out.as_ref().unwrap_or(&plan.test);
+        let unseen = plan.unseen();
         let refusal = match unseen.is_empty() {
             true => Some("there are no test images, and none are held out (--hold-out)".to_string()),
             false => check_classes(unseen, config.classes).err().map(|error| error.to_string()),
@@ -224,7 +224,7 @@ impl Method for Classification {
 
     fn evaluate(
         &self,
-        plan: &TrainingPlan,
+        _plan: &TrainingPlan,
         average: &Parameters,
         wanted: &Evaluation,
         among: Division,
@@ -233,8 +233,7 @@ impl Method for Classification {
             return Ok(Some(Scores::default()));
         };
         let Some(count) = accuracy.in_training(average, among)? else { return Ok(None) };
-        let is_due = self.wants_scores(wanted.epoch) || wanted.epoch == plan.epochs();
-        let by_timestep = match is_due && accuracy.has_timesteps() {
+        let by_timestep = match wanted.by_timestep && accuracy.has_timesteps() {
             true => match accuracy.by_timestep(average, among)? {
                 Some(found) => found,
                 None => return Ok(None),

@@ -211,7 +211,8 @@ impl Method for Diffusion {
     ) -> Result<Option<Scores>, TrainError> {
         let Some(path) = &wanted.sheet else { return Ok(Some(Scores::default())) };
         let training = &self.config.training;
-        let (count, batch) = (training.n_sample, plan.batch.pass);
+        let count = training.n_sample;
+        let batch = sheet::batch(count, plan.batch.pass, among.world(), self.device);
         let draws = Draws { count, batch, seed: wanted.seed, classes: self.classes() };
         let whole = sheet::write(&self.sampler, average, draws, among, &plan.train, path)?;
         Ok(whole.then(Scores::default))

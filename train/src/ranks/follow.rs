@@ -4,7 +4,8 @@ use ddae_base::tell;
 use ddae_checkpoint::TrainingState;
 use ddae_model::weights::Weights;
 
-use super::group::{Command, Opening, Ranks, lost};
+use super::command::{Command, Opening};
+use super::group::{Ranks, lost};
 use crate::TrainError;
 use crate::run::folder;
 use crate::training::method::{Epoch, Evaluation, Method, Place};
@@ -25,28 +26,36 @@ pub(crate) fn follow<M: Method>(
     ranks: &Ranks,
 ) -> Result<TrainingState, TrainError> {
     let SetUp { device, .. } = SetUp::new(options, plan, Some(ranks))?;
-    let Opening { version, config, mut state, looks_at } = ranks.opening()?;
+    let Opening { config, mut state, evaluated, evaluated_digest, sheets, .. } = ranks.opening()?;
     let rank = ranks.place().rank;
     let differs =
         |what: &str| lost(format!("rank {rank} has another {what} than rank 0: give all ranks the same"));
-    if version != env!("CARGO_PKG_VERSION") {
-        return Err(differs("version of this program"));
-    }
+    let lacks = |what: &str| {
+        lost(format!("rank {rank} has no images for {what}, and rank 0 has: give all ranks the same images"))
+    };
     if config != plan.config.to_yaml() {
         return Err(differs("configuration"));
     }
     if plan.shared() != state.shared {
         return Err(differs("--accumulate or --batch-of"));
     }
-    if plan.looks_at() != looks_at {
-        let (here, there) = (plan.looks_at(), looks_at);
+    if plan.sheets != sheets {
+        return Err(differs("--sample-steps"));
+    }
+    let here = plan.evaluated_in_words();
+    if here != evaluated {
         return Err(lost(format!(
-            "rank {rank} has {here}, and rank 0 {there}: give all ranks the same images"
+            "rank {rank} has {here}, and rank 0 {evaluated}: give all ranks the same images"
         )));
     }
     // Ranks of one machine read the same files.
-    if ranks.place().local_rank == 0 && plan.data_digest()? != state.data {
-        return Err(differs(&format!("data set {}", plan.train.name())));
+    if ranks.place().local_rank == 0 {
+        if plan.data_digest()? != state.data {
+            return Err(differs(&format!("data set {}", plan.train.name())));
+        }
+        if plan.evaluated_digest()? != evaluated_digest {
+            return Err(differs(&format!("data set {}", plan.unseen().name())));
+        }
     }
     let precision = resume::amp(&options.run, &state)?.precision();
     let place = Place { device, layout: options.layout, precision };
@@ -57,7 +66,8 @@ pub(crate) fn follow<M: Method>(
     let workers = options.workers(device);
     let mut batches: Option<(u64, M::Batches)> = None;
     loop {
-        match ranks.follow()? {
+        let (command, is_stopped) = ranks.follow()?;
+        match command {
             Command::Step { epoch, step_in_epoch, step } => {
                 (state.epoch, state.step_in_epoch, state.step) = (epoch, step_in_epoch, step);
                 let wanted = Epoch { seed: state.seed, number: epoch, start: step_in_epoch, workers };
@@ -78,17 +88,20 @@ pub(crate) fn follow<M: Method>(
                 state.step_in_epoch += 1;
             }
             Command::Compare => trainer.compare(ranks, state.step)?,
+            // All leave out what they were asked to stop before.
+            Command::Validate | Command::Evaluate { .. } if is_stopped => {}
             // What is found is for rank 0, and so is what follows from a stop.
             Command::Validate => {
-                let of = |validation: &Validation| {
-                    validation.loss(trainer.method(), trainer.average(), ranks.division())
-                };
-                let _loss = validation.as_ref().map(of).transpose()?;
+                let Some(validation) = &validation else { return Err(lacks("a validation loss")) };
+                let _loss = validation.loss(trainer.method(), trainer.average(), ranks.division())?;
             }
-            Command::Evaluate { epoch, sheet, scores } => {
-                let sheet = sheet.then(|| folder::sheet(&options.run, epoch));
-                let wanted = Evaluation { epoch, seed: state.seed, sheet, scores };
+            Command::Evaluate { epoch, sheet, scores, by_timestep } => {
                 let method = trainer.method();
+                if scores && !method.has_scores() {
+                    return Err(lacks("scores"));
+                }
+                let sheet = sheet.then(|| folder::sheet(&options.run, epoch));
+                let wanted = Evaluation { epoch, seed: state.seed, sheet, scores, by_timestep };
                 let _scores = method.evaluate(plan, trainer.average(), &wanted, ranks.division())?;
             }
             Command::Finish { interrupted: false } => return Ok(state),

@@ -8,15 +8,15 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use ddae_base::device::{DeviceChoice, DeviceName};
 use ddae_base::{Stop, system};
 
+use super::command::{Command, Opening};
 use super::division::Division;
 use super::environment::Place;
-use super::watch::{self, Watch};
+use super::watch::{self, Guard, Watch};
 use crate::TrainError;
 use crate::torch::shim::ranks::{Group, Store};
 use crate::torch::{TorchError, device};
@@ -31,79 +31,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 const EXCHANGE: Duration = Duration::from_secs(100 * 24 * 3600);
 /// How long rank 0 keeps the store for the others at the end.
 const FAREWELL: Duration = Duration::from_secs(15);
-
-/// What rank 0 has all ranks do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// A step.
-    Step {
-        /// Epoch, counted from 0.
-        epoch: u64,
-        /// Finished steps of the epoch.
-        step_in_epoch: u64,
-        /// Finished steps of the run.
-        step: u64,
-    },
-    /// Compare the weights.
-    Compare,
-    /// The validation loss, of which each rank takes a part.
-    Validate,
-    /// Look at the average after so many epochs, likewise.
-    Evaluate {
-        /// Finished epochs.
-        epoch: u64,
-        /// Whether a sheet of images is wanted.
-        sheet: bool,
-        /// Whether scores are wanted.
-        scores: bool,
-    },
-    /// Nothing more.
-    Finish {
-        /// Whether the run was stopped on the way.
-        interrupted: bool,
-    },
-}
-
-impl Command {
-    fn words(self) -> [i64; 4] {
-        match self {
-            Command::Step { epoch, step_in_epoch, step } => {
-                [1, epoch as i64, step_in_epoch as i64, step as i64]
-            }
-            Command::Compare => [2, 0, 0, 0],
-            Command::Validate => [4, 0, 0, 0],
-            Command::Evaluate { epoch, sheet, scores } => {
-                [5, epoch as i64, i64::from(sheet), i64::from(scores)]
-            }
-            Command::Finish { interrupted } => [3, i64::from(interrupted), 0, 0],
-        }
-    }
-
-    fn of([kind, a, b, c]: [i64; 4]) -> Option<Command> {
-        let [a, b, c] = [a, b, c].map(|word| word as u64);
-        match kind {
-            1 => Some(Command::Step { epoch: a, step_in_epoch: b, step: c }),
-            2 => Some(Command::Compare),
-            3 => Some(Command::Finish { interrupted: a != 0 }),
-            4 => Some(Command::Validate),
-            5 => Some(Command::Evaluate { epoch: a, sheet: b != 0, scores: c != 0 }),
-            _ => None,
-        }
-    }
-}
-
-/// What rank 0 tells the others of the run's beginning.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Opening {
-    /// The program's version.
-    pub version: String,
-    /// The configuration.
-    pub config: String,
-    /// Where the run stands.
-    pub state: ddae_checkpoint::TrainingState,
-    /// The images that validation losses and scores are of, which all ranks look at a part of.
-    pub looks_at: String,
-}
 
 /// A rank among the others.
 #[derive(Debug)]
@@ -121,15 +48,16 @@ pub struct Ranks {
 }
 
 impl Ranks {
-    /// Meets the others. A rank that gives no sign of life for `patience` ends all.
+    /// Meets the others. A rank that gives no sign of life for `patience` ends all; a `stop` of any is one of all.
     ///
     /// # Errors
     /// When they do not come, or cannot be reached.
     pub fn join(place: &Place, patience: Duration, stop: &Stop) -> Result<Ranks, TrainError> {
         let mut waiting = Waiting { place, stop, start: Instant::now(), is_told: false };
         let [store, of_watch] = connected(&mut waiting)?;
-        let joined = meet(&store, &mut waiting).and_then(|()| {
-            let watch = Watch::start(of_watch, place, patience)?;
+        let guard = Guard::start(place, patience)?;
+        let joined = meet(&store, &mut waiting, &guard).and_then(|()| {
+            let watch = Watch::start(of_watch, place, patience, stop, guard)?;
             Ok((watch, gloo(&store, place)?))
         });
         let (watch, control) = joined.inspect_err(|error| {
@@ -157,7 +85,7 @@ impl Ranks {
         &self.place
     }
 
-    /// The same in looking at the average of the weights.
+    /// The same in evaluating the average of the weights.
     pub fn division(&self) -> Division<'_> {
         Division::among(&self.control, self.place.rank, &self.stop)
     }
@@ -228,10 +156,17 @@ impl Ranks {
     /// What rank 0 tells of the run's beginning, which is waited for.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// When the store does not answer, or rank 0 is of another version.
     pub fn opening(&self) -> Result<Opening, TrainError> {
         let text = self.store.get("opening", EXCHANGE)?;
-        Ok(serde_json::from_str(&text).map_err(|e| TorchError::Input(format!("what rank 0 says: {e}")))?)
+        let opening =
+            Opening::read(&text).map_err(|e| TorchError::Input(format!("what rank 0 says: {e}")))?;
+        let rank = self.place.rank;
+        opening.ok_or_else(|| {
+            lost(format!(
+                "rank {rank} has another version of this program than rank 0: give all ranks the same"
+            ))
+        })
     }
 
     /// Has all ranks do something; only for rank 0. Whether any of them was asked to stop.
@@ -242,14 +177,14 @@ impl Ranks {
         Ok(self.exchange(command.words())?.1)
     }
 
-    /// What rank 0 says, which is waited for.
+    /// What rank 0 says, which is waited for, and whether any rank was asked to stop, as [`Ranks::lead`] gives it.
     ///
     /// # Errors
     /// When a rank does not answer.
-    pub fn follow(&self) -> Result<Command, TrainError> {
-        let (words, _) = self.exchange([0; 4])?;
+    pub fn follow(&self) -> Result<(Command, bool), TrainError> {
+        let (words, stop) = self.exchange([0; 4])?;
         let unknown = || TorchError::Input("rank 0 says what this version does not know".to_string());
-        Ok(Command::of(words).ok_or_else(unknown)?)
+        Ok((Command::of(words).ok_or_else(unknown)?, stop))
     }
 
     fn exchange(&self, [kind, a, b, c]: [i64; 4]) -> Result<([i64; 4], bool), TrainError> {
@@ -263,16 +198,11 @@ impl Ranks {
         }
     }
 
-    /// Compares tensors with those of the other ranks, to the bit; all ranks call it. `name` says what the tensor of a number is.
+    /// Compares tensors with those of the other ranks, to the bit; all ranks call it. `names` are those of the tensors.
     ///
     /// # Errors
     /// [`TrainError::Ranks`] names the first rank and tensor that differ from those of rank 0.
-    pub fn compare(
-        &self,
-        tensors: &[Tensor],
-        name: impl Fn(usize) -> String,
-        step: u64,
-    ) -> Result<(), TrainError> {
+    pub fn compare(&self, tensors: &[Tensor], names: &[String], step: u64) -> Result<(), TrainError> {
         let sums = fingerprints(tensors).map_err(failed)?;
         let all = self.control.gather(&sums)?;
         let differs = all.f_ne_tensor(&all.f_narrow(0, 0, 1).map_err(failed)?).map_err(failed)?;
@@ -282,7 +212,7 @@ impl Ranks {
             [rank, tensor, ..] => Err(lost(format!(
                 "the weights of rank {rank} are not those of rank 0 after step {step}: '{}' differs first. Ranks on unlike \
                  machines may round differently; go on from the last checkpoint with --resume",
-                name(tensor as usize)
+                names.get(tensor as usize).map_or("", String::as_str)
             ))),
             _ => Ok(()),
         }
@@ -311,16 +241,19 @@ impl Ranks {
             // Without a store, the others find out by themselves.
             let _ = self.store.set(watch::FAILED, &ended(rank, error));
         }
-        if let Some(watch) = self.watch.borrow_mut().take() {
-            watch.end();
-        }
+        // The guard stays: on a network that is cut, the store is not heard of here either.
+        let guard = self.watch.borrow_mut().take().map(Watch::end);
         let _ = self.store.set(&watch::gone(rank), "");
         if self.place.serves() {
             let start = Instant::now();
             let all_gone = || (0..world).all(|rank| self.store.has(&watch::gone(rank)).unwrap_or(true));
             while !all_gone() && start.elapsed() < FAREWELL {
+                guard.iter().for_each(Guard::answered);
                 thread::sleep(Duration::from_millis(20));
             }
+        }
+        if let Some(guard) = guard {
+            guard.end();
         }
         result
     }
@@ -390,7 +323,7 @@ fn connected(waiting: &mut Waiting) -> Result<[Store; 2], TrainError> {
 }
 
 /// Says that this rank is here, and waits for all others.
-fn meet(store: &Store, waiting: &mut Waiting) -> Result<(), TrainError> {
+fn meet(store: &Store, waiting: &mut Waiting, guard: &Guard) -> Result<(), TrainError> {
     let Place { rank, world, host, port, .. } = waiting.place;
     store.set(&format!("here/{rank}"), &std::process::id().to_string())?;
     loop {
@@ -400,6 +333,7 @@ fn meet(store: &Store, waiting: &mut Waiting) -> Result<(), TrainError> {
                 missing.push(other.to_string());
             }
         }
+        guard.answered();
         if missing.is_empty() {
             return Ok(());
         }
@@ -428,7 +362,7 @@ fn gloo(store: &Store, place: &Place) -> Result<Group, TorchError> {
 }
 
 /// A number for each tensor that differs where a bit of it does (but for changes that cancel out): the sum of its bits as numbers.
-fn fingerprints(tensors: &[Tensor]) -> Result<Tensor, tch::TchError> {
+pub(crate) fn fingerprints(tensors: &[Tensor]) -> Result<Tensor, tch::TchError> {
     let sum = |tensor: &Tensor| tensor.detach().f_view_dtype(Kind::Int)?.f_sum(Kind::Int64);
     let sums = tensors.iter().map(sum).collect::<Result<Vec<_>, _>>()?;
     Tensor::f_stack(&sums, 0)?.f_to_device(Device::Cpu)
@@ -457,22 +391,6 @@ fn is_of_exchange(error: &TrainError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn commands_are_read_as_they_are_said() {
-        for command in [
-            Command::Step { epoch: 3, step_in_epoch: 0, step: 97 },
-            Command::Compare,
-            Command::Validate,
-            Command::Evaluate { epoch: 30, sheet: true, scores: false },
-            Command::Evaluate { epoch: 0, sheet: false, scores: true },
-            Command::Finish { interrupted: true },
-            Command::Finish { interrupted: false },
-        ] {
-            assert_eq!(Command::of(command.words()), Some(command));
-        }
-        assert_eq!(Command::of([0; 4]), None);
-    }
 
     #[test]
     fn a_bit_that_differs_changes_the_fingerprint() {

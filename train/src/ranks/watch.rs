@@ -1,15 +1,18 @@
 //! Signs of life. Every rank gives one regularly; rank 0 looks for those of all, the others for those of rank 0 and for what it
-//! says. A rank that has none to give ends them all, with its name, while their main threads may wait for it for ever. Where the network
-//! is gone, the store does not answer, and whoever asks it waits, too: another thread sees that, and ends the process.
+//! says. A rank that has none to give ends them all, with its name, while their main threads may wait for it for ever. Where the
+//! network is gone, the store does not answer, and whoever asks it waits, too: another thread sees that, and ends the process. A
+//! request to stop goes the same way: that of one rank is one of all, whatever they are at.
 
 use std::collections::HashMap;
 use std::os::unix::process::parent_id;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use ddae_base::Stop;
 use ddae_base::ending::failed;
 
 use super::environment::Place;
@@ -19,6 +22,8 @@ use crate::torch::shim::ranks::{Store, end_process};
 
 /// The key of why a rank has ended.
 pub(super) const FAILED: &str = "failed";
+/// The key of a rank's request to stop.
+const STOP: &str = "stop";
 
 /// Why ranks end whose launcher is not there any more.
 pub(super) const NO_LAUNCHER: &str = "the process that started the ranks (--nproc) has ended";
@@ -35,13 +40,6 @@ pub(super) fn gone(rank: usize) -> String {
 
 fn beat(rank: usize) -> String {
     format!("beat/{rank}")
-}
-
-/// The thread that gives and looks for signs of life, and the one that sees that it does.
-#[derive(Debug)]
-pub(super) struct Watch {
-    looker: Beside,
-    guard: Beside,
 }
 
 /// A thread that works until it is told to end.
@@ -70,47 +68,96 @@ fn goes_on(ended: &Receiver<()>, pause: Duration) -> bool {
     matches!(ended.recv_timeout(pause), Err(RecvTimeoutError::Timeout))
 }
 
-/// What the thread works with.
-struct Looker {
-    store: Store,
-    place: Place,
-    patience: Duration,
-    /// What was last seen of a rank, and when that was new.
-    seen: HashMap<usize, (String, Instant)>,
+/// How long is paused between two looks.
+fn pause(patience: Duration) -> Duration {
+    (patience / 10).clamp(Duration::from_millis(50), Duration::from_secs(2))
 }
 
-impl Watch {
+/// The thread that sees that the store answers, and ends the process where it does not.
+#[derive(Debug)]
+pub(super) struct Guard {
+    /// How often it has answered, or [`ENDING`].
+    answers: Arc<AtomicU64>,
+    thread: Beside,
+}
+
+impl Guard {
     /// Starts it.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(store: Store, place: &Place, patience: Duration) -> Result<Watch, TrainError> {
-        let mut looker = Looker { store, place: place.clone(), patience, seen: HashMap::new() };
-        let pause = (patience / 10).clamp(Duration::from_millis(50), Duration::from_secs(2));
-        let looks = Arc::new(AtomicU64::new(0));
-        let (place, looked) = (place.clone(), Arc::clone(&looks));
-        let guard = Beside::start("ddae-guard", move |ended| {
+    pub fn start(place: &Place, patience: Duration) -> Result<Guard, TrainError> {
+        let (pause, place, answers) = (pause(patience), place.clone(), Arc::new(AtomicU64::new(0)));
+        let counted = Arc::clone(&answers);
+        let thread = Beside::start("ddae-guard", move |ended| {
             // In pauses, not by the clock: a process that was stopped for a while is not blamed for it.
             let (mut last, mut silent) = (0, Duration::ZERO);
             while goes_on(&ended, pause) {
-                let now = looked.load(Ordering::Relaxed);
+                let now = counted.load(Ordering::Relaxed);
                 silent = if now == last { silent + pause } else { Duration::ZERO };
                 last = now;
                 // The looker has found why this process ends, said so, and may not get to tell the others.
-                let is_ending = now == ENDING;
-                if !is_ending && silent > patience + pause {
-                    failed(&unanswered(&place, silent));
+                if now == ENDING && silent > LAST_WORDS {
+                    end_process(1);
                 }
-                if silent > patience + if is_ending { LAST_WORDS } else { pause } {
+                if now != ENDING && silent > patience + pause {
+                    failed(&unanswered(&place, silent));
                     end_process(1);
                 }
             }
         })?;
+        Ok(Guard { answers, thread })
+    }
+
+    /// Takes note that the store has answered.
+    pub fn answered(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Ends it.
+    pub fn end(self) {
+        self.thread.end();
+    }
+}
+
+/// The thread that gives and looks for signs of life, and its guard.
+#[derive(Debug)]
+pub(super) struct Watch {
+    looker: Beside,
+    guard: Guard,
+}
+
+impl Watch {
+    /// Starts it. A request to `stop` of any rank is one of all from now on.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(
+        store: Store,
+        place: &Place,
+        patience: Duration,
+        stop: &Stop,
+        guard: Guard,
+    ) -> Result<Watch, TrainError> {
+        let Place { rank, world, .. } = *place;
+        let mut looker = Looker {
+            store,
+            place: place.clone(),
+            patience,
+            stop: stop.clone(),
+            is_told: false,
+            last_look: Instant::now(),
+            heard: HashMap::new(),
+        };
+        let (pause, answers) = (pause(patience), Arc::clone(&guard.answers));
         let looker = Beside::start("ddae-ranks", move |ended| {
             loop {
-                let number = looks.fetch_add(1, Ordering::Relaxed) + 1;
-                if let Some(reason) = looker.look(number) {
-                    looks.store(ENDING, Ordering::Relaxed);
+                let number = answers.fetch_add(1, Ordering::Relaxed) + 1;
+                let found = catch_unwind(AssertUnwindSafe(|| looker.look(number)));
+                let panicked =
+                    |_| Some(format!("rank {rank} of {world} ended: its watch over the ranks panicked"));
+                if let Some(reason) = found.unwrap_or_else(panicked) {
+                    answers.store(ENDING, Ordering::Relaxed);
                     looker.end_all(&reason);
                 }
                 if !goes_on(&ended, pause) {
@@ -121,20 +168,58 @@ impl Watch {
         Ok(Watch { looker, guard })
     }
 
-    /// Ends it.
-    pub fn end(self) {
+    /// Ends it, but for the guard, which still wants to hear of answers.
+    pub fn end(self) -> Guard {
         self.looker.end();
-        self.guard.end();
+        self.guard
     }
 }
 
 /// Why a rank ends whose store takes questions and does not answer: the connection is there, and nothing comes through.
-fn unanswered(Place { world, host, port, agent, .. }: &Place, silent: Duration) -> String {
+fn unanswered(Place { rank, world, host, port, agent, .. }: &Place, silent: Duration) -> String {
     let seconds = silent.as_secs();
-    let who = agent.map_or(format!("rank 0 of {world}"), |_| "torchrun's machine".to_string());
+    let who = match (agent, rank) {
+        (Some(_), _) => "torchrun's machine was lost: its store".to_string(),
+        (None, 0) => format!("rank 0 of {world} is cut off: its own store"),
+        (None, _) => format!("rank 0 of {world} was lost: its store"),
+    };
     format!(
-        "{who} was lost: its store at {host}:{port} has not answered for {seconds} s. Go on from the last checkpoint with --resume"
+        "{who} at {host}:{port} has not answered for {seconds} s. Go on from the last checkpoint with --resume"
     )
+}
+
+/// What was heard of a rank.
+#[derive(Debug, Default)]
+struct Heard {
+    /// Its last sign of life; none before the first look.
+    sign: Option<String>,
+    /// How long that has been the last one.
+    silent: Duration,
+}
+
+impl Heard {
+    /// Takes note of the `sign` that is there, so long after the last look. How long there has been no new one.
+    ///
+    /// A look that comes late says nothing about others: where all processes were stopped for a while, this one may be the first
+    /// to go on. It counts as two pauses at most.
+    fn hear(&mut self, sign: String, elapsed: Duration, pause: Duration) -> Duration {
+        let is_new = self.sign.as_ref() != Some(&sign);
+        self.silent = if is_new { Duration::ZERO } else { self.silent + elapsed.min(2 * pause) };
+        self.sign = Some(sign);
+        self.silent
+    }
+}
+
+/// What the thread works with.
+struct Looker {
+    store: Store,
+    place: Place,
+    patience: Duration,
+    stop: Stop,
+    /// Whether all know that they are to stop.
+    is_told: bool,
+    last_look: Instant,
+    heard: HashMap<usize, Heard>,
 }
 
 impl Looker {
@@ -166,6 +251,9 @@ impl Looker {
             let own = format!("rank {rank} ended: ");
             return Ok((!reason.starts_with(&own)).then_some(reason));
         }
+        self.pass_on_stop()?;
+        let now = Instant::now();
+        let elapsed = now - std::mem::replace(&mut self.last_look, now);
         let watched = if rank == 0 { 1..world } else { 0..1 };
         for other in watched {
             if self.store.has(&gone(other))? {
@@ -175,12 +263,8 @@ impl Looker {
                 true => self.store.get(&beat(other), self.patience)?,
                 false => String::new(),
             };
-            let now = Instant::now();
-            let last = self.seen.entry(other).or_insert_with(|| (found.clone(), now));
-            if last.0 != found {
-                *last = (found, now);
-            }
-            let silent = now - last.1;
+            let heard = self.heard.entry(other).or_default();
+            let silent = heard.hear(found, elapsed, pause(self.patience));
             if silent > self.patience {
                 let seconds = silent.as_secs();
                 return Ok(Some(format!(
@@ -189,6 +273,22 @@ impl Looker {
             }
         }
         Ok(None)
+    }
+
+    /// Tells the others that this rank was asked to stop, or asks it where another was.
+    fn pass_on_stop(&mut self) -> Result<(), TorchError> {
+        if self.is_told {
+            return Ok(());
+        }
+        if self.stop.is_requested() {
+            self.store.set(STOP, "")?;
+        } else if self.store.has(STOP)? {
+            self.stop.request();
+        } else {
+            return Ok(());
+        }
+        self.is_told = true;
+        Ok(())
     }
 
     /// Tells the others and ends this process.
@@ -204,5 +304,51 @@ impl Looker {
             thread::sleep(Duration::from_secs(3));
         }
         end_process(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_counted_in_looks() {
+        let [second, hour] = [1, 3600].map(Duration::from_secs);
+        let mut heard = Heard::default();
+        let mut hear = |sign: &str, elapsed| heard.hear(sign.to_string(), elapsed, second).as_secs();
+        assert_eq!(hear("", second), 0);
+        assert_eq!(hear("1", second), 0);
+        assert_eq!(hear("1", second), 1);
+        assert_eq!(hear("1", second), 2);
+        assert_eq!(hear("1", hour), 4, "all were stopped for an hour, and this process went on first");
+        assert_eq!(hear("2", second), 0);
+        // A rank that never gave a sign is lost as one that gives none any more.
+        let mut heard = Heard::default();
+        assert_eq!((0..40).map(|_| heard.hear(String::new(), second, second)).max(), Some(39 * second));
+    }
+
+    #[test]
+    fn whose_store_does_not_answer_is_said() {
+        let of = |rank, agent| {
+            let host = "first".to_string();
+            let (launcher, notes) = (None, vec![]);
+            let place = Place {
+                rank,
+                world: 2,
+                local_rank: 0,
+                local_world: 1,
+                host,
+                port: 29500,
+                agent,
+                launcher,
+                notes,
+            };
+            unanswered(&place, Duration::from_millis(33_500))
+        };
+        let rest =
+            "store at first:29500 has not answered for 33 s. Go on from the last checkpoint with --resume";
+        assert_eq!(of(1, None), format!("rank 0 of 2 was lost: its {rest}"));
+        assert_eq!(of(0, None), format!("rank 0 of 2 is cut off: its own {rest}"));
+        assert_eq!(of(0, Some(1)), format!("torchrun's machine was lost: its {rest}"));
     }
 }

@@ -25,7 +25,7 @@ pub struct Encoder {
     place: Place,
 }
 
-/// Latents and labels of a split's images, in its order.
+/// Latents and labels of a split's images, in its order; of none on ranks other than 0.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Latents {
     /// `[N, feature_dim]`.
@@ -73,7 +73,7 @@ impl Encoder {
         Ok(convert::from_torch(&z[0])?)
     }
 
-    /// The latents of a whole split, of which every rank computes a part. `None` if it was to stop.
+    /// The latents of a whole split, of which every rank computes a part and rank 0 gets all. `None` if it was to stop.
     ///
     /// # Errors
     /// When an image cannot be read, libtorch's, and when another rank does not answer.
@@ -87,9 +87,10 @@ impl Encoder {
         let size = [split.len(), self.width];
         let of_part = |part| self.latents(weights, split, preparation, part, among);
         let Some(latents) = among.gathered(size, preparation.batch, of_part)? else { return Ok(None) };
-        let latents = Array2::from_shape_vec(size, latents);
+        let count = if among.leads() { split.len() } else { 0 };
+        let latents = Array2::from_shape_vec([count, self.width], latents);
         let latents = latents.map_err(|e| TorchError::Input(format!("latents: {e}")))?;
-        let labels = (0..split.len()).map(|position| split.label(position) as i64).collect();
+        let labels = (0..count).map(|position| split.label(position) as i64).collect();
         Ok(Some(Latents { latents, labels }))
     }
 

@@ -57,7 +57,7 @@ impl SodaTraining {
         let graph = loss_graph(&config.clone().into(), true)?;
         let data = datasets::open_with(&config.dataset, data_root, opening)?;
         let mut plan = TrainingPlan::new(config.clone().into(), &data, graph, shares)?;
-        let splits = match Splits::new(&plan.train, plan.held_out.as_ref().unwrap_or(&plan.test)) {
+        let splits = match Splits::new(&plan.train, plan.unseen()) {
             Ok(splits) => Some(splits),
             Err(reason) => {
                 plan.notes.push(reason);
@@ -288,7 +288,9 @@ impl Method for Soda {
             seed: wanted.seed,
         };
         let split = self.splits.as_ref().map_or(&plan.train, |splits| &splits.queries);
-        let whole = reconstruction.write(split, self.config.training.n_sample, among, path)?;
+        let count = self.config.training.n_sample.min(split.len());
+        let batch = sheet::batch(count, plan.batch.pass, among.world(), self.place.device);
+        let whole = reconstruction.write(split, count, batch, among, path)?;
         Ok(whole.then(|| scores.clone()))
     }
 }

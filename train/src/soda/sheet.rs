@@ -35,7 +35,7 @@ pub struct Reconstruction<'a> {
 impl Reconstruction<'_> {
     /// Writes a PNG sheet of the first `count` images of `split`, three rows for every ten of them: what the encoder
     /// sees of them, the view that training would have made of it, and the one that the decoder makes. Every rank makes a part of
-    /// these, and rank 0 writes. `false` if the sampler was to stop, and there is no sheet.
+    /// these, `batch` at a time, and rank 0 writes. `false` if the sampler was to stop, and there is no sheet.
     ///
     /// # Errors
     /// When an image cannot be read, libtorch's, the system's, or when another rank does not answer.
@@ -43,13 +43,13 @@ impl Reconstruction<'_> {
         &self,
         split: &Split,
         count: usize,
+        batch: usize,
         among: Division,
         path: &Path,
     ) -> Result<bool, TrainError> {
         let (shape, size) = (split.shape(), split.image_len());
-        let count = count.min(split.len());
         let columns = count.clamp(1, COLUMNS);
-        let made = among.gathered([count, size], columns, |part| self.made(split, part, columns))?;
+        let made = among.gathered([count, size], batch, |part| self.made(split, part, batch))?;
         let Some(made) = made else { return Ok(false) };
         if !among.leads() {
             return Ok(true);

@@ -56,7 +56,7 @@ pub struct Scores {
     pub notes: Vec<String>,
 }
 
-/// How the average of the weights is looked at.
+/// How the average of the weights is evaluated.
 #[derive(Clone, Debug)]
 pub struct Evaluation {
     /// Finished epochs.
@@ -67,6 +67,8 @@ pub struct Evaluation {
     pub sheet: Option<PathBuf>,
     /// Whether scores are wanted.
     pub scores: bool,
+    /// Whether those by timestep are wanted, too, where there are such.
+    pub by_timestep: bool,
 }
 
 /// A way to train a network: all that is not the same for every training run.
@@ -110,16 +112,16 @@ pub trait Method {
         false
     }
 
-    /// Whether scores are to be measured after so many epochs, whatever the run's options say.
+    /// Whether scores, and those by timestep, are to be measured after so many epochs, whatever the run's options say.
     fn wants_scores(&self, _epoch: u64) -> bool {
         false
     }
 
-    /// Looks at the average of the weights, with the other ranks where there are any; rank 0 has the scores and the sheet. `None` if
-    /// the run was to stop, and there is no sheet.
+    /// Evaluates the average of the weights, with the other ranks where there are any; rank 0 alone has the scores and the sheet. `None`
+    /// if the run was to stop, and there is no sheet.
     ///
     /// # Errors
-    /// libtorch's, or the system's.
+    /// libtorch's, the system's, or when another rank does not answer.
     fn evaluate(
         &self,
         plan: &TrainingPlan,

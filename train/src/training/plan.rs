@@ -175,13 +175,25 @@ impl TrainingPlan {
         state.step + self.steps().saturating_sub(self.position(state))
     }
 
-    /// The images that validation losses and scores are of, in words.
-    pub fn looks_at(&self) -> String {
-        let of = |split: &Split| format!("{} of {}", split.len(), split.name());
-        let none = || "none".to_string();
-        let validation = self.validation.as_ref().map_or_else(none, |validation| of(&validation.images));
-        let scored = self.held_out.as_ref().unwrap_or(&self.test);
-        format!("validation images {validation} and test images {}", of(scored))
+    /// The images that are not trained on: those held out, or those to report results on; there may be none.
+    pub fn unseen(&self) -> &Split {
+        self.held_out.as_ref().unwrap_or(&self.test)
+    }
+
+    /// Those of them that validation losses and scores are of, if the run measures any.
+    pub fn evaluated(&self) -> Option<&Split> {
+        let has_scores = !matches!(self.config, RunConfig::Diffusion(_));
+        (self.validation.is_some() || has_scores).then(|| self.unseen())
+    }
+
+    /// The same in words.
+    pub fn evaluated_in_words(&self) -> String {
+        let of = |split: Option<&Split>| match split {
+            Some(split) => format!("{} of {}", split.len(), split.name()),
+            None => "none".to_string(),
+        };
+        let validation = self.validation.as_ref().map(|validation| &validation.images);
+        format!("validation images {} and test images {}", of(validation), of(self.evaluated()))
     }
 
     /// How steps are shared out, as a checkpoint has it.
@@ -205,7 +217,15 @@ impl TrainingPlan {
         Ok(self.train.digest(DigestOf::Content)?)
     }
 
-    /// The same as checkpoints of earlier versions have it: of number, shape, labels, and 64 of the images.
+    /// The same of those that validation losses and scores are of.
+    ///
+    /// # Errors
+    /// When an image cannot be read.
+    pub fn evaluated_digest(&self) -> Result<Option<String>, TrainError> {
+        Ok(self.evaluated().map(|images| images.digest(DigestOf::Content)).transpose()?)
+    }
+
+    /// What told training images from others in checkpoints of earlier versions: a digest of number, shape, labels, and 64 of the images.
     ///
     /// # Errors
     /// When an image cannot be read.

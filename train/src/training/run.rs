@@ -15,7 +15,7 @@ use super::start::{StartingPoint, WROTE};
 use super::trainer::{Beginning, Trainer};
 use super::validation::Validation;
 use crate::TrainError;
-use crate::ranks::group::{Command, Opening};
+use crate::ranks::command::{Command, Opening};
 use crate::ranks::{Division, Ranks, follow};
 use crate::run::folder;
 use crate::run::stats::ScoresLine;
@@ -93,8 +93,14 @@ fn lead<M: Method>(
     let start = StartingPoint::find(options, plan, ranks)?;
     let place = start.place;
     if let Some(ranks) = ranks {
-        let (version, config) = (env!("CARGO_PKG_VERSION").to_string(), plan.config.to_yaml());
-        ranks.open(&Opening { version, config, state: start.state.clone(), looks_at: plan.looks_at() })?;
+        ranks.open(&Opening {
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            config: plan.config.to_yaml(),
+            state: start.state.clone(),
+            evaluated: plan.evaluated_in_words(),
+            evaluated_digest: plan.evaluated_digest()?,
+            sheets: plan.sheets.clone(),
+        })?;
     }
     let StartingPoint { weights, state, checkpoint, captures, .. } = &start;
     let beginning = Beginning { place, weights, state, checkpoint: checkpoint.as_ref(), captures: *captures };
@@ -237,9 +243,7 @@ impl<M: Method> Run<'_, M> {
             }
             self.written(false)?;
             if asked_to_stop || self.options.stop.is_requested() {
-                self.save(LATEST)?;
-                self.written(true)?;
-                return Err(self.interrupted());
+                return self.stop();
             }
             if self.last_save.elapsed() >= self.options.save_interval {
                 self.save(LATEST)?;
@@ -398,15 +402,13 @@ impl<M: Method> Run<'_, M> {
         if !is_due || self.log.stats.validation(step).is_some() {
             return Ok(());
         }
+        if self.lead(Command::Validate)? {
+            return self.stop();
+        }
         let (method, average) = (self.trainer.method(), self.trainer.average());
-        self.lead(Command::Validate)?;
         match validation.loss(method, average, self.division())? {
             Some(loss) => self.log.validated(&self.state, validation.plan(), loss),
-            None => {
-                self.save(LATEST)?;
-                self.written(true)?;
-                Err(self.interrupted())
-            }
+            None => self.stop(),
         }
     }
 
@@ -416,7 +418,8 @@ impl<M: Method> Run<'_, M> {
         let TrainingState { epoch, step, seed, .. } = self.state;
         let last = epoch == self.plan.epochs();
         let is_due = epoch == 0 || last || is_due(self.options.evaluate_every, epoch);
-        if !(is_due || self.trainer.method().wants_scores(epoch)) {
+        let wants_scores = self.trainer.method().wants_scores(epoch);
+        if !(is_due || wants_scores) {
             return Ok(());
         }
         let makes_images = is_due && epoch > 0 && self.plan.config.training().n_sample > 0;
@@ -426,16 +429,22 @@ impl<M: Method> Run<'_, M> {
         if sheet.is_none() && !scores {
             return Ok(());
         }
-        let wanted = Evaluation { epoch, seed, sheet, scores };
+        let by_timestep = scores && (wants_scores || last);
+        if self.lead(Command::Evaluate { epoch, sheet: sheet.is_some(), scores, by_timestep })? {
+            return self.stop();
+        }
+        let wanted = Evaluation { epoch, seed, sheet, scores, by_timestep };
         let (method, average) = (self.trainer.method(), self.trainer.average());
-        self.lead(Command::Evaluate { epoch, sheet: wanted.sheet.is_some(), scores })?;
         let found = method.evaluate(self.plan, average, &wanted, self.division())?;
-        let Some(scores) = found else {
-            self.save(LATEST)?;
-            self.written(true)?;
-            return Err(self.interrupted());
-        };
+        let Some(scores) = found else { return self.stop() };
         self.log.evaluated(&self.state, scores, wanted.sheet.as_deref())
+    }
+
+    /// Ends the run as it was asked to, with a checkpoint.
+    fn stop(&mut self) -> Result<(), TrainError> {
+        self.save(LATEST)?;
+        self.written(true)?;
+        Err(self.interrupted())
     }
 
     fn diverged(&mut self, step: u64, learning_rate: f64, what: String) -> TrainError {

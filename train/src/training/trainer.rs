@@ -201,14 +201,13 @@ impl<M: Method> Trainer<M> {
         self.compare(ranks, step)
     }
 
-    /// Compares the weights of all ranks, which all call this.
+    /// Compares weights and averages of all ranks, which all call this.
     ///
     /// # Errors
     /// [`TrainError::Ranks`] where a bit differs.
     pub fn compare(&self, ranks: &Ranks, step: u64) -> Result<(), TrainError> {
-        let weights = &self.learner.weights;
-        let name = |at: usize| weights.named().nth(at).map_or_else(String::new, |(name, _)| name.to_string());
-        ranks.compare(weights.state(), name, step)
+        let (names, tensors) = compared(&self.learner.weights, &self.learner.average);
+        ranks.compare(&tensors, &names, step)
     }
 
     /// How long a step waited until the last [snapshot](Trainer::snapshot) was copied.
@@ -370,6 +369,14 @@ impl<M: Method> Trainer<M> {
     }
 }
 
+/// What must be the same on all ranks, with names: the weights that they train, and the averages that they evaluate.
+fn compared(weights: &Parameters, average: &Parameters) -> (Vec<String>, Vec<Tensor>) {
+    let of_weights = weights.named().map(|(name, tensor)| (name.to_string(), tensor.shallow_clone()));
+    let of_average =
+        average.named().map(|(name, tensor)| (format!("average.{name}"), tensor.shallow_clone()));
+    of_weights.chain(of_average).unzip()
+}
+
 /// What the names of an optimiser's moments begin with in a checkpoint.
 fn moment_prefix(name: &str) -> String {
     format!("optimizer.{name}.")
@@ -383,4 +390,45 @@ fn copied(tensor: &Tensor) -> Result<Tensor, tch::TchError> {
     let mut copy = tensor.f_empty_like()?;
     copy.f_copy_(tensor)?;
     Ok(copy)
+}
+
+#[cfg(test)]
+mod tests {
+    use ddae_model::graph::{Conv, Path, Shape};
+    use ddae_model::tensor::DType;
+
+    use super::*;
+    use crate::ranks::group::fingerprints;
+    use crate::torch::Layout;
+
+    /// An average that drifted on one rank would give losses and pixels of another network.
+    #[test]
+    fn averages_are_compared_as_weights_are() {
+        let mut graph = Graph::new();
+        let x = graph.input("x", DType::F32, Shape::batch(&[3, 8, 8])).expect("x");
+        let y = graph.conv2d(&Path::root().at("conv"), x, Conv::same(4, 3)).expect("a convolution");
+        let y = graph.batch_norm(&Path::root().at("norm"), y, 1e-5).expect("a norm");
+        graph.output("y", y);
+        let weights = Weights::initial(&graph, 0);
+        let parameters = || {
+            Parameters::new(&graph, &weights, Device::Cpu, Kind::Float, Layout::Contiguous, false)
+                .expect("parameters")
+        };
+        let (trained, average) = (parameters(), parameters());
+        let sums = || {
+            let (names, tensors) = compared(&trained, &average);
+            let sums = fingerprints(&tensors).expect("sums");
+            (names, Vec::<i64>::try_from(sums).expect("numbers"))
+        };
+        let (names, before) = sums();
+        assert_eq!(names.len(), 2 * trained.state().len());
+        for (of, name) in [(&average, "average.norm.running_mean"), (&trained, "conv.weight")] {
+            let tensor = of.get(name.trim_start_matches("average.")).expect(name);
+            let _changed = tch::no_grad(|| tensor.shallow_clone().f_add_scalar_(0.5)).expect("a sum");
+        }
+        let (_, after) = sums();
+        let differs = before.iter().zip(&after).zip(&names).filter(|((a, b), _)| a != b);
+        let differs: Vec<&str> = differs.map(|(_, name)| name.as_str()).collect();
+        assert_eq!(differs, ["conv.weight", "average.norm.running_mean"]);
+    }
 }

@@ -243,8 +243,8 @@ impl Validation {
         &self.plan
     }
 
-    /// The mean loss of the images with these weights, of which every rank computes a part; it may be no number. `None` if the run was
-    /// to stop.
+    /// The mean loss of the images with these weights, of which every rank computes a part and rank 0 gets all: no number on the others,
+    /// and it may be none there. `None` if the run was to stop.
     ///
     /// # Errors
     /// When an image cannot be read, libtorch's, and when another rank does not answer.
@@ -254,14 +254,13 @@ impl Validation {
         weights: &Parameters,
         among: Division,
     ) -> Result<Option<f64>, TrainError> {
-        let count = self.plan.images.len();
         let mean = |losses: Vec<f64>| {
             // Batch by batch, whoever computed them.
             let sum: f64 = losses.chunks(self.batch).map(|of_batch| of_batch.iter().sum::<f64>()).sum();
-            sum / count as f64
+            sum / losses.len() as f64
         };
         let of_part = |part| self.losses(method, weights, part, among);
-        Ok(among.gathered([count, 1], self.batch, of_part)?.map(mean))
+        Ok(among.gathered([self.plan.images.len(), 1], self.batch, of_part)?.map(mean))
     }
 
     /// The losses of the images at `positions`. `None` if this rank was to stop.

@@ -255,8 +255,8 @@ fn what_rank_0_has_is_given_to_all() {
 }
 
 #[test]
-fn what_is_looked_at_is_divided_and_put_together() {
-    let (stop, sizes) = (Stop::new(), [(7, 2), (1, 4), (12, 4), (5, 1)]);
+fn what_is_evaluated_is_divided_and_put_together_on_rank_0() {
+    let (stop, sizes) = (Stop::new(), [(7, 2), (1, 4), (12, 4), (5, 1), (0, 4)]);
     let two = |at: usize| [at as f64 + 0.25, -(at as f64)];
     let found = on_ranks(3, |rank, group| {
         let division = Division::among(group, rank, &stop);
@@ -277,9 +277,10 @@ fn what_is_looked_at_is_divided_and_put_together() {
         });
         assert_eq!(alone.expect("found"), Some(wanted.clone()));
         let mut next = 0;
-        for of_rank in &found {
+        for (rank, of_rank) in found.iter().enumerate() {
             let (part, all) = &of_rank[which];
-            assert_eq!(all, &wanted, "{count} in {batch}");
+            let wanted: &[f64] = if rank == 0 { &wanted } else { &[] };
+            assert_eq!(all, wanted, "{count} in {batch}");
             if !part.is_empty() {
                 assert!(
                     part.start == next && part.start.is_multiple_of(batch),
@@ -291,11 +292,53 @@ fn what_is_looked_at_is_divided_and_put_together() {
         assert_eq!(next, count);
     }
     assert_eq!(found.iter().map(|of_rank| of_rank[3].0.len()).collect::<Vec<_>>(), [1, 2, 2]);
-    let stopped = on_ranks(3, |rank, group| {
-        let part = |part: std::ops::Range<usize>| Ok((rank != 1).then(|| vec![0f32; part.len()]));
-        Division::among(group, rank, &stop).gathered([6, 1], 2, part).expect("an answer")
+}
+
+/// Latents of a large data set go from rank to rank in pieces.
+#[test]
+fn more_than_is_sent_at_once_comes_whole() {
+    let (stop, width) = (Stop::new(), 3 << 20);
+    let all = |part: std::ops::Range<usize>| (part.start * width..part.end * width).map(|at| at as f32 + 0.5);
+    let found = on_ranks(2, |rank, group| {
+        let of_part = |part| Ok(Some(all(part).collect::<Vec<f32>>()));
+        Division::among(group, rank, &stop).gathered([4, width], 1, of_part).expect("gathered")
     });
-    assert_eq!(stopped, [None, None, None], "a stop of one is that of all");
+    let whole = found[0].as_ref().expect("no interrupt");
+    assert!(whole.len() == 4 * width && whole.iter().copied().eq(all(0..4)));
+}
+
+#[test]
+fn a_stop_of_one_rank_is_that_of_all() {
+    let gathered = |size, batch, stopped: usize, gives: bool| {
+        on_ranks(3, |rank, group| {
+            let stop = Stop::new();
+            if rank == stopped && gives {
+                stop.request();
+            }
+            let part =
+                |part: std::ops::Range<usize>| Ok((rank != stopped || gives).then(|| vec![0f32; part.len()]));
+            Division::among(group, rank, &stop).gathered([size, 1], batch, part).expect("an answer")
+        })
+    };
+    assert_eq!(gathered(6, 2, 1, false), [None, None, None]);
+    // One batch, which is rank 2's: the others have nothing to do, and can be asked to stop meanwhile.
+    assert_eq!(gathered(1, 4, 0, true), [None, None, None]);
+}
+
+#[test]
+fn ranks_with_unlike_images_do_not_wait_for_each_other() {
+    let stop = Stop::new();
+    for unlike in [[7, 1, 2], [6, 2, 2], [6, 1, 3]] {
+        let errors = on_ranks(2, |rank, group| {
+            let [count, width, batch] = if rank == 1 { unlike } else { [6, 1, 2] };
+            let zeros = |part: std::ops::Range<usize>| Ok(Some(vec![0f32; part.len() * width]));
+            let division = Division::among(group, rank, &stop);
+            division.gathered([count, width], batch, zeros).expect_err("unlike").to_string()
+        });
+        assert_eq!(errors[0], errors[1]);
+        let wanted = format!("ranks have unlike images to evaluate: [6, 1, 2] and {unlike:?} (");
+        assert!(errors[0].starts_with(&wanted), "{}", errors[0]);
+    }
 }
 
 fn demo() -> TrainingConfig {

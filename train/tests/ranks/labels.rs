@@ -3,7 +3,7 @@
 use crate::program::Place;
 use crate::runs::{assert_alike, with};
 
-const CLASSIFIER: &str = "dataset: folder
+pub const CLASSIFIER: &str = "dataset: folder
 classes: 2
 model_type: DDPM
 diffusion: {n_T: 100, betas: [1.0e-4, 0.02]}
@@ -19,7 +19,7 @@ optim_args: {momentum: 0.9, weight_decay: 5.0e-4}
 save_dir: run
 ";
 
-const FINE_TUNING: &str = "dataset: folder
+pub const FINE_TUNING: &str = "dataset: folder
 classes: 2
 net_type: FineTuned
 network: {layer: out_2}

@@ -136,11 +136,12 @@ impl Row {
             let line = format!("{} {added}", self.job.start());
             self.resumes += u64::from(was_killed);
             let ended = scene.run(self.job, &line, moment)?;
-            // What was killed when it had ended was not killed; of ranks, the others have ended well.
-            let is_struck = ended.is_struck && !(ended.is_success() && self.job.ranks() == 0);
+            // What was killed when it had ended was not killed.
+            let is_struck = ended.is_struck && !ended.is_success();
             if let Some(moment) = moment.filter(|_| is_struck) {
                 let at = place(moment, &ended);
-                return Ok(match untold(self.job, moment, &ended) {
+                let is_done = || Ok(compare::same(&scene.work(), &scene.result(self.job))?.is_none());
+                return Ok(match untold(self.job, moment, &ended, is_done)? {
                     None => Outcome::Killed(at),
                     Some(fault) => Outcome::Failed(format!("{at}: {fault}")),
                 });
@@ -173,16 +174,30 @@ fn place(Moment { at, rank }: Moment, ended: &Ended) -> String {
     }
 }
 
-/// What is wrong with how a job ended to which something was done: it takes too long, or does not say the true reason.
-fn untold(job: Job, Moment { at, rank }: Moment, ended: &Ended) -> Option<String> {
+/// What is wrong with how a job ended to which something was done: it takes too long, does not say the true reason, or a rank passes for
+/// successful although rank 0 ended before all `is_done`.
+fn untold(
+    job: Job,
+    Moment { at, rank }: Moment,
+    ended: &Ended,
+    is_done: impl FnOnce() -> Result<bool>,
+) -> Result<Option<String>> {
     if ended.lingered {
-        return Some(format!("not all of its processes had ended {} s later", FAREWELL.as_secs()));
+        return Ok(Some(format!("not all of its processes had ended {} s later", FAREWELL.as_secs())));
+    }
+    let is_success = |end: &End| end.status.success();
+    let survivor =
+        ended.ends.iter().position(is_success).filter(|_| !ended.ends.first().is_some_and(is_success));
+    if let Some(survivor) = survivor
+        && !is_done()?
+    {
+        return Ok(Some(format!("rank {survivor} ended with success, and rank 0 did not")));
     }
     let words = match (at, rank) {
         (At::Full(_), _) => "no space is left on its disk".to_string(),
-        _ if job.ranks() == 0 => return None,
+        _ if job.ranks() == 0 => return Ok(None),
         // Nobody is left to tell that the process that starts ranks was killed; all must end.
-        (At::Time(_), None) if !job.is_apart() => return None,
+        (At::Time(_), None) if !job.is_apart() => return Ok(None),
         (_, rank) => {
             // Only rank 0 writes.
             let lost = format!("error: rank {} of {} was", rank.unwrap_or(0), job.ranks());
@@ -195,12 +210,12 @@ fn untold(job: Job, Moment { at, rank }: Moment, ended: &Ended) -> Option<String
     };
     // Advice is also a reason.
     if job.advice().iter().any(|(advice, _)| ended.stderr().contains(advice)) {
-        return None;
+        return Ok(None);
     }
     // Who was killed, or asked to end, had nothing to say.
     let speaks = |end: &&End| !end.status.success() && !end.was_asked && end.status.signal() != Some(9);
-    let silent = ended.ends.iter().filter(speaks).find(|end| !end.stderr.contains(&words))?;
-    Some(format!("the reason is not told: {}", last_line(&silent.stderr)))
+    let silent = ended.ends.iter().filter(speaks).find(|end| !end.stderr.contains(&words));
+    Ok(silent.map(|end| format!("the reason is not told: {}", last_line(&end.stderr))))
 }
 
 /// How a start ended.
@@ -244,4 +259,38 @@ pub fn run(scene: &Scene, rows: &mut [Row], seed: u64, extent: Extent) -> Result
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::ExitStatus;
+
+    use super::*;
+    use crate::soak::shim::Calls;
+
+    /// Ranks that ended with these states of the system, and what they said.
+    fn ended(ends: [(i32, &str); 2]) -> Ended {
+        let end = |(status, stderr): (i32, &str)| {
+            let status = ExitStatus::from_raw(status);
+            End { status, stderr: stderr.to_string(), was_asked: false }
+        };
+        let (calls, duration) = (Calls { kinds: Vec::new(), last: None }, Duration::from_secs(3));
+        Ended { ends: ends.map(end).into(), calls, duration, is_struck: true, lingered: false }
+    }
+
+    #[test]
+    fn a_rank_that_passes_for_successful_is_a_fault() {
+        let moment = "r0:350ms".parse().expect("a moment");
+        let untold = |second, is_done: bool| {
+            let ended = ended([(9, ""), second]);
+            untold(Job::RanksApart, moment, &ended, || Ok(is_done)).expect("a verdict")
+        };
+        let told = (1 << 8, "error: rank 0 of 2 was lost: no sign of life for 5 s");
+        assert_eq!(untold(told, false), None);
+        let fault = untold((0, ""), false);
+        assert_eq!(fault.as_deref(), Some("rank 1 ended with success, and rank 0 did not"));
+        assert_eq!(untold((0, ""), true), None, "rank 0 was killed when all was done");
+        let fault = untold((1 << 8, "error: something else"), false);
+        assert_eq!(fault.as_deref(), Some("the reason is not told: error: something else"));
+    }
 }

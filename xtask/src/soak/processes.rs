@@ -18,6 +18,9 @@ use crate::interrupt;
 const PAUSE: Duration = Duration::from_millis(1);
 /// Longer than any job takes.
 const LIMIT: Duration = Duration::from_secs(300);
+/// When ranks that still wait for one that was killed are asked to end. Those that have met end by themselves before, since they miss
+/// it after 5 s (`--rank-timeout`).
+const ASKED: Duration = Duration::from_secs(12);
 /// How long the others may go on after a rank was killed, or on a full disk.
 pub const FAREWELL: Duration = Duration::from_secs(60);
 
@@ -41,7 +44,7 @@ pub struct Ended {
     pub calls: Calls,
     /// How long it ran.
     pub duration: Duration,
-    /// Whether it came to the moment at which something was to happen.
+    /// Whether something was done to it: a process killed, or a call that failed for want of room.
     pub is_struck: bool,
     /// Whether a process was still there [`FAREWELL`] after it, and was ended.
     pub lingered: bool,
@@ -137,8 +140,8 @@ pub fn run(
                 stragglers(progress).for_each(|process| send(process, Signal::KILL));
                 break;
             }
-            if struck.is_some() && progress.calls == 0 && !is_alone {
-                // Rank 0 had not begun: it may wait for the other for ten minutes, and launchers ask such to end.
+            if struck.is_some_and(|struck| struck.elapsed() > ASKED) && progress.calls == 0 && !is_alone {
+                // Rank 0 has not begun: it may wait for the other for ten minutes, and launchers ask such to end.
                 for of in running.iter_mut().filter(|of| of.status.is_none() && !of.was_asked) {
                     send(of.child.id() as i32, Signal::TERM);
                     of.was_asked = true;

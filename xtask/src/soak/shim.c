@@ -2,7 +2,8 @@
  * SIGKILL before or after one of them, or another rank of its run, or lets the disk be full from there on.
  *
  * DDAE_SOAK_FOLDER  the folder, an absolute path without links in it
- * DDAE_SOAK_RECORD  a file of RECORD_SIZE bytes: the number of calls, the processes, the call that was struck, their kinds
+ * DDAE_SOAK_RECORD  a file of RECORD_SIZE bytes: the number of calls, the processes, whether something was done, the call at which,
+ *                   the kinds of calls
  * DDAE_SOAK_AT      number of the call to die at, from 1; without it the calls are counted
  * DDAE_SOAK_AFTER   set to die after the call rather than before it
  * DDAE_SOAK_RANK    the rank that dies, rather than the process that makes the call
@@ -28,7 +29,7 @@
 #include <unistd.h>
 
 #define PROCESSES 8
-#define TEXT_SIZE 984
+#define TEXT_SIZE 980
 #define KINDS_SIZE (1 << 20)
 
 /* The layout of the record; the reader knows it too. */
@@ -36,6 +37,8 @@ struct record {
     _Atomic uint64_t calls;
     /* The process that was started, and behind it the ranks, by their numbers. */
     _Atomic int32_t processes[PROCESSES];
+    /* 1 once a process was killed or the disk was full. */
+    _Atomic int32_t struck;
     char text[TEXT_SIZE];
     /* A letter for each call, in order. */
     char kinds[KINDS_SIZE];
@@ -109,11 +112,19 @@ static void die(void) {
     int32_t other = victim < 0 ? 0 : atomic_load(&record->processes[victim]);
     if (victim >= 0 && other != getpid()) {
         /* Before it is there, nobody dies. */
-        if (other) kill(other, SIGKILL);
+        if (other && !kill(other, SIGKILL)) atomic_store(&record->struck, 1);
         return;
     }
+    atomic_store(&record->struck, 1);
     kill(getpid(), SIGKILL);
     for (;;) pause();
+}
+
+/* What a call gives on a full disk. */
+static int no_space(void) {
+    atomic_store(&record->struck, 1);
+    errno = ENOSPC;
+    return -1;
 }
 
 /* Counts a call; 1 if somebody is to die after it, -1 if the disk is full. */
@@ -157,10 +168,7 @@ static int count_names(char kind, const char *function, int from_fd, const char 
 #define COUNTED(type, function, parameters, counted, call) \
     type function parameters {                             \
         int last = counted;                                \
-        if (last < 0) {                                    \
-            errno = ENOSPC;                                \
-            return -1;                                     \
-        }                                                  \
+        if (last < 0) return no_space();                   \
         type result = call;                                \
         if (last) die();                                   \
         return result;                                     \
@@ -222,10 +230,7 @@ COUNTED(int, mkdirat, (int at_fd, const char *name, mode_t mode), MKDIR(at_fd),
 
 static int open_counted(int at_fd, const char *name, int flags, mode_t mode) {
     int last = flags & (O_CREAT | O_TRUNC) ? count_name('o', "open", at_fd, name) : 0;
-    if (last < 0 && syscall(SYS_faccessat, at_fd, name, F_OK)) {
-        errno = ENOSPC;
-        return -1;
-    }
+    if (last < 0 && syscall(SYS_faccessat, at_fd, name, F_OK)) return no_space();
     int fd = syscall(SYS_openat, at_fd, name, flags, mode);
     if (last > 0) die();
     return fd;

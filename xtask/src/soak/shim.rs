@@ -12,12 +12,14 @@ use super::moment::{At, Moment};
 
 const SOURCE: &str = include_str!("shim.c");
 
-/// Bytes of the record before the kinds of calls: their number, the processes, and a text.
+/// Bytes of the record before the kinds of calls: their number, the processes, whether something was done, and a text.
 const HEAD: usize = 1024;
 /// Processes that are recorded: the one that was started, and ranks.
 const PROCESSES: usize = 8;
+/// Where it stands whether something was done.
+const STRUCK: usize = 8 + 4 * PROCESSES;
 /// Where the text begins.
-const TEXT: usize = 8 + 4 * PROCESSES;
+const TEXT: usize = STRUCK + 4;
 /// Most calls whose kinds are kept.
 const KINDS: usize = 1 << 20;
 
@@ -33,7 +35,7 @@ pub struct Shim {
 pub struct Progress {
     /// Calls so far.
     pub calls: u64,
-    /// Whether the call was reached at which something was to happen.
+    /// Whether a process was killed, or a call failed for want of room.
     pub is_struck: bool,
     /// Numbers of the processes, 0 for those that are not there yet: the one that was started, and ranks 0 and up.
     pub processes: [i32; PROCESSES],
@@ -44,7 +46,7 @@ pub struct Progress {
 pub struct Calls {
     /// A letter for each call that changed something in the folder, in order.
     pub kinds: Vec<u8>,
-    /// The call that it was killed at.
+    /// The call at which something was to be done, if it was reached.
     pub last: Option<String>,
 }
 
@@ -107,7 +109,7 @@ impl Shim {
         let number = |at: usize| i32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
         let calls = u64::from(number(0).cast_unsigned());
         let processes = std::array::from_fn(|place| number(8 + 4 * place));
-        Ok(Progress { calls, is_struck: head[TEXT] != 0, processes })
+        Ok(Progress { calls, is_struck: number(STRUCK) != 0, processes })
     }
 
     /// Whether a process of the job is there, and has not ended.
@@ -138,6 +140,12 @@ mod tests {
 
     /// What a shell script has done to a folder when it ends, how it ended, and the names that are there.
     fn script(text: &str, moment: Option<&str>) -> (String, Option<i32>, Vec<String>) {
+        let (kinds, ending, names, _) = struck(text, moment);
+        (kinds, ending, names)
+    }
+
+    /// The same, and whether something was done to it.
+    fn struck(text: &str, moment: Option<&str>) -> (String, Option<i32>, Vec<String>, bool) {
         let root = tempfile::tempdir().expect("a folder");
         let (library, folder) = (root.path().join("library"), root.path().join("work"));
         fs::create_dir(&library).expect("created");
@@ -154,10 +162,22 @@ mod tests {
             .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
             .collect();
         names.sort();
-        let process = shim.progress().expect("a record").processes[0];
+        let Progress { processes: [process, ..], is_struck, .. } = shim.progress().expect("a record");
         assert!(process > 0 && !shim.is_alive(process), "{process}");
         let ending = status.signal().or(status.code().filter(|code| *code > 0));
-        (String::from_utf8(calls.kinds).expect("letters"), ending, names)
+        (String::from_utf8(calls.kinds).expect("letters"), ending, names, is_struck)
+    }
+
+    /// A call that is reached is not yet a kill, nor a full disk.
+    #[test]
+    fn what_was_not_done_does_not_count() {
+        let is_struck = |text, moment| struck(text, Some(moment)).3;
+        let make = "printf a > a; rm a";
+        assert!(is_struck(make, "1") && is_struck(make, "2+") && is_struck(make, "1full"));
+        // The rank that was to die is not there; the file is there already, and nothing is written any more.
+        assert!(!is_struck(make, "r1:1"));
+        assert!(!is_struck(make, "3full"));
+        assert!(!is_struck(make, "4"));
     }
 
     #[test]

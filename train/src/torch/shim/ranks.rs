@@ -53,6 +53,8 @@ unsafe extern "C" {
     fn ddae_ranks_all_reduce(group: *mut c_void, tensor: Pointer, largest: c_int) -> c_int;
     fn ddae_ranks_broadcast(group: *mut c_void, tensors: *const Pointer, count: usize, root: c_int) -> c_int;
     fn ddae_ranks_all_gather(group: *mut c_void, tensor: Pointer, out: *mut *mut c_void) -> c_int;
+    fn ddae_ranks_send(group: *mut c_void, tensor: Pointer, to: c_int) -> c_int;
+    fn ddae_ranks_receive(group: *mut c_void, tensor: Pointer, from: c_int) -> c_int;
     fn ddae_ranks_reducer(
         group: *mut c_void,
         parameters: *const Pointer,
@@ -287,6 +289,25 @@ impl Group {
         let status = unsafe { ddae_ranks_all_gather(self.group, pointer(tensor), &mut out) };
         check("gathering from ranks", status)?;
         Ok(made(out))
+    }
+
+    /// Sends a contiguous tensor of the CPU to the rank `to`, which [receives](Group::receive) it. Ranks on CPUs alone can.
+    ///
+    /// # Errors
+    /// When that rank does not answer.
+    pub fn send(&self, tensor: &Tensor, to: usize) -> Result<(), TorchError> {
+        // SAFETY: the group lives, and so does the tensor.
+        check("sending to a rank", unsafe { ddae_ranks_send(self.group, pointer(tensor), to as c_int) })
+    }
+
+    /// Fills a contiguous tensor with the one of the same size and kind that the rank `from` sends.
+    ///
+    /// # Errors
+    /// When that rank does not answer.
+    pub fn receive(&self, tensor: &Tensor, from: usize) -> Result<(), TorchError> {
+        // SAFETY: the group lives, and so does the tensor, into which as many bytes are written as it has.
+        let status = unsafe { ddae_ranks_receive(self.group, pointer(tensor), from as c_int) };
+        check("receiving from a rank", status)
     }
 
     /// A batch norm in training of `x [B,C,...]` with the statistics of the values of all ranks, as PyTorch's `SyncBatchNorm`; the
