@@ -232,15 +232,25 @@ mod tests {
 
     #[test]
     fn the_first_that_fails_ends_the_others() {
+        let folder = tempfile::tempdir().expect("a folder");
         let begun = Instant::now();
-        let (failed, ends, heard) =
-            run(&["trap 'echo asked >&2; exit 5' TERM; while :; do sleep 0.01; done", "exit 3"]);
+        // Fails once the other heeds the signal, or does not.
+        let fails = |name: &str| {
+            let file = folder.path().join(name).display().to_string();
+            let heeds =
+                |trap: &str| format!("trap '{trap}' TERM; : > '{file}'; while :; do sleep 0.01; done");
+            let failing = format!("while [ ! -e '{file}' ]; do sleep 0.01; done; exit 3");
+            (heeds("echo asked >&2; exit 5"), heeds(""), failing)
+        };
+        let (heeding, _, failing) = fails("heeding");
+        let (failed, ends, heard) = run(&[&heeding, &failing]);
         assert_eq!(failed, Some(1));
         let codes: Vec<_> = ends.iter().map(|end| end.and_then(|end| end.code())).collect();
         assert_eq!(codes, [Some(5), Some(3)], "in good order");
         assert_eq!(heard, [(0, "asked".to_string())]);
         // One that does not heed it is ended by force.
-        let (failed, ends, _) = run(&["exit 3", "trap '' TERM; while :; do sleep 0.01; done"]);
+        let (_, deaf, failing) = fails("deaf");
+        let (failed, ends, _) = run(&[&failing, &deaf]);
         assert_eq!((failed, ends[1].and_then(ended_by).as_deref()), (Some(0), Some("signal 9 (SIGKILL)")));
         assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
     }
