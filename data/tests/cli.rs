@@ -227,16 +227,18 @@ fn images_are_given_by_their_path() {
 
 #[test]
 fn what_cannot_be_done_is_refused() {
+    let root = folder();
+    write_all(&root.path().join("cifar/cifar-10-batches-bin"), &cifar10_binary());
     let preview = |line: &str| format!("preview fashion-sample -o sheet.png {line}");
     refuses(
-        folder().path(),
+        root.path(),
         [
             (2, preview("--crop-padding 29"), "a crop padding of 29 is more than the images' 28x28"),
             (2, preview("--edm-augment 2"), "an augmentation probability of 2: it must lie between 0 and 1"),
             (
                 2,
-                preview("--by-class --columns 1200 --split test"),
-                "no class of fashion-sample/test has 1200 images: give fewer --columns",
+                "preview cifar10 --root cifar -o sheet.png --by-class --columns 200 --split test".to_string(),
+                "no class of cifar10/test has 200 images: give fewer --columns",
             ),
             (2, preview("--rows 0"), "…"),
             (2, preview("--split all"), "…"),

@@ -69,9 +69,9 @@ enum Command {
     },
     /// Train, export, extract features, probe and sample on built-in images, and show the results on a page
     ///
-    /// Takes about ten minutes on two cores after the build. An interrupted demo goes on where it was.
+    /// Takes 9 to 20 minutes on two cores after the build, most of them training. An interrupted demo goes on where it was.
     Demo {
-        /// The longer run of the documentation, about an hour on two cores
+        /// The longer run of the documentation, of twice as many epochs
         #[arg(long)]
         long: bool,
         /// Folder for everything it makes [default: runs/demo, or runs/demo_long]
@@ -95,7 +95,7 @@ enum Command {
     /// Ranks (only with --part ranks): steps of two ranks with gradients summed during the backward pass, after it and not at
     /// all, on loopback and on a slower one; and how long training waits for a checkpoint.
     ///
-    /// Takes about three minutes on two otherwise idle cores after the build, with --quick about one.
+    /// Takes about four minutes on two otherwise idle cores after the build, with --quick about one.
     /// docs/performance.md explains the rows.
     Bench {
         /// Two rounds instead of five, and 8,000 images instead of 60,000

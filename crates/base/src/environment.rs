@@ -28,10 +28,14 @@ pub const VARIABLES: [Variable; 11] = [
     Variable::of_all("DDAE_MEMORY", "Memory to count on, as in 8GiB [default: what is free]"),
     Variable::of(
         "DDAE_CACHE",
-        &["ddae-train", "ddae-infer"],
+        &["ddae-train", "ddae-infer", "ddae-probe"],
         "Folder of compiled CUDA kernels [default: ~/.cache/ddae]",
     ),
-    Variable::of("ORT_DYLIB_PATH", &["ddae-export", "ddae-infer"], "The library of ONNX Runtime to load"),
+    Variable::of(
+        "ORT_DYLIB_PATH",
+        &["ddae-export", "ddae-infer", "ddae-probe"],
+        "The library of ONNX Runtime to load",
+    ),
     Variable::of("OMP_NUM_THREADS", &["ddae-train"], "Threads of libtorch, where --threads does not say"),
     Variable::of(
         "LIBTORCH",

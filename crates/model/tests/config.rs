@@ -1,6 +1,6 @@
 //! The published configurations, and what is said of wrong ones.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ddae_model::config::{AnyConfig, ClassifierRun, Config, Optim, Override, ProcessConfig};
 
@@ -16,21 +16,25 @@ fn error_of(text: &str) -> String {
     Config::parse(text, "c.yaml", &[]).unwrap_err().to_string()
 }
 
+/// A configuration of this repository.
+fn read(path: &Path) -> AnyConfig {
+    let config = match path.ends_with("finetune_demo.yaml") {
+        // What it leaves out is the denoiser's.
+        true => {
+            let donor = Config::read(&configs().join("demo.yaml")).unwrap();
+            ClassifierRun::read_fine_tuning(path, &[], Some(&donor)).map(AnyConfig::from)
+        }
+        false => AnyConfig::read(path, &[]),
+    };
+    config.unwrap_or_else(|e| panic!("{e}"))
+}
+
 #[test]
 fn every_configuration_here_reads_and_builds() {
     let mut count = 0;
     for entry in std::fs::read_dir(configs()).unwrap() {
         let path = entry.unwrap().path();
-        let config: AnyConfig = match path.ends_with("finetune_demo.yaml") {
-            // What it leaves out is the denoiser's.
-            true => {
-                let donor = Config::read(&configs().join("demo.yaml")).unwrap();
-                ClassifierRun::read_fine_tuning(&path, &[], Some(&donor))
-                    .unwrap_or_else(|e| panic!("{e}"))
-                    .into()
-            }
-            false => AnyConfig::read(&path, &[]).unwrap_or_else(|e| panic!("{e}")),
-        };
+        let config = read(&path);
         config.model().architecture.network_graph(false).unwrap();
         count += 1;
     }
@@ -108,7 +112,7 @@ fn published_values_are_read() {
 fn a_configuration_survives_writing() {
     for entry in std::fs::read_dir(configs()).unwrap() {
         let path = entry.unwrap().path();
-        let config = AnyConfig::read(&path, &[]).unwrap();
+        let config = read(&path);
         assert_eq!(AnyConfig::parse(&config.to_yaml(), "again", &[]).unwrap(), config, "{}", path.display());
     }
 }

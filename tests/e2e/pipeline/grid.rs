@@ -278,8 +278,12 @@ fn halving_finds_a_pair_as_good_at_a_tenth_of_the_calls() {
     assert!(rows(&halving["search"]) < 0.15 * rows(&halving["search"]["full"]), "{}", halving["search"]);
     assert_eq!(halving["search"]["held_out"], Value::Null);
     assert!(halving["probe"]["protocol"].get("held_out").is_none(), "{}", halving["probe"]["protocol"]);
-    let heads: Vec<Value> = rounds.iter().map(|round| json!([round["batch"], round["epochs"]])).collect();
-    assert_eq!(heads, [json!([4, 15]), json!([8, 15])]);
+    // 15 epochs of 3,200 images in batches of 128 are 375 steps, which the heads of either half of a round make too.
+    for round in rounds {
+        let number = |key: &str| round[key].as_u64().expect("a number");
+        let steps = number("epochs") * (number("images") / 2).div_ceil(number("batch"));
+        assert!((375..=450).contains(&steps), "{steps} steps: {round}");
+    }
     // Pairs that were given up keep their round.
     let of_round = |number: u64| {
         let cells = halving["cells"].as_array().expect("cells").iter();
@@ -361,8 +365,7 @@ fn what_another_job_left_is_refused() {
         "{ended}"
     );
     place.done(&format!("{GRID} --seed 1 --overwrite"));
-    let left = place.names("grid.json.work");
-    assert!(!left.iter().any(|name| name == "train.h5" || name == "features.onnx"), "{left:?}");
+    assert!(!place.path("grid.json.work").exists(), "nothing was to be kept");
 }
 
 /// A job without --keep that uses what an earlier one kept.

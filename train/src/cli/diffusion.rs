@@ -16,7 +16,7 @@ Examples:
   ddae-train diffusion --config configs/DDPM_ddpm.yaml --data-root ~/datasets --amp bf16 --dry-run
   ddae-train diffusion --config configs/demo.yaml --data ~/Images/birds --run runs/birds
   ddae-train diffusion --run runs/demo --resume
-  ddae-train diffusion --config configs/demo.yaml --set network.n_channels=64 --run runs/wide
+  ddae-train diffusion --config configs/demo.yaml --set network.n_channels=128 --run runs/wide
   ddae-train diffusion --config configs/DDPM_ddpm.yaml --device cuda --nproc 4
   torchrun --no-python --nproc-per-node 4 -- ddae-train diffusion --config configs/DDPM_ddpm.yaml
 

@@ -94,19 +94,19 @@ fn is_same(one: &Path, other: &Path) -> bool {
 /// a whole one of the same step where the file system makes copies.
 pub fn is_latest(path: &Path, step: u64) -> bool {
     let latest = path.with_file_name(LATEST);
-    let is_whole =
-        |(checkpoint, state): (Checkpoint, TrainingState)| state.step == step && checkpoint.verify().is_ok();
+    let is_whole = |(checkpoint, state): Opened| state.step == step && checkpoint.verify().is_ok();
     is_same(path, &latest) || open(&latest).is_ok_and(is_whole)
 }
+
+/// A checkpoint of a training, and what it says of itself.
+pub type Opened = (Checkpoint, TrainingState);
 
 /// The training checkpoint in `folder` that is furthest and whole, with what it says of itself, if there is one. Files that
 /// cannot be read, and damaged ones that are further, are passed over and given as the second result, one line each.
 ///
 /// # Errors
 /// When the folder cannot be read.
-pub fn find_furthest(
-    folder: &Path,
-) -> Result<(Option<(Checkpoint, TrainingState)>, Vec<String>), TrainError> {
+pub fn find_furthest(folder: &Path) -> Result<(Option<Opened>, Vec<String>), TrainError> {
     let Furthest { checkpoint, passed_over } = Furthest::find(folder, |file| state(file).map(drop))?;
     let with_state = |checkpoint: Checkpoint| state(&checkpoint).map(|state| (checkpoint, state));
     Ok((checkpoint.map(with_state).transpose()?, passed_over.iter().map(ToString::to_string).collect()))

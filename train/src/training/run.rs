@@ -438,7 +438,9 @@ impl<M: Method> Run<'_, M> {
         self.log.evaluated(&self.state, scores, wanted.sheet.as_deref())
     }
 
-    fn diverged(&self, step: u64, learning_rate: f64, what: String) -> TrainError {
+    fn diverged(&mut self, step: u64, learning_rate: f64, what: String) -> TrainError {
+        // The checkpoint that is being written is the last good one. Where it cannot be written, an earlier one is.
+        let _ = self.written(true);
         let rescue = match &self.kept {
             Some((path, step)) => format!("The last good checkpoint is {} (step {step})", path.display()),
             None => "There is no checkpoint of this run".to_string(),
