@@ -260,6 +260,18 @@ impl Split {
         self.source.reading()?.note([height, width])
     }
 
+    /// Heights and widths of the images that were decoded so far, each once; of those that [`Split::resizing_note`] is about.
+    pub fn sizes_seen(&self) -> Vec<[usize; 2]> {
+        self.source.reading().map(Reading::seen).unwrap_or_default()
+    }
+
+    /// Counts images of these sizes as decoded, which another process has.
+    pub fn saw(&self, sizes: &[[usize; 2]]) {
+        if let Some(reading) = self.source.reading() {
+            sizes.iter().for_each(|size| reading.saw(*size));
+        }
+    }
+
     /// Heights and widths that images say they have, from the headers of at most `most` of them, evenly spread, with how many
     /// had each; empty where all have one shape by their format. Images that cannot be read are passed over.
     pub fn sizes(&self, most: usize) -> BTreeMap<[usize; 2], usize> {

@@ -1,6 +1,9 @@
 //! Where a graph runs.
 
 use std::fmt;
+use std::str::FromStr;
+
+use ddae_base::device::DeviceName;
 
 /// The CPU, or one CUDA device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,5 +46,47 @@ impl fmt::Display for Device {
             Device::Cpu => f.write_str("cpu"),
             Device::Cuda { number, .. } => write!(f, "cuda:{number}"),
         }
+    }
+}
+
+/// What `--device` names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Devices {
+    /// This device.
+    One(DeviceName),
+    /// `cuda`: the first GPU, or, for each of several processes, one of its own.
+    Cuda,
+    /// `cuda:all`: every GPU, with a process for each.
+    All,
+}
+
+impl FromStr for Devices {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Devices, String> {
+        match text {
+            "cuda" => Ok(Devices::Cuda),
+            "cuda:all" => Ok(Devices::All),
+            _ => text.parse().map(Devices::One),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_one_or_all() {
+        for (text, wanted) in [
+            ("cpu", Devices::One(DeviceName::Cpu)),
+            ("cuda", Devices::Cuda),
+            ("cuda:0", Devices::One(DeviceName::Cuda(0))),
+            ("cuda:all", Devices::All),
+        ] {
+            assert_eq!(text.parse(), Ok(wanted));
+        }
+        let error = "cuda:some".parse::<Devices>().expect_err("no device");
+        assert_eq!(error, "'cuda:some' is no device; there are cpu, cuda and cuda:N");
     }
 }

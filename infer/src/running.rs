@@ -8,17 +8,18 @@ use ddae_base::arguments::values::whole;
 use ddae_base::device::DeviceName;
 use ddae_onnx::metadata::GraphKind;
 
-use crate::device::Device;
+use crate::cuda;
+use crate::device::{Device, Devices};
 use crate::error::InferError;
 use crate::model_file::ModelFile;
 use crate::workers::Workers;
 
 /// The options (`#[command(flatten)]`).
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct Running {
     /// cpu, cuda or cuda:N; what is asked for is used, or the command fails
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    device: DeviceName,
+    device: Devices,
 
     /// Let CUDA round products to TF32: faster, with three decimal digits
     #[arg(long)]
@@ -63,8 +64,11 @@ impl Running {
     /// defaults.
     pub fn for_same_numbers(&self) -> String {
         let mut options = String::new();
-        if self.device != DeviceName::Cpu {
-            options.push_str(&format!(" --device {}", self.device));
+        match self.device {
+            Devices::One(DeviceName::Cpu) => {}
+            Devices::One(name) => options.push_str(&format!(" --device {name}")),
+            Devices::Cuda => options.push_str(" --device cuda"),
+            Devices::All => options.push_str(" --device cuda:all"),
         }
         for (name, is_given) in [(" --tf32", self.tf32), (" --edited", self.edited)] {
             options.push_str(if is_given { name } else { "" });
@@ -100,7 +104,17 @@ impl Running {
     /// # Errors
     /// When options contradict it.
     pub fn device(&self) -> Result<Device, InferError> {
-        match self.device {
+        let name = match self.device {
+            Devices::One(name) => name,
+            Devices::Cuda => DeviceName::Cuda(0),
+            Devices::All => {
+                return Err(InferError::Argument(
+                    "--device cuda:all is for `ddae-infer features` and `ddae-infer sample`: give cuda or cuda:N"
+                        .to_string(),
+                ));
+            }
+        };
+        match name {
             DeviceName::Cuda(number) => {
                 Ok(Device::Cuda { number, tf32: self.tf32, graph: !self.no_cuda_graph })
             }
@@ -112,6 +126,70 @@ impl Running {
             )),
             DeviceName::Cpu => Ok(Device::Cpu),
         }
+    }
+
+    /// In how many processes a job is computed that is told `nproc` of them, or nothing.
+    ///
+    /// # Errors
+    /// When there are not as many GPUs, or the device is one that processes cannot have each of its own.
+    pub fn processes(&self, nproc: Option<u16>) -> Result<usize, InferError> {
+        match (self.device, nproc.map(usize::from)) {
+            (Devices::All, Some(_)) => Err(InferError::Argument(
+                "--device cuda:all starts a process for every GPU: leave --nproc out, or give --device cuda with it"
+                    .to_string(),
+            )),
+            (Devices::All, None) => cuda::count(),
+            (_, None) => Ok(1),
+            (Devices::One(name @ DeviceName::Cuda(_)), Some(count)) if count > 1 => {
+                Err(InferError::Argument(format!(
+                    "--device {name} names one GPU, and each of --nproc {count} wants its own: give --device cuda"
+                )))
+            }
+            (Devices::Cuda, Some(count)) if count > 1 => match cuda::count()? {
+                there if there < count => Err(InferError::Argument(format!(
+                    "--nproc {count}: each wants a GPU of its own, and this process sees {there} (nvidia-smi lists all, \
+                     CUDA_VISIBLE_DEVICES chooses among them)"
+                ))),
+                _ => Ok(count),
+            },
+            (_, Some(count)) => Ok(count),
+        }
+    }
+
+    /// Whether every GPU is wanted, with a process for each.
+    pub fn wants_all(&self) -> bool {
+        self.device == Devices::All
+    }
+
+    /// The options of process `number` of `count`: with a GPU of its own, where they ask for any, or its part of the cores, where
+    /// they do not say how many threads.
+    pub fn of_process(&self, number: usize, count: usize) -> Running {
+        let device = match self.device {
+            Devices::Cuda | Devices::All => {
+                Devices::One(DeviceName::Cuda(u16::try_from(number).unwrap_or(u16::MAX)))
+            }
+            one => one,
+        };
+        let part = || {
+            let cores = available_parallelism().map_or(1, usize::from);
+            let part = cores / count + usize::from(number < cores % count);
+            u16::try_from(part.clamp(1, 1024)).ok()
+        };
+        let threads = if count > 1 { self.threads.or_else(part) } else { self.threads };
+        Running { device, threads, ..self.clone() }
+    }
+
+    /// What to say of GPUs that do nothing while the first computes; nothing where one was named, or there are no others.
+    pub fn idle(&self) -> Option<String> {
+        let others = match self.device {
+            Devices::Cuda => cuda::count().ok()?.checked_sub(1).filter(|others| *others > 0)?,
+            _ => return None,
+        };
+        let others = match others {
+            1 => "the other GPU is".to_string(),
+            others => format!("{others} other GPUs are"),
+        };
+        Some(format!("cuda:0 computes, and {others} idle: --device cuda:all uses all"))
     }
 
     /// Threads, no more than there are jobs for them.
@@ -126,7 +204,7 @@ impl Running {
 
     /// Images per run of the graph, at most.
     pub fn batch(&self) -> usize {
-        self.batch.map_or(if self.device == DeviceName::Cpu { 16 } else { 256 }, usize::from)
+        self.batch.map_or(if self.device == Devices::One(DeviceName::Cpu) { 16 } else { 256 }, usize::from)
     }
 }
 

@@ -74,6 +74,36 @@ impl fmt::Display for Stopped {
 
 impl Error for Stopped {}
 
+/// The failure of another process that worked for this one: it becomes this one's, with its kind ([`kind`]) and exit code.
+pub fn relayed(line: String, kind: &str, code: u8) -> anyhow::Error {
+    let kind = KINDS.into_iter().find(|known| *known == kind).unwrap_or("failure");
+    Relayed(Verdict { line, kind, code: code.max(1) }).into()
+}
+
+/// All kinds of failures.
+const KINDS: [&str; 8] = [
+    "usage",
+    "interrupted",
+    "not_found",
+    "permission_denied",
+    "disk_full",
+    "out_of_memory",
+    "output",
+    "failure",
+];
+
+/// What another process said of its failure.
+#[derive(Debug)]
+struct Relayed(Verdict);
+
+impl fmt::Display for Relayed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.line)
+    }
+}
+
+impl Error for Relayed {}
+
 /// Ends the process at once because of a signal, with its exit code and one line: for work that cannot look at a
 /// [`Stop`](crate::Stop).
 pub fn interrupted(line: &str, code: u8) -> ! {
@@ -85,7 +115,7 @@ pub fn interrupted(line: &str, code: u8) -> ! {
 const CTRL_C: u8 = 130;
 
 /// How a command failed.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Verdict {
     line: String,
     kind: &'static str,
@@ -108,6 +138,9 @@ where
         return is_failure.then_some(Verdict { line, kind: "output", code: 1 });
     }
     let line = system::in_words(&one_line(error));
+    if let Some(Relayed(verdict)) = error.downcast_ref() {
+        return Some(Verdict { line, ..verdict.clone() });
+    }
     if let Some(code) = stopped {
         return Some(Verdict { line, kind: "interrupted", code });
     }
@@ -208,6 +241,18 @@ mod tests {
         assert_eq!(code(std::fmt::Error.into()), of(130), "a program's own error of being stopped");
         let full = Err::<(), _>(of_kind(ErrorKind::StorageFull)).context("a.h5").unwrap_err();
         assert_eq!(code(full), of(1), "a disk that is full, whether or not a signal came");
+    }
+
+    #[test]
+    fn what_another_process_failed_at_keeps_its_kind_and_code() {
+        for (kind, code, wanted) in
+            [("disk_full", 1, ("disk_full", 1)), ("usage", 2, ("usage", 2)), ("other", 0, ("failure", 1))]
+        {
+            let error = relayed("process 1 of 2: a.h5: no storage space".to_string(), kind, code);
+            let verdict = verdict(&error, never, None).expect("a failure");
+            assert_eq!((verdict.kind, verdict.code), wanted);
+            assert_eq!(verdict.line, "process 1 of 2: a.h5: no storage space");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //! | [`lock`] | one process at a time for one output |
 //! | `made_by` | which program made something, how it was called, on which machine |
 //! | [`memory`] | the memory that is free, and whether something fits into it |
+//! | `processes` | processes of one program side by side |
 //! | [`progress`] | how far something is: a bar, or plain lines |
 //! | [`random`] | random streams keyed by what they are for |
 //! | [`shell`] | words as they are typed into a shell, for the commands that are suggested |
@@ -44,6 +45,8 @@ pub mod lock;
 #[cfg(feature = "terminal")]
 pub mod made_by;
 pub mod memory;
+#[cfg(feature = "terminal")]
+pub mod processes;
 #[cfg(feature = "terminal")]
 pub mod progress;
 pub mod random;

@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 use ddae_base::environment::VARIABLES;
 
 /// What is not for users of the programs: names of the build, macros in the sources of CUDA kernels, and what a program
-/// tells its own ranks.
-const OWN: [&str; 7] = [
+/// tells the processes that it starts.
+const OWN: [&str; 8] = [
     "DDAE_LIBTORCH",
     "DDAE_X86_64",
     "DDAE_ISA",
     "DDAE_F16",
     "DDAE_F32",
     "DDAE_LAUNCHER",
+    "DDAE_PROCESS",
     "DDAE_RANKS_SPEED_PORT",
 ];
 /// Folders whose variables are the project's own.

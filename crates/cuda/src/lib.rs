@@ -8,6 +8,7 @@
 //! Kernels run in the device's primary context, which libtorch and ONNX Runtime use too, and on a stream of the caller's.
 
 mod compile;
+mod devices;
 mod error;
 mod geometry;
 mod images;
@@ -17,6 +18,7 @@ mod norm;
 mod stream;
 
 pub use compile::{ARCHITECTURES, preload};
+pub use devices::count;
 pub use error::CudaError;
 pub use geometry::Geometry;
 pub use kernels::{Kernels, Pointer, Stream};

@@ -74,7 +74,13 @@ impl Reading {
         self.resize.unwrap_or_default()
     }
 
-    fn saw(&self, size: [usize; 2]) {
+    /// The sizes that were met so far.
+    pub(crate) fn seen(&self) -> Vec<[usize; 2]> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
+    /// An image of this size was met.
+    pub(crate) fn saw(&self, size: [usize; 2]) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.len() < MOST_SIZES {
             seen.insert(size);

@@ -9,6 +9,7 @@ mod merge;
 mod progress;
 mod reconstruct;
 mod sample;
+mod several;
 mod shard;
 mod sheets;
 mod split;
@@ -23,6 +24,7 @@ Examples:
   ddae-infer features features.onnx --split test --timesteps 11,21 -o test
   ddae-infer sample sampler.onnx --seeds 0-63 -o images --sheet images.png
   ddae-infer fid cifar10 images --inception inception.onnx
+  ddae-infer features features.onnx --device cuda:all -o train  # on every GPU of this machine
   ddae-infer reconstruct cat.png --encoder encoder.onnx --sampler sampler.onnx -o cats.png
   ddae-infer features features.onnx --shard 0/4 -o shared/train  # 0/4 to 3/4 on four machines";
 
@@ -69,9 +71,12 @@ fn calls_note(sampler: &str, steps: usize, calls: usize) -> Option<String> {
     })
 }
 
+/// What is told at the first signal.
+const STOPPING: &str = "stopping (again to stop at once)";
+
 /// What Ctrl-C and SIGTERM ask for.
 fn stop_on_signal() -> Stop {
-    Stop::on_signal(Some("stopping (again to stop at once)"))
+    Stop::on_signal(Some(STOPPING))
 }
 
 #[cfg(test)]

@@ -103,6 +103,20 @@ pub fn kernels(number: u16) -> Result<Arc<Kernels>, InferError> {
     Ok(kernels)
 }
 
+/// How many GPUs this process sees ([`ddae_cuda::count`]).
+///
+/// # Errors
+/// [`InferError::Cuda`] when there is no driver or no GPU.
+pub fn count() -> Result<usize, InferError> {
+    match ddae_cuda::count() {
+        Ok(0) => {
+            Err(InferError::Cuda { device: 0, message: "there is no GPU; use --device cpu".to_string() })
+        }
+        Ok(count) => Ok(count),
+        Err(error) => Err(of_device(0, &error)),
+    }
+}
+
 /// What the driver or its compiler says, of a device.
 pub(crate) fn of_device(number: u16, error: &CudaError) -> InferError {
     InferError::Cuda { device: number, message: format!("{error}; or use --device cpu") }

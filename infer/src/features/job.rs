@@ -1,6 +1,7 @@
 //! A feature job: shards of rows, each computed by all sessions and written by one thread.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -26,8 +27,8 @@ pub struct FeatureJob<'a> {
     pub prefix: &'a Path,
     /// Number of shards of the whole job.
     pub shards: usize,
-    /// Only this shard, counted from 0: the others are computed elsewhere, and the run that finds all joins them.
-    pub only: Option<usize>,
+    /// Only these shards, counted from 0: the others are computed elsewhere, and the run that finds all joins them.
+    pub only: Option<Range<usize>>,
     /// Whether everything is computed again, and finished files are replaced, of this job or another.
     pub overwrite: bool,
 }
@@ -43,6 +44,15 @@ pub struct Finished {
     pub missing: Vec<usize>,
 }
 
+/// A job that has [begun](FeatureJob::begin). The output is its own until this is dropped.
+#[derive(Debug)]
+pub struct Begun {
+    lock: Option<Lock>,
+    /// The shards that are to be computed.
+    pub remaining: Vec<usize>,
+    is_complete: bool,
+}
+
 impl FeatureJob<'_> {
     /// The shards that are still to be computed by this run.
     ///
@@ -50,7 +60,7 @@ impl FeatureJob<'_> {
     /// When files of another job stand in the way: the message says what differs; when the output is a folder.
     pub fn remaining(&self) -> Result<Vec<usize>, InferError> {
         shards::check_prefix(self.prefix)?;
-        let wanted = |shard: &usize| self.only.is_none_or(|only| only == *shard);
+        let wanted = |shard: &usize| self.only.as_ref().is_none_or(|only| only.contains(shard));
         if self.overwrite {
             return Ok((0..self.shards).filter(wanted).collect());
         }
@@ -92,11 +102,25 @@ impl FeatureJob<'_> {
         stop: &AtomicBool,
         mut progress: impl FnMut(usize),
     ) -> Result<Finished, InferError> {
+        let begun = self.begin()?;
+        let mut images = 0;
+        for &shard in &begun.remaining {
+            images += self.compute(workers, shard, stop, &mut progress)?;
+        }
+        self.finish(begun, images, stop)
+    }
+
+    /// Makes room for the job: takes the output's lock, unless only some shards are computed here, and removes what is to be
+    /// computed again. [`FeatureJob::compute`] then computes shards, here or in other processes, and [`FeatureJob::finish`] ends it.
+    ///
+    /// # Errors
+    /// As [`FeatureJob::remaining`]; when the disk refuses or another process has the output.
+    pub fn begin(&self) -> Result<Begun, InferError> {
         let path = merged_path(self.prefix);
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(InferError::io("create", folder))?;
         }
-        let mut lock = match self.only {
+        let lock = match self.only {
             None => Some(Lock::output(&path)?),
             Some(_) => None,
         };
@@ -109,11 +133,17 @@ impl FeatureJob<'_> {
             }
             shards::remove(&shards::find(self.prefix)?)?;
         }
-        let mut is_complete = !self.overwrite && remaining.is_empty() && path.exists();
-        let mut images = 0;
-        for shard in remaining {
-            images += self.shard(workers, shard, stop, &mut progress)?;
-        }
+        let is_complete = !self.overwrite && remaining.is_empty() && path.exists();
+        Ok(Begun { lock, remaining, is_complete })
+    }
+
+    /// Joins the shards where all are there. `images` is the number that were computed since the job [began](FeatureJob::begin).
+    ///
+    /// # Errors
+    /// When the disk refuses, a shard is damaged, or `stop` was set.
+    pub fn finish(&self, begun: Begun, images: usize, stop: &AtomicBool) -> Result<Finished, InferError> {
+        let path = merged_path(self.prefix);
+        let Begun { mut lock, mut is_complete, .. } = begun;
         if !is_complete {
             if lock.is_none() {
                 let missing: Vec<usize> = (0..self.shards).filter(|&shard| !self.has(shard)).collect();
@@ -150,13 +180,16 @@ impl FeatureJob<'_> {
         file.is_ok_and(|file| file.check_job(self.layout).is_ok())
     }
 
-    /// Computes one shard. Returns its number of images.
-    fn shard(
+    /// Computes one shard, whether it is there or not; `progress` is told of every pass (its images). Returns its number of images.
+    ///
+    /// # Errors
+    /// As [`FeatureJob::run`].
+    pub fn compute(
         &self,
         workers: &mut Workers,
         shard: usize,
         stop: &AtomicBool,
-        progress: &mut impl FnMut(usize),
+        mut progress: impl FnMut(usize),
     ) -> Result<usize, InferError> {
         let (extraction, rows) = (self.extraction, shard_rows(self.layout.total, shard, self.shards));
         let mut writer = ShardWriter::create(self.prefix, shard, self.shards, rows.clone(), self.layout)?;

@@ -23,9 +23,10 @@ mod shards;
 mod source;
 
 pub use extraction::{Extraction, Layer, NOISE_STREAM, Noising, Pass, Views};
-pub use job::{FeatureJob, Finished};
+pub use job::{Begun, FeatureJob, Finished};
 pub use join::{Join, Joined};
 pub use latents::{Latents, latent_shape, sides, views};
 pub use noise::NoiseSource;
 pub use recipe::{CROP_PADDING, FeatureOptions, Recipe, part_of, usual_shards};
+pub use shards::begun_in;
 pub use source::{Images, LATENT, OwnSize, Source, StoredLatents};

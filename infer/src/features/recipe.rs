@@ -40,6 +40,10 @@ pub struct Recipe<'a> {
     from: Option<&'a Latents>,
     latent_shape: Option<[usize; 3]>,
     timesteps: Vec<i64>,
+    /// The digest of the images, where another process found it.
+    images_digest: Option<String>,
+    /// Whether this process computes, and so begins something on the device.
+    computes: bool,
 }
 
 /// What is chosen beside graph, timesteps and images.
@@ -84,7 +88,17 @@ impl<'a> Recipe<'a> {
                 (shape, _) => shape,
             };
         let timesteps = timesteps(asked, model)?;
-        Ok(Recipe { model, from, latent_shape, timesteps })
+        Ok(Recipe { model, from, latent_shape, timesteps, images_digest: None, computes: true })
+    }
+
+    /// Of images whose digest is known, so that they are not read for it.
+    pub fn of_images(self, digest: String) -> Recipe<'a> {
+        Recipe { images_digest: Some(digest), ..self }
+    }
+
+    /// The same, planned for other processes to compute: this one begins nothing on the device.
+    pub fn for_others(self) -> Recipe<'a> {
+        Recipe { computes: false, ..self }
     }
 
     /// The graph that sees the images.
@@ -112,7 +126,7 @@ impl<'a> Recipe<'a> {
             views: options.views,
             seed: options.seed,
             batch: options.batch.min(source.len()),
-            draw_on_device: draws(device),
+            draw_on_device: self.computes && draws(device),
             source,
         };
         if let (Some(noise), false) = (options.noise, extraction.takes_noise()) {
@@ -145,7 +159,7 @@ impl<'a> Recipe<'a> {
             total: extraction.source.len(),
             dtype: options.dtype,
             compression: options.compression,
-            provenance: provenance(options, self.model, self.from, &extraction, device)?,
+            provenance: provenance(options, self, &extraction, device)?,
         };
         Ok((extraction, layout))
     }
@@ -215,11 +229,11 @@ fn timesteps(asked: &[i64], model: &ModelFile) -> Result<Vec<i64>, InferError> {
 /// Everything that the numbers depend on, and what readers want to know.
 fn provenance(
     options: &FeatureOptions,
-    model: &ModelFile,
-    from: Option<&Latents>,
+    recipe: &Recipe,
     extraction: &Extraction,
     device: Device,
 ) -> Result<Provenance, InferError> {
+    let Recipe { model, from, .. } = recipe;
     let description = &model.description;
     let Extraction { source, views, .. } = extraction;
     let is_map = extraction.has_maps();
@@ -240,7 +254,10 @@ fn provenance(
         checkpoint: Some(description.checkpoint.clone()),
         data_set: Some(source.name().to_string()),
         split: split.map(|split| part_of(split).to_string()),
-        images_digest: split.map(|split| split.digest(options.images_by)).transpose()?,
+        images_digest: match (&recipe.images_digest, split) {
+            (Some(known), Some(_)) => Some(known.clone()),
+            (_, split) => split.map(|split| split.digest(options.images_by)).transpose()?,
+        },
         seed: Some(options.seed),
         noise_stream: Some(extraction.is_drawn().then(|| NOISE_STREAM.to_string())),
         noise: Some(extraction.takes_noise().then(|| extraction.noise.name().to_string())),

@@ -49,6 +49,16 @@ pub(super) fn find(prefix: &Path) -> Result<Vec<ShardFile>, InferError> {
     Ok(found)
 }
 
+/// In how many shards the job at `prefix` was begun that is not finished; none where nothing is there, or shards of several jobs.
+///
+/// # Errors
+/// When the folder cannot be listed.
+pub fn begun_in(prefix: &Path) -> Result<Option<usize>, InferError> {
+    let found = find(prefix)?;
+    let of = found.first().map(|first| first.of);
+    Ok(of.filter(|of| found.iter().all(|shard| shard.of == *of)))
+}
+
 /// The names in the folder of `path`.
 fn names(path: &Path) -> Result<Vec<String>, InferError> {
     let folder = files::folder(path);

@@ -57,6 +57,14 @@ impl Source {
         }
     }
 
+    /// The images, where they are the rows.
+    pub fn images(&self) -> Option<&Split> {
+        match self {
+            Source::Images(images) => Some(&images.split),
+            Source::Latents(_) => None,
+        }
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         match self {

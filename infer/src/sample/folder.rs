@@ -162,6 +162,11 @@ impl ImageFolder {
         Ok(ImageFolder { path: path.to_path_buf(), shape, _locks: locks })
     }
 
+    /// The folder that the process has opened which this one works for.
+    pub fn of_another(path: &Path, shape: [usize; 3]) -> ImageFolder {
+        ImageFolder { path: path.to_path_buf(), shape, _locks: Vec::new() }
+    }
+
     /// Writes the image of a seed, levels `[C, H, W]`.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ mod merge;
 mod reconstruct;
 mod sample;
 mod scene;
+mod several;
 mod shards;
 mod sources;
 mod workers;

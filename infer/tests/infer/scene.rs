@@ -185,7 +185,7 @@ pub fn command(folder: &Path, line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ddae-infer"));
     command.current_dir(folder).env_remove("DDAE_DATA").env("COLUMNS", "100").args(words(line));
     // Of whoever runs the tests.
-    for variable in ["SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX", "RANK"] {
+    for variable in ["SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX", "RANK", "LOCAL_WORLD_SIZE"] {
         command.env_remove(variable);
     }
     command

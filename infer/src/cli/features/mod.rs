@@ -1,6 +1,7 @@
 //! `ddae-infer features`.
 
 mod latents;
+mod parts;
 mod request;
 
 use std::io::Write;
@@ -11,9 +12,10 @@ use ddae_base::arguments::values::{List, whole};
 use ddae_base::{json, shell};
 use ddae_data::decode::ReadingOptions;
 use ddae_data::digest::DigestOf;
+use ddae_data::split::Split;
 use ddae_infer::InferError;
 use ddae_infer::features::formats::{self, Format};
-use ddae_infer::features::{FeatureJob, Finished, Latents, NoiseSource, Noising, Source};
+use ddae_infer::features::{Finished, Latents, NoiseSource, Noising};
 use ddae_infer::running::Running;
 use ddae_infer::workers::Workers;
 use ddae_onnx::metadata::GraphKind;
@@ -22,10 +24,11 @@ use serde_json::json;
 
 use super::broken::{SkipBroken, list_path};
 use super::progress::Progress;
+use super::several::{Role, Several};
 use super::shard::Shard;
 use super::stop_on_signal;
 use super::summary::Summary;
-use request::FeatureRequest;
+use request::{FeatureRequest, Sharing};
 
 const NOTES: &str = "\
 The file holds features/tTIMESTEP/LAYER [views, N, D], paths, labels, indices, classes, and what
@@ -40,14 +43,21 @@ an array of Slurm (SLURM_ARRAY_TASK_ID), an indexed job of Kubernetes (JOB_COMPL
 --shards N) or a launcher such as torchrun (RANK and WORLD_SIZE), a process takes the shard of its
 number and says so; --shard 0/1 has it compute all.
 
+With --nproc N, or --device cuda:all, N processes of this machine compute, each on its own GPU or
+its part of the cores, and this one joins what they computed. A shard I/N of a machine is then
+divided again, on all machines into as many. docs/multi-gpu.md says more.
+
 What is computed depends on the seed, the image, the view and the timestep: not on batches,
 threads, shards or interruptions. On the CPU that holds bit for bit, for processors of one kind.";
+
+/// The graphs that it runs.
+const GRAPHS: [GraphKind; 3] = [GraphKind::Features, GraphKind::Encoder, GraphKind::Latent];
 
 /// Extract features of a data set into an HDF5 file
 ///
 /// Every image is noised at every timestep and run through the graph, once for each view. A graph of kind latent gives
 /// latents, which --latents takes in later jobs.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(after_long_help = NOTES)]
 pub struct Arguments {
     /// The graph: `ddae-export CHECKPOINT --graph features`, or encoder, or latent
@@ -142,7 +152,7 @@ pub struct Arguments {
     compression: Compression,
 
     /// Number of shards, the steps in which an interrupted job goes on [default: one for every 5000 images, or one for each
-    /// process of an array or launcher]
+    /// process of an array or launcher; of --nproc, a multiple of it]
     #[arg(long, value_name = "N", conflicts_with = "shard", value_parser = whole::<u64>(1..))]
     shards: Option<u64>,
 
@@ -150,6 +160,9 @@ pub struct Arguments {
     /// or Kubernetes or a launcher numbers this process, or else all shards]
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
+
+    #[command(flatten)]
+    several: Several,
 
     /// Compute everything again, and replace files of other jobs
     #[arg(long)]
@@ -165,28 +178,24 @@ pub struct Arguments {
     reading: ReadingOptions,
 }
 
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+pub fn run(given: &Arguments) -> anyhow::Result<()> {
+    let role = given.several.role(&given.running, given.shard)?;
+    let arguments = &Arguments { running: role.running(&given.running), ..given.clone() };
+    if let Role::Worker(_) = role {
+        return parts::work(arguments);
+    }
     let mut out = ddae_base::stdout();
     let (running, device) = (&arguments.running, arguments.running.device()?);
-    let model = running.open(
-        &arguments.model,
-        &[GraphKind::Features, GraphKind::Encoder, GraphKind::Latent],
-        "features",
-    )?;
+    let model = running.open(&arguments.model, &GRAPHS, "features")?;
     let latents = arguments.latents.as_deref().map(|path| latents::open(path, arguments)).transpose()?;
     // Images are looked through before the job; without that, a signal ends the program until the job begins.
     let stop = arguments.skip.skip_broken.then(stop_on_signal);
-    let request = FeatureRequest::new(arguments, &model, latents.as_ref(), device, stop.as_ref())
-        .map_err(|error| arguments.skip.advise(interrupted(error, arguments.overwrite)))?;
-    let FeatureRequest { extraction, layout, shards, shard, broken } = &request;
-    let job = FeatureJob {
-        extraction,
-        layout,
-        prefix: &arguments.output,
-        shards: *shards,
-        only: shard.map(|shard| shard.index),
-        overwrite: arguments.overwrite,
-    };
+    let request =
+        FeatureRequest::new(arguments, &model, latents.as_ref(), device, Sharing::By(role), stop.as_ref())
+            .map_err(|error| arguments.skip.advise(interrupted(error, arguments.overwrite)))?;
+    let FeatureRequest { extraction, layout, shards, broken, .. } = &request;
+    given.several.note_idle(role, &given.running, request.shard);
+    let job = request.job(arguments);
     let other = (arguments.format != Format::H5).then(|| arguments.format.path(&arguments.output));
     if let Some(other) = &other {
         formats::check(arguments.format, other, arguments.overwrite, layout)?;
@@ -195,6 +204,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let rows: usize = remaining.iter().map(|&shard| shard_rows(layout.total, shard, *shards).len()).sum();
     if running.dry_run {
         writeln!(out, "{}", request.describe(device))?;
+        if let Role::Launcher(count) = role {
+            writeln!(out, "processes {} at a time", count.min(remaining.len()))?;
+        }
         let (count, path) = (remaining.len(), merged_path(&arguments.output));
         writeln!(
             out,
@@ -211,22 +223,32 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         format!("{}\nshards    {} of {shards} to compute", request.describe(device), remaining.len())
     });
     let stop = stop.unwrap_or_else(stop_on_signal);
-    let threads = running.threads(extraction.passes(rows));
-    let before = latents.as_ref().and_then(Latents::graph_path);
-    let mut workers = Workers::open_after(&model.path, before, device, threads)?;
     let runs = extraction.runs_per_row();
-    let progress = Progress::new(rows, runs, ddae_base::is_quiet());
-    let finished = job.run(&mut workers, &stop, |images| progress.add(images));
-    let seconds = progress.finish();
-    running.tell_notes(&mut workers);
-    let finished =
-        finished.map_err(|error| arguments.skip.advise(interrupted(error, arguments.overwrite)))?;
-    if let Source::Images(images) = &extraction.source
-        && let Some(note) = images.split.resizing_note().filter(|_| !ddae_base::is_quiet())
-    {
-        ddae_base::tell(format!("note: {note}"));
+    let progress = || Progress::new(rows, runs, ddae_base::is_quiet());
+    let failed = |error| arguments.skip.advise(interrupted(error, arguments.overwrite));
+    let (finished, stop, seconds, sessions, apart) = match role {
+        Role::Launcher(count) => {
+            let (begun, worked) = parts::share_out(&job, &request, arguments, remaining, count, progress)?;
+            // The signals were for the processes.
+            let stop = stop_on_signal();
+            let finished = job.finish(begun, worked.images, &stop).map_err(failed)?;
+            (finished, stop, worked.seconds, worked.sessions, Some(worked.apart))
+        }
+        _ => {
+            let threads = running.threads(extraction.passes(rows));
+            let before = latents.as_ref().and_then(Latents::graph_path);
+            let mut workers = Workers::open_after(&model.path, before, device, threads)?;
+            let progress = progress();
+            let finished = job.run(&mut workers, &stop, |images| progress.add(images));
+            let seconds = progress.finish();
+            running.tell_notes(&mut workers);
+            let finished = finished.map_err(failed)?;
+            (finished, stop, seconds, workers.sessions(), None)
+        }
+    };
+    if let Some(note) = extraction.source.images().and_then(Split::resizing_note) {
+        ddae_base::note(format!("note: {note}"));
     }
-    let (provider, sessions) = (device.provider(), workers.sessions());
     // Of shards alone nothing else is made.
     let other = other.filter(|_| finished.file.is_some());
     if let (Some(file), Some(other)) = (&finished.file, &other) {
@@ -234,7 +256,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let made = formats::convert(&file, arguments.format, other, arguments.overwrite, &stop);
         made.map_err(|error| interrupted(error, arguments.overwrite))?;
     }
-    let summary = Summary { images: finished.images, runs, seconds, provider, sessions };
+    let provider = device.provider();
+    let summary = Summary { images: finished.images, runs, seconds, provider, sessions, apart };
     report(&mut out, arguments, &request, &summary, &finished, other.as_deref())?;
     match finished.file {
         Some(file) if !ddae_base::is_quiet() => note_unsaid(&file, layout),

@@ -1,5 +1,7 @@
 //! From what was typed to what is computed.
 
+use std::ops::Range;
+
 use ddae_base::Stop;
 use ddae_base::arguments::values::List;
 use ddae_data::datasets::Broken;
@@ -9,13 +11,15 @@ use ddae_data::split::Split;
 use ddae_infer::InferError;
 use ddae_infer::device::Device;
 use ddae_infer::features::{
-    CROP_PADDING, Extraction, FeatureOptions, Images, Latents, NoiseSource, OwnSize, Recipe, Source, Views,
-    sides, usual_shards, views,
+    CROP_PADDING, Extraction, FeatureJob, FeatureOptions, Images, Latents, NoiseSource, OwnSize, Recipe,
+    Source, Views, begun_in, sides, usual_shards, views,
 };
 use ddae_infer::model_file::ModelFile;
 use ddae_store::{FeatureType, Layout};
+use serde::{Deserialize, Serialize};
 
 use super::{Arguments, latents};
+use crate::cli::several::Role;
 use crate::cli::shard::Shard;
 use crate::cli::split::Wanted;
 
@@ -24,10 +28,29 @@ pub(super) struct FeatureRequest {
     pub(super) extraction: Extraction,
     pub(super) layout: Layout,
     pub(super) shards: usize,
-    /// The one of them that this process computes; none for all.
+    /// The part of the job that this machine or process computes; none for all.
     pub(super) shard: Option<Shard>,
+    /// The shards of that part.
+    only: Option<Range<usize>>,
     /// Images that cannot be read and are left out.
     pub(super) broken: Vec<Broken>,
+}
+
+/// Who computes.
+pub(super) enum Sharing {
+    /// This process, or those that it starts.
+    By(Role),
+    /// This process, for the one that started it and said this.
+    Of(Shared),
+}
+
+/// What the processes that compute need not find out themselves.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Shared {
+    shards: usize,
+    images_digest: Option<String>,
+    /// Position, key and reason.
+    broken: Vec<(usize, String, String)>,
 }
 
 impl FeatureRequest {
@@ -38,16 +61,28 @@ impl FeatureRequest {
         model: &ModelFile,
         from: Option<&Latents>,
         device: Device,
+        sharing: Sharing,
         stop: Option<&Stop>,
     ) -> Result<FeatureRequest, InferError> {
         let recipe = Recipe::new(model, from, &List::joined(&arguments.timesteps))?;
+        let (role, shared) = match sharing {
+            Sharing::By(role) => (role, None),
+            Sharing::Of(shared) => (Role::Alone, Some(shared)),
+        };
+        let recipe = match (role, shared.as_ref().and_then(|shared| shared.images_digest.clone())) {
+            (Role::Launcher(_), _) => recipe.for_others(),
+            (_, Some(digest)) => recipe.of_images(digest),
+            _ => recipe,
+        };
         let (source, views, broken) = match from {
             Some(Latents::File(path, stored)) => {
                 latents::refuse_image_options(arguments, path, stored)?;
                 (Source::Latents(stored.clone()), views(stored), Vec::new())
             }
             _ => {
-                let (images, broken) = images(arguments, recipe.imaged(), model.data_set.as_deref(), stop)?;
+                let broken = shared.as_ref().map(Shared::broken);
+                let look = Look { broken, stop };
+                let (images, broken) = images(arguments, recipe.imaged(), model.data_set.as_deref(), look)?;
                 let views = Views {
                     count: usize::from(arguments.views.unwrap_or(1)),
                     crop_padding: if arguments.crop { CROP_PADDING } else { 0 },
@@ -68,14 +103,46 @@ impl FeatureRequest {
         };
         let (extraction, layout) = recipe.plan(source, &options, device)?;
         let rows = extraction.source.len();
-        let shard = Shard::asked(arguments.shard, arguments.shards)?;
-        let asked = shard.map(|shard| shard.of).or(arguments.shards.map(as_size));
-        let shards = asked.unwrap_or_else(|| usual_shards(rows));
+        let (shard, shards) = match shared {
+            Some(shared) => (None, shared.shards),
+            None => {
+                let shard = Shard::asked(arguments.shard, arguments.shards)?;
+                (shard, shards(arguments, shard, role.processes(), rows)?)
+            }
+        };
         if shards > rows {
             let message = format!("{shards} shards of {rows} images: give 1 to {rows}");
             return Err(InferError::Argument(message));
         }
-        Ok(FeatureRequest { extraction, layout, shards, shard, broken })
+        let only = shard.map(|shard| {
+            let each = shards / shard.of;
+            shard.index * each..(shard.index + 1) * each
+        });
+        Ok(FeatureRequest { extraction, layout, shards, shard, only, broken })
+    }
+
+    /// The job.
+    pub(super) fn job<'a>(&'a self, arguments: &'a Arguments) -> FeatureJob<'a> {
+        FeatureJob {
+            extraction: &self.extraction,
+            layout: &self.layout,
+            prefix: &arguments.output,
+            shards: self.shards,
+            only: self.only.clone(),
+            overwrite: arguments.overwrite,
+        }
+    }
+
+    /// What the processes that compute need not find out themselves.
+    pub(super) fn shared(&self) -> Shared {
+        let broken = self.broken.iter();
+        Shared {
+            shards: self.shards,
+            images_digest: self.layout.provenance.images_digest.clone(),
+            broken: broken
+                .map(|Broken { index, key, reason }| (*index, key.clone(), reason.clone()))
+                .collect(),
+        }
     }
 
     /// What will be computed, in a few lines.
@@ -126,9 +193,49 @@ impl FeatureRequest {
     }
 }
 
+impl Shared {
+    fn broken(&self) -> Vec<Broken> {
+        let broken = self.broken.iter().cloned();
+        broken.map(|(index, key, reason)| Broken { index, key, reason }).collect()
+    }
+}
+
+/// In how many shards a job of so many rows is computed, of which this machine, with `processes` of them, computes `shard`.
+///
+/// # Errors
+/// When the folder of the output cannot be listed.
+fn shards(
+    arguments: &Arguments,
+    shard: Option<Shard>,
+    processes: usize,
+    rows: usize,
+) -> Result<usize, InferError> {
+    if let Some(shard) = shard {
+        return Ok(shard.of.saturating_mul(processes));
+    }
+    if let Some(shards) = arguments.shards {
+        return Ok(as_size(shards));
+    }
+    if processes == 1 {
+        return Ok(usual_shards(rows));
+    }
+    // One that was begun goes on, whatever the number of processes is now.
+    match begun_in(&arguments.output)?.filter(|_| !arguments.overwrite) {
+        Some(shards) => Ok(shards),
+        None => Ok(usual_shards(rows).next_multiple_of(processes).min(rows)),
+    }
+}
+
 /// A number of images or shards; one beyond the machine's range is as good as the largest.
 fn as_size(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// How images are found that cannot be read.
+struct Look<'a> {
+    /// Those that another process found.
+    broken: Option<Vec<Broken>>,
+    stop: Option<&'a Stop>,
 }
 
 /// The images, in the network's shape, and those that are left out.
@@ -136,7 +243,7 @@ fn images(
     arguments: &Arguments,
     model: &ModelFile,
     trained_on: Option<&str>,
-    stop: Option<&Stop>,
+    look: Look,
 ) -> Result<(Images, Vec<Broken>), InferError> {
     let Some(name) = arguments.data.as_deref().or(trained_on) else {
         let message = "--data is needed: the graph does not say what its network was trained on";
@@ -160,7 +267,11 @@ fn images(
         Some(limit) if limit < split.len() => split.subset(&(0..limit).collect::<Vec<_>>()),
         _ => Ok(split),
     };
-    let (split, broken) = arguments.skip.of(limited(stored.fit(image)?)?, ddae_base::is_quiet(), stop)?;
+    let split = limited(stored.fit(image)?)?;
+    let (split, broken) = match look.broken {
+        Some(broken) => (split.without(&broken)?, broken),
+        None => arguments.skip.of(split, ddae_base::is_quiet(), look.stop)?,
+    };
     let own = match arguments.before_resize {
         true => own_size(arguments, &stored, image)?,
         false => None,

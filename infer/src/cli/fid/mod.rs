@@ -235,6 +235,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         seconds,
         provider: device.provider(),
         sessions: workers.sessions(),
+        apart: None,
     });
     let (opened, notes) = (opened.as_ref(), &notes[..]);
     let report =

@@ -193,7 +193,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     drawn.map_err(|error| interrupted(error, arguments))?;
     outputs.finish(&request)?;
     let (provider, sessions) = (device.provider(), workers.sessions());
-    let summary = Summary { images: jobs.len(), runs: plan.steps.len(), seconds, provider, sessions };
+    let runs = plan.steps.len();
+    let summary = Summary { images: jobs.len(), runs, seconds, provider, sessions, apart: None };
     report(&mut out, arguments, &request, &summary)?;
     Ok(())
 }

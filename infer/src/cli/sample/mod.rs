@@ -1,6 +1,7 @@
 //! `ddae-infer sample`.
 
 mod outputs;
+mod parts;
 mod request;
 
 use std::io::Write;
@@ -12,7 +13,7 @@ use ddae_base::arguments::values::{List, real, whole};
 use ddae_base::json;
 use ddae_infer::InferError;
 use ddae_infer::running::Running;
-use ddae_infer::sample::{ImageFolder, SampleSettings, Sampling, balanced_batch, to_levels};
+use ddae_infer::sample::{ImageFolder, SampleSettings};
 use ddae_infer::workers::Workers;
 use ddae_model::diffusion::sampler::{SAMPLERS, Sampler};
 use ddae_onnx::metadata::GraphKind;
@@ -20,6 +21,7 @@ use serde_json::json;
 
 use super::calls_note;
 use super::progress::Progress;
+use super::several::{Role, Several};
 use super::shard::Shard;
 use super::stop_on_signal;
 use super::summary::Summary;
@@ -30,6 +32,9 @@ const NOTES: &str = "\
 An image depends on the graph, the sampler's settings and its seed: not on batches, threads, the
 other images or interruptions. On the CPU that holds bit for bit, for processors of one kind.
 
+With --nproc N, or --device cuda:all, N processes of this machine draw into the folder, each on its
+own GPU or its part of the cores; arrays and sheets are made of it at the end.
+
 The folder keeps what made its images in run.json. Images that are there already are not
 drawn again, so an interrupted run goes on with the same command, and more seeds can be added. A
 folder with images of other settings is refused; --overwrite removes them.";
@@ -37,7 +42,7 @@ folder with images of other settings is refused; --overwrite removes them.";
 /// Draw images from noise
 ///
 /// Each image is a function of its seed.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(after_long_help = NOTES)]
 pub struct Arguments {
     /// The graph: `ddae-export CHECKPOINT --graph sampler`
@@ -94,6 +99,9 @@ pub struct Arguments {
     #[arg(long, value_name = "N", conflicts_with = "shard", value_parser = whole::<u64>(1..))]
     shards: Option<u64>,
 
+    #[command(flatten)]
+    several: Several,
+
     /// Draw images again that are there, and remove those of other settings
     #[arg(long)]
     overwrite: bool,
@@ -117,12 +125,25 @@ fn samplers() -> PossibleValuesParser {
         .into()
 }
 
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+pub fn run(given: &Arguments) -> anyhow::Result<()> {
+    let role = given.several.role(&given.running, given.shard)?;
+    let arguments = &Arguments { running: role.running(&given.running), ..given.clone() };
+    if let Role::Worker(_) = role {
+        return parts::work(arguments);
+    }
     let mut out = ddae_base::stdout();
     let (running, device) = (&arguments.running, arguments.running.device()?);
     let model = running.open(&arguments.model, &[GraphKind::Sampler], "sample")?;
     let request = SampleRequest::new(arguments, &model, device)?;
     let shape = request.shape;
+    given.several.note_idle(role, &given.running, request.shard);
+    if let (Role::Launcher(count), None) = (role, &arguments.output) {
+        let message = format!(
+            "{count} processes draw into one folder, and --no-png keeps none: give --output, with --npy or --sheet if they \
+             are wanted"
+        );
+        return Err(InferError::Argument(message).into());
+    }
     let all = &arguments.seeds.0;
     let seeds = &all[request.shard.map_or(0..all.len(), |shard| shard.part(all.len()))];
     Outputs::check(arguments, request.shard, shape)?;
@@ -131,7 +152,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         None => seeds.to_vec(),
     };
     let largest = running.batch();
-    let threads = running.threads(missing.len());
     if running.dry_run {
         let (all, left, calls) = (seeds.len(), missing.len(), request.plan.steps.len());
         let [c, h, w] = shape;
@@ -143,6 +163,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             writeln!(out, "class     {}", request.class_line())?;
         }
         writeln!(out, "device    {device}, batches of {largest} at most")?;
+        if let Role::Launcher(count) = role {
+            writeln!(out, "processes {} at a time", count.min(missing.len()))?;
+        }
         return Ok(());
     }
     if let Some(note) =
@@ -158,28 +181,33 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "drawing {left} images with {sampler}, {steps} steps, eta {eta}: {calls} network calls for each"
         )
     });
-    let stop = stop_on_signal();
-    let mut workers = Workers::open(&model.path, device, threads)?;
-    let mut outputs = Outputs::open(arguments, &request, shape)?;
-    let batch = balanced_batch(missing.len(), workers.sessions(), largest);
-    let classes = request.classes(&missing);
-    let classes = classes.as_deref();
-    let sampling = Sampling { plan: &request.plan, shape, batch, guide: None, classes };
-    let progress = Progress::new(missing.len(), request.plan.steps.len(), false);
-    let drawn = sampling.run(
-        &mut workers,
-        &missing,
-        &stop,
-        |images| progress.add(images),
-        |at, image| outputs.put(missing[at], &to_levels(image)),
-    );
-    let seconds = progress.finish();
-    running.tell_notes(&mut workers);
-    drawn.map_err(|error| interrupted(error, arguments))?;
-    outputs.finish(seeds, &missing)?;
-    let (provider, sessions) = (device.provider(), workers.sessions());
-    let summary =
-        Summary { images: missing.len(), runs: request.plan.steps.len(), seconds, provider, sessions };
+    let runs = request.plan.steps.len();
+    let progress = || Progress::new(missing.len(), runs, false);
+    let (seconds, sessions, apart) = match role {
+        Role::Launcher(count) => {
+            let (outputs, worked) = parts::share_out(arguments, &request, &missing, count, progress)?;
+            // The signals were for the processes.
+            stop_on_signal();
+            outputs.finish(seeds, &[])?;
+            (worked.seconds, worked.sessions, Some(worked.apart))
+        }
+        _ => {
+            let stop = stop_on_signal();
+            let mut workers = Workers::open(&model.path, device, running.threads(missing.len()))?;
+            let mut outputs = Outputs::open(arguments, &request, shape)?;
+            let progress = progress();
+            let passed = |images| progress.add(images);
+            let put = |seed, levels: &[u8]| outputs.put(seed, levels);
+            let drawn = request.draw(&mut workers, &missing, largest, &stop, passed, put);
+            let seconds = progress.finish();
+            running.tell_notes(&mut workers);
+            drawn.map_err(|error| interrupted(error, arguments))?;
+            outputs.finish(seeds, &missing)?;
+            (seconds, workers.sessions(), None)
+        }
+    };
+    let provider = device.provider();
+    let summary = Summary { images: missing.len(), runs, seconds, provider, sessions, apart };
     let left = match (&arguments.output, request.shard) {
         (Some(folder), Some(_)) => ImageFolder::missing(folder, &request.settings, all, false)?.len(),
         _ => 0,

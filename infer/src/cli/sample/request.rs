@@ -1,9 +1,12 @@
 //! From what was typed to the steps of a sampler.
 
+use std::sync::atomic::AtomicBool;
+
 use ddae_infer::InferError;
 use ddae_infer::device::Device;
 use ddae_infer::model_file::ModelFile;
-use ddae_infer::sample::{SampleSettings, image_class};
+use ddae_infer::sample::{SampleSettings, Sampling, balanced_batch, image_class, to_levels};
+use ddae_infer::workers::Workers;
 use ddae_model::diffusion::SamplerPlan;
 use ddae_model::diffusion::sampler::{SAMPLERS, Sampler};
 
@@ -103,7 +106,7 @@ impl SampleRequest {
     }
 
     /// What the network is told of the images of `seeds`; none where it is told of no classes.
-    pub fn classes(&self, seeds: &[u64]) -> Option<Vec<i64>> {
+    fn classes(&self, seeds: &[u64]) -> Option<Vec<i64>> {
         let class = |&seed: &u64| match self.class {
             Some(class) => class.into(),
             None => image_class(seed, self.told),
@@ -111,7 +114,28 @@ impl SampleRequest {
         (self.told > 0).then(|| seeds.iter().map(class).collect())
     }
 
-    /// The same in words.
+    /// Draws the images of `seeds` and gives each to `put`, with its levels `[C, H, W]`; `progress` is told of every network call (its
+    /// images), of `largest` images at most.
+    ///
+    /// # Errors
+    /// As [`Sampling::run`].
+    pub fn draw(
+        &self,
+        workers: &mut Workers,
+        seeds: &[u64],
+        largest: usize,
+        stop: &AtomicBool,
+        progress: impl Fn(usize) + Sync,
+        mut put: impl FnMut(u64, &[u8]) -> Result<(), InferError>,
+    ) -> Result<(), InferError> {
+        let batch = balanced_batch(seeds.len(), workers.sessions(), largest);
+        let classes = self.classes(seeds);
+        let classes = classes.as_deref();
+        let sampling = Sampling { plan: &self.plan, shape: self.shape, batch, guide: None, classes };
+        sampling.run(workers, seeds, stop, progress, |at, image| put(seeds[at], &to_levels(image)))
+    }
+
+    /// The class of the images in words.
     pub fn class_line(&self) -> String {
         match self.class {
             Some(class) if class as usize == self.told => "none".to_string(),
