@@ -67,7 +67,10 @@ impl FromStr for Devices {
         match text {
             "cuda" => Ok(Devices::Cuda),
             "cuda:all" => Ok(Devices::All),
-            _ => text.parse().map(Devices::One),
+            _ => match text.parse() {
+                Ok(one) => Ok(Devices::One(one)),
+                Err(error) => Err(format!("{error}, and cuda:all for `ddae-infer features` and `sample`")),
+            },
         }
     }
 }
@@ -87,6 +90,7 @@ mod tests {
             assert_eq!(text.parse(), Ok(wanted));
         }
         let error = "cuda:some".parse::<Devices>().expect_err("no device");
-        assert_eq!(error, "'cuda:some' is no device; there are cpu, cuda and cuda:N");
+        let wanted = "'cuda:some' is no device; there are cpu, cuda and cuda:N, and cuda:all for `ddae-infer features` and `sample`";
+        assert_eq!(error, wanted);
     }
 }

@@ -74,6 +74,12 @@ impl Processes {
     ) -> io::Result<Processes> {
         let line = Arc::new(Mutex::new(line));
         let mut processes = Processes { running: vec![], readers: vec![], signals: Arc::default() };
+        // First of all: a signal that comes while they are started is theirs, too.
+        let received = Arc::clone(&processes.signals);
+        at_signal(move |code| {
+            received.last.store(code, Ordering::SeqCst);
+            received.count.fetch_add(1, Ordering::SeqCst);
+        });
         for (number, mut command) in commands.into_iter().enumerate() {
             match command.stderr(Stdio::piped()).process_group(0).spawn() {
                 Ok(mut child) => {
@@ -87,11 +93,6 @@ impl Processes {
                 }
             }
         }
-        let received = Arc::clone(&processes.signals);
-        at_signal(move |code| {
-            received.last.store(code, Ordering::SeqCst);
-            received.count.fetch_add(1, Ordering::SeqCst);
-        });
         Ok(processes)
     }
 

@@ -16,7 +16,7 @@ mod split;
 mod summary;
 
 use clap::{Parser, Subcommand};
-use ddae_base::Stop;
+use ddae_base::{Stop, stop};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -74,9 +74,13 @@ fn calls_note(sampler: &str, steps: usize, calls: usize) -> Option<String> {
 /// What is told at the first signal.
 const STOPPING: &str = "stopping (again to stop at once)";
 
-/// What Ctrl-C and SIGTERM ask for.
+/// What Ctrl-C and SIGTERM ask for, and have asked for while others listened.
 fn stop_on_signal() -> Stop {
-    Stop::on_signal(Some(STOPPING))
+    let stop = Stop::on_signal(Some(STOPPING));
+    if stop::exit_code().is_some() {
+        stop.request();
+    }
+    stop
 }
 
 #[cfg(test)]

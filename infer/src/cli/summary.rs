@@ -18,16 +18,16 @@ pub struct Summary {
     pub provider: &'static str,
     /// Its sessions.
     pub sessions: usize,
-    /// The processes that computed, where they were others than this.
+    /// The processes that computed, where options say how many.
     pub apart: Option<Apart>,
 }
 
-/// Several processes that computed for one.
+/// The processes that computed a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Apart {
     /// Their number.
     pub processes: usize,
-    /// The most memory of each at a time, and of the one that started them, together.
+    /// The most memory of each at a time, and of one that started them, together.
     pub peak: Option<u64>,
 }
 

@@ -1,7 +1,9 @@
 //! Jobs over several processes of this machine (`--nproc`): what they compute is, to the last byte, what one process computes, and
 //! what ends one of them ends all in good order.
 
-use std::fs;
+use std::cell::RefCell;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
@@ -15,9 +17,9 @@ use crate::scene::{Export, command, content, data, done, infer, names, refuses, 
 
 const FEATURES: &str = "features FEATURES --data-root DATA --timesteps 5";
 const SAMPLE: &str = "sample DDPM --steps 4 --seeds 3-13";
-/// Long enough to be met in the middle: 42 images in 14 shards.
+/// Long enough to be met in the middle, in three processes too: 42 images in 14 shards.
 const JOB: &str =
-    "features FEATURES --data-root DATA --timesteps 11,21 --views 12 --shards 14 --threads 1 -o out";
+    "features FEATURES --data-root DATA --timesteps 11,21 --views 36 --shards 14 --threads 1 -o out";
 
 fn bytes(path: PathBuf) -> Vec<u8> {
     fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -37,7 +39,7 @@ fn processes_compute_the_features_of_one() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path();
     let alone = common(result(root, &format!("{FEATURES} -o whole --json")), &["file"]);
-    for count in [2_u64, 3, 4] {
+    for count in [1_u64, 2, 3, 4] {
         let name = format!("of-{count}");
         let object = result(root, &format!("{FEATURES} --nproc {count} -o {name} --json"));
         assert_eq!(object["processes"], count);
@@ -95,7 +97,7 @@ fn processes_draw_the_images_of_one() {
     let root = folder.path();
     let files = |name: &str| format!("-o {name} --npy {name}.npy --sheet {name}.png --json");
     let alone = common(result(root, &format!("{SAMPLE} {}", files("whole"))), &["folder", "npy", "sheet"]);
-    for count in [2_u64, 3, 20] {
+    for count in [1_u64, 2, 3, 20] {
         let name = format!("of-{count}");
         let object = result(root, &format!("{SAMPLE} --nproc {count} {}", files(&name)));
         assert_eq!(object["processes"], count.min(11));
@@ -170,13 +172,40 @@ fn shards(folder: &Path) -> usize {
     names(folder).iter().filter(|name| name.contains("-of-") && name.ends_with(".h5")).count()
 }
 
-/// The job in three processes, met in the middle, and their numbers.
+/// The job in three processes, met in the middle, and their numbers. The one that started them is suspended, so that it hands
+/// nothing out until it is [continued](Running::signal).
 fn met(root: &Path) -> (Running, Vec<u32>) {
     let running = Running::start(&mut command(root, &format!("{JOB} --nproc 3")));
-    let running = running.wait_until(|| shards(root) >= 2);
-    let members = children(running.id());
+    let running = running.wait_until(|| shards(root) >= 2).signal("STOP");
+    let number = running.id();
+    let running = running.wait_until(|| state(number).is_some_and(|(state, _)| state == 'T'));
+    let members = children(number);
     assert_eq!(members.len(), 3);
     (running, members)
+}
+
+/// Sends a signal to a process.
+fn send(signal: &str, number: u32) {
+    let kill = Command::new("sh").args(["-c", &format!("kill -{signal} {number}")]).status();
+    assert!(kill.expect("a shell").success());
+}
+
+/// A job with --skip-broken that has found what it would compute, and stands before it starts the processes until the file is
+/// dropped: it reads whether its list of broken images is there, which is a pipe.
+fn standing(root: &Path, line: &str) -> (Running, File) {
+    /// A pipe that nobody reads yet is an error then.
+    const O_NONBLOCK: i32 = 0o4000;
+    let list = root.join("out.broken.txt");
+    let made = Command::new("mkfifo").arg(&list).status();
+    assert!(made.expect("mkfifo").success());
+    let opened = RefCell::new(None);
+    let running = Running::start(&mut command(root, &format!("{line} --skip-broken -o out")));
+    let running = running.wait_until(|| {
+        *opened.borrow_mut() = OpenOptions::new().write(true).custom_flags(O_NONBLOCK).open(&list).ok();
+        opened.borrow().is_some()
+    });
+    fs::remove_file(list).expect("removed");
+    (running, opened.into_inner().expect("a pipe"))
 }
 
 /// What was left goes on, on as many processes as `options` say, to the file of a job that nothing ended.
@@ -196,9 +225,8 @@ fn a_process_that_is_killed_ends_the_others_and_the_job_goes_on() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path();
     let (running, members) = met(root);
-    let kill = Command::new("sh").args(["-c", &format!("kill -KILL {}", members[1])]).status();
-    assert!(kill.expect("a shell").success());
-    let ended = running.wait();
+    send("KILL", members[1]);
+    let ended = running.signal("CONT").wait();
     let error = ended.error(&[1]);
     assert!(
         error.starts_with("error: process ") && error.contains(" of 3 was ended by signal 9 (SIGKILL), "),
@@ -224,11 +252,60 @@ fn an_interrupt_ends_all_processes_in_good_order() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path();
     let (running, members) = met(root);
-    let ended = running.interrupt().wait();
+    let ended = running.interrupt().signal("CONT").wait();
     assert_eq!(ended.error(&[130]), "error: interrupted; finished shards stay, and the same command goes on");
     assert_eq!(ended.stderr.matches("stopping (again to stop at once)").count(), 1, "{ended}");
     gone(&members);
     goes_on(root, "--nproc 2");
+}
+
+#[test]
+fn a_process_that_alone_is_asked_to_end_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path();
+    let (running, members) = met(root);
+    send("TERM", members[1]);
+    gone(&members[1..2]);
+    let ended = running.signal("CONT").wait();
+    let error = ended.error(&[143]);
+    let wanted =
+        " of 3: interrupted, and the others with it; finished shards stay, and the same command goes on";
+    assert!(error.starts_with("error: process ") && error.ends_with(wanted), "{error}");
+    gone(&members);
+}
+
+#[test]
+fn an_interrupt_before_processes_are_started_is_heeded() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path();
+    let (running, list) = standing(root, &format!("{FEATURES} --nproc 2"));
+    let running = running.interrupt();
+    // Until it is taken; later it goes to the processes, which is as good.
+    sleep(Duration::from_millis(300));
+    drop(list);
+    let ended = running.wait();
+    assert_eq!(ended.error(&[130]), "error: interrupted; finished shards stay, and the same command goes on");
+    assert_eq!(ended.stderr.matches("stopping (again to stop at once)").count(), 1, "{ended}");
+    assert!(names(root).is_empty(), "{:?}", names(root));
+}
+
+#[test]
+fn what_another_run_has_computed_meanwhile_is_not_computed_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path();
+    let job = format!("{FEATURES} --shards 4");
+    done(root, &format!("{job} -o whole"));
+    // A shard of it, or all.
+    for other in [format!("{FEATURES} --shard 1/4"), job.clone()] {
+        let (running, list) = standing(root, &format!("{job} --nproc 2 --json"));
+        let images = result(root, &format!("{other} -o out --json"))["images"].as_u64().expect("a number");
+        drop(list);
+        let object = running.wait().json();
+        assert_eq!((&object["images"], &object["file"]), (&json!(42 - images), &json!("out.h5")));
+        assert_eq!(names(root), ["out.h5", "whole.h5"]);
+        assert!(bytes(root.join("out.h5")) == bytes(root.join("whole.h5")));
+        fs::remove_file(root.join("out.h5")).expect("removed");
+    }
 }
 
 #[test]
@@ -366,7 +443,7 @@ fn what_makes_no_sense_is_refused() {
             (
                 2,
                 &*format!("{FEATURES} -o out --nproc 40 --shard 0/2"),
-                "80 shards of 42 images: give 1 to 42",
+                "--shard 0/2 of 40 processes each is one of 80 shards of 42 images: give 1 to 42",
             ),
             (2, &*format!("{FEATURES} -o out --nproc 0"), "--nproc…"),
             (
@@ -381,4 +458,8 @@ fn what_makes_no_sense_is_refused() {
     let ended = run(&mut launched);
     assert!(ended.error(&[2]).contains("(LOCAL_WORLD_SIZE): let it start one for each machine"), "{ended}");
     assert!(names(root).is_empty());
+    // A job of more shards than there are images now is another.
+    done(root, &format!("{FEATURES} -o begun --shard 0/14"));
+    let ended = infer(root, &format!("{FEATURES} -o begun --limit 3 --nproc 2"));
+    assert!(ended.error(&[1, 2]).contains("a shard of a run in 14 shards, and this one has 2: "), "{ended}");
 }

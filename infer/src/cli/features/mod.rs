@@ -19,7 +19,7 @@ use ddae_infer::features::{Finished, Latents, NoiseSource, Noising};
 use ddae_infer::running::Running;
 use ddae_infer::workers::Workers;
 use ddae_onnx::metadata::GraphKind;
-use ddae_store::{Compression, FeatureFile, FeatureType, Layout, merged_path, shard_rows};
+use ddae_store::{Compression, FeatureFile, FeatureType, Layout, merged_path};
 use serde_json::json;
 
 use super::broken::{SkipBroken, list_path};
@@ -201,7 +201,7 @@ pub fn run(given: &Arguments) -> anyhow::Result<()> {
         formats::check(arguments.format, other, arguments.overwrite, layout)?;
     }
     let remaining = job.remaining()?;
-    let rows: usize = remaining.iter().map(|&shard| shard_rows(layout.total, shard, *shards).len()).sum();
+    let rows = request.rows(&remaining);
     if running.dry_run {
         writeln!(out, "{}", request.describe(device))?;
         if let Role::Launcher(count) = role {
@@ -222,28 +222,30 @@ pub fn run(given: &Arguments) -> anyhow::Result<()> {
     ddae_base::detail(|| {
         format!("{}\nshards    {} of {shards} to compute", request.describe(device), remaining.len())
     });
-    let stop = stop.unwrap_or_else(stop_on_signal);
     let runs = extraction.runs_per_row();
-    let progress = || Progress::new(rows, runs, ddae_base::is_quiet());
+    let progress = |rows| Progress::new(rows, runs, ddae_base::is_quiet());
     let failed = |error| arguments.skip.advise(interrupted(error, arguments.overwrite));
     let (finished, stop, seconds, sessions, apart) = match role {
         Role::Launcher(count) => {
-            let (begun, worked) = parts::share_out(&job, &request, arguments, remaining, count, progress)?;
+            let count = count.min(remaining.len());
+            let (begun, worked) = parts::share_out(&job, &request, arguments, count, progress)?;
             // The signals were for the processes.
             let stop = stop_on_signal();
             let finished = job.finish(begun, worked.images, &stop).map_err(failed)?;
             (finished, stop, worked.seconds, worked.sessions, Some(worked.apart))
         }
         _ => {
+            let stop = stop.unwrap_or_else(stop_on_signal);
             let threads = running.threads(extraction.passes(rows));
             let before = latents.as_ref().and_then(Latents::graph_path);
             let mut workers = Workers::open_after(&model.path, before, device, threads)?;
-            let progress = progress();
+            let progress = progress(rows);
             let finished = job.run(&mut workers, &stop, |images| progress.add(images));
             let seconds = progress.finish();
             running.tell_notes(&mut workers);
             let finished = finished.map_err(failed)?;
-            (finished, stop, seconds, workers.sessions(), None)
+            let apart = given.several.of_one(&given.running, finished.images);
+            (finished, stop, seconds, workers.sessions(), apart)
         }
     };
     if let Some(note) = extraction.source.images().and_then(Split::resizing_note) {

@@ -9,9 +9,10 @@ use serde_json::json;
 use super::request::{FeatureRequest, Shared, Sharing};
 use super::{Arguments, GRAPHS, interrupted, latents};
 use crate::cli::progress::Progress;
-use crate::cli::several::{Work, Worked, Worker};
+use crate::cli::several::{Pieces, Work, Worked, Worker};
 
-/// Has `count` processes compute the shards `remaining` of a job, which begins when all can; what has begun is to be finished.
+/// Has `count` processes compute the shards of a job that remain when it begins, which is when all can; what has begun is to be
+/// finished.
 ///
 /// # Errors
 /// As [`Work::share_out`].
@@ -19,22 +20,21 @@ pub(super) fn share_out(
     job: &FeatureJob,
     request: &FeatureRequest,
     arguments: &Arguments,
-    remaining: Vec<usize>,
     count: usize,
-    progress: impl FnOnce() -> Progress,
+    progress: impl FnOnce(usize) -> Progress,
 ) -> anyhow::Result<(Begun, Worked)> {
     let stays = match arguments.overwrite {
         true => "finished shards stay, and the same command without --overwrite goes on",
         false => "finished shards stay, and the same command goes on",
     };
     let shared = serde_json::to_value(request.shared())?;
-    let pieces = remaining.into_iter().map(|shard| json!(shard)).collect();
     let mut begun = None;
-    let begin = || -> anyhow::Result<()> {
-        begun = Some(job.begin()?);
-        Ok(())
+    let begin = || -> anyhow::Result<Pieces> {
+        let remaining = &begun.insert(job.begin()?).remaining;
+        let pieces = remaining.iter().map(|shard| json!(shard)).collect();
+        Ok(Pieces { pieces, images: request.rows(remaining) })
     };
-    let worked = Work { shared, pieces, processes: count, stays }.share_out(begin, progress);
+    let worked = Work { shared, processes: count, stays }.share_out(begin, progress);
     let worked = worked.map_err(|error| match error.downcast() {
         Ok(error) => interrupted(error, arguments.overwrite),
         Err(error) => error,

@@ -15,7 +15,7 @@ use ddae_infer::features::{
     Source, Views, begun_in, sides, usual_shards, views,
 };
 use ddae_infer::model_file::ModelFile;
-use ddae_store::{FeatureType, Layout};
+use ddae_store::{FeatureType, Layout, shard_rows};
 use serde::{Deserialize, Serialize};
 
 use super::{Arguments, latents};
@@ -111,7 +111,13 @@ impl FeatureRequest {
             }
         };
         if shards > rows {
-            let message = format!("{shards} shards of {rows} images: give 1 to {rows}");
+            let divided = match (shard, role) {
+                (Some(shard), Role::Launcher(count)) => {
+                    format!("--shard {shard} of {count} processes each is one of ")
+                }
+                _ => String::new(),
+            };
+            let message = format!("{divided}{shards} shards of {rows} images: give 1 to {rows}");
             return Err(InferError::Argument(message));
         }
         let only = shard.map(|shard| {
@@ -131,6 +137,11 @@ impl FeatureRequest {
             only: self.only.clone(),
             overwrite: arguments.overwrite,
         }
+    }
+
+    /// The rows of these shards.
+    pub(super) fn rows(&self, of: &[usize]) -> usize {
+        of.iter().map(|&shard| shard_rows(self.layout.total, shard, self.shards).len()).sum()
     }
 
     /// What the processes that compute need not find out themselves.
@@ -219,8 +230,8 @@ fn shards(
     if processes == 1 {
         return Ok(usual_shards(rows));
     }
-    // One that was begun goes on, whatever the number of processes is now.
-    match begun_in(&arguments.output)?.filter(|_| !arguments.overwrite) {
+    // One that was begun goes on, whatever the number of processes is now; one of more images is another.
+    match begun_in(&arguments.output)?.filter(|&begun| !arguments.overwrite && begun <= rows) {
         Some(shards) => Ok(shards),
         None => Ok(usual_shards(rows).next_multiple_of(processes).min(rows)),
     }

@@ -147,10 +147,7 @@ pub fn run(given: &Arguments) -> anyhow::Result<()> {
     let all = &arguments.seeds.0;
     let seeds = &all[request.shard.map_or(0..all.len(), |shard| shard.part(all.len()))];
     Outputs::check(arguments, request.shard, shape)?;
-    let missing = match &arguments.output {
-        Some(folder) => ImageFolder::missing(folder, &request.settings, seeds, arguments.overwrite)?,
-        None => seeds.to_vec(),
-    };
+    let missing = still_missing(arguments, &request, seeds)?;
     let largest = running.batch();
     if running.dry_run {
         let (all, left, calls) = (seeds.len(), missing.len(), request.plan.steps.len());
@@ -182,38 +179,55 @@ pub fn run(given: &Arguments) -> anyhow::Result<()> {
         )
     });
     let runs = request.plan.steps.len();
-    let progress = || Progress::new(missing.len(), runs, false);
-    let (seconds, sessions, apart) = match role {
+    let progress = |images| Progress::new(images, runs, false);
+    let failed = |error| interrupted(error, arguments);
+    let (images, seconds, sessions, apart) = match role {
         Role::Launcher(count) => {
-            let (outputs, worked) = parts::share_out(arguments, &request, &missing, count, progress)?;
+            let (count, left) = (count.min(missing.len()), (seeds, &*missing));
+            let (outputs, worked) = parts::share_out(arguments, &request, left, count, progress)?;
             // The signals were for the processes.
-            stop_on_signal();
-            outputs.finish(seeds, &[])?;
-            (worked.seconds, worked.sessions, Some(worked.apart))
+            outputs.finish(seeds, &[], &stop_on_signal()).map_err(failed)?;
+            (worked.images, worked.seconds, worked.sessions, Some(worked.apart))
         }
         _ => {
             let stop = stop_on_signal();
             let mut workers = Workers::open(&model.path, device, running.threads(missing.len()))?;
             let mut outputs = Outputs::open(arguments, &request, shape)?;
-            let progress = progress();
+            let progress = progress(missing.len());
             let passed = |images| progress.add(images);
             let put = |seed, levels: &[u8]| outputs.put(seed, levels);
             let drawn = request.draw(&mut workers, &missing, largest, &stop, passed, put);
             let seconds = progress.finish();
             running.tell_notes(&mut workers);
-            drawn.map_err(|error| interrupted(error, arguments))?;
-            outputs.finish(seeds, &missing)?;
-            (seconds, workers.sessions(), None)
+            drawn.map_err(failed)?;
+            outputs.finish(seeds, &missing, &stop).map_err(failed)?;
+            let images = missing.len();
+            (images, seconds, workers.sessions(), given.several.of_one(&given.running, images))
         }
     };
     let provider = device.provider();
-    let summary = Summary { images: missing.len(), runs, seconds, provider, sessions, apart };
+    let summary = Summary { images, runs, seconds, provider, sessions, apart };
     let left = match (&arguments.output, request.shard) {
         (Some(folder), Some(_)) => ImageFolder::missing(folder, &request.settings, all, false)?.len(),
         _ => 0,
     };
     report(&mut out, arguments, &request, &summary, left)?;
     Ok(())
+}
+
+/// The seeds among `seeds` whose images are to be drawn.
+///
+/// # Errors
+/// As [`ImageFolder::missing`].
+fn still_missing(
+    arguments: &Arguments,
+    request: &SampleRequest,
+    seeds: &[u64],
+) -> Result<Vec<u64>, InferError> {
+    match &arguments.output {
+        Some(folder) => ImageFolder::missing(folder, &request.settings, seeds, arguments.overwrite),
+        None => Ok(seeds.to_vec()),
+    }
 }
 
 /// Says what an interrupted run leaves.

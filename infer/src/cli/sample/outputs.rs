@@ -1,5 +1,6 @@
 //! Where the images of a run go: a folder of PNG files, an array, a sheet.
 
+use ddae_base::Stop;
 use ddae_base::lock::Lock;
 use ddae_data::sheet::Sheet;
 use ddae_infer::InferError;
@@ -100,17 +101,23 @@ impl Outputs {
 
     /// Adds the images that were there before, and gives array and sheet their names. `drawn` are the seeds of those
     /// that were drawn just now.
-    pub fn finish(mut self, seeds: &[u64], drawn: &[u64]) -> Result<(), InferError> {
+    ///
+    /// # Errors
+    /// When an image cannot be read, the disk refuses, or `stop` was set.
+    pub fn finish(mut self, seeds: &[u64], drawn: &[u64], stop: &Stop) -> Result<(), InferError> {
+        let go_on = || if stop.is_requested() { Err(InferError::Interrupted) } else { Ok(()) };
         if let Some(folder) = &self.folder
             && self.npy.is_some()
         {
             let drawn: std::collections::HashSet<u64> = drawn.iter().copied().collect();
             for seed in seeds.iter().filter(|seed| !drawn.contains(seed)) {
+                go_on()?;
                 self.put_npy(*seed, &folder.read(*seed)?)?;
             }
         }
         if let Some((lock, sheet)) = &mut self.sheet {
             for seed in seeds {
+                go_on()?;
                 let levels = match (&self.folder, self.waiting.remove(seed)) {
                     (_, Some(levels)) => levels,
                     (Some(folder), None) => folder.read(*seed)?,

@@ -9,37 +9,38 @@ use serde_json::json;
 
 use super::outputs::Outputs;
 use super::request::SampleRequest;
-use super::{Arguments, interrupted};
+use super::{Arguments, interrupted, still_missing};
 use crate::cli::progress::Progress;
-use crate::cli::several::{Work, Worked, Worker};
+use crate::cli::several::{Pieces, Work, Worked, Worker};
 
-/// Has at most `count` processes draw the images of the seeds `missing` into the folder of the outputs, which are opened when all
-/// can begin and are to be finished.
+/// Has `count` processes draw the images that are missing into the folder of the outputs, which are opened when all can begin and
+/// are to be finished. `missing` are the seeds among `seeds` that seem to be.
 ///
 /// # Errors
 /// As [`Work::share_out`].
 pub(super) fn share_out(
     arguments: &Arguments,
     request: &SampleRequest,
-    missing: &[u64],
+    (seeds, missing): (&[u64], &[u64]),
     count: usize,
-    progress: impl FnOnce() -> Progress,
+    progress: impl FnOnce(usize) -> Progress,
 ) -> anyhow::Result<(Outputs, Worked)> {
     let stays = match arguments.overwrite {
         true => "the images drawn so far stay, and the same command without --overwrite goes on",
         false => "the images drawn so far stay, and the same command goes on",
     };
-    let count = count.min(missing.len());
-    let pieces: Vec<_> =
-        (0..count).map(|part| json!(&missing[shard_rows(missing.len(), part, count)])).collect();
     // So many images for each, at most.
     let shared = json!(missing.len().div_ceil(count.max(1)));
     let mut outputs = None;
-    let begin = || -> anyhow::Result<()> {
+    let begin = || -> anyhow::Result<Pieces> {
         outputs = Some(Outputs::open(arguments, request, request.shape)?);
-        Ok(())
+        // Another run may have drawn some until now.
+        let missing = still_missing(arguments, request, seeds)?;
+        let parts = count.max(1).min(missing.len());
+        let part = |part| json!(&missing[shard_rows(missing.len(), part, parts)]);
+        Ok(Pieces { pieces: (0..parts).map(part).collect(), images: missing.len() })
     };
-    let worked = Work { shared, pieces, processes: count, stays }.share_out(begin, progress);
+    let worked = Work { shared, processes: count, stays }.share_out(begin, progress);
     let worked = worked.map_err(|error| match error.downcast() {
         Ok(error) => interrupted(error, arguments),
         Err(error) => error,

@@ -28,12 +28,18 @@ const MANNER: Manner =
 pub struct Work {
     /// What the processes need not find out themselves.
     pub shared: Value,
-    /// The pieces, in the order in which they are handed out.
-    pub pieces: Vec<Value>,
-    /// The most processes.
+    /// How many processes are started: no more than there seem to be pieces of work.
     pub processes: usize,
     /// What stays where one is lost, and how to go on.
     pub stays: &'static str,
+}
+
+/// What is handed out.
+pub struct Pieces {
+    /// The pieces, in their order.
+    pub pieces: Vec<Value>,
+    /// Images in all.
+    pub images: usize,
 }
 
 /// What was computed.
@@ -52,20 +58,29 @@ pub struct Worked {
 }
 
 impl Work {
-    /// Starts the processes, no more than there are pieces. Once all can begin, `begin` is called, and `progress` counts the images;
-    /// then each has a piece at a time until there are none.
+    /// Starts the processes. Once all can begin, `begin` takes the output and says what is left to be done, and `progress` counts
+    /// its images; then each process has a piece at a time until there are none.
     ///
     /// # Errors
     /// Those of `begin`; what the first process that failed says of it, with its number; [`InferError::Interrupted`] after a signal.
     pub fn share_out(
         self,
-        begin: impl FnOnce() -> anyhow::Result<()>,
-        progress: impl FnOnce() -> Progress,
+        begin: impl FnOnce() -> anyhow::Result<Pieces>,
+        progress: impl FnOnce(usize) -> Progress,
     ) -> anyhow::Result<Worked> {
-        let count = self.processes.min(self.pieces.len());
+        let count = self.processes;
         if count == 0 {
             let apart = Apart { processes: 0, peak: memory::peak() };
-            return begin().map(|()| Worked { apart, ..Worked::default() });
+            return match begin()?.pieces.is_empty() {
+                true => Ok(Worked { apart, ..Worked::default() }),
+                false => Err(anyhow::anyhow!(
+                    "all was there, and a part has gone meanwhile: give the command again"
+                )),
+            };
+        }
+        // Before a process is started, it may be that somebody listened who does not matter any more.
+        if stop::exit_code().is_some() {
+            return Err(InferError::Interrupted.into());
         }
         let cannot = || format!("{count} processes cannot be started");
         let program = env::current_exe().with_context(cannot)?;
@@ -75,8 +90,9 @@ impl Work {
             command.stdin(Stdio::piped()).stdout(Stdio::piped());
             command
         });
-        ddae_base::detail(|| format!("starting {count} processes for {} pieces of work", self.pieces.len()));
+        ddae_base::detail(|| format!("starting {count} processes"));
         let mut processes = Processes::start(commands, show).with_context(cannot)?;
+        let is_wanted = stop::exit_code().is_none();
         let (send, said) = channel();
         let mut members = Vec::new();
         for number in 0..count {
@@ -88,15 +104,16 @@ impl Work {
                     let _ = send.send((number, line));
                 }
             });
-            let mut member = Member { input, ..Member::default() };
+            // Without an input it ends at once.
+            let mut member = Member { input: input.filter(|_| is_wanted), ..Member::default() };
             member.give(&self.shared);
             members.push(member);
         }
         drop(send);
         let mut job = Job {
             members,
-            open: self.pieces.len(),
-            pieces: self.pieces.into(),
+            open: 0,
+            pieces: VecDeque::new(),
             start: Some((begin, progress)),
             progress: None,
             images: 0,
@@ -153,6 +170,10 @@ fn failure(
         Some(failed) if failed.kind == "interrupted" && stop::exit_code().is_some() => {
             InferError::Interrupted.into()
         }
+        // That process alone was.
+        Some(Failed { error, kind, exit_code }) if kind == "interrupted" => {
+            ending::relayed(format!("{name}: {error}, and the others with it; {stays}"), &kind, exit_code)
+        }
         Some(Failed { error, kind, exit_code }) => {
             ending::relayed(format!("{name}: {error}"), &kind, exit_code)
         }
@@ -191,6 +212,7 @@ impl Member {
 /// The job while processes work on it.
 struct Job<B, P> {
     members: Vec<Member>,
+    /// Those that were not handed out yet.
     pieces: VecDeque<Value>,
     /// Pieces that are not done.
     open: usize,
@@ -206,7 +228,7 @@ struct Job<B, P> {
     error: Option<anyhow::Error>,
 }
 
-impl<B: FnOnce() -> anyhow::Result<()>, P: FnOnce() -> Progress> Job<B, P> {
+impl<B: FnOnce() -> anyhow::Result<Pieces>, P: FnOnce(usize) -> Progress> Job<B, P> {
     /// Takes what a process says.
     fn hear(&mut self, number: usize, line: &str) {
         let Ok(said) = serde_json::from_str::<Said>(line) else {
@@ -246,8 +268,14 @@ impl<B: FnOnce() -> anyhow::Result<()>, P: FnOnce() -> Progress> Job<B, P> {
     fn begin(&mut self) {
         let Some((begin, progress)) = self.start.take() else { return };
         match begin() {
-            Ok(()) => {
-                self.progress = Some(progress());
+            Ok(Pieces { pieces, images }) => {
+                self.open = pieces.len();
+                self.pieces = pieces.into();
+                match self.open {
+                    // Another run has done all of it meanwhile.
+                    0 => self.seconds = Some(0.0),
+                    _ => self.progress = Some(progress(images)),
+                }
                 (0..self.members.len()).for_each(|number| self.give(number));
             }
             Err(error) => {

@@ -16,13 +16,15 @@ use std::env;
 
 use clap::Args;
 use ddae_base::arguments::values::whole;
+use ddae_base::memory;
 use ddae_infer::InferError;
 use ddae_infer::running::Running;
 use serde::{Deserialize, Serialize};
 
 use super::shard::Shard;
+use super::summary::Apart;
 
-pub use launch::{Work, Worked};
+pub use launch::{Pieces, Work, Worked};
 pub use worker::Worker;
 
 /// Set for a process that computes: its number and how many there are, as `--shard` has it.
@@ -54,8 +56,8 @@ impl Several {
     /// # Errors
     /// When there are not as many GPUs, or a launcher has started several processes on this machine already.
     pub fn role(&self, running: &Running, shard: Option<Shard>) -> Result<Role, InferError> {
-        let is_shared = self.nproc.is_some() || running.wants_all();
-        let worker = env::var(PROCESS).ok().filter(|_| is_shared).and_then(|text| text.parse().ok());
+        let worker =
+            env::var(PROCESS).ok().filter(|_| self.is_given(running)).and_then(|text| text.parse().ok());
         if let Some(worker) = worker {
             return Ok(Role::Worker(worker));
         }
@@ -72,6 +74,16 @@ impl Several {
             ))),
             None => Ok(Role::Launcher(count)),
         }
+    }
+
+    /// Whether options say in how many processes a job is computed.
+    fn is_given(&self, running: &Running) -> bool {
+        self.nproc.is_some() || running.wants_all()
+    }
+
+    /// What is told of the only process, which computed so many images, where options say how many there are.
+    pub fn of_one(&self, running: &Running, images: usize) -> Option<Apart> {
+        self.is_given(running).then(|| Apart { processes: usize::from(images > 0), peak: memory::peak() })
     }
 
     /// Says which GPUs do nothing while this process computes alone all there is, where their number was left open.
