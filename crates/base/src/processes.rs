@@ -208,8 +208,11 @@ mod tests {
         command
     }
 
-    /// Runs scripts to their end: the first that failed, how each ended, and the lines that all wrote.
-    fn run(scripts: &[&str]) -> (Option<usize>, Vec<Option<ExitStatus>>, Vec<(usize, String)>) {
+    /// The first that failed, how each ended, and the lines that all wrote.
+    type Ends = (Option<usize>, Vec<Option<ExitStatus>>, Vec<(usize, String)>);
+
+    /// Runs scripts to their end.
+    fn run(scripts: &[&str]) -> Ends {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let lines = Arc::clone(&heard);
         let line = move |number, line: &str| lines.lock().expect("lines").push((number, line.to_string()));
