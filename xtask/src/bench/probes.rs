@@ -31,13 +31,15 @@ struct Work {
 enum Tolerance {
     Absolute(f64),
     Relative(f64),
+    /// Ours may be lower by any amount, and higher by this share.
+    NoHigher(f64),
 }
 
-/// The penalised objective, which is what both minimise: scikit-learn stops at a gradient of 1e-4, a little above the minimum,
-/// where ten of ten thousand test rows may be told otherwise.
+/// The penalised objective, which is what both minimise: scikit-learn stops at a gradient of 1e-4, above the minimum (of 200
+/// classes by 0.3 %), where some of ten thousand test rows are told otherwise.
 const LOGISTIC: [(&str, &str, Tolerance); 2] = [
-    ("/protocol/mean_training_objective", "objective", Tolerance::Relative(1e-4)),
-    ("/accuracy", "accuracy", Tolerance::Absolute(1e-3)),
+    ("/protocol/mean_training_objective", "objective", Tolerance::NoHigher(1e-4)),
+    ("/accuracy", "accuracy", Tolerance::Absolute(5e-3)),
 ];
 
 /// Rows, features and heads of `heads_speed`, and in how many times the time of one all are wanted.
@@ -153,11 +155,12 @@ fn agree(ours: Option<&Value>, theirs: Option<&Value>, tolerance: Tolerance) -> 
     let (Some(ours), Some(theirs)) = (ours.and_then(Value::as_f64), theirs.and_then(Value::as_f64)) else {
         bail!("{ours:?} and {theirs:?} are not two numbers")
     };
-    let allowed = match tolerance {
-        Tolerance::Absolute(difference) => difference,
-        Tolerance::Relative(share) => share * theirs.abs(),
+    let (difference, allowed) = match tolerance {
+        Tolerance::Absolute(allowed) => ((ours - theirs).abs(), allowed),
+        Tolerance::Relative(share) => ((ours - theirs).abs(), share * theirs.abs()),
+        Tolerance::NoHigher(share) => (ours - theirs, share * theirs.abs()),
     };
-    if (ours - theirs).abs() > allowed {
+    if difference.is_nan() || difference > allowed {
         bail!("{ours} and {theirs} are not the same")
     }
     Ok(())
@@ -254,11 +257,13 @@ mod tests {
 
     #[test]
     fn answers_that_differ_are_told() {
-        use Tolerance::{Absolute, Relative};
+        use Tolerance::{Absolute, NoHigher, Relative};
 
         let message =
             |ours: Value, theirs: Value, tolerance| message_of(agree(Some(&ours), Some(&theirs), tolerance));
         assert_eq!(message(json!(0.5), json!(0.51), Absolute(1e-3)), "0.5 and 0.51 are not the same");
+        assert!(agree(Some(&json!(1.184)), Some(&json!(1.188)), NoHigher(1e-4)).is_ok());
+        assert_eq!(message(json!(1.188), json!(1.184), NoHigher(1e-4)), "1.188 and 1.184 are not the same");
         assert_eq!(message(json!(0.5), json!(0.5002), Absolute(1.5e-4)), "0.5 and 0.5002 are not the same");
         assert_eq!(
             message(json!(0.001), json!(0.00101), Relative(1e-3)),
