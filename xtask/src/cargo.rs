@@ -101,10 +101,10 @@ pub fn run(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("{line}: its output is not UTF-8"))
 }
 
-/// The command line as one would type it, without quoting.
+/// The command line as one would type it.
 pub fn line_of(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    words.map(ddae_base::shell::word).collect::<Vec<_>>().join(" ")
 }
 
 /// "exit code 1" or "ended by signal 9".
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn a_run_returns_the_output_or_names_the_command_that_failed() -> Result<()> {
         assert_eq!(run(Command::new("echo").arg("result"))?, "result\n");
-        assert_eq!(message_of(run(Command::new("sh").args(["-c", "exit 3"]))), "sh -c exit 3: exit code 3");
+        assert_eq!(message_of(run(Command::new("sh").args(["-c", "exit 3"]))), "sh -c 'exit 3': exit code 3");
         assert!(
             message_of(run(&mut Command::new("/nowhere/tool"))).starts_with("cannot start /nowhere/tool")
         );

@@ -163,7 +163,7 @@ mod tests {
     fn a_failing_program_is_named() {
         assert_eq!(
             message_of(peak_memory(Command::new("sh").args(["-c", "exit 3"]))),
-            "sh -c exit 3: exit code 3"
+            "sh -c 'exit 3': exit code 3"
         );
     }
 }
