@@ -69,7 +69,7 @@ enum Command {
     },
     /// Train, export, extract features, probe and sample on built-in images, and show the results on a page
     ///
-    /// Takes 9 to 20 minutes on two cores after the build, most of them training. An interrupted demo goes on where it was.
+    /// Took 28 minutes on two cores with other work after the build, 17 of them training. An interrupted demo goes on where it was.
     Demo {
         /// The longer run of the documentation, of twice as many epochs
         #[arg(long)]

@@ -234,6 +234,19 @@ pub fn names(folder: &Path) -> Vec<String> {
     refusals::snapshot(folder).into_keys().filter(|name| !name.ends_with('/')).collect()
 }
 
+/// The number of whole shards in `folder`.
+pub fn shards(folder: &Path) -> usize {
+    names(folder).iter().filter(|name| name.contains("-of-") && name.ends_with(".h5")).count()
+}
+
+/// Checks that `out.h5` holds what `job`, which has `-o out`, computes where nothing ends it, and that nothing is left beside it.
+#[track_caller]
+pub fn assert_undisturbed(root: &Path, job: &str) {
+    done(root, &job.replace("-o out", "-o whole"));
+    assert!(content(&root.join("out.h5")) == content(&root.join("whole.h5")));
+    assert_eq!(names(root), ["out.h5", "whole.h5"]);
+}
+
 /// Everything in a feature file: labels, indices, and the bits of each dataset's views.
 pub type Content = (Vec<i64>, Vec<u64>, Vec<(FeatureKey, Vec<Vec<u32>>)>);
 

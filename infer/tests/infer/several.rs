@@ -13,7 +13,7 @@ use ddae_tests::programs::{Ended, Running, run};
 use serde_json::{Value, json};
 
 use crate::codes::{dit, export, latent, latent_encoder};
-use crate::scene::{Export, command, content, data, done, infer, names, refuses, result};
+use crate::scene::{Export, assert_undisturbed, command, data, done, infer, names, refuses, result, shards};
 
 const FEATURES: &str = "features FEATURES --data-root DATA --timesteps 5";
 const SAMPLE: &str = "sample DDPM --steps 4 --seeds 3-13";
@@ -168,10 +168,6 @@ fn gone(processes: &[u32]) {
     }
 }
 
-fn shards(folder: &Path) -> usize {
-    names(folder).iter().filter(|name| name.contains("-of-") && name.ends_with(".h5")).count()
-}
-
 /// The job in three processes, met in the middle, and their numbers. The one that started them is suspended, so that it hands
 /// nothing out until it is [continued](Running::signal).
 fn met(root: &Path) -> (Running, Vec<u32>) {
@@ -215,9 +211,7 @@ fn goes_on(root: &Path, options: &str) {
     assert!((2..14).contains(&left), "{:?}", names(root));
     assert_eq!(names(root).len(), left, "nothing but whole shards: {:?}", names(root));
     assert_eq!(infer(root, &format!("{JOB} {options} --json")).json()["images"], (14 - left) * 3);
-    done(root, &JOB.replace("-o out", "-o whole"));
-    assert!(content(&root.join("out.h5")) == content(&root.join("whole.h5")));
-    assert_eq!(names(root), ["out.h5", "whole.h5"]);
+    assert_undisturbed(root, JOB);
 }
 
 #[test]
@@ -242,9 +236,7 @@ fn a_process_that_is_killed_ends_the_others_and_the_job_goes_on() {
     assert!(left.iter().all(|name| name.ends_with(".lock") || name.ends_with(".partial")), "{left:?}");
     let whole = shards(root);
     assert_eq!(infer(root, &format!("{JOB} --nproc 3 --json")).json()["images"], (14 - whole) * 3);
-    done(root, &JOB.replace("-o out", "-o whole"));
-    assert!(content(&root.join("out.h5")) == content(&root.join("whole.h5")));
-    assert_eq!(names(root), ["out.h5", "whole.h5"]);
+    assert_undisturbed(root, JOB);
 }
 
 #[test]
